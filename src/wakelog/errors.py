@@ -1,0 +1,65 @@
+"""Every error that Wakelog raises, in one tree.
+
+``WakelogError`` is above all of them and ``SinkError`` above everything that means "this event
+was not accepted", so a caller who only wants to know that catches one name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+
+class WakelogError(Exception):
+    """The root of Wakelog's errors."""
+
+
+class ConfigurationError(WakelogError, ValueError):
+    """A setting that cannot be used: it names the setting, its value and what is allowed."""
+
+
+class InvalidEventTypeError(WakelogError, ValueError):
+    """An event type that is neither one of Wakelog's nor registered."""
+
+
+class RedactionError(WakelogError):
+    """A detector or strategy of the caller failed, so the event was not written unredacted."""
+
+
+class CorruptLineError(WakelogError, ValueError):
+    """A line of a journal that does not hold what was written to it."""
+
+
+class SinkError(WakelogError):
+    """An event was not accepted: it is not recorded, and the caller has to know."""
+
+
+class JournalError(SinkError):
+    """The journal could not do what was asked.
+
+    Args:
+        operation: What was tried, as a verb phrase ("write to", "open").
+        path: The file or directory that it concerned.
+        cause: Why it failed, in the words of the operating system where it spoke.
+        hint: What the reader can do about it.
+    """
+
+    def __init__(
+        self, operation: str, path: str | os.PathLike[str], cause: object, hint: str = ""
+    ) -> None:
+        self.operation = operation
+        self.path = str(path)
+        self.cause = str(cause)
+        self.hint = hint
+        message = f"cannot {operation} {self.path}: {self.cause}"
+        super().__init__(f"{message}. {hint}" if hint else message)
+
+
+class JournalFormatError(JournalError):
+    """A journal that this version of Wakelog cannot read, written by a newer one or by others."""
+
+
+class EventTooLargeError(SinkError):
+    """An event that stays above ``max_line_bytes`` even with all of its texts cut."""

@@ -1,0 +1,321 @@
+"""One line: encoding, sealing with ``seq`` and ``crc``, and reading back.
+
+A line is made in two steps, because only the second needs to know what was written before it:
+``encode`` turns fields into bytes (slow, no lock needed), ``seal`` puts id, sequence number and
+checksum around them (fast, under the writer's lock).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import orjson
+
+from wakelog.errors import CorruptLineError, EventTooLargeError, JournalFormatError
+from wakelog.record._identity import parse_rfc3339
+from wakelog.record._values import TAG, cut, from_line, to_line
+
+FORMAT = 1
+"""The version of the line format that this package writes."""
+
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_PLAIN = frozenset({str, int, bool})
+_TAG_BYTES = TAG.encode()
+_CRC_FIELD = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
+_CRC_LENGTH = len(b',"crc":"00000000"}')
+
+
+class Resource(NamedTuple):
+    """What produced the records of a segment: OpenTelemetry's resource, as plain data."""
+
+    attributes: dict[str, object]
+    schema_url: str = ""
+
+
+class Scope(NamedTuple):
+    """The instrumentation scope of a record, as plain data."""
+
+    name: str
+    version: str | None = None
+    schema_url: str | None = None
+    attributes: dict[str, object] | None = None
+
+
+class Header(NamedTuple):
+    """The first line of a segment.
+
+    Attributes:
+        writer: The id of the writer that the segment belongs to.
+        segment: Its index, from 1.
+        last_seq: The ``seq`` of the last record before this segment, 0 when there is none.
+        last_crc: The checksum of the line before this segment.
+        resource: The resource of every record in the segment.
+        crc: The checksum of the header itself, with which the chain goes on.
+    """
+
+    writer: str
+    segment: int
+    last_seq: int
+    last_crc: int
+    resource: Resource
+    crc: int
+
+
+@dataclass(slots=True)
+class Record:
+    """One log record as it was read from a line.
+
+    Times are nanoseconds since 1970, ids lower-case hexadecimal, absent fields their defaults.
+    """
+
+    id: str
+    seq: int
+    timestamp: int | None = None
+    observed_timestamp: int | None = None
+    event_name: str | None = None
+    severity_number: int | None = None
+    severity_text: str | None = None
+    body: object = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    dropped_attributes_count: int = 0
+    trace_id: str | None = None
+    span_id: str | None = None
+    trace_flags: int = 0
+    scope: Scope | None = None
+    writer: str | None = None
+
+
+def encode(fields: dict[str, object], max_bytes: int) -> bytes:
+    """Write the fields of a record as the middle part of a line.
+
+    Args:
+        fields: By the names of the line format, in the order in which they shall stand, without
+            ``id``, ``seq`` and ``crc``. Values may be any Python objects.
+        max_bytes: The most bytes that may come out. Beyond it, texts are cut, and
+            ``wakelog.truncated_bytes`` among the attributes says by how much.
+
+    Returns:
+        ``,"name":value,...``, ready for ``seal``; empty without fields.
+
+    Raises:
+        EventTooLargeError: When cutting every text is not enough.
+    """
+    if not fields:
+        return b""
+    try:
+        text = orjson.dumps(fields, None, _OPTIONS)
+    except TypeError:
+        text = b""
+    # orjson writes NaN and the infinities as null, and a map that has our tag as it is. Neither can
+    # be where all values are of plain types.
+    if not text or (not _is_plain(fields) and (b"null" in text or _TAG_BYTES in text)):
+        text = _encode_carefully(fields)
+    if len(text) > max_bytes:
+        text = _shorten(fields, len(text), max_bytes)
+    return b"," + text[1:-1]
+
+
+def _is_plain(fields: dict[str, object]) -> bool:
+    """Tell whether neither body nor attributes hold a float, a container or anything rarer."""
+    body, attributes = fields.get("body"), fields.get("attributes")
+    return (body is None or type(body) is str) and (
+        attributes is None
+        or (type(attributes) is dict and _PLAIN.issuperset(map(type, attributes.values())))
+    )
+
+
+def _encode_carefully(fields: dict[str, object]) -> bytes:
+    return orjson.dumps({name: to_line(value) for name, value in fields.items()})
+
+
+def _shorten(fields: dict[str, object], size: int, max_bytes: int) -> bytes:
+    plain = {name: to_line(value) for name, value in fields.items()}
+    attributes = plain.get("attributes")
+    longest = max_bytes
+    while longest > 32:  # noqa: PLR2004 - shorter texts than this are not what fills a line
+        longest //= 2
+        shorter = {name: cut(value, longest) for name, value in plain.items()}
+        kept = cut(attributes, longest) if isinstance(attributes, dict) else {}
+        assert isinstance(kept, dict)  # noqa: S101 - cut keeps a dict a dict
+        shorter["attributes"] = kept
+        # Reserve the digits first, so that saying how much was cut cannot push it over again.
+        kept["wakelog.truncated_bytes"] = size
+        text = orjson.dumps(shorter)
+        if len(text) <= max_bytes:
+            kept["wakelog.truncated_bytes"] = size - len(text)
+            return orjson.dumps(shorter)
+    message = (
+        f"an event of {size} bytes does not fit into max_line_bytes={max_bytes}, even with every "
+        "text cut. Record fewer values in one event, or raise max_line_bytes"
+    )
+    raise EventTooLargeError(message)
+
+
+def seal(  # noqa: PLR0913 - the parts of a line
+    record_id: str, seq: int, content: bytes, previous_crc: int, writer: str = ""
+) -> tuple[bytes, int]:
+    """Complete a line.
+
+    Args:
+        record_id: The record's id, text without lone surrogates.
+        seq: Its sequence number in its writer.
+        content: What ``encode`` returned.
+        previous_crc: The checksum of the line before.
+        writer: The writer's id, for files that several writers share; left out when empty.
+
+    Returns:
+        The line with its newline, and its checksum.
+    """
+    if writer:
+        content = b',"writer":%b%b' % (orjson.dumps(writer), content)
+    body = b'{"id":%b,"seq":%d%b' % (orjson.dumps(record_id), seq, content)
+    crc = crc32(body, previous_crc)
+    return b'%b,"crc":"%08x"}\n' % (body, crc), crc
+
+
+def verify(line: bytes, *previous: int) -> int | None:
+    """Check the checksum of a line.
+
+    Args:
+        line: The line without its newline.
+        previous: The checksums that the line before may have had. There are two when that line was
+            damaged: the one that stands in it and the one that it adds up to.
+
+    Returns:
+        The line's checksum, or None when it fits none of them.
+    """
+    match = _CRC_FIELD.fullmatch(line, len(line) - _CRC_LENGTH) if len(line) > _CRC_LENGTH else None
+    if match is None:
+        return None
+    stated = int(match.group(1), 16)
+    body = line[:-_CRC_LENGTH]
+    return stated if any(crc32(body, seed) == stated for seed in previous) else None
+
+
+def stated_crc(line: bytes) -> int | None:
+    """Return the checksum that stands in a line, right or wrong, or None without one."""
+    match = _CRC_FIELD.fullmatch(line, len(line) - _CRC_LENGTH) if len(line) > _CRC_LENGTH else None
+    return int(match.group(1), 16) if match else None
+
+
+def decode(line: bytes) -> Record:
+    """Read a line.
+
+    Args:
+        line: The line, with or without its newline.
+
+    Returns:
+        The record, its values in the form in which they went in.
+
+    Raises:
+        CorruptLineError: When the bytes are no record.
+    """
+    try:
+        data = orjson.loads(line)
+        attributes = data.get("attributes")
+        timestamp, observed = data.get("timestamp"), data.get("observed_timestamp")
+        return Record(
+            id=str(data["id"]),
+            seq=int(data.get("seq", 0)),
+            timestamp=None if timestamp is None else parse_rfc3339(timestamp),
+            observed_timestamp=None if observed is None else parse_rfc3339(observed),
+            event_name=data.get("event_name"),
+            severity_number=data.get("severity_number"),
+            severity_text=data.get("severity_text"),
+            body=from_line(data.get("body")),
+            attributes={k: from_line(v) for k, v in attributes.items()} if attributes else {},
+            dropped_attributes_count=int(data.get("dropped_attributes_count", 0)),
+            trace_id=data.get("trace_id"),
+            span_id=data.get("span_id"),
+            trace_flags=int(data.get("trace_flags", 0)),
+            scope=_scope(data.get("scope")),
+            writer=data.get("writer"),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        shown = bytes(line[:80])
+        message = f"not a record: {shown!r} ({error})"
+        raise CorruptLineError(message) from error
+
+
+def _scope(data: dict[str, Any] | None) -> Scope | None:
+    if data is None:
+        return None
+    attributes = data.get("attributes")
+    return Scope(
+        name=data.get("name", ""),
+        version=data.get("version"),
+        schema_url=data.get("schema_url"),
+        attributes={k: from_line(v) for k, v in attributes.items()} if attributes else None,
+    )
+
+
+def seal_header(
+    writer: str, segment: int, last_seq: int, last_crc: int, resource: Resource
+) -> tuple[bytes, Header]:
+    """Write the first line of a segment.
+
+    The writer's id and the index stand first, so that tools which know a file by its first bytes
+    tell every segment apart.
+
+    Returns:
+        The line with its newline, and the header that it says.
+    """
+    fields = {
+        "writer": writer,
+        "segment": segment,
+        "format": FORMAT,
+        "last_seq": last_seq,
+        "last_crc": f"{last_crc:08x}",
+        "resource": {
+            "attributes": to_line(resource.attributes),
+            "schema_url": to_line(resource.schema_url),
+        },
+    }
+    body = orjson.dumps(fields)[:-1]
+    crc = crc32(body, last_crc)
+    header = Header(writer, segment, last_seq, last_crc, resource, crc)
+    return b'%b,"crc":"%08x"}\n' % (body, crc), header
+
+
+def read_header(line: bytes, path: str) -> Header:
+    """Read the first line of a segment.
+
+    Args:
+        line: The line without its newline.
+        path: The file, for errors.
+
+    Returns:
+        What it says.
+
+    Raises:
+        JournalFormatError: When a newer Wakelog wrote it.
+        CorruptLineError: When the bytes are no header, or a damaged one.
+    """
+    try:
+        data = orjson.loads(line)
+        version = data["format"]
+        if version > FORMAT:
+            raise JournalFormatError(
+                "read",
+                path,
+                f"its line format is {version}, and this Wakelog knows {FORMAT}",
+                "Install the newer Wakelog, or give this one a directory of its own",
+            )
+        last_crc = int(data["last_crc"], 16)
+        crc = verify(line, last_crc)
+        if crc is None:
+            message = f"the header of {path} is damaged: its checksum does not fit"
+            raise CorruptLineError(message)
+        resource = Resource(
+            {k: from_line(v) for k, v in data["resource"]["attributes"].items()},
+            data["resource"]["schema_url"],
+        )
+        return Header(data["writer"], data["segment"], data["last_seq"], last_crc, resource, crc)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, CorruptLineError):
+            raise
+        message = f"{path} does not begin with a header: {bytes(line[:80])!r}"
+        raise CorruptLineError(message) from error
