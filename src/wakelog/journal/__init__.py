@@ -1,0 +1,31 @@
+"""The journal: segments, commit, recovery and bookkeeping. Bytes and positions, nothing above.
+
+A journal is a directory with one folder per *writer* (one process lifetime). A writer appends
+lines to numbered segments; its folder is owned by a kernel lock for as long as the process lives.
+What has been delivered is noted in a *ledger* beside the segments, which is a hint: without it,
+everything is delivered again.
+"""
+
+from wakelog.journal._books import Books, books
+from wakelog.journal._folder import Folder, folders
+from wakelog.journal._journal import Journal, default_root
+from wakelog.journal._ledger import Mark
+from wakelog.journal._reading import Chunk, Cursor, Entry, read
+from wakelog.journal._writer import Durability, Receipt, Writer
+
+__all__ = [
+    "Books",
+    "Chunk",
+    "Cursor",
+    "Durability",
+    "Entry",
+    "Folder",
+    "Journal",
+    "Mark",
+    "Receipt",
+    "Writer",
+    "books",
+    "default_root",
+    "folders",
+    "read",
+]

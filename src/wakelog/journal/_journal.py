@@ -1,0 +1,176 @@
+"""A journal directory, and this process's writer in it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+
+from wakelog.errors import JournalError, JournalFormatError
+from wakelog.journal._folder import Folder, folders
+from wakelog.journal._ledger import segments
+from wakelog.journal._writer import Durability, Receipt, Writer
+from wakelog.record import FORMAT, Resource, uuid7
+
+DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
+_MARKER = "wakelog.json"
+_HINT = "Choose another directory with directory= or WAKELOG_DIR"
+
+
+class Journal:
+    """A directory of writers' folders, with at most one writer of this process in it.
+
+    The writer is made by the first append, so that a program that records nothing leaves nothing.
+    A forked child makes a writer of its own.
+
+    ``_lock`` guards which writer is the current one; nothing is written under it except a new
+    writer's folder.
+
+    Args:
+        root: The directory. It is made when it is missing, for its owner only.
+        durability: What an append waits for unless it says otherwise.
+        segment_bytes: The size at which a segment is ended and the next begun.
+        new_id: Makes writers' ids, in the order of time.
+
+    Raises:
+        JournalError: When the directory cannot be made or written.
+        JournalFormatError: When a newer Wakelog has written there.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        durability: Durability = Durability.OS_BUFFERED,
+        segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+        new_id: Callable[[], str] = uuid7,
+    ) -> None:
+        self.root = Path(root)
+        self.durability = durability
+        self._segment_bytes = segment_bytes
+        self._new_id = new_id
+        self._lock = threading.Lock()
+        self._writer: Writer | None = None
+        _prepare(self.root)
+        after_fork = weakref.WeakMethod(self._after_fork)
+        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+
+    @property
+    def writer(self) -> Writer | None:
+        """This process's writer, or None before the first append."""
+        return self._writer
+
+    def append(
+        self,
+        record_id: str,
+        content: bytes,
+        resource: Resource,
+        durability: Durability | None = None,
+    ) -> Receipt:
+        """Write one record.
+
+        Args:
+            record_id: The record's id.
+            content: What ``wakelog.record.encode`` returned.
+            resource: The record's resource; the same object for the same resource is fastest.
+            durability: What has to be done before this returns, when it is more than the
+                journal's own.
+
+        Returns:
+            The receipt.
+
+        Raises:
+            JournalError: When the operating system refused. The record is not accepted then.
+        """
+        writer = self._writer or self._begin()
+        level = self.durability if durability is None else self.durability.at_least(durability)
+        return writer.append(record_id, content, resource, level)
+
+    def orphans(self) -> Iterator[Folder]:
+        """Adopt, one by one, the folders of writers that are gone and that hold segments.
+
+        Yields:
+            Folders that this process now owns; whoever takes one has to release it.
+
+        Raises:
+            JournalError: When the directory cannot be listed.
+        """
+        for path in folders(self.root):
+            if (folder := Folder.adopt(path)) is not None:
+                if segments(path):
+                    yield folder
+                else:
+                    folder.release()
+
+    def close(self) -> None:
+        """End this process's writer. A later append begins another."""
+        with self._lock:
+            writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def _begin(self) -> Writer:
+        with self._lock:
+            if self._writer is None:
+                folder = Folder.create(self.root, self._new_id())
+                self._writer = Writer(folder, segment_bytes=self._segment_bytes)
+            return self._writer
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.abandon()
+
+
+def default_root(service_name: str) -> Path:
+    """Return where journals go when nobody says: the user's state directory, never a temporary one.
+
+    Args:
+        service_name: The service's name; characters that a file name cannot have become ``_``.
+
+    Returns:
+        ``$XDG_STATE_HOME/wakelog/<service>``, with ``~/.local/state`` where that is unset (XDG
+        Base Directory specification).
+    """
+    state = os.environ.get("XDG_STATE_HOME") or ""
+    base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in service_name).lstrip(".")
+    return base / "wakelog" / (name or "unknown_service")
+
+
+def _prepare(root: Path) -> None:
+    """Make sure that a directory can hold a journal of this format."""
+    marker = root / _MARKER
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not marker.exists():
+            # The marker is the same for everyone, so whoever comes second may write it again.
+            temporary = root / f".{_MARKER}.{os.getpid()}"
+            temporary.write_bytes(orjson.dumps({"wakelog": "journal", "format": FORMAT}))
+            temporary.chmod(0o600)
+            temporary.rename(marker)
+        version = orjson.loads(marker.read_bytes())["format"]
+    except FileExistsError as error:
+        raise JournalError("use", root, "it is a file and not a directory", _HINT) from error
+    except NotADirectoryError as error:
+        raise JournalError("use", root, "a part of the path is a file", _HINT) from error
+    except OSError as error:
+        raise JournalError("write to", root, error.strerror or error, _HINT) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise JournalFormatError(
+            "use", marker, "it does not say a journal's format", f"Remove the file, or: {_HINT}"
+        ) from error
+    if not isinstance(version, int) or version > FORMAT:
+        raise JournalFormatError(
+            "use",
+            root,
+            f"its format is {version}, and this Wakelog knows {FORMAT}",
+            f"Install the newer Wakelog, or: {_HINT}",
+        )
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise JournalError("write to", root, "permission denied", _HINT)

@@ -1,0 +1,123 @@
+"""The ledger: up to which mark a writer's records have been dealt with.
+
+It is a hint. A ledger that is missing, torn, or does not fit its segments is answered by starting
+from the beginning, which sends records twice and skips none.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from wakelog.errors import JournalError
+
+_NAME = "ledger"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place between two lines of a writer, and what was counted up to there.
+
+    Attributes:
+        segment: The index of the segment, from 1; 0 before the first.
+        offset: Bytes from the start of the segment; always the start of a line.
+        seq: The ``seq`` of the last record before this place.
+        crc: The checksum of the last line before this place, None when it is not known.
+        corrupt: How many of the ``seq`` records could not be read.
+        dead_lettered: How many were set aside with a reason.
+        evicted: How many were deleted under a quota before they were delivered.
+    """
+
+    segment: int = 0
+    offset: int = 0
+    seq: int = 0
+    crc: int | None = None
+    corrupt: int = 0
+    dead_lettered: int = 0
+    evicted: int = 0
+
+    @property
+    def delivered(self) -> int:
+        """How many records before this place the next hop has accepted."""
+        return self.seq - self.corrupt - self.dead_lettered - self.evicted
+
+
+def load(folder: Path, writer: str) -> Mark:
+    """Read the ledger of a writer.
+
+    Args:
+        folder: The writer's folder.
+        writer: The writer's id, which the ledger has to name.
+
+    Returns:
+        The mark, or the beginning when there is no ledger that can be believed.
+    """
+    try:
+        data = orjson.loads((folder / _NAME).read_bytes())
+        if data.pop("writer") != writer:
+            return Mark()
+        mark = Mark(**data)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Mark()
+    return mark if _fits(folder, mark) else Mark()
+
+
+def _fits(folder: Path, mark: Mark) -> bool:
+    """Tell whether a mark stands at the start of a line that exists."""
+    numbers = (mark.segment, mark.offset, mark.seq, mark.delivered)
+    if not all(isinstance(n, int) and n >= 0 for n in numbers):
+        return False
+    if mark.offset == 0:
+        return True
+    try:
+        with (folder / segment_name(mark.segment)).open("rb") as file:
+            file.seek(mark.offset - 1)
+            return file.read(1) == b"\n"
+    except OSError:
+        return False
+
+
+def save(folder: Path, writer: str, mark: Mark) -> None:
+    """Write the ledger of a writer, whole or not at all.
+
+    Raises:
+        JournalError: When the file system refuses; the old ledger is still there.
+    """
+    fields = {name: getattr(mark, name) for name in Mark.__slots__}
+    path = folder / _NAME
+    # Not the name of the target with a suffix that two processes could share: only the owner of
+    # the folder's lock writes here.
+    temporary = folder / f"{_NAME}.new"
+    try:
+        temporary.write_bytes(orjson.dumps({"writer": writer, **fields}))
+        temporary.rename(path)
+    except OSError as error:
+        hint = "Delivery goes on; after a restart, records since the last ledger are sent again"
+        raise JournalError("write", path, error.strerror or error, hint) from error
+
+
+def segment_name(index: int) -> str:
+    """Return the file name of a segment."""
+    return f"{index:08d}.jsonl"
+
+
+def segment_index(name: str) -> int | None:
+    """Return the index that a segment's file name says, or None for another file."""
+    stem, dot, suffix = name.partition(".")
+    return int(stem) if dot and suffix == "jsonl" and stem.isdecimal() else None
+
+
+def segments(folder: Path) -> list[int]:
+    """List the indices of a folder's segments, in order.
+
+    Raises:
+        JournalError: When the folder cannot be listed.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise JournalError("list", folder, error.strerror or error) from error
+    return sorted(index for name in names if (index := segment_index(name)) is not None)

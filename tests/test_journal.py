@@ -1,0 +1,544 @@
+"""The journal: accepted means on disk, one bad line costs one record, the ledger is a hint."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from wakelog.errors import JournalError, JournalFormatError
+from wakelog.journal import Cursor, Durability, Folder, Journal, Mark, Writer, books, read
+from wakelog.journal._ledger import load, save, segment_name, segments
+from wakelog.record import Resource, encode, uuid7
+
+RESOURCE = Resource({"service.name": "tests"})
+
+
+def content(number: int, size: int = 20) -> bytes:
+    return encode({"body": f"{number}:" + "x" * size}, 1 << 20)
+
+
+def fill(journal: Journal, count: int, start: int = 0) -> list[str]:
+    ids = [uuid7() for _ in range(count)]
+    for number, record_id in enumerate(ids, start):
+        journal.append(record_id, content(number), RESOURCE)
+    return ids
+
+
+def bodies(path: Path) -> list[int]:
+    return [int(str(entry.record.body).split(":")[0]) for entry in read(path)]
+
+
+def only_folder(root: Path) -> Path:
+    [folder] = [path for path in root.iterdir() if path.is_dir()]
+    return folder
+
+
+def read_all(folder: Path, mark: Mark = Mark()) -> tuple[list[int], Mark, list[bytes]]:
+    cursor = Cursor(folder, mark, complete=True)
+    seqs: list[int] = []
+    damaged: list[bytes] = []
+    while (chunk := cursor.read(7, 1000)).entries or chunk.damaged:
+        seqs += [entry.record.seq for entry in chunk.entries]
+        damaged += chunk.damaged
+    cursor.close()
+    return seqs, cursor.mark, damaged
+
+
+# Accepted means on disk
+
+
+PROGRAM = """
+import os, sys
+from wakelog.journal import Journal, Durability
+from wakelog.record import Resource, encode, uuid7
+journal = Journal(sys.argv[1], durability=Durability(sys.argv[2]), segment_bytes=20_000)
+resource = Resource({})
+while True:
+    receipt = journal.append(uuid7(), encode({"body": "x" * 200}, 1 << 20), resource)
+    os.write(1, b"%d\\n" % receipt.seq)
+"""
+
+
+@pytest.mark.parametrize("durability", ["os_buffered", "fsync"])
+@pytest.mark.parametrize("acknowledged", [1, 150, 400])
+def test_a_record_is_there_after_sigkill_once_its_append_returned(
+    tmp_path: Path, durability: str, acknowledged: int
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path), durability], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    for _ in range(acknowledged):
+        process.stdout.readline()
+    process.kill()
+    rest = process.stdout.read().split()
+    last = int(rest[-1]) if rest else acknowledged
+    process.wait()
+
+    seqs = [entry.record.seq for entry in read(tmp_path)]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert len(seqs) >= max(last, acknowledged)
+
+
+def test_records_are_numbered_without_gaps_over_segments_threads_and_resources(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(tmp_path, segment_bytes=3000)
+    resources = [Resource({"n": n}) for n in range(2)]
+
+    def emit(number: int) -> None:
+        for i in range(100):
+            journal.append(uuid7(), content(i), resources[number % 2 if i % 10 == 0 else 0])
+
+    threads = [threading.Thread(target=emit, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    entries = list(read(tmp_path))
+    assert [entry.record.seq for entry in entries] == list(range(1, 401))
+    assert len(segments(only_folder(tmp_path))) > 10
+    assert {entry.resource.attributes["n"] for entry in entries} == {0, 1}
+
+
+def test_a_program_that_records_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    Journal(tmp_path / "deep" / "journal").close()
+
+    assert [path.name for path in (tmp_path / "deep" / "journal").iterdir()] == ["wakelog.json"]
+
+
+def test_nobody_else_may_look(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    fill(journal, 1)
+
+    for path in [tmp_path / "journal", *(tmp_path / "journal").rglob("*")]:
+        wanted = 0o700 if path.is_dir() else 0o600
+        assert stat.S_IMODE(path.stat().st_mode) == wanted, path
+
+
+def test_one_event_may_ask_for_more_and_none_for_less(tmp_path: Path) -> None:
+    buffered, synced = Journal(tmp_path / "a"), Journal(tmp_path / "b", durability=Durability.FSYNC)
+
+    more = buffered.append("i", content(1), RESOURCE, Durability.FSYNC)
+    less = synced.append("i", content(1), RESOURCE, Durability.OS_BUFFERED)
+
+    assert (more.durability, less.durability) == (Durability.FSYNC, Durability.FSYNC)
+
+
+# Not accepted means raised
+
+
+class Disk:
+    """Stands between a writer and its files, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.fail: Callable[[bytes], int] | None = None
+        self.sync_error: int | None = None
+        self.synced: list[int] = []
+
+    def write(self, fd: int, data: bytes) -> int:
+        if self.fail is not None:
+            allowed = self.fail(data)
+            if allowed < 0:
+                raise OSError(-allowed, os.strerror(-allowed))
+            data = data[:allowed]
+        return os.write(fd, data)
+
+    def sync(self, fd: int) -> None:
+        if self.sync_error is not None:
+            raise OSError(self.sync_error, os.strerror(self.sync_error))
+        os.fdatasync(fd)
+        self.synced.append(os.fstat(fd).st_ino)
+
+
+def writer_on(disk: Disk, root: Path, segment_bytes: int = 1 << 20) -> Writer:
+    folder = Folder.create(root, uuid7())
+    return Writer(folder, segment_bytes=segment_bytes, write=disk.write, sync=disk.sync)
+
+
+def append(writer: Writer, number: int, level: Durability = Durability.OS_BUFFERED) -> int:
+    return writer.append(uuid7(), content(number), RESOURCE, level).seq
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
+def test_a_full_or_broken_disk_is_an_error_and_recording_goes_on_after_it(
+    tmp_path: Path, code: int
+) -> None:
+    disk = Disk()
+    writer = writer_on(disk, tmp_path)
+    append(writer, 0)
+    disk.fail = lambda _: -code
+    with pytest.raises(JournalError, match=re.escape(os.strerror(code))) as caught:
+        append(writer, 1)
+    assert str(tmp_path) in str(caught.value)
+    disk.fail = None
+
+    assert append(writer, 2) == 2
+    assert bodies(tmp_path) == [0, 2]
+
+
+@pytest.mark.parametrize("taken", [1, 30, 90])
+def test_a_short_write_is_finished_or_never_joined_with_the_next_line(
+    tmp_path: Path, taken: int
+) -> None:
+    disk = Disk()
+    writer = writer_on(disk, tmp_path)
+    append(writer, 0)
+    answers = iter([taken, 10_000])
+    disk.fail = lambda _: next(answers)
+    assert append(writer, 1) == 2  # the rest went in with a second write
+
+    failing = iter([taken, -errno.ENOSPC])
+    disk.fail = lambda _: next(failing)
+    with pytest.raises(JournalError):
+        append(writer, 2)
+    disk.fail = None
+    append(writer, 3)
+
+    seqs, mark, _ = read_all(only_folder(tmp_path))
+    assert bodies(tmp_path) == [0, 1, 3]
+    assert seqs == [1, 2, 3]
+    assert mark.corrupt == 0
+
+
+def test_a_segment_that_could_not_be_begun_leaves_nothing_behind(tmp_path: Path) -> None:
+    disk = Disk()
+    writer = writer_on(disk, tmp_path, segment_bytes=300)
+    append(writer, 0)
+    append(writer, 1)
+    disk.fail = lambda data: 5 if data.startswith(b'{"writer"') else len(data)
+    with pytest.raises(JournalError, match="begin a segment"):
+        append(writer, 2)
+    disk.fail = None
+    append(writer, 3)
+
+    assert bodies(tmp_path) == [0, 1, 3]
+
+
+def test_after_a_failed_sync_the_file_is_never_trusted_again(tmp_path: Path) -> None:
+    disk = Disk()
+    writer = writer_on(disk, tmp_path)
+    append(writer, 0, Durability.FSYNC)
+    disk.sync_error = errno.EIO
+    with pytest.raises(JournalError, match="sync"):
+        append(writer, 1, Durability.FSYNC)
+    disk.sync_error = None
+    failed_file = disk.synced[0]
+    disk.synced.clear()
+
+    with pytest.raises(JournalError, match="sync"):
+        writer.commit(2)  # the kernel would now say that all is well
+    append(writer, 2, Durability.FSYNC)
+
+    assert disk.synced
+    assert failed_file not in disk.synced
+    assert bodies(tmp_path) == [0, 1, 2]
+
+
+def test_a_sync_covers_every_segment_that_holds_a_line_to_be_synced(tmp_path: Path) -> None:
+    disk = Disk()
+    writer = writer_on(disk, tmp_path, segment_bytes=1)
+    for number in range(4):
+        append(writer, number)
+    assert disk.synced == []
+
+    append(writer, 4, Durability.FSYNC)
+
+    folder = only_folder(tmp_path)
+    assert (folder / segment_name(5)).stat().st_ino in disk.synced
+
+
+def test_ended_segments_are_closed(tmp_path: Path) -> None:
+    writer = writer_on(Disk(), tmp_path, segment_bytes=1)
+    append(writer, 0, Durability.FSYNC)
+    before = len(os.listdir("/dev/fd"))
+    for number in range(50):
+        append(writer, number)
+
+    assert len(os.listdir("/dev/fd")) <= before + 1
+
+
+# One bad record costs one record
+
+
+def test_a_file_cut_at_any_byte_of_its_last_line_loses_that_line_alone(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    fill(journal, 5)
+    journal.close()
+    path = only_folder(tmp_path) / segment_name(1)
+    whole = path.read_bytes()
+    last_line = whole.rindex(b"\n", 0, -1) + 1
+
+    for size in range(last_line, len(whole)):
+        path.write_bytes(whole[:size])
+        seqs, mark, damaged = read_all(path.parent)
+        assert seqs == [1, 2, 3, 4]
+        assert (mark.offset, damaged) == (last_line, [])
+
+
+@pytest.mark.parametrize("bit", [0x01, 0x10, 0x80])
+def test_any_flipped_byte_costs_at_most_the_record_that_it_is_in(tmp_path: Path, bit: int) -> None:
+    journal = Journal(tmp_path)
+    fill(journal, 6)
+    journal.close()
+    path = only_folder(tmp_path) / segment_name(1)
+    whole = path.read_bytes()
+    begin = whole.index(b"\n") + 1
+    ends = [place for place, byte in enumerate(whole) if byte == 0x0A and place >= begin]
+
+    for place in range(begin, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        seqs, mark, _ = read_all(path.parent)
+        record = sum(end < place for end in ends) + 1
+        expected = {1, 2, 3, 4, 5, 6} - {record}
+        if place in ends:  # the end of a line: it and the next one cannot be told apart yet
+            expected -= {record + 1}
+        assert expected <= set(seqs), place
+        lost = 6 - len(seqs)
+        assert mark.corrupt + (6 - mark.seq) == lost, place
+
+
+def test_a_damaged_header_costs_no_record(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, segment_bytes=400)
+    fill(journal, 6)
+    journal.close()
+    folder = only_folder(tmp_path)
+    path = folder / segment_name(2)
+    data = bytearray(path.read_bytes())
+    data[60] ^= 0x01
+    path.write_bytes(data)
+
+    assert bodies(tmp_path) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_missing_segment_is_counted_and_the_rest_is_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, segment_bytes=400)
+    fill(journal, 9)
+    journal.close()
+    folder = only_folder(tmp_path)
+    lost = len([e for e in read(folder) if e.mark.segment == 2])
+    (folder / segment_name(2)).unlink()
+
+    seqs, mark, _ = read_all(folder)
+    assert len(seqs) == 9 - lost
+    assert mark.corrupt == lost
+    assert books(tmp_path)[0].accepted == 9
+
+
+# The ledger is a hint
+
+
+def marks_of(folder: Path) -> list[Mark]:
+    return [entry.mark for entry in read(folder)]
+
+
+def test_reading_goes_on_exactly_where_a_mark_says(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, segment_bytes=400)
+    fill(journal, 9)
+    journal.close()
+    folder = only_folder(tmp_path)
+
+    for number, mark in enumerate(marks_of(folder), 1):
+        save(folder, folder.name, mark)
+        seqs, end, damaged = read_all(folder, load(folder, folder.name))
+        assert seqs == list(range(number + 1, 10))
+        assert (end.seq, end.corrupt, damaged) == (9, 0, [])
+
+
+@pytest.mark.parametrize(
+    "ledger",
+    [
+        None,
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"writer":"another","segment":1,"offset":0,"seq":3}',
+        b'{"writer":"SELF","segment":9,"offset":77,"seq":3,"crc":null}',
+        b'{"writer":"SELF","segment":1,"offset":77,"seq":3,"crc":null}',
+        b'{"writer":"SELF","segment":1,"offset":99999999,"seq":3,"crc":null}',
+        b'{"writer":"SELF","segment":1,"offset":0,"seq":-3}',
+        b'{"writer":"SELF","segment":"1","offset":0,"seq":3}',
+        b'{"writer":"SELF","unknown":1}',
+    ],
+)
+def test_a_ledger_that_cannot_be_believed_means_from_the_beginning(
+    tmp_path: Path, ledger: bytes | None
+) -> None:
+    journal = Journal(tmp_path)
+    fill(journal, 5)
+    journal.close()
+    folder = only_folder(tmp_path)
+    if ledger is not None:
+        (folder / "ledger").write_bytes(ledger.replace(b"SELF", folder.name.encode()))
+
+    assert load(folder, folder.name) == Mark()
+    assert read_all(folder, load(folder, folder.name))[0] == [1, 2, 3, 4, 5]
+
+
+def test_the_books_balance_with_and_without_a_ledger(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    fill(journal, 5)
+    folder = only_folder(tmp_path)
+    [before] = books(tmp_path)
+    save(folder, folder.name, marks_of(folder)[2])
+    [after] = books(tmp_path)
+
+    assert (before.accepted, before.delivered, before.pending, before.live) == (5, 0, 5, True)
+    assert (after.accepted, after.delivered, after.pending) == (5, 3, 2)
+    journal.close()
+    assert not books(tmp_path)[0].live
+
+
+# Processes
+
+
+def test_a_folder_belongs_to_one_process_and_is_adopted_once_when_it_is_gone(
+    tmp_path: Path,
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path), "os_buffered"], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    journal = Journal(tmp_path)
+    assert list(journal.orphans()) == []
+    process.kill()
+    process.communicate()
+
+    [orphan] = journal.orphans()
+    assert list(Journal(tmp_path).orphans()) == []
+    orphan.release()
+    assert [folder.path for folder in Journal(tmp_path).orphans()] == [orphan.path]
+
+
+def child_of_fork(journal: Journal, done: int) -> None:
+    fill(journal, 10, start=100)
+    os.write(done, b"x")
+    os._exit(0)
+
+
+def test_a_forked_child_begins_a_writer_of_its_own(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    fill(journal, 5)
+    parent = journal.writer
+    pid = os.fork()
+    if pid == 0:
+        child_of_fork(journal, os.open(os.devnull, os.O_WRONLY))
+    fill(journal, 5, start=5)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    assert journal.writer is parent
+    assert sorted(bodies(tmp_path)) == [*range(10), *range(100, 110)]
+    assert sorted(b.accepted for b in books(tmp_path)) == [10, 10]
+    # The child's end has not taken the parent's lock away.
+    assert [folder.path.name for folder in Journal(tmp_path).orphans()] != [parent.id]
+
+
+def test_a_living_child_does_not_keep_its_parents_folder_from_being_adopted(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(tmp_path)
+    fill(journal, 1)
+    reading, writing = os.pipe()
+    running, runs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(writing)
+        os.write(runs, b"x")
+        os.read(reading, 1)
+        os._exit(0)
+    os.close(reading)
+    os.read(running, 1)
+    journal.close()  # what the kernel does when a process dies
+    adopted = [folder.path for folder in Journal(tmp_path).orphans()]
+    os.close(writing)
+    os.waitpid(pid, 0)
+
+    assert adopted == [only_folder(tmp_path)]
+
+
+def test_a_fork_while_another_thread_is_writing_leaves_a_child_that_can_write(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(tmp_path)
+    stop = threading.Event()
+
+    def emit() -> None:
+        while not stop.is_set():
+            fill(journal, 1)
+
+    thread = threading.Thread(target=emit)
+    thread.start()
+    try:
+        for _ in range(10):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+                fill(journal, 3)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        stop.set()
+        thread.join()
+
+    for folder in tmp_path.iterdir():
+        if folder.is_dir():
+            seqs, mark, damaged = read_all(folder)
+            assert (seqs, mark.corrupt, damaged) == ([*range(1, len(seqs) + 1)], 0, [])
+
+
+def emit_in_child(root: str, count: int) -> None:
+    fill(Journal(root), count)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_processes_on_one_directory_never_share_a_folder(tmp_path: Path, method: str) -> None:
+    context = multiprocessing.get_context(method)
+    processes = [
+        context.Process(target=emit_in_child, args=(str(tmp_path), 20)) for _ in range(3)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+    assert [b.accepted for b in books(tmp_path)] == [20, 20, 20]
+
+
+# Directories that cannot be used
+
+
+@pytest.mark.parametrize("below", [False, True])
+def test_a_file_in_place_of_the_directory_is_one_clear_error(tmp_path: Path, below: bool) -> None:
+    path = tmp_path / "file"
+    path.write_text("x")
+
+    with pytest.raises(JournalError, match=r"file.*WAKELOG_DIR") as caught:
+        Journal(path / "journal" if below else path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_directory_of_a_newer_format_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "wakelog.json").write_bytes(orjson.dumps({"format": 99}))
+
+    with pytest.raises(JournalFormatError, match=r"format is 99.*newer Wakelog"):
+        Journal(tmp_path)
+
+
+def test_a_directory_that_vanishes_is_an_error_and_not_a_silence(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match=r"no such file or directory|No such file"):
+        list(read(tmp_path / "nowhere"))
