@@ -1,0 +1,126 @@
+"""Wakelog records what AI agents do, durably, and delivers it to OpenTelemetry.
+
+    import wakelog
+
+    log = wakelog.configure("travel-agent")
+    with log.run(session_id="s-1"):
+        log.user_message("two seats to Lisbon")
+
+Names load what they need when they are first used, so that ``import wakelog`` stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wakelog.context import bound
+    from wakelog.errors import (
+        ConfigurationError,
+        CorruptLineError,
+        EventTooLargeError,
+        InvalidEventTypeError,
+        JournalError,
+        JournalFormatError,
+        RedactionError,
+        SinkError,
+        WakelogError,
+    )
+    from wakelog.events import AgentEvent, register_event_type
+    from wakelog.journal import Durability, Receipt
+    from wakelog.logger import AgentLogger
+    from wakelog.otel import DurableLogRecordProcessor, EventToSpanEventBridge, OTelSink
+    from wakelog.redaction import (
+        HashStrategy,
+        RedactionConfig,
+        RedactionDetector,
+        RedactionStrategy,
+        RegexDetector,
+        ReplacementStrategy,
+        TokenizationStrategy,
+        redact,
+    )
+    from wakelog.setup import configure, shutdown
+    from wakelog.sinks import EventSink, JSONLSink, MemorySink, NullSink
+
+_HOMES = {
+    "wakelog.context": ["bound"],
+    "wakelog.errors": [
+        "ConfigurationError",
+        "CorruptLineError",
+        "EventTooLargeError",
+        "InvalidEventTypeError",
+        "JournalError",
+        "JournalFormatError",
+        "RedactionError",
+        "SinkError",
+        "WakelogError",
+    ],
+    "wakelog.events": ["AgentEvent", "register_event_type"],
+    "wakelog.journal": ["Durability", "Receipt"],
+    "wakelog.logger": ["AgentLogger"],
+    "wakelog.otel": ["DurableLogRecordProcessor", "EventToSpanEventBridge", "OTelSink"],
+    "wakelog.redaction": [
+        "HashStrategy",
+        "RedactionConfig",
+        "RedactionDetector",
+        "RedactionStrategy",
+        "RegexDetector",
+        "ReplacementStrategy",
+        "TokenizationStrategy",
+        "redact",
+    ],
+    "wakelog.setup": ["configure", "shutdown"],
+    "wakelog.sinks": ["EventSink", "JSONLSink", "MemorySink", "NullSink"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AgentEvent",
+    "AgentLogger",
+    "ConfigurationError",
+    "CorruptLineError",
+    "DurableLogRecordProcessor",
+    "Durability",
+    "EventSink",
+    "EventToSpanEventBridge",
+    "EventTooLargeError",
+    "HashStrategy",
+    "InvalidEventTypeError",
+    "JSONLSink",
+    "JournalError",
+    "JournalFormatError",
+    "MemorySink",
+    "NullSink",
+    "OTelSink",
+    "Receipt",
+    "RedactionConfig",
+    "RedactionDetector",
+    "RedactionError",
+    "RedactionStrategy",
+    "RegexDetector",
+    "ReplacementStrategy",
+    "SinkError",
+    "TokenizationStrategy",
+    "WakelogError",
+    "bound",
+    "configure",
+    "redact",
+    "register_event_type",
+    "shutdown",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        message = f"module 'wakelog' has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

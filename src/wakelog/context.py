@@ -1,0 +1,59 @@
+"""What every event inside a block carries: ``bound``, and the run that is going on.
+
+One context variable a key, so that threads and tasks see what was bound where they were started
+and nothing of each other's later changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+
+# Bound under these names, a value becomes the event's field of the same name; under any other
+# name, an attribute.
+FIELDS = ("session_id", "agent", "workflow", "tenant_id", "run_id")
+
+_fields: dict[str, ContextVar[str | None]] = {
+    name: ContextVar(f"wakelog.{name}", default=None) for name in FIELDS
+}
+session_id, agent, workflow, tenant_id, run_id = (_fields[name] for name in FIELDS)
+
+parent_id: ContextVar[str | None] = ContextVar("wakelog.parent_id", default=None)
+"""The id of the event that opened the innermost ``run``, ``model`` or ``tool`` block."""
+
+_attributes: dict[str, ContextVar[object]] = {}
+
+
+@contextmanager
+def bound(**values: object) -> Iterator[None]:
+    """Give every event that is recorded inside the block what is named here.
+
+    Args:
+        values: ``session_id``, ``agent``, ``workflow``, ``tenant_id`` and ``run_id`` set those
+            fields, as text. Any other name becomes an attribute of that name; write dots in it
+            through ``**{"app.tier": "gold"}``. None takes an outer binding away.
+
+    Yields:
+        Nothing.
+    """
+    tokens: list[Token[str | None] | Token[object]] = []
+    for name, value in values.items():
+        if name in _fields:
+            tokens.append(_fields[name].set(None if value is None else str(value)))
+        else:
+            variable = _attributes.setdefault(name, ContextVar(f"wakelog.{name}", default=None))
+            tokens.append(variable.set(value))
+    try:
+        yield
+    finally:
+        for token in reversed(tokens):
+            token.var.reset(token)  # type: ignore[arg-type] - a token resets its own variable
+
+
+def bound_attributes() -> dict[str, object] | None:
+    """Return the attributes that ``bound`` has set here, or None when there are none."""
+    if not _attributes:
+        return None
+    found = {name: value for name, var in _attributes.items() if (value := var.get()) is not None}
+    return found or None

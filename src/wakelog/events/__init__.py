@@ -1,0 +1,6 @@
+"""What agents do: the events, their types, and how each becomes a log record."""
+
+from wakelog.events._event import AgentEvent, register_event_type
+from wakelog.events._mapping import EVENT_TYPES, EventType, fields_of
+
+__all__ = ["EVENT_TYPES", "AgentEvent", "EventType", "fields_of", "register_event_type"]

@@ -1,0 +1,235 @@
+"""``AgentEvent``: one thing that an agent did."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import orjson
+
+from wakelog.errors import InvalidEventTypeError
+from wakelog.events._mapping import EVENT_TYPES
+from wakelog.journal import Durability, Receipt
+from wakelog.record import from_line, parse_rfc3339, rfc3339, to_line, uuid7
+
+_registered: set[str] = set()
+
+# What ``to_dict`` gives, in this order.
+_ALWAYS = (
+    "event_type",
+    "schema_version",
+    "run_id",
+    "event_id",
+    "timestamp",
+    "agent_name",
+    "workflow_name",
+    "parent_event_id",
+    "provider",
+    "model",
+    "tool_name",
+    "status",
+    "payload",
+    "risk",
+    "metadata",
+)
+_WHEN_SET = ("session_id", "tenant_id", "call_id", "attributes")
+
+
+def register_event_type(name: str) -> None:
+    """Allow an event type of one's own.
+
+    Args:
+        name: In the form of the built-in ones: lower case, words joined by ``_``, dots between
+            parts. It becomes the event name ``wakelog.<name>``, so it must not vary per event.
+
+    Raises:
+        InvalidEventTypeError: When the name has another form.
+    """
+    if not name or not all(part.isidentifier() and part.islower() for part in name.split(".")):
+        message = f"{name!r} is no name for an event type: use lower-case words, as in 'order_sent'"
+        raise InvalidEventTypeError(message)
+    _registered.add(name)
+
+
+class AgentEvent:
+    """One thing that an agent did, with what identifies and describes it.
+
+    Args:
+        event_type: One of ``AgentEvent.STANDARD_EVENT_TYPES``, or a registered type.
+        schema_version: The version of this envelope, for readers of ``to_dict``.
+        run_id: The run that it belongs to. An event outside any run is a run of its own and
+            carries its own id here.
+        event_id: Its id, a UUID of version 7 by default.
+        timestamp: When it happened, RFC 3339 text; now by default.
+        agent_name: The agent that did it.
+        workflow_name: The workflow that the agent works in.
+        parent_event_id: The event that it belongs to or answers.
+        provider: The model's provider.
+        model: The model that was asked.
+        tool_name: The tool that was called.
+        status: How it went: ``started``, ``success``, ``error`` or the caller's own word.
+        payload: What was said, asked or returned. It is content: kept in the journal, exported
+            only where the user wants content exported.
+        risk: Classifications of the caller's.
+        metadata: Anything else that the caller wants to find it by; exported.
+        allow_custom_event_types: Accept any event type.
+        session_id: The conversation, when the caller has an id for it.
+        tenant_id: The customer whose data it is.
+        call_id: The id of the tool call that it belongs to.
+        attributes: Attributes to record beside the ones that the type defines; exported.
+        time_unix_nano: When it happened, in nanoseconds since 1970, in place of ``timestamp``.
+        durability: What a sink has to do before it accepts this event, when that is more than the
+            sink does anyway.
+
+    Raises:
+        InvalidEventTypeError: For an event type that is not known.
+        ValueError: For a timestamp that is no RFC 3339 time.
+    """
+
+    STANDARD_EVENT_TYPES: ClassVar[frozenset[str]] = frozenset(EVENT_TYPES)
+    CURRENT_SCHEMA_VERSION: ClassVar[str] = "1.0"
+
+    __slots__ = (
+        "agent_name",
+        "attributes",
+        "call_id",
+        "durability",
+        "event_id",
+        "event_type",
+        "metadata",
+        "model",
+        "parent_event_id",
+        "payload",
+        "provider",
+        "receipt",
+        "risk",
+        "run_id",
+        "schema_version",
+        "session_id",
+        "span_context",
+        "status",
+        "tenant_id",
+        "time_unix_nano",
+        "tool_name",
+        "workflow_name",
+    )
+
+    def __init__(  # noqa: PLR0913 - the envelope's fields, in the order of agentlogsafe's
+        self,
+        event_type: str,
+        schema_version: str = CURRENT_SCHEMA_VERSION,
+        run_id: str | None = None,
+        event_id: str | None = None,
+        timestamp: str | None = None,
+        agent_name: str | None = None,
+        workflow_name: str | None = None,
+        parent_event_id: str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
+        tool_name: str | None = None,
+        status: str | None = None,
+        payload: dict[str, Any] | None = None,
+        risk: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+        allow_custom_event_types: bool = False,  # noqa: FBT001, FBT002 - agentlogsafe's position
+        *,
+        session_id: str | None = None,
+        tenant_id: str | None = None,
+        call_id: str | None = None,
+        attributes: dict[str, Any] | None = None,
+        time_unix_nano: int | None = None,
+        durability: Durability | None = None,
+    ) -> None:
+        if event_type not in EVENT_TYPES and not (
+            event_type and (allow_custom_event_types or event_type in _registered)
+        ):
+            raise InvalidEventTypeError(_unknown(event_type))
+        self.event_type = event_type
+        self.schema_version = schema_version
+        self.event_id = event_id = event_id or uuid7()
+        self.run_id = run_id or event_id
+        if time_unix_nano is None:
+            time_unix_nano = parse_rfc3339(timestamp) if timestamp else time.time_ns()
+        self.time_unix_nano = time_unix_nano
+        self.agent_name = agent_name
+        self.workflow_name = workflow_name
+        self.parent_event_id = parent_event_id
+        self.provider = provider
+        self.model = model
+        self.tool_name = tool_name
+        self.status = status
+        self.payload = {} if payload is None else payload
+        self.risk = {} if risk is None else risk
+        self.metadata = {} if metadata is None else metadata
+        self.session_id = session_id
+        self.tenant_id = tenant_id
+        self.call_id = call_id
+        self.attributes = attributes
+        self.durability = durability
+        # Set by whoever records the event: (trace id, span id, trace flags) as integers, and what
+        # the journal promised.
+        self.span_context: tuple[int, int, int] | None = None
+        self.receipt: Receipt | None = None
+
+    @property
+    def timestamp(self) -> str:
+        """When it happened, as RFC 3339 text in UTC."""
+        return rfc3339(self.time_unix_nano)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as plain data, ready for any JSON encoder.
+
+        Returns:
+            A new dict. ``session_id``, ``tenant_id``, ``call_id`` and ``attributes`` stand in it
+            when they are set, everything else always.
+        """
+        names = (*_ALWAYS, *(name for name in _WHEN_SET if getattr(self, name) is not None))
+        return {name: to_line(getattr(self, name)) for name in names}
+
+    def to_json(self) -> str:
+        """Return the event as one compact line of JSON."""
+        return orjson.dumps(self.to_dict()).decode()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, allow_custom_event_types: bool = False) -> Self:
+        """Make an event from what ``to_dict`` returned.
+
+        Args:
+            data: The fields, which are not changed.
+            allow_custom_event_types: Accept any event type.
+
+        Returns:
+            The event.
+
+        Raises:
+            InvalidEventTypeError: For an event type that is not known.
+            TypeError: For a field that events do not have.
+        """
+        values = {name: from_line(value) for name, value in data.items()}
+        return cls(**values, allow_custom_event_types=allow_custom_event_types)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what two events say."""
+        if not isinstance(other, AgentEvent):
+            return NotImplemented
+        return self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        """Hash by id."""
+        return hash(self.event_id)
+
+    def __repr__(self) -> str:
+        """Show type and id; the payload may be private and long."""
+        return f"AgentEvent({self.event_type!r}, event_id={self.event_id!r})"
+
+
+def _unknown(event_type: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(str(event_type), [*EVENT_TYPES, *_registered], n=1)
+    guess = f" Did you mean {close[0]!r}?" if close else ""
+    return (
+        f"unknown event type {event_type!r}.{guess} Use one of Wakelog's event types, 'custom', or "
+        "allow it first: wakelog.register_event_type(...)"
+    )

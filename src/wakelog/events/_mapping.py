@@ -1,0 +1,263 @@
+"""The one table of event types: which attributes and severity each has.
+
+The conventions have no event for most of what agents do, so the event names are our own, and the
+attributes are the conventions' wherever one fits (see ``semconv.SEMCONV_VERSION``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from wakelog.events import semconv as s
+from wakelog.record import rfc3339
+
+if TYPE_CHECKING:
+    from wakelog.events._event import AgentEvent
+
+# OpenTelemetry's severity numbers and their short names.
+_INFO: Final = (9, "INFO")
+_WARN: Final = (13, "WARN")
+_ERROR: Final = (17, "ERROR")
+
+
+def _message(role: str) -> Callable[[object], object]:
+    """Put a text into the conventions' form of a message; messages in that form stay as given."""
+
+    def wrap(value: object) -> object:
+        if isinstance(value, str):
+            return [{"role": role, "parts": [{"type": "text", "content": value}]}]
+        return value
+
+    return wrap
+
+
+def _instructions(value: object) -> object:
+    return [{"type": "text", "content": value}] if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """How one type of event becomes a log record.
+
+    Attributes:
+        constant: Attributes that every event of the type has.
+        payload: For each key of the payload that has an attribute of its own, that attribute. What
+            is left of the payload goes into ``wakelog.payload``.
+        wrap: For some keys of the payload, what puts the value into the attribute's form.
+        severity: OpenTelemetry's severity number and text.
+    """
+
+    constant: Mapping[str, object] = field(default_factory=dict)
+    payload: Mapping[str, str] = field(default_factory=dict)
+    wrap: Mapping[str, Callable[[object], object]] = field(default_factory=dict)
+    severity: tuple[int, str] = _INFO
+
+
+_RUN: Final = EventType({s.OPERATION_NAME: s.INVOKE_AGENT}, {"error_type": s.ERROR_TYPE})
+_MODEL_PAYLOAD: Final = {
+    "input_tokens": s.USAGE_INPUT_TOKENS,
+    "output_tokens": s.USAGE_OUTPUT_TOKENS,
+    "response_id": s.RESPONSE_ID,
+    "response_model": s.RESPONSE_MODEL,
+    "finish_reasons": s.RESPONSE_FINISH_REASONS,
+    "input_messages": s.INPUT_MESSAGES,
+    "output_messages": s.OUTPUT_MESSAGES,
+    "system_instructions": s.SYSTEM_INSTRUCTIONS,
+    "error_type": s.ERROR_TYPE,
+}
+_MODEL_WRAP: Final = {
+    "input_messages": _message("user"),
+    "output_messages": _message("assistant"),
+    "system_instructions": _instructions,
+}
+_CHAT: Final = {s.OPERATION_NAME: s.CHAT}
+_MODEL: Final = EventType(_CHAT, _MODEL_PAYLOAD, _MODEL_WRAP)
+_TOOL: Final = EventType(
+    {s.OPERATION_NAME: s.EXECUTE_TOOL},
+    {
+        "args": s.TOOL_CALL_ARGUMENTS,
+        "result": s.TOOL_CALL_RESULT,
+        "tool_type": s.TOOL_TYPE,
+        "error_type": s.ERROR_TYPE,
+    },
+)
+_RETRIEVAL: Final = EventType(
+    {s.OPERATION_NAME: s.RETRIEVAL},
+    {
+        "query": s.RETRIEVAL_QUERY_TEXT,
+        "source": s.DATA_SOURCE_ID,
+        "result": s.RETRIEVAL_DOCUMENTS,
+    },
+)
+_STREAM: Final = EventType(
+    payload={
+        "stream_id": s.STREAM_ID,
+        "chunks": s.STREAM_CHUNKS,
+        "reason": s.STREAM_REASON,
+        "message": s.OUTPUT_MESSAGES,
+    },
+    wrap={"message": _message("assistant")},
+)
+
+EVENT_TYPES: Final[Mapping[str, EventType]] = {
+    "run_start": _RUN,
+    "run_end": _RUN,
+    "user_message": EventType(
+        _CHAT, {"message": s.INPUT_MESSAGES}, {"message": _message("user")}
+    ),
+    "system_instruction": EventType(
+        _CHAT, {"instruction": s.SYSTEM_INSTRUCTIONS}, {"instruction": _instructions}
+    ),
+    "model_call": _MODEL,
+    "model_response": _MODEL,
+    "tool_call": _TOOL,
+    "tool_result": _TOOL,
+    "retrieval_query": _RETRIEVAL,
+    "retrieval_result": _RETRIEVAL,
+    "policy_check": EventType(payload={"policy_name": s.POLICY_NAME}),
+    "human_approval": EventType(payload={"approver": s.APPROVER}),
+    "decision": EventType(
+        payload={"decision": s.DECISION, "requires_human_review": s.DECISION_NEEDS_REVIEW}
+    ),
+    "error": EventType(
+        payload={
+            "error": s.EXCEPTION_MESSAGE,
+            "error_type": s.ERROR_TYPE,
+            "exception_type": s.EXCEPTION_TYPE,
+            "stacktrace": s.EXCEPTION_STACKTRACE,
+        },
+        severity=_ERROR,
+    ),
+    "sub_agent_invoked": EventType(
+        payload={"agent_id": s.AGENT_NAME, "sub_thread_id": s.SUB_THREAD_ID}
+    ),
+    "agent_handoff": EventType(payload={"from": s.HANDOFF_FROM, "to": s.HANDOFF_TO}),
+    "resumed": EventType(payload={"from_checkpoint": s.CHECKPOINT_ID}),
+    "memory_recall": EventType(
+        {s.OPERATION_NAME: s.SEARCH_MEMORY},
+        {
+            "tier": s.MEMORY_TIER,
+            "namespace_key": s.MEMORY_NAMESPACE,
+            "hits": s.MEMORY_RECORD_COUNT,
+        },
+    ),
+    "usage_limit_exceeded": EventType(
+        {s.ERROR_TYPE: "usage_limit_exceeded"},
+        {
+            "kind": s.USAGE_LIMIT_KIND,
+            "limit": s.USAGE_LIMIT_LIMIT,
+            "observed": s.USAGE_LIMIT_OBSERVED,
+        },
+        severity=_WARN,
+    ),
+    "context_compacted": EventType(
+        payload={
+            "dropped_chars": s.CONTEXT_DROPPED_CHARS,
+            "retained_chars": s.CONTEXT_RETAINED_CHARS,
+        }
+    ),
+    "stream_start": _STREAM,
+    "stream_end": _STREAM,
+    "reasoning_start": _STREAM,
+    "reasoning_stop": _STREAM,
+    "custom": EventType(),
+}
+
+_OTHER: Final = EVENT_TYPES["custom"]
+# A cache of the event names, which are the same few strings for every event.
+_event_names: dict[str, str] = {name: s.EVENT_PREFIX + name for name in EVENT_TYPES}
+
+# The fields of an event that are an attribute as they are.
+_COMMON: Final = (
+    ("tool_name", s.TOOL_NAME),
+    ("call_id", s.TOOL_CALL_ID),
+    ("provider", s.PROVIDER_NAME),
+    ("model", s.REQUEST_MODEL),
+    ("session_id", s.CONVERSATION_ID),
+    ("agent_name", s.AGENT_NAME),
+    ("workflow_name", s.WORKFLOW_NAME),
+    ("parent_event_id", s.PARENT_ID),
+    ("tenant_id", s.TENANT_ID),
+    ("status", s.STATUS),
+)
+
+
+def event_name_of(event_type: str) -> str:
+    """Return the event name of an event type."""
+    return _event_names.get(event_type) or s.EVENT_PREFIX + event_type
+
+
+def severity_of(event: AgentEvent) -> tuple[int, str]:
+    """Return OpenTelemetry's severity number and text for an event."""
+    return EVENT_TYPES.get(event.event_type, _OTHER).severity
+
+
+def attributes_of(event: AgentEvent) -> dict[str, Any]:
+    """Return the attributes of an event, a new dict.
+
+    Args:
+        event: The event.
+
+    Returns:
+        Those of its type, the common ones that are set, the rest of the payload under
+        ``wakelog.payload``, and the caller's own.
+    """
+    kind = EVENT_TYPES.get(event.event_type, _OTHER)
+    attributes: dict[str, Any] = dict(kind.constant)
+    for name, attribute in _COMMON:
+        value = getattr(event, name)
+        if value is not None:
+            attributes[attribute] = value
+    if event.run_id != event.event_id:
+        attributes[s.RUN_ID] = event.run_id
+    if event.payload:
+        _add_payload(attributes, kind, event.payload)
+    if event.risk:
+        attributes[s.RISK] = event.risk
+    if event.metadata:
+        attributes[s.METADATA] = event.metadata
+    if event.attributes:
+        attributes.update(event.attributes)
+    return attributes
+
+
+def _add_payload(attributes: dict[str, Any], kind: EventType, payload: Mapping[str, Any]) -> None:
+    rest: dict[str, Any] = {}
+    for key, value in payload.items():
+        attribute = kind.payload.get(key)
+        if attribute is None:
+            rest[key] = value
+        elif value is not None:
+            wrap = kind.wrap.get(key)
+            attributes[attribute] = value if wrap is None else wrap(value)
+    if rest:
+        attributes[s.PAYLOAD] = rest
+
+
+def fields_of(event: AgentEvent) -> dict[str, Any]:
+    """Return the fields of an event's line, for sinks that write without OpenTelemetry.
+
+    Args:
+        event: The event.
+
+    Returns:
+        What ``wakelog.record.encode`` takes.
+    """
+    number, text = severity_of(event)
+    fields: dict[str, Any] = {
+        "timestamp": rfc3339(event.time_unix_nano),
+        "event_name": event_name_of(event.event_type),
+        "severity_number": number,
+        "severity_text": text,
+        "attributes": attributes_of(event),
+    }
+    if event.span_context is not None:
+        trace_id, span_id, trace_flags = event.span_context
+        fields["trace_id"] = f"{trace_id:032x}"
+        fields["span_id"] = f"{span_id:016x}"
+        if trace_flags:
+            fields["trace_flags"] = trace_flags
+    fields["scope"] = {"name": s.SCOPE_NAME}
+    return fields

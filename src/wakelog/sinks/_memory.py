@@ -1,0 +1,33 @@
+"""Sinks that write nowhere: for tests, and for nobody."""
+
+from __future__ import annotations
+
+from wakelog.events import AgentEvent
+
+
+class MemorySink:
+    """Keeps events in a list, for tests and notebooks.
+
+    Attributes:
+        events: What was written, in order.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[AgentEvent] = []
+
+    def write(self, event: AgentEvent) -> None:
+        """Keep an event."""
+        self.events.append(event)
+
+    def flush(self) -> None:
+        """Do nothing: a list needs no flushing."""
+
+
+class NullSink:
+    """Takes events and forgets them."""
+
+    def write(self, event: AgentEvent) -> None:
+        """Forget an event."""
+
+    def flush(self) -> None:
+        """Do nothing."""
