@@ -1,0 +1,74 @@
+"""Which copies carry what people, models and tools said."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from opentelemetry.sdk._logs import ReadWriteLogRecord
+
+from wakelog.errors import ConfigurationError
+from wakelog.events import semconv as s
+from wakelog.otel._bridge import EventToSpanEventBridge
+
+VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+
+@dataclass(frozen=True, slots=True)
+class ContentPolicy:
+    """Where the content of Wakelog's own events may go, beside the local journal.
+
+    Attributes:
+        events: Into exported log records.
+        spans: Into spans and their events.
+    """
+
+    events: bool = False
+    spans: bool = False
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT``.
+
+        Raises:
+            ConfigurationError: For a value that the variable does not have.
+        """
+        value = os.environ.get(VARIABLE, "").strip()
+        policies = {
+            "": cls(),
+            "NO_CONTENT": cls(),
+            "SPAN_ONLY": cls(spans=True),
+            "EVENT_ONLY": cls(events=True),
+            "SPAN_AND_EVENT": cls(events=True, spans=True),
+            # What older instrumentations take.
+            "FALSE": cls(),
+            "TRUE": cls(events=True, spans=True),
+        }
+        try:
+            return policies[value.upper()]
+        except KeyError:
+            allowed = "NO_CONTENT, SPAN_ONLY, EVENT_ONLY or SPAN_AND_EVENT"
+            message = f"{VARIABLE}={value!r} is not known: use {allowed}"
+            raise ConfigurationError(message) from None
+
+
+def without_content(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of an event's attributes without its content."""
+    return {name: value for name, value in attributes.items() if name not in s.CONTENT}
+
+
+class ContentAwareBridge(EventToSpanEventBridge):
+    """The bridge of Wakelog's own pipelines: content reaches spans only where it may."""
+
+    def __init__(self, policy: ContentPolicy) -> None:
+        self._policy = policy
+
+    def attributes_of(self, log_record: ReadWriteLogRecord) -> Mapping[str, Any]:
+        """Return the record's attributes, without content of our own events unless allowed."""
+        attributes = super().attributes_of(log_record)
+        scope = log_record.instrumentation_scope
+        if self._policy.spans or scope is None or scope.name != s.SCOPE_NAME:
+            return attributes
+        return without_content(attributes)

@@ -1,0 +1,227 @@
+"""``DurableLogRecordProcessor``: the drop-in for ``BatchLogRecordProcessor``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExporter
+from opentelemetry.sdk.environment_variables import (
+    OTEL_BLRP_EXPORT_TIMEOUT,
+    OTEL_BLRP_MAX_EXPORT_BATCH_SIZE,
+    OTEL_BLRP_MAX_QUEUE_SIZE,
+    OTEL_BLRP_SCHEDULE_DELAY,
+)
+from opentelemetry.sdk.resources import Resource as SDKResource
+
+from wakelog.errors import SinkError
+from wakelog.events import semconv as s
+from wakelog.journal import Durability, Journal, default_root
+from wakelog.otel._bridge import EventToSpanEventBridge
+from wakelog.otel._content import ContentPolicy
+from wakelog.otel._delivery import Delivery
+from wakelog.otel._quiet import is_quiet, quietly
+from wakelog.otel._records import EventLogRecord, Rebuilder, content_of, resource_of
+from wakelog.record import Resource
+
+_log = logging.getLogger("wakelog")
+
+DIRECTORY_VARIABLE = "WAKELOG_DIR"
+_LINE_OVERHEAD = 512  # room for id, seq and crc within max_line_bytes
+_REPORT_SECONDS = 60.0
+
+
+class DurableLogRecordProcessor(LogRecordProcessor):
+    """Writes each log record to a local journal before it returns, and delivers from there.
+
+    It takes the arguments of ``opentelemetry.sdk._logs.export.BatchLogRecordProcessor`` in the same
+    places, and what the ``OTEL_BLRP_*`` variables say, so that replacing the class is the whole
+    change. Records leave as that processor would have sent them, with ``log.record.uid``,
+    ``wakelog.writer.id`` and ``wakelog.seq`` added.
+
+    Inside somebody else's pipeline it never raises: what the journal did not take is counted by
+    reason in ``refused`` and reported once a minute. Records of Wakelog's own loggers do raise.
+
+    Args:
+        exporter: Where to deliver; None keeps everything local.
+        schedule_delay_millis: Milliseconds between two exports while little is emitted.
+        max_export_batch_size: The most records in one export.
+        export_timeout_millis: Milliseconds, handed on to the batch processor.
+        max_queue_size: The most records that delivery holds in memory at once. The journal is the
+            queue, so nothing is dropped beyond it.
+        meter_provider: Handed on to the batch processor.
+        directory: The journal's directory; else ``WAKELOG_DIR``, else
+            ``$XDG_STATE_HOME/wakelog/<service.name>`` (``~/.local/state`` without the variable).
+        durability: What has been done to a record when ``on_emit`` returns.
+        span_events: Whether events also become span events, see ``EventToSpanEventBridge``.
+        segment_bytes: The size at which a journal file is ended and the next begun.
+        max_line_bytes: The longest line; larger content is cut, with
+            ``wakelog.truncated_bytes`` set.
+
+    Raises:
+        ValueError: For an argument that the batch processor would refuse too.
+        JournalError: When the directory cannot be used.
+        ConfigurationError: For a content policy in the environment that does not exist.
+    """
+
+    def __init__(  # noqa: PLR0913 - BatchLogRecordProcessor's arguments and our own
+        self,
+        exporter: LogRecordExporter | None,
+        schedule_delay_millis: float | None = None,
+        max_export_batch_size: int | None = None,
+        export_timeout_millis: float | None = None,
+        max_queue_size: int | None = None,
+        *,
+        meter_provider: MeterProvider | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        durability: Durability | str = Durability.OS_BUFFERED,
+        span_events: bool = False,
+        segment_bytes: int = 16 * 1024 * 1024,
+        max_line_bytes: int = 1024 * 1024,
+    ) -> None:
+        self.journal = Journal(
+            directory or _default_directory(),
+            durability=Durability(durability),
+            segment_bytes=segment_bytes,
+        )
+        self.refused: Counter[str] = Counter()
+        """How many records of others were not accepted, by reason."""
+        self._bridge = EventToSpanEventBridge() if span_events else None
+        self._max_content_bytes = max_line_bytes - _LINE_OVERHEAD
+        # A cache of the last resource, which is the same object for every record of a provider.
+        self._resource: tuple[SDKResource | None, Resource] = (None, Resource({}))
+        self._report_after = 0.0
+        self._delivery: Delivery | None = None
+        if exporter is not None:
+            delay = _setting(schedule_delay_millis, OTEL_BLRP_SCHEDULE_DELAY, 1000)
+            timeout = _setting(export_timeout_millis, OTEL_BLRP_EXPORT_TIMEOUT, 30000)
+            self._delivery = Delivery(
+                self.journal,
+                exporter,
+                Rebuilder(ContentPolicy.from_environment()),
+                schedule_delay=delay / 1000,
+                max_batch=int(_setting(max_export_batch_size, OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, 512)),
+                max_queue=int(_setting(max_queue_size, OTEL_BLRP_MAX_QUEUE_SIZE, 2048)),
+                export_timeout=timeout / 1000,
+                meter_provider=meter_provider,
+            )
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Record one log record.
+
+        Raises:
+            SinkError: When the journal did not accept a record of Wakelog's own loggers.
+        """
+        if is_quiet():
+            return
+        if self._bridge is not None:
+            self._bridge.on_emit(log_record)
+        record = log_record.log_record
+        event = record if type(record) is EventLogRecord else None
+        try:
+            record_id, content = content_of(log_record, self._max_content_bytes)
+            receipt = self.journal.append(
+                record_id,
+                content,
+                self._plain_resource(log_record.resource),
+                event.durability if event is not None else None,
+            )
+        except Exception as error:  # noqa: BLE001 - in others' pipelines nothing may escape; it is counted and reported
+            if event is None:
+                self._refuse(error)
+                return
+            if isinstance(error, SinkError):
+                raise
+            message = f"the event could not be written: {type(error).__name__}: {error}"
+            raise SinkError(message) from error
+        if event is not None:
+            event.receipt = receipt
+        if self._delivery is not None:
+            self._delivery.accepted(receipt.seq)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Wait until the next hop has accepted everything that was recorded so far.
+
+        Args:
+            timeout_millis: The longest wait.
+
+        Returns:
+            Whether that is so. Without an exporter: whether nothing was recorded.
+        """
+        if self._delivery is None:
+            writer = self.journal.writer
+            return writer is None or writer.seq == 0
+        return self._delivery.flush(timeout_millis / 1000)
+
+    def shutdown(self, timeout_millis: int = 5000) -> None:
+        """Deliver what the next hop takes, and stop. What is still pending stays in the journal.
+
+        Records that come later are still written to the journal, and delivered by the next process
+        that uses the directory.
+
+        Args:
+            timeout_millis: The longest wait. There is none while the next hop is failing.
+        """
+        self.close(timeout_millis / 1000)
+
+    def close(self, timeout: float) -> bool:
+        """Do what ``shutdown`` does, and say what came of it.
+
+        Args:
+            timeout: The longest wait, in seconds.
+
+        Returns:
+            Whether the next hop has accepted everything that this process has recorded.
+        """
+        delivery, self._delivery = self._delivery, None
+        writer = self.journal.writer
+        if delivery is not None:
+            delivered = delivery.shutdown(timeout)
+        else:
+            delivered = writer is None or writer.seq == 0
+        self.journal.close()
+        return delivered
+
+    def _plain_resource(self, resource: SDKResource | None) -> Resource:
+        known, plain = self._resource
+        if known is not resource or resource is None:
+            plain = resource_of(resource)
+            self._resource = (resource, plain)
+        return plain
+
+    def _refuse(self, error: Exception) -> None:
+        reason = type(error).__name__
+        self.refused[reason] += 1
+        now = time.monotonic()
+        if now >= self._report_after:
+            self._report_after = now + _REPORT_SECONDS
+            with quietly():
+                _log.error(
+                    "%d log records were not recorded so far, the last one because: %s",
+                    self.refused.total(),
+                    error,
+                )
+
+
+def _default_directory() -> Path:
+    named = os.environ.get(DIRECTORY_VARIABLE)
+    if named:
+        return Path(named)
+    return default_root(str(SDKResource.create().attributes.get(s.SERVICE_NAME, "")))
+
+
+def _setting(argument: float | None, variable: str, default: float) -> float:
+    """Return an argument, else what its variable says, else the default, as the SDK does."""
+    if argument is not None:
+        return argument
+    text = os.environ.get(variable, "").strip()
+    try:
+        return int(text) if text else default
+    except ValueError:
+        _log.warning("%s=%r is no whole number; using %s", variable, text, default)
+        return default

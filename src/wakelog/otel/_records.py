@@ -1,0 +1,214 @@
+"""Between OpenTelemetry's log records and lines: ``content_of`` there, ``Rebuilder`` back.
+
+What delivery exports is what the SDK would have exported, plus ``log.record.uid``,
+``wakelog.writer.id`` and ``wakelog.seq``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk._logs import LogRecordLimits, ReadWriteLogRecord
+from opentelemetry.sdk.resources import Resource as SDKResource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import TraceFlags
+
+from wakelog.events import semconv as s
+from wakelog.journal import Durability, Entry, Receipt
+from wakelog.otel._content import ContentPolicy, without_content
+from wakelog.record import Resource, Scope, encode, rfc3339, uuid7
+
+_UNLIMITED = LogRecordLimits(
+    max_attributes=LogRecordLimits.UNSET,
+    max_attribute_length=LogRecordLimits.UNSET,
+    max_log_record_attributes=LogRecordLimits.UNSET,
+    max_log_record_attribute_length=LogRecordLimits.UNSET,
+)
+_LONGEST_ID = 200
+# How the last scope stands on a line: mostly one scope emits many records in a row.
+_scope: tuple[InstrumentationScope | None, bytes] = (None, b"")
+_LONGEST_SCOPE = 16 * 1024
+
+
+class EventLogRecord(LogRecord):
+    """A log record of Wakelog's own front doors, which wait for an answer.
+
+    Attributes:
+        durability: What the journal has to do before it accepts this record.
+        receipt: What the journal answered, None while nobody has.
+    """
+
+    durability: Durability | None = None
+    receipt: Receipt | None = None
+
+
+def content_of(log_record: ReadWriteLogRecord, max_bytes: int) -> tuple[str, bytes]:
+    """Turn a log record into an id and the middle part of its line.
+
+    Args:
+        log_record: The record, as a processor gets it. It is not changed.
+        max_bytes: The most bytes of the line.
+
+    Returns:
+        The record's ``log.record.uid`` where it has one, else a new id; and the encoded fields.
+
+    Raises:
+        EventTooLargeError: When it does not fit even with its texts cut.
+    """
+    record = log_record.log_record
+    fields: dict[str, Any] = {}
+    timestamp, observed = record.timestamp, record.observed_timestamp
+    if timestamp is not None:
+        fields["timestamp"] = rfc3339(timestamp)
+    if observed != timestamp and observed is not None:
+        fields["observed_timestamp"] = rfc3339(observed)
+    if record.event_name:
+        fields["event_name"] = record.event_name
+    if record.severity_number is not None:
+        fields["severity_number"] = record.severity_number  # the codec writes an enum's value
+    if record.severity_text:
+        fields["severity_text"] = record.severity_text
+    if record.body is not None:
+        fields["body"] = record.body
+    record_id = None
+    bounded = record.attributes
+    if isinstance(bounded, BoundedAttributes):
+        # It answers key by key under a lock; its own copy is the fast way out.
+        attributes = bounded.copy()
+        if bounded.dropped:
+            fields["dropped_attributes_count"] = bounded.dropped
+    else:
+        attributes = dict(bounded or {})
+    if attributes:
+        if s.LOG_RECORD_UID in attributes and _is_usable(attributes[s.LOG_RECORD_UID]):
+            record_id = attributes.pop(s.LOG_RECORD_UID)
+        if attributes:
+            fields["attributes"] = attributes
+    if record.trace_id:
+        fields["trace_id"] = f"{record.trace_id:032x}"
+    if record.span_id:
+        fields["span_id"] = f"{record.span_id:016x}"
+    if record.trace_flags:
+        fields["trace_flags"] = int(record.trace_flags)
+    return record_id or uuid7(), encode(fields, max_bytes) + _scope_of(log_record)
+
+
+def _scope_of(log_record: ReadWriteLogRecord) -> bytes:
+    """Return the last field of a line, which says the instrumentation scope."""
+    global _scope  # noqa: PLW0603 - a cache of one, replaced whole
+    scope = log_record.instrumentation_scope
+    known, text = _scope
+    if known is not scope:
+        text = encode({"scope": _scope_fields(scope)}, _LONGEST_SCOPE) if scope else b""
+        _scope = (scope, text)
+    return text
+
+
+def _is_usable(record_id: object) -> bool:
+    """Tell whether somebody else's ``log.record.uid`` can be the id of a line."""
+    return isinstance(record_id, str) and record_id.isascii() and 0 < len(record_id) <= _LONGEST_ID
+
+
+def _scope_fields(scope: InstrumentationScope) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": scope.name}
+    if scope.version:
+        fields["version"] = scope.version
+    if scope.schema_url:
+        fields["schema_url"] = scope.schema_url
+    if scope.attributes:
+        fields["attributes"] = dict(scope.attributes)
+    return fields
+
+
+def _exportable(nanoseconds: int | None) -> int | None:
+    """Return a time that OTLP's unsigned 64 bits hold, or None: unknown, in place of impossible."""
+    return nanoseconds if nanoseconds is not None and 0 <= nanoseconds < 2**64 else None
+
+
+def resource_of(resource: SDKResource | None) -> Resource:
+    """Return OpenTelemetry's resource as plain data."""
+    if resource is None:
+        return Resource({})
+    return Resource(dict(resource.attributes), resource.schema_url or "")
+
+
+class Rebuilder:
+    """Makes log records from lines again.
+
+    Args:
+        policy: Where the content of Wakelog's own events may go.
+    """
+
+    def __init__(self, policy: ContentPolicy) -> None:
+        self._policy = policy
+        # Caches of the last resource and of scopes, so that the exporter's batches group by them.
+        self._resource: tuple[Resource, SDKResource] | None = None
+        self._scopes: dict[str, InstrumentationScope] = {}
+
+    def rebuild(self, entry: Entry, writer: str) -> ReadWriteLogRecord:
+        """Make the log record that the SDK's own processor would have exported.
+
+        Args:
+            entry: What was read.
+            writer: The id of the writer that wrote it.
+
+        Returns:
+            The record, with what identifies it among its attributes.
+        """
+        source = entry.record
+        attributes = source.attributes
+        scope = source.scope
+        own = scope is not None and scope.name == s.SCOPE_NAME
+        if own and not self._policy.events:
+            attributes = without_content(attributes)
+        attributes[s.LOG_RECORD_UID] = source.id
+        attributes[s.WRITER_ID] = writer
+        attributes[s.SEQ] = source.seq
+        timestamp = _exportable(source.timestamp)
+        observed = source.observed_timestamp
+        record = LogRecord(
+            timestamp=timestamp,
+            observed_timestamp=timestamp if observed is None else _exportable(observed),
+            severity_text=source.severity_text,
+            severity_number=None
+            if source.severity_number is None
+            else SeverityNumber(source.severity_number),
+            body=source.body,  # type: ignore[arg-type] - what came out of a line is an AnyValue
+            attributes=attributes,
+            event_name=source.event_name,
+        )
+        record.trace_id = int(source.trace_id, 16) if source.trace_id else 0
+        record.span_id = int(source.span_id, 16) if source.span_id else 0
+        record.trace_flags = TraceFlags(source.trace_flags)
+        result = ReadWriteLogRecord(
+            log_record=record,
+            resource=self._sdk_resource(entry.resource),
+            instrumentation_scope=self._sdk_scope(scope),
+            limits=_UNLIMITED,
+        )
+        if source.dropped_attributes_count and isinstance(record.attributes, BoundedAttributes):
+            record.attributes.dropped = source.dropped_attributes_count
+        return result
+
+    def _sdk_resource(self, resource: Resource) -> SDKResource:
+        if self._resource is None or self._resource[0] is not resource:
+            known = SDKResource(resource.attributes, resource.schema_url)  # type: ignore[arg-type]
+            self._resource = (resource, known)
+        return self._resource[1]
+
+    def _sdk_scope(self, scope: Scope | None) -> InstrumentationScope | None:
+        if scope is None:
+            return None
+        key = repr(scope)
+        known = self._scopes.get(key)
+        if known is None:
+            known = InstrumentationScope(
+                scope.name,
+                scope.version,
+                scope.schema_url,
+                scope.attributes,  # type: ignore[arg-type]
+            )
+            self._scopes[key] = known
+        return known

@@ -1,0 +1,63 @@
+"""``OTelSink``: events into an OpenTelemetry LoggerProvider."""
+
+from __future__ import annotations
+
+
+
+from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger_provider
+
+from wakelog.events import AgentEvent
+from wakelog.events import semconv as s
+from wakelog.events._mapping import attributes_of, event_name_of, severity_of
+from wakelog.otel._records import EventLogRecord
+
+
+
+class OTelSink:
+    """Emits each event as a log record.
+
+    With a ``DurableLogRecordProcessor`` in the provider the event is in the journal when ``write``
+    returns, and its receipt is on it. Without one, OpenTelemetry alone decides what becomes of it.
+
+    Args:
+        logger_provider: Where to emit; OpenTelemetry's global provider by default.
+    """
+
+    delivers = True
+
+    def __init__(self, logger_provider: LoggerProvider | None = None) -> None:
+        self._provider = logger_provider or get_logger_provider()
+        self._logger = self._provider.get_logger(s.SCOPE_NAME)
+
+    def write(self, event: AgentEvent) -> None:
+        """Emit an event.
+
+        Raises:
+            SinkError: When the journal did not accept it.
+        """
+        number, text = severity_of(event)
+        attributes = attributes_of(event)
+        attributes[s.LOG_RECORD_UID] = event.event_id
+        record = EventLogRecord(
+            timestamp=event.time_unix_nano,
+            observed_timestamp=event.time_unix_nano,
+            severity_number=SeverityNumber(number),
+            severity_text=text,
+            attributes=attributes,
+            event_name=event_name_of(event.event_type),
+        )
+        record.durability = event.durability
+        self._logger.emit(record)
+        event.receipt = record.receipt
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Wait until the next hop has accepted what was emitted.
+
+        Args:
+            timeout: The longest wait, in seconds.
+
+        Returns:
+            Whether that is so.
+        """
+        force_flush = getattr(self._provider, "force_flush", None)
+        return bool(force_flush(int(timeout * 1000))) if force_flush else True
