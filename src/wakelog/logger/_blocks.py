@@ -1,0 +1,345 @@
+"""The blocks ``run``, ``model`` and ``tool``: two events and a span around a piece of code."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind, StatusCode
+
+from wakelog import context
+from wakelog.errors import WakelogError
+from wakelog.events import semconv as s
+from wakelog.record import uuid7
+
+if TYPE_CHECKING:
+    from wakelog.events import AgentEvent
+    from wakelog.logger._logger import AgentLogger
+
+Given = TypeVar("Given")
+
+
+class _Block(Generic[Given]):
+    """What the three blocks share: the order of span, context and events, in and out."""
+
+    def __init__(self, log: AgentLogger) -> None:
+        self._log = log
+        self._tokens: list[Token[str | None]] = []
+        self._span: trace.Span = trace.INVALID_SPAN
+        self._opening: AgentEvent | None = None
+
+    # What each block says of itself.
+
+    def _describe(self) -> tuple[str, SpanKind, dict[str, Any], list[trace.Link] | None]:
+        raise NotImplementedError
+
+    def _open(self) -> AgentEvent:
+        raise NotImplementedError
+
+    def _close(self, status: str, error: BaseException | None, parent: str) -> None:
+        raise NotImplementedError
+
+    def _given(self) -> Given:
+        raise NotImplementedError
+
+    # The order in which it happens.
+
+    def __enter__(self) -> Given:
+        """Open the span and record the opening event."""
+        self._prepare()
+        name, kind, attributes, links = self._describe()
+        self._span = self._log.tracer().start_span(
+            name, kind=kind, attributes=attributes, links=links
+        )
+        self._attached = otel_context.attach(trace.set_span_in_context(self._span))
+        try:
+            self._opening = self._open()
+        except BaseException:
+            self._leave()
+            raise
+        self._bind(context.parent_id, self._opening.event_id)
+        return self._given()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace_back: TracebackType | None,
+    ) -> None:
+        """Record the closing event and end the span; an exception goes on."""
+        assert self._opening is not None  # noqa: S101 - __enter__ has returned
+        status = _status_of(error)
+        try:
+            if error is not None:
+                self._span.set_status(StatusCode.ERROR, str(error))
+                self._span.set_attribute(s.ERROR_TYPE, type_name(error))
+            self._close(status, error, self._opening.event_id)
+        except WakelogError as failure:
+            if error is None:
+                raise
+            # The program's own exception must come out, so this one travels on it as a note.
+            error.add_note(f"wakelog could not record how this ended: {failure}")
+        finally:
+            self._leave()
+
+    async def __aenter__(self) -> Given:
+        """Do what ``__enter__`` does."""
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace_back: TracebackType | None,
+    ) -> None:
+        """Do what ``__exit__`` does."""
+        self.__exit__(kind, error, trace_back)
+
+    def _prepare(self) -> None:
+        """Bind what the block's own events carry already."""
+
+    def _bind(self, variable: ContextVar[str | None], value: str | None) -> None:
+        self._tokens.append(variable.set(value))
+
+    def _leave(self) -> None:
+        while self._tokens:
+            token = self._tokens.pop()
+            token.var.reset(token)
+        self._span.end()
+        otel_context.detach(self._attached)
+
+    def _common(self, operation: str) -> dict[str, Any]:
+        values = {
+            s.OPERATION_NAME: operation,
+            s.AGENT_NAME: context.agent.get() or self._log.agent_name,
+            s.CONVERSATION_ID: context.session_id.get(),
+            s.RUN_ID: context.run_id.get(),
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class RunBlock(_Block[str]):
+    """A run. ``with log.run() as run_id``."""
+
+    def __init__(  # noqa: PLR0913 - what AgentLogger.run takes
+        self,
+        log: AgentLogger,
+        given: Any,
+        metadata: dict[str, Any] | None,
+        agent: str | None,
+        session_id: str | None,
+        run_id: str | None,
+        links: list[trace.Link] | None,
+    ) -> None:
+        super().__init__(log)
+        self._input, self._metadata, self._links = given, metadata, links
+        self._agent, self._session_id = agent, session_id
+        self.run_id = run_id or uuid7()
+
+    def _prepare(self) -> None:
+        self._bind(context.run_id, self.run_id)
+        if self._agent is not None:
+            self._bind(context.agent, self._agent)
+        if self._session_id is not None:
+            self._bind(context.session_id, self._session_id)
+
+    def _describe(self) -> tuple[str, SpanKind, dict[str, Any], list[trace.Link] | None]:
+        attributes = self._common(s.INVOKE_AGENT)
+        agent = attributes.get(s.AGENT_NAME)
+        name = f"{s.INVOKE_AGENT} {agent}" if agent else s.INVOKE_AGENT
+        return name, SpanKind.INTERNAL, attributes, self._links
+
+    def _open(self) -> AgentEvent:
+        payload = {} if self._input is None else {"input": self._input}
+        return self._log.emit("run_start", payload, metadata=self._metadata, status="started")
+
+    def _close(self, status: str, error: BaseException | None, parent: str) -> None:
+        payload = {}
+        if error is not None:
+            payload["error_type"] = type_name(error)
+            if status == "error":
+                self._log.error(error)
+        self._log.emit(
+            "run_end", payload, metadata=self._metadata, status=status, parent_event_id=parent
+        )
+
+    def _given(self) -> str:
+        return self.run_id
+
+
+class ModelBlock(_Block["ModelBlock"]):
+    """A model call. ``with log.model("gpt-4o", "openai") as call: call.respond("hello")``."""
+
+    def __init__(
+        self,
+        log: AgentLogger,
+        model: str,
+        provider: str | None,
+        given: Any,
+        fields: dict[str, Any],
+    ) -> None:
+        super().__init__(log)
+        self._model, self._provider, self._input, self._fields = model, provider, given, fields
+        self._response: dict[str, Any] = {}
+
+    def respond(  # noqa: PLR0913 - what a response has
+        self,
+        output: Any = None,
+        *,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        finish_reasons: list[str] | None = None,
+        response_id: str | None = None,
+        response_model: str | None = None,
+        **payload: Any,
+    ) -> Self:
+        """Note the response; it is recorded at the end of the block.
+
+        Args:
+            output: What the model said, as text or in the conventions' form.
+            input_tokens: How many tokens it read.
+            output_tokens: How many it wrote.
+            finish_reasons: Why it stopped, one for each choice.
+            response_id: The provider's id of the response.
+            response_model: The model that answered.
+            payload: Anything else, as content.
+
+        Returns:
+            The block.
+        """
+        values = {
+            "output_messages": output,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "finish_reasons": finish_reasons,
+            "response_id": response_id,
+            "response_model": response_model,
+            **payload,
+        }
+        self._response.update({key: value for key, value in values.items() if value is not None})
+        return self
+
+    def _describe(self) -> tuple[str, SpanKind, dict[str, Any], list[trace.Link] | None]:
+        attributes = self._common(s.CHAT)
+        attributes[s.REQUEST_MODEL] = self._model
+        if self._provider is not None:
+            attributes[s.PROVIDER_NAME] = self._provider
+        return f"{s.CHAT} {self._model}", SpanKind.CLIENT, attributes, None
+
+    def _open(self) -> AgentEvent:
+        payload = {} if self._input is None else {"input_messages": self._input}
+        return self._emit("model_call", payload, "started", None)
+
+    def _close(self, status: str, error: BaseException | None, parent: str) -> None:
+        payload = dict(self._response)
+        if error is not None:
+            payload["error_type"] = type_name(error)
+        names = {
+            "input_tokens": s.USAGE_INPUT_TOKENS,
+            "output_tokens": s.USAGE_OUTPUT_TOKENS,
+            "finish_reasons": s.RESPONSE_FINISH_REASONS,
+            "response_id": s.RESPONSE_ID,
+            "response_model": s.RESPONSE_MODEL,
+        }
+        self._span.set_attributes({names[k]: v for k, v in payload.items() if k in names})
+        self._emit("model_response", payload, status, parent)
+
+    def _emit(
+        self, event_type: str, payload: dict[str, Any], status: str, parent: str | None
+    ) -> AgentEvent:
+        return self._log.emit(
+            event_type,
+            payload,
+            provider=self._provider,
+            model=self._model,
+            status=status,
+            parent_event_id=parent,
+            **self._fields,
+        )
+
+    def _given(self) -> ModelBlock:
+        return self
+
+
+class ToolBlock(_Block["ToolBlock"]):
+    """A tool call. ``with log.tool("search", {"q": "x"}) as call: call.result(search("x"))``."""
+
+    def __init__(  # noqa: PLR0913 - what AgentLogger.tool takes
+        self,
+        log: AgentLogger,
+        tool_name: str,
+        args: Any,
+        call_id: str | None,
+        tool_type: str | None,
+        fields: dict[str, Any],
+    ) -> None:
+        super().__init__(log)
+        self._tool, self._args, self._call_id, self._type = tool_name, args, call_id, tool_type
+        self._fields = fields
+        self._outcome: dict[str, Any] = {}
+
+    def result(self, value: Any) -> Any:
+        """Note what the tool returned; it is recorded at the end of the block.
+
+        Args:
+            value: The result.
+
+        Returns:
+            The result, so that the call can stand in an expression.
+        """
+        self._outcome["result"] = value
+        return value
+
+    def _describe(self) -> tuple[str, SpanKind, dict[str, Any], list[trace.Link] | None]:
+        attributes = self._common(s.EXECUTE_TOOL)
+        attributes[s.TOOL_NAME] = self._tool
+        if self._call_id is not None:
+            attributes[s.TOOL_CALL_ID] = self._call_id
+        if self._type is not None:
+            attributes[s.TOOL_TYPE] = self._type
+        return f"{s.EXECUTE_TOOL} {self._tool}", SpanKind.INTERNAL, attributes, None
+
+    def _open(self) -> AgentEvent:
+        payload = {"args": {} if self._args is None else self._args}
+        return self._emit("tool_call", payload, "started", None)
+
+    def _close(self, status: str, error: BaseException | None, parent: str) -> None:
+        payload = dict(self._outcome)
+        if error is not None:
+            payload["error_type"] = type_name(error)
+        self._emit("tool_result", payload, status, parent)
+
+    def _emit(
+        self, event_type: str, payload: dict[str, Any], status: str, parent: str | None
+    ) -> AgentEvent:
+        if self._type is not None:
+            payload["tool_type"] = self._type
+        return self._log.emit(
+            event_type,
+            payload,
+            tool_name=self._tool,
+            call_id=self._call_id,
+            status=status,
+            parent_event_id=parent,
+            **self._fields,
+        )
+
+    def _given(self) -> ToolBlock:
+        return self
+
+
+def _status_of(error: BaseException | None) -> str:
+    if error is None:
+        return "success"
+    return "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "error"
+
+
+def type_name(error: BaseException) -> str:
+    """Return the qualified name of an exception's type, without ``builtins``."""
+    kind = type(error)
+    module = kind.__module__
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"

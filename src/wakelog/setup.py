@@ -1,0 +1,222 @@
+"""``configure`` and ``shutdown``: the whole road in one call."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from opentelemetry._logs import get_logger_provider, set_logger_provider
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from wakelog.errors import ConfigurationError
+from wakelog.events import semconv as s
+from wakelog.journal import Durability, default_root
+from wakelog.logger import AgentLogger
+from wakelog.otel import DurableLogRecordProcessor, OTelSink
+from wakelog.otel._content import ContentAwareBridge, ContentPolicy
+from wakelog.otel._exporters import log_exporter, span_exporter
+from wakelog.otel._processor import DIRECTORY_VARIABLE
+from wakelog.redaction import RedactionConfig
+from wakelog.sinks import EventSink, NullSink
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs.export import LogRecordExporter
+
+_EXIT_SECONDS = 5.0
+
+
+class _Spans:
+    """The tracer provider that this module has made, which lives as long as the process.
+
+    Its exporter may wait for a next hop that is down, so it is ended in a thread of its own, which
+    exists from the start: an interpreter that is exiting may not start one any more.
+    """
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self.provider = provider
+        self._end, self._ended = threading.Event(), threading.Event()
+        threading.Thread(target=self._run, name="wakelog-spans-exit", daemon=True).start()
+
+    def _run(self) -> None:
+        self._end.wait()
+        self.provider.shutdown()
+        self._ended.set()
+
+    def shutdown(self, timeout: float) -> bool:
+        """Export what is there and stop; return whether that took no longer than ``timeout``."""
+        self._end.set()
+        return self._ended.wait(timeout)
+
+
+_lock = threading.Lock()
+# What configure has made: the processor of the current set-up, and the spans, once a process.
+_processor: DurableLogRecordProcessor | None = None
+_spans: _Spans | None = None
+
+
+def configure(  # noqa: PLR0913 - everything that can be said about the road in one call
+    agent_name: str | None = None,
+    workflow_name: str | None = None,
+    *,
+    service_name: str | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    durability: Durability | str = Durability.OS_BUFFERED,
+    exporter: LogRecordExporter | None = None,
+    span_events: bool = True,
+    redact_payloads: bool = True,
+    redaction_config: RedactionConfig | None = None,
+    default_risk: dict[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
+    logger_provider: LoggerProvider | None = None,
+    tracer_provider: trace.TracerProvider | None = None,
+) -> AgentLogger:
+    """Set recording up and return the logger.
+
+    Events go to a journal on this machine. With ``OTEL_EXPORTER_OTLP_ENDPOINT`` set they are
+    delivered there too, and so are the spans; without it everything stays local and pending.
+
+    Providers that exist are used and left as they are: a tracer provider opens the spans, a logger
+    provider's resource describes the events, and nothing is added to either. Where there is none,
+    one is made and becomes OpenTelemetry's global provider. With ``OTEL_SDK_DISABLED=true``
+    nothing is set up, and the logger records nothing.
+
+    Calling it again ends what the call before has set up.
+
+    Args:
+        agent_name: The agent whose events the logger records.
+        workflow_name: The workflow that it works in.
+        service_name: ``service.name``, in place of ``OTEL_SERVICE_NAME``.
+        directory: The journal's directory; else ``WAKELOG_DIR``, else
+            ``$XDG_STATE_HOME/wakelog/<service.name>``.
+        durability: What has been done to an event when the call that recorded it returns.
+        exporter: Where to deliver, in place of what the environment says.
+        span_events: Whether events also become events of the span that is running.
+        redact_payloads: Whether secrets and personal data are taken out before anything is written.
+        redaction_config: What is taken out, and what stands in its place.
+        default_risk: Classifications that every event carries.
+        metadata: Anything else that every event carries.
+        logger_provider: A provider that already has a ``DurableLogRecordProcessor``; events are
+            emitted into it, and nothing else is made for logs.
+        tracer_provider: Where spans are opened, in place of the global provider.
+
+    Returns:
+        The logger.
+
+    Raises:
+        ConfigurationError: For a setting or variable that cannot be used; it says which.
+        JournalError: When the directory cannot be used.
+    """
+    global _processor  # noqa: PLW0603 - there is one set-up a process
+    shutdown()
+    sink: EventSink = NullSink()
+    if not _disabled():
+        level = _durability(durability)
+        log_exporter_ = exporter if exporter is not None else log_exporter()
+        tracer_provider = tracer_provider or _tracer_provider(service_name)
+        if logger_provider is None:
+            resource = _resource(tracer_provider, service_name)
+            name = str(resource.attributes.get(s.SERVICE_NAME, ""))
+            processor = DurableLogRecordProcessor(
+                log_exporter_,
+                directory=directory or os.environ.get(DIRECTORY_VARIABLE) or default_root(name),
+                durability=level,
+            )
+            logger_provider = _logger_provider(resource, processor, bridged=span_events)
+            with _lock:
+                _processor = processor
+        sink = OTelSink(logger_provider)
+    return AgentLogger(
+        agent_name,
+        workflow_name,
+        sink,
+        redact_payloads,
+        redaction_config,
+        default_risk,
+        metadata,
+        tracer_provider=tracer_provider,
+    )
+
+
+def shutdown(timeout: float = _EXIT_SECONDS) -> bool:
+    """Deliver what the next hop takes and end what ``configure`` has set up.
+
+    What is still pending stays in the journal, and the next process that uses the directory
+    delivers it. It happens at the normal end of a program by itself.
+
+    Args:
+        timeout: The longest wait, in seconds.
+
+    Returns:
+        Whether everything recorded was delivered. True when nothing was set up.
+    """
+    global _processor  # noqa: PLW0603 - there is one set-up a process
+    with _lock:
+        processor, _processor = _processor, None
+    return processor is None or processor.close(timeout)
+
+
+@atexit.register
+def _at_exit() -> None:
+    if _spans is not None:
+        _spans.shutdown(0)
+    shutdown(_EXIT_SECONDS)
+    if _spans is not None:
+        _spans.shutdown(_EXIT_SECONDS)
+
+
+def _disabled() -> bool:
+    return os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
+
+
+def _durability(value: Durability | str) -> Durability:
+    try:
+        return Durability(value)
+    except ValueError:
+        message = f"durability={value!r} is not known: use one of {', '.join(Durability)}"
+        raise ConfigurationError(message) from None
+
+
+def _own_resource(service_name: str | None) -> Resource:
+    return Resource.create({s.SERVICE_NAME: service_name} if service_name else None)
+
+
+def _resource(tracer_provider: trace.TracerProvider, service_name: str | None) -> Resource:
+    """Return the resource of the providers that exist, so that events and spans agree."""
+    for provider in (get_logger_provider(), tracer_provider):
+        if isinstance(provider, LoggerProvider | TracerProvider):
+            return provider.resource
+    return _own_resource(service_name)
+
+
+def _tracer_provider(service_name: str | None) -> trace.TracerProvider:
+    """Return the global tracer provider, made here when there is none."""
+    global _spans  # noqa: PLW0603 - made once a process
+    current = trace.get_tracer_provider()
+    if not isinstance(current, trace.ProxyTracerProvider):
+        return current
+    provider = TracerProvider(resource=_own_resource(service_name), shutdown_on_exit=False)
+    if (exporter := span_exporter()) is not None:
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    _spans = _Spans(provider)
+    return provider
+
+
+def _logger_provider(
+    resource: Resource, processor: DurableLogRecordProcessor, *, bridged: bool
+) -> LoggerProvider:
+    """Make the logger provider, and make it the global one when there is none."""
+    provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    if bridged:
+        provider.add_log_record_processor(ContentAwareBridge(ContentPolicy.from_environment()))
+    provider.add_log_record_processor(processor)
+    if not isinstance(get_logger_provider(), LoggerProvider):
+        set_logger_provider(provider)
+    return provider
