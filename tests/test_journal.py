@@ -76,16 +76,15 @@ while True:
 def test_a_record_is_there_after_sigkill_once_its_append_returned(
     tmp_path: Path, durability: str, acknowledged: int
 ) -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(tmp_path), durability], stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    for _ in range(acknowledged):
-        process.stdout.readline()
-    process.kill()
-    rest = process.stdout.read().split()
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(acknowledged):
+            process.stdout.readline()
+        process.kill()
+        rest = process.stdout.read().split(b"\n")[:-1]
     last = int(rest[-1]) if rest else acknowledged
-    process.wait()
 
     seqs = [entry.record.seq for entry in read(tmp_path)]
     assert seqs == list(range(1, len(seqs) + 1))
@@ -508,9 +507,7 @@ def emit_in_child(root: str, count: int) -> None:
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
 def test_processes_on_one_directory_never_share_a_folder(tmp_path: Path, method: str) -> None:
     context = multiprocessing.get_context(method)
-    processes = [
-        context.Process(target=emit_in_child, args=(str(tmp_path), 20)) for _ in range(3)
-    ]
+    processes = [context.Process(target=emit_in_child, args=(str(tmp_path), 20)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:

@@ -31,9 +31,7 @@ class SharedFile:
         JournalError: When the file cannot be opened for writing.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, new_id: Callable[[], str] = uuid7
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, new_id: Callable[[], str] = uuid7) -> None:
         self.path = Path(path)
         self._new_id = new_id
         self._lock = threading.Lock()

@@ -14,7 +14,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from opentelemetry.metrics import MeterProvider
@@ -170,7 +170,9 @@ class Delivery:
 
     def _reset(self) -> None:
         self._live: _Lane | None = None
-        self._orphans: list[_Lane] = []
+        # One orphan at a time is adopted: there may be more of them than descriptors.
+        self._orphan: _Lane | None = None
+        self._candidates: Iterator[Folder] | None = None
         self._next_search = 0.0
         self._failures = 0
         self._not_before = 0.0
@@ -268,10 +270,8 @@ class Delivery:
                     self._work_guarded()
             if not self.failing:
                 self._work_guarded()  # what was accepted while the last round was under way
-            for lane in self._orphans:
+            for lane in self._lanes():
                 lane.close()
-            if self._live is not None:
-                self._live.close()
             with self._changed:
                 self._finished = True
                 self._changed.notify_all()
@@ -292,15 +292,14 @@ class Delivery:
             _log.exception("delivery hit an unexpected error and goes on")
 
     def _work(self) -> None:
-        self._search_orphans()
         while True:
             live = self._live_lane()
             sent = self._send(live) if live is not None else _Sent.NOTHING
-            if sent is _Sent.NOTHING and self._orphans:
-                oldest = self._orphans[0]
-                sent = self._send(oldest)
+            if sent is _Sent.NOTHING and (orphan := self._next_orphan()) is not None:
+                sent = self._send(orphan)
                 if sent is _Sent.NOTHING:
-                    self._orphans.pop(0).close()
+                    orphan.close()
+                    self._orphan = None
                     continue
             if sent is not _Sent.ALL:
                 return
@@ -315,13 +314,24 @@ class Delivery:
             self._live = _Lane(writer.folder.path)
         return self._live
 
-    def _search_orphans(self) -> None:
-        now = time.monotonic()
-        if now < self._next_search:
-            return
-        self._next_search = now + _ORPHAN_SEARCH_SECONDS
-        for folder in self._journal.orphans():
-            self._orphans.append(_Lane(folder.path, folder))
+    def _next_orphan(self) -> _Lane | None:
+        """Return the oldest writer that is gone and not dealt with in this search."""
+        if self._orphan is None:
+            if self._candidates is None:
+                now = time.monotonic()
+                if now < self._next_search:
+                    return None
+                self._next_search = now + _ORPHAN_SEARCH_SECONDS
+                self._candidates = self._journal.orphans()
+            folder = next(self._candidates, None)
+            if folder is None:
+                self._candidates = None
+                return None
+            self._orphan = _Lane(folder.path, folder)
+        return self._orphan
+
+    def _lanes(self) -> list[_Lane]:
+        return [lane for lane in (self._live, self._orphan) if lane is not None]
 
     def _send(self, lane: _Lane) -> _Sent:
         chunk = lane.cursor.read(self._max_queue, _CHUNK_BYTES)
@@ -375,7 +385,7 @@ class Delivery:
         return seq == 0 or (lane is not None and lane.writer == writer and lane.mark.seq >= seq)
 
     def _after_fork(self) -> None:
-        lanes = [lane for lane in (self._live, *self._orphans) if lane is not None]
+        lanes = self._lanes()
         self._reset()
         for lane in lanes:  # the descriptors are the parent's; closing ours leaves its locks alone
             lane.close()

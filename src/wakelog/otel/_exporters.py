@@ -26,7 +26,11 @@ _log = logging.getLogger("wakelog")
 
 Signal = Literal["logs", "traces"]
 _VARIABLES = {
-    "logs": ("OTEL_LOGS_EXPORTER", OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, OTEL_EXPORTER_OTLP_LOGS_PROTOCOL),
+    "logs": (
+        "OTEL_LOGS_EXPORTER",
+        OTEL_EXPORTER_OTLP_LOGS_ENDPOINT,
+        OTEL_EXPORTER_OTLP_LOGS_PROTOCOL,
+    ),
     "traces": (
         "OTEL_TRACES_EXPORTER",
         OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
@@ -97,7 +101,7 @@ def _choose(signal: Signal) -> str | None:
         message = f"{selector}={selected!r} is not known here: use otlp, console or none"
         raise ConfigurationError(message)
     variable = own_endpoint if os.environ.get(own_endpoint) else OTEL_EXPORTER_OTLP_ENDPOINT
-    endpoint = os.environ.get(variable, "").strip()
+    endpoint = os.environ.get(variable, "")  # as the exporter reads it, spaces and all
     if not endpoint:
         return None
     # Without a variable the SDK takes gRPC, and so does this.

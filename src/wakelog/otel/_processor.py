@@ -105,7 +105,9 @@ class DurableLogRecordProcessor(LogRecordProcessor):
                 exporter,
                 Rebuilder(ContentPolicy.from_environment()),
                 schedule_delay=delay / 1000,
-                max_batch=int(_setting(max_export_batch_size, OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, 512)),
+                max_batch=int(
+                    _setting(max_export_batch_size, OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, 512)
+                ),
                 max_queue=int(_setting(max_queue_size, OTEL_BLRP_MAX_QUEUE_SIZE, 2048)),
                 export_timeout=timeout / 1000,
                 meter_provider=meter_provider,

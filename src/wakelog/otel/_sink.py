@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-
+from typing import Any
 
 from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger_provider
 
@@ -10,7 +10,11 @@ from wakelog.events import AgentEvent
 from wakelog.events import semconv as s
 from wakelog.events._mapping import attributes_of, event_name_of, severity_of
 from wakelog.otel._records import EventLogRecord
+from wakelog.record import from_line, to_line
 
+_TAKEN = frozenset({str, int, bool, float, bytes, type(None)})
+_CONTAINERS = frozenset({dict, list, tuple})
+_DEEPEST = 16
 
 
 class OTelSink:
@@ -37,6 +41,9 @@ class OTelSink:
         """
         number, text = severity_of(event)
         attributes = attributes_of(event)
+        for name, value in attributes.items():
+            if not _is_taken(value, _DEEPEST):
+                attributes[name] = from_line(to_line(value))
         attributes[s.LOG_RECORD_UID] = event.event_id
         record = EventLogRecord(
             timestamp=event.time_unix_nano,
@@ -61,3 +68,25 @@ class OTelSink:
         """
         force_flush = getattr(self._provider, "force_flush", None)
         return bool(force_flush(int(timeout * 1000))) if force_flush else True
+
+
+def _is_taken(value: Any, depth: int) -> bool:
+    """Tell whether OpenTelemetry takes a value as it is.
+
+    Of others it logs a warning and takes their text, or fails on them; what is nested deeper than
+    ``depth`` may have no end.
+    """
+    kind = type(value)
+    if kind in _TAKEN:
+        return True
+    if depth == 0 or kind not in _CONTAINERS:
+        return False
+    if kind is dict:
+        for key in value:
+            if type(key) is not str:
+                return False
+        value = value.values()
+    for item in value:  # noqa: SIM110 - a generator would take twice as long
+        if not _is_taken(item, depth - 1):
+            return False
+    return True

@@ -17,7 +17,6 @@ _LATEST = 253_402_300_800 * _SECOND - 1
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
-
 def _seed() -> None:
     """Choose the random part of this process's ids: a fixed field and where the counter begins."""
     global _variant, _count  # noqa: PLW0603 - once a process
