@@ -1,0 +1,65 @@
+# Needs Python 3.11 or later, make and PyPI; `make collector` needs Go as well.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format format-check types contract check collector bench lock clean
+
+help: ## Shows this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"wakelog needs Python 3.11 or later; \"$(PYTHON)\" is {v[0]}.{v[1]}. Try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# The stamp is older than what it stands for when the dependencies have changed.
+$(STAMP): pyproject.toml requirements-dev.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## Records, breaks, recovers: the whole story in one run
+	$(BIN)/wakelog demo
+
+test: $(STAMP) ## Runs the tests (PYTEST_ARGS="-k journal" for some of them)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## Finds mistakes and bad style
+	$(BIN)/ruff check
+
+format: $(STAMP) ## Formats the code and fixes what can be fixed safely
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+format-check: $(STAMP) ## Fails when `make format` would change something
+	$(BIN)/ruff format --check
+
+types: $(STAMP) ## Checks the types
+	$(BIN)/mypy
+
+contract: $(STAMP) ## Checks that each floor imports only floors below it
+	$(BIN)/lint-imports
+
+check: format-check lint types contract test ## Everything that CI runs, save the Collector
+
+collector: ## Builds the OpenTelemetry Collector for the tests, once, outside the repository
+	@$(PYTHON) scripts/build_collector.py
+
+bench: $(STAMP) ## Runs every benchmark
+	@set -e; for file in benchmarks/bench_*.py; do \
+	  test -e "$$file" || { echo "no benchmarks yet"; break; }; \
+	  echo "== $$file"; $(BIN)/python "$$file"; done
+
+lock: | $(BIN)/python ## Brings requirements-dev.lock up to pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile pyproject.toml --extra cli --group dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	  --quiet $(LOCK_ARGS) --output-file requirements-dev.lock
+
+clean: ## Removes the virtual environment and everything that tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,66 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from scripts import build_collector
+from tests.support.collector import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT_VARIABLES = frozenset({"WAKELOG_REQUIRE_COLLECTOR", "WAKELOG_CACHE", "WAKELOG_TEST_DATA"})
+
+
+@pytest.fixture(autouse=True)
+def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hides the developer's OpenTelemetry and Wakelog settings, and keeps journals in `tmp_path`."""
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "WAKELOG_")) and name not in KEPT_VARIABLES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(scope="session")
+def collector_binary() -> Path:
+    """The Collector that `make collector` built; without it the test is skipped.
+
+    With `WAKELOG_REQUIRE_COLLECTOR=1` the test fails instead, so that CI cannot pass without one.
+    """
+    binary = build_collector.binary_path()
+    if not binary.exists():
+        reason = f"no Collector at {binary}: run `make collector` (needs Go)"
+        if os.environ.get("WAKELOG_REQUIRE_COLLECTOR") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return binary
+
+
+@pytest.fixture
+def collector(collector_binary: Path, tmp_path: Path) -> Iterator[Collector]:
+    """A running Collector of the test's own, which is stopped afterwards if the test has not."""
+    folder = tmp_path / "collector"
+    folder.mkdir()
+    with Collector(collector_binary, folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def trajectories() -> list[dict[str, Any]]:
+    """Recorded runs of a real agent, from `WAKELOG_TEST_DATA` or beside the repository.
+
+    Each is `{"run": str, "reward": float, "messages": [chat-completions messages]}`.
+    """
+    default = ROOT.parent / "shared" / "data" / "tau-airline-gpt-4o.json"
+    path = Path(os.environ.get("WAKELOG_TEST_DATA") or default)
+    if not path.is_file():
+        pytest.skip(f"no recorded runs at {path}: set WAKELOG_TEST_DATA to use them")
+    runs: list[dict[str, Any]] = orjson.loads(path.read_bytes())
+    return runs

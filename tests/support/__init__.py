@@ -1,0 +1,1 @@
+"""Support for tests: the real Collector, and what it wrote, decoded."""
