@@ -33,7 +33,7 @@ ORDINARY: dict[str, Any] = {
     "span_id": "b7ad6b7169203331",
     "trace_flags": 1,
 }
-LARGE = {**ORDINARY, "body": "Two seats to Lisbon, by the window – \n" * 1300}
+LARGE = {**ORDINARY, "body": "Two seats to Lisbon, by the window, \n" * 1300}
 ROUNDS = 7
 
 

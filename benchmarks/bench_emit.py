@@ -98,7 +98,7 @@ def main() -> None:
             provider_with(DurableLogRecordProcessor(Nowhere(), directory=f"{directory}/{name}"))
             for name in ("plain", "agent")
         ]
-        log = AgentLogger("bench", sink=OTelSink(durable[1]))
+        log = AgentLogger("bench", sink=OTelSink(durable[1], without_limits=True))
         calls: dict[str, Callable[[], object]] = {
             "Logger.emit, BatchLogRecordProcessor": plain_emit(baseline),
             "Logger.emit, DurableLogRecordProcessor": plain_emit(durable[0]),

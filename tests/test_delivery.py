@@ -269,7 +269,7 @@ def test_what_delivery_logs_never_becomes_new_records(tmp_path: Path, start: Sta
     durable, emit = start(exporter)
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(durable)
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="LoggingHandler"):
         handler = LoggingHandler(logger_provider=provider)
     logging.getLogger().addHandler(handler)
     try:

@@ -164,8 +164,9 @@ def test_nothing_accepted_is_missing_after_twenty_kills_at_random_moments(
             stdout=subprocess.PIPE,
         ) as process:
             assert process.stdout is not None
-            for _ in range(choose.randint(1, 1500)):
-                acknowledged.append(process.stdout.readline().decode().strip())
+            acknowledged += [
+                process.stdout.readline().decode().strip() for _ in range(choose.randint(1, 1500))
+            ]
             process.kill()
             # A line without its end was cut by the kill: nobody was told.
             acknowledged += process.stdout.read().decode().split("\n")[:-1]

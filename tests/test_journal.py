@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -22,6 +23,7 @@ from wakelog.journal import Cursor, Durability, Folder, Journal, Mark, Writer, b
 from wakelog.journal._ledger import load, save, segment_name, segments
 from wakelog.record import Resource, encode, uuid7
 
+BEGINNING = Mark()
 RESOURCE = Resource({"service.name": "tests"})
 
 
@@ -45,7 +47,7 @@ def only_folder(root: Path) -> Path:
     return folder
 
 
-def read_all(folder: Path, mark: Mark = Mark()) -> tuple[list[int], Mark, list[bytes]]:
+def read_all(folder: Path, mark: Mark = BEGINNING) -> tuple[list[int], Mark, list[bytes]]:
     cursor = Cursor(folder, mark, complete=True)
     seqs: list[int] = []
     damaged: list[bytes] = []
@@ -434,6 +436,7 @@ def test_a_forked_child_begins_a_writer_of_its_own(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     fill(journal, 5)
     parent = journal.writer
+    assert parent is not None
     pid = os.fork()
     if pid == 0:
         child_of_fork(journal, os.open(os.devnull, os.O_WRONLY))
@@ -506,7 +509,7 @@ def emit_in_child(root: str, count: int) -> None:
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
 def test_processes_on_one_directory_never_share_a_folder(tmp_path: Path, method: str) -> None:
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     processes = [context.Process(target=emit_in_child, args=(str(tmp_path), 20)) for _ in range(3)]
     for process in processes:
         process.start()

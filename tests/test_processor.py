@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 from opentelemetry.sdk._logs.export import (
@@ -28,6 +29,7 @@ from wakelog.errors import JournalError, SinkError
 from wakelog.events import AgentEvent
 from wakelog.journal import Journal, books, read
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
+from wakelog.otel._records import EventLogRecord
 
 ADDED = {"log.record.uid", "wakelog.writer.id", "wakelog.seq"}
 
@@ -60,9 +62,7 @@ class Pair:
     def __init__(self, directory: Path, **options: Any) -> None:
         self.theirs, self.ours = InMemoryLogRecordExporter(), InMemoryLogRecordExporter()
         self.durable = DurableLogRecordProcessor(self.ours, directory=directory)
-        self.provider = provider_with(
-            BatchLogRecordProcessor(self.theirs), self.durable, **options
-        )
+        self.provider = provider_with(BatchLogRecordProcessor(self.theirs), self.durable, **options)
 
     def check(self, count: int) -> None:
         assert self.provider.force_flush(10_000)
@@ -97,15 +97,19 @@ OTEL_VALUES = st.recursive(
     st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats()
-    | st.text(st.characters(exclude_categories=("Cs",)))
+    | st.text(st.characters(exclude_categories=["Cs"]))
     | st.binary(max_size=30),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text("abc$wakelog", min_size=1), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("abc$wakelog", min_size=1), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     body=st.none() | OTEL_VALUES,
     attributes=st.dictionaries(st.text("abc.", min_size=1), OTEL_VALUES, max_size=4),
@@ -242,6 +246,48 @@ def test_wakelogs_own_events_raise_when_they_are_not_accepted(tmp_path: Path) ->
     assert durable.refused == {}
 
 
+def test_our_record_has_every_field_that_the_api_s_record_has() -> None:
+    ours = EventLogRecord(
+        timestamp=1,
+        severity_number=SeverityNumber.INFO,
+        severity_text="INFO",
+        attributes={},
+        event_name="e",
+        span_context=None,
+        durability=None,
+    )
+
+    assert vars(ours).keys() - {"durability", "receipt"} == vars(LogRecord()).keys()
+    assert ours.trace_flags == LogRecord().trace_flags
+
+
+def test_an_event_is_the_same_record_whether_its_attributes_are_checked_twice_or_once(
+    tmp_path: Path,
+) -> None:
+    """Holds the SDK's logger to taking a ReadWriteLogRecord, which its API does not promise."""
+    tracer = TracerProvider().get_tracer("t")
+    payload = {"args": {"a": [1, {"b": (2.5, None)}], "raw": b"x"}}
+    exported = []
+    for without_limits in (False, True):
+        exporter = InMemoryLogRecordExporter()
+        durable = DurableLogRecordProcessor(exporter, directory=tmp_path / str(without_limits))
+        provider = provider_with(durable, resource=Resource({"service.name": "s"}))
+        sink = OTelSink(provider, without_limits=without_limits)
+        with tracer.start_as_current_span("span", context=Context()) as span:
+            event = AgentEvent("tool_call", tool_name="t", payload=payload, event_id="the-id")
+            event.time_unix_nano = 5
+            event.span_context = (1, 2, 1)
+            sink.write(event)
+        assert span.is_recording() is False
+        assert event.receipt is not None
+        assert sink.flush(10)
+        exported.append(as_otlp(exporter))
+        durable.shutdown()
+
+    assert len(exported[0]) == 1
+    assert exported[0] == exported[1]
+
+
 def test_without_an_exporter_everything_stays_and_nothing_claims_otherwise(tmp_path: Path) -> None:
     durable = DurableLogRecordProcessor(None, directory=tmp_path)
     logger = provider_with(durable).get_logger("x")
@@ -265,9 +311,7 @@ def test_what_is_emitted_after_shutdown_is_still_written(tmp_path: Path) -> None
     assert [log.log_record.body for log in exporter.get_finished_logs()] == ["before"]
 
 
-def test_the_journal_goes_where_it_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_journal_goes_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("OTEL_SERVICE_NAME", "a/b c")
     by_default = DurableLogRecordProcessor(None).journal.root

@@ -32,7 +32,7 @@ from wakelog.record import (
 
 MAX = 1024 * 1024
 INT64 = st.integers(-(2**63), 2**63 - 1)
-TEXT = st.text(st.characters(exclude_categories=("Cs",)))
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(
     st.none() | st.booleans() | INT64 | st.floats() | TEXT | st.binary(max_size=40),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
@@ -134,7 +134,7 @@ def nested(levels: int) -> object:
 
 
 @pytest.mark.parametrize(
-    ("value", "form"),
+    "value, form",
     [
         ("a\ud83d", "a\ufffd"),
         ("\ud83d\ude00", "😀"),
@@ -180,7 +180,7 @@ def test_the_same_value_twice_is_no_cycle() -> None:
 
 @pytest.mark.parametrize("size", [2000, 60_000, 3_000_000])
 def test_content_above_the_limit_is_cut_and_says_by_how_much(size: int) -> None:
-    fields = {"attributes": {"text": "é" * size, "small": "kept", "n": 7}}
+    fields: dict[str, object] = {"attributes": {"text": "é" * size, "small": "kept", "n": 7}}
 
     content = encode(fields, 1500)
 
@@ -220,9 +220,7 @@ def test_ids_are_distinct_uuids_of_version_7_that_sort_by_time() -> None:
 
     assert len(set(ids)) == len(ids)
     parsed = [uuid.UUID(i) for i in ids]
-    assert {(u.version, u.variant, str(u)) for u in parsed} == {
-        (7, uuid.RFC_4122, i) for i in ids
-    }
+    assert {(u.version, u.variant, str(u)) for u in parsed} == {(7, uuid.RFC_4122, i) for i in ids}
     assert all(before <= u.int >> 80 <= after for u in parsed)
     assert [u.int >> 80 for u in parsed] == sorted(u.int >> 80 for u in parsed)
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
+from opentelemetry.sdk.environment_variables import (
+    OTEL_ATTRIBUTE_COUNT_LIMIT,
+    OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
+    OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT,
+    OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT,
+    OTEL_SDK_DISABLED,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -30,6 +37,12 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
 
 _EXIT_SECONDS = 5.0
+_LIMITS = (
+    OTEL_ATTRIBUTE_COUNT_LIMIT,
+    OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
+    OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT,
+    OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT,
+)
 
 
 class _Spans:
@@ -61,7 +74,7 @@ _processor: DurableLogRecordProcessor | None = None
 _spans: _Spans | None = None
 
 
-def configure(  # noqa: PLR0913 - everything that can be said about the road in one call
+def configure(
     agent_name: str | None = None,
     workflow_name: str | None = None,
     *,
@@ -120,6 +133,7 @@ def configure(  # noqa: PLR0913 - everything that can be said about the road in 
         level = _durability(durability)
         log_exporter_ = exporter if exporter is not None else log_exporter()
         tracer_provider = tracer_provider or _tracer_provider(service_name)
+        made_here = logger_provider is None
         if logger_provider is None:
             resource = _resource(tracer_provider, service_name)
             name = str(resource.attributes.get(s.SERVICE_NAME, ""))
@@ -131,7 +145,7 @@ def configure(  # noqa: PLR0913 - everything that can be said about the road in 
             logger_provider = _logger_provider(resource, processor, bridged=span_events)
             with _lock:
                 _processor = processor
-        sink = OTelSink(logger_provider)
+        sink = OTelSink(logger_provider, without_limits=made_here and not _has_limits())
     return AgentLogger(
         agent_name,
         workflow_name,
@@ -156,7 +170,7 @@ def shutdown(timeout: float = _EXIT_SECONDS) -> bool:
     Returns:
         Whether everything recorded was delivered. True when nothing was set up.
     """
-    global _processor  # noqa: PLW0603 - there is one set-up a process
+    global _processor
     with _lock:
         processor, _processor = _processor, None
     return processor is None or processor.close(timeout)
@@ -164,15 +178,21 @@ def shutdown(timeout: float = _EXIT_SECONDS) -> bool:
 
 @atexit.register
 def _at_exit() -> None:
+    deadline = time.monotonic() + _EXIT_SECONDS
     if _spans is not None:
         _spans.shutdown(0)
     shutdown(_EXIT_SECONDS)
     if _spans is not None:
-        _spans.shutdown(_EXIT_SECONDS)
+        _spans.shutdown(max(0.0, deadline - time.monotonic()))
 
 
 def _disabled() -> bool:
     return os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
+
+
+def _has_limits() -> bool:
+    """Tell whether the environment limits the attributes of log records."""
+    return any(os.environ.get(variable) for variable in _LIMITS)
 
 
 def _durability(value: Durability | str) -> Durability:
@@ -191,7 +211,8 @@ def _resource(tracer_provider: trace.TracerProvider, service_name: str | None) -
     """Return the resource of the providers that exist, so that events and spans agree."""
     for provider in (get_logger_provider(), tracer_provider):
         if isinstance(provider, LoggerProvider | TracerProvider):
-            return provider.resource
+            named = Resource({s.SERVICE_NAME: service_name} if service_name else {})
+            return provider.resource.merge(named)
     return _own_resource(service_name)
 
 

@@ -67,8 +67,9 @@ def load(folder: Path, writer: str) -> Mark:
 
 def _fits(folder: Path, mark: Mark) -> bool:
     """Tell whether a mark stands at the start of a line that exists."""
-    numbers = (mark.segment, mark.offset, mark.seq, mark.delivered)
-    if not all(isinstance(n, int) and n >= 0 for n in numbers):
+    # What was read from a file need not be of the types that the class says.
+    numbers: tuple[object, ...] = (mark.segment, mark.offset, mark.seq, mark.delivered)
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
         return False
     if mark.offset == 0:
         return True

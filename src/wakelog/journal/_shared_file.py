@@ -36,8 +36,9 @@ class SharedFile:
         self._new_id = new_id
         self._lock = threading.Lock()
         self._fd = -1
+        self._torn = False
+        self._writer, self._seq, self._crc = new_id(), 0, 0
         self._open()
-        self._begin_writer()
         after_fork = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
 
@@ -100,9 +101,6 @@ class SharedFile:
     def _refused(self, cause: object) -> JournalError:
         return JournalError("write to", self.path, cause, "The event was not recorded")
 
-    def _begin_writer(self) -> None:
-        self._writer, self._seq, self._crc = self._new_id(), 0, 0
-
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        self._begin_writer()
+        self._writer, self._seq, self._crc = self._new_id(), 0, 0

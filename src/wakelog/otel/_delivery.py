@@ -78,7 +78,7 @@ class VerdictExporter(LogRecordExporter):
 
     def shutdown(self) -> None:
         """Shut the real exporter down."""
-        self.exporter.shutdown()
+        self.exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Flush the real exporter."""
@@ -138,7 +138,7 @@ class Delivery:
         meter_provider: Handed on to the batch processor.
     """
 
-    def __init__(  # noqa: PLR0913 - what the batch processor takes, and the journal
+    def __init__(
         self,
         journal: Journal,
         exporter: LogRecordExporter,
@@ -242,7 +242,7 @@ class Delivery:
                     break
                 self._changed.wait(left)
         if self._finished:
-            self._batches.shutdown()
+            self._batches.shutdown()  # type: ignore[no-untyped-call]
         else:
             # An attempt is under way. Shutting the exporter down ends its waiting, and what this
             # attempt would have proved is left for the next process to find out.
@@ -287,7 +287,7 @@ class Delivery:
             self._work()
         except WakelogError as error:
             self._failed(str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - a delivery thread that dies once would stay dead
             self._failed("an error inside Wakelog, which is worth a report")
             _log.exception("delivery hit an unexpected error and goes on")
 

@@ -69,7 +69,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         ConfigurationError: For a content policy in the environment that does not exist.
     """
 
-    def __init__(  # noqa: PLR0913 - BatchLogRecordProcessor's arguments and our own
+    def __init__(
         self,
         exporter: LogRecordExporter | None,
         schedule_delay_millis: float | None = None,
@@ -133,7 +133,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
                 self._plain_resource(log_record.resource),
                 event.durability if event is not None else None,
             )
-        except Exception as error:  # noqa: BLE001 - in others' pipelines nothing may escape; it is counted and reported
+        except Exception as error:
             if event is None:
                 self._refuse(error)
                 return

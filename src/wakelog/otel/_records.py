@@ -6,14 +6,17 @@ What delivery exports is what the SDK would have exported, plus ``log.record.uid
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk._logs import LogRecordLimits, ReadWriteLogRecord
+from opentelemetry.context import get_current
+from opentelemetry.sdk._logs import Logger, LogRecordLimits, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource as SDKResource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import TraceFlags
+from opentelemetry.util.types import AnyValue, Attributes
 
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Entry, Receipt
@@ -26,6 +29,8 @@ _UNLIMITED = LogRecordLimits(
     max_log_record_attributes=LogRecordLimits.UNSET,
     max_log_record_attribute_length=LogRecordLimits.UNSET,
 )
+_SEVERITIES = {severity.value: severity for severity in SeverityNumber} | {None: None}
+_NO_FLAGS = TraceFlags(TraceFlags.DEFAULT)
 _LONGEST_ID = 200
 # How the last scope stands on a line: mostly one scope emits many records in a row.
 _scope: tuple[InstrumentationScope | None, bytes] = (None, b"")
@@ -35,13 +40,74 @@ _LONGEST_SCOPE = 16 * 1024
 class EventLogRecord(LogRecord):
     """A log record of Wakelog's own front doors, which wait for an answer.
 
+    It sets what ``LogRecord`` sets, from what is known already, instead of looking the current span
+    up again; a test holds it to the fields of ``LogRecord``.
+
+    Args:
+        timestamp: When it happened, in nanoseconds since 1970.
+        severity_number: OpenTelemetry's severity.
+        severity_text: Its name.
+        attributes: The event's attributes.
+        event_name: The event's name.
+        span_context: Trace id, span id and trace flags of the span that it belongs to, if any.
+        durability: What the journal has to do before it accepts the record.
+
     Attributes:
-        durability: What the journal has to do before it accepts this record.
         receipt: What the journal answered, None while nobody has.
     """
 
-    durability: Durability | None = None
-    receipt: Receipt | None = None
+    def __init__(
+        self,
+        *,
+        timestamp: int,
+        severity_number: SeverityNumber,
+        severity_text: str,
+        attributes: dict[str, Any],
+        event_name: str,
+        span_context: tuple[int, int, int] | None,
+        durability: Durability | None,
+    ) -> None:
+        self.timestamp = self.observed_timestamp = timestamp
+        self.context = get_current()
+        if span_context is None:
+            self.trace_id, self.span_id, self.trace_flags = 0, 0, _NO_FLAGS
+        else:
+            self.trace_id, self.span_id, flags = span_context
+            self.trace_flags = TraceFlags(flags)
+        self.severity_text = severity_text
+        self.severity_number = severity_number
+        self.body = None
+        self.attributes = attributes
+        self.event_name = event_name
+        self.exception = None
+        self.durability = durability
+        self.receipt: Receipt | None = None
+
+
+class _PreparedLogRecord(ReadWriteLogRecord):
+    """A log record whose attributes are already what OpenTelemetry takes, so it looks no further."""
+
+    def __post_init__(self) -> None:
+        """Leave the attributes as they are."""
+
+
+def emit_prepared(logger: Logger, record: EventLogRecord) -> None:
+    """Emit a record without having its attributes checked and copied again.
+
+    Only for providers without limits, and for attributes that are a new dict of plain values.
+
+    Args:
+        logger: The SDK's logger.
+        record: The record.
+    """
+    whole = _PreparedLogRecord(
+        log_record=record,
+        resource=logger.resource,
+        instrumentation_scope=logger.instrumentation_scope,
+        limits=_UNLIMITED,
+    )
+    # The SDK's logger takes either kind of record, the API's signature names the other one.
+    logger.emit(whole)  # type: ignore[arg-type]
 
 
 def content_of(log_record: ReadWriteLogRecord, max_bytes: int) -> tuple[str, bytes]:
@@ -72,7 +138,7 @@ def content_of(log_record: ReadWriteLogRecord, max_bytes: int) -> tuple[str, byt
         fields["severity_text"] = record.severity_text
     if record.body is not None:
         fields["body"] = record.body
-    record_id = None
+    record_id = ""
     bounded = record.attributes
     if isinstance(bounded, BoundedAttributes):
         # It answers key by key under a lock; its own copy is the fast way out.
@@ -82,8 +148,10 @@ def content_of(log_record: ReadWriteLogRecord, max_bytes: int) -> tuple[str, byt
     else:
         attributes = dict(bounded or {})
     if attributes:
-        if s.LOG_RECORD_UID in attributes and _is_usable(attributes[s.LOG_RECORD_UID]):
-            record_id = attributes.pop(s.LOG_RECORD_UID)
+        given = attributes.get(s.LOG_RECORD_UID)
+        if isinstance(given, str) and given.isascii() and 0 < len(given) <= _LONGEST_ID:
+            record_id = given
+            del attributes[s.LOG_RECORD_UID]
         if attributes:
             fields["attributes"] = attributes
     if record.trace_id:
@@ -104,11 +172,6 @@ def _scope_of(log_record: ReadWriteLogRecord) -> bytes:
         text = encode({"scope": _scope_fields(scope)}, _LONGEST_SCOPE) if scope else b""
         _scope = (scope, text)
     return text
-
-
-def _is_usable(record_id: object) -> bool:
-    """Tell whether somebody else's ``log.record.uid`` can be the id of a line."""
-    return isinstance(record_id, str) and record_id.isascii() and 0 < len(record_id) <= _LONGEST_ID
 
 
 def _scope_fields(scope: InstrumentationScope) -> dict[str, Any]:
@@ -172,10 +235,8 @@ class Rebuilder:
             timestamp=timestamp,
             observed_timestamp=timestamp if observed is None else _exportable(observed),
             severity_text=source.severity_text,
-            severity_number=None
-            if source.severity_number is None
-            else SeverityNumber(source.severity_number),
-            body=source.body,  # type: ignore[arg-type] - what came out of a line is an AnyValue
+            severity_number=_SEVERITIES.get(source.severity_number),
+            body=cast("AnyValue", source.body),
             attributes=attributes,
             event_name=source.event_name,
         )
@@ -194,7 +255,7 @@ class Rebuilder:
 
     def _sdk_resource(self, resource: Resource) -> SDKResource:
         if self._resource is None or self._resource[0] is not resource:
-            known = SDKResource(resource.attributes, resource.schema_url)  # type: ignore[arg-type]
+            known = SDKResource(cast("Mapping[str, AnyValue]", resource.attributes), resource.schema_url)
             self._resource = (resource, known)
         return self._resource[1]
 
@@ -208,7 +269,7 @@ class Rebuilder:
                 scope.name,
                 scope.version,
                 scope.schema_url,
-                scope.attributes,  # type: ignore[arg-type]
+                cast("Attributes | None", scope.attributes),
             )
             self._scopes[key] = known
         return known

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger_provider
+from opentelemetry.sdk._logs import Logger as SDKLogger
 
 from wakelog.events import AgentEvent
 from wakelog.events import semconv as s
 from wakelog.events._mapping import attributes_of, event_name_of, severity_of
-from wakelog.otel._records import EventLogRecord
+from wakelog.otel._records import EventLogRecord, emit_prepared
 from wakelog.record import from_line, to_line
 
+_SEVERITIES = {severity.value: severity for severity in SeverityNumber}
 _TAKEN = frozenset({str, int, bool, float, bytes, type(None)})
 _CONTAINERS = frozenset({dict, list, tuple})
 _DEEPEST = 16
@@ -25,13 +27,19 @@ class OTelSink:
 
     Args:
         logger_provider: Where to emit; OpenTelemetry's global provider by default.
+        without_limits: Say that the provider limits neither the number nor the length of
+            attributes, which saves checking them twice.
     """
 
     delivers = True
 
-    def __init__(self, logger_provider: LoggerProvider | None = None) -> None:
+    def __init__(
+        self, logger_provider: LoggerProvider | None = None, *, without_limits: bool = False
+    ) -> None:
         self._provider = logger_provider or get_logger_provider()
         self._logger = self._provider.get_logger(s.SCOPE_NAME)
+        fast = without_limits and isinstance(self._logger, SDKLogger)
+        self._unlimited = cast("SDKLogger", self._logger) if fast else None
 
     def write(self, event: AgentEvent) -> None:
         """Emit an event.
@@ -47,14 +55,17 @@ class OTelSink:
         attributes[s.LOG_RECORD_UID] = event.event_id
         record = EventLogRecord(
             timestamp=event.time_unix_nano,
-            observed_timestamp=event.time_unix_nano,
-            severity_number=SeverityNumber(number),
+            severity_number=_SEVERITIES[number],
             severity_text=text,
             attributes=attributes,
             event_name=event_name_of(event.event_type),
+            span_context=event.span_context,
+            durability=event.durability,
         )
-        record.durability = event.durability
-        self._logger.emit(record)
+        if self._unlimited is not None:
+            emit_prepared(self._unlimited, record)
+        else:
+            self._logger.emit(record)
         event.receipt = record.receipt
 
     def flush(self, timeout: float = 30.0) -> bool:

@@ -46,7 +46,7 @@ def uuid7() -> str:
         The canonical text, 36 characters in lower case.
     """
     milliseconds, rest = divmod(time.time_ns(), _MILLISECOND)
-    return "%08x-%04x-7%03x-%s-%012x" % (
+    return "%08x-%04x-7%03x-%s-%012x" % (  # noqa: UP031 - a third faster than format
         milliseconds >> 16,
         milliseconds & 0xFFFF,
         rest >> 8,  # below 4096, as 1,000,000 is below 2 to the power of 20
@@ -73,7 +73,7 @@ def rfc3339(nanoseconds: int) -> str:
     if second != cached:
         text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         _last_second = (second, text)
-    return "%s.%09dZ" % (text, rest)
+    return "%s.%09dZ" % (text, rest)  # noqa: UP031 - see above
 
 
 def parse_rfc3339(value: str) -> int:

@@ -154,7 +154,7 @@ def _shorten(fields: dict[str, object], size: int, max_bytes: int) -> bytes:
     raise EventTooLargeError(message)
 
 
-def seal(  # noqa: PLR0913 - the parts of a line
+def seal(
     record_id: str, seq: int, content: bytes, previous_crc: int, writer: str = ""
 ) -> tuple[bytes, int]:
     """Complete a line.

@@ -21,7 +21,8 @@ import base64
 import dataclasses
 import enum
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from os import PathLike, fspath
@@ -46,7 +47,7 @@ def to_line(value: object) -> object:
     return _to_line(value, 0, set())
 
 
-def _to_line(value: object, depth: int, above: set[int]) -> object:  # noqa: C901, PLR0911, PLR0912 - one branch a type
+def _to_line(value: object, depth: int, above: set[int]) -> object:
     if isinstance(value, enum.Enum):
         value = value.value
     if value is None or isinstance(value, bool):
@@ -89,11 +90,11 @@ def _container(value: object, depth: int, above: set[int]) -> object:
         return [_to_line(item, depth, above) for item in value]
     if isinstance(value, Mapping):
         return _map(value, depth, above)
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return [_to_line(item, depth, above) for item in sorted(value, key=_shown)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
-        return _map(fields, depth, above)
+        fields = dataclasses.fields(value)
+        return _map({f.name: getattr(value, f.name, None) for f in fields}, depth, above)
     dump = getattr(value, "model_dump", None)
     if callable(dump) and not isinstance(value, type):
         try:
@@ -131,12 +132,13 @@ def _shown(value: object) -> str:
     """Return the text of an object, or its type's name when it has none that can be had."""
     kind = type(value)
     own = kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
-    if own:
-        try:
-            return _text(str(value))
-        except Exception:  # noqa: BLE001 - a broken __str__ must cost the text and not the event
-            pass
-    return f"<{kind.__module__}.{kind.__qualname__} object>"
+    name = f"<{kind.__module__}.{kind.__qualname__} object>"
+    if not own:
+        return name
+    try:
+        return _text(str(value))
+    except Exception:  # noqa: BLE001 - a broken __str__ must cost the text and not the event
+        return name
 
 
 def from_line(value: object) -> object:
