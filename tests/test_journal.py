@@ -139,6 +139,31 @@ def test_one_event_may_ask_for_more_and_none_for_less(tmp_path: Path) -> None:
     assert (more.durability, less.durability) == (Durability.FSYNC, Durability.FSYNC)
 
 
+def test_closing_between_two_events_costs_neither(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, durability=Durability.FSYNC)
+    stop = threading.Event()
+    accepted: list[int] = []
+
+    def emit() -> None:
+        while not stop.is_set():
+            fill(journal, 1)
+            accepted.append(1)
+
+    threads = [threading.Thread(target=emit) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(30):
+        journal.close()
+        before = len(accepted)
+        while len(accepted) < before + 5:
+            pass
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+    assert sum(b.accepted for b in books(tmp_path)) == len(accepted)
+
+
 # Not accepted means raised
 
 
@@ -171,7 +196,9 @@ def writer_on(disk: Disk, root: Path, segment_bytes: int = 1 << 20) -> Writer:
 
 
 def append(writer: Writer, number: int, level: Durability = Durability.OS_BUFFERED) -> int:
-    return writer.append(uuid7(), content(number), RESOURCE, level).seq
+    receipt = writer.append(uuid7(), content(number), RESOURCE, level)
+    assert receipt is not None
+    return receipt.seq
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
+from typing import Any
 
 # Bound under these names, a value becomes the event's field of the same name; under any other
 # name, an attribute.
@@ -37,7 +38,7 @@ def bound(**values: object) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    tokens: list[Token[str | None] | Token[object]] = []
+    tokens: list[Token[Any]] = []
     for name, value in values.items():
         if name in _fields:
             tokens.append(_fields[name].set(None if value is None else str(value)))
@@ -48,12 +49,28 @@ def bound(**values: object) -> Iterator[None]:
         yield
     finally:
         for token in reversed(tokens):
-            token.var.reset(token)  # type: ignore[arg-type] - a token resets its own variable
+            unset(token)
+
+
+def unset(token: Token[Any]) -> bool:
+    """Take back what a context variable was set to.
+
+    Returns:
+        Whether it was set in this context. A generator that nobody read to its end is closed in
+        another one, where there is nothing to take back.
+    """
+    try:
+        token.var.reset(token)
+    except ValueError:
+        return False
+    return True
 
 
 def bound_attributes() -> dict[str, object] | None:
     """Return the attributes that ``bound`` has set here, or None when there are none."""
     if not _attributes:
         return None
-    found = {name: value for name, var in _attributes.items() if (value := var.get()) is not None}
+    # In one step a copy, since another thread may be binding a new name just now.
+    variables = _attributes.copy()
+    found = {name: value for name, var in variables.items() if (value := var.get()) is not None}
     return found or None

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
 
 _EXIT_SECONDS = 5.0
+_HOPELESS_SECONDS = 0.1
 _LIMITS = (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
@@ -180,10 +181,12 @@ def shutdown(timeout: float = _EXIT_SECONDS) -> bool:
 def _at_exit() -> None:
     deadline = time.monotonic() + _EXIT_SECONDS
     if _spans is not None:
-        _spans.shutdown(0)
-    shutdown(_EXIT_SECONDS)
+        _spans.shutdown(0)  # begins it, while the events are delivered
+    delivered = shutdown(_EXIT_SECONDS)
     if _spans is not None:
-        _spans.shutdown(max(0.0, deadline - time.monotonic()))
+        # Where events did not get through, spans will not either.
+        longest = _EXIT_SECONDS if delivered else _HOPELESS_SECONDS
+        _spans.shutdown(min(longest, max(0.0, deadline - time.monotonic())))
 
 
 def _disabled() -> bool:

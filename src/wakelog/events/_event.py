@@ -115,7 +115,7 @@ class AgentEvent:
         "workflow_name",
     )
 
-    def __init__(  # noqa: PLR0913 - the envelope's fields, in the order of agentlogsafe's
+    def __init__(
         self,
         event_type: str,
         schema_version: str = CURRENT_SCHEMA_VERSION,
@@ -206,7 +206,7 @@ class AgentEvent:
             InvalidEventTypeError: For an event type that is not known.
             TypeError: For a field that events do not have.
         """
-        values = {name: from_line(value) for name, value in data.items()}
+        values: dict[str, Any] = {name: from_line(value) for name, value in data.items()}
         return cls(**values, allow_custom_event_types=allow_custom_event_types)
 
     def __eq__(self, other: object) -> bool:

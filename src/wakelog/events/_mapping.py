@@ -104,9 +104,7 @@ _STREAM: Final = EventType(
 EVENT_TYPES: Final[Mapping[str, EventType]] = {
     "run_start": _RUN,
     "run_end": _RUN,
-    "user_message": EventType(
-        _CHAT, {"message": s.INPUT_MESSAGES}, {"message": _message("user")}
-    ),
+    "user_message": EventType(_CHAT, {"message": s.INPUT_MESSAGES}, {"message": _message("user")}),
     "system_instruction": EventType(
         _CHAT, {"instruction": s.SYSTEM_INSTRUCTIONS}, {"instruction": _instructions}
     ),

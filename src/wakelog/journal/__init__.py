@@ -7,7 +7,7 @@ everything is delivered again.
 """
 
 from wakelog.journal._books import Books, books
-from wakelog.journal._folder import Folder, folders
+from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._journal import Journal, default_root
 from wakelog.journal._ledger import Mark
 from wakelog.journal._reading import Chunk, Cursor, Entry, read
@@ -27,5 +27,6 @@ __all__ = [
     "books",
     "default_root",
     "folders",
+    "is_owned",
     "read",
 ]

@@ -86,9 +86,13 @@ class Journal:
         Raises:
             JournalError: When the operating system refused. The record is not accepted then.
         """
-        writer = self._writer or self._begin()
         level = self.durability if durability is None else self.durability.at_least(durability)
-        return writer.append(record_id, content, resource, level)
+        while True:
+            writer = self._writer or self._begin()
+            receipt = writer.append(record_id, content, resource, level)
+            if receipt is not None:
+                return receipt
+            # Another thread has closed it just now; the next one is ours to begin.
 
     def orphans(self) -> Iterator[Folder]:
         """Adopt, one by one, the folders of writers that are gone and that hold segments.

@@ -19,10 +19,11 @@ _NO_RESOURCE = Resource({})
 
 
 class Entry(NamedTuple):
-    """A record, the resource that it belongs to, and the place after it."""
+    """A record, the resource and the writer that it belongs to, and the place after it."""
 
     record: Record
     resource: Resource
+    writer: str
     mark: Mark
 
 
@@ -198,7 +199,7 @@ class Cursor:
             mark.evicted,
         )
         resource = self._header.resource if self._header else _NO_RESOURCE
-        chunk.entries.append(Entry(record, resource, self.mark))
+        chunk.entries.append(Entry(record, resource, self.folder.name, self.mark))
 
     @staticmethod
     def _missing_up_to(mark: Mark, seq: int) -> Mark:
@@ -259,7 +260,8 @@ def _read_file(path: Path) -> Iterator[Entry]:
                         continue
                     continue
                 try:
-                    yield Entry(decode(line), resource, mark)
+                    record = decode(line)
+                    yield Entry(record, resource, record.writer or "", mark)
                 except CorruptLineError:
                     continue
     except OSError as error:

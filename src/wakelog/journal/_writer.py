@@ -102,7 +102,7 @@ class Writer:
 
     def append(
         self, record_id: str, content: bytes, resource: Resource, durability: Durability
-    ) -> Receipt:
+    ) -> Receipt | None:
         """Write one record and, for ``FSYNC``, wait until the disk has it.
 
         Args:
@@ -112,12 +112,14 @@ class Writer:
             durability: What has to be done before this returns.
 
         Returns:
-            The receipt.
+            The receipt, or None when the writer has been closed and nothing was written.
 
         Raises:
             JournalError: When the operating system refused. The record is not accepted then.
         """
         with self._lock:
+            if self._closed:
+                return None
             if resource is not self._resource or self._offset >= self._segment_bytes:
                 self._begin_segment_for(resource)
             seq = self._seq + 1
@@ -145,29 +147,24 @@ class Writer:
                 raise self._refused("sync", OSError(message))
             if self._synced_seq >= seq:
                 return  # another thread's sync has covered this line
-            with self._lock:
-                reached, segment = self._seq, self._segment
-                descriptors = [*self._unsynced, os.dup(self._fd)]
-                self._unsynced, self._sync_wanted = [], False
-            try:
-                for descriptor in descriptors:
-                    self._sync(descriptor)
-                if self._named_segment != segment:
-                    self._sync_directories()
-            except OSError as error:
-                self._distrust_file()
-                raise self._refused("sync", error) from error
-            finally:
-                for descriptor in descriptors:
-                    os.close(descriptor)
-            self._synced_seq, self._named_segment = reached, segment
+            self._sync_written()
 
     def close(self) -> None:
-        """End the segment and give the folder up. Doing so twice is harmless."""
-        with self._sync_lock, self._lock:
-            self._closed = True
-            self._close_files()
-            self.folder.release()
+        """End the segment and give the folder up. Doing so twice is harmless.
+
+        Raises:
+            JournalError: When a sync that threads are waiting for failed.
+        """
+        with self._sync_lock:
+            with self._lock:
+                self._closed = True
+                waited_for = bool(self._unsynced) or self._sync_wanted
+            try:
+                if waited_for:
+                    self._sync_written()
+            finally:
+                self._close_files()
+                self.folder.release()
 
     def abandon(self) -> None:
         """Let go of the parent's files in a forked child, without touching the parent's lock."""
@@ -177,6 +174,25 @@ class Writer:
         self._close_files()
         self.folder.abandon()
 
+    def _sync_written(self) -> None:
+        """Make everything written so far durable. Only for the holder of the sync lock."""
+        with self._lock:
+            reached, segment = self._seq, self._segment
+            descriptors = [*self._unsynced, *([os.dup(self._fd)] if self._fd >= 0 else [])]
+            self._unsynced, self._sync_wanted = [], False
+        try:
+            for descriptor in descriptors:
+                self._sync(descriptor)
+            if self._named_segment != segment:
+                self._sync_directories()
+        except OSError as error:
+            self._distrust_file()
+            raise self._refused("sync", error) from error
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._synced_seq, self._named_segment = reached, segment
+
     def _close_files(self) -> None:
         for descriptor in (*self._unsynced, self._fd):
             if descriptor >= 0:
@@ -184,9 +200,6 @@ class Writer:
         self._fd, self._unsynced = -1, []
 
     def _begin_segment_for(self, resource: Resource) -> None:
-        if self._closed:
-            message = "the writer is closed"
-            raise JournalError("append to", self.folder.path, message)
         full = self._offset >= self._segment_bytes
         if full or resource != self._resource or self._fd < 0:
             self._begin_segment(resource)

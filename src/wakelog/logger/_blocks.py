@@ -30,6 +30,7 @@ class _Block(Generic[Given]):
         self._log = log
         self._tokens: list[Token[str | None]] = []
         self._span: trace.Span = trace.INVALID_SPAN
+        self._attached: Token[otel_context.Context] | None = None
         self._opening: AgentEvent | None = None
 
     # What each block says of itself.
@@ -50,13 +51,13 @@ class _Block(Generic[Given]):
 
     def __enter__(self) -> Given:
         """Open the span and record the opening event."""
-        self._prepare()
-        name, kind, attributes, links = self._describe()
-        self._span = self._log.tracer().start_span(
-            name, kind=kind, attributes=attributes, links=links
-        )
-        self._attached = otel_context.attach(trace.set_span_in_context(self._span))
         try:
+            self._prepare()
+            name, kind, attributes, links = self._describe()
+            self._span = self._log.tracer().start_span(
+                name, kind=kind, attributes=attributes, links=links
+            )
+            self._attached = otel_context.attach(trace.set_span_in_context(self._span))
             self._opening = self._open()
         except BaseException:
             self._leave()
@@ -75,7 +76,7 @@ class _Block(Generic[Given]):
         status = _status_of(error)
         try:
             if error is not None:
-                self._span.set_status(StatusCode.ERROR, str(error))
+                self._span.set_status(StatusCode.ERROR, self._log.redacted_text(error))
                 self._span.set_attribute(s.ERROR_TYPE, type_name(error))
             self._close(status, error, self._opening.event_id)
         except WakelogError as failure:
@@ -106,11 +107,13 @@ class _Block(Generic[Given]):
         self._tokens.append(variable.set(value))
 
     def _leave(self) -> None:
+        here = True
         while self._tokens:
-            token = self._tokens.pop()
-            token.var.reset(token)
+            here = context.unset(self._tokens.pop()) and here
+        # Where our variables were not set, the span was not attached either.
+        if self._attached is not None and here:
+            otel_context.detach(self._attached)
         self._span.end()
-        otel_context.detach(self._attached)
 
     def _common(self, operation: str) -> dict[str, Any]:
         values = {
@@ -125,7 +128,7 @@ class _Block(Generic[Given]):
 class RunBlock(_Block[str]):
     """A run. ``with log.run() as run_id``."""
 
-    def __init__(  # noqa: PLR0913 - what AgentLogger.run takes
+    def __init__(
         self,
         log: AgentLogger,
         given: Any,
@@ -161,11 +164,13 @@ class RunBlock(_Block[str]):
         payload = {}
         if error is not None:
             payload["error_type"] = type_name(error)
-            if status == "error":
+        try:
+            if error is not None and status == "error":
                 self._log.error(error)
-        self._log.emit(
-            "run_end", payload, metadata=self._metadata, status=status, parent_event_id=parent
-        )
+        finally:
+            self._log.emit(
+                "run_end", payload, metadata=self._metadata, status=status, parent_event_id=parent
+            )
 
     def _given(self) -> str:
         return self.run_id
@@ -186,7 +191,7 @@ class ModelBlock(_Block["ModelBlock"]):
         self._model, self._provider, self._input, self._fields = model, provider, given, fields
         self._response: dict[str, Any] = {}
 
-    def respond(  # noqa: PLR0913 - what a response has
+    def respond(
         self,
         output: Any = None,
         *,
@@ -268,7 +273,7 @@ class ModelBlock(_Block["ModelBlock"]):
 class ToolBlock(_Block["ToolBlock"]):
     """A tool call. ``with log.tool("search", {"q": "x"}) as call: call.result(search("x"))``."""
 
-    def __init__(  # noqa: PLR0913 - what AgentLogger.tool takes
+    def __init__(
         self,
         log: AgentLogger,
         tool_name: str,
@@ -338,8 +343,16 @@ def _status_of(error: BaseException | None) -> str:
     return "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "error"
 
 
-def type_name(error: BaseException) -> str:
-    """Return the qualified name of an exception's type, without ``builtins``."""
+def text_of(error: BaseException | str) -> str:
+    """Return what an error says, or its type's name when it cannot say anything."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not take the exception's place
+        return type_name(error)
+
+
+def type_name(error: object) -> str:
+    """Return the qualified name of an object's type, without ``builtins``."""
     kind = type(error)
     module = kind.__module__
     return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"

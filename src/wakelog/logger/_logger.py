@@ -9,10 +9,10 @@ from typing import Any
 from opentelemetry import trace
 
 from wakelog import context
-from wakelog.errors import SinkError, WakelogError
+from wakelog.errors import RedactionError, SinkError, WakelogError
 from wakelog.events import AgentEvent
 from wakelog.events.semconv import SCOPE_NAME
-from wakelog.logger._blocks import ModelBlock, RunBlock, ToolBlock, type_name
+from wakelog.logger._blocks import ModelBlock, RunBlock, ToolBlock, text_of, type_name
 from wakelog.redaction import RedactionConfig, redact
 from wakelog.sinks import EventSink, JSONLSink, NullSink
 
@@ -43,7 +43,7 @@ class AgentLogger:
         JournalError: When the JSONL file cannot be opened.
     """
 
-    def __init__(  # noqa: PLR0913 - agentlogsafe's arguments, and one of our own
+    def __init__(
         self,
         agent_name: str | None = None,
         workflow_name: str | None = None,
@@ -71,7 +71,7 @@ class AgentLogger:
 
     # Blocks
 
-    def run(  # noqa: PLR0913 - what identifies a run
+    def run(
         self,
         input: Any = None,  # noqa: A002 - agentlogsafe's name
         metadata: dict[str, Any] | None = None,
@@ -151,9 +151,18 @@ class AgentLogger:
         run_id: str | None = None,
         risk: dict[str, Any] | None = None,
         metadata: dict[str, Any] | None = None,
+        attributes: dict[str, Any] | None = None,
+        agent_name: str | None = None,
+        workflow_name: str | None = None,
+        parent_event_id: str | None = None,
+        session_id: str | None = None,
+        tenant_id: str | None = None,
         **fields: Any,
     ) -> AgentEvent:
         """Record one event of any type.
+
+        What is not given here comes from the blocks and from ``bound`` around the call, then from
+        the logger.
 
         Args:
             event_type: The type.
@@ -161,6 +170,12 @@ class AgentLogger:
             run_id: The run, in place of the one that is open.
             risk: Added to the logger's own.
             metadata: Added to the logger's own.
+            attributes: Attributes beside those of the type.
+            agent_name: The agent.
+            workflow_name: The workflow.
+            parent_event_id: The event that this one belongs to or answers.
+            session_id: The conversation.
+            tenant_id: The customer.
             fields: Any other field of ``AgentEvent``.
 
         Returns:
@@ -171,9 +186,10 @@ class AgentLogger:
             SinkError: When the event was not accepted.
             RedactionError: When a detector or strategy of the caller's failed.
         """
-        risk = {**self.default_risk, **risk} if risk else self.default_risk
-        metadata = {**self.metadata, **metadata} if metadata else self.metadata
-        attributes = fields.pop("attributes", None)
+        # Copies, so that nobody who changes an event or its payload changes what was recorded.
+        payload = dict(payload) if payload else {}
+        risk = {**self.default_risk, **(risk or {})}
+        metadata = {**self.metadata, **(metadata or {})}
         if (around := context.bound_attributes()) is not None:
             attributes = {**around, **attributes} if attributes else around
         if self.redact_payloads:
@@ -185,13 +201,11 @@ class AgentLogger:
         event = AgentEvent(
             event_type,
             run_id=run_id or context.run_id.get(),
-            agent_name=fields.pop("agent_name", None) or context.agent.get() or self.agent_name,
-            workflow_name=fields.pop("workflow_name", None)
-            or context.workflow.get()
-            or self.workflow_name,
-            parent_event_id=fields.pop("parent_event_id", None) or context.parent_id.get(),
-            session_id=fields.pop("session_id", None) or context.session_id.get(),
-            tenant_id=fields.pop("tenant_id", None) or context.tenant_id.get(),
+            agent_name=agent_name or context.agent.get() or self.agent_name,
+            workflow_name=workflow_name or context.workflow.get() or self.workflow_name,
+            parent_event_id=parent_event_id or context.parent_id.get(),
+            session_id=session_id or context.session_id.get(),
+            tenant_id=tenant_id or context.tenant_id.get(),
             payload=payload,
             risk=risk,
             metadata=metadata,
@@ -216,7 +230,7 @@ class AgentLogger:
         """Record what the agent was told to be."""
         return self.emit("system_instruction", {"instruction": instruction}, **fields)
 
-    def model_call(  # noqa: PLR0913 - agentlogsafe's arguments
+    def model_call(
         self,
         provider: str,
         model: str,
@@ -295,7 +309,7 @@ class AgentLogger:
             error: The exception, or what happened in words.
             fields: As for every event.
         """
-        data: dict[str, Any] = {"error": str(error)}
+        data: dict[str, Any] = {"error": text_of(error)}
         if isinstance(error, BaseException):
             data["error_type"] = data["exception_type"] = type_name(error)
             data["stacktrace"] = "".join(traceback.format_exception(error))
@@ -316,9 +330,7 @@ class AgentLogger:
         """Record that a run goes on from a checkpoint; from a fresh state when it is empty."""
         return self.emit("resumed", {"from_checkpoint": from_checkpoint}, **fields)
 
-    def memory_recall(
-        self, tier: str, namespace_key: str, hits: int, **fields: Any
-    ) -> AgentEvent:
+    def memory_recall(self, tier: str, namespace_key: str, hits: int, **fields: Any) -> AgentEvent:
         """Record that memory was searched, and how many records it gave."""
         data = {"tier": tier, "namespace_key": namespace_key, "hits": hits}
         return self.emit("memory_recall", data, **fields)
@@ -364,6 +376,16 @@ class AgentLogger:
     def tracer(self) -> trace.Tracer:
         """Return the tracer that blocks open their spans with."""
         return trace.get_tracer(SCOPE_NAME, tracer_provider=self._tracer_provider)
+
+    def redacted_text(self, error: BaseException) -> str:
+        """Return what an exception says, redacted as payloads are; its type's name if that fails."""
+        text = text_of(error)
+        if not self.redact_payloads:
+            return text
+        try:
+            return str(redact(text, self.redaction_config))
+        except RedactionError:
+            return type_name(error)
 
     def _write(self, event: AgentEvent) -> None:
         try:

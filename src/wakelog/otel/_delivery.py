@@ -34,7 +34,9 @@ from wakelog.otel._records import Rebuilder
 _log = logging.getLogger("wakelog")
 
 _CHUNK_BYTES = 4 * 1024 * 1024
-_ORPHAN_SEARCH_SECONDS = 10.0
+_FIRST_SEARCH_PAUSE, _ORPHAN_SEARCH_SECONDS = 0.5, 10.0
+# How long an exit waits for a sign of life from the next hop.
+_PATIENCE_SECONDS = 0.8
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
 # How many records are rebuilt before threads that are emitting get a turn, and for how long.
 _TURN_RECORDS, _TURN_SECONDS = 16, 0.0002
@@ -53,6 +55,7 @@ class VerdictExporter(LogRecordExporter):
 
     def __init__(self, exporter: LogRecordExporter) -> None:
         self.exporter = exporter
+        self.last_success = 0.0
         self.begin_round()
 
     def begin_round(self) -> None:
@@ -72,6 +75,7 @@ class VerdictExporter(LogRecordExporter):
                 return LogRecordExportResult.FAILURE
         if result is LogRecordExportResult.SUCCESS:
             self.delivered += len(batch)
+            self.last_success = time.monotonic()
         else:
             self.failure = f"{type(self.exporter).__name__} reported a failure"
         return result
@@ -173,7 +177,7 @@ class Delivery:
         # One orphan at a time is adopted: there may be more of them than descriptors.
         self._orphan: _Lane | None = None
         self._candidates: Iterator[Folder] | None = None
-        self._next_search = 0.0
+        self._next_search, self._search_pause = 0.0, _FIRST_SEARCH_PAUSE
         self._failures = 0
         self._not_before = 0.0
         self._stopping = self._finished = False
@@ -226,18 +230,19 @@ class Delivery:
         """Deliver what is pending, if the next hop takes it, and stop.
 
         Args:
-            timeout: The longest wait, in seconds. While the next hop is known to fail, this does
-                not wait for it: what is pending is in the journal.
+            timeout: The longest wait, in seconds. It ends earlier when the next hop is known to
+                fail or accepts nothing for 0.8 s: what is pending is in the journal.
 
         Returns:
             Whether the next hop has accepted everything that this process has recorded.
         """
         self._stopping = True
         self._wake.set()
-        deadline = time.monotonic() + timeout
+        begun = time.monotonic()
         with self._changed:
             while not self._finished and not self.failing:
-                left = deadline - time.monotonic()
+                alive = max(begun, self._verdicts.last_success)
+                left = min(begun + timeout, alive + _PATIENCE_SECONDS) - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
@@ -321,7 +326,10 @@ class Delivery:
                 now = time.monotonic()
                 if now < self._next_search:
                     return None
-                self._next_search = now + _ORPHAN_SEARCH_SECONDS
+                # Somebody who looks whether a folder is free holds its lock for that moment, so
+                # the second look comes soon after the first.
+                self._next_search = now + self._search_pause
+                self._search_pause = min(2 * self._search_pause, _ORPHAN_SEARCH_SECONDS)
                 self._candidates = self._journal.orphans()
             folder = next(self._candidates, None)
             if folder is None:
@@ -344,7 +352,7 @@ class Delivery:
         writer = self._journal.writer
         seen = writer.seq if writer else 0
         for number, entry in enumerate(chunk.entries):
-            self._batches.on_emit(self._rebuilder.rebuild(entry, lane.writer))
+            self._batches.on_emit(self._rebuilder.rebuild(entry))
             if number % _TURN_RECORDS == 0 and writer is not None and writer.seq != seen:
                 seen = writer.seq
                 time.sleep(_TURN_SECONDS)

@@ -38,6 +38,7 @@ _VARIABLES = {
     ),
 }
 _PROTOCOLS = ("grpc", "http/protobuf")
+_GRPC_NAMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:")
 _HTTP_PORT = 4318
 
 
@@ -118,7 +119,9 @@ def _check_endpoint(variable: str, endpoint: str, protocol: str) -> None:
     example = "http://localhost:4318" if protocol == "http/protobuf" else "http://localhost:4317"
     problem = None
     try:
-        # gRPC also takes a bare host:port.
+        # gRPC also takes a bare host:port, and names of its own.
+        if protocol == "grpc" and endpoint.startswith(_GRPC_NAMES):
+            return
         bare = "//" not in endpoint and protocol == "grpc"
         parts = urlsplit(f"//{endpoint}" if bare else endpoint)
         port = parts.port

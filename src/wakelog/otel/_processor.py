@@ -143,8 +143,9 @@ class DurableLogRecordProcessor(LogRecordProcessor):
             raise SinkError(message) from error
         if event is not None:
             event.receipt = receipt
-        if self._delivery is not None:
-            self._delivery.accepted(receipt.seq)
+        delivery = self._delivery  # another thread may be shutting down
+        if delivery is not None:
+            delivery.accepted(receipt.seq)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Wait until the next hop has accepted everything that was recorded so far.
@@ -155,10 +156,11 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         Returns:
             Whether that is so. Without an exporter: whether nothing was recorded.
         """
-        if self._delivery is None:
+        delivery = self._delivery
+        if delivery is None:
             writer = self.journal.writer
             return writer is None or writer.seq == 0
-        return self._delivery.flush(timeout_millis / 1000)
+        return delivery.flush(timeout_millis / 1000)
 
     def shutdown(self, timeout_millis: int = 5000) -> None:
         """Deliver what the next hop takes, and stop. What is still pending stays in the journal.

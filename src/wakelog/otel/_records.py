@@ -210,12 +210,11 @@ class Rebuilder:
         self._resource: tuple[Resource, SDKResource] | None = None
         self._scopes: dict[str, InstrumentationScope] = {}
 
-    def rebuild(self, entry: Entry, writer: str) -> ReadWriteLogRecord:
+    def rebuild(self, entry: Entry) -> ReadWriteLogRecord:
         """Make the log record that the SDK's own processor would have exported.
 
         Args:
             entry: What was read.
-            writer: The id of the writer that wrote it.
 
         Returns:
             The record, with what identifies it among its attributes.
@@ -227,7 +226,7 @@ class Rebuilder:
         if own and not self._policy.events:
             attributes = without_content(attributes)
         attributes[s.LOG_RECORD_UID] = source.id
-        attributes[s.WRITER_ID] = writer
+        attributes[s.WRITER_ID] = entry.writer
         attributes[s.SEQ] = source.seq
         timestamp = _exportable(source.timestamp)
         observed = source.observed_timestamp
@@ -255,7 +254,9 @@ class Rebuilder:
 
     def _sdk_resource(self, resource: Resource) -> SDKResource:
         if self._resource is None or self._resource[0] is not resource:
-            known = SDKResource(cast("Mapping[str, AnyValue]", resource.attributes), resource.schema_url)
+            known = SDKResource(
+                cast("Mapping[str, AnyValue]", resource.attributes), resource.schema_url
+            )
             self._resource = (resource, known)
         return self._resource[1]
 

@@ -32,8 +32,9 @@ class JSONLSink:
         path: str | os.PathLike[str],
         durability: Durability | str = Durability.OS_BUFFERED,
     ) -> None:
-        self._durability = Durability(durability)
+        self.durability = Durability(durability)
         self._file = SharedFile(path)
+        self.path = self._file.path
 
     def write(self, event: AgentEvent) -> None:
         """Write an event and note the receipt on it.
@@ -42,7 +43,7 @@ class JSONLSink:
             SinkError: When it was not written.
         """
         content = encode(fields_of(event), MAX_LINE_BYTES)
-        durability = self._durability.at_least(event.durability)
+        durability = self.durability.at_least(event.durability)
         event.receipt = self._file.append(event.event_id, content, durability)
 
     def flush(self) -> None:

@@ -1,0 +1,185 @@
+"""Following what others write: a journal's folders, or one file."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from wakelog.errors import CorruptLineError, JournalError
+from wakelog.journal import Cursor, Mark, folders
+from wakelog.record import Record, decode
+
+if TYPE_CHECKING:
+    from io import BufferedReader
+    from pathlib import Path
+
+_MOST_RECORDS = 512
+_MOST_BYTES = 1 << 20
+
+
+class Followed(NamedTuple):
+    """A record, and the id of the writer that wrote it."""
+
+    record: Record
+    writer: str | None
+
+
+class Source(Protocol):
+    """Something that grows."""
+
+    def read(self) -> list[Followed]:
+        """Return what has come since the last call, oldest first; empty for nothing."""
+        ...
+
+
+def follow(path: Path, *, from_start: bool) -> Source:
+    """Begin to follow a journal directory, a writer's folder or a file.
+
+    Args:
+        path: What to follow.
+        from_start: Whether what is there already comes first.
+
+    Returns:
+        Where to read from.
+
+    Raises:
+        JournalError: When there is nothing to follow.
+    """
+    path = path.absolute()
+    if path.is_file():
+        return FollowedFile(path, from_start=from_start)
+    if not path.is_dir():
+        hint = "Name a journal directory or a JSONL file"
+        raise JournalError("follow", path, "there is no such file or directory", hint)
+    return FollowedDirectory(path, from_start=from_start)
+
+
+class FollowedDirectory:
+    """All writers of a journal, or the one whose folder it is."""
+
+    def __init__(self, path: Path, *, from_start: bool) -> None:
+        self._path = path
+        self._alone = not any(folders(path)) and path in folders(path.parent)
+        self._writers = {
+            folder: _FollowedWriter(folder, Mark() if from_start else _end_of(folder))
+            for folder in self._folders()
+        }
+
+    def read(self) -> list[Followed]:
+        """Return what all writers have written since the last call, by time."""
+        for folder in self._folders():
+            if folder not in self._writers:
+                self._writers[folder] = _FollowedWriter(folder, Mark())
+        found = [one for writer in self._writers.values() for one in writer.read()]
+        return sorted(found, key=lambda one: one.record.timestamp or 0)
+
+    def _folders(self) -> list[Path]:
+        return [self._path] if self._alone else list(folders(self._path))
+
+
+class _FollowedWriter:
+    """One writer's folder. Its file is open only while it grows, since there may be thousands."""
+
+    def __init__(self, folder: Path, mark: Mark) -> None:
+        self._folder = folder
+        self._cursor = Cursor(folder, mark)
+        self._size = -1
+
+    def read(self) -> list[Followed]:
+        size = _size_of(self._folder)
+        if size == self._size:
+            self._cursor.close()
+            return []
+        chunk = self._cursor.read(_MOST_RECORDS, _MOST_BYTES)
+        if not chunk.entries and not chunk.damaged:
+            self._size = size
+        return [Followed(entry.record, self._folder.name) for entry in chunk.entries]
+
+
+class FollowedFile:
+    """One file, by its name: when another file takes the name, it goes on there."""
+
+    def __init__(self, path: Path, *, from_start: bool) -> None:
+        self._path = path
+        self._file: BufferedReader | None = _open(path)
+        if self._file is not None and not from_start:
+            self._file.seek(_last_line_end(self._file))
+
+    def read(self) -> list[Followed]:
+        """Return the complete lines that have come since the last call."""
+        found = self._read_lines()
+        if not found and self._was_replaced():
+            while more := self._read_lines():  # what came between the last look and the rotation
+                found += more
+            if self._file is not None:
+                self._file.close()
+            self._file = _open(self._path)
+        return found
+
+    def _read_lines(self) -> list[Followed]:
+        found: list[Followed] = []
+        while self._file is not None and len(found) < _MOST_RECORDS:
+            start = self._file.tell()
+            line = self._file.readline()
+            if not line.endswith(b"\n"):
+                self._file.seek(start)
+                break
+            if line.startswith(b'{"writer":'):
+                continue  # a segment's header
+            try:
+                record = decode(line)
+            except CorruptLineError:
+                continue
+            found.append(Followed(record, record.writer))
+        return found
+
+    def _was_replaced(self) -> bool:
+        try:
+            now = self._path.stat()
+        except OSError:
+            return False  # it is between two names
+        if self._file is None:
+            return True
+        known = os.fstat(self._file.fileno())
+        same = (now.st_ino, now.st_dev) == (known.st_ino, known.st_dev)
+        return not same or now.st_size < self._file.tell()
+
+
+def _open(path: Path) -> BufferedReader | None:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise JournalError("follow", path, error.strerror or error) from error
+
+
+def _last_line_end(file: BufferedReader) -> int:
+    """Return the offset after the last complete line, 0 when there is none."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _MOST_BYTES)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def _end_of(folder: Path) -> Mark:
+    """Return the mark after the last complete line of a writer."""
+    # Their names are numbers of equal length.
+    last = max(folder.glob("[0-9]*.jsonl"), default=None)
+    if last is None:
+        return Mark()
+    with last.open("rb") as file:
+        return Mark(segment=int(last.stem), offset=_last_line_end(file))
+
+
+def _size_of(folder: Path) -> int:
+    try:
+        with os.scandir(folder) as entries:
+            return sum(e.stat().st_size for e in entries if e.name.endswith(".jsonl"))
+    except OSError:
+        return -1

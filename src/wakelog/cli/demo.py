@@ -1,0 +1,214 @@
+"""Tell a short story: an outage, a kill -9, a resumption, and books that balance.
+
+A logistics desk of agents handles a port call in a process of its own and exports over OTLP to an
+endpoint inside this command. The endpoint goes away, the agent is killed in the middle of a tool
+call, both come back, and the journal shows what is known. It takes under ten seconds and uses the
+loopback interface only. With OTEL_EXPORTER_OTLP_ENDPOINT set, events go there in place of it.
+
+The exit code is 0 only if the books balance, everything was delivered, and the endpoint has got
+exactly the records that the journal holds.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from wakelog.cli._demo_process import AgentProcess
+from wakelog.errors import ConfigurationError, JournalError
+from wakelog.journal import default_root
+from wakelog.record import uuid7
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rich.console import Console
+
+    from wakelog.cli._demo_endpoint import Endpoint
+
+_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_ENDPOINTS: Final = (_ENDPOINT, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
+_DISABLED: Final = "OTEL_SDK_DISABLED"
+_START_SECONDS, _ARRIVE_SECONDS, _FINISH_SECONDS = 30.0, 10.0, 45.0
+# Delivery looks often and gives up a request soon, so that the story is brisk.
+_BRISK: Final = {
+    "OTEL_BLRP_SCHEDULE_DELAY": "150",
+    "OTEL_BSP_SCHEDULE_DELAY": "5000",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "--directory",
+        metavar="DIR",
+        help="where to record, a new directory; else one of its own in the user's state directory",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Tell the story.
+
+    Raises:
+        WakelogError: When it cannot be told.
+    """
+    from wakelog.cli._demo_report import difference, report
+    from wakelog.cli._terminal import console
+
+    given = next((url for name in _ENDPOINTS if (url := os.environ.get(name, "").strip())), None)
+    if given and os.environ.get(_DISABLED, "").strip().lower() == "true":
+        message = f"{_DISABLED}=true switches recording off, so there is no story to tell"
+        raise ConfigurationError(message)
+    directory = _fresh_directory(arguments.directory)
+    out = console()
+    story = _Story(out)
+    out.print("wakelog demo: a harbour's logistics desk loses its backend, and then its life")
+    out.print(f"Everything is recorded in {directory}\n", style="dim", soft_wrap=True)
+    endpoint = None
+    if given:
+        _tell_with_a_given_endpoint(story, directory, given)
+    else:
+        endpoint = _tell(story, directory)
+    wrong = difference(directory, endpoint)
+    report(out, directory, endpoint, wrong)
+    return 1 if wrong else 0
+
+
+class _Story:
+    """Says what happens, one line each, with the seconds since the beginning."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._begin = time.monotonic()
+
+    def tell(self, who: str, what: str, style: str = "none") -> None:
+        """Say who did what."""
+        from rich.text import Text
+
+        line = Text(f"{time.monotonic() - self._begin:5.1f} s  ", "dim")
+        line.append(f"{who:<9} ", "cyan")
+        line.append(what, style)
+        self._out.print(line, soft_wrap=True)
+
+    def hear(self, what: str) -> None:
+        """Say what the agent remarks."""
+        self.tell("agent", what)
+
+
+def _tell(story: _Story, directory: Path) -> Endpoint:
+    """Tell the whole story, with an endpoint of our own."""
+    from wakelog.cli._demo_endpoint import Endpoint
+
+    endpoint = Endpoint()
+    endpoint.open()
+    try:
+        environment = _environment(endpoint.url)
+        story.tell("endpoint", f"listens for OTLP on {endpoint.url}")
+        with AgentProcess(directory, "arrival", environment, story.hear) as agent:
+            story.tell("agent", f"process {agent.pid} begins: MV Aurelia asks for a berth tonight")
+            half = agent.expect("half", _START_SECONDS)
+            arrived = endpoint.wait_for(half["recorded"], _ARRIVE_SECONDS)
+            story.tell("endpoint", f"{arrived} of {half['recorded']} events have arrived")
+            endpoint.stop_answering()
+            agent.go_on()
+            unanswered = endpoint.wait_for_unanswered(_ARRIVE_SECONDS)
+            endpoint.close()
+            story.tell(
+                "endpoint",
+                f"takes {unanswered} more and dies before it answers; connections are refused",
+                "yellow",
+            )
+            there = agent.expect("in_tool", _START_SECONDS)
+            story.tell(
+                "agent",
+                f"works on: {there['since']} more events, {there['emit_us']:.0f} µs each"
+                f" (median; {half['emit_us']:.0f} µs before)",
+            )
+            agent.kill()
+            story.tell(
+                "agent",
+                f"process {agent.pid} is killed with SIGKILL inside its tool {there['tool']}",
+                "red",
+            )
+        endpoint.open()
+        story.tell("endpoint", "is back, on the same port", "green")
+        with AgentProcess(directory, "resume", environment, story.hear) as agent:
+            story.tell("agent", f"process {agent.pid} reads the journal and resumes the run")
+            done = agent.expect("done", _FINISH_SECONDS)
+            recorded = there["recorded"] + done["recorded"]
+            story.tell(
+                "agent",
+                f"has finished with {done['recorded']} events, and delivered what the killed "
+                "process left",
+                "green",
+            )
+            agent.wait(_FINISH_SECONDS)
+        story.tell("endpoint", f"has {len(endpoint.ids)} of {recorded} events")
+    finally:
+        endpoint.close()
+    return endpoint
+
+
+def _tell_with_a_given_endpoint(story: _Story, directory: Path, url: str) -> None:
+    """Tell what can be told truthfully when the endpoint is not ours to stop."""
+    environment = _environment(None)
+    story.tell("endpoint", f"is yours, {url}, so the outage is left out of the story")
+    with AgentProcess(directory, "arrival", environment, story.hear) as agent:
+        story.tell("agent", f"process {agent.pid} begins: MV Aurelia asks for a berth tonight")
+        agent.expect("half", _START_SECONDS)
+        agent.go_on()
+        there = agent.expect("in_tool", _START_SECONDS)
+        agent.kill()
+        story.tell(
+            "agent",
+            f"process {agent.pid} is killed with SIGKILL inside its tool {there['tool']}, "
+            f"{there['recorded']} events on",
+            "red",
+        )
+    with AgentProcess(directory, "resume", environment, story.hear) as agent:
+        story.tell("agent", f"process {agent.pid} reads the journal and resumes the run")
+        done = agent.expect("done", _FINISH_SECONDS)
+        story.tell("agent", f"has finished the port call with {done['recorded']} more events")
+        agent.wait(_FINISH_SECONDS)
+
+
+def _environment(url: str | None) -> dict[str, str]:
+    """Return the agent's environment: ours, with our own endpoint or the user's settings."""
+    if url is None:
+        return {**_BRISK, **os.environ}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    own = {
+        _ENDPOINT: url,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        # A proxy must not come between the agent and its own machine.
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+    return {**kept, **_BRISK, **own}
+
+
+def _fresh_directory(given: str | None) -> Path:
+    """Make the directory to record in.
+
+    Raises:
+        ConfigurationError: When it holds something already, which would be counted too.
+        JournalError: When it cannot be made.
+    """
+    directory = Path(given) if given else default_root("demo") / _name()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        used = any(directory.iterdir())
+    except OSError as error:
+        hint = "Name another with --directory"
+        raise JournalError("make", directory, error.strerror or error, hint) from error
+    if used:
+        message = f"{directory} is not empty; the demo counts records, so name a new directory"
+        raise ConfigurationError(message)
+    return directory.absolute()
+
+
+def _name() -> str:
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid7()[-4:]}"

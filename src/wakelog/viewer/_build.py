@@ -1,0 +1,329 @@
+"""From records to the view: who belongs under whom, what ended, and what did not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from wakelog.errors import JournalError
+from wakelog.events import semconv as s
+from wakelog.journal import folders, is_owned, read
+from wakelog.viewer._model import RUN, RUNNING, UNKNOWN, Session, Step, View
+from wakelog.viewer._summary import name_of, summary_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from wakelog.record import Record
+
+_CLOSES: Final = {
+    "run_end": RUN,
+    "model_response": "model_call",
+    "tool_result": "tool_call",
+}
+_OPENS: Final = frozenset(_CLOSES.values())
+_STARTED: Final = "started"
+# Deeper than this a step hangs under its run itself, so that neither a ring of parents nor a
+# runaway recursion can make a tree that nobody can walk.
+_DEEPEST = 100
+_IDS_TO_NAME = 5
+
+
+@dataclass(slots=True, eq=False)
+class _Node:
+    """A step on its way into the tree, with what decides its place."""
+
+    step: Step
+    attributes: dict[str, Any]
+    body: object
+    parent: str | None
+    run: str | None
+    session: str | None
+    folder: Path | None
+    open: bool
+
+
+class ViewBuilder:
+    """Puts records together to sessions, runs and steps.
+
+    Records may come in any order; what encloses what is settled by ids at the end.
+
+    Args:
+        run: Keep only runs whose ids begin so, with all that happened inside them.
+        session: Keep only conversations whose ids begin so.
+        attributes: Whether steps keep the attributes of their records.
+    """
+
+    def __init__(
+        self, *, run: str | None = None, session: str | None = None, attributes: bool = False
+    ) -> None:
+        self._run, self._session, self._attributes = run, session, attributes
+        self._nodes: list[_Node] = []
+        # Every id that may stand as a parent: of the record that began a step, and of the one
+        # that ended it.
+        self._by_id: dict[str, _Node] = {}
+        self._runs: dict[str, _Node] = {}
+        self._late: list[_Node] = []
+        # The steps that have not ended, for closing records that do not name their opening one.
+        self._unended: defaultdict[tuple[str, str | None], dict[_Node, None]] = defaultdict(dict)
+        self._some_runs: dict[str, None] = {}
+        self._some_sessions: dict[str, None] = {}
+
+    def add(self, record: Record, folder: Path | None = None) -> None:
+        """Take one record.
+
+        Args:
+            record: The record.
+            folder: The folder of the writer that wrote it, from which it is told whether what has
+                not ended is still going on.
+        """
+        attributes = record.attributes
+        run, session = _word(attributes, s.RUN_ID), _word(attributes, s.CONVERSATION_ID)
+        parent = _word(attributes, s.PARENT_ID)
+        _note(self._some_runs, run)
+        _note(self._some_sessions, session)
+        if not self._wanted(run, session, parent):
+            return
+        event_type = _type_of(record)
+        kind = RUN if event_type == "run_start" else event_type
+        start = record.timestamp if record.timestamp is not None else record.observed_timestamp
+        step = Step(
+            id=record.id,
+            type=kind,
+            name=name_of(event_type, attributes),
+            agent=_word(attributes, s.AGENT_NAME),
+            start=start,
+            status=_word(attributes, s.STATUS),
+            trace_id=record.trace_id if isinstance(record.trace_id, str) else None,
+            span_id=record.span_id if isinstance(record.span_id, str) else None,
+        )
+        opens = kind in _OPENS
+        node = _Node(step, attributes, record.body, parent, run, session, folder, opens)
+        if kind in _CLOSES:
+            if not self._close(node):
+                self._late.append(node)
+        elif kind == RUN and run is not None:
+            self._begin_run(run, node)
+        else:
+            self._keep(node)
+
+    def view(self) -> View:
+        """Settle who belongs under whom, and return the view."""
+        for node in self._late:
+            if not self._close(node):
+                self._keep(node)  # its beginning is not there, so it stands for itself
+        self._late.clear()
+        living: dict[Path, bool] = {}
+        for node in self._nodes:
+            self._finish(node, living)
+        sessions: dict[str | None, Session] = {}
+        others: list[Step] = []
+        for node in list(self._nodes):
+            above = self._above(node)
+            if above is not None:
+                above.step.steps.append(node.step)
+            elif node.step.type == RUN:
+                sessions.setdefault(node.session, Session(node.session)).runs.append(node.step)
+            elif node.session is not None:
+                sessions.setdefault(node.session, Session(node.session)).steps.append(node.step)
+            else:
+                others.append(node.step)
+        for siblings in (
+            others,
+            *(node.step.steps for node in self._nodes),
+            *(steps for session in sessions.values() for steps in (session.runs, session.steps)),
+        ):
+            siblings.sort(key=lambda step: step.start or 0)
+        return View(
+            sorted(sessions.values(), key=lambda session: session.start or 0),
+            others,
+            list(self._some_runs),
+            list(self._some_sessions),
+        )
+
+    def _wanted(self, run: str | None, session: str | None, parent: str | None) -> bool:
+        if self._run is None and self._session is None:
+            return True
+        if parent in self._by_id or run in self._runs:
+            return True
+        return (self._run is None or (run or "").startswith(self._run)) and (
+            self._session is None or (session or "").startswith(self._session)
+        )
+
+    def _keep(self, node: _Node) -> None:
+        self._nodes.append(node)
+        self._by_id.setdefault(node.step.id, node)
+        if node.run is not None and node.run not in self._runs:
+            self._imply_run(node)
+        if node.open:
+            self._unended[node.step.type, node.run][node] = None
+
+    def _begin_run(self, run: str, node: _Node) -> None:
+        """Take the start of a run, or of the rest of one that another process has begun."""
+        known = self._runs.get(run)
+        self._by_id[node.step.id] = node if known is None else known
+        if known is None:
+            self._runs[run] = node
+            node.step.id = run
+            self._nodes.append(node)
+            return
+        known.open = True
+        known.folder = node.folder
+        known.parent = known.parent or node.parent
+        known.session = known.session or node.session
+        known.attributes = {**node.attributes, **known.attributes}
+        known.step.name = known.step.name or node.step.name
+        known.step.agent = known.step.agent or node.step.agent
+        known.step.end, known.step.status = None, node.step.status
+        if node.step.start is not None:
+            known.step.start = min(node.step.start, known.step.start or node.step.start)
+
+    def _imply_run(self, node: _Node) -> None:
+        """Make a run of which nothing but its id was recorded."""
+        if node.run is None:
+            return
+        step = Step(id=node.run, type=RUN, agent=node.step.agent, start=node.step.start)
+        implied = _Node(step, {}, None, None, node.run, node.session, node.folder, open=False)
+        self._runs[node.run] = implied
+        self._nodes.append(implied)
+
+    def _close(self, node: _Node) -> bool:
+        """End the step that a closing record belongs to; return whether there is one."""
+        opened = self._opened_by(node)
+        if opened is None:
+            return False
+        opened.open = False
+        opened.step.end = node.step.start
+        opened.step.status = node.step.status
+        opened.attributes = {**opened.attributes, **node.attributes}
+        self._by_id.setdefault(node.step.id, opened)
+        self._unended[opened.step.type, opened.run].pop(opened, None)
+        return True
+
+    def _opened_by(self, node: _Node) -> _Node | None:
+        kind = _CLOSES[node.step.type]
+        named = self._by_id.get(node.parent) if node.parent is not None else None
+        if named is not None and named.step.type == kind and named.open:
+            return named
+        if kind == RUN:
+            known = self._runs.get(node.run) if node.run is not None else None
+            return known if known is not None and known.open else None
+        # Written by hand, one event after the other: the first that fits has been answered.
+        call = _word(node.attributes, s.TOOL_CALL_ID)
+        for waiting in self._unended[kind, node.run]:
+            if waiting.parent != node.parent:
+                continue
+            if call is not None and call == _word(waiting.attributes, s.TOOL_CALL_ID):
+                return waiting
+            if call is None and node.step.name in (None, waiting.step.name):
+                return waiting
+        return None
+
+    def _finish(self, node: _Node, living: dict[Path, bool]) -> None:
+        """Write into the step what only the end of reading tells."""
+        step = node.step
+        event_type = "run_start" if step.type == RUN else step.type
+        step.summary = summary_of(event_type, node.attributes, node.body)
+        whole = s.USAGE_OUTPUT_TOKENS in node.attributes  # one record for a call and its answer
+        if node.open and step.status in (None, _STARTED) and not whole:
+            step.status = RUNNING if _is_living(node.folder, living) else UNKNOWN
+        if step.type == "error" and step.status is None:
+            step.status = "error"
+        if self._attributes:
+            step.attributes = node.attributes
+
+    def _above(self, node: _Node) -> _Node | None:
+        """Return the step that a step hangs under, None for one at the top."""
+        parent = self._parent(node)
+        ancestor, height = parent, 0
+        while ancestor is not None:
+            height += 1
+            if ancestor is node or height > _DEEPEST:
+                parent = None
+                break
+            ancestor = self._parent(ancestor)
+        if parent is not None or node.step.type == RUN:
+            return parent
+        run = self._runs.get(node.run) if node.run is not None else None
+        return run if run is not node else None
+
+    def _parent(self, node: _Node) -> _Node | None:
+        parent = self._by_id.get(node.parent) if node.parent is not None else None
+        if parent is None and node.step.type != RUN and node.run is not None:
+            parent = self._runs.get(node.run)
+        return parent if parent is not node else None
+
+
+def load(
+    path: Path, *, run: str | None = None, session: str | None = None, attributes: bool = False
+) -> View:
+    """Read a journal and build its view.
+
+    Args:
+        path: A journal directory, one writer's folder, or a file of lines.
+        run: Keep only runs whose ids begin so, with all that happened inside them.
+        session: Keep only conversations whose ids begin so.
+        attributes: Whether steps keep the attributes of their records.
+
+    Returns:
+        The view. Damaged lines are passed over.
+
+    Raises:
+        JournalError: When the file system refuses, or there is nothing to read.
+    """
+    builder = ViewBuilder(run=run, session=session, attributes=attributes)
+    for source, folder in _sources(path):
+        for entry in read(source):
+            builder.add(entry.record, folder)
+    return builder.view()
+
+
+def _sources(path: Path) -> Iterator[tuple[Path, Path | None]]:
+    """Yield what to read, writer by writer, and the writer's folder where there is one."""
+    if not path.is_dir():
+        yield path, None
+        return
+    path = path.absolute()
+    writers = list(folders(path))
+    files = sorted(path.glob("*.jsonl"))
+    if writers:
+        yield from ((writer, writer) for writer in writers)
+    elif files and path in folders(path.parent):
+        yield path, path
+    elif files:
+        yield from ((file, None) for file in files)
+    elif not any(path.glob("wakelog.json")):
+        hint = "Name a journal directory or a JSONL file"
+        raise JournalError("read", path, "there is no journal in it", hint)
+
+
+def _is_living(folder: Path | None, known: dict[Path, bool]) -> bool:
+    """Tell whether the process that wrote a folder is still there."""
+    if folder is None:
+        return False
+    if folder not in known:
+        known[folder] = is_owned(folder)
+    return known[folder]
+
+
+def _type_of(record: Record) -> str:
+    name = record.event_name
+    if not isinstance(name, str) or not name:
+        return "log"
+    return name.removeprefix(s.EVENT_PREFIX)
+
+
+def _word(attributes: dict[str, Any], name: str) -> str | None:
+    value = attributes.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _note(some: dict[str, None], value: str | None) -> None:
+    """Remember the last few different values."""
+    if value is None or value in some:
+        return
+    some[value] = None
+    if len(some) > _IDS_TO_NAME:
+        del some[next(iter(some))]

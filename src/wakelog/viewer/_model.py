@@ -1,0 +1,159 @@
+"""What the view is made of: sessions, and the steps in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from wakelog.record import rfc3339, to_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RUN: Final = "run"
+"""The ``type`` of a step that is a run."""
+RUNNING: Final = "running"
+"""The ``status`` of a step that has not ended, and whose process lives."""
+UNKNOWN: Final = "unknown"
+"""The ``status`` of a step that began, and of which nobody knows how it ended: a crash."""
+
+_MILLISECOND = 1_000_000
+
+
+@dataclass(slots=True)
+class Step:
+    """Something that an agent did: a run, a call that took a while, or one event.
+
+    Attributes:
+        id: The run's id for a run, else the id of the record that began it.
+        type: ``run``, else the event type: ``tool_call``, ``model_call``, ``decision``, ... For a
+            record that is not Wakelog's, its event name, or ``log``.
+        name: What it concerned: the agent of a run, the tool, the model, the policy.
+        agent: The agent that did it.
+        start: Nanoseconds since 1970, None where the record has no time.
+        end: The same for the end of what has one, else None.
+        status: How it went, in the recorder's own word, or ``running`` or ``unknown``; None for an
+            event that says nothing about it.
+        summary: One line of what was said, asked or returned.
+        trace_id: The trace that it belongs to.
+        span_id: The span in it.
+        steps: What happened inside, by time; the runs of sub-agents are among them.
+        attributes: The attributes of its records, when they were asked for.
+    """
+
+    id: str
+    type: str
+    name: str | None = None
+    agent: str | None = None
+    start: int | None = None
+    end: int | None = None
+    status: str | None = None
+    summary: str = ""
+    trace_id: str | None = None
+    span_id: str | None = None
+    steps: list[Step] = field(default_factory=list)
+    attributes: dict[str, object] | None = None
+
+    @property
+    def duration_ms(self) -> float | None:
+        """Milliseconds from start to end, None where one of them is not known."""
+        return _milliseconds(self.start, self.end)
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether it began and nobody knows how it ended."""
+        return self.status == UNKNOWN
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data, in the shape that ``wakelog show --json`` prints."""
+        result: dict[str, Any] = {
+            "id": self.id,
+            "type": self.type,
+            "name": self.name,
+            "agent": self.agent,
+            "start": None if self.start is None else rfc3339(self.start),
+            "duration_ms": self.duration_ms,
+            "status": self.status,
+            "summary": self.summary,
+            "trace_id": self.trace_id,
+            "span_id": self.span_id,
+            "steps": [step.to_dict() for step in self.steps],
+        }
+        if self.attributes is not None:
+            result["attributes"] = to_line(self.attributes)
+        return result
+
+
+@dataclass(slots=True)
+class Session:
+    """A conversation, by the id that the caller gave it.
+
+    Attributes:
+        id: That id; None for the runs that were given none.
+        runs: The outermost runs, by time.
+        steps: What carries the conversation's id and belongs to no run, by time.
+    """
+
+    id: str | None
+    runs: list[Step] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def start(self) -> int | None:
+        """When its first step began, in nanoseconds since 1970."""
+        return min(_times(self), default=None)
+
+    @property
+    def duration_ms(self) -> float | None:
+        """Milliseconds from its first to its last record."""
+        return _milliseconds(self.start, max(_times(self), default=None))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data, in the shape that ``wakelog show --json`` prints."""
+        return {
+            "id": self.id,
+            "start": None if self.start is None else rfc3339(self.start),
+            "duration_ms": self.duration_ms,
+            "runs": [run.to_dict() for run in self.runs],
+            "steps": [step.to_dict() for step in self.steps],
+        }
+
+
+@dataclass(slots=True)
+class View:
+    """Everything that was read.
+
+    Attributes:
+        sessions: The conversations, by time.
+        other_records: The records that belong to no run and no conversation, by time.
+        some_runs: Ids of runs that were read, filters notwithstanding: the last few.
+        some_sessions: Ids of conversations that were read, likewise.
+    """
+
+    sessions: list[Session] = field(default_factory=list)
+    other_records: list[Step] = field(default_factory=list)
+    some_runs: list[str] = field(default_factory=list)
+    some_sessions: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data, in the shape that ``wakelog show --json`` prints."""
+        return {
+            "sessions": [session.to_dict() for session in self.sessions],
+            "other_records": [step.to_dict() for step in self.other_records],
+        }
+
+
+def every_step(steps: Iterable[Step]) -> Iterable[Step]:
+    """Yield steps and all that happened inside them, in the order of the tree."""
+    for step in steps:
+        yield step
+        yield from every_step(step.steps)
+
+
+def _times(session: Session) -> Iterable[int]:
+    for step in every_step([*session.runs, *session.steps]):
+        yield from (time for time in (step.start, step.end) if time is not None)
+
+
+def _milliseconds(start: int | None, end: int | None) -> float | None:
+    return None if start is None or end is None else round((end - start) / _MILLISECOND, 3)

@@ -1,0 +1,194 @@
+"""What a record is about, in a name and a line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from wakelog.events import semconv as s
+from wakelog.record import to_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_LONGEST = 200
+_LONGEST_ARGUMENTS = 40  # so that the result of a call has room beside them
+
+# What names a step of each type.
+_NAMES: Final[Mapping[str, str]] = {
+    "run_start": s.AGENT_NAME,
+    "run_end": s.AGENT_NAME,
+    "model_call": s.REQUEST_MODEL,
+    "model_response": s.REQUEST_MODEL,
+    "tool_call": s.TOOL_NAME,
+    "tool_result": s.TOOL_NAME,
+    "retrieval_query": s.DATA_SOURCE_ID,
+    "retrieval_result": s.DATA_SOURCE_ID,
+    "policy_check": s.POLICY_NAME,
+    "human_approval": s.APPROVER,
+    "sub_agent_invoked": s.AGENT_NAME,
+    "memory_recall": s.MEMORY_NAMESPACE,
+    "usage_limit_exceeded": s.USAGE_LIMIT_KIND,
+}
+_TEXTS: Final = (
+    s.OUTPUT_MESSAGES,
+    s.INPUT_MESSAGES,
+    s.SYSTEM_INSTRUCTIONS,
+    s.DECISION,
+    s.EXCEPTION_MESSAGE,
+    s.RETRIEVAL_QUERY_TEXT,
+    s.RETRIEVAL_DOCUMENTS,
+    s.TOOL_CALL_ARGUMENTS,
+    s.TOOL_CALL_RESULT,
+)
+
+
+def name_of(event_type: str, attributes: Mapping[str, Any]) -> str | None:
+    """Return what a step of a type concerned, or None where there is no name for it."""
+    attribute = _NAMES.get(event_type)
+    value = None if attribute is None else attributes.get(attribute)
+    return one_line(value) if isinstance(value, str) else None
+
+
+def summary_of(event_type: str, attributes: Mapping[str, Any], body: object = None) -> str:
+    """Say in one line what a step was about.
+
+    Args:
+        event_type: Its type.
+        attributes: The attributes of its opening and its closing record, together.
+        body: The record's body.
+
+    Returns:
+        At most 200 printable characters; empty where there is nothing to say.
+    """
+    special = _SPECIAL.get(event_type)
+    if special is not None:
+        return one_line(special(attributes))
+    for attribute in _TEXTS:
+        if attribute in attributes:
+            return one_line(_text(attributes[attribute]))
+    return one_line(_text(body)) if body is not None else one_line(_payload(attributes))
+
+
+def one_line(text: str, longest: int = _LONGEST) -> str:
+    """Put a text on one line that is safe for a terminal.
+
+    Args:
+        text: Any text; what an agent recorded may hold line ends and escape sequences.
+        longest: The most characters to return.
+
+    Returns:
+        The text with every run of white space and unprintable characters as one space, cut with
+        an ellipsis.
+    """
+    head = text[: longest * 4]
+    line = " ".join("".join(c if c.isprintable() else " " for c in head).split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def _text(value: object) -> str:
+    """Return the words of a message in the conventions' form, and anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        words = [word for item in value for word in _words(item)]
+        if words:
+            return " ".join(words)
+    try:
+        return orjson.dumps(to_line(value)).decode()
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+
+
+def _words(item: dict[str, Any]) -> list[str]:
+    parts = item.get("parts", [item])
+    if not isinstance(parts, list):
+        return []
+    found = (part.get("content") for part in parts if isinstance(part, dict))
+    return [word for word in found if isinstance(word, str)]
+
+
+def _payload(attributes: Mapping[str, Any]) -> str:
+    value = attributes.get(s.PAYLOAD)
+    if isinstance(value, dict) and len(value) == 1:
+        value = next(iter(value.values()))
+    return "" if value is None else _text(value)
+
+
+def _and_error(text: str, attributes: Mapping[str, Any]) -> str:
+    error = attributes.get(s.ERROR_TYPE)
+    return text if error is None else f"{text} → {error}" if text else f"{error}"
+
+
+def _run(attributes: Mapping[str, Any]) -> str:
+    return _and_error(_payload(attributes), attributes)
+
+
+def _model(attributes: Mapping[str, Any]) -> str:
+    read, written = attributes.get(s.USAGE_INPUT_TOKENS), attributes.get(s.USAGE_OUTPUT_TOKENS)
+    said = attributes.get(s.OUTPUT_MESSAGES, attributes.get(s.INPUT_MESSAGES))
+    text = "" if said is None else _text(said)
+    if read is not None or written is not None:
+        tokens = f"{_count(read)} → {_count(written)} tokens"
+        text = f"{tokens}: {text}" if text else tokens
+    return _and_error(text, attributes)
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "?"
+
+
+def _tool(attributes: Mapping[str, Any]) -> str:
+    arguments = attributes.get(s.TOOL_CALL_ARGUMENTS)
+    text = _text(arguments) if arguments else ""
+    if s.TOOL_CALL_RESULT in attributes:
+        result = _text(attributes[s.TOOL_CALL_RESULT])
+        text = f"{one_line(text, _LONGEST_ARGUMENTS)} → {result}" if text else f"→ {result}"
+    return _and_error(text, attributes)
+
+
+def _handoff(attributes: Mapping[str, Any]) -> str:
+    return f"{attributes.get(s.HANDOFF_FROM, '?')} → {attributes.get(s.HANDOFF_TO, '?')}"
+
+
+def _error(attributes: Mapping[str, Any]) -> str:
+    kind = attributes.get(s.ERROR_TYPE, attributes.get(s.EXCEPTION_TYPE))
+    message = attributes.get(s.EXCEPTION_MESSAGE, "")
+    return f"{kind}: {message}" if kind else f"{message}"
+
+
+def _memory(attributes: Mapping[str, Any]) -> str:
+    count = attributes.get(s.MEMORY_RECORD_COUNT, "?")
+    return f"{count} found in {attributes.get(s.MEMORY_TIER, 'memory')}"
+
+
+def _limit(attributes: Mapping[str, Any]) -> str:
+    observed = attributes.get(s.USAGE_LIMIT_OBSERVED, "?")
+    return f"{observed} of {attributes.get(s.USAGE_LIMIT_LIMIT, '?')}"
+
+
+def _compacted(attributes: Mapping[str, Any]) -> str:
+    dropped = attributes.get(s.CONTEXT_DROPPED_CHARS, "?")
+    return f"{dropped} characters dropped, {attributes.get(s.CONTEXT_RETAINED_CHARS, '?')} kept"
+
+
+def _resumed(attributes: Mapping[str, Any]) -> str:
+    checkpoint = attributes.get(s.CHECKPOINT_ID)
+    return f"from {checkpoint}" if checkpoint else "from a fresh state"
+
+
+_SPECIAL: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "run_start": _run,
+    "run_end": _run,
+    "model_call": _model,
+    "model_response": _model,
+    "tool_call": _tool,
+    "tool_result": _tool,
+    "agent_handoff": _handoff,
+    "error": _error,
+    "memory_recall": _memory,
+    "usage_limit_exceeded": _limit,
+    "context_compacted": _compacted,
+    "resumed": _resumed,
+}

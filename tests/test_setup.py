@@ -1,0 +1,648 @@
+"""Setting up: one call, or one variable, and what exists already is left as it is.
+
+OpenTelemetry's providers are global and are set once a process, so most tests here run a program
+of their own and read what it printed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import wakelog
+from wakelog.journal import books, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOURCE = Path(wakelog.__file__).parent.parent
+CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+
+class Program:
+    """Runs programs with no settings but the given ones, and with all they write in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        kept = {n: v for n, v in os.environ.items() if not n.startswith(("OTEL_", "WAKELOG_"))}
+        self._environment = {
+            **kept,
+            "HOME": str(folder),
+            "XDG_STATE_HOME": str(self.state),
+            "PYTHONPATH": str(SOURCE),
+            "PYTHONWARNINGS": "error",
+        }
+        self.stderr = self.stdout = ""
+
+    def run(self, code: str, **variables: str) -> Any:
+        """Return what the program printed, read as JSON; it must end with exit code 0."""
+        result = subprocess.run(
+            [sys.executable, "-c", "import json, wakelog\n" + dedent(code)],
+            env={**self._environment, **variables},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.stdout, self.stderr = result.stdout, result.stderr
+        assert result.returncode == 0, result.stderr
+        return json.loads(self.stdout) if "print(json.dumps(" in code else None
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return Program(tmp_path)
+
+
+def names_of(directory: Path) -> list[str | None]:
+    return [entry.record.event_name for entry in read(directory)]
+
+
+def services_of(directory: Path) -> set[object]:
+    return {entry.resource.attributes.get("service.name") for entry in read(directory)}
+
+
+# --- import -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import wakelog",
+        "import wakelog; wakelog.WakelogError; wakelog.AgentEvent; wakelog.bound",
+        "import wakelog; wakelog.AgentLogger(sink=wakelog.MemorySink()).user_message('hi')",
+        "import wakelog; wakelog.JSONLSink('events.jsonl')",
+    ],
+)
+def test_importing_loads_only_what_is_used(program: Program, code: str) -> None:
+    heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "structlog", "rich", "click", "grpc")
+
+    loaded = program.run(f"{code}\nimport sys\nprint(json.dumps(list(sys.modules)))")
+
+    assert [name for name in loaded if name.startswith(heavy)] == []
+    if code == "import wakelog":
+        assert [name for name in loaded if name.startswith("opentelemetry")] == []
+        assert [n for n in loaded if n.startswith("wakelog.")] == []
+
+
+def test_all_is_sorted_and_every_name_in_it_can_be_had() -> None:
+    from wakelog import _HOME_OF
+
+    found = {name: getattr(wakelog, name) for name in wakelog.__all__}
+
+    assert wakelog.__all__ == sorted(_HOME_OF)
+    assert dir(wakelog) == wakelog.__all__
+    assert {name: value.__name__ for name, value in found.items()} == {name: name for name in found}
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"'wakelog'.*'AgentLoger'"):
+        wakelog.AgentLoger  # noqa: B018
+    with pytest.raises(AttributeError, match=r"'wakelog\.otel'.*'Nothing'"):
+        wakelog.otel.Nothing  # noqa: B018
+
+
+# --- configure alone ----------------------------------------------------------------------------
+
+RECORD = """
+    log = wakelog.configure("planner")
+    with log.run(session_id="s-1"):
+        log.user_message("hi")
+"""
+RECORDED = ["wakelog.run_start", "wakelog.user_message", "wakelog.run_end"]
+
+
+def test_without_an_endpoint_everything_stays_here_and_pending(program: Program) -> None:
+    done = program.run(
+        RECORD + "    print(json.dumps({'flushed': log.flush(0.1), 'ended': wakelog.shutdown()}))",
+        OTEL_SERVICE_NAME="trips",
+    )
+
+    root = program.state / "wakelog" / "trips"
+    assert names_of(root) == RECORDED
+    assert services_of(root) == {"trips"}
+    assert sum(b.pending for b in books(root)) == len(RECORDED)
+    assert done == {"flushed": False, "ended": False}
+    assert program.stderr == ""
+
+
+def test_what_was_recorded_is_in_the_journal_when_the_call_returns(program: Program) -> None:
+    program.run(
+        """
+        import os
+        log = wakelog.configure(directory="journal")
+        log.user_message("hi")
+        os._exit(0)
+        """
+    )
+
+    assert names_of(program.folder / "journal") == ["wakelog.user_message"]
+
+
+def test_spans_and_events_share_ids_and_resource(program: Program) -> None:
+    got = program.run(
+        """
+        from opentelemetry import trace
+        log = wakelog.configure("planner", service_name="trips", directory="journal")
+        with log.run() as run_id:
+            span = trace.get_current_span()
+            event = log.user_message("hi")
+        print(json.dumps({
+            "trace": f"{span.get_span_context().trace_id:032x}",
+            "service": span.resource.attributes["service.name"],
+            "names": [event.name for event in span.events],
+            "shown": str([dict(event.attributes) for event in span.events]),
+            "seq": event.receipt.seq,
+        }))
+        """
+    )
+
+    entries = list(read(program.folder / "journal"))
+    assert {entry.record.trace_id for entry in entries} == {got["trace"]}
+    assert got["service"] == "trips"
+    assert got["names"] == RECORDED
+    assert "gen_ai.input.messages" not in got["shown"]
+    assert "gen_ai.input.messages" in entries[1].record.attributes
+    assert got["seq"] == 2
+
+
+def test_span_events_can_be_switched_off(program: Program) -> None:
+    got = program.run(
+        """
+        from opentelemetry import trace
+        log = wakelog.configure(directory="journal", span_events=False)
+        with log.run():
+            print(json.dumps([event.name for event in trace.get_current_span().events]))
+        """
+    )
+
+    assert got == []
+
+
+@pytest.mark.parametrize("value", ["true", "TRUE", " true "])
+def test_a_disabled_sdk_sets_nothing_up_and_the_program_runs_on(
+    program: Program, value: str
+) -> None:
+    got = program.run(
+        """
+        from opentelemetry import trace
+        from opentelemetry._logs import get_logger_provider
+        log = wakelog.configure("planner")
+        with log.run() as run_id, log.tool("search") as call:
+            call.result(1)
+        kinds = [type(trace.get_tracer_provider()), type(get_logger_provider())]
+        print(json.dumps({"flushed": log.flush(), "kinds": [kind.__name__ for kind in kinds]}))
+        """,
+        OTEL_SDK_DISABLED=value,
+        OTEL_EXPORTER_OTLP_ENDPOINT="not an endpoint at all",
+    )
+
+    assert got == {"flushed": True, "kinds": ["ProxyTracerProvider", "ProxyLoggerProvider"]}
+    assert not program.state.exists()
+    assert program.stderr == ""
+
+
+def test_the_argument_wins_over_the_variable_and_that_over_the_default(program: Program) -> None:
+    for code in ("wakelog.configure()", "wakelog.configure(directory='argument')"):
+        program.run(f"{code}.user_message('hi')", WAKELOG_DIR="variable")
+    program.run("wakelog.configure(service_name='a/b').user_message('hi')", OTEL_SERVICE_NAME="c")
+
+    assert names_of(program.folder / "variable") == ["wakelog.user_message"]
+    assert names_of(program.folder / "argument") == ["wakelog.user_message"]
+    assert services_of(program.state / "wakelog" / "a_b") == {"a/b"}
+
+
+def test_the_service_name_may_come_from_the_resource_attributes(program: Program) -> None:
+    program.run(RECORD, OTEL_RESOURCE_ATTRIBUTES="service.name=trips,team=blue")
+
+    [entry, *_] = read(program.state / "wakelog" / "trips")
+    assert entry.resource.attributes["team"] == "blue"
+
+
+# --- what exists already ------------------------------------------------------------------------
+
+
+def test_an_existing_logger_provider_is_neither_replaced_nor_added_to(program: Program) -> None:
+    got = program.run(
+        """
+        from opentelemetry._logs import get_logger_provider, set_logger_provider
+        from opentelemetry.sdk._logs import LoggerProvider
+        from opentelemetry.sdk._logs.export import (
+            InMemoryLogRecordExporter, SimpleLogRecordProcessor)
+        from opentelemetry.sdk.resources import Resource
+        theirs, exporter = LoggerProvider(Resource({"service.name": "theirs"})), InMemoryLogRecordExporter()
+        theirs.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+        set_logger_provider(theirs)
+        before = theirs._multi_log_record_processor._log_record_processors
+        log = wakelog.configure(directory="journal")
+        log.user_message("hi")
+        theirs.get_logger("app").emit(body="theirs")
+        wakelog.shutdown()
+        theirs.get_logger("app").emit(body="still theirs")
+        print(json.dumps({
+            "same": get_logger_provider() is theirs,
+            "added": theirs._multi_log_record_processor._log_record_processors != before,
+            "exported": [data.log_record.body for data in exporter.get_finished_logs()],
+        }))
+        """
+    )
+
+    assert got == {"same": True, "added": False, "exported": ["theirs", "still theirs"]}
+    assert names_of(program.folder / "journal") == ["wakelog.user_message"]
+    assert services_of(program.folder / "journal") == {"theirs"}
+
+
+@pytest.mark.parametrize("how", ["globally", "as argument"])
+def test_an_existing_tracer_provider_opens_the_spans(program: Program, how: str) -> None:
+    got = program.run(
+        f"""
+        from opentelemetry import trace
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        theirs, exporter = TracerProvider(resource=Resource({{"service.name": "theirs"}})), InMemorySpanExporter()
+        theirs.add_span_processor(SimpleSpanProcessor(exporter))
+        given = {{}}
+        if {how!r} == "globally":
+            trace.set_tracer_provider(theirs)
+        else:
+            given["tracer_provider"] = theirs
+        before = theirs._active_span_processor._span_processors
+        log = wakelog.configure("planner", directory="journal", **given)
+        with log.run():
+            log.user_message("hi")
+        print(json.dumps({{
+            "is_global": trace.get_tracer_provider() is theirs,
+            "added": theirs._active_span_processor._span_processors != before,
+            "spans": [span.name for span in exporter.get_finished_spans()],
+            "events": [e.name for span in exporter.get_finished_spans() for e in span.events],
+        }}))
+        """
+    )
+
+    assert got == {
+        "is_global": how == "globally",
+        "added": False,
+        "spans": ["invoke_agent planner"],
+        "events": RECORDED,
+    }
+    assert services_of(program.folder / "journal") == {"theirs"}
+
+
+def test_a_provider_with_the_drop_in_takes_the_events_and_nothing_else_is_made(
+    program: Program,
+) -> None:
+    got = program.run(
+        """
+        from opentelemetry.sdk._logs import LoggerProvider
+        from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+        exporter = InMemoryLogRecordExporter()
+        processor = wakelog.DurableLogRecordProcessor(exporter, directory="theirs")
+        theirs = LoggerProvider()
+        theirs.add_log_record_processor(processor)
+        log = wakelog.configure(logger_provider=theirs, directory="ours")
+        event = log.user_message("hi")
+        theirs.get_logger("app").emit(event_name="app.event")
+        print(json.dumps({
+            "flushed": log.flush(),
+            "ended": wakelog.shutdown(),
+            "receipt": event.receipt is not None,
+            "again": log.user_message("still open").receipt is not None,
+            "exported": [data.log_record.event_name for data in exporter.get_finished_logs()],
+        }))
+        theirs.shutdown()
+        """
+    )
+
+    assert got["exported"] == ["wakelog.user_message", "app.event"]
+    assert (got["flushed"], got["ended"], got["receipt"], got["again"]) == (True,) * 4
+    assert len(names_of(program.folder / "theirs")) == 3
+    assert not (program.folder / "ours").exists()
+
+
+def test_configuring_again_ends_the_first_set_up_and_begins_the_second(program: Program) -> None:
+    got = program.run(
+        """
+        from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+        import threading
+        first, second = InMemoryLogRecordExporter(), InMemoryLogRecordExporter()
+        log = wakelog.configure("a", directory="one", service_name="one", exporter=first)
+        log.user_message("first")
+        log = wakelog.configure("b", directory="two", service_name="two", exporter=second)
+        log.user_message("second")
+        flushed = log.flush()
+        names = [[d.log_record.event_name for d in e.get_finished_logs()] for e in (first, second)]
+        threads = [t.name for t in threading.enumerate() if t.name == "wakelog-delivery"]
+        print(json.dumps({"flushed": flushed, "names": names, "threads": len(threads)}))
+        """
+    )
+
+    expected = [["wakelog.user_message"], ["wakelog.user_message"]]
+    assert got == {"flushed": True, "names": expected, "threads": 1}
+    assert services_of(program.folder / "one") == {"one"}
+    assert services_of(program.folder / "two") == {"two"}
+    assert program.stderr == ""
+
+
+def test_a_refused_setting_leaves_a_set_up_that_can_be_tried_again(program: Program) -> None:
+    got = program.run(
+        """
+        import os
+        refused = []
+        for variable, value in [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://x"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://x"),
+            ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "x"),
+        ]:
+            os.environ[variable] = value
+            try:
+                wakelog.configure(directory="journal")
+            except wakelog.ConfigurationError as error:
+                refused.append(variable in str(error))
+            del os.environ[variable]
+        log = wakelog.configure(directory="journal", service_name="trips")
+        with log.run():
+            pass
+        print(json.dumps(refused))
+        """
+    )
+
+    assert got == [True, True, True]
+    assert names_of(program.folder / "journal") == ["wakelog.run_start", "wakelog.run_end"]
+    assert services_of(program.folder / "journal") == {"trips"}
+
+
+# --- settings that cannot be used ---------------------------------------------------------------
+
+ENDPOINT, PROTOCOL = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"
+LOGS_ENDPOINT, LOGS_PROTOCOL = (
+    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+)
+HTTP = {PROTOCOL: "http/protobuf"}
+GOOD = {ENDPOINT: "http://localhost:4318"}
+# What is set, the variable and value that the message must name, and the remedy in it.
+REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
+    "no scheme": ({ENDPOINT: "localhost:4318", **HTTP}, ENDPOINT, "http://localhost:4318"),
+    "no scheme, one name": ({ENDPOINT: "collector", **HTTP}, ENDPOINT, "http://localhost:4318"),
+    "wrong scheme": ({ENDPOINT: "ftp://x", **HTTP}, ENDPOINT, "http://localhost:4318"),
+    "wrong scheme, grpc": ({ENDPOINT: "ftp://x"}, ENDPOINT, "http://localhost:4317"),
+    "no host": ({ENDPOINT: "http://", **HTTP}, ENDPOINT, "http://localhost:4318"),
+    "no host, grpc": ({ENDPOINT: "http://"}, ENDPOINT, "http://localhost:4317"),
+    "space inside": ({ENDPOINT: "http://local host:1", **HTTP}, ENDPOINT, "http://localhost:4318"),
+    "space before": ({ENDPOINT: " http://localhost:1", **HTTP}, ENDPOINT, "http://localhost:4318"),
+    "space after": ({ENDPOINT: "http://localhost:1 ", **HTTP}, ENDPOINT, "http://localhost:4318"),
+    "line end after": ({ENDPOINT: "http://h:1\n", **HTTP}, ENDPOINT, "http://localhost:4318"),
+    "space after, grpc": ({ENDPOINT: "localhost:4317 "}, ENDPOINT, "http://localhost:4317"),
+    "only spaces": ({ENDPOINT: "  "}, ENDPOINT, "http://localhost:4317"),
+    "no port number": ({ENDPOINT: "http://h:port", **HTTP}, ENDPOINT, "http://localhost:4318"),
+    "port too high": ({ENDPOINT: "http://h:99999", **HTTP}, ENDPOINT, "http://localhost:4318"),
+    "half an address": ({ENDPOINT: "http://[::1", **HTTP}, ENDPOINT, "http://localhost:4318"),
+    "logs endpoint": (
+        {**GOOD, LOGS_ENDPOINT: "localhost:4318", **HTTP},
+        LOGS_ENDPOINT,
+        "http://localhost:4318",
+    ),
+    "traces endpoint": (
+        {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "ftp://x"},
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "http://localhost:4317",
+    ),
+    "protocol": ({**GOOD, PROTOCOL: "http/json"}, PROTOCOL, "http/protobuf"),
+    "logs protocol": ({**GOOD, LOGS_PROTOCOL: "h2"}, LOGS_PROTOCOL, "http/protobuf"),
+    "logs exporter": ({"OTEL_LOGS_EXPORTER": "jaeger"}, "OTEL_LOGS_EXPORTER", "otlp"),
+    "traces exporter": ({"OTEL_TRACES_EXPORTER": "jaeger"}, "OTEL_TRACES_EXPORTER", "otlp"),
+    "content policy": ({CONTENT: "SPANS"}, CONTENT, "SPAN_ONLY"),
+    "durability": ({"durability": "paper"}, "durability", "fsync"),
+}
+TRY_ALL = """
+    import os, sys
+    said = {}
+    for name, settings in json.loads(sys.stdin.read()).items():
+        durability = settings.pop("durability", "fsync")
+        os.environ.update(settings)
+        try:
+            wakelog.configure(directory="journal", durability=durability)
+        except ValueError as error:
+            said[name] = [type(error).__name__, str(error)]
+        for variable in settings:
+            del os.environ[variable]
+    print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What configure said to each refused setting, all tried in one process."""
+    settings = json.dumps({name: given for name, (given, _, _) in REFUSED.items()})
+    code = TRY_ALL.replace("sys.stdin.read()", repr(settings))
+    return Program(tmp_path_factory.mktemp("refused")).run(code)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_setting_that_cannot_be_used_is_refused_with_name_value_and_remedy(
+    said: dict[str, list[str]], name: str
+) -> None:
+    given, variable, remedy = REFUSED[name]
+
+    kind, message = said[name]
+
+    assert kind == "ConfigurationError"
+    assert f"{variable}={given[variable]!r}" in message
+    assert remedy in message
+
+
+@pytest.mark.parametrize("kind", ["file", "below a file", "newer", "foreign"])
+def test_a_directory_that_cannot_be_used_is_refused_with_path_and_remedy(
+    program: Program, kind: str
+) -> None:
+    path = program.folder / "journal"
+    if kind in ("newer", "foreign"):
+        path.mkdir()
+        marker = {"wakelog": "journal", "format": 99} if kind == "newer" else ["something else"]
+        (path / "wakelog.json").write_text(json.dumps(marker))
+    else:
+        path.write_text("a file")
+    named = path / "deeper" if kind == "below a file" else path
+
+    got = program.run(
+        """
+        try:
+            wakelog.configure()
+        except wakelog.JournalError as error:
+            print(json.dumps([type(error).__name__, str(error)]))
+        """,
+        WAKELOG_DIR=str(named),
+    )
+
+    expected = "JournalFormatError" if kind in ("newer", "foreign") else "JournalError"
+    assert got[0] == expected
+    assert str(named) in got[1]
+    assert "WAKELOG_DIR" in got[1]
+    assert kind in ("newer", "foreign") or path.read_text() == "a file"
+
+
+def test_a_directory_that_cannot_be_written_is_refused(program: Program) -> None:
+    for place in ("/proc/1/fdinfo/journal", "/sys/kernel/journal"):
+        if Path(place).parent.is_dir():
+            break
+    else:
+        pytest.skip("no directory here that refuses even root")
+
+    got = program.run(
+        """
+        try:
+            wakelog.configure()
+        except wakelog.JournalError as error:
+            print(json.dumps(str(error)))
+        """,
+        WAKELOG_DIR=place,
+    )
+
+    assert place in got
+    assert "WAKELOG_DIR" in got
+
+
+# --- where to -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings, exporter, endpoint",
+    [
+        ({ENDPOINT: "http://h:4317"}, "grpc", "h:4317"),
+        ({ENDPOINT: "h:4317"}, "grpc", "h:4317"),
+        ({ENDPOINT: "http://h:4318", **HTTP}, "http", "http://h:4318/v1/logs"),
+        ({ENDPOINT: "http://h:4318/base/", **HTTP}, "http", "http://h:4318/base/v1/logs"),
+        ({LOGS_ENDPOINT: "http://l:1/mine", **HTTP}, "http", "http://l:1/mine"),
+        ({**GOOD, LOGS_ENDPOINT: "http://l:1/mine", **HTTP}, "http", "http://l:1/mine"),
+        (
+            {ENDPOINT: "ftp://x", LOGS_ENDPOINT: "http://l:1/mine", **HTTP},
+            "http",
+            "http://l:1/mine",
+        ),
+        ({**GOOD, LOGS_PROTOCOL: "http/protobuf"}, "http", "http://localhost:4318/v1/logs"),
+        ({**GOOD, **HTTP, LOGS_PROTOCOL: "grpc"}, "grpc", "localhost:4318"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t:1"}, None, None),
+        ({**GOOD, "OTEL_LOGS_EXPORTER": "none"}, None, None),
+        ({**GOOD, "OTEL_LOGS_EXPORTER": "otlp", **HTTP}, "http", "http://localhost:4318/v1/logs"),
+        ({"OTEL_LOGS_EXPORTER": "otlp"}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_the_variables_of_opentelemetry_choose_the_exporter(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    exporter: str | None,
+    endpoint: str | None,
+) -> None:
+    from wakelog.otel._exporters import log_exporter
+
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+    made = log_exporter()
+
+    if exporter is None:
+        assert made is None
+    else:
+        assert f".{exporter}." in type(made).__module__
+        assert getattr(made, "_endpoint", None) == endpoint
+        assert made is not None
+        made.shutdown()
+
+
+def test_the_console_exporter_writes_the_events_without_their_content(program: Program) -> None:
+    program.run(
+        RECORD + "    log.flush()",
+        OTEL_LOGS_EXPORTER="console",
+        WAKELOG_DIR="journal",
+    )
+
+    for name in RECORDED:
+        assert f'"event_name": "{name}"' in program.stdout
+    assert "gen_ai.input.messages" not in program.stdout
+    assert sum(b.pending for b in books(program.folder / "journal")) == 0
+
+
+def test_exporters_of_none_keep_everything_here(program: Program) -> None:
+    program.run(
+        RECORD,
+        OTEL_LOGS_EXPORTER="none",
+        OTEL_TRACES_EXPORTER="none",
+        WAKELOG_DIR="journal",
+        **GOOD,
+    )
+
+    assert sum(b.pending for b in books(program.folder / "journal")) == len(RECORDED)
+    assert program.stderr == ""
+
+
+# --- the end of the program ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def refused_port() -> Iterator[int]:
+    """A port of this machine that refuses connections: it is bound, and nobody listens."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_program_ends_by_itself_while_the_endpoint_refuses(
+    program: Program, refused_port: int, protocol: str
+) -> None:
+    began = time.monotonic()
+
+    program.run(
+        RECORD,
+        OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{refused_port}",
+        OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+        WAKELOG_DIR="journal",
+    )
+
+    assert time.monotonic() - began < 10
+    assert names_of(program.folder / "journal") == RECORDED
+    assert sum(b.pending for b in books(program.folder / "journal")) == len(RECORDED)
+
+
+def test_an_exception_keeps_its_exit_code_and_its_events(program: Program) -> None:
+    got = program.run(
+        """
+        import subprocess, sys
+        code = "import wakelog\\nwith wakelog.configure(directory='journal').run(): raise SystemExit(7)"
+        print(json.dumps([subprocess.run([sys.executable, "-c", code]).returncode]))
+        """
+    )
+
+    assert got == [7]
+    assert names_of(program.folder / "journal")[-1] == "wakelog.run_end"
+
+
+def test_shutting_down_twice_or_before_the_start_is_harmless(program: Program) -> None:
+    got = program.run(
+        """
+        before = wakelog.shutdown()
+        log = wakelog.configure(directory="journal")
+        log.user_message("hi")
+        first, second = wakelog.shutdown(), wakelog.shutdown()
+        late = log.user_message("late").receipt is not None
+        print(json.dumps([before, first, second, late]))
+        """
+    )
+
+    assert got == [True, False, True, True]
+    assert names_of(program.folder / "journal") == ["wakelog.user_message"] * 2
+    assert program.stderr == ""

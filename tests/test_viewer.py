@@ -1,0 +1,401 @@
+"""The view says what was recorded: who did what inside what, what ended, and what did not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
+from rich.console import Console
+
+import wakelog
+from wakelog import AgentLogger, JSONLSink, OTelSink
+from wakelog.errors import JournalError
+from wakelog.events import semconv as s
+from wakelog.otel import DurableLogRecordProcessor
+from wakelog.record import Record
+from wakelog.viewer import RUN, RUNNING, UNKNOWN, Step, View, ViewBuilder, every_step, load
+from wakelog.viewer.tree import render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECOND = 1_000_000_000
+SOURCE = str(Path(wakelog.__file__).parent.parent)
+
+
+def record(event_type: str, number: int, **attributes: Any) -> Record:
+    """A record of Wakelog's at second `number`, whose id is `e<number>`."""
+    names = {"run": s.RUN_ID, "parent": s.PARENT_ID, "session": s.CONVERSATION_ID}
+    named = {names.get(key, key): value for key, value in attributes.items()}
+    return Record(
+        id=f"e{number}",
+        seq=number,
+        timestamp=number * SECOND,
+        event_name=s.EVENT_PREFIX + event_type,
+        attributes=named,
+    )
+
+
+def view_of(*records: Record, **options: Any) -> View:
+    builder = ViewBuilder(**options)
+    for one in records:
+        builder.add(one)
+    return builder.view()
+
+
+def steps_of(view: View) -> list[Step]:
+    return [
+        step for session in view.sessions for step in every_step([*session.runs, *session.steps])
+    ]
+
+
+def drawn(view: View, width: int = 200) -> str:
+    console = Console(width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(render(view))
+    return captured.get()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> AgentLogger:
+    return AgentLogger("clerk", sink=JSONLSink(tmp_path / "events.jsonl"))
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[tuple[AgentLogger, LoggerProvider, Callable[[], None]]]:
+    processor = DurableLogRecordProcessor(None, directory=tmp_path / "journal")
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor)
+    yield AgentLogger("clerk", sink=OTelSink(provider)), provider, processor.shutdown
+    processor.shutdown()
+
+
+def test_what_happened_inside_a_block_hangs_under_it(log: AgentLogger, tmp_path: Path) -> None:
+    with log.run("two seats", session_id="s-1") as run_id:
+        log.user_message("two seats to Lisbon")
+        with log.tool("search", {"to": "LIS"}) as tool:
+            log.decision("economy")
+            tool.result(["TP 533"])
+
+    view = load(tmp_path / "events.jsonl")
+
+    (session,) = view.sessions
+    (run,) = session.runs
+    assert (session.id, run.id, run.type, run.name) == ("s-1", run_id, RUN, "clerk")
+    assert [step.type for step in run.steps] == ["user_message", "tool_call"]
+    message, tool_call = run.steps
+    assert message.summary == "two seats to Lisbon"
+    assert tool_call.summary == '{"to":"LIS"} → ["TP 533"]'
+    assert [step.summary for step in tool_call.steps] == ["economy"]
+    assert (run.status, tool_call.status) == ("success", "success")
+    assert run.duration_ms is not None
+    assert tool_call.duration_ms is not None
+    assert run.duration_ms >= tool_call.duration_ms > 0
+
+
+def test_a_sub_agents_run_hangs_under_the_step_that_opened_it(
+    log: AgentLogger, tmp_path: Path
+) -> None:
+    with (
+        log.run(agent="planner", session_id="s-1"),
+        log.tool("delegate"),
+        log.run(agent="searcher"),
+    ):
+        log.decision("done")
+
+    view = load(tmp_path / "events.jsonl")
+
+    (outer,) = view.sessions[0].runs
+    (tool,) = outer.steps
+    (inner,) = tool.steps
+    assert (outer.name, tool.name, inner.type, inner.name) == (
+        "planner",
+        "delegate",
+        RUN,
+        "searcher",
+    )
+    assert [step.type for step in inner.steps] == ["decision"]
+
+
+def test_a_failed_tool_shows_its_error_and_the_run_goes_on(
+    log: AgentLogger, tmp_path: Path
+) -> None:
+    with log.run():
+        with suppress(TimeoutError), log.tool("flaky"):
+            raise TimeoutError
+        with log.tool("flaky") as tool:
+            tool.result("ok")
+
+    (run,) = load(tmp_path / "events.jsonl").sessions[0].runs
+
+    assert [step.status for step in run.steps] == ["error", "success"]
+    assert run.steps[0].summary == "TimeoutError"
+    assert run.status == "success"
+
+
+def test_what_a_killed_process_was_doing_is_shown_as_unknown(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, wakelog\n"
+        f"log = wakelog.configure('clerk', directory={str(tmp_path)!r})\n"
+        "with log.run(session_id='s-1'), log.tool('pay', {'eur': 90}):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, check=False)
+
+    view = load(tmp_path)
+
+    run, tool = steps_of(view)
+    assert (run.status, tool.status) == (UNKNOWN, UNKNOWN)
+    assert tool.outcome_unknown
+    assert tool.duration_ms is None
+    assert '? tool  pay  outcome unknown  {"eur":90}' in drawn(view)
+
+
+def test_what_a_living_process_is_doing_is_running_until_it_is_gone(
+    journal: tuple[AgentLogger, LoggerProvider, Callable[[], None]], tmp_path: Path
+) -> None:
+    log, _, end = journal
+    log.emit("tool_call", tool_name="pay", status="started", session_id="s-1")
+
+    while_it_lives = steps_of(load(tmp_path / "journal"))
+    alone = steps_of(load(next((tmp_path / "journal").glob("*-*"))))
+    end()
+    afterwards = steps_of(load(tmp_path / "journal"))
+
+    assert [step.status for step in while_it_lives] == [RUNNING]
+    assert [step.status for step in alone] == [RUNNING]
+    assert [step.status for step in afterwards] == [UNKNOWN]
+
+
+def test_a_run_that_another_process_resumes_is_one_run(log: AgentLogger, tmp_path: Path) -> None:
+    log.emit("run_start", run_id="r-1", status="started", session_id="s-1")
+    log.emit("tool_call", run_id="r-1", tool_name="pay", status="started", session_id="s-1")
+    with log.run(run_id="r-1", session_id="s-1"):
+        log.resumed("before pay")
+
+    (run,) = load(tmp_path / "events.jsonl").sessions[0].runs
+
+    assert (run.id, run.status) == ("r-1", "success")
+    assert [(step.type, step.status) for step in run.steps] == [
+        ("tool_call", UNKNOWN),
+        ("resumed", None),
+    ]
+
+
+def test_a_run_that_is_resumed_and_dies_again_is_unknown() -> None:
+    view = view_of(
+        record("run_start", 1, run="r"),
+        record("run_end", 2, run="r", parent="e1"),
+        record("run_start", 3, run="r"),
+    )
+
+    (run,) = steps_of(view)
+    assert (run.status, run.duration_ms) == (UNKNOWN, None)
+
+
+def test_records_of_others_are_listed_apart_by_time(
+    journal: tuple[AgentLogger, LoggerProvider, Callable[[], None]], tmp_path: Path
+) -> None:
+    log, provider, _ = journal
+    other = provider.get_logger("other")
+    other.emit(LogRecord(timestamp=2 * SECOND, body="second"))
+    other.emit(LogRecord(timestamp=1 * SECOND, body="first", event_name="app.started"))
+    with log.run():
+        pass
+
+    view = load(tmp_path / "journal")
+
+    assert [(step.type, step.summary) for step in view.other_records] == [
+        ("app.started", "first"),
+        ("log", "second"),
+    ]
+    assert [run.status for run in view.sessions[0].runs] == ["success"]
+    assert "Other records\n├── 00:00:01.000Z  · app.started  first" in drawn(view)
+
+
+def test_events_of_a_conversation_outside_any_run_stand_in_their_session(
+    log: AgentLogger, tmp_path: Path
+) -> None:
+    log.user_message("hello", session_id="s-1")
+    log.user_message("hello?")
+
+    view = load(tmp_path / "events.jsonl")
+
+    assert [(one.id, [step.summary for step in one.steps]) for one in view.sessions] == [
+        ("s-1", ["hello"])
+    ]
+    assert [step.summary for step in view.other_records] == ["hello?"]
+
+
+def test_calls_written_by_hand_find_their_results(log: AgentLogger, tmp_path: Path) -> None:
+    with log.run():
+        log.tool_call("search", {"q": 1}, call_id="c1")
+        log.tool_call("search", {"q": 2}, call_id="c2")
+        log.tool_result("search", "two", call_id="c2")
+        log.tool_result("search", "one", call_id="c1")
+        log.model_call("openai", "gpt-4o", input_tokens=3, output_tokens=4)
+
+    (run,) = load(tmp_path / "events.jsonl").sessions[0].runs
+
+    assert [(step.summary, step.status) for step in run.steps] == [
+        ('{"q":1} → one', None),
+        ('{"q":2} → two', None),
+        ("3 → 4 tokens", None),
+    ]
+
+
+def test_order_of_reading_does_not_matter() -> None:
+    records = [
+        record("run_start", 1, run="r"),
+        record("tool_call", 2, run="r", parent="e1", **{s.TOOL_NAME: "search"}),
+        record("decision", 3, run="r", parent="e2"),
+        record("tool_result", 4, run="r", parent="e2", **{s.STATUS: "success"}),
+        record("run_end", 5, run="r", parent="e1", **{s.STATUS: "success"}),
+    ]
+
+    forward, backward = view_of(*records), view_of(*reversed(records))
+
+    assert forward.to_dict() == backward.to_dict()
+    assert [step.type for step in steps_of(forward)] == [RUN, "tool_call", "decision"]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [record("decision", 1, parent="e1", run="r")],
+        [record("decision", 1, parent="e2", run="r"), record("decision", 2, parent="e1", run="r")],
+        [
+            record("run_start", 1, parent="e2", run="a"),
+            record("run_start", 2, parent="e1", run="b"),
+        ],
+        [record("tool_result", 1, parent="gone", run="r")],
+        [record("run_end", 1, run="r")],
+        [record("decision", n, parent=f"e{n - 1}", run="r") for n in range(1, 3000)],
+        [record("decision", 1, **{s.CONVERSATION_ID: ["no", "text"], s.RUN_ID: {}, s.STATUS: 7})],
+        [Record(id="e1", seq=1, event_name=5, timestamp=-1)],  # type: ignore[arg-type]
+        [Record(id="e1", seq=1, timestamp=2**80, body={"deep": [object()]})],
+    ],
+)
+def test_no_record_is_lost_and_none_breaks_the_tree(records: list[Record]) -> None:
+    view = view_of(*records)
+
+    everything = [*steps_of(view), *every_step(view.other_records)]
+    shown = [step for step in everything if step.type != RUN or step.start is not None]
+    assert len(shown) >= len(records)
+    assert len({id(step) for step in everything}) == len(everything)
+    assert drawn(view)
+    assert view.to_dict()
+
+
+def test_damaged_lines_are_passed_over(log: AgentLogger, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    log.decision("before", session_id="s-1")
+    with path.open("ab") as file:
+        file.write(b'{"id":"x","seq":\n\xff\xfe\n[]\n{"timestamp":1,"event":{}}\n')
+    log.decision("after", session_id="s-1")
+
+    assert [step.summary for step in steps_of(load(path))] == ["before", "after"]
+
+
+def test_filters_keep_what_happened_inside_and_nothing_else(
+    log: AgentLogger, tmp_path: Path
+) -> None:
+    with log.run(session_id="s-1", run_id="aa-1"), log.run(agent="helper", run_id="bb-1"):
+        log.decision("inside")
+    with log.run(session_id="s-2", run_id="cc-1"):
+        log.decision("elsewhere")
+    path = tmp_path / "events.jsonl"
+
+    by_run, by_session = load(path, run="aa"), load(path, session="s-2")
+    inner, nothing = load(path, run="bb-1"), load(path, run="dd")
+
+    assert [step.type for step in steps_of(by_run)] == [RUN, RUN, "decision"]
+    assert [step.id for step in steps_of(by_session) if step.type == RUN] == ["cc-1"]
+    assert [run.id for session in inner.sessions for run in session.runs] == ["bb-1"]
+    assert nothing.sessions == []
+    assert nothing.some_runs == ["aa-1", "bb-1", "cc-1"]
+    assert nothing.some_sessions == ["s-1", "s-2"]
+
+
+def test_a_step_as_plain_data_has_the_documented_shape(log: AgentLogger, tmp_path: Path) -> None:
+    with log.run(session_id="s-1", run_id="r-1"), log.tool("search", {"q": 1}):
+        pass
+
+    data = load(tmp_path / "events.jsonl", attributes=True).to_dict()
+
+    assert list(data) == ["sessions", "other_records"]
+    (session,) = data["sessions"]
+    assert list(session) == ["id", "start", "duration_ms", "runs", "steps"]
+    (run,) = session["runs"]
+    (step,) = run.pop("steps")
+    assert run["attributes"][s.RUN_ID] == "r-1"
+    assert list(step) == [
+        "id",
+        "type",
+        "name",
+        "agent",
+        "start",
+        "duration_ms",
+        "status",
+        "summary",
+        "trace_id",
+        "span_id",
+        "steps",
+        "attributes",
+    ]
+    assert step["attributes"][s.TOOL_CALL_ARGUMENTS] == {"q": 1}
+    assert step["start"].endswith("Z")
+
+
+def test_what_was_recorded_cannot_write_to_the_terminal(log: AgentLogger, tmp_path: Path) -> None:
+    with log.run(session_id="\x1b[2Jsession", agent="[red]agent\x07"):
+        log.user_message("one\ntwo\x1b]0;title\x07 " + "long " * 100)
+
+    text = drawn(load(tmp_path / "events.jsonl"))
+
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "[red]agent" in text
+    (line,) = (line for line in text.splitlines() if "user_message" in line)
+    assert "one two" in line
+    assert line.endswith("…")
+    assert len(line) < 120
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty"])
+def test_where_there_is_no_journal_the_reader_is_told(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / kind
+    if kind == "empty":
+        path.mkdir()
+
+    with pytest.raises(JournalError, match=r"no such file|no journal"):
+        load(path)
+
+
+def test_every_form_of_a_journal_shows_the_same(
+    journal: tuple[AgentLogger, LoggerProvider, Callable[[], None]], tmp_path: Path
+) -> None:
+    log, _, end = journal
+    with log.run(session_id="s-1"):
+        log.decision("go")
+    end()
+    (folder,) = (tmp_path / "journal").glob("*-*")
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "copy.jsonl").write_bytes((folder / "00000001.jsonl").read_bytes())
+
+    views = [
+        load(path).to_dict()
+        for path in (tmp_path / "journal", folder, folder / "00000001.jsonl", files)
+    ]
+
+    assert len(views[0]["sessions"][0]["runs"]) == 1
+    assert views[1:] == views[:1] * 3
