@@ -8,7 +8,6 @@ going to be killed; ``resume`` is the process that finishes it.
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -62,9 +61,9 @@ class TimedSink:
         """Flush the sink."""
         return self._flush(timeout)
 
-    def microseconds(self, first: int) -> float:
-        """Return the median from one event on."""
-        return statistics.median(self.seconds[first:]) * 1e6
+    def slowest_ms(self, first: int) -> float:
+        """Return how long the slowest write took, from the event `first` on, in milliseconds."""
+        return max(self.seconds[first:]) * 1e3
 
 
 def main(arguments: list[str]) -> int:
@@ -105,7 +104,7 @@ def _arrival(log: AgentLogger, timed: TimedSink) -> None:
             call.respond(plan, input_tokens=1184, output_tokens=96, finish_reasons=["tool_use"])
         log.decision(plan)
         _plan_berth(log)
-        _say("half", recorded=len(timed.seconds), emit_us=timed.microseconds(0))
+        _say("half", recorded=len(timed.seconds), slowest_ms=timed.slowest_ms(0))
         _wait()
         first = len(timed.seconds)
         log.policy_check("night-work", "passed", {"rule": "cranes 5 and 6 may work until 02:00"})
@@ -134,7 +133,7 @@ def _arrival(log: AgentLogger, timed: TimedSink) -> None:
                     tool="declare_cargo",
                     recorded=len(timed.seconds),
                     since=len(timed.seconds) - first,
-                    emit_us=timed.microseconds(first),
+                    slowest_ms=timed.slowest_ms(first),
                 )
                 _work(15)  # it does not get to the end of this
 

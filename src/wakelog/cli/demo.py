@@ -124,8 +124,8 @@ def _tell(story: _Story, directory: Path) -> Endpoint:
             there = agent.expect("in_tool", _START_SECONDS)
             story.tell(
                 "agent",
-                f"works on: {there['since']} more events, {there['emit_us']:.0f} µs each"
-                f" (median; {half['emit_us']:.0f} µs before)",
+                f"works on: {there['since']} more events, the slowest took "
+                f"{there['slowest_ms']:.1f} ms ({half['slowest_ms']:.1f} ms before)",
             )
             agent.kill()
             story.tell(

@@ -1,0 +1,120 @@
+"""Redaction: what must not be written is replaced before anything is written.
+
+Every string is read once, by one expression per configuration. Each kind of secret has a
+character that it cannot do without (``@``, a digit, ``=``); the expression skips to the next such
+character and matches no more than bounded evidence there. A *judge* then decides, and only what
+it accepts is read to its end. So an ordinary string costs one scan, and a hostile one costs time
+linear in its length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Final
+
+from wakelog.errors import ConfigurationError, RedactionError
+from wakelog.redaction._engine import CYCLE_MARKER, DEPTH_MARKER, MAX_DEPTH, Engine
+from wakelog.redaction._rules import SECRET_FIELDS
+from wakelog.redaction._strategies import (
+    HashStrategy,
+    RedactionDetector,
+    RedactionStrategy,
+    RegexDetector,
+    ReplacementStrategy,
+    TokenizationStrategy,
+)
+
+__all__ = [
+    "CYCLE_MARKER",
+    "DEPTH_MARKER",
+    "MAX_DEPTH",
+    "HashStrategy",
+    "RedactionConfig",
+    "RedactionDetector",
+    "RedactionError",
+    "RedactionStrategy",
+    "RegexDetector",
+    "ReplacementStrategy",
+    "TokenizationStrategy",
+    "redact",
+]
+
+# ruff: noqa: SIM905 - a table of short words is read, and compared, best as a text
+
+_PERSONAL_FIELDS: Final = tuple(
+    "email email_address phone phone_number ssn iban national_id card_number cvv".split()
+)
+
+
+@dataclass(frozen=True)
+class RedactionConfig:
+    """What is redacted, and what it becomes: ``replacement``, unless a ``strategy`` is given.
+
+    ``redact_api_keys`` covers PEM private keys and ``token=...`` in texts too,
+    ``redact_connection_strings`` credentials in URLs and ``password=...`` in texts.
+    ``sensitive_field_names`` are compared without regard to case and separators, with a whole key
+    or its last words (``user_password``); the values of such keys are replaced whole.
+    """
+
+    replacement: str = "[REDACTED]"
+    strategy: RedactionStrategy | None = None
+    detectors: tuple[RedactionDetector, ...] = ()
+    redact_emails: bool = True
+    redact_phone_numbers: bool = True
+    redact_international_phone_numbers: bool = True
+    redact_ssns: bool = True
+    redact_international_ids: bool = True
+    redact_ibans: bool = True
+    redact_jwts: bool = True
+    redact_bearer_tokens: bool = True
+    redact_api_keys: bool = True
+    redact_connection_strings: bool = True
+    redact_signed_urls: bool = True
+    sensitive_field_names: tuple[str, ...] = SECRET_FIELDS + _PERSONAL_FIELDS
+    redact_payment_cards: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sensitive_field_names, str):
+            msg = "sensitive_field_names is a string; give a tuple of names, such as ('password',)"
+            raise ConfigurationError(msg)
+
+    @property
+    def active_strategy(self) -> RedactionStrategy:
+        """The strategy that is used: the given one, or replacement."""
+        return ReplacementStrategy(self.replacement) if self.strategy is None else self.strategy
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the compiled form behind: it is a cache."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+_DEFAULT: Final = RedactionConfig()
+
+
+def redact(value: Any, config: RedactionConfig | None = None) -> Any:
+    """Return ``value`` with everything sensitive replaced; ``value`` itself is never changed.
+
+    Args:
+        value: Anything. Mappings become dicts; lists and tuples keep their type; sets become
+            lists; dataclasses and objects with ``model_dump()`` or ``dict()`` become dicts;
+            numbers, dates and UUIDs stay; other objects become their redacted ``str()``.
+        config: What to redact; the defaults if absent.
+
+    Returns:
+        The redacted value, or the same object (not a copy) if nothing had to be replaced. A cycle
+        becomes ``CYCLE_MARKER``, what is deeper than ``MAX_DEPTH`` ``DEPTH_MARKER``.
+
+    Raises:
+        RedactionError: If a detector, a strategy or an object's own conversion failed.
+    """
+    engine = (_DEFAULT if config is None else config)._engine  # noqa: SLF001 - this module's own
+    try:
+        return engine.value(value, ())
+    except RecursionError as error:
+        msg = "cannot redact: no stack is left, because the value or its caller is nested deeply"
+        raise RedactionError(msg) from error
