@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-KEPT_VARIABLES = frozenset({"WAKELOG_REQUIRE_COLLECTOR", "WAKELOG_CACHE", "WAKELOG_TEST_DATA"})
+KEPT_VARIABLES = frozenset(
+    {"WAKELOG_REQUIRE_COLLECTOR", "WAKELOG_CACHE", "WAKELOG_TEST_DATA", "WAKELOG_TEST_SEED"}
+)
 
 
 @pytest.fixture(autouse=True)

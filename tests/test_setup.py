@@ -426,12 +426,15 @@ REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
     "traces exporter": ({"OTEL_TRACES_EXPORTER": "jaeger"}, "OTEL_TRACES_EXPORTER", "otlp"),
     "content policy": ({CONTENT: "SPANS"}, CONTENT, "SPAN_ONLY"),
     "durability": ({"durability": "paper"}, "durability", "fsync"),
+    "durability variable": ({"WAKELOG_DURABILITY": "paper"}, "WAKELOG_DURABILITY", "fsync"),
+    "span events": ({"WAKELOG_SPAN_EVENTS": "some"}, "WAKELOG_SPAN_EVENTS", "true or false"),
+    "redaction": ({"WAKELOG_REDACT": "0"}, "WAKELOG_REDACT", "true or false"),
 }
 TRY_ALL = """
     import os, sys
     said = {}
     for name, settings in json.loads(sys.stdin.read()).items():
-        durability = settings.pop("durability", "fsync")
+        durability = settings.pop("durability", None)
         os.environ.update(settings)
         try:
             wakelog.configure(directory="journal", durability=durability)
@@ -462,6 +465,28 @@ def test_a_setting_that_cannot_be_used_is_refused_with_name_value_and_remedy(
     assert kind == "ConfigurationError"
     assert f"{variable}={given[variable]!r}" in message
     assert remedy in message
+
+
+def test_everything_can_be_said_by_the_environment_and_an_argument_wins(program: Program) -> None:
+    code = """
+        log = wakelog.configure(directory="journal")
+        event = log.user_message("mail me@example.org")
+        named = wakelog.configure("arg", directory="journal", redact_payloads=True)
+        other = named.user_message("mail me@example.org")
+        print(json.dumps([event.agent_name, event.workflow_name, event.receipt.durability,
+                          event.payload["message"], other.agent_name, other.payload["message"]]))
+    """
+
+    said = program.run(
+        code,
+        WAKELOG_AGENT_NAME="env-agent",
+        WAKELOG_WORKFLOW_NAME="env-flow",
+        WAKELOG_DURABILITY="fsync",
+        WAKELOG_REDACT="False",
+    )
+
+    assert said[:4] == ["env-agent", "env-flow", "fsync", "mail me@example.org"]
+    assert said[4:] == ["arg", "mail [REDACTED]"]
 
 
 @pytest.mark.parametrize("kind", ["file", "below a file", "newer", "foreign"])

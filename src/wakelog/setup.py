@@ -81,10 +81,10 @@ def configure(
     *,
     service_name: str | None = None,
     directory: str | os.PathLike[str] | None = None,
-    durability: Durability | str = Durability.OS_BUFFERED,
+    durability: Durability | str | None = None,
     exporter: LogRecordExporter | None = None,
-    span_events: bool = True,
-    redact_payloads: bool = True,
+    span_events: bool | None = None,
+    redact_payloads: bool | None = None,
     redaction_config: RedactionConfig | None = None,
     default_risk: dict[str, Any] | None = None,
     metadata: dict[str, Any] | None = None,
@@ -101,18 +101,21 @@ def configure(
     one is made and becomes OpenTelemetry's global provider. With ``OTEL_SDK_DISABLED=true``
     nothing is set up, and the logger records nothing.
 
-    Calling it again ends what the call before has set up.
+    Calling it again ends what the call before has set up. An argument wins over its variable.
 
     Args:
-        agent_name: The agent whose events the logger records.
-        workflow_name: The workflow that it works in.
+        agent_name: The agent whose events the logger records; else ``WAKELOG_AGENT_NAME``.
+        workflow_name: The workflow that it works in; else ``WAKELOG_WORKFLOW_NAME``.
         service_name: ``service.name``, in place of ``OTEL_SERVICE_NAME``.
         directory: The journal's directory; else ``WAKELOG_DIR``, else
             ``$XDG_STATE_HOME/wakelog/<service.name>``.
-        durability: What has been done to an event when the call that recorded it returns.
+        durability: What has been done to an event when the call that recorded it returns; else
+            ``WAKELOG_DURABILITY``, else ``Durability.OS_BUFFERED``.
         exporter: Where to deliver, in place of what the environment says.
-        span_events: Whether events also become events of the span that is running.
-        redact_payloads: Whether secrets and personal data are taken out before anything is written.
+        span_events: Whether events also become events of the span that is running; else
+            ``WAKELOG_SPAN_EVENTS``, else yes.
+        redact_payloads: Whether secrets and personal data are taken out before anything is written;
+            else ``WAKELOG_REDACT``, else yes.
         redaction_config: What is taken out, and what stands in its place.
         default_risk: Classifications that every event carries.
         metadata: Anything else that every event carries.
@@ -132,6 +135,7 @@ def configure(
     sink: EventSink = NullSink()
     if not _disabled():
         level = _durability(durability)
+        bridged = _flag(span_events, "WAKELOG_SPAN_EVENTS")
         log_exporter_ = exporter if exporter is not None else log_exporter()
         tracer_provider = tracer_provider or _tracer_provider(service_name)
         made_here = logger_provider is None
@@ -143,15 +147,15 @@ def configure(
                 directory=directory or os.environ.get(DIRECTORY_VARIABLE) or default_root(name),
                 durability=level,
             )
-            logger_provider = _logger_provider(resource, processor, bridged=span_events)
+            logger_provider = _logger_provider(resource, processor, bridged=bridged)
             with _lock:
                 _processor = processor
         sink = OTelSink(logger_provider, without_limits=made_here and not _has_limits())
     return AgentLogger(
-        agent_name,
-        workflow_name,
+        agent_name or os.environ.get("WAKELOG_AGENT_NAME"),
+        workflow_name or os.environ.get("WAKELOG_WORKFLOW_NAME"),
         sink,
-        redact_payloads,
+        _flag(redact_payloads, "WAKELOG_REDACT"),
         redaction_config,
         default_risk,
         metadata,
@@ -198,12 +202,25 @@ def _has_limits() -> bool:
     return any(os.environ.get(variable) for variable in _LIMITS)
 
 
-def _durability(value: Durability | str) -> Durability:
+def _durability(given: Durability | str | None) -> Durability:
+    named = "durability" if given is not None else "WAKELOG_DURABILITY"
+    value = given if given is not None else os.environ.get(named) or Durability.OS_BUFFERED
     try:
         return Durability(value)
     except ValueError:
-        message = f"durability={value!r} is not known: use one of {', '.join(Durability)}"
+        message = f"{named}={value!r} is not known: use one of {', '.join(Durability)}"
         raise ConfigurationError(message) from None
+
+
+def _flag(given: bool | None, variable: str) -> bool:  # noqa: FBT001 - it is the value
+    """Return an argument, else what its variable says, else True."""
+    if given is not None:
+        return given
+    value = os.environ.get(variable) or "true"
+    if value.lower() not in ("true", "false"):
+        message = f"{variable}={value!r} is not known: use true or false"
+        raise ConfigurationError(message)
+    return value.lower() == "true"
 
 
 def _own_resource(service_name: str | None) -> Resource:

@@ -240,13 +240,13 @@ class Delivery:
         self._wake.set()
         begun = time.monotonic()
         with self._changed:
-            while not self._finished and not self.failing:
+            while not self._at_rest() and not self.failing:
                 alive = max(begun, self._verdicts.last_success)
                 left = min(begun + timeout, alive + _PATIENCE_SECONDS) - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
-        if self._finished:
+        if self._at_rest():
             self._batches.shutdown()  # type: ignore[no-untyped-call]
         else:
             # An attempt is under way. Shutting the exporter down ends its waiting, and what this
@@ -255,6 +255,10 @@ class Delivery:
             self._verdicts.shutdown()
         writer = self._journal.writer
         return writer is None or self._has_delivered(writer.id, writer.seq)
+
+    def _at_rest(self) -> bool:
+        """Tell whether the thread has ended, or never begun, as in a forked child."""
+        return self._finished or self._thread is None
 
     def _start(self) -> None:
         with self._starting:
