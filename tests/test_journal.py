@@ -20,6 +20,7 @@ import pytest
 
 from wakelog.errors import JournalError, JournalFormatError
 from wakelog.journal import Cursor, Durability, Folder, Journal, Mark, Writer, books, read
+from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._ledger import load, save, segment_name, segments
 from wakelog.record import Resource, encode, uuid7
 
@@ -172,7 +173,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.fail: Callable[[bytes], int] | None = None
-        self.sync_error: int | None = None
+        self.sync_errors: list[int] = []
         self.synced: list[int] = []
 
     def write(self, fd: int, data: bytes) -> int:
@@ -184,15 +185,17 @@ class Disk:
         return os.write(fd, data)
 
     def sync(self, fd: int) -> None:
-        if self.sync_error is not None:
-            raise OSError(self.sync_error, os.strerror(self.sync_error))
+        if self.sync_errors:
+            code = self.sync_errors.pop(0)
+            raise OSError(code, os.strerror(code))
         os.fdatasync(fd)
         self.synced.append(os.fstat(fd).st_ino)
 
 
 def writer_on(disk: Disk, root: Path, segment_bytes: int = 1 << 20) -> Writer:
     folder = Folder.create(root, uuid7())
-    return Writer(folder, segment_bytes=segment_bytes, write=disk.write, sync=disk.sync)
+    fs = FileSystem(write=disk.write, fdatasync=disk.sync)
+    return Writer(folder, segment_bytes=segment_bytes, fs=fs)
 
 
 def append(writer: Writer, number: int, level: Durability = Durability.OS_BUFFERED) -> int:
@@ -256,24 +259,42 @@ def test_a_segment_that_could_not_be_begun_leaves_nothing_behind(tmp_path: Path)
     assert bodies(tmp_path) == [0, 1, 3]
 
 
-def test_after_a_failed_sync_the_file_is_never_trusted_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("failures", [1, 2])
+def test_after_a_failed_sync_the_file_is_never_trusted_again(tmp_path: Path, failures: int) -> None:
     disk = Disk()
     writer = writer_on(disk, tmp_path)
     append(writer, 0, Durability.FSYNC)
-    disk.sync_error = errno.EIO
-    with pytest.raises(JournalError, match="sync"):
-        append(writer, 1, Durability.FSYNC)
-    disk.sync_error = None
-    failed_file = disk.synced[0]
+    [failed_file] = disk.synced
+    append(writer, 1)
     disk.synced.clear()
-
-    with pytest.raises(JournalError, match="sync"):
-        writer.commit(2)  # the kernel would now say that all is well
-    append(writer, 2, Durability.FSYNC)
+    disk.sync_errors = [errno.EIO] * failures
+    if failures == 1:
+        # The lines that are waited for go into a new file, and that one is synced.
+        assert append(writer, 2, Durability.FSYNC) == 3
+    else:
+        with pytest.raises(JournalError, match="sync"):
+            append(writer, 2, Durability.FSYNC)
+        with pytest.raises(JournalError, match="sync"):
+            writer.commit(3)  # the kernel would now say that all is well
+    append(writer, 3, Durability.FSYNC)
 
     assert disk.synced
     assert failed_file not in disk.synced
-    assert bodies(tmp_path) == [0, 1, 2]
+    assert bodies(tmp_path) == [0, 1, 2, 3]
+    assert books(tmp_path)[0].corrupt == 0
+
+
+def test_what_was_waited_for_is_there_even_when_the_failed_file_is_gone(tmp_path: Path) -> None:
+    disk = Disk()
+    writer = writer_on(disk, tmp_path)
+    append(writer, 0)
+    disk.sync_errors = [errno.EIO]
+    append(writer, 1, Durability.FSYNC)
+    (only_folder(tmp_path) / segment_name(1)).unlink()  # what the kernel dropped
+
+    assert bodies(tmp_path) == [1]
+    [lost] = books(tmp_path)
+    assert (lost.accepted, lost.corrupt) == (2, 1)
 
 
 def test_a_sync_covers_every_segment_that_holds_a_line_to_be_synced(tmp_path: Path) -> None:

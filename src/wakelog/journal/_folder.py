@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from wakelog.errors import JournalError
+from wakelog.journal._filesystem import SYSTEM, FileSystem
 
 _LOCK = "lock"
 _DIRECTORY_MODE = 0o700
@@ -29,7 +30,7 @@ class Folder:
         self._lock: int | None = lock
 
     @classmethod
-    def create(cls, root: Path, writer: str) -> Self:
+    def create(cls, root: Path, writer: str, fs: FileSystem = SYSTEM) -> Self:
         """Make the folder of a new writer and own it.
 
         The folder gets its name only after it is locked, so that nobody can adopt it in between.
@@ -40,10 +41,10 @@ class Folder:
         hidden = root / f".{writer}.new"
         path = root / writer
         try:
-            hidden.mkdir(mode=_DIRECTORY_MODE)
-            lock = os.open(hidden / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+            fs.mkdir(hidden, _DIRECTORY_MODE)
+            lock = fs.open(hidden / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            hidden.rename(path)
+            fs.rename(hidden, path)
         except OSError as error:
             shutil.rmtree(hidden, ignore_errors=True)
             raise JournalError(

@@ -11,6 +11,8 @@ from pathlib import Path
 import orjson
 
 from wakelog.errors import JournalError, JournalFormatError
+from wakelog.journal._committer import Committer
+from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import Folder, folders
 from wakelog.journal._ledger import segments
 from wakelog.journal._writer import Durability, Receipt, Writer
@@ -33,8 +35,10 @@ class Journal:
     Args:
         root: The directory. It is made when it is missing, for its owner only.
         durability: What an append waits for unless it says otherwise.
+        sync_interval: How long ``PERIODIC`` may leave lines unsynced, in seconds.
         segment_bytes: The size at which a segment is ended and the next begun.
         new_id: Makes writers' ids, in the order of time.
+        fs: The system calls; a test's own to record or fail them.
 
     Raises:
         JournalError: When the directory cannot be made or written.
@@ -46,16 +50,21 @@ class Journal:
         root: str | os.PathLike[str],
         *,
         durability: Durability = Durability.OS_BUFFERED,
+        sync_interval: float = 0.1,
         segment_bytes: int = DEFAULT_SEGMENT_BYTES,
         new_id: Callable[[], str] = uuid7,
+        fs: FileSystem = SYSTEM,
     ) -> None:
         self.root = Path(root)
         self.durability = durability
         self._segment_bytes = segment_bytes
         self._new_id = new_id
+        self._fs = fs
+        self._sync_interval = sync_interval
         self._lock = threading.Lock()
         self._writer: Writer | None = None
-        _prepare(self.root)
+        self._committer: Committer | None = None
+        _prepare(self.root, fs)
         after_fork = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
 
@@ -91,8 +100,54 @@ class Journal:
             writer = self._writer or self._begin()
             receipt = writer.append(record_id, content, resource, level)
             if receipt is not None:
+                if level is Durability.PERIODIC and self._committer is not None:
+                    self._committer.sync_soon()
                 return receipt
             # Another thread has closed it just now; the next one is ours to begin.
+
+    def write(
+        self,
+        record_id: str,
+        content: bytes,
+        resource: Resource,
+        durability: Durability | None = None,
+    ) -> Receipt:
+        """Write one record and leave waiting for the disk to ``settle``.
+
+        Args:
+            record_id: The record's id.
+            content: What ``wakelog.record.encode`` returned.
+            resource: The record's resource.
+            durability: What has to be done in the end, when it is more than the journal's own.
+
+        Returns:
+            The receipt; its durability is what has to be done in the end.
+
+        Raises:
+            JournalError: When the operating system refused. The record is not accepted then.
+        """
+        level = self.durability if durability is None else self.durability.at_least(durability)
+        while True:
+            writer = self._writer or self._begin()
+            if seq := writer.write(record_id, content, resource, level):
+                if level is Durability.PERIODIC and self._committer is not None:
+                    self._committer.sync_soon()
+                return Receipt(record_id, writer.id, seq, level)
+
+    async def settle(self, receipt: Receipt) -> None:
+        """Wait until what a receipt of ``write`` promises is so, without blocking the event loop.
+
+        Tasks that wait at the same time share one sync.
+
+        Raises:
+            JournalError: When the disk refused. The record is not accepted then.
+        """
+        writer, committer = self._writer, self._committer
+        if receipt.durability is not Durability.FSYNC or committer is None:
+            return
+        # A writer that has been closed since has synced everything that was waited for.
+        if writer is not None and writer.id == receipt.writer:
+            await committer.synced()
 
     def orphans(self) -> Iterator[Folder]:
         """Adopt, one by one, the folders of writers that are gone and that hold segments.
@@ -114,19 +169,24 @@ class Journal:
         """End this process's writer. A later append begins another."""
         with self._lock:
             writer, self._writer = self._writer, None
+            committer, self._committer = self._committer, None
         if writer is not None:
             writer.close()
+        if committer is not None:
+            committer.stop()
 
     def _begin(self) -> Writer:
         with self._lock:
             if self._writer is None:
-                folder = Folder.create(self.root, self._new_id())
-                self._writer = Writer(folder, segment_bytes=self._segment_bytes)
+                folder = Folder.create(self.root, self._new_id(), self._fs)
+                writer = Writer(folder, segment_bytes=self._segment_bytes, fs=self._fs)
+                self._committer = Committer(writer.commit_written, self._sync_interval)
+                self._writer = writer
             return self._writer
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
-        writer, self._writer = self._writer, None
+        writer, self._writer, self._committer = self._writer, None, None
         if writer is not None:
             writer.abandon()
 
@@ -147,17 +207,19 @@ def default_root(service_name: str) -> Path:
     return base / "wakelog" / (name or "unknown_service")
 
 
-def _prepare(root: Path) -> None:
+def _prepare(root: Path, fs: FileSystem) -> None:
     """Make sure that a directory can hold a journal of this format."""
     marker = root / _MARKER
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not marker.exists():
-            # The marker is the same for everyone, so whoever comes second may write it again.
-            temporary = root / f".{_MARKER}.{os.getpid()}"
-            temporary.write_bytes(orjson.dumps({"wakelog": "journal", "format": FORMAT}))
-            temporary.chmod(0o600)
-            temporary.rename(marker)
+            # The marker is the same for everyone, so whoever comes second may write it again;
+            # only not into the same temporary file.
+            mine = root / f".{_MARKER}.{os.getpid()}"
+            fs.write_whole(mine, orjson.dumps({"wakelog": "journal", "format": FORMAT}))
+            fs.rename(mine, marker)
+            for directory in (root, root.parent):
+                fs.sync_directory(directory)
         version = orjson.loads(marker.read_bytes())["format"]
     except FileExistsError as error:
         raise JournalError("use", root, "it is a file and not a directory", _HINT) from error

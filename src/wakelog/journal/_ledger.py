@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from wakelog.errors import JournalError
+from wakelog.journal._filesystem import SYSTEM, FileSystem
 
 _NAME = "ledger"
 
@@ -81,20 +82,16 @@ def _fits(folder: Path, mark: Mark) -> bool:
         return False
 
 
-def save(folder: Path, writer: str, mark: Mark) -> None:
-    """Write the ledger of a writer, whole or not at all.
+def save(folder: Path, writer: str, mark: Mark, fs: FileSystem = SYSTEM) -> None:
+    """Write the ledger of a writer, whole or not at all. Only for the owner of the folder.
 
     Raises:
         JournalError: When the file system refuses; the old ledger is still there.
     """
     fields = {name: getattr(mark, name) for name in Mark.__slots__}
     path = folder / _NAME
-    # Not the name of the target with a suffix that two processes could share: only the owner of
-    # the folder's lock writes here.
-    temporary = folder / f"{_NAME}.new"
     try:
-        temporary.write_bytes(orjson.dumps({"writer": writer, **fields}))
-        temporary.rename(path)
+        fs.write_whole(path, orjson.dumps({"writer": writer, **fields}))
     except OSError as error:
         hint = "Delivery goes on; after a restart, records since the last ledger are sent again"
         raise JournalError("write", path, error.strerror or error, hint) from error

@@ -188,16 +188,12 @@ class Cursor:
             self.mark = replace(mark, offset=offset, crc=stated_crc(line))
             return
         self._actual_crc = None
+        if record.seq <= mark.seq:
+            # It stands here a second time, because the sync of its first file failed.
+            self.mark = replace(mark, offset=offset, crc=stated_crc(line))
+            return
         mark = self._missing_up_to(mark, record.seq - 1)
-        self.mark = Mark(
-            mark.segment,
-            offset,
-            max(record.seq, mark.seq),
-            stated_crc(line),
-            mark.corrupt,
-            mark.dead_lettered,
-            mark.evicted,
-        )
+        self.mark = replace(mark, offset=offset, seq=record.seq, crc=stated_crc(line))
         resource = self._header.resource if self._header else _NO_RESOURCE
         chunk.entries.append(Entry(record, resource, self.folder.name, self.mark))
 

@@ -6,10 +6,10 @@ import enum
 import errno
 import os
 import threading
-from collections.abc import Callable
 from typing import NamedTuple
 
 from wakelog.errors import JournalError
+from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import Folder
 from wakelog.journal._ledger import segment_name
 from wakelog.record import Resource, seal, seal_header
@@ -25,12 +25,19 @@ class Durability(enum.StrEnum):
     """The kernel has them: they survive ``kill -9``, and not a power failure."""
     FLUSH = "flush"
     """The same as ``OS_BUFFERED``, since no bytes are ever held in the process."""
+    PERIODIC = "periodic"
+    """The kernel has them, and the disk will after ``sync_interval`` at the latest."""
     FSYNC = "fsync"
     """The disk has them, by ``fdatasync``: they survive a power failure."""
 
     def at_least(self, other: Durability | None) -> Durability:
         """Return the stronger of two levels; None asks for nothing."""
-        return Durability.FSYNC if other is Durability.FSYNC else self
+        if other is None or _STRENGTH[other] <= _STRENGTH[self]:
+            return self
+        return other
+
+
+_STRENGTH = {level: strength for strength, level in enumerate(Durability)}
 
 
 class Receipt(NamedTuple):
@@ -49,6 +56,15 @@ class Receipt(NamedTuple):
     durability: Durability
 
 
+class _Unsynced(NamedTuple):
+    """A record that somebody waits to see on the disk, kept in case its file cannot be trusted."""
+
+    id: str
+    seq: int
+    content: bytes
+    resource: Resource
+
+
 class Writer:
     """Appends lines to the segments of one folder.
 
@@ -60,22 +76,14 @@ class Writer:
     Args:
         folder: The folder to write into, owned.
         segment_bytes: The size at which a segment is ended and the next begun.
-        write: Puts bytes into a descriptor and returns how many; ``os.write``, or a test's.
-        sync: Makes a descriptor's bytes durable; ``os.fdatasync``, or a test's.
+        fs: The system calls; a test's own to record or fail them.
     """
 
-    def __init__(
-        self,
-        folder: Folder,
-        *,
-        segment_bytes: int,
-        write: Callable[[int, bytes], int] = os.write,
-        sync: Callable[[int], None] = os.fdatasync,
-    ) -> None:
+    def __init__(self, folder: Folder, *, segment_bytes: int, fs: FileSystem = SYSTEM) -> None:
         self.folder = folder
         self.id = folder.writer
         self._segment_bytes = segment_bytes
-        self._write, self._sync = write, sync
+        self._fs = fs
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
         self._resource: Resource | None = None
@@ -85,13 +93,14 @@ class Writer:
         self._seq = 0
         self._crc = 0
         self._synced_seq = 0
-        # Whether the current segment holds a line that a thread is about to sync, and the ended
-        # segments that do.
+        # Whether the current segment holds a line that has to be synced, the ended segments that
+        # do, and the lines that threads are waiting for: never more than there are threads.
         self._sync_wanted = False
-        self._unsynced: list[int] = []
+        self._unsynced_files: list[int] = []
+        self._unsynced: list[_Unsynced] = []
         # The segment whose name the directory is known to keep through a power failure.
         self._named_segment = 0
-        # Lines up to this one were in a file when its sync failed: their fate is unknown.
+        # Lines up to this one were in a file when its sync failed, and could not be saved.
         self._failed_seq = 0
         self._closed = False
 
@@ -99,6 +108,11 @@ class Writer:
     def seq(self) -> int:
         """The sequence number of the last accepted record: how many there are."""
         return self._seq
+
+    @property
+    def sync_is_due(self) -> bool:
+        """Whether lines have been written that ``PERIODIC`` or ``FSYNC`` wants on the disk."""
+        return self._sync_wanted or bool(self._unsynced_files)
 
     def append(
         self, record_id: str, content: bytes, resource: Resource, durability: Durability
@@ -117,9 +131,33 @@ class Writer:
         Raises:
             JournalError: When the operating system refused. The record is not accepted then.
         """
+        seq = self.write(record_id, content, resource, durability)
+        if not seq:
+            return None
+        if durability is Durability.FSYNC:
+            self.commit(seq)
+        return Receipt(record_id, self.id, seq, durability)
+
+    def write(
+        self, record_id: str, content: bytes, resource: Resource, durability: Durability
+    ) -> int:
+        """Write one record, and note that it has to be synced, without waiting for that.
+
+        Args:
+            record_id: The record's id.
+            content: What ``wakelog.record.encode`` returned.
+            resource: The record's resource.
+            durability: What will have to be done; for ``FSYNC``, ``commit`` has to follow.
+
+        Returns:
+            Its sequence number, or 0 when the writer has been closed and nothing was written.
+
+        Raises:
+            JournalError: When the operating system refused.
+        """
         with self._lock:
             if self._closed:
-                return None
+                return 0
             if resource is not self._resource or self._offset >= self._segment_bytes:
                 self._begin_segment_for(resource)
             seq = self._seq + 1
@@ -128,9 +166,10 @@ class Writer:
             self._seq, self._crc = seq, crc
             if durability is Durability.FSYNC:
                 self._sync_wanted = True
-        if durability is Durability.FSYNC:
-            self.commit(seq)
-        return Receipt(record_id, self.id, seq, durability)
+                self._unsynced.append(_Unsynced(record_id, seq, content, resource))
+            elif durability is Durability.PERIODIC:
+                self._sync_wanted = True
+        return seq
 
     def commit(self, seq: int) -> None:
         """Make everything up to a record durable.
@@ -149,8 +188,16 @@ class Writer:
                 return  # another thread's sync has covered this line
             self._sync_written()
 
+    def commit_written(self) -> None:
+        """Make everything written so far durable.
+
+        Raises:
+            JournalError: When the disk refused.
+        """
+        self.commit(self._seq)
+
     def close(self) -> None:
-        """End the segment and give the folder up. Doing so twice is harmless.
+        """Sync what has to be, end the segment and give the folder up. Twice is harmless.
 
         Raises:
             JournalError: When a sync that threads are waiting for failed.
@@ -158,9 +205,8 @@ class Writer:
         with self._sync_lock:
             with self._lock:
                 self._closed = True
-                waited_for = bool(self._unsynced) or self._sync_wanted
             try:
-                if waited_for:
+                if self.sync_is_due:
                     self._sync_written()
             finally:
                 self._close_files()
@@ -178,26 +224,73 @@ class Writer:
         """Make everything written so far durable. Only for the holder of the sync lock."""
         with self._lock:
             reached, segment = self._seq, self._segment
-            descriptors = [*self._unsynced, *([os.dup(self._fd)] if self._fd >= 0 else [])]
-            self._unsynced, self._sync_wanted = [], False
+            waited_for, self._unsynced = self._unsynced, []
+            descriptors = self._take_descriptors()
+        try:
+            self._sync(descriptors, segment)
+        except OSError as error:
+            # A later sync of the same file would claim success for pages that the kernel has
+            # dropped, so the file is never used again and the lines go into a new one.
+            reached, segment = self._save(waited_for, error)
+        self._synced_seq, self._named_segment = reached, segment
+
+    def _take_descriptors(self) -> list[int]:
+        descriptors, self._unsynced_files = self._unsynced_files, []
+        if self._fd >= 0:
+            descriptors.append(os.dup(self._fd))
+        self._sync_wanted = False
+        return descriptors
+
+    def _sync(self, descriptors: list[int], segment: int) -> None:
         try:
             for descriptor in descriptors:
-                self._sync(descriptor)
+                self._fs.fdatasync(descriptor)
             if self._named_segment != segment:
-                self._sync_directories()
-        except OSError as error:
-            self._distrust_file()
-            raise self._refused("sync", error) from error
+                self._fs.sync_directory(self.folder.path)
+                self._fs.sync_directory(self.folder.path.parent)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        self._synced_seq, self._named_segment = reached, segment
+
+    def _save(self, lines: list[_Unsynced], error: OSError) -> tuple[int, int]:
+        """Write the lines of a file whose sync failed into a new segment, and sync that."""
+        with self._lock:
+            self._failed_seq = self._seq
+            # What was written since the descriptors were taken is in the same file.
+            lines = [*lines, *self._unsynced]
+            self._unsynced = []
+            self._close_files()
+            self._sync_wanted = False
+            self._offset = self._segment_bytes
+            if not lines:
+                raise self._refused("sync", error) from error
+            reached = self._seq
+            try:
+                for line in lines:
+                    self._seq = line.seq - 1
+                    if line.resource != self._resource or self._fd < 0:
+                        self._begin_segment(line.resource)
+                        self._resource = line.resource
+                    sealed, self._crc = seal(line.id, line.seq, line.content, self._crc)
+                    self._put(sealed)
+            finally:
+                self._seq = reached
+            segment = self._segment
+            descriptors = self._take_descriptors()
+        try:
+            self._sync(descriptors, segment)
+        except OSError as second:
+            with self._lock:
+                self._close_files()
+                self._offset = self._segment_bytes
+            raise self._refused("sync", second) from second
+        return reached, segment
 
     def _close_files(self) -> None:
-        for descriptor in (*self._unsynced, self._fd):
+        for descriptor in (*self._unsynced_files, self._fd):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._fd, self._unsynced = -1, []
+        self._fd, self._unsynced_files = -1, []
 
     def _begin_segment_for(self, resource: Resource) -> None:
         full = self._offset >= self._segment_bytes
@@ -211,28 +304,27 @@ class Writer:
         line, header = seal_header(self.id, index, self._seq, self._crc, resource)
         fd = -1
         try:
-            fd = os.open(path, _FLAGS, _FILE_MODE)
-            if self._write(fd, line) != len(line):
-                message = "the disk took only a part of the header"
-                raise OSError(message)  # noqa: TRY301 - one way out for a segment that did not begin
+            fd = self._fs.open(path, _FLAGS, _FILE_MODE)
+            if self._fs.write(fd, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - one way out
         except OSError as error:
             if fd >= 0:
                 os.close(fd)
                 path.unlink(missing_ok=True)  # it holds no record yet
             raise self._refused("begin a segment in", error) from error
-        if self._sync_wanted:
-            self._unsynced.append(self._fd)
-            self._sync_wanted = False
+        if self._sync_wanted and self._fd >= 0:
+            self._unsynced_files.append(self._fd)
         elif self._fd >= 0:
             os.close(self._fd)
+        self._sync_wanted = False
         self._fd, self._segment, self._offset, self._crc = fd, index, len(line), header.crc
 
     def _put(self, line: bytes) -> None:
         written = 0
         try:
-            written = self._write(self._fd, line)
+            written = self._fs.write(self._fd, line)
             while written < len(line):  # a short write: the disk is nearly full
-                written += self._write(self._fd, line[written:])
+                written += self._fs.write(self._fd, line[written:])
         except OSError as error:
             if written or error.errno == errno.EIO:
                 # A part of the line may stand there. The next record begins a new segment, so
@@ -240,22 +332,6 @@ class Writer:
                 self._offset = self._segment_bytes
             raise self._refused("write to", error) from error
         self._offset += written
-
-    def _distrust_file(self) -> None:
-        """Never use the current file again: after a failed sync, a later one may claim success."""
-        with self._lock:
-            self._failed_seq = self._seq
-            self._close_files()
-            self._sync_wanted = False
-            self._offset = self._segment_bytes
-
-    def _sync_directories(self) -> None:
-        for directory in (self.folder.path, self.folder.path.parent):
-            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
 
     def _refused(self, operation: str, error: OSError) -> JournalError:
         return JournalError(

@@ -1,0 +1,123 @@
+"""The thread that syncs for those who do not wait in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+from wakelog.errors import JournalError
+
+_log = logging.getLogger("wakelog")
+
+_Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+
+
+class Committer:
+    """Syncs what ``PERIODIC`` appends and asyncio tasks have written.
+
+    Tasks are served at once, and all that wait at that moment by one sync; without tasks, a sync
+    follows ``interval`` seconds after the first ``PERIODIC`` append. The thread is made when it is
+    first needed.
+
+    ``_changed`` guards who waits and what is due; nothing is synced under it.
+
+    Args:
+        sync: Makes everything written so far durable.
+        interval: Seconds.
+    """
+
+    def __init__(self, sync: Callable[[], None], interval: float) -> None:
+        self._sync = sync
+        self._interval = interval
+        self._changed = threading.Condition()
+        self._waiters: list[_Waiter] = []
+        self._due: float | None = None
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._failing = False
+
+    def sync_soon(self) -> None:
+        """Have everything written so far synced within the interval."""
+        if self._due is not None:
+            return
+        with self._changed:
+            if self._due is None:
+                self._due = time.monotonic() + self._interval
+                self._start()
+                self._changed.notify()
+
+    async def synced(self) -> None:
+        """Wait, without blocking the event loop, until what has been written so far is synced.
+
+        Raises:
+            JournalError: When the disk refused.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        with self._changed:
+            self._waiters.append((loop, future))
+            self._start()
+            self._changed.notify()
+        await future
+
+    def stop(self) -> None:
+        """Sync a last time if anything is due, and end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _start(self) -> None:
+        if self._thread is None and not self._stopping:
+            self._thread = threading.Thread(target=self._run, name="wakelog-commit", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiters and not self._stopping:
+                    left = None if self._due is None else self._due - time.monotonic()
+                    if left is not None and left <= 0:
+                        break
+                    self._changed.wait(left)
+                waiters, self._waiters = self._waiters, []
+                wanted = bool(waiters) or self._due is not None
+                self._due = None
+                if self._stopping and not wanted:
+                    return
+            self._answer(waiters, self._try_sync())
+
+    def _try_sync(self) -> JournalError | None:
+        try:
+            self._sync()
+        except JournalError as error:
+            if not self._failing:
+                _log.error("what was recorded is not on the disk yet: %s", error)
+            self._failing = True
+            return error
+        self._failing = False
+        return None
+
+    @staticmethod
+    def _answer(waiters: list[_Waiter], error: JournalError | None) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
+        for loop, future in waiters:
+            by_loop[loop].append(future)
+        for loop, futures in by_loop.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_resolve, futures, error)
+
+
+def _resolve(futures: list[asyncio.Future[None]], error: JournalError | None) -> None:
+    for future in futures:
+        if future.done():  # its task was cancelled
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

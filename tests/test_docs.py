@@ -1,0 +1,280 @@
+"""What the documentation says is so: its examples run, its links lead somewhere, its names exist."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk import environment_variables
+
+import wakelog
+from wakelog.cli import COMMANDS
+from wakelog.events import EVENT_TYPES, semconv
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SECONDS = 60
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NOT_RUN = re.compile(r"<!-- not run: .+ -->\s*\Z")
+RUN = re.compile(r"<!-- run -->\s*\Z")
+OUTPUT = re.compile(r"[^`]*\bprints:\s*\Z")
+CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
+LINK = re.compile(r"\[[^]]+\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+# What is different each time, in the order in which it is looked for.
+VARYING = (
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}[0-9a-f-]*"), "ID"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "TIME"),
+    (re.compile(r"[\d.]+ (ms|s)\b"), "DURATION"),
+    (re.compile(r"[\d.]+ (B|KiB)(?!\w)|(?<=\"bytes\": )\d+"), "SIZE"),
+    (re.compile(r"/[\w./-]{8,}"), "PATH"),
+    (re.compile(r"─+"), "─"),
+    (re.compile(r"\s+"), " "),
+)
+
+# Runs the blocks of a page, given as JSON, in one namespace, with a mark before each one's output.
+DRIVER = """
+import json, shlex, subprocess, sys
+namespace = {"__name__": "__main__"}
+for number, (language, where, line, code) in enumerate(json.load(sys.stdin)):
+    print(f"=== {number}", flush=True)
+    if language == "python":
+        exec(compile("\\n" * line + code, where, "exec"), namespace)
+    else:
+        for command in code.splitlines():
+            subprocess.run([sys.executable, "-m", *shlex.split(command)], check=True)
+    sys.stdout.flush()
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block that runs, and what it prints, when the page says so."""
+
+    language: str
+    line: int
+    code: str
+    output: str | None
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    fences = list(FENCE.finditer(text))
+    found = []
+    for number, fence in enumerate(fences):
+        before = text[fences[number - 1].end() if number else 0 : fence.start()]
+        language, code = fence.groups()
+        if not (language == "python" or RUN.search(before)) or NOT_RUN.search(before):
+            continue
+        output = None
+        if number + 1 < len(fences) and fences[number + 1][1] == "text":
+            following = fences[number + 1]
+            if OUTPUT.fullmatch(text[fence.end() : following.start()]):
+                output = following[2]
+        found.append(Block(language, text.count("\n", 0, fence.start()) + 1, code, output))
+    return found
+
+
+def without_what_varies(text: str) -> str:
+    for pattern, name in VARYING:
+        text = pattern.sub(name, text)
+    return text.strip()
+
+
+def code_in(page: Path) -> list[str]:
+    """Return what a page has in backticks, and the lines of its commands."""
+    text = page.read_text(encoding="utf-8")
+    prose = FENCE.sub("", text)
+    commands = [
+        line
+        for fence in FENCE.finditer(text)
+        if fence[1] in ("sh", "")
+        for line in fence[2].split("\n")
+    ]
+    return [" ".join(word.split()) for word in CODE.findall(prose)] + commands
+
+
+def slug(heading: str) -> str:
+    """Return the anchor that GitHub gives a heading."""
+    text = LINK.sub(lambda link: link[0][1:].partition("]")[0], heading).lower()
+    return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+
+
+def sources(*folders: str) -> str:
+    files = (file for folder in folders for file in sorted((ROOT / folder).rglob("*.py")))
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def by_page(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=by_page)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks_of(p)], ids=by_page)
+def test_every_example_runs_and_prints_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    blocks = blocks_of(page)
+    work = tmp_path / "work"
+    work.mkdir()
+    kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR")}
+    given = [(block.language, page.name, block.line, block.code) for block in blocks]
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", DRIVER],
+        cwd=work,
+        env={**kept, "WAKELOG_DIR": str(tmp_path / "journal-of-the-page")},
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    outputs = re.split(r"^=== \d+\n", done.stdout, flags=re.MULTILINE)[1:]
+    assert len(outputs) == len(blocks)
+    for block, output in zip(blocks, outputs, strict=True):
+        if block.output is not None:
+            said, printed = without_what_varies(block.output), without_what_varies(output)
+            assert printed == said, f"{page.name}, line {block.line}"
+
+
+@every_page
+def test_a_page_runs_its_examples_or_says_why_not(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    fences = [fence for fence in FENCE.finditer(text) if fence[1] == "python"]
+    excused = [fence for fence in fences if NOT_RUN.search(text[: fence.start()])]
+
+    assert text.count("<!-- not run") == len(excused)
+    assert len([b for b in blocks_of(page) if b.language == "python"]) == len(fences) - len(excused)
+    assert text.count("<!-- run -->") == len([b for b in blocks_of(page) if b.language == "sh"])
+    promised = len(re.findall(r"prints:\n\n```text", text))
+    assert promised == len([b for b in blocks_of(page) if b.output is not None])
+
+
+@every_page
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    broken = []
+    for target in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        headings = HEADING.findall(FENCE.sub("", file.read_text("utf-8"))) if file.is_file() else []
+        if not file.exists() or (anchor and anchor not in map(slug, headings)):
+            broken.append(target)
+
+    assert broken == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+
+    listed = {
+        target.partition("#")[0] for target in LINK.findall(index.read_text(encoding="utf-8"))
+    }
+
+    assert {page.name for page in PAGES if page.parent == index.parent} - {"README.md"} <= listed
+
+
+@every_page
+def test_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+
+    named = {name for code in code_in(page) for name in re.findall(r"^make ([a-z-]+)", code)}
+
+    assert named <= targets
+
+
+def options_in(source: str) -> set[str]:
+    return set(re.findall(r'"(--[a-z-]+)"', source))
+
+
+@pytest.fixture(scope="module")
+def options() -> dict[str, set[str]]:
+    """The options of each command, and under "" those of the scripts and all of them."""
+    cli = ROOT / "src" / "wakelog" / "cli"
+    found = {name: options_in((cli / f"{name}.py").read_text("utf-8")) for name in COMMANDS}
+    scripts = options_in(sources("benchmarks", "examples", "scripts"))
+    return found | {"": scripts.union(*found.values())}
+
+
+@every_page
+def test_commands_and_their_options_exist(page: Path, options: dict[str, set[str]]) -> None:
+    wrong = []
+    for code in code_in(page):
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", code))
+        command = re.match(r"wakelog ([a-z]+)\b(?!:)", code)
+        known = options.get(command[1]) if command else options[""]
+        if known is None or not named <= known:
+            wrong.append(code)
+
+    assert wrong == []
+
+
+@every_page
+def test_environment_variables_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    known = sources("src", "tests", "scripts") + Path(environment_variables.__file__).read_text(
+        "utf-8"
+    )
+    named = set(re.findall(r"\b(?:WAKELOG|OTEL|XDG)_[A-Z_]*[A-Z]\b(?!\*|_\*)", text))
+
+    assert {name for name in named if not re.search(rf"\b{name}\b", known)} == set()
+
+
+@every_page
+def test_dotted_names_exist(page: Path) -> None:
+    attributes = {value for name, value in vars(semconv).items() if name.isupper()}
+    constants = {value for value in attributes if isinstance(value, str)}
+    constants |= {semconv.EVENT_PREFIX + name for name in EVENT_TYPES}
+    files = {"wakelog.json", "wakelog.truncated_bytes"}
+
+    named = {
+        name
+        for code in code_in(page)
+        for name in re.findall(r"(?<![\w/.\"$-])(?:wakelog|gen_ai)(?:\.\w+)+(?![\w.*<{])", code)
+    }
+
+    assert {name for name in named - constants - files if not is_importable(name)} == set()
+
+
+def is_importable(name: str) -> bool:
+    found: Any = wakelog
+    where = "wakelog"
+    for part in name.split(".")[1:]:
+        where += f".{part}"
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(where)
+            except ImportError:
+                return False
+        found = getattr(found, part)
+    return name.startswith("wakelog.")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_page_has_every_option_and_every_key_that_the_command_documents(
+    command: str, options: dict[str, set[str]]
+) -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    _, _, rest = page.partition(f"\n## wakelog {command}\n")
+    section, _, _ = rest.partition("\n## ")
+    keys = re.findall(
+        r'"([a-z_]+)"', importlib.import_module(f"wakelog.cli.{command}").__doc__ or ""
+    )
+
+    assert section
+    assert {option for option in options[command] if f"`{option}" not in section} == set()
+    assert {key for key in keys if f"`{key}`" not in section and f'"{key}"' not in section} == set()
