@@ -260,7 +260,10 @@ def test_our_record_has_every_field_that_the_api_s_record_has() -> None:
         durability=None,
     )
 
-    assert vars(ours).keys() - {"durability", "receipt"} == vars(LogRecord()).keys()
+    assert (
+        vars(ours).keys() - {"durability", "deferred", "receipt", "settling"}
+        == vars(LogRecord()).keys()
+    )
     assert ours.trace_flags == LogRecord().trace_flags
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from wakelog.events import AgentEvent, register_event_type
     from wakelog.journal import Durability, Receipt
-    from wakelog.logger import AgentLogger
+    from wakelog.logger import AgentLogger, AsyncAgentLogger
     from wakelog.otel import DurableLogRecordProcessor, EventToSpanEventBridge, OTelSink
     from wakelog.redaction import (
         HashStrategy,
@@ -59,7 +59,7 @@ _HOMES = {
     ],
     "wakelog.events": ["AgentEvent", "register_event_type"],
     "wakelog.journal": ["Durability", "Receipt"],
-    "wakelog.logger": ["AgentLogger"],
+    "wakelog.logger": ["AgentLogger", "AsyncAgentLogger"],
     "wakelog.otel": ["DurableLogRecordProcessor", "EventToSpanEventBridge", "OTelSink"],
     "wakelog.redaction": [
         "HashStrategy",
@@ -79,6 +79,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "AgentEvent",
     "AgentLogger",
+    "AsyncAgentLogger",
     "ConfigurationError",
     "CorruptLineError",
     "Durability",

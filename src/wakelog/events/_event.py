@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import orjson
@@ -94,6 +94,7 @@ class AgentEvent:
         "agent_name",
         "attributes",
         "call_id",
+        "deferred",
         "durability",
         "event_id",
         "event_type",
@@ -107,6 +108,7 @@ class AgentEvent:
         "run_id",
         "schema_version",
         "session_id",
+        "settling",
         "span_context",
         "status",
         "tenant_id",
@@ -171,6 +173,9 @@ class AgentEvent:
         # the journal promised.
         self.span_context: tuple[int, int, int] | None = None
         self.receipt: Receipt | None = None
+        # For asyncio: whether the sink may leave waiting for the disk to others, and how to wait.
+        self.deferred = False
+        self.settling: Callable[[], Awaitable[object]] | None = None
 
     @property
     def timestamp(self) -> str:

@@ -1,5 +1,5 @@
-"""``AgentLogger``: the front door for code that records what its agents do."""
+"""``AgentLogger`` and ``AsyncAgentLogger``: the front doors for code that records its agents."""
 
-from wakelog.logger._logger import AgentLogger
+from wakelog.logger._logger import AgentLogger, AsyncAgentLogger
 
-__all__ = ["AgentLogger"]
+__all__ = ["AgentLogger", "AsyncAgentLogger"]

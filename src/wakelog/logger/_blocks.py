@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
+import traceback
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -18,15 +20,15 @@ from wakelog.record import uuid7
 
 if TYPE_CHECKING:
     from wakelog.events import AgentEvent
-    from wakelog.logger._logger import AgentLogger
+    from wakelog.logger._front import Front
 
 Given = TypeVar("Given")
 
 
-class _Block(Generic[Given]):
+class _Block(abc.ABC, Generic[Given]):
     """What the three blocks share: the order of span, context and events, in and out."""
 
-    def __init__(self, log: AgentLogger) -> None:
+    def __init__(self, log: Front[Any]) -> None:
         self._log = log
         self._tokens: list[Token[str | None]] = []
         self._span: trace.Span = trace.INVALID_SPAN
@@ -35,17 +37,21 @@ class _Block(Generic[Given]):
 
     # What each block says of itself.
 
+    @abc.abstractmethod
     def _describe(self) -> tuple[str, SpanKind, dict[str, Any], list[trace.Link] | None]:
-        raise NotImplementedError
+        """Return the span's name, kind, attributes and links."""
 
+    @abc.abstractmethod
     def _open(self) -> AgentEvent:
-        raise NotImplementedError
+        """Record the opening event."""
 
-    def _close(self, status: str, error: BaseException | None, parent: str) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _close(self, status: str, error: BaseException | None, parent: str) -> AgentEvent:
+        """Record how it ended, and return the last event."""
 
+    @abc.abstractmethod
     def _given(self) -> Given:
-        raise NotImplementedError
+        """Return what ``with`` gives."""
 
     # The order in which it happens.
 
@@ -72,24 +78,23 @@ class _Block(Generic[Given]):
         trace_back: TracebackType | None,
     ) -> None:
         """Record the closing event and end the span; an exception goes on."""
-        assert self._opening is not None  # noqa: S101 - __enter__ has returned
-        status = _status_of(error)
         try:
-            if error is not None:
-                self._span.set_status(StatusCode.ERROR, self._log.redacted_text(error))
-                self._span.set_attribute(s.ERROR_TYPE, type_name(error))
-            self._close(status, error, self._opening.event_id)
+            self._end(error)
         except WakelogError as failure:
-            if error is None:
-                raise
-            # The program's own exception must come out, so this one travels on it as a note.
-            error.add_note(f"wakelog could not record how this ended: {failure}")
+            _yield_to(error, failure)
         finally:
             self._leave()
 
     async def __aenter__(self) -> Given:
-        """Do what ``__enter__`` does."""
-        return self.__enter__()
+        """Open the span and record the opening event, durably before the body runs."""
+        given = self.__enter__()
+        assert self._opening is not None  # noqa: S101 - __enter__ has returned
+        try:
+            await self._log.settle(self._opening)
+        except BaseException:
+            self._leave()
+            raise
+        return given
 
     async def __aexit__(
         self,
@@ -97,8 +102,25 @@ class _Block(Generic[Given]):
         error: BaseException | None,
         trace_back: TracebackType | None,
     ) -> None:
-        """Do what ``__exit__`` does."""
-        self.__exit__(kind, error, trace_back)
+        """Record the closing event and end the span; an exception goes on."""
+        try:
+            await self._log.settle(self._end(error))
+        except WakelogError as failure:
+            _yield_to(error, failure)
+        finally:
+            self._leave()
+
+    def _end(self, error: BaseException | None) -> AgentEvent:
+        assert self._opening is not None  # noqa: S101 - __enter__ has returned
+        if error is not None:
+            self._span.set_status(StatusCode.ERROR, self._log.redacted_text(error))
+            self._span.set_attribute(s.ERROR_TYPE, type_name(error))
+        return self._close(_status_of(error), error, self._opening.event_id)
+
+    def _record(self, event_type: str, payload: dict[str, Any], **fields: Any) -> AgentEvent:
+        event = self._log.event(event_type, payload, **fields)
+        self._log.record(event)
+        return event
 
     def _prepare(self) -> None:
         """Bind what the block's own events carry already."""
@@ -130,7 +152,7 @@ class RunBlock(_Block[str]):
 
     def __init__(
         self,
-        log: AgentLogger,
+        log: Front[Any],
         given: Any,
         metadata: dict[str, Any] | None,
         agent: str | None,
@@ -158,19 +180,20 @@ class RunBlock(_Block[str]):
 
     def _open(self) -> AgentEvent:
         payload = {} if self._input is None else {"input": self._input}
-        return self._log.emit("run_start", payload, metadata=self._metadata, status="started")
+        return self._record("run_start", payload, metadata=self._metadata, status="started")
 
-    def _close(self, status: str, error: BaseException | None, parent: str) -> None:
+    def _close(self, status: str, error: BaseException | None, parent: str) -> AgentEvent:
         payload = {}
         if error is not None:
             payload["error_type"] = type_name(error)
         try:
             if error is not None and status == "error":
-                self._log.error(error)
+                self._record("error", payload_of(error), status="error")
         finally:
-            self._log.emit(
+            ended = self._record(
                 "run_end", payload, metadata=self._metadata, status=status, parent_event_id=parent
             )
+        return ended
 
     def _given(self) -> str:
         return self.run_id
@@ -181,7 +204,7 @@ class ModelBlock(_Block["ModelBlock"]):
 
     def __init__(
         self,
-        log: AgentLogger,
+        log: Front[Any],
         model: str,
         provider: str | None,
         given: Any,
@@ -239,7 +262,7 @@ class ModelBlock(_Block["ModelBlock"]):
         payload = {} if self._input is None else {"input_messages": self._input}
         return self._emit("model_call", payload, "started", None)
 
-    def _close(self, status: str, error: BaseException | None, parent: str) -> None:
+    def _close(self, status: str, error: BaseException | None, parent: str) -> AgentEvent:
         payload = dict(self._response)
         if error is not None:
             payload["error_type"] = type_name(error)
@@ -251,12 +274,12 @@ class ModelBlock(_Block["ModelBlock"]):
             "response_model": s.RESPONSE_MODEL,
         }
         self._span.set_attributes({names[k]: v for k, v in payload.items() if k in names})
-        self._emit("model_response", payload, status, parent)
+        return self._emit("model_response", payload, status, parent)
 
     def _emit(
         self, event_type: str, payload: dict[str, Any], status: str, parent: str | None
     ) -> AgentEvent:
-        return self._log.emit(
+        return self._record(
             event_type,
             payload,
             provider=self._provider,
@@ -275,7 +298,7 @@ class ToolBlock(_Block["ToolBlock"]):
 
     def __init__(
         self,
-        log: AgentLogger,
+        log: Front[Any],
         tool_name: str,
         args: Any,
         call_id: str | None,
@@ -312,18 +335,18 @@ class ToolBlock(_Block["ToolBlock"]):
         payload = {"args": {} if self._args is None else self._args}
         return self._emit("tool_call", payload, "started", None)
 
-    def _close(self, status: str, error: BaseException | None, parent: str) -> None:
+    def _close(self, status: str, error: BaseException | None, parent: str) -> AgentEvent:
         payload = dict(self._outcome)
         if error is not None:
             payload["error_type"] = type_name(error)
-        self._emit("tool_result", payload, status, parent)
+        return self._emit("tool_result", payload, status, parent)
 
     def _emit(
         self, event_type: str, payload: dict[str, Any], status: str, parent: str | None
     ) -> AgentEvent:
         if self._type is not None:
             payload["tool_type"] = self._type
-        return self._log.emit(
+        return self._record(
             event_type,
             payload,
             tool_name=self._tool,
@@ -335,6 +358,22 @@ class ToolBlock(_Block["ToolBlock"]):
 
     def _given(self) -> ToolBlock:
         return self
+
+
+def payload_of(error: BaseException | str) -> dict[str, Any]:
+    """Return what an ``error`` event says of an exception, or of what happened in words."""
+    payload: dict[str, Any] = {"error": text_of(error)}
+    if isinstance(error, BaseException):
+        payload["error_type"] = payload["exception_type"] = type_name(error)
+        payload["stacktrace"] = "".join(traceback.format_exception(error))
+    return payload
+
+
+def _yield_to(error: BaseException | None, failure: WakelogError) -> None:
+    """Raise a failure of ours, or have it travel as a note on the program's own exception."""
+    if error is None:
+        raise failure
+    error.add_note(f"wakelog could not record how this ended: {failure}")
 
 
 def _status_of(error: BaseException | None) -> str:

@@ -1,23 +1,17 @@
-"""``AgentLogger``: one method for each thing that an agent does."""
+"""``AgentLogger`` and ``AsyncAgentLogger``: two ways to wait for the same journal."""
 
 from __future__ import annotations
 
-import os
-import traceback
+import inspect
+from collections.abc import Awaitable
 from typing import Any
 
-from opentelemetry import trace
-
-from wakelog import context
-from wakelog.errors import RedactionError, SinkError, WakelogError
+from wakelog.errors import SinkError, WakelogError
 from wakelog.events import AgentEvent
-from wakelog.events.semconv import SCOPE_NAME
-from wakelog.logger._blocks import ModelBlock, RunBlock, ToolBlock, text_of, type_name
-from wakelog.redaction import RedactionConfig, redact
-from wakelog.sinks import EventSink, JSONLSink, NullSink
+from wakelog.logger._front import Front
 
 
-class AgentLogger:
+class AgentLogger(Front[AgentEvent]):
     """Records what an agent does, event by event.
 
     Every method below returns the event that it recorded. Beside its own arguments it takes what
@@ -43,140 +37,15 @@ class AgentLogger:
         JournalError: When the JSONL file cannot be opened.
     """
 
-    def __init__(
-        self,
-        agent_name: str | None = None,
-        workflow_name: str | None = None,
-        sink: str | os.PathLike[str] | EventSink | None = None,
-        redact_payloads: bool = True,  # noqa: FBT001, FBT002 - agentlogsafe's position
-        redaction_config: RedactionConfig | None = None,
-        default_risk: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-        *,
-        tracer_provider: trace.TracerProvider | None = None,
-    ) -> None:
-        self.agent_name = agent_name
-        self.workflow_name = workflow_name
-        self._owns_sink = isinstance(sink, str | os.PathLike)
-        self.sink: EventSink
-        if isinstance(sink, str | os.PathLike):
-            self.sink = JSONLSink(sink)
-        else:
-            self.sink = NullSink() if sink is None else sink
-        self.redact_payloads = redact_payloads
-        self.redaction_config = redaction_config
-        self.default_risk = dict(default_risk or {})
-        self.metadata = dict(metadata or {})
-        self._tracer_provider = tracer_provider
-
-    # Blocks
-
-    def run(
-        self,
-        input: Any = None,  # noqa: A002 - agentlogsafe's name
-        metadata: dict[str, Any] | None = None,
-        *,
-        agent: str | None = None,
-        session_id: str | None = None,
-        run_id: str | None = None,
-        links: list[trace.Link] | None = None,
-    ) -> RunBlock:
-        """Open a run: ``run_start`` now, ``run_end`` at the end, a span in between.
-
-        An exception that leaves the block is recorded as ``error`` and goes on.
-
-        Args:
-            input: What the agent was asked.
-            metadata: For both events.
-            agent: The agent's name, in place of the logger's.
-            session_id: The conversation that the run belongs to.
-            run_id: The run's id, when it has one already; a new one by default.
-            links: Links for the span, for example to the run that this one resumes.
-
-        Returns:
-            A context manager, for ``with`` and ``async with``, that gives the run's id.
-        """
-        return RunBlock(self, input, metadata, agent, session_id, run_id, links)
-
-    def model(
-        self,
-        model: str,
-        provider: str | None = None,
-        input: Any = None,  # noqa: A002 - as in run
-        **fields: Any,
-    ) -> ModelBlock:
-        """Open a model call: ``model_call`` now, ``model_response`` at the end, a span around it.
-
-        Args:
-            model: The model that is asked.
-            provider: Whose it is, by OpenTelemetry's names: ``openai``, ``anthropic``, ...
-            input: The messages, as text or in the conventions' form.
-            fields: As for every event.
-
-        Returns:
-            A context manager that gives an object to note the response on.
-        """
-        return ModelBlock(self, model, provider, input, fields)
-
-    def tool(
-        self,
-        tool_name: str,
-        args: Any = None,
-        *,
-        call_id: str | None = None,
-        tool_type: str | None = None,
-        **fields: Any,
-    ) -> ToolBlock:
-        """Open a tool call: the intent is recorded before the body runs, the outcome after it.
-
-        Args:
-            tool_name: The tool.
-            args: What it is called with.
-            call_id: The id that the model gave the call.
-            tool_type: ``function``, ``extension`` or ``datastore``.
-            fields: As for every event.
-
-        Returns:
-            A context manager that gives an object to note the result on.
-        """
-        return ToolBlock(self, tool_name, args, call_id, tool_type, fields)
-
-    # Events
-
     def emit(
-        self,
-        event_type: str,
-        payload: dict[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        risk: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-        attributes: dict[str, Any] | None = None,
-        agent_name: str | None = None,
-        workflow_name: str | None = None,
-        parent_event_id: str | None = None,
-        session_id: str | None = None,
-        tenant_id: str | None = None,
-        **fields: Any,
+        self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any
     ) -> AgentEvent:
         """Record one event of any type.
-
-        What is not given here comes from the blocks and from ``bound`` around the call, then from
-        the logger.
 
         Args:
             event_type: The type.
             payload: What was said, asked or returned.
-            run_id: The run, in place of the one that is open.
-            risk: Added to the logger's own.
-            metadata: Added to the logger's own.
-            attributes: Attributes beside those of the type.
-            agent_name: The agent.
-            workflow_name: The workflow.
-            parent_event_id: The event that this one belongs to or answers.
-            session_id: The conversation.
-            tenant_id: The customer.
-            fields: Any other field of ``AgentEvent``.
+            fields: As ``event`` takes them.
 
         Returns:
             The event, with its receipt when the sink is a journal.
@@ -186,217 +55,97 @@ class AgentLogger:
             SinkError: When the event was not accepted.
             RedactionError: When a detector or strategy of the caller's failed.
         """
-        # Copies, so that nobody who changes an event or its payload changes what was recorded.
-        payload = dict(payload) if payload else {}
-        risk = {**self.default_risk, **(risk or {})}
-        metadata = {**self.metadata, **(metadata or {})}
-        if (around := context.bound_attributes()) is not None:
-            attributes = {**around, **attributes} if attributes else around
-        if self.redact_payloads:
-            config = self.redaction_config
-            payload = redact(payload, config) if payload else payload
-            risk = redact(risk, config) if risk else risk
-            metadata = redact(metadata, config) if metadata else metadata
-            attributes = redact(attributes, config) if attributes else attributes
-        event = AgentEvent(
-            event_type,
-            run_id=run_id or context.run_id.get(),
-            agent_name=agent_name or context.agent.get() or self.agent_name,
-            workflow_name=workflow_name or context.workflow.get() or self.workflow_name,
-            parent_event_id=parent_event_id or context.parent_id.get(),
-            session_id=session_id or context.session_id.get(),
-            tenant_id=tenant_id or context.tenant_id.get(),
-            payload=payload,
-            risk=risk,
-            metadata=metadata,
-            attributes=attributes,
-            **fields,
-        )
-        span_context = trace.get_current_span().get_span_context()
-        if span_context.is_valid:
-            event.span_context = (
-                span_context.trace_id,
-                span_context.span_id,
-                span_context.trace_flags,
-            )
-        self._write(event)
+        event = self.event(event_type, payload, **fields)
+        self.record(event)
         return event
 
-    def user_message(self, message: str, **fields: Any) -> AgentEvent:
-        """Record what a user said."""
-        return self.emit("user_message", {"message": message}, **fields)
+    def record(self, event: AgentEvent) -> None:
+        """Hand an event to the sink.
 
-    def system_instruction(self, instruction: str, **fields: Any) -> AgentEvent:
-        """Record what the agent was told to be."""
-        return self.emit("system_instruction", {"instruction": instruction}, **fields)
-
-    def model_call(
-        self,
-        provider: str,
-        model: str,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
-        payload: dict[str, Any] | None = None,
-        **fields: Any,
-    ) -> AgentEvent:
-        """Record that a model was asked."""
-        counts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
-        data = {**(payload or {}), **_given(counts)}
-        return self.emit("model_call", data, provider=provider, model=model, **fields)
-
-    def model_response(
-        self,
-        provider: str | None = None,
-        model: str | None = None,
-        payload: dict[str, Any] | None = None,
-        **fields: Any,
-    ) -> AgentEvent:
-        """Record what a model answered."""
-        return self.emit("model_response", payload, provider=provider, model=model, **fields)
-
-    def tool_call(
-        self, tool_name: str, args: dict[str, Any] | None = None, **fields: Any
-    ) -> AgentEvent:
-        """Record that a tool is called."""
-        return self.emit("tool_call", {"args": args or {}}, tool_name=tool_name, **fields)
-
-    def tool_result(self, tool_name: str, result: Any = None, **fields: Any) -> AgentEvent:
-        """Record what a tool returned."""
-        return self.emit("tool_result", {"result": result}, tool_name=tool_name, **fields)
-
-    def retrieval_query(self, query: str, source: str | None = None, **fields: Any) -> AgentEvent:
-        """Record a search in a data source."""
-        return self.emit("retrieval_query", {"query": query, "source": source}, **fields)
-
-    def retrieval_result(
-        self, source: str | None = None, result: Any = None, **fields: Any
-    ) -> AgentEvent:
-        """Record what a search found."""
-        return self.emit("retrieval_result", {"source": source, "result": result}, **fields)
-
-    def policy_check(
-        self, policy_name: str, status: str, payload: dict[str, Any] | None = None, **fields: Any
-    ) -> AgentEvent:
-        """Record how a policy judged."""
-        data = {"policy_name": policy_name, **(payload or {})}
-        return self.emit("policy_check", data, status=status, **fields)
-
-    def human_approval(
-        self,
-        approver: str | None = None,
-        status: str = "requested",
-        payload: dict[str, Any] | None = None,
-        **fields: Any,
-    ) -> AgentEvent:
-        """Record that a person was asked, or what they answered."""
-        data = {"approver": approver, **(payload or {})}
-        return self.emit("human_approval", data, status=status, **fields)
-
-    def decision(
-        self,
-        decision: str,
-        requires_human_review: bool = False,  # noqa: FBT001, FBT002 - agentlogsafe's position
-        **fields: Any,
-    ) -> AgentEvent:
-        """Record what the agent decided."""
-        data = {"decision": decision, "requires_human_review": requires_human_review}
-        return self.emit("decision", data, **fields)
-
-    def error(self, error: BaseException | str, **fields: Any) -> AgentEvent:
-        """Record a failure.
-
-        Args:
-            error: The exception, or what happened in words.
-            fields: As for every event.
+        Raises:
+            SinkError: When it was not accepted.
         """
-        data: dict[str, Any] = {"error": text_of(error)}
-        if isinstance(error, BaseException):
-            data["error_type"] = data["exception_type"] = type_name(error)
-            data["stacktrace"] = "".join(traceback.format_exception(error))
-        return self.emit("error", data, **{"status": "error", **fields})
-
-    def sub_agent_invoked(
-        self, agent_id: str, sub_thread_id: str | None = None, **fields: Any
-    ) -> AgentEvent:
-        """Record that another agent was given work."""
-        data = {"agent_id": agent_id, "sub_thread_id": sub_thread_id}
-        return self.emit("sub_agent_invoked", data, **fields)
-
-    def agent_handoff(self, from_: str | None, to: str, **fields: Any) -> AgentEvent:
-        """Record that the conversation goes over to another agent."""
-        return self.emit("agent_handoff", {"from": from_, "to": to}, **fields)
-
-    def resumed(self, from_checkpoint: str, **fields: Any) -> AgentEvent:
-        """Record that a run goes on from a checkpoint; from a fresh state when it is empty."""
-        return self.emit("resumed", {"from_checkpoint": from_checkpoint}, **fields)
-
-    def memory_recall(self, tier: str, namespace_key: str, hits: int, **fields: Any) -> AgentEvent:
-        """Record that memory was searched, and how many records it gave."""
-        data = {"tier": tier, "namespace_key": namespace_key, "hits": hits}
-        return self.emit("memory_recall", data, **fields)
-
-    def usage_limit_exceeded(
-        self, kind: str, limit: float, observed: float, **fields: Any
-    ) -> AgentEvent:
-        """Record that a budget was overrun."""
-        data = {"kind": kind, "limit": limit, "observed": observed}
-        return self.emit("usage_limit_exceeded", data, **fields)
-
-    def context_compacted(
-        self, dropped_chars: int, retained_chars: int, **fields: Any
-    ) -> AgentEvent:
-        """Record that the conversation was shortened."""
-        data = {"dropped_chars": dropped_chars, "retained_chars": retained_chars}
-        return self.emit("context_compacted", data, **fields)
-
-    # The sink
-
-    def flush(self, timeout: float = 30.0) -> bool:
-        """Wait until the next hop has accepted everything recorded so far.
-
-        Args:
-            timeout: The longest wait, in seconds.
-
-        Returns:
-            Whether that is so. True for a sink that delivers nowhere.
-        """
-        flush = getattr(self.sink, "flush", None)
-        if flush is None:
-            return True
-        if getattr(self.sink, "delivers", False):
-            return bool(flush(timeout))
-        flush()
-        return True
-
-    def close(self) -> None:
-        """Close the logger's own sink, the one made from a path. Sinks of others stay open."""
-        if self._owns_sink and isinstance(self.sink, JSONLSink):
-            self.sink.close()
-
-    def tracer(self) -> trace.Tracer:
-        """Return the tracer that blocks open their spans with."""
-        return trace.get_tracer(SCOPE_NAME, tracer_provider=self._tracer_provider)
-
-    def redacted_text(self, error: BaseException) -> str:
-        """Return what an exception says, redacted as payloads are; its type's name if that fails."""
-        text = text_of(error)
-        if not self.redact_payloads:
-            return text
-        try:
-            return str(redact(text, self.redaction_config))
-        except RedactionError:
-            return type_name(error)
-
-    def _write(self, event: AgentEvent) -> None:
         try:
             self.sink.write(event)
         except WakelogError:
             raise
         except Exception as error:
-            name = type(self.sink).__name__
-            message = f"{name} did not accept {event!r}: {type(error).__name__}: {error}"
-            raise SinkError(message) from error
+            raise SinkError(_not_accepted(self.sink, event, error)) from error
+
+    async def settle(self, event: AgentEvent) -> None:
+        """Do nothing: ``record`` has waited."""
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+class AsyncAgentLogger(Front[Awaitable[AgentEvent]]):
+    """Records what an agent does, for asyncio: waiting for the disk never blocks the event loop.
+
+    It takes what ``AgentLogger`` takes, and its methods are to be awaited. An event is written
+    before the first ``await`` gives way, in the order of the calls; what is awaited is the
+    durability: with ``FSYNC``, tasks that wait at the same moment share one sync. A task that is
+    cancelled while it waits leaves its event written, and not known to be on the disk.
+
+    Blocks are for ``async with``. A sink whose ``write`` is a coroutine is awaited; any other is
+    called in the event loop's thread, so it should not block for long.
+
+    ``AsyncAgentLogger.over(log)`` makes one of a logger that ``wakelog.configure`` has returned.
+    """
+
+    @classmethod
+    def over(cls, log: Front[Any]) -> AsyncAgentLogger:
+        """Return a logger for asyncio with the sink and the settings of another one."""
+        return cls(
+            log.agent_name,
+            log.workflow_name,
+            log.sink,
+            log.redact_payloads,
+            log.redaction_config,
+            log.default_risk,
+            log.metadata,
+            tracer_provider=log.tracer_provider,
+        )
+
+    async def emit(
+        self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any
+    ) -> AgentEvent:
+        """Record one event of any type; see ``AgentLogger.emit``."""
+        event = self.event(event_type, payload, **fields)
+        self.record(event)
+        if event.settling is not None:
+            await self.settle(event)
+        return event
+
+    def record(self, event: AgentEvent) -> None:
+        """Hand an event to the sink, and leave waiting to ``settle``.
+
+        Raises:
+            SinkError: When it was not accepted.
+        """
+        event.deferred = True
+        try:
+            answer: object = self.sink.write(event)
+        except WakelogError:
+            raise
+        except Exception as error:
+            raise SinkError(_not_accepted(self.sink, event, error)) from error
+        if inspect.isawaitable(answer):
+            event.settling = lambda: answer
+
+    async def settle(self, event: AgentEvent) -> None:
+        """Wait until a recorded event has the durability that was asked for.
+
+        Raises:
+            SinkError: When it was not accepted.
+        """
+        settling, event.settling = event.settling, None
+        if settling is None:
+            return
+        try:
+            await settling()
+        except WakelogError:
+            raise
+        except Exception as error:
+            raise SinkError(_not_accepted(self.sink, event, error)) from error
+
+
+def _not_accepted(sink: object, event: AgentEvent, error: Exception) -> str:
+    return f"{type(sink).__name__} did not accept {event!r}: {type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from opentelemetry.metrics import MeterProvider
@@ -127,12 +128,15 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         event = record if type(record) is EventLogRecord else None
         try:
             record_id, content = content_of(log_record, self._max_content_bytes)
-            receipt = self.journal.append(
-                record_id,
-                content,
-                self._plain_resource(log_record.resource),
-                event.durability if event is not None else None,
-            )
+            resource = self._plain_resource(log_record.resource)
+            if event is None:
+                receipt = self.journal.append(record_id, content, resource)
+            elif event.deferred:
+                receipt = self.journal.write(record_id, content, resource, event.durability)
+                if receipt.durability is Durability.FSYNC:
+                    event.settling = partial(self.journal.settle, receipt)
+            else:
+                receipt = self.journal.append(record_id, content, resource, event.durability)
         except Exception as error:
             if event is None:
                 self._refuse(error)

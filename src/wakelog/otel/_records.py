@@ -6,7 +6,7 @@ What delivery exports is what the SDK would have exported, plus ``log.record.uid
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -51,9 +51,11 @@ class EventLogRecord(LogRecord):
         event_name: The event's name.
         span_context: Trace id, span id and trace flags of the span that it belongs to, if any.
         durability: What the journal has to do before it accepts the record.
+        deferred: Whether waiting for the disk is left to ``settling``.
 
     Attributes:
         receipt: What the journal answered, None while nobody has.
+        settling: Waits until the receipt holds, when that is left to be done.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class EventLogRecord(LogRecord):
         event_name: str,
         span_context: tuple[int, int, int] | None,
         durability: Durability | None,
+        deferred: bool = False,
     ) -> None:
         self.timestamp = self.observed_timestamp = timestamp
         self.context = get_current()
@@ -81,7 +84,9 @@ class EventLogRecord(LogRecord):
         self.event_name = event_name
         self.exception = None
         self.durability = durability
+        self.deferred = deferred
         self.receipt: Receipt | None = None
+        self.settling: Callable[[], Awaitable[None]] | None = None
 
 
 class _PreparedLogRecord(ReadWriteLogRecord):

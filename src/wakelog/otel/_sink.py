@@ -61,12 +61,13 @@ class OTelSink:
             event_name=event_name_of(event.event_type),
             span_context=event.span_context,
             durability=event.durability,
+            deferred=event.deferred,
         )
         if self._unlimited is not None:
             emit_prepared(self._unlimited, record)
         else:
             self._logger.emit(record)
-        event.receipt = record.receipt
+        event.receipt, event.settling = record.receipt, record.settling
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait until the next hop has accepted what was emitted.
