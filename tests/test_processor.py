@@ -22,6 +22,7 @@ from opentelemetry.sdk._logs.export import (
     BatchLogRecordProcessor,
     InMemoryLogRecordExporter,
     LogRecordExporter,
+    SimpleLogRecordProcessor,
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -29,6 +30,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from wakelog.errors import JournalError, SinkError
 from wakelog.events import AgentEvent
 from wakelog.journal import Journal, books, read
+from wakelog.logger import AgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.otel._records import EventLogRecord
 
@@ -261,7 +263,14 @@ def test_our_record_has_every_field_that_the_api_s_record_has() -> None:
     )
 
     assert (
-        vars(ours).keys() - {"durability", "deferred", "receipt", "settling"}
+        vars(ours).keys()
+        - {
+            "content",
+            "deferred",
+            "durability",
+            "receipt",
+            "settling",
+        }
         == vars(LogRecord()).keys()
     )
     assert ours.trace_flags == LogRecord().trace_flags
@@ -292,6 +301,30 @@ def test_an_event_is_the_same_record_whether_its_attributes_are_checked_twice_or
 
     assert len(exported[0]) == 1
     assert exported[0] == exported[1]
+
+
+@pytest.mark.parametrize("policy", ["NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"])
+def test_content_is_in_the_journal_and_elsewhere_only_where_the_policy_lets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", policy)
+    beside, exporter = InMemoryLogRecordExporter(), InMemoryLogRecordExporter()
+    durable = DurableLogRecordProcessor(exporter, directory=tmp_path, span_events=True)
+    provider = provider_with(SimpleLogRecordProcessor(beside), durable)
+    tracer = TracerProvider().get_tracer("t")
+    with tracer.start_as_current_span("span") as span:
+        AgentLogger(sink=OTelSink(provider)).user_message("hello")
+    assert durable.force_flush(10_000)
+
+    [entry] = read(tmp_path)
+    [event] = span.events  # type: ignore[attr-defined]
+    key = "gen_ai.input.messages"
+    assert key in entry.record.attributes
+    assert (key in event.attributes) == ("SPAN" in policy)
+    for exported in (beside, exporter):
+        [log] = exported.get_finished_logs()
+        assert (key in (log.log_record.attributes or {})) == ("EVENT" in policy), exported
+    durable.shutdown()
 
 
 def test_without_an_exporter_everything_stays_and_nothing_claims_otherwise(tmp_path: Path) -> None:

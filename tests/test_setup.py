@@ -312,7 +312,7 @@ def test_a_provider_with_the_drop_in_takes_the_events_and_nothing_else_is_made(
         processor = wakelog.DurableLogRecordProcessor(exporter, directory="theirs")
         theirs = LoggerProvider()
         theirs.add_log_record_processor(processor)
-        log = wakelog.configure(logger_provider=theirs, directory="ours")
+        log = wakelog.configure(logger_provider=theirs)
         event = log.user_message("hi")
         theirs.get_logger("app").emit(event_name="app.event")
         print(json.dumps({
@@ -329,7 +329,42 @@ def test_a_provider_with_the_drop_in_takes_the_events_and_nothing_else_is_made(
     assert got["exported"] == ["wakelog.user_message", "app.event"]
     assert (got["flushed"], got["ended"], got["receipt"], got["again"]) == (True,) * 4
     assert len(names_of(program.folder / "theirs")) == 3
-    assert not (program.folder / "ours").exists()
+    assert not (program.folder / "state").exists()
+
+
+def test_a_provider_without_the_drop_in_is_no_silent_loss(program: Program) -> None:
+    said = program.run("""
+        from opentelemetry.sdk._logs import LoggerProvider
+        log = wakelog.configure(logger_provider=LoggerProvider())
+        said = []
+        for call in (lambda: log.user_message("hi"),
+                     lambda: wakelog.configure(logger_provider=LoggerProvider(), directory="d")):
+            try:
+                call()
+            except wakelog.WakelogError as error:
+                said.append([type(error).__name__, str(error)])
+        print(json.dumps(said))
+    """)
+
+    (first, why), (second, what) = said
+    assert (first, second) == ("SinkError", "ConfigurationError")
+    assert "has no DurableLogRecordProcessor" in why
+    assert "directory cannot be set beside logger_provider" in what
+
+
+def test_a_nameless_program_and_the_command_line_agree_where_the_journal_is(
+    program: Program,
+) -> None:
+    program.run('wakelog.configure("x").user_message("hi")')
+
+    shown = program.run("""
+        import subprocess, sys
+        found = subprocess.run([sys.executable, "-m", "wakelog", "status", "--json"],
+                               capture_output=True, check=True).stdout
+        print(json.dumps(json.loads(found)))
+    """)
+
+    assert shown["total"]["accepted"] == 1
 
 
 def test_configuring_again_ends_the_first_set_up_and_begins_the_second(program: Program) -> None:

@@ -133,6 +133,10 @@ def configure(
     global _processor  # noqa: PLW0603 - there is one set-up a process
     shutdown()
     sink: EventSink = NullSink()
+    if logger_provider is not None:
+        _refuse_beside_a_provider(
+            directory=directory, durability=durability, exporter=exporter, span_events=span_events
+        )
     if not _disabled():
         level = _durability(durability)
         bridged = _flag(span_events, "WAKELOG_SPAN_EVENTS")
@@ -150,7 +154,9 @@ def configure(
             logger_provider = _logger_provider(resource, processor, bridged=bridged)
             with _lock:
                 _processor = processor
-        sink = OTelSink(logger_provider, without_limits=made_here and not _has_limits())
+        sink = OTelSink(
+            logger_provider, required=not made_here, without_limits=made_here and not _has_limits()
+        )
     return AgentLogger(
         agent_name or os.environ.get("WAKELOG_AGENT_NAME"),
         workflow_name or os.environ.get("WAKELOG_WORKFLOW_NAME"),
@@ -195,6 +201,16 @@ def _at_exit() -> None:
 
 def _disabled() -> bool:
     return os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
+
+
+def _refuse_beside_a_provider(**settings: object) -> None:
+    """Raise for settings that belong to the processor in the provider that was given."""
+    if given := [name for name, value in settings.items() if value is not None]:
+        message = (
+            f"{' and '.join(given)} cannot be set beside logger_provider: give "
+            "them to the DurableLogRecordProcessor in that provider"
+        )
+        raise ConfigurationError(message)
 
 
 def _has_limits() -> bool:

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import orjson
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import argparse
 
 _DIRECTORY, _SERVICE = "WAKELOG_DIR", "OTEL_SERVICE_NAME"
+_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
 _UNNAMED = "unknown_service"  # what the SDK calls a service without a name
 _JOURNALS_TO_NAME = 5
 
@@ -44,7 +46,7 @@ def path_of(arguments: argparse.Namespace) -> Path:
     given = arguments.path or os.environ.get(_DIRECTORY)
     if given:
         return Path(given)
-    root = default_root(os.environ.get(_SERVICE, "").strip() or _UNNAMED)
+    root = default_root(_service_name())
     if root.is_dir():
         return root
     message = f"no PATH was given, {_DIRECTORY} is not set, and there is no journal at {root}"
@@ -52,6 +54,17 @@ def path_of(arguments: argparse.Namespace) -> Path:
         more = ", ..." if len(found) > _JOURNALS_TO_NAME else ""
         message += f". Name one of these: {', '.join(found[:_JOURNALS_TO_NAME])}{more}"
     raise ConfigurationError(message)
+
+
+def _service_name() -> str:
+    """Return the service's name as OpenTelemetry would take it from the environment."""
+    if named := os.environ.get(_SERVICE, "").strip():
+        return named
+    for pair in os.environ.get(_ATTRIBUTES, "").split(","):
+        key, _, value = pair.partition("=")
+        if key.strip() == "service.name" and value.strip():
+            return unquote(value.strip())
+    return _UNNAMED
 
 
 def _journals_under(root: Path) -> list[str]:

@@ -18,6 +18,8 @@ from typing import Any
 
 from wakelog.errors import ConfigurationError
 
+# macOS has none.
+_fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 VARIABLE = "WAKELOG_FAULT"
 
 
@@ -27,7 +29,7 @@ class FileSystem:
 
     open: Callable[..., int] = os.open
     write: Callable[[int, bytes], int] = os.write
-    fdatasync: Callable[[int], None] = os.fdatasync
+    fdatasync: Callable[[int], None] = _fdatasync
     fsync: Callable[[int], None] = os.fsync
     mkdir: Callable[..., None] = os.mkdir
     rename: Callable[..., None] = os.rename

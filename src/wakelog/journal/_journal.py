@@ -195,7 +195,9 @@ def default_root(service_name: str) -> Path:
     """Return where journals go when nobody says: the user's state directory, never a temporary one.
 
     Args:
-        service_name: The service's name; characters that a file name cannot have become ``_``.
+        service_name: The service's name; characters that a file name cannot have become ``_``. What
+            OpenTelemetry appends to ``unknown_service`` is left out, so that a nameless program and
+            the command line find the same place.
 
     Returns:
         ``$XDG_STATE_HOME/wakelog/<service>``, with ``~/.local/state`` where that is unset (XDG
@@ -203,6 +205,8 @@ def default_root(service_name: str) -> Path:
     """
     state = os.environ.get("XDG_STATE_HOME") or ""
     base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+    if service_name.startswith("unknown_service:"):
+        service_name = "unknown_service"
     name = "".join(c if c.isalnum() or c in "-_." else "_" for c in service_name).lstrip(".")
     return base / "wakelog" / (name or "unknown_service")
 

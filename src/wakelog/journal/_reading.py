@@ -214,7 +214,7 @@ def _adds_up_to(line: bytes, previous: int | None) -> int | None:
     return crc32(body, previous) if separator and previous is not None else None
 
 
-def read(path: Path) -> Iterator[Entry]:
+def read(path: str | os.PathLike[str]) -> Iterator[Entry]:
     """Read every record of a journal directory, a writer's folder or a single file.
 
     Args:
@@ -227,6 +227,7 @@ def read(path: Path) -> Iterator[Entry]:
     Raises:
         JournalError: When the file system refuses, or there is nothing to read.
     """
+    path = Path(path)
     if path.is_file():
         yield from _read_file(path)
         return

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wakelog.errors import JournalError
+from wakelog.journal._filesystem import SYSTEM
 from wakelog.journal._writer import Durability, Receipt
 from wakelog.record import seal, uuid7
 
@@ -92,7 +93,7 @@ class SharedFile:
 
     def _sync(self, fd: int) -> None:
         try:
-            os.fdatasync(fd)
+            SYSTEM.fdatasync(fd)
         except OSError as error:
             raise self._refused(error.strerror or error) from error
         finally:

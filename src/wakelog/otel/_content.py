@@ -59,8 +59,13 @@ def without_content(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if name not in s.CONTENT}
 
 
+def take_content(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Take an event's content out of its attributes, and return it."""
+    return {name: attributes.pop(name) for name in attributes.keys() & s.CONTENT}
+
+
 class ContentAwareBridge(EventToSpanEventBridge):
-    """The bridge of Wakelog's own pipelines: content reaches spans only where it may."""
+    """The bridge, with content of Wakelog's own events reaching spans only where it may."""
 
     def __init__(self, policy: ContentPolicy) -> None:
         self._policy = policy
@@ -69,6 +74,9 @@ class ContentAwareBridge(EventToSpanEventBridge):
         """Return the record's attributes, without content of our own events unless allowed."""
         attributes = super().attributes_of(log_record)
         scope = log_record.instrumentation_scope
-        if self._policy.spans or scope is None or scope.name != s.SCOPE_NAME:
+        if scope is None or scope.name != s.SCOPE_NAME:
             return attributes
-        return without_content(attributes)
+        if not self._policy.spans:
+            return without_content(attributes)
+        content = getattr(log_record.log_record, "content", None)
+        return {**attributes, **content} if content else attributes

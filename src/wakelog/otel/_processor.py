@@ -23,8 +23,7 @@ from opentelemetry.sdk.resources import Resource as SDKResource
 from wakelog.errors import SinkError
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Journal, default_root
-from wakelog.otel._bridge import EventToSpanEventBridge
-from wakelog.otel._content import ContentPolicy
+from wakelog.otel._content import ContentAwareBridge, ContentPolicy
 from wakelog.otel._delivery import Delivery
 from wakelog.otel._quiet import is_quiet, quietly
 from wakelog.otel._records import EventLogRecord, Rebuilder, content_of, resource_of
@@ -33,7 +32,6 @@ from wakelog.record import Resource
 _log = logging.getLogger("wakelog")
 
 DIRECTORY_VARIABLE = "WAKELOG_DIR"
-_LINE_OVERHEAD = 512  # room for id, seq and crc within max_line_bytes
 _REPORT_SECONDS = 60.0
 
 
@@ -92,8 +90,9 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         )
         self.refused: Counter[str] = Counter()
         """How many records of others were not accepted, by reason."""
-        self._bridge = EventToSpanEventBridge() if span_events else None
-        self._max_content_bytes = max_line_bytes - _LINE_OVERHEAD
+        policy = ContentPolicy.from_environment()
+        self._bridge = ContentAwareBridge(policy) if span_events else None
+        self._max_line_bytes = max_line_bytes
         # A cache of the last resource, which is the same object for every record of a provider.
         self._resource: tuple[SDKResource | None, Resource] = (None, Resource({}))
         self._report_after = 0.0
@@ -104,7 +103,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
             self._delivery = Delivery(
                 self.journal,
                 exporter,
-                Rebuilder(ContentPolicy.from_environment()),
+                Rebuilder(policy),
                 schedule_delay=delay / 1000,
                 max_batch=int(
                     _setting(max_export_batch_size, OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, 512)
@@ -127,7 +126,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         record = log_record.log_record
         event = record if type(record) is EventLogRecord else None
         try:
-            record_id, content = content_of(log_record, self._max_content_bytes)
+            record_id, content = content_of(log_record, self._max_line_bytes)
             resource = self._plain_resource(log_record.resource)
             if event is None:
                 receipt = self.journal.append(record_id, content, resource)

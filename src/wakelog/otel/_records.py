@@ -52,6 +52,7 @@ class EventLogRecord(LogRecord):
         span_context: Trace id, span id and trace flags of the span that it belongs to, if any.
         durability: What the journal has to do before it accepts the record.
         deferred: Whether waiting for the disk is left to ``settling``.
+        content: Attributes for the journal alone, which no other processor may see.
 
     Attributes:
         receipt: What the journal answered, None while nobody has.
@@ -69,6 +70,7 @@ class EventLogRecord(LogRecord):
         span_context: tuple[int, int, int] | None,
         durability: Durability | None,
         deferred: bool = False,
+        content: dict[str, Any] | None = None,
     ) -> None:
         self.timestamp = self.observed_timestamp = timestamp
         self.context = get_current()
@@ -85,6 +87,7 @@ class EventLogRecord(LogRecord):
         self.exception = None
         self.durability = durability
         self.deferred = deferred
+        self.content = content
         self.receipt: Receipt | None = None
         self.settling: Callable[[], Awaitable[None]] | None = None
 
@@ -115,12 +118,12 @@ def emit_prepared(logger: Logger, record: EventLogRecord) -> None:
     logger.emit(whole)  # type: ignore[arg-type]
 
 
-def content_of(log_record: ReadWriteLogRecord, max_bytes: int) -> tuple[str, bytes]:
+def content_of(log_record: ReadWriteLogRecord, max_line_bytes: int) -> tuple[str, bytes]:
     """Turn a log record into an id and the middle part of its line.
 
     Args:
         log_record: The record, as a processor gets it. It is not changed.
-        max_bytes: The most bytes of the line.
+        max_line_bytes: The most bytes of the line.
 
     Returns:
         The record's ``log.record.uid`` where it has one, else a new id; and the encoded fields.
@@ -152,6 +155,8 @@ def content_of(log_record: ReadWriteLogRecord, max_bytes: int) -> tuple[str, byt
             fields["dropped_attributes_count"] = bounded.dropped
     else:
         attributes = dict(bounded or {})
+    if type(record) is EventLogRecord and record.content:
+        attributes.update(record.content)
     if attributes:
         given = attributes.get(s.LOG_RECORD_UID)
         if isinstance(given, str) and given.isascii() and 0 < len(given) <= _LONGEST_ID:
@@ -165,7 +170,7 @@ def content_of(log_record: ReadWriteLogRecord, max_bytes: int) -> tuple[str, byt
         fields["span_id"] = f"{record.span_id:016x}"
     if record.trace_flags:
         fields["trace_flags"] = int(record.trace_flags)
-    return record_id or uuid7(), encode(fields, max_bytes) + _scope_of(log_record)
+    return record_id or uuid7(), encode(fields, max_line_bytes) + _scope_of(log_record)
 
 
 def _scope_of(log_record: ReadWriteLogRecord) -> bytes:

@@ -7,12 +7,18 @@ from typing import Any, cast
 from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.sdk._logs import Logger as SDKLogger
 
+from wakelog.errors import SinkError
 from wakelog.events import AgentEvent
 from wakelog.events import semconv as s
 from wakelog.events._mapping import attributes_of, event_name_of, severity_of
+from wakelog.otel._content import ContentPolicy, take_content
 from wakelog.otel._records import EventLogRecord, emit_prepared
 from wakelog.record import from_line, to_line
 
+_NOT_DURABLE = (
+    "no journal has accepted the event: the logger provider has no DurableLogRecordProcessor, or "
+    "its logger is disabled. Add the processor to it, or call configure() without logger_provider"
+)
 _SEVERITIES = {severity.value: severity for severity in SeverityNumber}
 _TAKEN = frozenset({str, int, bool, float, bytes, type(None)})
 _CONTAINERS = frozenset({dict, list, tuple})
@@ -27,6 +33,7 @@ class OTelSink:
 
     Args:
         logger_provider: Where to emit; OpenTelemetry's global provider by default.
+        required: Raise for an event that no ``DurableLogRecordProcessor`` has accepted.
         without_limits: Say that the provider limits neither the number nor the length of
             attributes, which saves checking them twice.
     """
@@ -34,8 +41,14 @@ class OTelSink:
     delivers = True
 
     def __init__(
-        self, logger_provider: LoggerProvider | None = None, *, without_limits: bool = False
+        self,
+        logger_provider: LoggerProvider | None = None,
+        *,
+        required: bool = False,
+        without_limits: bool = False,
     ) -> None:
+        self._required = required
+        self._shows_content = ContentPolicy.from_environment().events
         self._provider = logger_provider or get_logger_provider()
         self._logger = self._provider.get_logger(s.SCOPE_NAME)
         fast = without_limits and isinstance(self._logger, SDKLogger)
@@ -43,6 +56,9 @@ class OTelSink:
 
     def write(self, event: AgentEvent) -> None:
         """Emit an event.
+
+        Its content is for the journal alone, unless the content policy has events carry it: other
+        processors in the provider do not see it.
 
         Raises:
             SinkError: When the journal did not accept it.
@@ -62,12 +78,15 @@ class OTelSink:
             span_context=event.span_context,
             durability=event.durability,
             deferred=event.deferred,
+            content=None if self._shows_content else take_content(attributes),
         )
         if self._unlimited is not None:
             emit_prepared(self._unlimited, record)
         else:
             self._logger.emit(record)
         event.receipt, event.settling = record.receipt, record.settling
+        if self._required and record.receipt is None:
+            raise SinkError(_NOT_DURABLE)
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait until the next hop has accepted what was emitted.

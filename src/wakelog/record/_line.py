@@ -25,6 +25,8 @@ _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _PLAIN = frozenset({str, int, bool})
 _TAG_BYTES = TAG.encode()
 _CRC_FIELD = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
+# What seal and the scope add to a line, with room to spare.
+_SEAL_BYTES = 512
 _CRC_LENGTH = len(b',"crc":"00000000"}')
 
 
@@ -88,13 +90,13 @@ class Record:
     writer: str | None = None
 
 
-def encode(fields: dict[str, object], max_bytes: int) -> bytes:
+def encode(fields: dict[str, object], max_line_bytes: int) -> bytes:
     """Write the fields of a record as the middle part of a line.
 
     Args:
         fields: By the names of the line format, in the order in which they shall stand, without
             ``id``, ``seq`` and ``crc``. Values may be any Python objects.
-        max_bytes: The most bytes that may come out. Beyond it, texts are cut, and
+        max_line_bytes: The most bytes that the whole line may have. Beyond it, texts are cut, and
             ``wakelog.truncated_bytes`` among the attributes says by how much.
 
     Returns:
@@ -113,8 +115,8 @@ def encode(fields: dict[str, object], max_bytes: int) -> bytes:
     # be where all values are of plain types.
     if not text or (not _is_plain(fields) and (b"null" in text or _TAG_BYTES in text)):
         text = _encode_carefully(fields)
-    if len(text) > max_bytes:
-        text = _shorten(fields, len(text), max_bytes)
+    if len(text) > max_line_bytes - _SEAL_BYTES:
+        text = _shorten(fields, len(text), max_line_bytes)
     return b"," + text[1:-1]
 
 
@@ -131,7 +133,8 @@ def _encode_carefully(fields: dict[str, object]) -> bytes:
     return orjson.dumps({name: to_line(value) for name, value in fields.items()})
 
 
-def _shorten(fields: dict[str, object], size: int, max_bytes: int) -> bytes:
+def _shorten(fields: dict[str, object], size: int, max_line_bytes: int) -> bytes:
+    max_bytes = max_line_bytes - _SEAL_BYTES
     plain = {name: to_line(value) for name, value in fields.items()}
     attributes = plain.get("attributes")
     longest = max_bytes
@@ -148,7 +151,7 @@ def _shorten(fields: dict[str, object], size: int, max_bytes: int) -> bytes:
             kept["wakelog.truncated_bytes"] = size - len(text)
             return orjson.dumps(shorter)
     message = (
-        f"an event of {size} bytes does not fit into max_line_bytes={max_bytes}, even with every "
+        f"an event of {size} bytes does not fit into max_line_bytes={max_line_bytes}, even with every "
         "text cut. Record fewer values in one event, or raise max_line_bytes"
     )
     raise EventTooLargeError(message)

@@ -9,7 +9,7 @@ from wakelog.journal import Durability
 from wakelog.journal._shared_file import SharedFile
 from wakelog.record import encode
 
-MAX_LINE_BYTES = 1024 * 1024 - 512  # leaves room for id, seq, writer and crc below 1 MiB
+MAX_LINE_BYTES = 1024 * 1024
 
 
 class JSONLSink:
