@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wakelog.errors import JournalError
-from wakelog.journal._filesystem import SYSTEM
+from wakelog.journal._committer import Committer
+from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._writer import Durability, Receipt
 from wakelog.record import seal, uuid7
 
@@ -23,28 +24,58 @@ class SharedFile:
     interleave with others'. Each names its writer, and ``seq`` and ``crc`` chain per writer.
 
     ``_lock`` guards the order of this process's lines; nothing is encoded or synced under it.
+    ``_sync_lock`` is held by the thread that is syncing, and those who wait for it mostly find
+    their lines synced.
 
     Args:
         path: The file. Missing parent directories are made.
+        sync_interval: How long ``PERIODIC`` may leave lines unsynced, in seconds.
         new_id: Makes writers' ids.
+        fs: The system calls; a test's own to record or fail them.
 
     Raises:
         JournalError: When the file cannot be opened for writing.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, new_id: Callable[[], str] = uuid7) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sync_interval: float = 0.1,
+        new_id: Callable[[], str] = uuid7,
+        fs: FileSystem = SYSTEM,
+    ) -> None:
         self.path = Path(path)
+        self._sync_interval = sync_interval
         self._new_id = new_id
-        self._lock = threading.Lock()
+        self._fs = fs
         self._fd = -1
         self._torn = False
-        self._writer, self._seq, self._crc = new_id(), 0, 0
+        self._begin()
         self._open()
-        after_fork = weakref.WeakMethod(self._after_fork)
+        after_fork = weakref.WeakMethod(self._begin)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+
+    def _begin(self) -> None:
+        """Begin a writer: at first, and again in a forked child."""
+        self._lock, self._sync_lock = threading.Lock(), threading.Lock()
+        self._writer, self._seq, self._crc = self._new_id(), 0, 0
+        self._synced_seq = self._failed_seq = 0
+        self._committer = Committer(self.commit_written, self._sync_interval)
 
     def append(self, record_id: str, content: bytes, durability: Durability) -> Receipt:
         """Write one line and, for ``FSYNC``, wait until the disk has it.
+
+        Raises:
+            JournalError: When the operating system refused, or the file is closed.
+        """
+        receipt = self.write(record_id, content, durability)
+        if durability is Durability.FSYNC:
+            self._commit(receipt.seq)
+        return receipt
+
+    def write(self, record_id: str, content: bytes, durability: Durability) -> Receipt:
+        """Write one line and leave waiting for the disk to ``settle``.
 
         Raises:
             JournalError: When the operating system refused, or the file is closed.
@@ -56,22 +87,61 @@ class SharedFile:
             line, crc = seal(record_id, seq, content, self._crc, self._writer)
             self._put(line)
             self._seq, self._crc = seq, crc
-            writer, fd = self._writer, os.dup(self._fd) if durability is Durability.FSYNC else -1
-        if fd >= 0:
-            self._sync(fd)
+            writer = self._writer
+        if durability is Durability.PERIODIC:
+            self._committer.sync_soon()
         return Receipt(record_id, writer, seq, durability)
 
+    async def settle(self) -> None:
+        """Wait, without blocking the event loop, until what has been written is on the disk.
+
+        Raises:
+            JournalError: When the disk refused.
+        """
+        await self._committer.synced()
+
+    def commit_written(self) -> None:
+        """Make everything that this process has written so far durable.
+
+        Raises:
+            JournalError: When the disk refused.
+        """
+        self._commit(self._seq)
+
     def close(self) -> None:
-        """Close the file. Doing so twice is harmless."""
-        with self._lock:
+        """Sync what is due and close the file. Doing so twice is harmless."""
+        self._committer.stop()
+        with self._sync_lock, self._lock:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
 
+    def _commit(self, seq: int) -> None:
+        with self._sync_lock:
+            if self._synced_seq >= seq:
+                return  # another thread's sync has covered this line
+            if self._failed_seq >= seq:
+                # Another sync might claim success for pages that the kernel has dropped.
+                raise self._refused("sync", "an earlier sync failed")
+            with self._lock:
+                reached, fd = self._seq, os.dup(self._fd) if self._fd >= 0 else -1
+            if fd < 0:
+                raise JournalError("sync", self.path, "the sink is closed")
+            try:
+                self._fs.fdatasync(fd)
+                if self._synced_seq == 0:
+                    self._fs.sync_directory(self.path.parent)
+            except OSError as error:
+                self._failed_seq = reached
+                raise self._refused("sync", error.strerror or error) from error
+            finally:
+                os.close(fd)
+            self._synced_seq = reached
+
     def _open(self) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(self.path, _FLAGS, 0o600)
+            self._fd = self._fs.open(self.path, _FLAGS, 0o600)
             size = os.fstat(self._fd).st_size
             # A line that a crash cut off must not swallow the first one of ours.
             self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
@@ -82,26 +152,14 @@ class SharedFile:
     def _put(self, line: bytes) -> None:
         whole = b"\n" + line if self._torn else line
         try:
-            written = os.write(self._fd, whole)
+            written = self._fs.write(self._fd, whole)
         except OSError as error:
-            raise self._refused(error.strerror or error) from error
+            raise self._refused("write to", error.strerror or error) from error
         if written != len(whole):
             # Finishing it with a second write could land after another process's line.
             self._torn = True
-            raise self._refused("the disk took only a part of the line")
+            raise self._refused("write to", "the disk took only a part of the line")
         self._torn = False
 
-    def _sync(self, fd: int) -> None:
-        try:
-            SYSTEM.fdatasync(fd)
-        except OSError as error:
-            raise self._refused(error.strerror or error) from error
-        finally:
-            os.close(fd)
-
-    def _refused(self, cause: object) -> JournalError:
-        return JournalError("write to", self.path, cause, "The event was not recorded")
-
-    def _after_fork(self) -> None:
-        self._lock = threading.Lock()
-        self._writer, self._seq, self._crc = self._new_id(), 0, 0
+    def _refused(self, operation: str, cause: object) -> JournalError:
+        return JournalError(operation, self.path, cause, "The event was not recorded")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import Any
 
 from wakelog.errors import SinkError, WakelogError
@@ -76,7 +76,7 @@ class AgentLogger(Front[AgentEvent]):
         """Do nothing: ``record`` has waited."""
 
 
-class AsyncAgentLogger(Front[Awaitable[AgentEvent]]):
+class AsyncAgentLogger(Front[Coroutine[Any, Any, AgentEvent]]):
     """Records what an agent does, for asyncio: waiting for the disk never blocks the event loop.
 
     It takes what ``AgentLogger`` takes, and its methods are to be awaited. An event is written

@@ -20,7 +20,8 @@ class JSONLSink:
     Args:
         path: The file. Missing parent directories are made.
         durability: What ``write`` waits for: ``Durability.OS_BUFFERED`` (the default, survives
-            ``kill -9``) or ``Durability.FSYNC`` (survives power loss), or their names as text.
+            ``kill -9``), ``Durability.FSYNC`` (survives power loss) or ``Durability.PERIODIC``
+            (does after 100 ms at the latest), or their names as text.
 
     Raises:
         JournalError: When the file cannot be opened for writing.
@@ -44,7 +45,11 @@ class JSONLSink:
         """
         content = encode(fields_of(event), MAX_LINE_BYTES)
         durability = self.durability.at_least(event.durability)
-        event.receipt = self._file.append(event.event_id, content, durability)
+        if event.deferred and durability is Durability.FSYNC:
+            event.receipt = self._file.write(event.event_id, content, durability)
+            event.settling = self._file.settle
+        else:
+            event.receipt = self._file.append(event.event_id, content, durability)
 
     def flush(self) -> None:
         """Do nothing: no bytes are held back."""

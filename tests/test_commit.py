@@ -1,0 +1,314 @@
+"""Commit: who waits shares a sync, the event loop never waits, and PERIODIC keeps its interval."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk._logs import LoggerProvider
+
+from wakelog.errors import JournalError, SinkError
+from wakelog.events import AgentEvent
+from wakelog.journal import Durability, Journal, read
+from wakelog.journal._filesystem import FileSystem
+from wakelog.logger import AgentLogger, AsyncAgentLogger
+from wakelog.otel import DurableLogRecordProcessor, OTelSink
+from wakelog.record import Resource, encode, uuid7
+from wakelog.sinks import JSONLSink
+
+RESOURCE = Resource({})
+
+
+class Disk:
+    """Counts syncs, and holds them up until it is told to let them through."""
+
+    def __init__(self) -> None:
+        self.syncs = 0
+        self.errors: list[int] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Event()
+
+    def sync(self, fd: int) -> None:
+        self.entered.set()
+        assert self.open.wait(30)
+        self.syncs += 1
+        if self.errors:
+            code = self.errors.pop(0)
+            raise OSError(code, os.strerror(code))
+        os.fdatasync(fd)
+
+    @property
+    def fs(self) -> FileSystem:
+        return FileSystem(fdatasync=self.sync)
+
+
+def content(number: int) -> bytes:
+    return encode({"body": number}, 1 << 20)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return condition()
+
+
+def test_threads_that_wait_at_the_same_time_share_a_sync(tmp_path: Path) -> None:
+    disk = Disk()
+    journal = Journal(tmp_path, durability=Durability.FSYNC, fs=disk.fs)
+    journal.append(uuid7(), content(0), RESOURCE)
+    disk.open.clear()
+    disk.entered.clear()
+    threads = [
+        threading.Thread(target=journal.append, args=(uuid7(), content(n), RESOURCE))
+        for n in range(20)
+    ]
+    before = disk.syncs
+    threads[0].start()
+    assert disk.entered.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    writer = journal.writer
+    assert writer is not None
+    assert eventually(lambda: writer.seq == 21)
+    disk.open.set()
+    for thread in threads:
+        thread.join()
+
+    assert disk.syncs - before == 2  # the one that was under way, and one for the other nineteen
+    journal.close()
+
+
+def test_no_thread_is_answered_before_its_own_line_is_synced(tmp_path: Path) -> None:
+    disk = Disk()
+    journal = Journal(tmp_path, durability=Durability.FSYNC, fs=disk.fs)
+    disk.open.clear()
+    answered: list[int] = []
+
+    def emit(number: int) -> None:
+        journal.append(uuid7(), content(number), RESOURCE)
+        answered.append(number)
+
+    threads = [threading.Thread(target=emit, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    assert disk.entered.wait(10)
+
+    assert answered == []
+    disk.open.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(answered) == [0, 1, 2]
+    journal.close()
+
+
+def durable_logger(tmp_path: Path, disk: Disk) -> tuple[AsyncAgentLogger, Any]:
+    durable = DurableLogRecordProcessor(None, directory=tmp_path, durability="fsync")
+    durable.journal = Journal(tmp_path, durability=Durability.FSYNC, fs=disk.fs)
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(durable)
+    return AsyncAgentLogger("a", sink=OTelSink(provider)), durable
+
+
+def jsonl_logger(tmp_path: Path, disk: Disk) -> tuple[AsyncAgentLogger, Any]:
+    sink = JSONLSink(tmp_path / "events.jsonl", Durability.FSYNC)
+    sink._file._fs = disk.fs
+    return AsyncAgentLogger("a", sink=sink), sink
+
+
+MAKERS = [durable_logger, jsonl_logger]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_waiting_for_the_disk_never_blocks_the_event_loop(tmp_path: Path, make: Any) -> None:
+    disk = Disk()
+
+    async def main() -> list[AgentEvent]:
+        log, _ = make(tmp_path, disk)
+        await log.user_message("first")
+        disk.open.clear()
+        waiting = [asyncio.create_task(log.user_message(str(n))) for n in range(50)]
+        for _ in range(200):  # the loop runs on while the disk stands still
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        before = disk.syncs
+        disk.open.set()
+        events = await asyncio.gather(*waiting)
+        assert disk.syncs - before <= 3
+        return events
+
+    events = asyncio.run(main())
+    assert all(event.receipt and event.receipt.durability == "fsync" for event in events)
+    path = tmp_path / "events.jsonl"
+    assert len(list(read(path if path.exists() else tmp_path))) == 51
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_disk_that_refuses_is_raised_to_every_task_that_waits(tmp_path: Path, make: Any) -> None:
+    disk = Disk()
+
+    async def main() -> list[Any]:
+        log, _ = make(tmp_path, disk)
+        disk.errors = [errno.EIO] * 10
+        calls = [log.user_message(str(n)) for n in range(5)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    answers = asyncio.run(main())
+    assert [type(answer) for answer in answers] == [JournalError] * 5
+    assert "Input/output error" in str(answers[0])
+
+
+def test_a_block_of_an_async_logger_runs_its_body_after_the_intent_is_on_the_disk(
+    tmp_path: Path,
+) -> None:
+    disk = Disk()
+
+    async def main() -> int:
+        log, _ = durable_logger(tmp_path, disk)
+        async with log.run(session_id="s"):
+            before = disk.syncs
+            async with log.tool("charge", {"amount": 5}) as call:
+                during = disk.syncs
+                call.result("done")
+            assert before < during < disk.syncs
+        return disk.syncs
+
+    assert asyncio.run(main()) == 4
+    names = [entry.record.event_name for entry in read(tmp_path)]
+    kinds = ["run_start", "tool_call", "tool_result", "run_end"]
+    assert names == [f"wakelog.{kind}" for kind in kinds]
+
+
+def test_a_block_that_cannot_be_opened_or_closed_says_so_and_leaves_nothing_bound(
+    tmp_path: Path,
+) -> None:
+    from wakelog import context
+
+    disk = Disk()
+
+    async def main() -> None:
+        log, _ = durable_logger(tmp_path, disk)
+        disk.errors = [errno.EIO] * 2
+        with pytest.raises(SinkError):
+            async with log.run():
+                raise AssertionError
+        assert context.run_id.get() is None
+        with pytest.raises(SinkError):
+            async with log.run():
+                disk.errors = [errno.EIO] * 2
+        with pytest.raises(ZeroDivisionError) as caught:  # noqa: PT012 - the block is the point
+            async with log.run():
+                disk.errors = [errno.EIO] * 2
+                raise ZeroDivisionError
+        assert "could not record how this ended" in caught.value.__notes__[0]
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_wait_leaves_the_event_written_once(tmp_path: Path) -> None:
+    disk = Disk()
+
+    async def main() -> None:
+        log, _ = durable_logger(tmp_path, disk)
+        disk.open.clear()
+        task = asyncio.create_task(log.user_message("cancelled"))
+        await asyncio.to_thread(disk.entered.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        disk.open.set()
+        await log.user_message("next")
+
+    asyncio.run(main())
+    assert len(list(read(tmp_path))) == 2
+
+
+def test_after_a_failed_sync_of_a_named_file_nobody_is_told_that_all_is_well(
+    tmp_path: Path,
+) -> None:
+    disk = Disk()
+    sink = JSONLSink(tmp_path / "events.jsonl", Durability.FSYNC)
+    sink._file._fs = disk.fs
+    disk.errors = [errno.EIO]
+    with pytest.raises(JournalError, match="Input/output error"):
+        sink.write(AgentEvent("custom"))
+    with pytest.raises(JournalError, match="an earlier sync failed"):
+        sink._file.commit_written()
+
+    sink.write(AgentEvent("custom"))
+    assert len(list(read(tmp_path / "events.jsonl"))) == 2
+
+
+def test_a_sink_of_the_callers_own_may_be_a_coroutine(tmp_path: Path) -> None:
+    written: list[str] = []
+
+    class Own:
+        async def write(self, event: AgentEvent) -> None:
+            await asyncio.sleep(0)
+            if event.payload["message"] == "bad":
+                raise ValueError("no")
+            written.append(event.payload["message"])
+
+    async def main() -> None:
+        log = AsyncAgentLogger(sink=Own())
+        await log.user_message("good")
+        with pytest.raises(SinkError, match="Own did not accept"):
+            await log.user_message("bad")
+
+    asyncio.run(main())
+    assert written == ["good"]
+
+
+def test_an_async_logger_is_made_of_a_configured_one() -> None:
+    log = AgentLogger("agent", "flow", metadata={"k": 1}, redact_payloads=False)
+    other = AsyncAgentLogger.over(log)
+
+    event = asyncio.run(other.emit("custom", {"email": "a@example.org"}))
+    assert (event.agent_name, event.workflow_name, event.metadata) == ("agent", "flow", {"k": 1})
+    assert event.payload == {"email": "a@example.org"}
+
+
+def test_periodic_syncs_within_its_interval_and_not_for_each_event(tmp_path: Path) -> None:
+    disk = Disk()
+    journal = Journal(tmp_path, durability=Durability.PERIODIC, sync_interval=0.05, fs=disk.fs)
+    for number in range(100):
+        journal.append(uuid7(), content(number), RESOURCE)
+
+    assert eventually(lambda: disk.syncs >= 1)
+    assert disk.syncs < 50
+    journal.close()
+    synced = disk.syncs
+    journal.close()
+    assert disk.syncs == synced
+
+
+def test_periodic_syncs_what_is_left_when_it_is_closed(tmp_path: Path) -> None:
+    disk = Disk()
+    journal = Journal(tmp_path, durability=Durability.PERIODIC, sync_interval=60, fs=disk.fs)
+    journal.append(uuid7(), content(1), RESOURCE)
+    assert disk.syncs == 0
+
+    journal.close()
+    assert disk.syncs == 1
+
+
+def test_a_forked_child_has_a_committing_thread_of_its_own(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, durability=Durability.PERIODIC, sync_interval=0.01)
+    journal.append(uuid7(), content(1), RESOURCE)
+    pid = os.fork()
+    if pid == 0:
+        journal.append(uuid7(), content(2), RESOURCE)
+        journal.close()
+        os._exit(0)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    journal.close()
+    assert len(list(read(tmp_path))) == 2
