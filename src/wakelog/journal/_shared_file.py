@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ from pathlib import Path
 from wakelog.errors import JournalError
 from wakelog.journal._committer import Committer
 from wakelog.journal._filesystem import SYSTEM, FileSystem
+from wakelog.journal._group import GroupCommit
 from wakelog.journal._writer import Durability, Receipt
 from wakelog.record import seal, uuid7
 
+_LOOKS, _LOOK_SECONDS = 5, 0.002
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -24,8 +27,7 @@ class SharedFile:
     interleave with others'. Each names its writer, and ``seq`` and ``crc`` chain per writer.
 
     ``_lock`` guards the order of this process's lines; nothing is encoded or synced under it.
-    ``_sync_lock`` is held by the thread that is syncing, and those who wait for it mostly find
-    their lines synced.
+    Threads whose appends wait for the disk share their syncs, see ``GroupCommit``.
 
     Args:
         path: The file. Missing parent directories are made.
@@ -58,9 +60,9 @@ class SharedFile:
 
     def _begin(self) -> None:
         """Begin a writer: at first, and again in a forked child."""
-        self._lock, self._sync_lock = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._writer, self._seq, self._crc = self._new_id(), 0, 0
-        self._synced_seq = self._failed_seq = 0
+        self._group = GroupCommit(self._sync_written, lambda: self._seq)
         self._committer = Committer(self.commit_written, self._sync_interval)
 
     def append(self, record_id: str, content: bytes, durability: Durability) -> Receipt:
@@ -71,7 +73,7 @@ class SharedFile:
         """
         receipt = self.write(record_id, content, durability)
         if durability is Durability.FSYNC:
-            self._commit(receipt.seq)
+            self._group.wait(receipt.seq)
         return receipt
 
     def write(self, record_id: str, content: bytes, durability: Durability) -> Receipt:
@@ -106,48 +108,50 @@ class SharedFile:
         Raises:
             JournalError: When the disk refused.
         """
-        self._commit(self._seq)
+        self._group.wait(self._seq)
 
     def close(self) -> None:
         """Sync what is due and close the file. Doing so twice is harmless."""
         self._committer.stop()
-        with self._sync_lock, self._lock:
+        with self._lock:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
 
-    def _commit(self, seq: int) -> None:
-        with self._sync_lock:
-            if self._synced_seq >= seq:
-                return  # another thread's sync has covered this line
-            if self._failed_seq >= seq:
-                # Another sync might claim success for pages that the kernel has dropped.
-                raise self._refused("sync", "an earlier sync failed")
-            with self._lock:
-                reached, fd = self._seq, os.dup(self._fd) if self._fd >= 0 else -1
-            if fd < 0:
-                raise JournalError("sync", self.path, "the sink is closed")
-            try:
-                self._fs.fdatasync(fd)
-                if self._synced_seq == 0:
-                    self._fs.sync_directory(self.path.parent)
-            except OSError as error:
-                self._failed_seq = reached
-                raise self._refused("sync", error.strerror or error) from error
-            finally:
-                os.close(fd)
-            self._synced_seq = reached
+    def _sync_written(self) -> int:
+        """Make everything written so far durable, one thread at a time, and return how far."""
+        with self._lock:
+            reached, fd = self._seq, os.dup(self._fd) if self._fd >= 0 else -1
+        if fd < 0:
+            raise JournalError("sync", self.path, "the sink is closed")
+        try:
+            self._fs.fdatasync(fd)
+            if self._group.synced == 0:
+                self._fs.sync_directory(self.path.parent)
+        except OSError as error:
+            raise self._refused("sync", error.strerror or error) from error
+        finally:
+            os.close(fd)
+        return reached
 
     def _open(self) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = self._fs.open(self.path, _FLAGS, 0o600)
-            size = os.fstat(self._fd).st_size
-            # A line that a crash cut off must not swallow the first one of ours.
-            self._torn = size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
+            # A line that a crash cut off must not swallow the first one of ours. One that another
+            # process is writing just now looks the same, for a moment.
+            for _ in range(_LOOKS):
+                self._torn = not self._ends_with_a_line()
+                if not self._torn:
+                    break
+                time.sleep(_LOOK_SECONDS)
         except OSError as error:
             hint = "Name a file in a directory that can be written"
             raise JournalError("open", self.path, error.strerror or error, hint) from error
+
+    def _ends_with_a_line(self) -> bool:
+        size = os.fstat(self._fd).st_size
+        return size == 0 or os.pread(self._fd, 1, size - 1) == b"\n"
 
     def _put(self, line: bytes) -> None:
         whole = b"\n" + line if self._torn else line

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from wakelog.errors import JournalError
 from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import Folder
+from wakelog.journal._group import GroupCommit
 from wakelog.journal._ledger import segment_name
 from wakelog.record import Resource, seal, seal_header
 
@@ -69,9 +70,8 @@ class Writer:
     """Appends lines to the segments of one folder.
 
     ``_lock`` guards the order of lines: the sequence number, the checksum chain and the open
-    segment. Under it nothing is encoded, synced or logged. ``_sync_lock`` is held by the one
-    thread that is syncing; the others wait for it and mostly find their lines synced already, so
-    that concurrent ``FSYNC`` appends share one ``fdatasync``.
+    segment. Under it nothing is encoded, synced or logged. Threads whose appends wait for the disk
+    share their syncs, see ``GroupCommit``.
 
     Args:
         folder: The folder to write into, owned.
@@ -85,14 +85,13 @@ class Writer:
         self._segment_bytes = segment_bytes
         self._fs = fs
         self._lock = threading.Lock()
-        self._sync_lock = threading.Lock()
+        self._group = GroupCommit(self._sync_written, lambda: self._seq)
         self._resource: Resource | None = None
         self._fd = -1
         self._segment = 0
         self._offset = 0
         self._seq = 0
         self._crc = 0
-        self._synced_seq = 0
         # Whether the current segment holds a line that has to be synced, the ended segments that
         # do, and the lines that threads are waiting for: never more than there are threads.
         self._sync_wanted = False
@@ -100,8 +99,6 @@ class Writer:
         self._unsynced: list[_Unsynced] = []
         # The segment whose name the directory is known to keep through a power failure.
         self._named_segment = 0
-        # Lines up to this one were in a file when its sync failed, and could not be saved.
-        self._failed_seq = 0
         self._closed = False
 
     @property
@@ -180,13 +177,7 @@ class Writer:
         Raises:
             JournalError: When the disk refused.
         """
-        with self._sync_lock:
-            if self._failed_seq >= seq > self._synced_seq:
-                message = "an earlier sync of the same file failed"
-                raise self._refused("sync", OSError(message))
-            if self._synced_seq >= seq:
-                return  # another thread's sync has covered this line
-            self._sync_written()
+        self._group.wait(seq)
 
     def commit_written(self) -> None:
         """Make everything written so far durable.
@@ -202,26 +193,26 @@ class Writer:
         Raises:
             JournalError: When a sync that threads are waiting for failed.
         """
-        with self._sync_lock:
+        with self._lock:
+            self._closed = True
+        try:
+            if self.sync_is_due:
+                self._group.wait(self._seq)
+        finally:
             with self._lock:
-                self._closed = True
-            try:
-                if self.sync_is_due:
-                    self._sync_written()
-            finally:
                 self._close_files()
-                self.folder.release()
+            self.folder.release()
 
     def abandon(self) -> None:
         """Let go of the parent's files in a forked child, without touching the parent's lock."""
         # The locks may have been held by a thread that this process does not have.
-        self._lock, self._sync_lock = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._closed = True
         self._close_files()
         self.folder.abandon()
 
-    def _sync_written(self) -> None:
-        """Make everything written so far durable. Only for the holder of the sync lock."""
+    def _sync_written(self) -> int:
+        """Make everything written so far durable, one thread at a time, and return how far."""
         with self._lock:
             reached, segment = self._seq, self._segment
             waited_for, self._unsynced = self._unsynced, []
@@ -232,7 +223,8 @@ class Writer:
             # A later sync of the same file would claim success for pages that the kernel has
             # dropped, so the file is never used again and the lines go into a new one.
             reached, segment = self._save(waited_for, error)
-        self._synced_seq, self._named_segment = reached, segment
+        self._named_segment = segment
+        return reached
 
     def _take_descriptors(self) -> list[int]:
         descriptors, self._unsynced_files = self._unsynced_files, []
@@ -255,7 +247,6 @@ class Writer:
     def _save(self, lines: list[_Unsynced], error: OSError) -> tuple[int, int]:
         """Write the lines of a file whose sync failed into a new segment, and sync that."""
         with self._lock:
-            self._failed_seq = self._seq
             # What was written since the descriptors were taken is in the same file.
             lines = [*lines, *self._unsynced]
             self._unsynced = []
