@@ -10,7 +10,7 @@ from wakelog.journal._books import Books, books
 from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._journal import Journal, default_root
 from wakelog.journal._ledger import Mark
-from wakelog.journal._reading import Chunk, Cursor, Entry, read
+from wakelog.journal._reading import Chunk, Cursor, Entry, read, set_aside_torn_tail
 from wakelog.journal._writer import Durability, Receipt, Writer
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "folders",
     "is_owned",
     "read",
+    "set_aside_torn_tail",
 ]

@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 from wakelog.errors import CorruptLineError, JournalError
+from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import folders
 from wakelog.journal._ledger import Mark, segment_name, segments
 from wakelog.record import Header, Record, Resource, decode, read_header, verify
-from wakelog.record._line import stated_crc
+from wakelog.record._line import salvage_resource, stated_crc
 
 _BLOCK = 256 * 1024
 _NO_RESOURCE = Resource({})
+_BEGINS_A_RECORD = b'{"id":"'
 
 
 class Entry(NamedTuple):
@@ -58,6 +61,7 @@ class Cursor:
         self._fd = -1
         self._open_segment = 0
         self._header: Header | None = None
+        self._resource = _NO_RESOURCE
         # The checksum that the last line adds up to, where that is not the one it states.
         self._actual_crc: int | None = None
 
@@ -132,8 +136,13 @@ class Cursor:
             return self._complete
         try:
             self._header = read_header(line, str(path))
+            self._resource = self._header.resource
         except CorruptLineError:
+            begin = line.find(_BEGINS_A_RECORD, 1)
+            line = line[: begin - 1] if begin > 0 else line
             self._header = None
+            # A damaged header costs no record, and its resource only where nothing can be read.
+            self._resource = salvage_resource(line) or self._resource
         if resume.offset:
             self.mark = resume
             return True
@@ -177,6 +186,12 @@ class Cursor:
         mark = self.mark
         offset = mark.offset + len(line) + 1
         seeds = {crc for crc in (mark.crc, self._actual_crc) if crc is not None}
+        if seeds and verify(line, *seeds) is None:
+            # Where the end of a line was damaged, two lines stand as one: take the first by itself.
+            begin = line.find(_BEGINS_A_RECORD, 1)
+            if begin > 0 and verify(line[: begin - 1], *seeds) is not None:
+                line = line[: begin - 1]
+                offset = mark.offset + begin
         try:
             if seeds and verify(line, *seeds) is None:
                 message = "its checksum does not fit"
@@ -194,8 +209,7 @@ class Cursor:
             return
         mark = self._missing_up_to(mark, record.seq - 1)
         self.mark = replace(mark, offset=offset, seq=record.seq, crc=stated_crc(line))
-        resource = self._header.resource if self._header else _NO_RESOURCE
-        chunk.entries.append(Entry(record, resource, self.folder.name, self.mark))
+        chunk.entries.append(Entry(record, self._resource, self.folder.name, self.mark))
 
     @staticmethod
     def _missing_up_to(mark: Mark, seq: int) -> Mark:
@@ -208,10 +222,45 @@ class Cursor:
 
 
 def _adds_up_to(line: bytes, previous: int | None) -> int | None:
-    from zlib import crc32
-
     body, separator, _ = line.rpartition(b',"crc":"')
     return crc32(body, previous) if separator and previous is not None else None
+
+
+def set_aside_torn_tail(folder: Path, fs: FileSystem = SYSTEM) -> Path | None:
+    """Copy what a dead writer left after its last line into a file of its own, once.
+
+    Nobody was told that it is recorded, and nothing is ever appended to that segment, so it stays
+    where it is too.
+
+    Args:
+        folder: The writer's folder, owned.
+        fs: The system calls.
+
+    Returns:
+        The new file, or None when there is nothing, or it has been done before.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    found = segments(folder)
+    if not found:
+        return None
+    path = folder / segment_name(found[-1])
+    aside = path.with_suffix(".torn")
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            tail = b""
+            while b"\n" not in tail and len(tail) < size:
+                file.seek(max(0, size - len(tail) - _BLOCK))
+                tail = file.read()
+        tail = tail.rpartition(b"\n")[2]
+        if not tail or aside.exists():
+            return None
+        fs.write_whole(aside, tail)
+    except OSError as error:
+        raise JournalError("set aside the end of", path, error.strerror or error) from error
+    return aside
 
 
 def read(path: str | os.PathLike[str]) -> Iterator[Entry]:

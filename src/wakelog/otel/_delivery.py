@@ -26,7 +26,7 @@ from opentelemetry.sdk._logs.export import (
 )
 
 from wakelog.errors import WakelogError
-from wakelog.journal import Cursor, Folder, Journal, Mark
+from wakelog.journal import Cursor, Folder, Journal, Mark, set_aside_torn_tail
 from wakelog.journal._ledger import load, save
 from wakelog.otel._quiet import quietly
 from wakelog.otel._records import Rebuilder
@@ -307,6 +307,8 @@ class Delivery:
             if sent is _Sent.NOTHING and (orphan := self._next_orphan()) is not None:
                 sent = self._send(orphan)
                 if sent is _Sent.NOTHING:
+                    if set_aside_torn_tail(orphan.path) is not None:
+                        _log.warning("a line that a crash cut off is set aside in %s", orphan.path)
                     orphan.close()
                     self._orphan = None
                     continue

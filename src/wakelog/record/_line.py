@@ -283,6 +283,16 @@ def seal_header(
     return b'%b,"crc":"%08x"}\n' % (body, crc), header
 
 
+def salvage_resource(line: bytes) -> Resource | None:
+    """Read the resource of a header whose checksum does not fit, as far as it can be read."""
+    try:
+        data = orjson.loads(line)["resource"]
+        attributes = {str(key): from_line(value) for key, value in data["attributes"].items()}
+        return Resource(attributes, str(data["schema_url"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def read_header(line: bytes, path: str) -> Header:
     """Read the first line of a segment.
 
