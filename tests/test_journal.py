@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -32,6 +33,7 @@ from wakelog.journal import (
 )
 from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._ledger import load, save, segment_name, segments
+from wakelog.journal._shared_file import SharedFile
 from wakelog.record import Resource, encode, uuid7
 
 BEGINNING = Mark()
@@ -330,6 +332,47 @@ def test_ended_segments_are_closed(tmp_path: Path) -> None:
         append(writer, number)
 
     assert len(os.listdir("/dev/fd")) <= before + 1
+
+
+@pytest.mark.parametrize("durability", [Durability.OS_BUFFERED, Durability.FSYNC])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_directory_that_is_deleted_under_us_is_raised_once_and_made_again(
+    tmp_path: Path, durability: Durability, whole: bool
+) -> None:
+    root = tmp_path / "journal"
+    journal = Journal(root, durability=durability)
+    fill(journal, 3)
+    writer = journal.writer
+    assert writer is not None
+    shutil.rmtree(root if whole else writer.folder.path)
+    writer._look_at = 0.0  # a second has passed
+
+    with pytest.raises(JournalError, match=r"No such file|has been deleted"):
+        fill(journal, 1)
+    fill(journal, 2, start=10)
+
+    assert bodies(root) == [10, 11]
+    journal.close()
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+def test_a_named_file_that_is_rotated_away_or_deleted_is_made_again(
+    tmp_path: Path, renamed: bool
+) -> None:
+    path = tmp_path / "folder" / "events.jsonl"
+    file = SharedFile(path)
+    file.append(uuid7(), content(1), Durability.OS_BUFFERED)
+    if renamed:
+        path.rename(tmp_path / "events.1")
+    else:
+        shutil.rmtree(path.parent)
+    file._look_at = 0.0  # a second has passed
+    file.append(uuid7(), content(2), Durability.FSYNC)
+    file.close()
+
+    assert bodies(path) == [2]
+    if renamed:
+        assert bodies(tmp_path / "events.1") == [1]
 
 
 # One bad record costs one record

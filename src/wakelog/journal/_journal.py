@@ -103,7 +103,7 @@ class Journal:
                 if level is Durability.PERIODIC and self._committer is not None:
                     self._committer.sync_soon()
                 return receipt
-            # Another thread has closed it just now; the next one is ours to begin.
+            self._forget(writer)  # it was closed in between, or its folder is gone
 
     def write(
         self,
@@ -133,6 +133,7 @@ class Journal:
                 if level is Durability.PERIODIC and self._committer is not None:
                     self._committer.sync_soon()
                 return Receipt(record_id, writer.id, seq, level)
+            self._forget(writer)
 
     async def settle(self, receipt: Receipt) -> None:
         """Wait until what a receipt of ``write`` promises is so, without blocking the event loop.
@@ -175,9 +176,20 @@ class Journal:
         if committer is not None:
             committer.stop()
 
+    def _forget(self, writer: Writer) -> None:
+        with self._lock:
+            if self._writer is not writer:
+                return
+            self._writer, committer, self._committer = None, self._committer, None
+        writer.folder.release()
+        if committer is not None:
+            committer.stop()
+
     def _begin(self) -> Writer:
         with self._lock:
             if self._writer is None:
+                if not self.root.is_dir():
+                    _prepare(self.root, self._fs)  # somebody has deleted it
                 folder = Folder.create(self.root, self._new_id(), self._fs)
                 writer = Writer(folder, segment_bytes=self._segment_bytes, fs=self._fs)
                 self._committer = Committer(writer.commit_written, self._sync_interval)

@@ -17,6 +17,7 @@ from wakelog.journal._writer import Durability, Receipt
 from wakelog.record import seal, uuid7
 
 _LOOKS, _LOOK_SECONDS = 5, 0.002
+_FOLLOW_SECONDS = 1.0
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -53,6 +54,7 @@ class SharedFile:
         self._fs = fs
         self._fd = -1
         self._torn = False
+        self._look_at = 0.0
         self._begin()
         self._open()
         after_fork = weakref.WeakMethod(self._begin)
@@ -85,6 +87,8 @@ class SharedFile:
         with self._lock:
             if self._fd < 0:
                 raise JournalError("write to", self.path, "the sink is closed")
+            if (now := time.monotonic()) >= self._look_at:
+                self._look_where_the_file_is(now)
             seq = self._seq + 1
             line, crc = seal(record_id, seq, content, self._crc, self._writer)
             self._put(line)
@@ -148,6 +152,20 @@ class SharedFile:
         except OSError as error:
             hint = "Name a file in a directory that can be written"
             raise JournalError("open", self.path, error.strerror or error, hint) from error
+
+    def _look_where_the_file_is(self, now: float) -> None:
+        """Once a second, follow the name: the file may have been rotated away, or deleted."""
+        self._look_at = now + _FOLLOW_SECONDS
+        mine = os.fstat(self._fd)
+        try:
+            named = self.path.stat()
+            if (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino):
+                return
+        except FileNotFoundError:
+            pass
+        old = self._fd
+        self._open()
+        os.close(old)
 
     def _ends_with_a_line(self) -> bool:
         size = os.fstat(self._fd).st_size

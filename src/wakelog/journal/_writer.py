@@ -6,6 +6,7 @@ import enum
 import errno
 import os
 import threading
+import time
 from typing import NamedTuple
 
 from wakelog.errors import JournalError
@@ -16,6 +17,7 @@ from wakelog.journal._ledger import segment_name
 from wakelog.record import Resource, seal, seal_header
 
 _FILE_MODE = 0o600
+_LOOK_SECONDS = 1.0
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -99,6 +101,7 @@ class Writer:
         self._unsynced: list[_Unsynced] = []
         # The segment whose name the directory is known to keep through a power failure.
         self._named_segment = 0
+        self._look_at = 0.0
         self._closed = False
 
     @property
@@ -155,6 +158,8 @@ class Writer:
         with self._lock:
             if self._closed:
                 return 0
+            if (now := time.monotonic()) >= self._look_at:
+                self._look_whether_deleted(now)
             if resource is not self._resource or self._offset >= self._segment_bytes:
                 self._begin_segment_for(resource)
             seq = self._seq + 1
@@ -237,6 +242,8 @@ class Writer:
         try:
             for descriptor in descriptors:
                 self._fs.fdatasync(descriptor)
+                if os.fstat(descriptor).st_nlink == 0:
+                    raise FileNotFoundError(errno.ENOENT, "the file has been deleted")
             if self._named_segment != segment:
                 self._fs.sync_directory(self.folder.path)
                 self._fs.sync_directory(self.folder.path.parent)
@@ -283,6 +290,12 @@ class Writer:
                 os.close(descriptor)
         self._fd, self._unsynced_files = -1, []
 
+    def _look_whether_deleted(self, now: float) -> None:
+        """Once a second, make sure that lines do not go into a file that somebody has deleted."""
+        self._look_at = now + _LOOK_SECONDS
+        if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:
+            self._offset = self._segment_bytes
+
     def _begin_segment_for(self, resource: Resource) -> None:
         full = self._offset >= self._segment_bytes
         if full or resource != self._resource or self._fd < 0:
@@ -302,6 +315,8 @@ class Writer:
             if fd >= 0:
                 os.close(fd)
                 path.unlink(missing_ok=True)  # it holds no record yet
+            if error.errno == errno.ENOENT:
+                self._closed = True  # the folder is gone, and this writer with it
             raise self._refused("begin a segment in", error) from error
         if self._sync_wanted and self._fd >= 0:
             self._unsynced_files.append(self._fd)
