@@ -213,9 +213,10 @@ def writer_on(disk: Disk, root: Path, segment_bytes: int = 1 << 20) -> Writer:
 
 
 def append(writer: Writer, number: int, level: Durability = Durability.OS_BUFFERED) -> int:
-    receipt = writer.append(uuid7(), content(number), RESOURCE, level)
-    assert receipt is not None
-    return receipt.seq
+    seq = writer.write(uuid7(), content(number), RESOURCE, level)
+    if level is Durability.FSYNC:
+        writer.commit(seq)
+    return seq
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])

@@ -192,11 +192,12 @@ def severity_of(event: AgentEvent) -> tuple[int, str]:
     return EVENT_TYPES.get(event.event_type, _OTHER).severity
 
 
-def attributes_of(event: AgentEvent) -> dict[str, Any]:
+def attributes_of(event: AgentEvent, content: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the attributes of an event, a new dict.
 
     Args:
         event: The event.
+        content: Where to put those that hold content; among the others when None.
 
     Returns:
         Those of its type, the common ones that are set, the rest of the payload under
@@ -211,17 +212,24 @@ def attributes_of(event: AgentEvent) -> dict[str, Any]:
     if event.run_id != event.event_id:
         attributes[s.RUN_ID] = event.run_id
     if event.payload:
-        _add_payload(attributes, kind, event.payload)
+        _add_payload(attributes, content, kind, event.payload)
     if event.risk:
         attributes[s.RISK] = event.risk
     if event.metadata:
         attributes[s.METADATA] = event.metadata
     if event.attributes:
         attributes.update(event.attributes)
+        if content is not None:
+            content.update({n: attributes.pop(n) for n in attributes.keys() & s.CONTENT})
     return attributes
 
 
-def _add_payload(attributes: dict[str, Any], kind: EventType, payload: Mapping[str, Any]) -> None:
+def _add_payload(
+    attributes: dict[str, Any],
+    content: dict[str, Any] | None,
+    kind: EventType,
+    payload: Mapping[str, Any],
+) -> None:
     rest: dict[str, Any] = {}
     for key, value in payload.items():
         attribute = kind.payload.get(key)
@@ -229,9 +237,10 @@ def _add_payload(attributes: dict[str, Any], kind: EventType, payload: Mapping[s
             rest[key] = value
         elif value is not None:
             wrap = kind.wrap.get(key)
-            attributes[attribute] = value if wrap is None else wrap(value)
+            into = attributes if content is None or attribute not in s.CONTENT else content
+            into[attribute] = value if wrap is None else wrap(value)
     if rest:
-        attributes[s.PAYLOAD] = rest
+        (attributes if content is None else content)[s.PAYLOAD] = rest
 
 
 def fields_of(event: AgentEvent) -> dict[str, Any]:

@@ -96,14 +96,10 @@ class Journal:
             JournalError: When the operating system refused. The record is not accepted then.
         """
         level = self.durability if durability is None else self.durability.at_least(durability)
-        while True:
-            writer = self._writer or self._begin()
-            receipt = writer.append(record_id, content, resource, level)
-            if receipt is not None:
-                if level is Durability.PERIODIC and self._committer is not None:
-                    self._committer.sync_soon()
-                return receipt
-            self._forget(writer)  # it was closed in between, or its folder is gone
+        writer, seq = self._write(record_id, content, resource, level)
+        if level is Durability.FSYNC:
+            writer.commit(seq)
+        return Receipt(record_id, writer.id, seq, level)
 
     def write(
         self,
@@ -127,13 +123,8 @@ class Journal:
             JournalError: When the operating system refused. The record is not accepted then.
         """
         level = self.durability if durability is None else self.durability.at_least(durability)
-        while True:
-            writer = self._writer or self._begin()
-            if seq := writer.write(record_id, content, resource, level):
-                if level is Durability.PERIODIC and self._committer is not None:
-                    self._committer.sync_soon()
-                return Receipt(record_id, writer.id, seq, level)
-            self._forget(writer)
+        writer, seq = self._write(record_id, content, resource, level)
+        return Receipt(record_id, writer.id, seq, level)
 
     async def settle(self, receipt: Receipt) -> None:
         """Wait until what a receipt of ``write`` promises is so, without blocking the event loop.
@@ -175,6 +166,19 @@ class Journal:
             writer.close()
         if committer is not None:
             committer.stop()
+
+    def _write(
+        self, record_id: str, content: bytes, resource: Resource, level: Durability
+    ) -> tuple[Writer, int]:
+        while True:
+            writer = self._writer or self._begin()
+            seq = writer.write(record_id, content, resource, level)
+            if seq:
+                break
+            self._forget(writer)  # it was closed in between, or its folder is gone
+        if level is Durability.PERIODIC and self._committer is not None:
+            self._committer.sync_soon()
+        return writer, seq
 
     def _forget(self, writer: Writer) -> None:
         with self._lock:

@@ -114,30 +114,6 @@ class Writer:
         """Whether lines have been written that ``PERIODIC`` or ``FSYNC`` wants on the disk."""
         return self._sync_wanted or bool(self._unsynced_files)
 
-    def append(
-        self, record_id: str, content: bytes, resource: Resource, durability: Durability
-    ) -> Receipt | None:
-        """Write one record and, for ``FSYNC``, wait until the disk has it.
-
-        Args:
-            record_id: The record's id.
-            content: What ``wakelog.record.encode`` returned.
-            resource: The record's resource. Another one than before begins a new segment.
-            durability: What has to be done before this returns.
-
-        Returns:
-            The receipt, or None when the writer has been closed and nothing was written.
-
-        Raises:
-            JournalError: When the operating system refused. The record is not accepted then.
-        """
-        seq = self.write(record_id, content, resource, durability)
-        if not seq:
-            return None
-        if durability is Durability.FSYNC:
-            self.commit(seq)
-        return Receipt(record_id, self.id, seq, durability)
-
     def write(
         self, record_id: str, content: bytes, resource: Resource, durability: Durability
     ) -> int:

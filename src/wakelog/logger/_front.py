@@ -132,11 +132,29 @@ class Front(abc.ABC, Generic[Recorded]):
 
     # Events
 
-    @abc.abstractmethod
     def emit(
         self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any
     ) -> Recorded:
-        """Record one event of any type; see ``event`` for the arguments."""
+        """Record one event of any type.
+
+        Args:
+            event_type: The type.
+            payload: What was said, asked or returned.
+            fields: As ``event`` takes them.
+
+        Returns:
+            The event, with its receipt when the sink is a journal.
+
+        Raises:
+            InvalidEventTypeError: For an event type that is not known.
+            SinkError: When the event was not accepted.
+            RedactionError: When a detector or strategy of the caller's failed.
+        """
+        return self._finish(self.event(event_type, payload, **fields))
+
+    @abc.abstractmethod
+    def _finish(self, event: AgentEvent) -> Recorded:
+        """Record an event, and return it or an awaitable of it."""
 
     @abc.abstractmethod
     def record(self, event: AgentEvent) -> None:
@@ -225,11 +243,13 @@ class Front(abc.ABC, Generic[Recorded]):
 
     def user_message(self, message: str, **fields: Any) -> Recorded:
         """Record what a user said."""
-        return self.emit("user_message", {"message": message}, **fields)
+        return self._finish(self.event("user_message", {"message": message}, **fields))
 
     def system_instruction(self, instruction: str, **fields: Any) -> Recorded:
         """Record what the agent was told to be."""
-        return self.emit("system_instruction", {"instruction": instruction}, **fields)
+        return self._finish(
+            self.event("system_instruction", {"instruction": instruction}, **fields)
+        )
 
     def model_call(
         self,
@@ -243,7 +263,9 @@ class Front(abc.ABC, Generic[Recorded]):
         """Record that a model was asked."""
         counts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
         data = {**(payload or {}), **_given(counts)}
-        return self.emit("model_call", data, provider=provider, model=model, **fields)
+        return self._finish(
+            self.event("model_call", data, provider=provider, model=model, **fields)
+        )
 
     def model_response(
         self,
@@ -253,34 +275,44 @@ class Front(abc.ABC, Generic[Recorded]):
         **fields: Any,
     ) -> Recorded:
         """Record what a model answered."""
-        return self.emit("model_response", payload, provider=provider, model=model, **fields)
+        return self._finish(
+            self.event("model_response", payload, provider=provider, model=model, **fields)
+        )
 
     def tool_call(
         self, tool_name: str, args: dict[str, Any] | None = None, **fields: Any
     ) -> Recorded:
         """Record that a tool is called."""
-        return self.emit("tool_call", {"args": args or {}}, tool_name=tool_name, **fields)
+        return self._finish(
+            self.event("tool_call", {"args": args or {}}, tool_name=tool_name, **fields)
+        )
 
     def tool_result(self, tool_name: str, result: Any = None, **fields: Any) -> Recorded:
         """Record what a tool returned."""
-        return self.emit("tool_result", {"result": result}, tool_name=tool_name, **fields)
+        return self._finish(
+            self.event("tool_result", {"result": result}, tool_name=tool_name, **fields)
+        )
 
     def retrieval_query(self, query: str, source: str | None = None, **fields: Any) -> Recorded:
         """Record a search in a data source."""
-        return self.emit("retrieval_query", {"query": query, "source": source}, **fields)
+        return self._finish(
+            self.event("retrieval_query", {"query": query, "source": source}, **fields)
+        )
 
     def retrieval_result(
         self, source: str | None = None, result: Any = None, **fields: Any
     ) -> Recorded:
         """Record what a search found."""
-        return self.emit("retrieval_result", {"source": source, "result": result}, **fields)
+        return self._finish(
+            self.event("retrieval_result", {"source": source, "result": result}, **fields)
+        )
 
     def policy_check(
         self, policy_name: str, status: str, payload: dict[str, Any] | None = None, **fields: Any
     ) -> Recorded:
         """Record how a policy judged."""
         data = {"policy_name": policy_name, **(payload or {})}
-        return self.emit("policy_check", data, status=status, **fields)
+        return self._finish(self.event("policy_check", data, status=status, **fields))
 
     def human_approval(
         self,
@@ -291,7 +323,7 @@ class Front(abc.ABC, Generic[Recorded]):
     ) -> Recorded:
         """Record that a person was asked, or what they answered."""
         data = {"approver": approver, **(payload or {})}
-        return self.emit("human_approval", data, status=status, **fields)
+        return self._finish(self.event("human_approval", data, status=status, **fields))
 
     def decision(
         self,
@@ -301,7 +333,7 @@ class Front(abc.ABC, Generic[Recorded]):
     ) -> Recorded:
         """Record what the agent decided."""
         data = {"decision": decision, "requires_human_review": requires_human_review}
-        return self.emit("decision", data, **fields)
+        return self._finish(self.event("decision", data, **fields))
 
     def error(self, error: BaseException | str, **fields: Any) -> Recorded:
         """Record a failure.
@@ -310,39 +342,39 @@ class Front(abc.ABC, Generic[Recorded]):
             error: The exception, or what happened in words.
             fields: As for every event.
         """
-        return self.emit("error", payload_of(error), **{"status": "error", **fields})
+        return self._finish(self.event("error", payload_of(error), **{"status": "error", **fields}))
 
     def sub_agent_invoked(
         self, agent_id: str, sub_thread_id: str | None = None, **fields: Any
     ) -> Recorded:
         """Record that another agent was given work."""
         data = {"agent_id": agent_id, "sub_thread_id": sub_thread_id}
-        return self.emit("sub_agent_invoked", data, **fields)
+        return self._finish(self.event("sub_agent_invoked", data, **fields))
 
     def agent_handoff(self, from_: str | None, to: str, **fields: Any) -> Recorded:
         """Record that the conversation goes over to another agent."""
-        return self.emit("agent_handoff", {"from": from_, "to": to}, **fields)
+        return self._finish(self.event("agent_handoff", {"from": from_, "to": to}, **fields))
 
     def resumed(self, from_checkpoint: str, **fields: Any) -> Recorded:
         """Record that a run goes on from a checkpoint; from a fresh state when it is empty."""
-        return self.emit("resumed", {"from_checkpoint": from_checkpoint}, **fields)
+        return self._finish(self.event("resumed", {"from_checkpoint": from_checkpoint}, **fields))
 
     def memory_recall(self, tier: str, namespace_key: str, hits: int, **fields: Any) -> Recorded:
         """Record that memory was searched, and how many records it gave."""
         data = {"tier": tier, "namespace_key": namespace_key, "hits": hits}
-        return self.emit("memory_recall", data, **fields)
+        return self._finish(self.event("memory_recall", data, **fields))
 
     def usage_limit_exceeded(
         self, kind: str, limit: float, observed: float, **fields: Any
     ) -> Recorded:
         """Record that a budget was overrun."""
         data = {"kind": kind, "limit": limit, "observed": observed}
-        return self.emit("usage_limit_exceeded", data, **fields)
+        return self._finish(self.event("usage_limit_exceeded", data, **fields))
 
     def context_compacted(self, dropped_chars: int, retained_chars: int, **fields: Any) -> Recorded:
         """Record that the conversation was shortened."""
         data = {"dropped_chars": dropped_chars, "retained_chars": retained_chars}
-        return self.emit("context_compacted", data, **fields)
+        return self._finish(self.event("context_compacted", data, **fields))
 
     # The sink
 

@@ -37,25 +37,7 @@ class AgentLogger(Front[AgentEvent]):
         JournalError: When the JSONL file cannot be opened.
     """
 
-    def emit(
-        self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any
-    ) -> AgentEvent:
-        """Record one event of any type.
-
-        Args:
-            event_type: The type.
-            payload: What was said, asked or returned.
-            fields: As ``event`` takes them.
-
-        Returns:
-            The event, with its receipt when the sink is a journal.
-
-        Raises:
-            InvalidEventTypeError: For an event type that is not known.
-            SinkError: When the event was not accepted.
-            RedactionError: When a detector or strategy of the caller's failed.
-        """
-        event = self.event(event_type, payload, **fields)
+    def _finish(self, event: AgentEvent) -> AgentEvent:
         self.record(event)
         return event
 
@@ -79,8 +61,8 @@ class AgentLogger(Front[AgentEvent]):
 class AsyncAgentLogger(Front[Coroutine[Any, Any, AgentEvent]]):
     """Records what an agent does, for asyncio: waiting for the disk never blocks the event loop.
 
-    It takes what ``AgentLogger`` takes, and its methods are to be awaited. An event is written
-    before the first ``await`` gives way, in the order of the calls; what is awaited is the
+    It takes what ``AgentLogger`` takes, and its methods are to be awaited. An event is made
+    when the method is called and written when it is awaited; what the wait is for is the
     durability: with ``FSYNC``, tasks that wait at the same moment share one sync. A task that is
     cancelled while it waits leaves its event written, and not known to be on the disk.
 
@@ -104,11 +86,7 @@ class AsyncAgentLogger(Front[Coroutine[Any, Any, AgentEvent]]):
             tracer_provider=log.tracer_provider,
         )
 
-    async def emit(
-        self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any
-    ) -> AgentEvent:
-        """Record one event of any type; see ``AgentLogger.emit``."""
-        event = self.event(event_type, payload, **fields)
+    async def _finish(self, event: AgentEvent) -> AgentEvent:
         self.record(event)
         if event.settling is not None:
             await self.settle(event)

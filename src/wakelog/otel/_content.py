@@ -59,11 +59,6 @@ def without_content(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if name not in s.CONTENT}
 
 
-def take_content(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Take an event's content out of its attributes, and return it."""
-    return {name: attributes.pop(name) for name in attributes.keys() & s.CONTENT}
-
-
 class ContentAwareBridge(EventToSpanEventBridge):
     """The bridge, with content of Wakelog's own events reaching spans only where it may."""
 

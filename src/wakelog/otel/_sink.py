@@ -11,7 +11,7 @@ from wakelog.errors import SinkError
 from wakelog.events import AgentEvent
 from wakelog.events import semconv as s
 from wakelog.events._mapping import attributes_of, event_name_of, severity_of
-from wakelog.otel._content import ContentPolicy, take_content
+from wakelog.otel._content import ContentPolicy
 from wakelog.otel._records import EventLogRecord, emit_prepared
 from wakelog.record import from_line, to_line
 
@@ -64,10 +64,11 @@ class OTelSink:
             SinkError: When the journal did not accept it.
         """
         number, text = severity_of(event)
-        attributes = attributes_of(event)
-        for name, value in attributes.items():
-            if not _is_taken(value, _DEEPEST):
-                attributes[name] = from_line(to_line(value))
+        content: dict[str, Any] | None = None if self._shows_content else {}
+        attributes = attributes_of(event, content)
+        _make_taken(attributes)
+        if content:
+            _make_taken(content)
         attributes[s.LOG_RECORD_UID] = event.event_id
         record = EventLogRecord(
             timestamp=event.time_unix_nano,
@@ -78,7 +79,7 @@ class OTelSink:
             span_context=event.span_context,
             durability=event.durability,
             deferred=event.deferred,
-            content=None if self._shows_content else take_content(attributes),
+            content=content,
         )
         if self._unlimited is not None:
             emit_prepared(self._unlimited, record)
@@ -99,6 +100,13 @@ class OTelSink:
         """
         force_flush = getattr(self._provider, "force_flush", None)
         return bool(force_flush(int(timeout * 1000))) if force_flush else True
+
+
+def _make_taken(attributes: dict[str, Any]) -> None:
+    """Replace, in a dict, the values that OpenTelemetry would not take as they are."""
+    for name, value in attributes.items():
+        if type(value) is not str and not _is_taken(value, _DEEPEST):
+            attributes[name] = from_line(to_line(value))
 
 
 def _is_taken(value: Any, depth: int) -> bool:
