@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format format-check types contract check collector bench lock clean
+.PHONY: help demo test lint format format-check types contract check guarantees collector bench lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ contract: $(STAMP) ## Checks that each floor imports only floors below it
 	$(BIN)/lint-imports
 
 check: format-check lint types contract test ## Everything that CI runs, save the Collector
+
+guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarantees.md
+	$(BIN)/python -m pytest -p tests.support.guarantees tests/test_faults.py tests/test_power_loss.py tests/test_guarantees.py \
+	  tests/test_end_to_end.py::test_nothing_accepted_is_missing_after_twenty_kills_at_random_moments $(PYTEST_ARGS)
 
 collector: ## Builds the OpenTelemetry Collector for the tests, once, outside the repository
 	@$(PYTHON) scripts/build_collector.py

@@ -8,12 +8,16 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support import journal_program
+from tests.support.guarantees import ERROR, PROPERTY, SIGKILL, Row
 from wakelog.errors import ConfigurationError
 from wakelog.journal import books, read
 from wakelog.journal._filesystem import VARIABLE, FileSystem, with_fault
@@ -40,8 +44,12 @@ def run(directory: Path, role: str, fault: str | None = None) -> tuple[int, dict
     return done.returncode, said
 
 
-def check(directory: Path, fault: str) -> bool:
-    """Kill the program at one point, restart twice, and compare; return whether it was killed."""
+def check(directory: Path, fault: str) -> list[Row] | None:
+    """Kill the program at one point, restart twice, compare, and return what came of it.
+
+    Returns:
+        A row for each durability, or None when the program was not killed.
+    """
     code, first = run(directory, "work", fault)
     # The first restart may be killed too; the second one is undisturbed.
     _, second = run(directory, "recover", fault)
@@ -56,38 +64,66 @@ def check(directory: Path, fault: str) -> bool:
     for kept in books(directory):
         assert kept.pending == kept.corrupt == 0, fault
         assert kept.delivered == kept.accepted, fault
-    return code != 0
+    if code == 0:
+        return None
+    tried = first["tried"]
+    by_level = {"fsync": tried[::3], "os_buffered": [i for n, i in enumerate(tried) if n % 3]}
+    return [
+        Row(
+            SIGKILL,
+            level,
+            1,
+            len(ids),
+            len(set(ids) & set(acknowledged)),
+            len(set(ids) & set(acknowledged) - sent.keys()),
+            sum(sent[i] - 1 for i in ids if i in sent),
+        )
+        for level, ids in by_level.items()
+    ]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_kill_before_and_after_every_system_call_loses_nothing_acknowledged(
-    tmp_path: Path, operation: str, record_property: pytest.FixtureRequest
+    tmp_path: Path, operation: str, record_property: Callable[[str, object], None]
 ) -> None:
-    def kills(when: str) -> int:
-        for count in itertools.count(1):
-            directory = tmp_path / f"{when}-{count}"
-            if not check(directory, f"{when}:{operation}:{count}"):
-                return count - 1
-        raise AssertionError
+    def kills(when: str) -> list[list[Row]]:
+        killed: list[list[Row]] = []
+        while rows := check(
+            tmp_path / f"{when}-{len(killed)}", f"{when}:{operation}:{len(killed) + 1}"
+        ):
+            killed.append(rows)
+        return killed
 
     with ThreadPoolExecutor(2) as pool:
         before, after = pool.map(kills, ["before", "after"])
 
-    assert before == after > 0
+    assert len(before) == len(after) > 0
+    for row in itertools.chain(*before, *after):
+        record_property(PROPERTY, row)
+
+
+def counted(call: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:
+    def counting(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        return call(*arguments, **named)
+
+    return counting
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EMFILE"])
 @pytest.mark.parametrize("operation", ["open", "write", "fdatasync", "rename"])
 def test_an_error_of_any_system_call_is_raised_or_answered_and_never_an_acknowledgement(
-    tmp_path: Path, operation: str, code: str
+    tmp_path: Path, operation: str, code: str, record_property: Callable[[str, object], None]
 ) -> None:
     from wakelog.errors import JournalError
     from wakelog.journal import Durability, Journal
     from wakelog.record import Resource, encode, uuid7
 
-    for count in range(1, 30):
+    for count in itertools.count(1):
         directory = tmp_path / str(count)
         fs = with_fault(FileSystem(), f"error:{operation}:{count}:{code}")
+        calls: list[object] = []
+        fs = replace(fs, **{operation: counted(getattr(fs, operation), calls)})
         acknowledged: list[str] = []
         failures = 0
         said: list[str] = []
@@ -112,6 +148,12 @@ def test_an_error_of_any_system_call_is_raised_or_answered_and_never_an_acknowle
         assert [i for i in found if i in set(acknowledged)] == acknowledged
         [kept] = books(directory)
         assert kept.corrupt == 0
+        if len(calls) < count:
+            assert count > 1
+            break  # it has been at each call
+        lost, twice = len(set(acknowledged) - set(found)), len(found) - len(set(found))
+        row = Row(ERROR.format(code), "fsync", 1, 8 + failures, 8, lost, twice)
+        record_property(PROPERTY, row)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -49,24 +50,37 @@ def run(arguments: argparse.Namespace) -> int:
     source = follow(path_of(arguments), from_start=arguments.from_start)
     show = _print_json if arguments.json else _Printer()
     with _until_terminated() as stop:
-        while not stop.is_set():
+        while not stop.asked:
             found = source.read()
             for one in found:
                 show(one)
             sys.stdout.flush()
             if not found:
-                stop.wait(_POLL_SECONDS)
+                time.sleep(_POLL_SECONDS)
     return 0
 
 
+class _Stop:
+    """Whether SIGTERM has come. No `threading.Event`: setting one takes a lock.
+
+    The signal may have come while this very thread was holding it.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def ask(self, *_: object) -> None:
+        self.asked = True
+
+
 @contextmanager
-def _until_terminated() -> Iterator[threading.Event]:
-    """Set an event on SIGTERM, so that what has been read is printed whole."""
-    stop = threading.Event()
+def _until_terminated() -> Iterator[_Stop]:
+    """Take note of SIGTERM, so that what has been read is printed whole."""
+    stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may say what a signal does
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    before = signal.signal(signal.SIGTERM, stop.ask)
     try:
         yield stop
     finally:

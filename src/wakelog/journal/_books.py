@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
+from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal._folder import folders, is_owned
-from wakelog.journal._ledger import Mark, load, segments
-from wakelog.journal._reading import Cursor
+from wakelog.journal._ledger import Mark, load, segment_name, segments
+from wakelog.journal._reading import Cursor, header_of
+from wakelog.record import Header, decode
+
+# What is pending up to here is read, however exact the books have to be: it takes no time.
+_SMALL = 8 * 1024 * 1024
+_END_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +32,9 @@ class Books:
         delivered: Records that the next hop has accepted.
         dead_lettered: Records set aside with a reason.
         evicted: Records deleted under a quota.
-        corrupt: Records that could not be read any more.
+        corrupt: Records that could not be read any more. In a backlog that was not read for the
+            books, see ``books``, damaged and missing records are not known yet: they are among the
+            pending ones until delivery, or ``exact`` books, come to them.
     """
 
     writer: str
@@ -41,11 +51,14 @@ class Books:
         return self.accepted - self.delivered - self.dead_lettered - self.evicted - self.corrupt
 
 
-def books(root: Path) -> list[Books]:
+def books(root: Path, *, exact: bool = False) -> list[Books]:
     """Read the books of every writer of a journal, from the files alone.
 
     Args:
         root: The journal's directory.
+        exact: Whether to read every pending record. Otherwise, where more than 8 MiB of a writer
+            are pending, only its last segment is read, whose header says how many records there
+            were before it.
 
     Returns:
         One entry a writer, oldest first.
@@ -53,13 +66,14 @@ def books(root: Path) -> list[Books]:
     Raises:
         JournalError: When the directory cannot be read.
     """
-    return [_books_of(folder) for folder in folders(root)]
+    return [_books_of(folder, exact=exact) for folder in folders(root)]
 
 
-def _books_of(folder: Path) -> Books:
+def _books_of(folder: Path, *, exact: bool) -> Books:
     live = is_owned(folder)
     dealt_with = load(folder, folder.name)
-    end = last_mark(folder, dealt_with)
+    start = dealt_with if exact else _near_the_end(folder, dealt_with)
+    end = last_mark(folder, start)
     return Books(
         writer=folder.name,
         live=live,
@@ -69,6 +83,55 @@ def _books_of(folder: Path) -> Books:
         evicted=dealt_with.evicted,
         corrupt=end.corrupt,
     )
+
+
+def _near_the_end(folder: Path, dealt_with: Mark) -> Mark:
+    """Return a mark from which reading leads to the end as well, without all that is between."""
+    pending = [index for index in segments(folder) if index >= max(dealt_with.segment, 1)]
+    size = sum(_size(folder, index) for index in pending)
+    if size - dealt_with.offset <= _SMALL:
+        return dealt_with
+    for before, index in reversed(list(pairwise(pending))):
+        header = _header(folder, index)
+        # After a failed sync a segment repeats records of the one before it, and its header speaks
+        # of fewer than there are. A header that is damaged speaks of none.
+        if header is not None and header.last_seq == _last_seq(folder, before):
+            return replace(dealt_with, segment=index, offset=0, seq=header.last_seq, crc=None)
+    return dealt_with
+
+
+def _size(folder: Path, index: int) -> int:
+    try:
+        return os.stat(folder / segment_name(index)).st_size
+    except FileNotFoundError:  # it was deleted in this moment
+        return 0
+
+
+def _header(folder: Path, index: int) -> Header | None:
+    path = folder / segment_name(index)
+    try:
+        with path.open("rb") as file:
+            return header_of(file.readline().removesuffix(b"\n"), path)
+    except CorruptLineError:
+        return None
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error
+
+
+def _last_seq(folder: Path, index: int) -> int | None:
+    """Return the ``seq`` of a segment's last line, or None when that is not readily read."""
+    path = folder / segment_name(index)
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _END_BYTES))
+            lines = file.read().split(b"\n")
+        # After the last newline stands nothing, or what was never accepted.
+        return decode(lines[-2]).seq
+    except (CorruptLineError, RecursionError, IndexError):
+        return None
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error
 
 
 def last_mark(folder: Path, after: Mark) -> Mark:

@@ -35,12 +35,15 @@ class FileSystem:
     rename: Callable[..., None] = os.rename
     unlink: Callable[..., None] = os.unlink
 
-    def write_whole(self, path: str | os.PathLike[str], data: bytes) -> None:
+    def write_whole(
+        self, path: str | os.PathLike[str], data: bytes, *, synced: bool = False
+    ) -> None:
         """Write a small file under a new name and give it its own, so that it is never half there.
 
         Args:
             path: The file; only one process at a time may write it.
             data: What shall be in it.
+            synced: Whether it shall not be empty after a power failure either.
 
         Raises:
             OSError: When the operating system refuses; the old file is still there.
@@ -51,6 +54,8 @@ class FileSystem:
         try:
             if self.write(fd, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if synced:
+                self.fsync(fd)
         finally:
             os.close(fd)
         self.rename(temporary, path)

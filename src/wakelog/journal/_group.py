@@ -41,7 +41,8 @@ class GroupCommit:
         self._leading = False
         self._waiters: list[_Waiter] = []
         self._synced = 0
-        self._failure: tuple[int, JournalError] | None = None
+        # Which lines failed syncs have left out: after one number, up to another.
+        self._failures: list[tuple[int, int, JournalError]] = []
 
     @property
     def synced(self) -> int:
@@ -58,11 +59,12 @@ class GroupCommit:
             JournalError: When the sync that should have covered the line failed.
         """
         with self._lock:
+            for after, up_to, failure in self._failures:
+                if after < seq <= up_to:
+                    # Another sync might claim success for pages that the kernel has dropped.
+                    raise failure
             if self._synced >= seq:
                 return
-            if self._failure is not None and self._failure[0] >= seq:
-                # Another sync might claim success for pages that the kernel has dropped.
-                raise self._failure[1]
             if self._leading:
                 waiter = _Waiter(seq)
                 self._waiters.append(waiter)
@@ -106,7 +108,11 @@ class GroupCommit:
                 elif error is None:
                     self._synced = max(self._synced, reached)
                 else:
-                    self._failure = (self._written(), error)
+                    # Those who came meanwhile have had their lines saved, and lost, with ours.
+                    batch, self._waiters = [*batch, *self._waiters], []
+                    if self._failures and self._failures[-1][0] == self._synced:
+                        self._failures.pop()
+                    self._failures.append((self._synced, self._written(), error))
                 covered = [w for w in self._waiters if w.seq <= self._synced]
                 left = [w for w in self._waiters if w.seq > self._synced]
                 self._waiters = []

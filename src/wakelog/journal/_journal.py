@@ -140,6 +140,7 @@ class Journal:
         # A writer that has been closed since has synced everything that was waited for.
         if writer is not None and writer.id == receipt.writer:
             await committer.synced()
+            writer.commit(receipt.seq)  # it is synced, or its sync has failed before
 
     def orphans(self) -> Iterator[Folder]:
         """Adopt, one by one, the folders of writers that are gone and that hold segments.
@@ -231,14 +232,16 @@ def _prepare(root: Path, fs: FileSystem) -> None:
     """Make sure that a directory can hold a journal of this format."""
     marker = root / _MARKER
     try:
+        made = [path for path in (root, *root.parents) if not path.exists()]
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not marker.exists():
             # The marker is the same for everyone, so whoever comes second may write it again;
             # only not into the same temporary file.
             mine = root / f".{_MARKER}.{os.getpid()}"
-            fs.write_whole(mine, orjson.dumps({"wakelog": "journal", "format": FORMAT}))
+            says = orjson.dumps({"wakelog": "journal", "format": FORMAT})
+            fs.write_whole(mine, says, synced=True)
             fs.rename(mine, marker)
-            for directory in (root, root.parent):
+            for directory in (root, root.parent, *(path.parent for path in made[1:])):
                 fs.sync_directory(directory)
         version = orjson.loads(marker.read_bytes())["format"]
     except FileExistsError as error:

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-from wakelog.errors import CorruptLineError, JournalError
+from wakelog.errors import (
+    ConfigurationError,
+    CorruptLineError,
+    JournalError,
+    JournalFormatError,
+)
 from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import folders
 from wakelog.journal._ledger import Mark, segment_name, segments
-from wakelog.record import Header, Record, Resource, decode, read_header, verify
+from wakelog.record import (
+    FORMAT,
+    Header,
+    Record,
+    Resource,
+    decode,
+    from_line,
+    read_header,
+    to_line,
+    verify,
+)
 from wakelog.record._line import salvage_resource, stated_crc
 
 _BLOCK = 256 * 1024
 _NO_RESOURCE = Resource({})
 _BEGINS_A_RECORD = b'{"id":"'
+_BEGINS_A_HEADER = b'{"writer":'
+_FORMAT_FIELD = re.compile(rb'"format":[^,]*')
+# What stands on a line of ours before its writer; the writer tells whether to read the rest.
+_NAMES_ITS_WRITER = re.compile(rb'\{"id":"[^"\\]*","seq":\d+,"writer":"([^"\\]*)"')
+# A file may be anything: what has no end of line for so long is no line.
+_LONGEST_LINE = 64 * 1024 * 1024
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MISSING = object()
+_TOO_DEEP = "nested deeper than any line of ours"
 
 
 class Entry(NamedTuple):
@@ -81,7 +108,10 @@ class Cursor:
         """
         chunk = Chunk([], self.mark)
         size = 0
-        while len(chunk.entries) < max_records and size < max_bytes:
+        while len(chunk.entries) < max_records:
+            # A chunk with nothing in it says that there is no more, however much was passed over.
+            if size >= max_bytes and (chunk.entries or chunk.damaged):
+                break
             if self._fd < 0 and not self._open_next():
                 break
             line = self._next_line()
@@ -118,6 +148,8 @@ class Cursor:
         path = self.folder / segment_name(self.mark.segment)
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return self._open_next()  # it was deleted in this moment
         except OSError as error:
             raise JournalError("read", path, error.strerror or error) from error
         self._block, self._block_at, self._header = b"", 0, None
@@ -130,12 +162,16 @@ class Cursor:
         resume = self.mark
         self.mark = replace(resume, offset=0)
         line = self._next_line()
+        followed = line is None and any(i > self.mark.segment for i in segments(self.folder))
+        if followed:
+            line = self._next_line()  # it may have been written since
         if line is None:
             self.mark = resume
-            # A process died before its header was whole, or it is being written now.
-            return self._complete
+            # Its header is being written now, a process died before it was whole, or a power
+            # failure took it: that of a segment without synced lines, while later ones are there.
+            return self._complete or followed
         try:
-            self._header = read_header(line, str(path))
+            self._header = header_of(line, path)
             self._resource = self._header.resource
         except CorruptLineError:
             begin = line.find(_BEGINS_A_RECORD, 1)
@@ -185,18 +221,22 @@ class Cursor:
     def _take(self, line: bytes, chunk: Chunk) -> None:
         mark = self.mark
         offset = mark.offset + len(line) + 1
+        if not line.strip():
+            self.mark = replace(mark, offset=offset)
+            return
         seeds = {crc for crc in (mark.crc, self._actual_crc) if crc is not None}
-        if seeds and verify(line, *seeds) is None:
+        fits = not seeds or verify(line, *seeds) is not None
+        if not fits:
             # Where the end of a line was damaged, two lines stand as one: take the first by itself.
             begin = line.find(_BEGINS_A_RECORD, 1)
             if begin > 0 and verify(line[: begin - 1], *seeds) is not None:
-                line = line[: begin - 1]
+                line, fits = line[: begin - 1], True
                 offset = mark.offset + begin
         try:
-            if seeds and verify(line, *seeds) is None:
+            if not fits:
                 message = "its checksum does not fit"
                 raise CorruptLineError(message)  # noqa: TRY301 - damaged in one way or another
-            record = decode(line)
+            record = _decode(line)
         except CorruptLineError:
             chunk.damaged.append(line[:200])
             self._actual_crc = _adds_up_to(line, mark.crc)
@@ -219,6 +259,32 @@ class Cursor:
 
     _block: bytes = b""
     _block_at: int = 0
+
+
+def header_of(line: bytes, path: Path) -> Header:
+    """Read a header; one in which the format itself is damaged is no newer Wakelog's.
+
+    Raises:
+        JournalFormatError: When a newer Wakelog wrote it.
+        CorruptLineError: When the bytes are no header, or a damaged one.
+    """
+    try:
+        return read_header(line, str(path))
+    except RecursionError as error:
+        raise CorruptLineError(_TOO_DEEP) from error
+    except JournalFormatError:
+        try:
+            return read_header(_FORMAT_FIELD.sub(b'"format":%d' % FORMAT, line, count=1), str(path))
+        except CorruptLineError:
+            pass
+        raise
+
+
+def _decode(line: bytes) -> Record:
+    try:
+        return decode(line)
+    except RecursionError as error:
+        raise CorruptLineError(_TOO_DEEP) from error
 
 
 def _adds_up_to(line: bytes, previous: int | None) -> int | None:
@@ -263,52 +329,147 @@ def set_aside_torn_tail(folder: Path, fs: FileSystem = SYSTEM) -> Path | None:
     return aside
 
 
-def read(path: str | os.PathLike[str]) -> Iterator[Entry]:
-    """Read every record of a journal directory, a writer's folder or a single file.
+def read(
+    path: str | os.PathLike[str],
+    *,
+    after: Mapping[str, Mark] | None = None,
+    writer: str | None = None,
+    event_name: str | None = None,
+    since: datetime | int | None = None,
+    until: datetime | int | None = None,
+    where: Mapping[str, object] | None = None,
+) -> Iterator[Entry]:
+    """Read the records of a journal directory, a writer's folder or a single file.
+
+    One pass in constant memory, whatever the size. Damaged lines are passed over. Nothing is left
+    out because of when a file or a writer began: a record's time is what its program said.
 
     Args:
         path: What to read.
+        after: Where to go on: for each writer, the mark of the last entry that was seen of it.
+            Writers that are not named are read from their beginning.
+        writer: Only the records of this writer; no other folder is opened.
+        event_name: Only records of this name.
+        since: Only records from this time on: nanoseconds since 1970, or a datetime with a time
+            zone. A record's time is its timestamp, else its observed timestamp; one with neither
+            has no place in time, and is left out where a time is asked for.
+        until: Only records before this time, in the same way.
+        where: Only records with all of these attributes, each equal to what was recorded.
 
-    Yields:
-        The records, writer by writer in the order in which they were started. Damaged lines are
-        passed over.
+    Returns:
+        The records, writer by writer in the order in which they were started. A file that writers
+        share is read in the order of its lines.
 
     Raises:
-        JournalError: When the file system refuses, or there is nothing to read.
+        ConfigurationError: For a datetime without a time zone, at once.
+        JournalError: When the file system refuses, or there is nothing to read; while reading.
+        JournalFormatError: When a newer Wakelog wrote a segment; while reading.
     """
-    path = Path(path)
+    wanted = _filter(event_name, _nanoseconds("since", since), _nanoseconds("until", until), where)
+    entries = _read(Path(path), after or {}, writer)
+    return entries if wanted is None else _filtered(entries, wanted)
+
+
+def _filter(
+    event_name: str | None, since: int | None, until: int | None, where: Mapping[str, object] | None
+) -> Callable[[Record], bool] | None:
+    """Make the test that a record has to pass, None when all do."""
+    if event_name is None and since is None and until is None and not where:
+        return None
+    # What was recorded comes back in the form that a line can hold, so the question takes it too.
+    attributes = [(name, from_line(to_line(value))) for name, value in (where or {}).items()]
+
+    def wanted(record: Record) -> bool:
+        if event_name is not None and record.event_name != event_name:
+            return False
+        if since is not None or until is not None:
+            time = record.timestamp
+            time = record.observed_timestamp if time is None else time
+            if (
+                time is None
+                or (since is not None and time < since)
+                or (until is not None and time >= until)
+            ):
+                return False
+        return all(record.attributes.get(name, _MISSING) == value for name, value in attributes)
+
+    return wanted
+
+
+def _filtered(entries: Iterator[Entry], wanted: Callable[[Record], bool]) -> Iterator[Entry]:
+    return (entry for entry in entries if wanted(entry.record))
+
+
+def _nanoseconds(name: str, time: datetime | int | None) -> int | None:
+    if not isinstance(time, datetime):
+        return time
+    if time.utcoffset() is None:
+        message = f"{name}={time!r} has no time zone. Add one, as in datetime.now(UTC)"
+        raise ConfigurationError(message)
+    return (time - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _read(path: Path, after: Mapping[str, Mark], writer: str | None) -> Iterator[Entry]:
     if path.is_file():
-        yield from _read_file(path)
+        yield from _read_file(path, after, writer)
         return
     if not path.is_dir():
         hint = "Name a journal directory or a JSONL file"
         raise JournalError("read", path, "there is no such file or directory", hint)
-    owned = [path] if segments(path) else list(folders(path))
-    for folder in owned:
-        cursor = Cursor(folder, Mark())
+    path = path.absolute()
+    for folder in [path] if segments(path) else folders(path):
+        if writer in (None, folder.name):
+            yield from _read_folder(folder, after.get(folder.name, Mark()))
+
+
+def _read_folder(folder: Path, mark: Mark) -> Iterator[Entry]:
+    cursor = Cursor(folder, mark)
+    try:
         while (chunk := cursor.read(512, _BLOCK)).entries or chunk.damaged:
             yield from chunk.entries
+    finally:
         cursor.close()
 
 
-def _read_file(path: Path) -> Iterator[Entry]:
+def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Iterator[Entry]:
     """Read a file of lines by itself, with or without a header, of any number of writers."""
-    resource = _NO_RESOURCE
-    mark = Mark(segment=1)
+    header_writer, segment, resource = "", 1, _NO_RESOURCE
+
+    def is_wanted(writer: str, end: int) -> bool:
+        reached = after.get(writer)
+        is_ahead = reached is None or (segment, end) > (reached.segment, reached.offset)
+        return is_ahead and only in (None, writer)
+
     try:
         with path.open("rb") as file:
-            for line in file:
-                mark = replace(mark, offset=mark.offset + len(line))
-                if line.startswith(b'{"writer":'):
-                    try:
-                        resource = read_header(line.rstrip(b"\n"), str(path)).resource
-                    except CorruptLineError:
-                        continue
-                    continue
+            for line, end in _lines(file):
                 try:
-                    record = decode(line)
-                    yield Entry(record, resource, record.writer or "", mark)
+                    if line.startswith(_BEGINS_A_HEADER):
+                        header = header_of(line, path)
+                        header_writer, segment = header.writer, header.segment
+                        resource = header.resource
+                        continue
+                    # What is not wanted is not decoded where the line's beginning tells.
+                    named = _NAMES_ITS_WRITER.match(line)
+                    if named and not is_wanted(named[1].decode(errors="replace"), end):
+                        continue
+                    record = _decode(line)
                 except CorruptLineError:
                     continue
+                writer = str(record.writer or header_writer)
+                if is_wanted(writer, end):
+                    mark = Mark(segment, end, record.seq, stated_crc(line))
+                    yield Entry(record, resource, writer, mark)
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
+
+
+def _lines(file: BufferedReader) -> Iterator[tuple[bytes, int]]:
+    """Yield a file's lines without their newlines, and for each the offset after it."""
+    end = 0
+    whole = True
+    while line := file.readline(_LONGEST_LINE):
+        end += len(line)
+        begins, whole = whole, line.endswith(b"\n")
+        if begins and (whole or len(line) < _LONGEST_LINE):
+            yield line.removesuffix(b"\n"), end

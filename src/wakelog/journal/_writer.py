@@ -196,8 +196,8 @@ class Writer:
         """Make everything written so far durable, one thread at a time, and return how far."""
         with self._lock:
             reached, segment = self._seq, self._segment
-            waited_for, self._unsynced = self._unsynced, []
             descriptors = self._take_descriptors()
+            waited_for, self._unsynced = self._unsynced, []
         try:
             self._sync(descriptors, segment)
         except OSError as error:
@@ -208,9 +208,13 @@ class Writer:
         return reached
 
     def _take_descriptors(self) -> list[int]:
-        descriptors, self._unsynced_files = self._unsynced_files, []
+        descriptors = [*self._unsynced_files]
         if self._fd >= 0:
-            descriptors.append(os.dup(self._fd))
+            try:
+                descriptors.append(os.dup(self._fd))
+            except OSError as error:  # too many open files: all stays as it is for the next sync
+                raise self._refused("sync", error) from error
+        self._unsynced_files = []
         self._sync_wanted = False
         return descriptors
 

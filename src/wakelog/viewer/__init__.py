@@ -5,7 +5,7 @@ A session is a conversation, a run one stretch of an agent's work, and a step wh
 of it, and ``wakelog.viewer.tree`` draws it in a terminal.
 """
 
-from wakelog.viewer._build import ViewBuilder, load
+from wakelog.viewer._build import ViewBuilder, load, read
 from wakelog.viewer._model import RUN, RUNNING, UNKNOWN, Session, Step, View, every_step
 from wakelog.viewer._summary import name_of, one_line, summary_of
 
@@ -21,5 +21,6 @@ __all__ = [
     "load",
     "name_of",
     "one_line",
+    "read",
     "summary_of",
 ]

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.errors import JournalError
 from wakelog.events import semconv as s
-from wakelog.journal import folders, is_owned, read
+from wakelog.journal import folders, is_owned
+from wakelog.journal import read as read_journal
 from wakelog.viewer._model import RUN, RUNNING, UNKNOWN, Session, Step, View
 from wakelog.viewer._summary import name_of, summary_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import os
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
 
+    from wakelog.journal import Entry, Mark
     from wakelog.record import Record
 
 _CLOSES: Final = {
@@ -275,9 +279,51 @@ def load(
     """
     builder = ViewBuilder(run=run, session=session, attributes=attributes)
     for source, folder in _sources(path):
-        for entry in read(source):
+        for entry in read_journal(source):
             builder.add(entry.record, folder)
     return builder.view()
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    session: str | None = None,
+    run: str | None = None,
+    after: Mapping[str, Mark] | None = None,
+    writer: str | None = None,
+    event_name: str | None = None,
+    since: datetime | int | None = None,
+    until: datetime | int | None = None,
+) -> Iterator[Entry]:
+    """Read the records of a conversation or of a run, as ``wakelog.journal.read`` does.
+
+    Args:
+        path: A journal directory, one writer's folder, or a file of lines.
+        session: Only records of this conversation, its whole id.
+        run: Only records of this run, its whole id.
+        after: For each writer, the mark of the last entry that was seen of it.
+        writer: Only the records of this writer.
+        event_name: Only records of this name.
+        since: Only records from this time on, a datetime or nanoseconds since 1970.
+        until: Only records before this time.
+
+    Returns:
+        The records, writer by writer, in constant memory. Damaged lines are passed over.
+
+    Raises:
+        ConfigurationError: For a datetime without a time zone, at once.
+        JournalError: When the file system refuses, or there is nothing to read; while reading.
+    """
+    ids = {s.CONVERSATION_ID: session, s.RUN_ID: run}
+    return read_journal(
+        path,
+        after=after,
+        writer=writer,
+        event_name=event_name,
+        since=since,
+        until=until,
+        where={name: value for name, value in ids.items() if value is not None},
+    )
 
 
 def _sources(path: Path) -> Iterator[tuple[Path, Path | None]]:

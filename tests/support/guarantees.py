@@ -1,0 +1,123 @@
+"""The table of `docs/guarantees.md`, written by the tests that try to break the guarantees.
+
+A test hands its rows to `record_property`; rows for the same fault and durability are added up. As
+a plugin (`pytest -p tests.support.guarantees`) this module writes the page after a run in which
+nothing failed, and refuses to write one from which a row is missing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
+PROPERTY = "guarantee"
+BY_CHANCE = "twenty_kills_at_random_moments"
+
+SIGKILL = "`SIGKILL` before and after each system call"
+ERROR = "`{}` from each `open`, `write`, `fdatasync`, `rename`"
+POWER = "the power fails after any operation"
+POWER_SYNC = "the power fails after an `fdatasync` has failed"
+CUT = "the last segment is cut at each byte of its last lines"
+FLIP = "each byte is flipped"
+LEDGER = "the ledger is {}"
+CHANCE = "20 `SIGKILL`s by chance, through a real Collector"
+CODES = ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EMFILE"]
+LEDGERS = ["missing", "empty", "stale", "of another writer"]
+FAULTS = [
+    SIGKILL,
+    CHANCE,
+    POWER,
+    POWER_SYNC,
+    *(ERROR.format(code) for code in CODES),
+    CUT,
+    FLIP,
+    *(LEDGER.format(state) for state in LEDGERS),
+]
+
+TEXT = """\
+# Guarantees, tried
+
+Every row is a fault that the tests cause, again and again, at every place where it can happen. The
+tests write this page themselves (`make guarantees`), so it says what happened and not what was
+hoped for.
+
+| column | meaning |
+|---|---|
+| durability | what the append was asked for; `flush` is the same as `os_buffered` |
+| faults | how many different faults were caused: one each, from a fresh start |
+| tried | appends that were begun, added up over all faults |
+| acknowledged | appends that returned a receipt before the fault |
+| lost | acknowledged records that were neither readable nor delivered after recovery |
+| duplicated | deliveries of a record beyond its first, by the time everything was delivered |
+
+After each fault the journal is recovered by the same code that a restart runs. Duplicates are what
+at-least-once delivery costs: they have the same `log.record.uid`. A byte that is flipped in a record
+costs that record; it is counted as corrupt, and no other is lost. What the power takes from records
+that were not synced is not promised either way.
+
+| fault | durability | faults | tried | acknowledged | lost | duplicated |
+|---|---|---:|---:|---:|---:|---:|
+"""
+
+
+class Row(NamedTuple):
+    """What came of a fault. None stands for a figure that nothing is promised about."""
+
+    fault: str
+    durability: str
+    faults: int
+    tried: int
+    acknowledged: int
+    lost: int | None
+    duplicated: int | None
+
+    def plus(self, other: Row) -> Row:
+        return Row(
+            self.fault,
+            self.durability,
+            self.faults + other.faults,
+            self.tried + other.tried,
+            self.acknowledged + other.acknowledged,
+            None if self.lost is None or other.lost is None else self.lost + other.lost,
+            None
+            if self.duplicated is None or other.duplicated is None
+            else self.duplicated + other.duplicated,
+        )
+
+    def line(self) -> str:
+        figures = ("not promised" if figure is None else f"{figure:,}" for figure in self[2:])
+        cells = [self.fault, f"`{self.durability}`", *figures]
+        return f"| {' | '.join(cells)} |"
+
+
+_rows: dict[tuple[str, str], Row] = {}
+_by_chance: set[str] = set()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed:
+        if BY_CHANCE in report.nodeid:
+            _by_chance.add(report.nodeid)
+        for name, row in report.user_properties:
+            if name == PROPERTY:
+                assert isinstance(row, Row)
+                key = (row.fault, row.durability)
+                _rows[key] = _rows[key].plus(row) if key in _rows else row
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    missing = set(FAULTS) - {fault for fault, _ in _rows} - {CHANCE}
+    if exitstatus or missing:
+        session.exitstatus = exitstatus or 1
+        print(f"\n{PAGE.name} is not written: {sorted(missing) or 'tests failed'}")
+        return
+    lines = [row.line() for row in _rows.values()]
+    figures = " | ".join(["varies"] * 2 + ["0", "varies"] if _by_chance else ["not run"] * 4)
+    lines.append(f"| {CHANCE} | `os_buffered` | {20 * len(_by_chance)} | {figures} |")
+    lines.sort(key=lambda line: (FAULTS.index(line[2:].partition(" | ")[0]), line))
+    text = TEXT + "\n".join(lines) + "\n"
+    PAGE.write_text(text, encoding="utf-8")

@@ -1,0 +1,112 @@
+"""Damage of every kind at every place, for each durability; what comes of it is in the docs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.guarantees import CUT, FLIP, LEDGER, LEDGERS, PROPERTY, Row
+from wakelog.journal import Cursor, Durability, Journal, Mark, books, folders, read
+from wakelog.journal._filesystem import FileSystem
+from wakelog.journal._ledger import load, save, segment_name, segments
+from wakelog.record import Resource, encode, uuid7
+
+LEVELS = [Durability.OS_BUFFERED, Durability.PERIODIC, Durability.FSYNC]
+UNSYNCED = FileSystem(fdatasync=lambda _: None, fsync=lambda _: None)
+COUNT = 6
+
+
+def written(root: Path, level: Durability) -> tuple[Path, list[str]]:
+    journal = Journal(root, segment_bytes=400, sync_interval=3600, fs=UNSYNCED)
+    ids = [uuid7() for _ in range(COUNT)]
+    for record_id in ids:
+        journal.append(record_id, encode({"body": "x" * 20}, 1 << 20), Resource({}), level)
+    journal.close()
+    [folder] = folders(root)
+    return folder, ids
+
+
+def deliver(folder: Path, limit: int = 1000) -> list[str]:
+    cursor = Cursor(folder, load(folder, folder.name), complete=True)
+    chunk = cursor.read(limit, 1 << 20)
+    cursor.close()
+    save(folder, folder.name, chunk.mark, UNSYNCED)
+    return [entry.record.id for entry in chunk.entries]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_segment_cut_anywhere_in_its_last_lines_loses_no_line_that_is_whole(
+    tmp_path: Path, level: Durability, record_property: Callable[[str, object], None]
+) -> None:
+    folder, ids = written(tmp_path, level)
+    path = folder / segment_name(segments(folder)[-1])
+    whole = path.read_bytes()
+    header = whole.index(b"\n") + 1
+    before = COUNT - whole[header:].count(b"\n")
+
+    for size in range(header, len(whole)):
+        path.write_bytes(whole[:size])
+        (folder / "ledger").unlink(missing_ok=True)
+        kept = before + whole[header:size].count(b"\n")  # the others' appends had not returned
+        sent = deliver(folder)
+        assert sent == ids[:kept] == [entry.record.id for entry in read(tmp_path)]
+        assert [(b.accepted, b.pending, b.corrupt) for b in books(tmp_path)] == [(kept, 0, 0)]
+        record_property(PROPERTY, Row(CUT, level, 1, kept + 1, kept, kept - len(sent), 0))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_flipped_byte_anywhere_costs_at_most_the_record_that_it_is_in(
+    tmp_path: Path, level: Durability, record_property: Callable[[str, object], None]
+) -> None:
+    folder, ids = written(tmp_path, level)
+
+    for index in segments(folder):
+        path = folder / segment_name(index)
+        whole = path.read_bytes()
+        for place in range(len(whole)):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x01]) + whole[place + 1 :])
+            (folder / "ledger").unlink(missing_ok=True)
+            sent = deliver(folder)
+            assert set(sent) <= set(ids)
+            assert len(set(sent)) == len(sent) >= COUNT - 1
+            lost = COUNT - len(sent)
+            record_property(PROPERTY, Row(FLIP, level, 1, COUNT, COUNT, lost, 0))
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("state", LEDGERS)
+@pytest.mark.parametrize("delivered", range(1, COUNT + 1))
+def test_a_ledger_that_is_wrong_costs_duplicates_and_skips_nothing(
+    tmp_path: Path,
+    delivered: int,
+    state: str,
+    level: Durability,
+    record_property: Callable[[str, object], None],
+) -> None:
+    folder, ids = written(tmp_path, level)
+    ledger = folder / "ledger"
+    sent = deliver(folder, delivered // 2)
+    old = ledger.read_bytes()
+    sent += deliver(folder, delivered - delivered // 2)
+    if state == "missing":
+        ledger.unlink()
+    elif state == "empty":
+        ledger.write_bytes(b"")
+    elif state == "stale":
+        ledger.write_bytes(old)
+    else:
+        save(folder, uuid7(), load(folder, folder.name), UNSYNCED)
+        assert load(folder, folder.name) == Mark()
+
+    sent += deliver(folder)
+    times = Counter(sent)
+    assert times.keys() == set(ids)
+    duplicated = len(sent) - COUNT
+    assert duplicated == delivered - (delivered // 2 if state == "stale" else 0)
+    record_property(
+        PROPERTY, Row(LEDGER.format(state), level, 1, COUNT, COUNT, COUNT - len(times), duplicated)
+    )
