@@ -1123,3 +1123,14 @@ def _assert_whole(path: Path, *, writers: int, each: int) -> None:
     assert len(path.read_bytes().splitlines()) == len(records) == writers * each
     assert len({record.id for record in records}) == len(records)
     assert list(numbers.values()) == [list(range(1, each + 1))] * writers
+
+
+def test_a_mistyped_field_is_named_with_what_there_is() -> None:
+    log = AgentLogger("clerk", sink=MemorySink())
+    with pytest.raises(TypeError, match=r"tool_call takes no 'arguments'.*attributes.*tool_name"):
+        log.tool_call("search", arguments={"q": "x"})
+    with (
+        pytest.raises(TypeError, match=r"tool_call takes no 'arguments'"),
+        log.tool("search", arguments={"q": "x"}),
+    ):
+        pass

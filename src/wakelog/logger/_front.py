@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 import os
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +25,7 @@ from wakelog.redaction import RedactionConfig, redact
 from wakelog.sinks import EventSink, JSONLSink, NullSink
 
 Recorded = TypeVar("Recorded")
+_FIELDS = frozenset(inspect.signature(AgentEvent).parameters) - {"event_type", "payload"}
 
 
 class Front(abc.ABC, Generic[Recorded]):
@@ -204,6 +206,7 @@ class Front(abc.ABC, Generic[Recorded]):
 
         Raises:
             InvalidEventTypeError: For an event type that is not known.
+            TypeError: For a field that events do not have.
             RedactionError: When a detector or strategy of the caller's failed.
         """
         # Copies, so that nobody who changes an event or its payload changes what was recorded.
@@ -218,20 +221,29 @@ class Front(abc.ABC, Generic[Recorded]):
             risk = redact(risk, config) if risk else risk
             metadata = redact(metadata, config) if metadata else metadata
             attributes = redact(attributes, config) if attributes else attributes
-        event = AgentEvent(
-            event_type,
-            run_id=run_id or context.run_id.get(),
-            agent_name=agent_name or context.agent.get() or self.agent_name,
-            workflow_name=workflow_name or context.workflow.get() or self.workflow_name,
-            parent_event_id=parent_event_id or context.parent_id.get(),
-            session_id=session_id or context.session_id.get(),
-            tenant_id=tenant_id or context.tenant_id.get(),
-            payload=payload,
-            risk=risk,
-            metadata=metadata,
-            attributes=attributes,
-            **fields,
-        )
+        try:
+            event = AgentEvent(
+                event_type,
+                run_id=run_id or context.run_id.get(),
+                agent_name=agent_name or context.agent.get() or self.agent_name,
+                workflow_name=workflow_name or context.workflow.get() or self.workflow_name,
+                parent_event_id=parent_event_id or context.parent_id.get(),
+                session_id=session_id or context.session_id.get(),
+                tenant_id=tenant_id or context.tenant_id.get(),
+                payload=payload,
+                risk=risk,
+                metadata=metadata,
+                attributes=attributes,
+                **fields,
+            )
+        except TypeError as error:
+            if not (unknown := sorted(fields.keys() - _FIELDS)):
+                raise
+            message = (
+                f"{event_type} takes no {unknown[0]!r}: put it into attributes={{...}} or "
+                f"metadata={{...}}. The fields of every event are {', '.join(sorted(_FIELDS))}"
+            )
+            raise TypeError(message) from error
         span_context = trace.get_current_span().get_span_context()
         if span_context.is_valid:
             event.span_context = (
