@@ -51,7 +51,8 @@ guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarante
 	  tests/test_end_to_end.py::test_nothing_accepted_is_missing_after_twenty_kills_at_random_moments $(PYTEST_ARGS)
 
 collector: ## Builds the OpenTelemetry Collector for the tests, once, outside the repository
-	@$(PYTHON) scripts/build_collector.py
+	@$(PYTHON) -m scripts.build_collector
+	@$(PYTHON) -m scripts.build_kafka
 
 bench: $(STAMP) ## Runs every benchmark
 	@set -e; for file in benchmarks/bench_*.py; do \

@@ -16,7 +16,7 @@ import orjson
 from tests.support.otlp import ExportedLog, ExportedSpan, decode_logs, decode_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -35,15 +35,25 @@ class Collector:
     clients. What an earlier process wrote is kept and added to.
     """
 
-    def __init__(self, binary: Path, folder: Path, config: Path = CONFIG) -> None:
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        config: Path = CONFIG,
+        flags: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
         """Chooses ports and files; starts nothing.
 
         Args:
             binary: The Collector, as built by `scripts/build_collector.py`.
             folder: Where the received records (`logs.jsonl`, `traces.jsonl`) and the Collector's own
                 output (`collector.log`) go; it must exist.
-            config: A Collector configuration that takes its addresses and files from `HTTP_ADDRESS`,
-                `GRPC_ADDRESS`, `HEALTH_ADDRESS`, `LOGS_FILE` and `TRACES_FILE` in its environment.
+            config: A Collector configuration that takes its addresses and files from
+                `OTLP_HTTP_ADDRESS`, `OTLP_GRPC_ADDRESS`, `HEALTH_ADDRESS`, `LOGS_FILE` and
+                `TRACES_FILE` in its environment.
+            flags: More flags of the command.
+            environment: What else stands in its environment.
         """
         self._binary = binary
         self._config = config
@@ -53,12 +63,14 @@ class Collector:
         self._spans = _GrowingFile(folder / "traces.jsonl", decode_spans)
         self._environment = {
             "PATH": os.environ.get("PATH", ""),
-            "HTTP_ADDRESS": f"{_HOST}:{self._http}",
-            "GRPC_ADDRESS": f"{_HOST}:{self._grpc}",
+            "OTLP_HTTP_ADDRESS": f"{_HOST}:{self._http}",
+            "OTLP_GRPC_ADDRESS": f"{_HOST}:{self._grpc}",
             "HEALTH_ADDRESS": f"{_HOST}:{self._health}",
             "LOGS_FILE": str(self._logs.path),
             "TRACES_FILE": str(self._spans.path),
+            **environment,
         }
+        self._flags = flags
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -90,7 +102,7 @@ class Collector:
         self._spans.cut_unfinished_line()
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                [self._binary, f"--config={self._config}"],
+                [self._binary, f"--config={self._config}", *self._flags],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
