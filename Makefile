@@ -50,9 +50,8 @@ guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarante
 	$(BIN)/python -m pytest -p tests.support.guarantees tests/test_faults.py tests/test_power_loss.py tests/test_guarantees.py \
 	  tests/test_end_to_end.py::test_nothing_accepted_is_missing_after_twenty_kills_at_random_moments $(PYTEST_ARGS)
 
-collector: ## Builds the OpenTelemetry Collector for the tests, once, outside the repository
-	@$(PYTHON) -m scripts.build_collector
-	@$(PYTHON) -m scripts.build_kafka
+collector: ## Builds the Collector, Kafka and Jaeger of the tests, once, outside the repository
+	@set -e; for program in collector kafka jaeger; do $(PYTHON) -m scripts.build_$$program; done
 
 bench: $(STAMP) ## Runs every benchmark
 	@set -e; for file in benchmarks/bench_*.py; do \

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from scripts import build_collector
+from scripts.build_collector import COLLECTOR
+from scripts.go_program import GoProgram
 from tests.support.collector import Collector
 
 if TYPE_CHECKING:
@@ -30,19 +31,23 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-@pytest.fixture(scope="session")
-def collector_binary() -> Path:
-    """The Collector that `make collector` built; without it the test is skipped.
+def required(program: GoProgram) -> Path:
+    """Returns where a program is that `make collector` built; without it the test is skipped.
 
     With `WAKELOG_REQUIRE_COLLECTOR=1` the test fails instead, so that CI cannot pass without one.
     """
-    binary = build_collector.binary_path()
-    if not binary.exists():
-        reason = f"no Collector at {binary}: run `make collector` (needs Go)"
+    if not program.binary.exists():
+        reason = f"no {program.name} at {program.binary}: run `make collector` (needs Go)"
         if os.environ.get("WAKELOG_REQUIRE_COLLECTOR") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    return binary
+    return program.binary
+
+
+@pytest.fixture(scope="session")
+def collector_binary() -> Path:
+    """The Collector that `make collector` built."""
+    return required(COLLECTOR)
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from scripts import build_kafka
+from scripts.build_kafka import KAFKA
+from tests.conftest import required
 from tests.support.collector import Collector, free_ports
 from tests.support.otlp import ExportedLog
 from wakelog import AgentLogger, bound
@@ -189,14 +190,10 @@ def test_the_gateway_feeds_every_backend_and_the_scrape(
 
 @pytest.fixture
 def kafka() -> Iterator[str]:
-    binary = build_kafka.binary_path()
-    if not binary.exists():
-        reason = f"no Kafka broker at {binary}: run `make collector` (needs Go)"
-        if os.environ.get("WAKELOG_REQUIRE_COLLECTOR") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
     (port,) = free_ports(1)
-    with subprocess.Popen([binary, str(port)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [required(KAFKA), str(port)], stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"

@@ -1,0 +1,159 @@
+"""What a person sees in Jaeger: asked of a real one, by its query API."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from scripts.build_jaeger import JAEGER
+from tests.conftest import required
+from tests.support.collector import Collector, free_ports
+from wakelog import AgentLogger
+from wakelog.otel import DurableLogRecordProcessor, OTelSink
+
+SECONDS = 30.0
+
+
+class Jaeger:
+    """A Jaeger of the test's own, with everything in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = free_ports(7)
+        query, otlp = ports[:2]
+        flags = [
+            "query.http-server",
+            "collector.otlp.http",
+            "collector.otlp.grpc",
+            "collector.grpc-server",
+            "collector.http-server",
+            "query.grpc-server",
+            "admin.http",
+        ]
+        self.endpoint = f"http://127.0.0.1:{otlp}"
+        self._query = f"http://127.0.0.1:{query}"
+        with (folder / "jaeger.log").open("wb") as output:
+            self.process = subprocess.Popen(
+                [
+                    required(JAEGER),
+                    *(
+                        f"--{flag}.host-port=127.0.0.1:{p}"
+                        for flag, p in zip(flags, ports, strict=True)
+                    ),
+                ],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def traces(self, service: str, spans: int) -> list[dict[str, Any]]:
+        """Return the traces of a service, once they have so many spans in all."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            found = self._ask("/api/traces?" + urllib.parse.urlencode({"service": service}))
+            if sum(len(trace["spans"]) for trace in found) >= spans:
+                return found
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            try:
+                self._ask("/api/services")
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        pytest.fail("Jaeger did not start")
+
+    def _ask(self, path: str) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(self._query + path, timeout=SECONDS) as answer:
+            data: list[dict[str, Any]] | None = json.load(answer)["data"]
+        return data or []
+
+
+@pytest.fixture
+def jaeger(tmp_path: Path) -> Iterator[Jaeger]:
+    started = Jaeger(tmp_path)
+    try:
+        started.wait()
+        yield started
+    finally:
+        started.process.kill()
+        started.process.wait()
+
+
+def tags(thing: dict[str, Any], key: str = "tags") -> dict[str, Any]:
+    return {tag["key"]: tag["value"] for tag in thing[key]}
+
+
+def test_a_run_reads_well_in_jaeger(jaeger: Jaeger, collector: Collector, tmp_path: Path) -> None:
+    resource = Resource({"service.name": "harbour"})
+    spans = TracerProvider(resource=resource, shutdown_on_exit=False)
+    spans.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"{jaeger.endpoint}/v1/traces")))
+    logs = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    exporter = OTLPLogExporter(f"{collector.http_endpoint}/v1/logs")
+    logs.add_log_record_processor(
+        DurableLogRecordProcessor(exporter, directory=tmp_path / "journal", span_events=True)
+    )
+    log = AgentLogger("dispatcher", sink=OTelSink(logs), tracer_provider=spans)
+
+    with log.run(session_id="s-1"):
+        with log.model("claude-sonnet-4-5", "anthropic") as model:
+            model.respond("Berth 7", input_tokens=10, output_tokens=2)
+        with log.run(agent="planner"), log.tool("tide_table", call_id="call_1"):
+            log.decision("high water at ten")
+        with pytest.raises(TimeoutError), log.tool("reserve_berth"):
+            raise TimeoutError
+    logs.shutdown()
+    spans.shutdown()
+
+    (trace,) = jaeger.traces("harbour", 5)
+    by_name = {span["operationName"]: span for span in trace["spans"]}
+    parents = {
+        name: next(
+            (
+                other["operationName"]
+                for reference in span["references"]
+                for other in trace["spans"]
+                if other["spanID"] == reference["spanID"]
+            ),
+            None,
+        )
+        for name, span in by_name.items()
+    }
+    assert parents == {
+        "invoke_agent dispatcher": None,
+        "chat claude-sonnet-4-5": "invoke_agent dispatcher",
+        "invoke_agent planner": "invoke_agent dispatcher",
+        "execute_tool tide_table": "invoke_agent planner",
+        "execute_tool reserve_berth": "invoke_agent dispatcher",
+    }
+    kinds = {name: tags(span)["span.kind"] for name, span in by_name.items()}
+    assert kinds["chat claude-sonnet-4-5"] == "client"
+    assert kinds["execute_tool tide_table"] == "internal"
+    failed = {name for name, span in by_name.items() if tags(span).get("error")}
+    assert failed == {"execute_tool reserve_berth"}
+    assert tags(by_name["execute_tool reserve_berth"])["error.type"] == "TimeoutError"
+    assert tags(by_name["chat claude-sonnet-4-5"])["gen_ai.usage.input_tokens"] == 10
+    events = [
+        tags(event, "fields")["event"] for event in by_name["execute_tool tide_table"]["logs"]
+    ]
+    assert events == ["wakelog.tool_call", "wakelog.decision", "wakelog.tool_result"]
+    # A log line leads to its trace.
+    lines = collector.wait_for_logs(11, SECONDS)
+    assert {line.trace_id for line in lines} == {trace["traceID"]}
+    assert {line.span_id for line in lines} == {span["spanID"] for span in trace["spans"]}
