@@ -166,13 +166,16 @@ def test_the_gateway_feeds_every_backend_and_the_scrape(
     metrics = OTLPMetricExporter(f"{gateway.http_endpoint}/v1/metrics")
     meters = MeterProvider([PeriodicExportingMetricReader(metrics)], shutdown_on_exit=False)
     meters.get_meter("app").create_counter("orders").add(3)
-    with recording(tmp_path / "journal", to=gateway) as log, log.run(), log.tool("search"):
-        pass
+    with recording(tmp_path / "journal", to=gateway) as log, log.run():
+        with log.tool("search"):
+            pass
+        with log.model("a-model") as model:
+            model.respond("yes", input_tokens=30, output_tokens=4)
     meters.shutdown()
 
-    assert len(collector.wait_for_logs(4, SECONDS)) == 4
-    wait_until(lambda: len(collector.spans()) == 4)  # two spans, in Tempo and in Jaeger
-    assert len({(span.trace_id, span.span_id) for span in collector.spans()}) == 2
+    assert len(collector.wait_for_logs(6, SECONDS)) == 6
+    wait_until(lambda: len(collector.spans()) == 6)  # three spans, in Tempo and in Jaeger
+    assert len({(span.trace_id, span.span_id) for span in collector.spans()}) == 3
 
     def series(name: str, *labels: str) -> list[str]:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as page:
@@ -186,6 +189,10 @@ def test_the_gateway_feeds_every_backend_and_the_scrape(
     labels = ['gen_ai_operation_name="execute_tool"', 'gen_ai_tool_name="search"']
     wait_until(lambda: [line[-2:] for line in series("agent_calls_total{", *labels)] == [" 1"])
     assert [line[-2:] for line in series("orders_total{")] == [" 3"]
+    (events,) = series("agent_events_total{", 'event_name="wakelog.tool_result"')
+    assert 'gen_ai_tool_name="search"' in events
+    assert [line[-3:] for line in series("agent_input_tokens_total{")] == [" 30"]
+    assert [line[-2:] for line in series("agent_output_tokens_total{")] == [" 4"]
 
 
 @pytest.fixture
