@@ -1,0 +1,433 @@
+"""Writes the Grafana dashboards of `collector-config/grafana/dashboards/` from the code below.
+
+`python -m scripts.build_dashboards` writes the files; the tests fail when they differ from this code, and
+evaluate every expression in a real Prometheus.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from grafana_foundation_sdk.builders import common, logs, loki, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders.dashboard import (
+    Dashboard,
+    DashboardLink,
+    DatasourceVariable,
+    QueryVariable,
+    Row,
+    ThresholdsConfig,
+)
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.common import LegendDisplayMode, LegendPlacement
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardLinkType,
+    DataSourceRef,
+    Threshold,
+    ThresholdsMode,
+    VariableRefresh,
+)
+
+FOLDER = Path(__file__).resolve().parent.parent / "collector-config" / "grafana" / "dashboards"
+METRICS = DataSourceRef(type_val="prometheus", uid="${metrics}")
+LOGS = DataSourceRef(type_val="loki", uid="${logs}")
+
+
+class Panel(NamedTuple):
+    """A graph, or one number.
+
+    Attributes:
+        title: Its title.
+        about: What it shows and what to do when it moves.
+        unit: Grafana's name of the unit.
+        queries: PromQL and legend of each line. `$by` stands for the processes that were chosen, and
+            `$span` for the range over which rates are taken.
+        limit: For one number: the value from which on it is red; None makes a graph.
+    """
+
+    title: str
+    about: str
+    unit: str
+    queries: dict[str, str]
+    limit: float | None = None
+
+
+def quantile(q: float, metric: str, by: str = "le") -> str:
+    """Return the expression of a quantile of a histogram."""
+    return f"histogram_quantile({q}, sum by ({by}) (rate({metric}_bucket{{$by}}[$span])))"
+
+
+HEALTH = {
+    "The books": [
+        Panel(
+            "Not accounted for",
+            "Accepted, less everything that became of it. Anything but 0 is a bug worth a report.",
+            "short",
+            {
+                "sum(wakelog_events_accepted_total{$by}) - sum(wakelog_events_delivered_total{$by}) "
+                "- sum(wakelog_events_dead_lettered_total{$by} or vector(0)) "
+                "- sum(wakelog_events_evicted_total{$by} or vector(0)) "
+                "- sum(wakelog_events_corrupt_total{$by} or vector(0)) "
+                "- sum(wakelog_events_pending{$by})": "events"
+            },
+            limit=1,
+        ),
+        Panel(
+            "Pending",
+            "In the journal and not delivered yet. It grows while the next hop is down.",
+            "short",
+            {"sum(wakelog_events_pending{$by})": "events"},
+            limit=100_000,
+        ),
+        Panel(
+            "Oldest pending",
+            "How far behind the next hop is.",
+            "s",
+            {"max(wakelog_delivery_pending_age_seconds{$by})": "age"},
+            limit=300,
+        ),
+        Panel(
+            "Circuit",
+            "0: the next hop takes what it gets. 1: it is being tried. 2: it fails, and is left alone.",
+            "short",
+            {"max(wakelog_delivery_circuit_state{$by})": "state"},
+            limit=2,
+        ),
+        Panel(
+            "Accepted and delivered",
+            "Delivered runs behind during an outage and catches up after it.",
+            "short",
+            {
+                "sum(rate(wakelog_events_accepted_total{$by}[$span]))": "accepted",
+                "sum(rate(wakelog_events_delivered_total{$by}[$span]))": "delivered",
+                "sum(rate(wakelog_delivery_replayed_total{$by}[$span]))": "of these, replayed",
+            },
+        ),
+        Panel(
+            "Lost, by reason",
+            "Nothing, unless a policy that you chose gives events up, or a disk damages them.",
+            "short",
+            {
+                "sum by (reason) (rate(wakelog_events_refused_total{$by}[$span]))": "refused: {{reason}}",
+                "sum by (reason) (rate(wakelog_events_evicted_total{$by}[$span]))": "evicted: {{reason}}",
+                "sum by (policy) (rate(wakelog_buffer_dropped_total{$by}[$span]))": "buffer: {{policy}}",
+                "sum(rate(wakelog_events_dead_lettered_total{$by}[$span]))": "dead letters",
+                "sum(rate(wakelog_events_corrupt_total{$by}[$span]))": "corrupt",
+            },
+        ),
+        Panel(
+            "Pending events",
+            "By process.",
+            "short",
+            {"sum by (service_name) (wakelog_events_pending{$by})": "{{service_name}}"},
+        ),
+    ],
+    "Emit": [
+        Panel(
+            "Buffer",
+            "Only programs that chose buffer= have one. At its capacity, its policy decides.",
+            "short",
+            {
+                "sum(otel_sdk_processor_log_queue_size{$by})": "events",
+                "sum(otel_sdk_processor_log_queue_capacity{$by})": "capacity",
+            },
+        ),
+        Panel(
+            "Wait for the buffer, 99th percentile",
+            "How long BLOCK held up the agent.",
+            "s",
+            {quantile(0.99, "wakelog_buffer_wait_duration_seconds"): "wait"},
+        ),
+        Panel(
+            "Write",
+            "Time of write(2), one in sixteen measured. The disk's cache answers in microseconds.",
+            "s",
+            {
+                quantile(0.5, "wakelog_journal_write_duration_seconds"): "median",
+                quantile(0.99, "wakelog_journal_write_duration_seconds"): "99th percentile",
+            },
+        ),
+        Panel(
+            "Sync",
+            "Time of fdatasync, for PERIODIC and FSYNC.",
+            "s",
+            {
+                quantile(0.5, "wakelog_journal_fsync_duration_seconds"): "median",
+                quantile(0.99, "wakelog_journal_fsync_duration_seconds"): "99th percentile",
+            },
+        ),
+        Panel(
+            "Events per sync",
+            "How many share one.",
+            "short",
+            {
+                "sum(rate(wakelog_journal_commit_events_sum{$by}[$span])) / "
+                "sum(rate(wakelog_journal_commit_events_count{$by}[$span]))": "events"
+            },
+        ),
+        Panel(
+            "Disk",
+            "At the limit, undelivered events are refused, blocked or evicted, as you chose.",
+            "bytes",
+            {
+                "sum by (service_name) (wakelog_journal_disk_usage_bytes{$by})": "{{service_name}}",
+                "max(wakelog_journal_disk_limit_bytes{$by})": "limit",
+            },
+        ),
+    ],
+    "Delivery": [
+        Panel(
+            "From emit to the next hop",
+            "Of what is delivered at once; replayed events are left out.",
+            "s",
+            {
+                quantile(0.5, "wakelog_delivery_latency_seconds"): "median",
+                quantile(0.99, "wakelog_delivery_latency_seconds"): "99th percentile",
+            },
+        ),
+        Panel(
+            "Export",
+            "Time of one request, by what came of it.",
+            "s",
+            {
+                "histogram_quantile(0.99, sum by (le, error_type) (rate("
+                "otel_sdk_exporter_operation_duration_seconds_bucket{$by}[$span])))": "{{error_type}}",
+            },
+        ),
+        Panel(
+            "Records in flight and delivered",
+            "What one request carries, and how many are through.",
+            "short",
+            {
+                "sum(otel_sdk_exporter_log_inflight{$by})": "in flight",
+                "sum(rate(otel_sdk_exporter_log_exported_total{$by}[$span]))": "exported a second",
+            },
+        ),
+        Panel(
+            "Pause before the next attempt",
+            "Grows while the next hop fails, up to half a minute or what it asks for.",
+            "s",
+            {quantile(0.99, "wakelog_delivery_retry_delay_seconds"): "pause"},
+        ),
+        Panel(
+            "Pending bytes",
+            "What the next hop still has to take.",
+            "bytes",
+            {"sum(wakelog_delivery_pending_bytes{$by})": "bytes"},
+        ),
+        Panel(
+            "Recovered",
+            "What start-up found: torn tails, damaged lines, writers that were gone.",
+            "short",
+            {"sum by (kind) (wakelog_journal_recovered_total{$by})": "{{kind}}"},
+        ),
+    ],
+}
+
+RUNS = 'gen_ai_operation_name="invoke_agent"'
+TOOLS = 'gen_ai_operation_name="execute_tool"'
+MODELS = 'gen_ai_operation_name="chat"'
+AGENTS = {
+    "Runs": [
+        Panel(
+            "Runs",
+            "Runs that ended, a minute.",
+            "short",
+            {
+                f"sum by (gen_ai_agent_name) (rate(agent_calls_total{{{RUNS},$by}}[$span])) * 60": (
+                    "{{gen_ai_agent_name}}"
+                )
+            },
+        ),
+        Panel(
+            "Duration of a run",
+            "95th percentile.",
+            "s",
+            {
+                "histogram_quantile(0.95, sum by (le, gen_ai_agent_name) (rate("
+                f"agent_duration_seconds_bucket{{{RUNS},$by}}[$span])))": "{{gen_ai_agent_name}}"
+            },
+        ),
+        Panel(
+            "Errors",
+            "Spans that ended with an error, a minute.",
+            "short",
+            {
+                "sum by (gen_ai_operation_name, error_type) (rate("
+                'agent_calls_total{status_code="STATUS_CODE_ERROR",$by}[$span])) * 60': (
+                    "{{gen_ai_operation_name}}: {{error_type}}"
+                )
+            },
+        ),
+    ],
+    "Tools and models": [
+        Panel(
+            "Tool calls",
+            "A minute, by tool.",
+            "short",
+            {
+                f"sum by (gen_ai_tool_name) (rate(agent_calls_total{{{TOOLS},$by}}[$span])) * 60": (
+                    "{{gen_ai_tool_name}}"
+                )
+            },
+        ),
+        Panel(
+            "Duration of a tool call",
+            "95th percentile, by tool.",
+            "s",
+            {
+                "histogram_quantile(0.95, sum by (le, gen_ai_tool_name) (rate("
+                f"agent_duration_seconds_bucket{{{TOOLS},$by}}[$span])))": "{{gen_ai_tool_name}}"
+            },
+        ),
+        Panel(
+            "Duration of a model call",
+            "95th percentile, by model.",
+            "s",
+            {
+                "histogram_quantile(0.95, sum by (le, gen_ai_request_model) (rate("
+                f"agent_duration_seconds_bucket{{{MODELS},$by}}[$span])))": "{{gen_ai_request_model}}"
+            },
+        ),
+        Panel(
+            "Tokens",
+            "A minute, by model.",
+            "short",
+            {
+                "sum by (gen_ai_request_model) (rate(agent_input_tokens_total{$by}[$span])) * 60": (
+                    "in: {{gen_ai_request_model}}"
+                ),
+                "sum by (gen_ai_request_model) (rate(agent_output_tokens_total{$by}[$span])) * 60": (
+                    "out: {{gen_ai_request_model}}"
+                ),
+            },
+        ),
+        Panel(
+            "Hand-offs and sub-agents",
+            "A minute.",
+            "short",
+            {
+                "sum by (event_name) (rate(agent_events_total{"
+                'event_name=~"wakelog.(agent_handoff|sub_agent_invoked|resumed)",$by}[$span])) * 60': (
+                    "{{event_name}}"
+                )
+            },
+        ),
+        Panel(
+            "Events",
+            "A minute, by what they are.",
+            "short",
+            {
+                "sum by (event_name) (rate(agent_events_total{$by}[$span])) * 60": "{{event_name}}",
+            },
+        ),
+    ],
+}
+
+
+def expressions() -> dict[str, list[str]]:
+    """Return every PromQL expression by its dashboard, with Grafana's own variables in it."""
+    return {
+        name: [grafana(q) for panels in rows.values() for one in panels for q in one.queries]
+        for name, rows in (("pipeline-health", HEALTH), ("agents", AGENTS))
+    }
+
+
+def grafana(expression: str) -> str:
+    """Put Grafana's variables into an expression."""
+    return expression.replace("$by", 'service_name=~"$service"').replace("$span", "$__rate_interval")
+
+
+def built(one: Panel) -> Any:
+    """Build a graph, or a number with a colour."""
+    panel: Any = timeseries.Panel() if one.limit is None else stat.Panel()
+    panel = panel.title(one.title).description(one.about).datasource(METRICS).unit(one.unit)
+    if one.limit is None:
+        legend = common.VizLegendOptions().display_mode(LegendDisplayMode.LIST)
+        panel = panel.min(0).fill_opacity(10).show_points("never").height(8).span(8)
+        panel = panel.legend(legend.placement(LegendPlacement.BOTTOM).show_legend(True))
+    else:
+        steps = [Threshold(None, "green"), Threshold(one.limit, "red")]
+        colours = ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
+        panel = panel.thresholds(colours).height(4).span(6)
+    for number, (expression, legend_of_line) in enumerate(one.queries.items()):
+        query = prometheus.Dataquery().expr(grafana(expression)).legend_format(legend_of_line)
+        panel = panel.with_target(query.ref_id(chr(ord("A") + number)))
+    return panel
+
+
+def dashboard(uid: str, title: str, rows: dict[str, list[Panel]]) -> Dashboard:
+    """Build a dashboard, with the data sources and the services as its variables."""
+    services = "label_values(wakelog_events_accepted_total, service_name)"
+    result = (
+        Dashboard(title)
+        .uid(uid)
+        .tags(["wakelog"])
+        .refresh("30s")
+        .time("now-1h", "now")
+        .readonly()
+        .link(
+            DashboardLink("Wakelog")
+            .type(DashboardLinkType.DASHBOARDS)
+            .tags(["wakelog"])
+            .keep_time(True)
+            .include_vars(True)
+        )
+        .with_variable(DatasourceVariable("metrics").label("Metrics").type("prometheus"))
+        .with_variable(DatasourceVariable("logs").label("Logs").type("loki"))
+        .with_variable(
+            QueryVariable("service")
+            .label("Service")
+            .datasource(METRICS)
+            .query(services)
+            .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+            .multi(True)
+            .include_all(True)
+            .all_value(".*")
+        )
+    )
+    for row, panels in rows.items():
+        result = result.with_row(Row(row))
+        for one in panels:
+            result = result.with_panel(built(one))
+    return result
+
+
+def agents() -> Dashboard:
+    """Build the dashboard of agents: its graphs, and the log lines, each of which leads to its trace."""
+    lines = (
+        logs.Panel()
+        .title("What the agents did")
+        .description("Open a line: its trace id leads to the run in Tempo, and from there back here.")
+        .datasource(LOGS)
+        .show_time(True)
+        .wrap_log_message(True)
+        .enable_log_details(True)
+        .height(12)
+        .span(24)
+        .with_target(
+            loki.Dataquery()
+            .expr('{service_name=~"$service"} | scope_name="wakelog"')
+            .ref_id("A")
+        )
+    )
+    result = dashboard("wakelog-agents", "Wakelog: agents", AGENTS)
+    return result.with_row(Row("Events")).with_panel(lines)
+
+
+def files() -> dict[Path, str]:
+    """Return what every file has to hold."""
+    made = {
+        "pipeline-health": dashboard("wakelog-health", "Wakelog: pipeline health", HEALTH),
+        "agents": agents(),
+    }
+    return {
+        FOLDER / f"{name}.json": JSONEncoder(sort_keys=True, indent=2).encode(one.build()) + "\n"
+        for name, one in made.items()
+    }
+
+
+if __name__ == "__main__":
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
+        print(path)
