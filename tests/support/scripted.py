@@ -102,6 +102,7 @@ class Received:
         size: Its bytes on the wire, before any decompression (gRPC: after it).
         headers: HTTP headers or gRPC metadata, names in lower case.
         path: The HTTP path, or the gRPC method.
+        peer: The client's end of the connection.
         at: `time.monotonic()` of its arrival.
     """
 
@@ -109,6 +110,7 @@ class Received:
     size: int
     headers: dict[str, str]
     path: str
+    peer: str
     at: float
 
     @property
@@ -319,6 +321,7 @@ class ScriptedHTTP(Scripted):
                 size=len(raw),
                 headers={name.lower(): value for name, value in handler.headers.items()},
                 path=handler.path,
+                peer=str(handler.client_address),
                 at=time.monotonic(),
             )
         )
@@ -400,6 +403,7 @@ class ScriptedGRPC(Scripted):
                 size=len(content),
                 headers=metadata,
                 path="LogsService/Export",
+                peer=context.peer(),
                 at=time.monotonic(),
             )
         )
