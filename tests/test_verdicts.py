@@ -373,6 +373,20 @@ def test_a_message_above_the_limit_of_a_real_grpc_server_is_too_large():
     assert hop.received == []
 
 
+def test_what_is_too_large_for_the_real_collector_is_too_large(collector):
+    over_http = judge_for(HTTPExporter(endpoint=f"{collector.http_endpoint}/v1/logs", timeout=60))
+    over_grpc = judge_for(GRPCExporter(endpoint=collector.grpc_endpoint, timeout=60))
+
+    verdicts = [
+        over_http([record("a", "x" * 21_000_000)]),
+        over_grpc([record("b", "x" * 5_000_000)]),
+    ]
+
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.TOO_LARGE] * 2
+    assert over_http([record("c")]) == over_grpc([record("d")]) == DELIVERED
+    assert {log.uid for log in collector.wait_for_logs(2)} == {"c", "d"}
+
+
 # --- Patience -----------------------------------------------------------------------------------
 
 
@@ -419,7 +433,6 @@ def test_retry_after_is_a_date_by_our_clock_when_there_is_no_other():
     [
         ("0", None),
         ("-5", None),
-        ("1.5", None),
         ("nan", None),
         ("inf", None),
         ("1e9", None),
@@ -432,6 +445,7 @@ def test_retry_after_is_a_date_by_our_clock_when_there_is_no_other():
         ("9" * 400, LONGEST_RETRY_AFTER),
         ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_RETRY_AFTER),
         (" 7 ", 7),
+        ("0.5", 0.5),
     ],
 )
 def test_what_is_no_sane_wait_is_no_wait_and_none_is_longer_than_an_hour(value, seconds):

@@ -18,15 +18,17 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
-from wakelog.otel._hearing import UNREADABLE, Hearing, accepted, named, patience, readable
+from wakelog.otel._hearing import (
+    SAYS_TOO_LARGE,
+    UNREADABLE,
+    Hearing,
+    accepted,
+    named,
+    patience,
+    readable,
+)
 from wakelog.otel._verdict import Outcome, Verdict
 
-# Servers say it in their own words, and not all with the same code: C, Go, Java, .NET, Rust.
-_SIZE = re.compile(
-    r"larger than max|exceeds? (the )?max|message length too large|message too large"
-    r"|http2 header with status: 413",
-    re.IGNORECASE,
-)
 _SIZE_CODES = (
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.OUT_OF_RANGE,
@@ -98,7 +100,7 @@ def judge_code(
     hop = _hop(endpoint)
     retry_after = _retry_after(trailing)
     reason = f"{hop} answered {code.name}: {readable(details)}".removesuffix(": ")
-    if code in _SIZE_CODES and _SIZE.search(details):
+    if code in _SIZE_CODES and SAYS_TOO_LARGE.search(details):
         return Verdict(Outcome.TOO_LARGE, reason)
     if code in _REFUSED:
         return Verdict(Outcome.REFUSED, reason)

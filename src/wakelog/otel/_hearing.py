@@ -25,6 +25,13 @@ from wakelog.otel._verdict import Outcome, Verdict
 
 LONGEST_RETRY_AFTER = 3600.0
 UNREADABLE = "but what it said cannot be read, and records may have been rejected"
+# Few servers have a status of its own for it, and each says it in its own words: C++, Go, Java, .NET,
+# Rust over gRPC, and the Collector (Go) over HTTP.
+SAYS_TOO_LARGE = re.compile(
+    r"larger than max|exceeds? (the )?max|(message|message length|request body) too large"
+    r"|http2 header with status: 413",
+    re.IGNORECASE,
+)
 _LONGEST_MESSAGE = 300
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 

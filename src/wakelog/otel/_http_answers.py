@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import io
 import os
+import re
 import socket
 import ssl
 import time
@@ -29,7 +30,15 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
-from wakelog.otel._hearing import UNREADABLE, Hearing, accepted, named, patience, readable
+from wakelog.otel._hearing import (
+    SAYS_TOO_LARGE,
+    UNREADABLE,
+    Hearing,
+    accepted,
+    named,
+    patience,
+    readable,
+)
 from wakelog.otel._verdict import Outcome, Verdict
 
 _REDIRECTS = range(300, 400)
@@ -55,6 +64,7 @@ _SETTINGS: Mapping[int, str] = MappingProxyType(
     }
 )
 _LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")  # with fractions, which are not allowed but do occur
 _PROTOBUF = ("application/x-protobuf", "application/protobuf")
 _JSON = "application/json"
 _PAGES = ("text/html", "application/xhtml+xml")
@@ -80,6 +90,8 @@ def judge_status(
         reason = f"{reason}: {message}"
     match status:
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return Verdict(Outcome.TOO_LARGE, reason)
+        case HTTPStatus.BAD_REQUEST if SAYS_TOO_LARGE.search(message):
             return Verdict(Outcome.TOO_LARGE, reason)
         case _ if status in _REDIRECTS:
             to = named(_header(headers, "Location"))
@@ -174,7 +186,7 @@ def _message(kind: str, body: bytes) -> str:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Read ``Retry-After``: seconds, or a date by the clock of the one who answered."""
     value = _header(headers, "Retry-After").strip()
-    if value.isascii() and value.isdigit():
+    if _SECONDS.fullmatch(value):
         return patience(float(value))
     until = _date(value)
     if until is None:
