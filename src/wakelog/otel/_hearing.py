@@ -147,6 +147,13 @@ def readable(text: str) -> str:
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}…"
 
 
+def within(timeout: object) -> str:
+    """Return a time-out in seconds in words, empty when there is none."""
+    if not isinstance(timeout, int | float):
+        return ""
+    return f" within {timeout:.1f}".removesuffix(".0") + " s"
+
+
 def patience(seconds: float) -> float | None:
     """Return how long to leave the next hop alone when it asks for ``seconds``: an hour at most."""
     return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None

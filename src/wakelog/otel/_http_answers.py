@@ -38,6 +38,7 @@ from wakelog.otel._hearing import (
     named,
     patience,
     readable,
+    within,
 )
 from wakelog.otel._verdict import Outcome, Verdict
 
@@ -203,7 +204,6 @@ def _date(value: str) -> float | None:
 
 
 def _trouble(error: BaseException, timeout: object) -> str:
-    within = f" within {timeout:.3g} s" if isinstance(timeout, int | float) else ""
     causes = list(_causes(error))
     for kinds, words in (
         (ssl.SSLCertVerificationError, "has a TLS certificate that is not trusted here"),
@@ -213,11 +213,11 @@ def _trouble(error: BaseException, timeout: object) -> str:
         (ConnectionRefusedError, "refuses connections"),
         (
             (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError),
-            f"did not accept a connection{within}",
+            f"did not accept a connection{within(timeout)}",
         ),
         (
             (TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.TimeoutError),
-            f"did not answer{within}",
+            f"did not answer{within(timeout)}",
         ),
         (
             (http.client.IncompleteRead, urllib3.exceptions.IncompleteRead),
