@@ -539,6 +539,22 @@ def test_the_wrong_protocol_is_named():
     assert "it may be an OTLP/HTTP port" in over_grpc.reason
 
 
+def test_a_proxy_that_is_in_the_way_is_named(http_hop, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", http_hop.endpoint)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    judge = judge_for(HTTPExporter(endpoint="http://elsewhere.invalid/v1/logs"))
+    http_hop.answer(Answer(status=407))
+
+    asked = judge(BATCH)
+    http_hop.stop()
+    refused = judge(BATCH)
+
+    assert asked.outcome is refused.outcome is Outcome.PENDING
+    assert "check the credentials for the proxy" in asked.reason
+    assert "could not be reached through the proxy" in refused.reason
+
+
 def test_credentials_in_an_address_stay_out_of_the_reason(http_hop):
     address = http_hop.logs_endpoint.replace("http://", "http://ann:secret@") + "?key=secret"
     http_hop.answer(BAD_REQUEST)
