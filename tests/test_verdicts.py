@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 import pytest
 import requests
+from google.protobuf.message import EncodeError
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from opentelemetry._logs import LogRecord
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GRPCExporter
@@ -1006,6 +1007,8 @@ def test_any_exporters_success_is_delivery():
         (0, "_Other returned 0, not LogRecordExportResult.SUCCESS"),
         (OSError("no route"), "_Other raised OSError: no route"),
         (RuntimeError(), "_Other raised RuntimeError"),
+        (ValueError("odd"), "_Other raised ValueError: odd"),
+        (UnicodeDecodeError("utf-8", b"", 0, 1, "odd"), "_Other raised UnicodeDecodeError"),
         (KeyError("x"), "_Other raised KeyError: 'x'"),
         (json.JSONDecodeError("not JSON", "<html>", 0), "_Other raised JSONDecodeError: not JSON"),
         (ssl.SSLCertVerificationError("bad"), "_Other raised SSLCertVerificationError"),
@@ -1035,7 +1038,7 @@ def encode_error() -> Exception:
     "error",
     [
         TypeError("Object of type object is not JSON serializable"),
-        ValueError("Circular reference detected"),
+        EncodeError("message is too deep"),
         OverflowError("int too big to convert"),
         RecursionError("maximum recursion depth exceeded"),
         encode_error(),

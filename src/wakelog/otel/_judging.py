@@ -6,7 +6,6 @@ it is the result.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -125,16 +124,16 @@ def _encoded_size(batch: Sequence[ReadableLogRecord]) -> int | Exception:
 
 
 def _blames_a_record(error: Exception) -> bool:
-    """Tell whether an exception is of the kinds that come from encoding a value.
+    """Tell whether an exception is of the kinds that come from encoding a value, and from little else.
 
-    The same kinds come from reading a broken answer, and from addresses, which no record is to
-    blame for; what they have in common with those is left out.
+    A plain ``ValueError`` is not: it also comes from a broken answer or a wrong address. In doubt the
+    batch is sent again, because a good record would be set aside.
     """
     from google.protobuf.message import EncodeError
 
     return isinstance(
-        error, TypeError | ValueError | OverflowError | RecursionError | EncodeError
-    ) and not isinstance(error, OSError | UnicodeDecodeError | json.JSONDecodeError)
+        error, TypeError | UnicodeEncodeError | OverflowError | RecursionError | EncodeError
+    )
 
 
 def _said(error: Exception) -> str:
