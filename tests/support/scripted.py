@@ -177,11 +177,7 @@ class Scripted:
         ]
 
     def wait_for_requests(self, count: int, timeout: float = 30.0) -> list[Received]:
-        """Waits until `count` requests have come in all, and returns all that have.
-
-        Raises:
-            TimeoutError: Fewer have come within `timeout` seconds.
-        """
+        """Waits until `count` requests have come in all, returns all, or raises `TimeoutError`."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.received) >= count, timeout):
                 msg = f"{len(self.received)} of {count} requests after {timeout} s"
@@ -354,9 +350,7 @@ class ScriptedHTTP(Scripted):
 
 
 class ScriptedGRPC(Scripted):
-    """A scripted OTLP/gRPC endpoint.
-
-    A forwarder stands in front of the gRPC server, because that one cannot reset a connection.
+    """A scripted OTLP/gRPC endpoint, behind a forwarder that can reset its connections.
 
     Args:
         always: The answer when none is queued.
