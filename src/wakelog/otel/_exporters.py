@@ -60,9 +60,9 @@ def log_exporter() -> LogRecordExporter | None:
 
             return GRPCLogExporter()
         case "http/protobuf":
-            from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+            from wakelog.otel._http_answers import make_exporter
 
-            return OTLPLogExporter()
+            return make_exporter()
         case "console":
             from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter
 
