@@ -6,6 +6,8 @@ OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK=wakelog
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
@@ -81,7 +83,9 @@ class WakelogCompletionHook:
             "system_instructions": system_instruction,
             "tool_definitions": tool_definitions,
         }
-        fields["payload"] = {key: list(value) for key, value in content.items() if value}
+        fields["payload"] = {
+            key: [_given(message) for message in value] for key, value in content.items() if value
+        }
         with trace.use_span(span or trace.get_current_span(), end_on_exit=False):
             self._recorder.record(
                 s.SCOPE_NAME, None, fields, severity_number=None, severity_text=""
@@ -90,3 +94,11 @@ class WakelogCompletionHook:
 
 def _kept(said: Mapping[str, Any]) -> dict[str, Any]:
     return {name: said[name] for name in _KEPT if said.get(name) is not None}
+
+
+def _given(message: Any) -> Any:
+    """Return what a message says, without the optional fields that it does not have."""
+    if not is_dataclass(message) or isinstance(message, type):
+        return message
+    values = {field.name: getattr(message, field.name) for field in fields_of(message)}
+    return {name: value for name, value in values.items() if value is not None}

@@ -58,7 +58,8 @@ class WakelogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Record one log record."""
-        if record.name == "wakelog" or record.name.startswith("wakelog."):
+        scope = str(record.name or "root")
+        if scope == "wakelog" or scope.startswith("wakelog."):
             return
         fields: dict[str, Any] = {k: v for k, v in vars(record).items() if k not in _OWN}
         text: Any
@@ -83,7 +84,7 @@ class WakelogHandler(logging.Handler):
         if record.stack_info:
             fields[s.CODE_STACKTRACE] = record.stack_info
         self._recorder.record(
-            record.name,
+            scope,
             text,
             fields,
             severity_number=severity_of(record.levelno),

@@ -21,7 +21,9 @@ _NAMES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 class _Message(Protocol):
     """What loguru gives a sink: the formatted text, with all that was logged beside it."""
 
-    record: dict[str, Any]
+    @property
+    def record(self) -> Any:
+        """What was logged, and where."""
 
 
 class WakelogSink:
