@@ -169,6 +169,29 @@ def test_without_an_exporter_records_stay_in_the_journal(tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
 
 
+def test_the_official_structlog_instrumentation_is_durable_too(tmp_path: Path) -> None:
+    program = (
+        "import os, structlog\nstructlog.get_logger().info('sold', n=1); os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run(
+        [INSTRUMENT, sys.executable, "-c", program],
+        env=environment(
+            OTEL_PYTHON_CONFIGURATOR="wakelog",
+            OTEL_LOGS_EXPORTER="none",
+            OTEL_TRACES_EXPORTER="none",
+            OTEL_METRICS_EXPORTER="none",
+            WAKELOG_DIR=str(tmp_path / "journal"),
+        ),
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    [entry] = read(tmp_path / "journal")
+    assert (entry.record.body, entry.record.attributes) == ("sold", {"n": 1})
+
+
 def test_the_console_exporter_prints_and_the_journal_keeps(tmp_path: Path) -> None:
     done = instrumented(PROGRAM, tmp_path, OTEL_LOGS_EXPORTER="console")
 
