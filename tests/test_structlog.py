@@ -446,8 +446,9 @@ def test_without_arguments_it_uses_what_is_set_up_when_something_is_logged(
 
 
 def test_a_record_that_nothing_takes_is_counted_and_said_once(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("wakelog.integrations._recorder.get_logger_provider", object)
     seen = Seen()
     processor = WakelogProcessor()
     log = chain(processor, seen)
