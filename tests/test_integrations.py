@@ -112,8 +112,9 @@ def test_exceptions_and_stacks_become_what_the_conventions_say(
 def test_a_message_that_cannot_be_formatted_is_recorded_as_it_is(
     journaled: Journaled, handled: Handled, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    given = {"args": ("many",), "levelno": logging.INFO, "levelname": "INFO"}
     # Handed to our handler alone: pytest's own raises what cannot be formatted.
-    handled[1].handle(logging.makeLogRecord({"msg": "%d orders", "args": ("many",)}))
+    handled[1].handle(logging.makeLogRecord({**given, "msg": "%d orders"}))
 
     record = journaled.one()
     assert (record.body, record.attributes) == ("%d orders", {"args": ["many"]})

@@ -109,6 +109,54 @@ def test_a_level_of_ones_own_keeps_its_name(journaled: Journaled) -> None:
     assert (record.severity_number, record.severity_text) == (None, "NOTICE")
 
 
+@pytest.mark.parametrize("level", [5, {"hard": True}, ["a"], "boss", ""])
+def test_a_level_that_is_none_stays_an_attribute(journaled: Journaled, level: object) -> None:
+    chain(WakelogProcessor(journaled.log, last=True)).warning("x", level=level)
+
+    record = journaled.one()
+    assert (record.severity_text, record.attributes) == ("WARN", {"level": level})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"timestamp": "03:04"},
+        {"timestamp": -1},
+        {"timestamp": float("inf")},
+        {"timestamp": 1e300},
+        {"logger": 7},
+        {"stack": ["a", "b"]},
+        {"logger_name": "x"},
+    ],
+    ids=str,
+)
+def test_what_only_looks_like_structlogs_own_stays_an_attribute(
+    journaled: Journaled, fields: dict[str, Any]
+) -> None:
+    chain(WakelogProcessor(journaled.log, last=True)).info("x", **fields)
+
+    assert journaled.one().attributes == fields
+
+
+def test_an_event_dict_that_cannot_be_looked_at_costs_one_record(
+    journaled: Journaled, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Undecided:
+        def __bool__(self) -> bool:
+            raise ValueError("both")
+
+    processor = WakelogProcessor(journaled.log)
+
+    event_dict: dict[Any, Any] = {"event": "x", "exc_info": Undecided(), 7: "seven"}
+    assert processor(None, "info", event_dict) is event_dict
+    event_dict = {"event": "next", 7: "seven"}
+    processor(None, "info", event_dict)
+
+    assert processor.refused == {"ValueError": 1}
+    assert journaled.one().attributes == {"7": "seven"}
+    assert len(caplog.messages) == 1
+
+
 @pytest.mark.parametrize("merged", [True, False])
 def test_bound_context_becomes_attributes(journaled: Journaled, merged: bool) -> None:
     first = [structlog.contextvars.merge_contextvars] if merged else []
@@ -485,8 +533,9 @@ def test_a_journal_that_refuses_never_raises_into_the_program(
     journaled.close()
 
 
-def test_what_recording_itself_logs_is_not_recorded(journaled: Journaled) -> None:
-    log = chain(WakelogProcessor(journaled.log, last=True))
+def test_what_recording_itself_logs_is_counted_and_not_recorded(journaled: Journaled) -> None:
+    processor = WakelogProcessor(journaled.log, last=True)
+    log = chain(processor)
 
     class Chatty:
         def __str__(self) -> str:
@@ -496,6 +545,7 @@ def test_what_recording_itself_logs_is_not_recorded(journaled: Journaled) -> Non
     log.info("x", value=Chatty())
 
     assert journaled.one().attributes == {"value": "chatty"}
+    assert processor.refused["Recursive"] > 0
 
 
 @pytest.mark.parametrize("make", [development_chain, production_chain])

@@ -120,12 +120,15 @@ class Recorder:
             timestamp: When it happened, in nanoseconds since 1970; now by default.
         """
         if _busy.recording:
-            return  # what recording itself causes to be logged would never end
+            # What recording itself causes to be logged would never end; a signal's handler may be
+            # in the middle of a write.
+            self.refused["Recursive"] += 1
+            return
         _busy.recording = True
         try:
             log = self._given or current() or self._global()
             if log is None:
-                self._refuse("NotConfigured", _NOT_CONFIGURED)
+                self.refuse("NotConfigured", _NOT_CONFIGURED)
             elif type(log.sink) is not NullSink:
                 event_type = fields.get("event_type")
                 if (
@@ -137,7 +140,7 @@ class Recorder:
                 else:
                     log.record(event)
         except Exception as error:  # noqa: BLE001 - it is somebody else's program: count, report
-            self._refuse(type(error).__name__, error)
+            self.refuse(type(error).__name__, error)
         finally:
             _busy.recording = False
 
@@ -149,7 +152,13 @@ class Recorder:
             self._over_global = (provider, AgentLogger(sink=OTelSink(provider, required=True)))
         return self._over_global[1]
 
-    def _refuse(self, reason: str, cause: object) -> None:
+    def refuse(self, reason: str, cause: object) -> None:
+        """Count what was not accepted, and say so when that was not said in the last minute.
+
+        Args:
+            reason: The error's name.
+            cause: What happened.
+        """
         self.refused[reason] += 1
         now = time.monotonic()
         if now >= self._report_after:

@@ -61,6 +61,12 @@ class WakelogHandler(logging.Handler):
         scope = str(record.name or "root")
         if scope == "wakelog" or scope.startswith("wakelog."):
             return
+        try:
+            self._record(scope, record)
+        except Exception:  # noqa: BLE001 - as the standard library's handlers do
+            self.handleError(record)
+
+    def _record(self, scope: str, record: logging.LogRecord) -> None:
         fields: dict[str, Any] = {k: v for k, v in vars(record).items() if k not in _OWN}
         text: Any
         if (

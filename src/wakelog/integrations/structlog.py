@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -36,23 +36,22 @@ _SEVERITIES: Final = {
     "critical": (21, "FATAL"),
     "fatal": (21, "FATAL"),
 }
-_NOT_ATTRIBUTES: Final = frozenset(
+_LATEST: Final = 253_402_300_800  # in seconds, the year 10000: no line can say a later time
+# Keys by which structlog's own processors and wrappers say something about the event.
+_SPECIAL: Final = frozenset(
     {
-        "event",
-        "level",
-        "level_number",
         "timestamp",
         "logger",
-        "logger_name",
+        "level_number",
         "exc_info",
         "exception",
         "stack",
         "stack_info",
         "positional_args",
+        "_record",
+        "_from_structlog",
     }
 )
-# Keys by which these may be called; others of them are looked at only where they stand.
-_SPECIAL: Final = _NOT_ATTRIBUTES - {"event", "level"}
 
 
 class WakelogProcessor:
@@ -84,24 +83,34 @@ class WakelogProcessor:
         Raises:
             structlog.DropEvent: When nothing comes after this processor.
         """
-        get = event_dict.get
-        level = get("level") or method_name
-        number, name = _SEVERITIES.get(level) or _severity(level)
-        if _SPECIAL.isdisjoint(event_dict):
-            scope = getattr(logger, "name", None)
-            text, timestamp = get("event"), None
-            fields = {**get_contextvars(), **event_dict}
-            fields.pop("event", None)
-            fields.pop("level", None)
+        try:
+            self._record(logger, method_name, {**get_contextvars(), **event_dict})
+        except Exception as error:  # noqa: BLE001 - what a caller's objects may raise when looked at
+            self._recorder.refuse(type(error).__name__, error)
+        if self._last:
+            raise structlog.DropEvent
+        return event_dict
+
+    def _record(self, logger: Any, method_name: str, fields: dict[str, Any]) -> None:
+        text = fields.pop("event", None)
+        level = fields.get("level")
+        if level is None:
+            level = method_name
+        elif isinstance(level, str) and (level == method_name or level.lower() in _SEVERITIES):
+            del fields["level"]
         else:
-            scope = get("logger") or get("logger_name") or getattr(logger, "name", None)
-            text, timestamp = _text(event_dict), _nanoseconds(get("timestamp"))
-            fields = {
-                key: value
-                for key, value in {**get_contextvars(), **event_dict}.items()
-                if key not in _NOT_ATTRIBUTES and not key.startswith("_")
-            }
-            _add_exception(fields, event_dict)
+            level = method_name  # a level of another kind, say of a game
+        scope, timestamp = getattr(logger, "name", None), None
+        if not _SPECIAL.isdisjoint(fields):
+            scope = fields.pop("logger") if isinstance(fields.get("logger"), str) else scope
+            text = _formatted(text, fields.pop("positional_args", None))
+            timestamp = _nanoseconds(fields.get("timestamp"))
+            if timestamp is not None:
+                del fields["timestamp"]
+            _take_exception(fields)
+            for name in ("level_number", "stack_info", "_record", "_from_structlog"):
+                fields.pop(name, None)
+        number, name = _SEVERITIES.get(level.lower(), (None, level.upper()))
         self._recorder.record(
             scope if isinstance(scope, str) else "structlog",
             text,
@@ -110,9 +119,6 @@ class WakelogProcessor:
             severity_text=name,
             timestamp=timestamp,
         )
-        if self._last:
-            raise structlog.DropEvent
-        return event_dict
 
 
 def development_chain(log: AgentLogger | None = None) -> Sequence[Processor]:
@@ -155,13 +161,8 @@ def production_chain(log: AgentLogger | None = None) -> Sequence[Processor]:
     ]
 
 
-def _severity(level: object) -> tuple[int | None, str]:
-    text = str(level)
-    return _SEVERITIES.get(text.lower(), (None, text.upper()))
-
-
-def _text(event_dict: MutableMapping[str, Any]) -> Any:
-    text, arguments = event_dict.get("event"), event_dict.get("positional_args")
+def _formatted(text: Any, arguments: Any) -> Any:
+    """Return a text with the arguments in it that the standard library's wrapper was given."""
     if not arguments or not isinstance(text, str):
         return text
     if len(arguments) == 1 and isinstance(arguments[0], dict) and arguments[0]:
@@ -175,33 +176,31 @@ def _text(event_dict: MutableMapping[str, Any]) -> Any:
 def _nanoseconds(timestamp: object) -> int | None:
     """Return the time that ``TimeStamper`` wrote, None when it does not say which it is."""
     try:
+        if isinstance(timestamp, datetime) and timestamp.tzinfo is not None:
+            timestamp = timestamp.isoformat()
         if isinstance(timestamp, str):
             return parse_rfc3339(timestamp)
-        if isinstance(timestamp, datetime) and timestamp.tzinfo is not None:
-            return parse_rfc3339(timestamp.isoformat())
-        if isinstance(timestamp, int | float):
+        if isinstance(timestamp, int | float) and 0 < timestamp < _LATEST:
             return int(timestamp * 1e9)
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
     return None
 
 
-def _add_exception(fields: dict[str, Any], event_dict: MutableMapping[str, Any]) -> None:
-    error = event_dict.get("exc_info")
+def _take_exception(fields: dict[str, Any]) -> None:
+    """Put what is known of an exception, and of the stack, under the conventions' names."""
+    error, rendered = fields.pop("exc_info", None), fields.pop("exception", None)
     if isinstance(error, tuple):
         error = next((part for part in error if isinstance(part, BaseException)), None)
     elif error is not None and not isinstance(error, BaseException):
         error = sys.exc_info()[1] if error else None
-    rendered = event_dict.get("exception")
     if error is not None:
         fields.update(exception_fields(error))
-    elif isinstance(rendered, str):
-        fields[s.EXCEPTION_STACKTRACE] = rendered
     elif rendered is not None:
-        # A chain with dict_tracebacks in front of this processor.
         fields[s.EXCEPTION_STACKTRACE] = rendered
+        # From a chain with dict_tracebacks in front of this processor.
         if isinstance(rendered, list) and rendered and isinstance(rendered[0], dict):
             fields[s.EXCEPTION_TYPE] = rendered[0].get("exc_type")
             fields[s.EXCEPTION_MESSAGE] = rendered[0].get("exc_value")
-    if isinstance(stack := event_dict.get("stack"), str):
-        fields[s.CODE_STACKTRACE] = stack
+    if isinstance(fields.get("stack"), str):
+        fields[s.CODE_STACKTRACE] = fields.pop("stack")

@@ -163,10 +163,17 @@ class OTelSink:
 
 
 def _make_taken(attributes: dict[str, Any]) -> None:
-    """Replace, in a dict, the values that OpenTelemetry would not take as they are."""
+    """Replace, in a dict, what OpenTelemetry would not take as it is."""
+    odd = False
     for name, value in attributes.items():
         if type(value) is not str:
             attributes[name] = _taken(value)
+        if type(name) is not str:
+            odd = True
+    if odd:
+        plain = cast("dict[str, Any]", from_line(to_line(attributes)))
+        attributes.clear()
+        attributes.update(plain)
 
 
 def _taken(value: Any) -> Any:
