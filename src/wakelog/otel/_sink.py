@@ -130,7 +130,7 @@ class OTelSink:
         _make_taken(attributes)
         record = EventLogRecord(
             timestamp=timestamp,
-            severity_number=cast("SeverityNumber", _SEVERITIES.get(severity_number or -1)),
+            severity_number=_SEVERITIES.get(severity_number or -1),
             severity_text=severity_text,
             attributes=attributes,
             event_name=event_name,
@@ -142,7 +142,7 @@ class OTelSink:
         if logger is None:
             logger = self._loggers[scope] = self._provider.get_logger(scope)
         if self._unlimited is not None:
-            emit_prepared(cast("SDKLogger", logger), record)
+            emit_prepared(logger, record)  # type: ignore[arg-type]  # of the SDK's provider
         else:
             logger.emit(record)
         if self._required and record.receipt is None:
@@ -166,7 +166,7 @@ def _make_taken(attributes: dict[str, Any]) -> None:
     """Replace, in a dict, what OpenTelemetry would not take as it is."""
     odd = False
     for name, value in attributes.items():
-        if type(value) is not str:
+        if type(value) not in _TAKEN:
             attributes[name] = _taken(value)
         if type(name) is not str:
             odd = True
