@@ -116,8 +116,8 @@ def measure(folder: Path) -> None:
                 taken = one_burst(logger)
                 if burst:  # the first one warms up
                     times[name] += taken
-            batch.force_flush()
-            durable.force_flush()
+                batch.force_flush()
+                durable.force_flush()
     medians = {name: statistics.median(taken) / 1000 for name, taken in times.items()}
     file_us, official_us = list(medians.values())[:2]
     print(f"{'chain':40}{'µs':>8}{'to the file':>13}{'to the official':>17}")

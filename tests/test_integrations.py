@@ -13,13 +13,15 @@ from typing import Any
 import loguru
 import pytest
 import structlog
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.util.genai.completion_hook import CompletionHook
 from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.types import InputMessage, OutputMessage, Text
 
 from tests.support.journaled import Journaled
-from wakelog import AgentLogger, JSONLSink, MemorySink
+from wakelog import AgentLogger, DurableLogRecordProcessor, JSONLSink, MemorySink, OTelSink
 from wakelog.events import semconv as s
 from wakelog.integrations.genai import WakelogCompletionHook
 from wakelog.integrations.logging import WakelogHandler
@@ -277,6 +279,34 @@ def test_the_content_that_instrumentations_collect_goes_to_the_journal(
     assert "done" in str(record.attributes[s.OUTPUT_MESSAGES])
     assert "be brief" in str(record.attributes[s.SYSTEM_INSTRUCTIONS])
     assert not hook.refused
+
+
+@pytest.mark.parametrize("policy", ["", "EVENT_ONLY"])
+def test_that_content_leaves_only_where_the_policy_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", policy)
+    exporter = InMemoryLogRecordExporter()
+    processor = DurableLogRecordProcessor(exporter, directory=tmp_path / "journal")
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor)
+    hook = WakelogCompletionHook(AgentLogger(sink=OTelSink(provider, required=True)))
+
+    hook.on_completion(
+        inputs=[InputMessage("user", [Text("the question")])],
+        outputs=[],
+        system_instruction=[],
+        tool_definitions=[{"name": "search"}],
+    )
+
+    assert provider.force_flush()
+    provider.shutdown()
+    [exported] = exporter.get_finished_logs()
+    assert exported.log_record.event_name == "wakelog.model_response"
+    assert ("the question" in str(exported.log_record.attributes)) is bool(policy)
+    [entry] = read(tmp_path / "journal")
+    assert "the question" in str(entry.record.attributes[s.INPUT_MESSAGES])
+    assert "search" in str(entry.record.attributes[s.PAYLOAD])
 
 
 def test_importing_an_integration_loads_no_other_library() -> None:
