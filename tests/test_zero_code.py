@@ -237,6 +237,23 @@ def test_the_other_signals_and_the_service_are_configured_as_ever(
     assert [b.pending for b in books(tmp_path / "journal")] == [0]
 
 
+def test_of_several_exporters_each_has_a_journal_of_its_own(
+    collector: Collector, tmp_path: Path
+) -> None:
+    instrumented(
+        PROGRAM,
+        tmp_path,
+        OTEL_LOGS_EXPORTER="otlp_proto_http,console,otlp_proto_grpc",
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.http_endpoint,
+    )
+
+    [log] = collector.wait_for_logs(1, SECONDS)
+    assert log.body == "late by 3 days"
+    for name, pending in (("journal", 0), ("journal-2", 1)):  # gRPC was sent to the HTTP port
+        assert bodies(tmp_path / name) == ["late by 3 days"]
+        assert [kept.pending for kept in books(tmp_path / name)] == [pending]
+
+
 def test_a_disabled_sdk_records_nothing_and_makes_nothing(tmp_path: Path) -> None:
     instrumented(PROGRAM, tmp_path, OTEL_SDK_DISABLED="true", OTEL_LOGS_EXPORTER="none")
 
