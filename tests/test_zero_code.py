@@ -349,10 +349,12 @@ def test_the_fixture(wakelog_recording):
 
 def test_the_built_wheel_brings_its_entry_points(tmp_path: Path) -> None:
     def quiet(*command: object, **variables: str) -> str:
+        env = environment(**variables)
+        env.pop("PYTHONPATH", None)  # it would bring the tree back
         done = subprocess.run(
             [str(part) for part in command],
             cwd=tmp_path,
-            env=environment(**variables),
+            env=env,
             capture_output=True,
             text=True,
             timeout=SECONDS,
