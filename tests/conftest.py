@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT_VARIABLES = frozenset(
-    {"WAKELOG_REQUIRE_COLLECTOR", "WAKELOG_CACHE", "WAKELOG_TEST_DATA", "WAKELOG_TEST_SEED"}
+    {
+        "WAKELOG_REQUIRE_COLLECTOR",
+        "WAKELOG_CACHE",
+        "WAKELOG_TEST_DATA",
+        "WAKELOG_TEST_OUTAGE_SECONDS",
+        "WAKELOG_TEST_SEED",
+    }
 )
 
 

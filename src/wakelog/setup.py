@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from wakelog.errors import ConfigurationError
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, default_root
-from wakelog.logger import AgentLogger
+from wakelog.logger import AgentLogger, set_current
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
 from wakelog.otel._exporters import log_exporter, span_exporter
@@ -140,14 +140,15 @@ def configure(
     if not _disabled():
         level = _durability(durability)
         bridged = _flag(span_events, "WAKELOG_SPAN_EVENTS")
-        log_exporter_ = exporter if exporter is not None else log_exporter()
+        if logger_provider is None and exporter is None:
+            exporter = log_exporter()
         tracer_provider = tracer_provider or _tracer_provider(service_name)
         made_here = logger_provider is None
         if logger_provider is None:
             resource = _resource(tracer_provider, service_name)
             name = str(resource.attributes.get(s.SERVICE_NAME, ""))
             processor = DurableLogRecordProcessor(
-                log_exporter_,
+                exporter,
                 directory=directory or os.environ.get(DIRECTORY_VARIABLE) or default_root(name),
                 durability=level,
             )
@@ -157,7 +158,7 @@ def configure(
         sink = OTelSink(
             logger_provider, required=not made_here, without_limits=made_here and not _has_limits()
         )
-    return AgentLogger(
+    log = AgentLogger(
         agent_name or os.environ.get("WAKELOG_AGENT_NAME"),
         workflow_name or os.environ.get("WAKELOG_WORKFLOW_NAME"),
         sink,
@@ -167,6 +168,8 @@ def configure(
         metadata,
         tracer_provider=tracer_provider,
     )
+    set_current(log)
+    return log
 
 
 def shutdown(timeout: float = _EXIT_SECONDS) -> bool:

@@ -20,6 +20,7 @@ ERROR_TYPE: Final = "error.type"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+CODE_STACKTRACE: Final = "code.stacktrace"
 SERVICE_NAME: Final = "service.name"
 
 # Generative AI.

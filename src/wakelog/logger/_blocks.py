@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from wakelog import context
 from wakelog.errors import WakelogError
 from wakelog.events import semconv as s
+from wakelog.logger._decorators import Function, decorated
 from wakelog.record import uuid7
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class _Block(abc.ABC, Generic[Given]):
         self._span: trace.Span = trace.INVALID_SPAN
         self._attached: Token[otel_context.Context] | None = None
         self._opening: AgentEvent | None = None
+        self._outcome: dict[str, Any] = {}
+
+    _result_key = "result"
 
     # What each block says of itself.
 
@@ -53,6 +57,18 @@ class _Block(abc.ABC, Generic[Given]):
     def _given(self) -> Given:
         """Return what ``with`` gives."""
 
+    def note(self, result: Any = None, items: int | None = None) -> None:
+        """Note what came of the block; it is recorded at its end.
+
+        Args:
+            result: What was returned.
+            items: How many items a generator has given.
+        """
+        if result is not None:
+            self._outcome[self._result_key] = result
+        if items is not None:
+            self._outcome["items"] = items
+
     # The order in which it happens.
 
     def __enter__(self) -> Given:
@@ -63,13 +79,30 @@ class _Block(abc.ABC, Generic[Given]):
             self._span = self._log.tracer().start_span(
                 name, kind=kind, attributes=attributes, links=links
             )
-            self._attached = otel_context.attach(trace.set_span_in_context(self._span))
+            self._attach()
             self._opening = self._open()
         except BaseException:
             self._leave()
             raise
         self._bind(context.parent_id, self._opening.event_id)
         return self._given()
+
+    def suspend(self) -> None:
+        """Take back what the block has set in this context, and leave the block open."""
+        here = True
+        while self._tokens:
+            here = context.unset(self._tokens.pop()) and here
+        # Where our variables were not set, the span was not attached either.
+        if self._attached is not None and here:
+            otel_context.detach(self._attached)
+        self._attached = None
+
+    def resume(self) -> None:
+        """Set in this context what ``suspend`` has taken back."""
+        assert self._opening is not None  # noqa: S101 - __enter__ has returned
+        self._prepare()
+        self._attach()
+        self._bind(context.parent_id, self._opening.event_id)
 
     def __exit__(
         self,
@@ -112,7 +145,8 @@ class _Block(abc.ABC, Generic[Given]):
 
     def _end(self, error: BaseException | None) -> AgentEvent:
         assert self._opening is not None  # noqa: S101 - __enter__ has returned
-        if error is not None:
+        # A generator that is closed early has done what it was asked for.
+        if error is not None and not isinstance(error, GeneratorExit):
             self._span.set_status(StatusCode.ERROR, self._log.redacted_text(error))
             self._span.set_attribute(s.ERROR_TYPE, type_name(error))
         return self._close(_status_of(error), error, self._opening.event_id)
@@ -128,13 +162,11 @@ class _Block(abc.ABC, Generic[Given]):
     def _bind(self, variable: ContextVar[str | None], value: str | None) -> None:
         self._tokens.append(variable.set(value))
 
+    def _attach(self) -> None:
+        self._attached = otel_context.attach(trace.set_span_in_context(self._span))
+
     def _leave(self) -> None:
-        here = True
-        while self._tokens:
-            here = context.unset(self._tokens.pop()) and here
-        # Where our variables were not set, the span was not attached either.
-        if self._attached is not None and here:
-            otel_context.detach(self._attached)
+        self.suspend()
         self._span.end()
 
     def _common(self, operation: str) -> dict[str, Any]:
@@ -149,6 +181,8 @@ class _Block(abc.ABC, Generic[Given]):
 
 class RunBlock(_Block[str]):
     """A run. ``with log.run() as run_id``."""
+
+    _result_key = "output"
 
     def __init__(
         self,
@@ -183,7 +217,7 @@ class RunBlock(_Block[str]):
         return self._record("run_start", payload, metadata=self._metadata, status="started")
 
     def _close(self, status: str, error: BaseException | None, parent: str) -> AgentEvent:
-        payload = {}
+        payload = dict(self._outcome)
         if error is not None:
             payload["error_type"] = type_name(error)
         try:
@@ -308,7 +342,22 @@ class ToolBlock(_Block["ToolBlock"]):
         super().__init__(log)
         self._tool, self._args, self._call_id, self._type = tool_name, args, call_id, tool_type
         self._fields = fields
-        self._outcome: dict[str, Any] = {}
+
+    def __call__(self, function: Function) -> Function:
+        """Put such a block around each call of a function: ``@log.tool("search")``.
+
+        The arguments and the result of the call are recorded, for a generator the number of items.
+
+        Raises:
+            TypeError: For what is no function, or one that the logger cannot wait in.
+        """
+
+        def block_for(arguments: dict[str, Any]) -> ToolBlock:
+            return ToolBlock(
+                self._log, self._tool, arguments, self._call_id, self._type, self._fields
+            )
+
+        return decorated(function, block_for, blocking=self._log.blocking)
 
     def result(self, value: Any) -> Any:
         """Note what the tool returned; it is recorded at the end of the block.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import abc
 import inspect
 import os
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from opentelemetry import trace
 
@@ -21,6 +22,7 @@ from wakelog.logger._blocks import (
     text_of,
     type_name,
 )
+from wakelog.logger._decorators import Function, decorated, name_of
 from wakelog.redaction import RedactionConfig, redact
 from wakelog.sinks import EventSink, JSONLSink, NullSink
 
@@ -33,6 +35,9 @@ class Front(abc.ABC, Generic[Recorded]):
 
     Every method that records an event returns ``Recorded``: the event, or an awaitable of it.
     """
+
+    blocking: ClassVar[bool] = True
+    """Whether events are recorded when a method returns, with nothing to await."""
 
     def __init__(
         self,
@@ -109,6 +114,10 @@ class Front(abc.ABC, Generic[Recorded]):
         """
         return ModelBlock(self, model, provider, input, fields)
 
+    @overload
+    def tool(self, tool_name: Function) -> Function: ...
+
+    @overload
     def tool(
         self,
         tool_name: str,
@@ -117,20 +126,75 @@ class Front(abc.ABC, Generic[Recorded]):
         call_id: str | None = None,
         tool_type: str | None = None,
         **fields: Any,
-    ) -> ToolBlock:
+    ) -> ToolBlock: ...
+
+    def tool(
+        self,
+        tool_name: str | Callable[..., Any],
+        args: Any = None,
+        *,
+        call_id: str | None = None,
+        tool_type: str | None = None,
+        **fields: Any,
+    ) -> Any:
         """Open a tool call: the intent is recorded before the body runs, the outcome after it.
 
+        As a decorator, ``@log.tool`` or ``@log.tool("search")``, it does so around each call of the
+        function: sync, async, a generator or an async generator.
+
         Args:
-            tool_name: The tool.
+            tool_name: The tool. A function, when it is used as a bare decorator: its name is the
+                tool's.
             args: What it is called with.
             call_id: The id that the model gave the call.
             tool_type: ``function``, ``extension`` or ``datastore``.
             fields: As for every event.
 
         Returns:
-            A context manager that gives an object to note the result on.
+            A context manager that gives an object to note the result on, or the decorated function.
+
+        Raises:
+            TypeError: When what is decorated is no function, or one that this logger cannot wait in.
         """
-        return ToolBlock(self, tool_name, args, call_id, tool_type, fields)
+        if isinstance(tool_name, str):
+            return ToolBlock(self, tool_name, args, call_id, tool_type, fields)
+        return ToolBlock(self, name_of(tool_name), None, None, None, {})(tool_name)
+
+    @overload
+    def agent(self, name: Function, /) -> Function: ...
+
+    @overload
+    def agent(
+        self, name: str, /, *, metadata: dict[str, Any] | None = None
+    ) -> Callable[[Function], Function]: ...
+
+    def agent(self, name: Any, /, *, metadata: dict[str, Any] | None = None) -> Any:
+        """Make each call of a function a run: ``@log.agent`` or ``@log.agent("planner")``.
+
+        The function's arguments are the run's input and what it returns is the output; inside
+        another run, it is a run of its own. Functions may be sync, async, generators or async
+        generators.
+
+        Args:
+            name: The agent's name. A function, as a bare decorator: its name is the agent's.
+            metadata: For both events of each run.
+
+        Returns:
+            A decorator, or the decorated function.
+
+        Raises:
+            TypeError: When what is decorated is no function, or one that this logger cannot wait in.
+        """
+        if not isinstance(name, str):
+            return self.agent(name_of(name))(name)
+
+        def decorate(function: Function) -> Function:
+            def block_for(arguments: dict[str, Any]) -> RunBlock:
+                return RunBlock(self, arguments or None, metadata, name, None, None, None)
+
+            return decorated(function, block_for, blocking=self.blocking)
+
+        return decorate
 
     # Events
 

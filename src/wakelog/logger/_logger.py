@@ -72,6 +72,8 @@ class AsyncAgentLogger(Front[Coroutine[Any, Any, AgentEvent]]):
     ``AsyncAgentLogger.over(log)`` makes one of a logger that ``wakelog.configure`` has returned.
     """
 
+    blocking = False
+
     @classmethod
     def over(cls, log: Front[Any]) -> AsyncAgentLogger:
         """Return a logger for asyncio with the sink and the settings of another one."""

@@ -45,7 +45,7 @@ class EventLogRecord(LogRecord):
 
     Args:
         timestamp: When it happened, in nanoseconds since 1970.
-        severity_number: OpenTelemetry's severity.
+        severity_number: OpenTelemetry's severity, if it is known.
         severity_text: Its name.
         attributes: The event's attributes.
         event_name: The event's name.
@@ -63,7 +63,7 @@ class EventLogRecord(LogRecord):
         self,
         *,
         timestamp: int,
-        severity_number: SeverityNumber,
+        severity_number: SeverityNumber | None,
         severity_text: str,
         attributes: dict[str, Any],
         event_name: str,

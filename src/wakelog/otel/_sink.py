@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger_provider
+from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.sdk._logs import Logger as SDKLogger
 
 from wakelog.errors import SinkError
 from wakelog.events import AgentEvent
 from wakelog.events import semconv as s
 from wakelog.events._mapping import attributes_of, event_name_of, severity_of
+from wakelog.journal import Durability, Receipt
 from wakelog.otel._content import ContentPolicy
+from wakelog.otel._quiet import is_quiet
 from wakelog.otel._records import EventLogRecord, emit_prepared
 from wakelog.record import from_line, to_line
 
@@ -53,6 +55,8 @@ class OTelSink:
         self._logger = self._provider.get_logger(s.SCOPE_NAME)
         fast = without_limits and isinstance(self._logger, SDKLogger)
         self._unlimited = cast("SDKLogger", self._logger) if fast else None
+        # A cache of the loggers that log records were emitted by, by scope.
+        self._loggers: dict[str, Logger] = {}
 
     def write(self, event: AgentEvent) -> None:
         """Emit an event.
@@ -89,6 +93,62 @@ class OTelSink:
         if self._required and record.receipt is None:
             raise SinkError(_NOT_DURABLE)
 
+    def write_log(
+        self,
+        scope: str,
+        body: Any,
+        attributes: dict[str, Any],
+        *,
+        severity_number: int | None = None,
+        severity_text: str = "",
+        event_name: str = "",
+        timestamp: int,
+        span_context: tuple[int, int, int] | None = None,
+        durability: Durability | None = None,
+    ) -> Receipt | None:
+        """Emit a log record that is no agent event, as a logging library hands it on.
+
+        Args:
+            scope: The name of the logger that it comes from.
+            body: What it says: any object.
+            attributes: A new dict, which this method may change.
+            severity_number: OpenTelemetry's severity, None when it is not known.
+            severity_text: The severity in the words of the source.
+            event_name: The event's name, for a record that is an event.
+            timestamp: When it happened, in nanoseconds since 1970.
+            span_context: Trace id, span id and trace flags of the span that it belongs to, if any.
+            durability: What the journal has to do, when that is more than it does anyway.
+
+        Returns:
+            What the journal promised. None where it does not listen: in a thread that delivers.
+
+        Raises:
+            SinkError: When the journal did not accept it.
+        """
+        if is_quiet():
+            return None
+        _make_taken(attributes)
+        record = EventLogRecord(
+            timestamp=timestamp,
+            severity_number=_SEVERITIES.get(severity_number or -1),
+            severity_text=severity_text,
+            attributes=attributes,
+            event_name=event_name,
+            span_context=span_context,
+            durability=durability,
+        )
+        record.body = body if type(body) is str else _taken(body)
+        logger = self._loggers.get(scope)
+        if logger is None:
+            logger = self._loggers[scope] = self._provider.get_logger(scope)
+        if self._unlimited is not None:
+            emit_prepared(logger, record)  # type: ignore[arg-type]  # of the SDK's provider
+        else:
+            logger.emit(record)
+        if self._required and record.receipt is None:
+            raise SinkError(_NOT_DURABLE)
+        return record.receipt
+
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait until the next hop has accepted what was emitted.
 
@@ -103,10 +163,22 @@ class OTelSink:
 
 
 def _make_taken(attributes: dict[str, Any]) -> None:
-    """Replace, in a dict, the values that OpenTelemetry would not take as they are."""
+    """Replace, in a dict, what OpenTelemetry would not take as it is."""
+    odd = False
     for name, value in attributes.items():
-        if type(value) is not str and not _is_taken(value, _DEEPEST):
-            attributes[name] = from_line(to_line(value))
+        if type(value) not in _TAKEN:
+            attributes[name] = _taken(value)
+        if type(name) is not str:
+            odd = True
+    if odd:
+        plain = cast("dict[str, Any]", from_line(to_line(attributes)))
+        attributes.clear()
+        attributes.update(plain)
+
+
+def _taken(value: Any) -> Any:
+    """Return a value in a form that OpenTelemetry takes as it is."""
+    return value if _is_taken(value, _DEEPEST) else from_line(to_line(value))
 
 
 def _is_taken(value: Any, depth: int) -> bool:

@@ -1,0 +1,62 @@
+"""A service that logs with structlog; Wakelog stands in its chain.
+
+    python examples/structlog_app.py [--directory DIR] [--orders N]
+
+Everything that it logs is printed as JSON, is in the journal before the call returns, and is
+delivered to OTEL_EXPORTER_OTLP_ENDPOINT when that is set. It prints nothing else to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+import structlog
+
+import wakelog
+from wakelog.integrations.structlog import production_chain
+
+log = structlog.get_logger("shop")
+
+
+class OutOfStockError(Exception):
+    """The warehouse has none left."""
+
+
+def ship(order: int) -> str:
+    """Find a parcel for an order; every fifth is out of stock."""
+    if order % 5 == 0:
+        message = f"nothing left for order {order}"
+        raise OutOfStockError(message)
+    return f"parcel-{order}"
+
+
+async def serve(order: int) -> None:
+    """Handle one order."""
+    with structlog.contextvars.bound_contextvars(request_id=f"r-{order}"):
+        await log.ainfo("order received", order=order, email="ann@example.com")
+        log.info("reserve", event_type="tool_call", tool="warehouse", args={"order": order})
+        try:
+            parcel = ship(order)
+        except OutOfStockError:
+            log.exception("order failed", order=order)
+        else:
+            log.info("order shipped", event_name="shop.order.shipped", parcel=parcel)
+
+
+async def main() -> None:
+    """Serve a few orders at once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--directory", type=Path)
+    parser.add_argument("--orders", type=int, default=10)
+    arguments = parser.parse_args()
+
+    wakelog.configure("shop-agent", service_name="shop", directory=arguments.directory)
+    structlog.configure(processors=production_chain())
+
+    await asyncio.gather(*(serve(order) for order in range(1, arguments.orders + 1)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,1 @@
+"""Wakelog behind other libraries, one module for each; nothing is loaded here."""

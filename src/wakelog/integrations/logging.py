@@ -1,0 +1,113 @@
+"""The standard library's logging: ``WakelogHandler``.
+
+logging.getLogger().addHandler(WakelogHandler())
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any, Final, cast
+
+from wakelog.events import semconv as s
+from wakelog.integrations._recorder import Recorder, exception_fields
+from wakelog.logger import AgentLogger
+
+__all__ = ["WakelogHandler"]
+
+# What every log record has, whatever ``extra`` says.
+_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_NAMES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
+
+
+class WakelogHandler(logging.Handler):
+    """Records what the standard library's loggers log; ``extra=`` becomes attributes.
+
+    It never raises. What is not accepted is counted by reason in ``refused`` and reported once a
+    minute by the logger ``wakelog``; a record whose message cannot be formatted is recorded as it
+    is, and goes to ``handleError`` as with every handler. What the logger ``wakelog`` says itself
+    is not recorded.
+
+    Args:
+        level: The lowest level that is recorded.
+        log: Where to record; what ``wakelog.configure()`` set up by default, else OpenTelemetry's
+            global logger provider, whichever is there when something is logged.
+    """
+
+    def __init__(
+        self, level: int | str = logging.NOTSET, *, log: AgentLogger | None = None
+    ) -> None:
+        super().__init__(level)
+        self._recorder = Recorder(log)
+
+    @property
+    def refused(self) -> Counter[str]:
+        """How many records were not accepted, by reason."""
+        return self._recorder.refused
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Record one log record, when the filters let it pass.
+
+        There is no lock around it: the journal orders what threads write, and threads that wait for
+        the same sync have to be able to wait together.
+        """
+        passed: Any = self.filter(record)
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return bool(passed)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Record one log record."""
+        scope = str(record.name or "root")
+        if scope == "wakelog" or scope.startswith("wakelog."):
+            return
+        try:
+            self._record(scope, record)
+        except Exception:  # noqa: BLE001 - as the standard library's handlers do
+            self.handleError(record)
+
+    def _record(self, scope: str, record: logging.LogRecord) -> None:
+        fields: dict[str, Any] = {k: v for k, v in vars(record).items() if k not in _OWN}
+        text: Any
+        if (
+            isinstance(message := cast("object", record.msg), dict)
+            and fields.pop("_logger", None) is not None
+        ):
+            # From structlog's wrap_for_formatter: the message is the event dict.
+            fields.pop("_name", None)
+            text = message.get("event")
+            fields |= {k: v for k, v in message.items() if k not in ("event", "level")}
+        else:
+            try:
+                text = record.getMessage() if self.formatter is None else self.format(record)
+            except Exception:  # noqa: BLE001 - what __str__ and % of a caller's objects may raise
+                self.handleError(record)
+                text, fields["args"] = str(record.msg), record.args
+        if record.exc_info and record.exc_info[1] is not None:
+            fields |= exception_fields(record.exc_info[1])
+        elif record.exc_text:
+            fields[s.EXCEPTION_STACKTRACE] = record.exc_text
+        if record.stack_info:
+            fields[s.CODE_STACKTRACE] = record.stack_info
+        self._recorder.record(
+            scope,
+            text,
+            fields,
+            severity_number=severity_of(record.levelno),
+            severity_text=_NAMES.get(record.levelname, record.levelname),
+            timestamp=int(record.created * 1e9),
+        )
+
+
+def severity_of(level: int) -> int | None:
+    """Return OpenTelemetry's severity number for a level of the standard library's scale.
+
+    Levels between the named ones keep their place: 22 is INFO2, 25 INFO3.
+    """
+    if level <= 0:
+        return None
+    if level < logging.DEBUG:
+        return 1 + min(level - 1, 3)
+    step = min(level // 10, 5)
+    between = min((level - step * 10) * 4 // 10, 3)
+    return 1 + 4 * step + between

@@ -1,0 +1,46 @@
+"""The pytest plugin: the fixture ``wakelog_recording``.
+
+pytest loads this module in every run where Wakelog is installed, so it loads nothing but pytest
+until a test asks for the fixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from wakelog.integrations.testing import Recording
+    from wakelog.logger import AgentLogger
+
+
+@pytest.fixture
+def wakelog_recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
+    """Record in memory what the code under test records, with the same ids and times in each run.
+
+    ``wakelog.configure()`` returns a logger that records here, whatever it is given, and so do
+    integrations that were given no logger. A logger that exists already joins by
+    ``wakelog_recording.capture(log)``. Nothing is written and nothing leaves the process.
+    """
+    import wakelog
+    from wakelog.integrations.testing import Recording
+    from wakelog.logger import AgentLogger, set_current
+
+    recording = Recording()
+
+    def configure(
+        agent_name: str | None = None, workflow_name: str | None = None, **settings: Any
+    ) -> AgentLogger:
+        known = ("redact_payloads", "redaction_config", "default_risk", "metadata")
+        given = {name: settings[name] for name in known if settings.get(name) is not None}
+        return recording.capture(
+            AgentLogger(agent_name or "test-agent", workflow_name, None, **given)
+        )
+
+    # In the module's own names: asking it for `configure` would load the OpenTelemetry SDK.
+    monkeypatch.setitem(vars(wakelog), "configure", configure)
+    before = set_current(recording.log)
+    yield recording
+    set_current(before)
