@@ -5,8 +5,8 @@ from wakelog.sinks._fan_out import FanOutSink
 from wakelog.sinks._jsonl import AsyncJSONLSink, JSONLSink
 from wakelog.sinks._logging import StructuredLoggingSink
 from wakelog.sinks._memory import MemorySink, NullSink
+from wakelog.sinks._policy import Buffer, OverflowPolicy
 from wakelog.sinks._protocol import AsyncEventSink, EventSink
-from wakelog.sinks._queue import Buffer, OverflowPolicy
 
 __all__ = [
     "AsyncBufferedSink",

@@ -11,8 +11,10 @@ from typing import Any, Self
 
 from wakelog.errors import ConfigurationError, SinkError, WakelogError
 from wakelog.events import AgentEvent
+from wakelog.sinks._async_queue import AsyncQueue
+from wakelog.sinks._policy import Buffer, OverflowPolicy
 from wakelog.sinks._protocol import EventSink
-from wakelog.sinks._queue import Buffer, OverflowPolicy, Queue
+from wakelog.sinks._queue import Queue
 
 _BATCH = 512
 
@@ -202,6 +204,7 @@ class AsyncBufferedSink:
         timeout: float | None = None,
     ) -> None:
         self.sink = BufferedSink(sink, capacity, overflow, timeout=timeout)
+        self._queue = AsyncQueue(self.sink.queue)
 
     @property
     def dropped_events(self) -> int:
@@ -221,8 +224,8 @@ class AsyncBufferedSink:
         """
         event.deferred = False
         if event.durability is None:
-            return await self.sink.queue.put_async(event)
-        await self.sink.queue.put_through_async(event)
+            return await self._queue.put(event)
+        await self._queue.put_through(event)
         return True
 
     async def flush(self) -> None:
@@ -231,7 +234,7 @@ class AsyncBufferedSink:
         Raises:
             SinkError: When events could not be written since the last flush. They are lost.
         """
-        await self.sink.queue.settle_async()
+        await self._queue.settle()
         await asyncio.to_thread(self.sink.flush)
 
     async def close(self) -> None:
@@ -241,7 +244,7 @@ class AsyncBufferedSink:
             SinkError: When events could not be written since the last flush. They are lost.
         """
         self.sink.queue.refuse()
-        await self.sink.queue.settle_async()
+        await self._queue.settle()
         await asyncio.to_thread(self.sink.close)
 
     async def __aenter__(self) -> Self:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
-import enum
 import logging
 import os
 import sys
@@ -13,76 +11,28 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
 from typing import Generic, TypeVar
 
-from wakelog.errors import BufferFullError, ConfigurationError, SinkError
+from wakelog.errors import BufferFullError, SinkError
+from wakelog.sinks._policy import Buffer, OverflowPolicy
 
 _log = logging.getLogger("wakelog")
 _EXIT_SECONDS = 5.0
 
 Item = TypeVar("Item")
 # Tells somebody who waits that it has come; False when nobody is there any more.
-_Waker = Callable[[], bool | None]
+Waker = Callable[[], bool | None]
 
 
-class OverflowPolicy(enum.StrEnum):
-    """What happens to an event that finds the buffer full."""
-
-    BLOCK = "block"
-    """It waits for room, for the buffer's time-out at most; after that it is refused."""
-    DROP_NEWEST = "drop_newest"
-    """It is dropped and counted."""
-    DROP_OLDEST = "drop_oldest"
-    """The event that has waited longest is dropped and counted, and this one is taken."""
-    RAISE = "raise"
-    """It is refused at once with ``BufferFullError``."""
+TAKEN, DROPPED, WAIT = "taken", "dropped", "wait"
 
 
-@dataclass(frozen=True, slots=True)
-class Buffer:
-    """How much waits in memory, and what happens beyond that.
-
-    Args:
-        capacity: The most events that wait. What is being written just now comes on top: one event,
-            or a batch of up to 512 where the destination takes batches.
-        overflow: What happens to an event beyond that.
-        timeout: The longest wait of ``OverflowPolicy.BLOCK``, in seconds; None waits as long as it
-            takes.
-
-    Raises:
-        ConfigurationError: For a capacity below 1, a negative time-out or a policy that does not
-            exist.
-    """
-
-    capacity: int = 1024
-    overflow: OverflowPolicy = OverflowPolicy.BLOCK
-    timeout: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.capacity < 1:
-            raise ConfigurationError(f"capacity={self.capacity} is no capacity: use at least 1")
-        if self.timeout is not None and self.timeout < 0:
-            raise ConfigurationError(f"timeout={self.timeout} is negative: use seconds, or None")
-        try:
-            object.__setattr__(self, "overflow", OverflowPolicy(self.overflow))
-        except ValueError:
-            message = (
-                f"overflow={self.overflow!r} is not known: use one of {', '.join(OverflowPolicy)}"
-            )
-            raise ConfigurationError(message) from None
-
-
-_TAKEN, _DROPPED, _WAIT = "taken", "dropped", "wait"
-
-
-class _Ticket:
+class Ticket:
     """Stands for one item whose destination somebody waits for."""
 
     __slots__ = ("error", "wake")
 
-    def __init__(self, wake: _Waker) -> None:
+    def __init__(self, wake: Waker) -> None:
         self.wake = wake
         self.error: BaseException | None = None
 
@@ -95,7 +45,7 @@ class Queue(Generic[Item]):
     of the program the queue is emptied for five seconds at most; items that come later are handed
     over in the thread that brings them.
 
-    ``_lock`` guards everything that waits, and the counters; nothing is delivered or logged
+    ``lock`` guards everything that waits, and the counters; nothing is delivered or logged
     under it. ``_delivering`` is held while a batch is with the destination.
 
     Args:
@@ -135,21 +85,21 @@ class Queue(Generic[Item]):
 
     def _begin(self) -> None:
         """Begin empty: at first, and again in a forked child."""
-        self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
+        self.lock = threading.Lock()
+        self._work = threading.Condition(self.lock)
         self._delivering = threading.Lock()
         self._items: deque[Item] = deque()
         # Positions count items from the first one on: how many have left the queue, and the first
         # of those that are with the destination.
         self._left = 0
         self._writing_from: int | None = None
-        self._tickets: dict[int, _Ticket] = {}
-        self._for_room: deque[_Waker] = deque()
-        self._for_position: list[tuple[int, _Waker]] = []
+        self._tickets: dict[int, Ticket] = {}
+        self._for_room: deque[Waker] = deque()
+        self._for_position: list[tuple[int, Waker]] = []
         self._thread: threading.Thread | None = None
         self._resting = False
         # Whether those who bring items hand them over themselves: the program is ending.
-        self._direct = False
+        self.direct = False
         self._deliverer = 0
         self.dropped = self.refused = self.failed = self.waits = 0
         self.wait_seconds = 0.0
@@ -174,13 +124,13 @@ class Queue(Generic[Item]):
             BufferFullError: When there was no room, as the policy says.
             SinkError: When the queue is closed, or to tell that earlier items failed.
         """
-        with self._lock:
-            answer = self._offer(item, None)
-        if answer is _WAIT:
+        with self.lock:
+            answer = self.offer(item, None)
+        if answer is WAIT:
             answer = self._wait_for_room(item, None)
-        if self._direct:
-            self._empty()
-        return answer is _TAKEN
+        if self.direct:
+            self.empty()
+        return answer is TAKEN
 
     def put_through(self, item: Item) -> None:
         """Take an item and return when the destination has taken it.
@@ -193,53 +143,17 @@ class Queue(Generic[Item]):
             self.put(item)
             return
         gate = _shut()
-        ticket = _Ticket(gate.release)
-        with self._lock:
-            answer = self._offer(item, ticket)
-        if answer is _WAIT:
+        ticket = Ticket(gate.release)
+        with self.lock:
+            answer = self.offer(item, ticket)
+        if answer is WAIT:
             self._wait_for_room(item, ticket)
-        if self._direct:
-            self._empty()
+        if self.direct:
+            self.empty()
         gate.acquire()
-        _raise_for(ticket)
+        raise_for(ticket)
 
-    async def put_async(self, item: Item) -> bool:
-        """Take an item as ``put`` does, without blocking the event loop.
-
-        A task that is cancelled while it waits for room has not had its item taken, and its
-        ``CancelledError`` says so.
-        """
-        with self._lock:
-            answer = self._offer(item, None)
-        if answer is _WAIT:
-            answer = await self._room_comes(item, None)
-        if self._direct:
-            self._empty()
-        return answer is _TAKEN
-
-    async def put_through_async(self, item: Item) -> None:
-        """Take an item as ``put_through`` does, without blocking the event loop.
-
-        A task that is cancelled after its item was taken leaves it to be written, and its
-        ``CancelledError`` says so.
-        """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        ticket = _Ticket(partial(_wake, loop, future))
-        with self._lock:
-            answer = self._offer(item, ticket)
-        if answer is _WAIT:
-            await self._room_comes(item, ticket)
-        if self._direct:
-            self._empty()
-        try:
-            await future
-        except asyncio.CancelledError as error:
-            error.add_note("wakelog: the buffer has accepted the event, and writes it")
-            raise
-        _raise_for(ticket)
-
-    def _offer(self, item: Item, ticket: _Ticket | None) -> str:
+    def offer(self, item: Item, ticket: Ticket | None) -> str:
         """Take an item if there is room, else do what the policy says. Under the lock."""
         if self._closed:
             raise SinkError(f"{self._name} is closed: the event was not accepted")
@@ -256,23 +170,23 @@ class Queue(Generic[Item]):
                 self._drop_oldest()
             elif self._overflow is OverflowPolicy.DROP_NEWEST and ticket is None:
                 self.dropped += 1
-                return _DROPPED
+                return DROPPED
             elif (
                 self._overflow is not OverflowPolicy.BLOCK
-                or self._thread is threading.current_thread()  # it would wait for itself
+                or self._deliverer == threading.get_ident()  # it would wait for itself
             ):
-                raise self._full()
+                raise self.full()
             else:
-                return _WAIT
+                return WAIT
         if ticket is not None:
             self._tickets[self._left + len(items)] = ticket
         items.append(item)
         if self._resting:
             self._resting = False
             self._work.notify()
-        elif self._thread is None and not self._direct:
+        elif self._thread is None and not self.direct:
             self._start()
-        return _TAKEN
+        return TAKEN
 
     def _drop_oldest(self) -> None:
         self._items.popleft()
@@ -283,7 +197,8 @@ class Queue(Generic[Item]):
             ticket.error = BufferFullError(f"{self._name}: the event was dropped for newer ones")
             ticket.wake()
 
-    def _full(self, waited: float | None = None) -> BufferFullError:
+    def full(self, waited: float | None = None) -> BufferFullError:
+        """Count a refusal and return the error that says so. Under the lock."""
         self.refused += 1
         for_how_long = "" if waited is None else f" for {waited:g} s"
         return BufferFullError(
@@ -291,83 +206,51 @@ class Queue(Generic[Item]):
             "The event was not accepted: look why the destination is slow, or raise the capacity"
         )
 
-    def _wait_for_room(self, item: Item, ticket: _Ticket | None) -> str:
+    def _wait_for_room(self, item: Item, ticket: Ticket | None) -> str:
         timeout = self.settings.timeout
         began = time.monotonic()
         again = False
         while True:
             gate = _shut()
             wake = gate.release
-            with self._lock:
-                answer = self._offer(item, ticket)
-                if answer is _WAIT:
-                    self._stand(wake, first=again)
-            if answer is not _WAIT:
-                break
-            left = -1 if timeout is None else max(0.0, began + timeout - time.monotonic())
             try:
-                came = gate.acquire(timeout=left)
+                with self.lock:
+                    answer = self.offer(item, ticket)
+                    if answer is not WAIT:
+                        break
+                    self.stand(wake, first=again)
+                left = -1 if timeout is None else max(0.0, began + timeout - time.monotonic())
+                again = gate.acquire(timeout=left)
             except BaseException:
-                self._step_aside(wake)
+                self.step_aside(wake)
                 raise
-            if not came:
-                self._step_aside(wake)
-                self._waited(began)
-                with self._lock:
-                    raise self._full(timeout)
-            again = True
-        self._waited(began)
+            if not again:
+                self.step_aside(wake)
+                self.waited(began)
+                with self.lock:
+                    raise self.full(timeout)
+        self.waited(began)
         return answer
 
-    async def _room_comes(self, item: Item, ticket: _Ticket | None) -> str:
-        timeout = self.settings.timeout
-        loop = asyncio.get_running_loop()
-        began = time.monotonic()
-        again = False
-        while True:
-            future: asyncio.Future[None] = loop.create_future()
-            wake = partial(_wake, loop, future)
-            with self._lock:
-                answer = self._offer(item, ticket)
-                if answer is _WAIT:
-                    self._stand(wake, first=again)
-            if answer is not _WAIT:
-                break
-            left = None if timeout is None else began + timeout - time.monotonic()
-            try:
-                async with asyncio.timeout(left):
-                    await future
-            except TimeoutError:
-                self._step_aside(wake)
-                self._waited(began)
-                with self._lock:
-                    raise self._full(timeout) from None
-            except BaseException as error:
-                self._step_aside(wake)
-                if isinstance(error, asyncio.CancelledError):
-                    error.add_note("wakelog: the event was not accepted; it waited for room")
-                raise
-            again = True
-        self._waited(began)
-        return answer
-
-    def _waited(self, began: float) -> None:
+    def waited(self, began: float) -> None:
+        """Count a wait for room that has ended."""
         seconds = time.monotonic() - began
-        with self._lock:
+        with self.lock:
             self.waits += 1
             self.wait_seconds += seconds
         if self.on_wait is not None:
             self.on_wait(seconds)
 
-    def _stand(self, wake: _Waker, *, first: bool) -> None:
+    def stand(self, wake: Waker, *, first: bool) -> None:
+        """Be woken when there is room. Under the lock."""
         if first:  # it was its turn, and somebody was faster
             self._for_room.appendleft(wake)
         else:
             self._for_room.append(wake)
 
-    def _step_aside(self, wake: _Waker) -> None:
+    def step_aside(self, wake: Waker) -> None:
         """Stop waiting for room, and pass it on if it has just come."""
-        with self._lock:
+        with self.lock:
             if wake in self._for_room:
                 self._for_room.remove(wake)
                 return
@@ -376,7 +259,7 @@ class Queue(Generic[Item]):
     def _give_room(self, count: int) -> None:
         """Wake as many of those who wait for room; the task of a closed loop does not count."""
         while count:
-            with self._lock:
+            with self.lock:
                 if not self._for_room:
                     return
                 wake = self._for_room.popleft()
@@ -395,38 +278,29 @@ class Queue(Generic[Item]):
             Whether that is so.
         """
         gate = _shut()
-        if (wake := self._watch(gate.release)) is None:
+        if (wake := self.watch(gate.release)) is None:
             return True
         if gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             return True
-        self._forget(wake)
+        self.forget(wake)
         return False
 
-    async def settle_async(self) -> None:
-        """Wait as ``settle`` does, without blocking the event loop."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        if (wake := self._watch(partial(_wake, loop, future))) is None:
-            return
-        try:
-            await future
-        finally:
-            self._forget(wake)
-
-    def _watch(self, wake: _Waker) -> _Waker | None:
-        if self._direct:
-            self._empty()
-        with self._lock:
+    def watch(self, wake: Waker) -> Waker | None:
+        """Be woken when everything put so far was handed over; None when it is so already."""
+        if self.direct:
+            self.empty()
+        with self.lock:
             position = self._left + len(self._items)
             if self._reached() >= position:
                 return None
-            if self._thread is threading.current_thread():
+            if self._deliverer == threading.get_ident():
                 raise SinkError(f"{self._name} cannot wait for itself: its own thread asked it to")
             self._for_position.append((position, wake))
         return wake
 
-    def _forget(self, wake: _Waker) -> None:
-        with self._lock:
+    def forget(self, wake: Waker) -> None:
+        """Take back what ``watch`` has noted."""
+        with self.lock:
             self._for_position = [pair for pair in self._for_position if pair[1] is not wake]
 
     def raise_failures(self) -> None:
@@ -435,7 +309,7 @@ class Queue(Generic[Item]):
         Raises:
             SinkError: It says how many, and why the last one did.
         """
-        with self._lock:
+        with self.lock:
             failures, self._unflushed = self._unflushed, None
             self._untold = None
         if failures is not None:
@@ -448,7 +322,7 @@ class Queue(Generic[Item]):
 
     def refuse(self) -> None:
         """Take no more, and end the thread when everything has been handed over."""
-        with self._lock:
+        with self.lock:
             self._closed = True
             waiting, self._for_room = self._for_room, deque()
             self._work.notify()
@@ -484,7 +358,7 @@ class Queue(Generic[Item]):
             self._thread.start()
         except RuntimeError:  # the interpreter is ending
             self._thread = None
-            self._direct = True
+            self.direct = True
             return
         atexit.register(self._at_exit)
         processes = sys.modules.get("multiprocessing.process")
@@ -496,9 +370,8 @@ class Queue(Generic[Item]):
 
     def _run(self) -> None:
         while True:
-            while self._hand_over():
-                pass
-            with self._lock:
+            self._hand_over()
+            with self.lock:
                 while not self._items:
                     if self._closed:
                         return
@@ -506,45 +379,51 @@ class Queue(Generic[Item]):
                     self._work.wait()
                     self._resting = False
 
-    def _empty(self) -> None:
-        """Hand over what waits in this thread, unless it is what this thread is doing."""
-        while self._deliverer != threading.get_ident() and self._hand_over():
-            pass
+    def empty(self) -> None:
+        """Hand over what waits in this thread, unless that is what this thread is doing."""
+        if self._deliverer != threading.get_ident():
+            self._hand_over()
 
-    def _hand_over(self) -> bool:
-        """Hand one batch over, and return whether there was any."""
+    def _hand_over(self) -> None:
+        """Hand over everything that waits, batch by batch."""
         with self._delivering:
-            with self._lock:
-                items, first = self._items, self._left
-                count = min(len(items), self._most)
-                batch = [items.popleft() for _ in range(count)]
-                self._left += count
-                if count:
-                    self._writing_from = first
-            if not batch:
-                return False
-            if self._for_room:
-                self._give_room(count)
+            with self.lock:
+                first, batch = self._take()
             self._deliverer = threading.get_ident()
-            failed = self._try(batch)
+            while batch:
+                if self._for_room:
+                    self._give_room(len(batch))
+                failed = self._try(batch)
+                with self.lock:
+                    self._writing_from = None
+                    tickets = self._tickets_of(first, failed) if self._tickets else {}
+                    if failed:
+                        self._note({n: failed[n] for n in failed if first + n not in tickets})
+                    wakers = [*tickets.values(), *self._come_to(self._left)]
+                    first, batch = self._take()
+                for wake in wakers:
+                    wake()
+                if failed or self._failing:
+                    self._report(failed)
             self._deliverer = 0
-            with self._lock:
-                self._writing_from = None
-                tickets = self._tickets_of(first, failed) if self._tickets else {}
-                fails_now = self._note({n: failed[n] for n in failed if first + n not in tickets})
-                reached = self._reached()
-                ready = [wake for at, wake in self._for_position if at <= reached]
-                if ready:
-                    self._for_position = [p for p in self._for_position if p[0] > reached]
-            if fails_now and not self._failing:
-                error = failed[max(failed)]
-                _log.error(
-                    "%s: the destination did not take an event: %s", self._name, _said(error)
-                )
-            self._failing = fails_now
-            for wake in (*tickets.values(), *ready):
-                wake()
-        return True
+
+    def _take(self) -> tuple[int, list[Item]]:
+        """Return the next batch, and the position of its first item. Under the lock."""
+        items, first = self._items, self._left
+        if not items:
+            return first, []
+        count = min(len(items), self._most)
+        self._left += count
+        self._writing_from = first
+        return first, [items.popleft() for _ in range(count)]
+
+    def _come_to(self, position: int) -> list[Waker]:
+        """Return how to wake those who wait up to a position. Under the lock."""
+        waiting = self._for_position
+        if not waiting:
+            return []
+        self._for_position = [pair for pair in waiting if pair[0] > position]
+        return [wake for until, wake in waiting if until <= position]
 
     def _try(self, batch: list[Item]) -> Mapping[int, BaseException]:
         try:
@@ -552,7 +431,7 @@ class Queue(Generic[Item]):
         except BaseException as error:  # noqa: BLE001 - whatever it is, the thread has to go on
             return dict.fromkeys(range(len(batch)), error)
 
-    def _tickets_of(self, first: int, failed: Mapping[int, BaseException]) -> dict[int, _Waker]:
+    def _tickets_of(self, first: int, failed: Mapping[int, BaseException]) -> dict[int, Waker]:
         """Answer those who wait for an item of a batch, and return how to wake them, by position."""
         wakers = {}
         for position in [p for p in self._tickets if p < self._left]:
@@ -561,16 +440,23 @@ class Queue(Generic[Item]):
             wakers[position] = ticket.wake
         return wakers
 
-    def _note(self, failed: Mapping[int, BaseException]) -> bool:
-        """Keep failures until somebody can be told, and return whether there are any."""
-        if failed:
+    def _note(self, failed: Mapping[int, BaseException]) -> None:
+        """Keep failures until somebody can be told. Under the lock."""
+        if not failed:
+            return
+        error = failed[max(failed)]
+        self.failed += len(failed)
+        before = self._unflushed[0] if self._unflushed else 0
+        self._unflushed = (before + len(failed), error)
+        if self._tells:
+            self._untold = error
+
+    def _report(self, failed: Mapping[int, BaseException]) -> None:
+        """Log the first of several failures in a row."""
+        if failed and not self._failing:
             error = failed[max(failed)]
-            self.failed += len(failed)
-            before = self._unflushed[0] if self._unflushed else 0
-            self._unflushed = (before + len(failed), error)
-            if self._tells:
-                self._untold = error
-        return bool(failed)
+            _log.error("%s: the destination did not take an event: %s", self._name, _said(error))
+        self._failing = bool(failed)
 
     def _reached(self) -> int:
         """Return up to where everything has been handed over. Under the lock."""
@@ -579,9 +465,9 @@ class Queue(Generic[Item]):
     def _at_exit(self) -> None:
         """Hand over what waits, while the thread still runs."""
         if self.settle(_EXIT_SECONDS):
-            with self._lock:
-                self._direct = True
-            self._empty()
+            with self.lock:
+                self.direct = True
+            self.empty()
         else:
             _log.error(
                 "%s: %d events were still waiting after %g s and are lost, because the "
@@ -599,21 +485,7 @@ def _shut() -> threading.Lock:
     return gate
 
 
-def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> bool:
-    """Resolve a future from any thread, and return whether its loop still runs."""
-    try:
-        loop.call_soon_threadsafe(_resolve, future)
-    except RuntimeError:  # the loop is closed
-        return False
-    return True
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():  # its task was cancelled
-        future.set_result(None)
-
-
-def _raise_for(ticket: _Ticket) -> None:
+def raise_for(ticket: Ticket) -> None:
     error = ticket.error
     if isinstance(error, SinkError):
         raise error
