@@ -231,7 +231,11 @@ class SharedFile:
             if self._fd < 0:
                 raise JournalError("sync", self.path, "the sink is closed")
             reached, named = self._seq, self._named
-            fds, self._unsynced_files = [*self._unsynced_files, os.dup(self._fd)], []
+            try:
+                fds = [*self._unsynced_files, os.dup(self._fd)]
+            except OSError as error:  # too many open files: all stays as it is for the next sync
+                raise self._refused("sync", error.strerror or error) from error
+            self._unsynced_files = []
             self._sync_wanted, self._named = False, True
         try:
             for fd in fds:
@@ -258,7 +262,7 @@ class SharedFile:
         aside = self._aside
         assert aside is not None  # noqa: S101 - whoever asks has looked
         too_large = aside.max_bytes is not None and self._size + more > aside.max_bytes
-        return (too_large and self._size > 0) or time.time() >= self._due_at
+        return too_large or time.time() >= self._due_at
 
     def _set_aside_if_due(self, more: int) -> None:
         if not self._is_due(more) or time.monotonic() < self._aside_after:
