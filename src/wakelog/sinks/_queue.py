@@ -27,6 +27,10 @@ Waker = Callable[[], bool | None]
 TAKEN, DROPPED, WAIT = "taken", "dropped", "wait"
 
 
+class QueueClosedError(SinkError):
+    """The queue takes no more."""
+
+
 class Ticket:
     """Stands for one item whose destination somebody waits for."""
 
@@ -53,8 +57,8 @@ class Queue(Generic[Item]):
         deliver: Hands a batch over, and returns what failed: an exception by index.
         most: The most items in a batch.
         name: For the thread and for messages.
-        tells: Whether ``put`` raises once for items that failed since the last one that it raised
-            for.
+        tells: Whether failures are logged, and ``put`` raises once for those since it raised last;
+            else ``deliver`` sees to it.
 
     Attributes:
         dropped: How many items ``DROP_NEWEST`` or ``DROP_OLDEST`` has dropped.
@@ -112,6 +116,11 @@ class Queue(Generic[Item]):
         """How many items wait."""
         return len(self._items)
 
+    @property
+    def capacity(self) -> int:
+        """The most items that wait."""
+        return self._capacity
+
     # Bringing items
 
     def put(self, item: Item) -> bool:
@@ -156,7 +165,7 @@ class Queue(Generic[Item]):
     def offer(self, item: Item, ticket: Ticket | None) -> str:
         """Take an item if there is room, else do what the policy says. Under the lock."""
         if self._closed:
-            raise SinkError(f"{self._name} is closed: the event was not accepted")
+            raise QueueClosedError(f"{self._name} is closed: the event was not accepted")
         if self._untold is not None:
             failure, self._untold = self._untold, None
             message = (
@@ -403,7 +412,7 @@ class Queue(Generic[Item]):
                     first, batch = self._take()
                 for wake in wakers:
                     wake()
-                if failed or self._failing:
+                if (failed or self._failing) and self._tells:
                     self._report(failed)
             self._deliverer = 0
 
