@@ -54,7 +54,7 @@ class Held:
                 raise JournalError("write to", directory, "the disk is full")
             return real(record_id, *rest)
 
-        self.processor.journal.write = write  # type: ignore[method-assign]
+        self.processor.journal.write = write  # type: ignore[method-assign, assignment]
 
     def hold(self) -> None:
         """Have the worker hold record "0", and nothing else wait."""
