@@ -455,6 +455,27 @@ def _write_ten(buffer: BufferedSink, who: str) -> None:
         buffer.write(named(f"{who}{number}"))
 
 
+def test_a_destination_that_is_down_does_not_hold_up_the_end_of_a_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float] = []
+
+    class Down(MemorySink):
+        delivers = True
+
+        def flush(self, timeout: float = LONG) -> bool:  # type: ignore[override]
+            asked.append(timeout)
+            return False
+
+    sink = Down()
+    buffer = BufferedSink(sink)
+    buffer.write(named("0"))
+
+    assert buffer.close() is False
+    assert 0 < asked[0] <= 5
+    assert len(sink.events) == 1
+
+
 @FORKS
 def test_a_forked_child_writes_its_own_events_and_none_of_its_parents(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
@@ -620,11 +641,12 @@ def test_each_of_100000_events_through_an_async_file_is_written_or_its_writer_wa
 ) -> None:
     path = tmp_path / "events.jsonl"
 
-    accepted, with_receipt, without = random_cancellation(lambda: AsyncJSONLSink(path))
+    accepted, with_receipt, without = random_cancellation(lambda: AsyncJSONLSink(path, "fsync"))
 
     lines = lines_of(path)
     assert len(lines) == len(set(lines))
     assert set(lines) == accepted | with_receipt
+    assert with_receipt
     assert not set(lines) & without
 
 

@@ -17,6 +17,7 @@ from wakelog.sinks._protocol import EventSink
 from wakelog.sinks._queue import Queue
 
 _BATCH = 512
+_DELIVERY_SECONDS = 5.0
 
 
 class BufferedSink:
@@ -152,7 +153,9 @@ class BufferedSink:
         began = time.monotonic()
         done = self.queue.close(timeout)
         self.queue.raise_failures()
-        return done and _flush(self.sink, timeout, began)
+        # What a destination has accepted it may still deliver, which nobody should wait for long.
+        longest = _DELIVERY_SECONDS + time.monotonic() - began if timeout is None else timeout
+        return done and _flush(self.sink, longest, began)
 
     def __enter__(self) -> Self:
         return self
@@ -235,7 +238,8 @@ class AsyncBufferedSink:
             SinkError: When events could not be written since the last flush. They are lost.
         """
         await self._queue.settle()
-        await asyncio.to_thread(self.sink.flush)
+        self.sink.queue.raise_failures()
+        await asyncio.to_thread(_flush, self.sink.sink, None, 0.0)
 
     async def close(self) -> None:
         """Write what waits, flush the destination, and end the thread. Twice is harmless.

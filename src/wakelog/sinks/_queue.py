@@ -436,7 +436,7 @@ class Queue(Generic[Item]):
 
     def _try(self, batch: list[Item]) -> Mapping[int, BaseException]:
         try:
-            return self._deliver(batch)
+            return self._deliver(batch) or {}
         except BaseException as error:  # noqa: BLE001 - whatever it is, the thread has to go on
             return dict.fromkeys(range(len(batch)), error)
 
