@@ -470,6 +470,24 @@ def test_the_time_of_setting_aside_is_never_given_twice(
     assert [old.read_text() for old in set_aside(path)] == ["a", "b"]
 
 
+def test_while_a_file_is_renamed_nobody_else_renames_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text("a")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    renamed = []
+
+    def rename(*names: Any) -> None:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        renamed.append(names)
+
+    with path.open() as file:
+        _aside.set_aside(path, file.fileno(), replace(SYSTEM, rename=rename))
+
+    assert len(renamed) == 1
+    os.close(directory)
+
+
 def test_a_file_that_is_just_being_deleted_is_not_written_to(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text("old\n")
