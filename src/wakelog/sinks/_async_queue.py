@@ -7,7 +7,8 @@ import time
 from functools import partial
 from typing import Generic
 
-from wakelog.sinks._queue import TAKEN, WAIT, Item, Queue, Ticket, raise_for
+from wakelog.sinks._queue import TAKEN, WAIT, Item, Queue
+from wakelog.sinks._ticket import Ticket, raise_for
 
 
 class AsyncQueue(Generic[Item]):

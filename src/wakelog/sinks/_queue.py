@@ -15,30 +15,19 @@ from typing import Generic, TypeVar
 
 from wakelog.errors import BufferFullError, SinkError
 from wakelog.sinks._policy import Buffer, OverflowPolicy
+from wakelog.sinks._ticket import Ticket, Waker, raise_for, said
 
 _log = logging.getLogger("wakelog")
 _EXIT_SECONDS = 5.0
 
 Item = TypeVar("Item")
-# Tells somebody who waits that it has come; False when nobody is there any more.
-Waker = Callable[[], bool | None]
 
-
+# What becomes of an item that is offered.
 TAKEN, DROPPED, WAIT = "taken", "dropped", "wait"
 
 
 class QueueClosedError(SinkError):
     """The queue takes no more."""
-
-
-class Ticket:
-    """Stands for one item whose destination somebody waits for."""
-
-    __slots__ = ("error", "wake")
-
-    def __init__(self, wake: Waker) -> None:
-        self.wake = wake
-        self.error: BaseException | None = None
 
 
 class Queue(Generic[Item]):
@@ -169,7 +158,7 @@ class Queue(Generic[Item]):
         if self._untold is not None:
             failure, self._untold = self._untold, None
             message = (
-                f"{self._name}: the worker failed to write an earlier event ({_said(failure)}). "
+                f"{self._name}: the worker failed to write an earlier event ({said(failure)}). "
                 "It is lost, and this one was not accepted; recording goes on with the next"
             )
             raise SinkError(message) from failure
@@ -325,7 +314,7 @@ class Queue(Generic[Item]):
             count, error = failures
             message = (
                 f"{self._name}: the worker failed to write {count} events, which are lost; the "
-                f"last one because: {_said(error)}"
+                f"last one because: {said(error)}"
             )
             raise SinkError(message) from error
 
@@ -464,7 +453,7 @@ class Queue(Generic[Item]):
         """Log the first of several failures in a row."""
         if failed and not self._failing:
             error = failed[max(failed)]
-            _log.error("%s: the destination did not take an event: %s", self._name, _said(error))
+            _log.error("%s: the destination did not take an event: %s", self._name, said(error))
         self._failing = bool(failed)
 
     def _reached(self) -> int:
@@ -492,15 +481,3 @@ def _shut() -> threading.Lock:
     gate = threading.Lock()
     gate.acquire()
     return gate
-
-
-def raise_for(ticket: Ticket) -> None:
-    error = ticket.error
-    if isinstance(error, SinkError):
-        raise error
-    if error is not None:
-        raise SinkError(f"the destination did not take the event: {_said(error)}") from error
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
