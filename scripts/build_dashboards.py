@@ -335,7 +335,9 @@ def expressions() -> dict[str, list[str]]:
 
 def grafana(expression: str) -> str:
     """Put Grafana's variables into an expression."""
-    return expression.replace("$by", 'service_name=~"$service"').replace("$span", "$__rate_interval")
+    return expression.replace("$by", 'service_name=~"$service"').replace(
+        "$span", "$__rate_interval"
+    )
 
 
 def built(one: Panel) -> Any:
@@ -398,7 +400,9 @@ def agents() -> Dashboard:
     lines = (
         logs.Panel()
         .title("What the agents did")
-        .description("Open a line: its trace id leads to the run in Tempo, and from there back here.")
+        .description(
+            "Open a line: its trace id leads to the run in Tempo, and from there back here."
+        )
         .datasource(LOGS)
         .show_time(True)
         .wrap_log_message(True)
@@ -406,9 +410,7 @@ def agents() -> Dashboard:
         .height(12)
         .span(24)
         .with_target(
-            loki.Dataquery()
-            .expr('{service_name=~"$service"} | scope_name="wakelog"')
-            .ref_id("A")
+            loki.Dataquery().expr('{service_name=~"$service"} | scope_name="wakelog"').ref_id("A")
         )
     )
     result = dashboard("wakelog-agents", "Wakelog: agents", AGENTS)

@@ -472,3 +472,86 @@ def test_names_of_the_conventions_stand_in_one_file_only() -> None:
 
     assert literal.search(home.read_text())
     assert elsewhere == []
+
+
+# --- the schema ---------------------------------------------------------------------------------
+
+
+def validator() -> Any:
+    from jsonschema import Draft202012Validator, FormatChecker
+
+    schema = AgentEvent.json_schema()
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema, format_checker=FormatChecker())
+
+
+@pytest.mark.parametrize("event_type", sorted(AgentEvent.STANDARD_EVENT_TYPES))
+def test_every_type_of_event_fits_the_schema(event_type: str) -> None:
+    bare = AgentEvent(event_type)
+    full = AgentEvent(
+        event_type,
+        run_id="r",
+        agent_name="a",
+        workflow_name="w",
+        parent_event_id="p",
+        provider="openai",
+        model="m",
+        tool_name="t",
+        status="s",
+        payload={"bytes": b"x", "nan": float("nan"), "deep": [{"a": None}]},
+        risk={"level": 1},
+        metadata={"k": [1]},
+        session_id="s",
+        tenant_id="t",
+        call_id="c",
+        attributes={"x": 1},
+    )
+
+    for event in (bare, full):
+        validator().validate(json.loads(event.to_json()))
+
+
+def test_a_custom_type_fits_the_schema() -> None:
+    event = AgentEvent("anything.else", allow_custom_event_types=True)
+
+    validator().validate(event.to_dict())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"event_type": ""},
+        {"schema_version": "2.0"},
+        {"payload": []},
+        {"timestamp": 5},
+        {"status": 5},
+        {"session_id": None},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_what_is_no_event_does_not_fit_the_schema(change: dict[str, Any]) -> None:
+    data = {**AgentEvent("custom").to_dict(), **change}
+
+    assert not validator().is_valid(data)
+
+
+@pytest.mark.parametrize("name", AgentEvent("custom").to_dict())
+def test_what_lacks_a_field_does_not_fit_the_schema(name: str) -> None:
+    data = AgentEvent("custom").to_dict()
+    del data[name]
+
+    assert not validator().is_valid(data)
+
+
+def test_nobody_changes_the_schema_for_others() -> None:
+    AgentEvent.json_schema()["properties"]["status"]["type"] = "number"
+    AgentEvent.json_schema()["required"].clear()
+
+    validator().validate(AgentEvent("custom").to_dict())
+
+
+def test_the_schema_has_the_fields_of_an_event_in_their_order() -> None:
+    event = AgentEvent("custom", session_id="s", tenant_id="t", call_id="c", attributes={"a": 1})
+
+    assert list(AgentEvent.json_schema()["properties"]) == list(event.to_dict())

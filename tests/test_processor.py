@@ -266,6 +266,7 @@ def test_our_record_has_every_field_that_the_api_s_record_has() -> None:
         vars(ours).keys()
         - {
             "content",
+            "answered",
             "deferred",
             "durability",
             "receipt",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wakelog.context import bound
     from wakelog.errors import (
+        BufferFullError,
         ConfigurationError,
         CorruptLineError,
         EventTooLargeError,
@@ -42,11 +43,25 @@ if TYPE_CHECKING:
         redact,
     )
     from wakelog.setup import configure, shutdown
-    from wakelog.sinks import EventSink, JSONLSink, MemorySink, NullSink
+    from wakelog.sinks import (
+        AsyncBufferedSink,
+        AsyncEventSink,
+        AsyncJSONLSink,
+        Buffer,
+        BufferedSink,
+        EventSink,
+        FanOutSink,
+        JSONLSink,
+        MemorySink,
+        NullSink,
+        OverflowPolicy,
+        StructuredLoggingSink,
+    )
 
 _HOMES = {
     "wakelog.context": ["bound"],
     "wakelog.errors": [
+        "BufferFullError",
         "ConfigurationError",
         "CorruptLineError",
         "EventTooLargeError",
@@ -72,7 +87,20 @@ _HOMES = {
         "redact",
     ],
     "wakelog.setup": ["configure", "shutdown"],
-    "wakelog.sinks": ["EventSink", "JSONLSink", "MemorySink", "NullSink"],
+    "wakelog.sinks": [
+        "AsyncBufferedSink",
+        "AsyncEventSink",
+        "AsyncJSONLSink",
+        "Buffer",
+        "BufferedSink",
+        "EventSink",
+        "FanOutSink",
+        "JSONLSink",
+        "MemorySink",
+        "NullSink",
+        "OverflowPolicy",
+        "StructuredLoggingSink",
+    ],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -80,6 +108,12 @@ __all__ = [
     "AgentEvent",
     "AgentLogger",
     "AsyncAgentLogger",
+    "AsyncBufferedSink",
+    "AsyncEventSink",
+    "AsyncJSONLSink",
+    "Buffer",
+    "BufferFullError",
+    "BufferedSink",
     "ConfigurationError",
     "CorruptLineError",
     "Durability",
@@ -87,6 +121,7 @@ __all__ = [
     "EventSink",
     "EventToSpanEventBridge",
     "EventTooLargeError",
+    "FanOutSink",
     "HashStrategy",
     "InvalidEventTypeError",
     "JSONLSink",
@@ -95,6 +130,7 @@ __all__ = [
     "MemorySink",
     "NullSink",
     "OTelSink",
+    "OverflowPolicy",
     "Receipt",
     "RedactionConfig",
     "RedactionDetector",
@@ -103,6 +139,7 @@ __all__ = [
     "RegexDetector",
     "ReplacementStrategy",
     "SinkError",
+    "StructuredLoggingSink",
     "TokenizationStrategy",
     "WakelogError",
     "bound",

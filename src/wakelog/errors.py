@@ -63,3 +63,7 @@ class JournalFormatError(JournalError):
 
 class EventTooLargeError(SinkError):
     """An event that stays above ``max_line_bytes`` even with all of its texts cut."""
+
+
+class BufferFullError(SinkError):
+    """A buffer had no room for the event, and its policy is not to wait, or not any longer."""

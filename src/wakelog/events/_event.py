@@ -197,6 +197,17 @@ class AgentEvent:
         return orjson.dumps(self.to_dict()).decode()
 
     @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of what ``to_dict`` and ``to_json`` give.
+
+        Returns:
+            A new dict, by draft 2020-12. Any event type fits it, so that files outlive registrations.
+        """
+        from wakelog.events._schema import json_schema
+
+        return json_schema()
+
+    @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, allow_custom_event_types: bool = False) -> Self:
         """Make an event from what ``to_dict`` returned.
 

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from wakelog.errors import JournalError
+from wakelog.journal._aside import Aside, begun_at, delete_old, set_aside, share
 from wakelog.journal._committer import Committer
 from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._group import GroupCommit
 from wakelog.journal._writer import Durability, Receipt
 from wakelog.record import seal, uuid7
 
+_log = logging.getLogger("wakelog")
+
 _LOOKS, _LOOK_SECONDS = 5, 0.002
 _FOLLOW_SECONDS = 1.0
+_RETRY_SECONDS = 1.0
+_OPENS = 100
+_GROUP_BYTES = 1024 * 1024
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+_SYNCED = frozenset({Durability.PERIODIC, Durability.FSYNC})
+
+
+class _ShortWriteError(JournalError):
+    """The disk took only the first so many bytes."""
+
+    def __init__(self, written: int, *rest: Any) -> None:
+        super().__init__(*rest)
+        self.written = written
 
 
 class SharedFile:
@@ -30,8 +49,13 @@ class SharedFile:
     ``_lock`` guards the order of this process's lines; nothing is encoded or synced under it.
     Threads whose appends wait for the disk share their syncs, see ``GroupCommit``.
 
+    The file may be set aside under another name when it is large or old enough. A process that
+    shares it goes on with the new one within a second; its lines until then are in the old one,
+    which is not deleted while somebody writes to it.
+
     Args:
         path: The file. Missing parent directories are made.
+        aside: When to set it aside, and what to keep.
         sync_interval: How long ``PERIODIC`` may leave lines unsynced, in seconds.
         new_id: Makes writers' ids.
         fs: The system calls; a test's own to record or fail them.
@@ -44,6 +68,7 @@ class SharedFile:
         self,
         path: str | os.PathLike[str],
         *,
+        aside: Aside | None = None,
         sync_interval: float = 0.1,
         new_id: Callable[[], str] = uuid7,
         fs: FileSystem = SYSTEM,
@@ -52,11 +77,21 @@ class SharedFile:
         self._sync_interval = sync_interval
         self._new_id = new_id
         self._fs = fs
+        self._aside = aside if aside is not None and aside.happens else None
         self._fd = -1
         self._torn = False
         self._look_at = 0.0
+        # Files that were written and whose lines somebody waits to see on the disk.
+        self._unsynced_files: list[int] = []
+        self._sync_wanted = False
+        # Whether the directory is known to keep the file's name through a power failure.
+        self._named = False
+        # Where the file ends, when it is set aside for its age, and when to try again if that failed.
+        self._size, self._due_at, self._aside_after = 0, float("inf"), 0.0
         self._begin()
         self._open()
+        if self._aside is not None:
+            self._delete_old()
         after_fork = weakref.WeakMethod(self._begin)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
 
@@ -85,18 +120,85 @@ class SharedFile:
             JournalError: When the operating system refused, or the file is closed.
         """
         with self._lock:
-            if self._fd < 0:
-                raise JournalError("write to", self.path, "the sink is closed")
-            if (now := time.monotonic()) >= self._look_at:
-                self._look_where_the_file_is(now)
+            self._be_ready()
             seq = self._seq + 1
             line, crc = seal(record_id, seq, content, self._crc, self._writer)
+            if self._aside is not None:
+                self._set_aside_if_due(len(line))
             self._put(line)
             self._seq, self._crc = seq, crc
+            if durability in _SYNCED:
+                self._sync_wanted = True
             writer = self._writer
         if durability is Durability.PERIODIC:
             self._committer.sync_soon()
         return Receipt(record_id, writer, seq, durability)
+
+    def append_many(
+        self, records: Sequence[tuple[str, bytes]], durability: Durability
+    ) -> tuple[list[Receipt], JournalError | None]:
+        """Write lines with few system calls and, for ``FSYNC``, wait once until the disk has them.
+
+        Args:
+            records: The id and the encoded content of each, in order.
+            durability: What is waited for.
+
+        Returns:
+            The receipts of those that are accepted, from the first on, and why the others are not.
+        """
+        receipts: list[Receipt] = []
+        error: JournalError | None = None
+        with self._lock:
+            try:
+                self._be_ready()
+                while len(receipts) < len(records):
+                    self._put_group(records, receipts, durability)
+            except JournalError as failure:
+                error = failure
+            if receipts and durability in _SYNCED:
+                self._sync_wanted = True
+        if receipts and durability is Durability.PERIODIC:
+            self._committer.sync_soon()
+        elif receipts and durability is Durability.FSYNC:
+            try:
+                self._group.wait(receipts[-1].seq)
+            except JournalError as failure:
+                return [], failure
+        return receipts, error
+
+    def _put_group(
+        self, records: Sequence[tuple[str, bytes]], receipts: list[Receipt], durability: Durability
+    ) -> None:
+        """Write as many of the records that have no receipt yet as fit into one call."""
+        lines: list[tuple[bytes, int]] = []
+        size, crc = 0, self._crc
+        for record_id, content in records[len(receipts) :]:
+            sealed = seal(record_id, self._seq + len(lines) + 1, content, crc, self._writer)
+            size += len(sealed[0])
+            if lines and size > _GROUP_BYTES:
+                break
+            if self._aside is not None and self._is_due(size):
+                if lines:
+                    break
+                self._set_aside_if_due(size)
+            lines.append(sealed)
+            crc = sealed[1]
+        taken = 0
+        try:
+            self._put(b"".join([line for line, _ in lines]))
+            taken = len(lines)
+        except _ShortWriteError as short:
+            left = short.written
+            while taken < len(lines) and left >= len(lines[taken][0]):
+                left -= len(lines[taken][0])
+                taken += 1
+            self._torn = left > 0
+            raise
+        finally:
+            for _, crc in lines[:taken]:
+                self._seq, self._crc = self._seq + 1, crc
+                record_id = records[len(receipts)][0]
+                receipts.append(Receipt(record_id, self._writer, self._seq, durability))
 
     async def settle(self) -> None:
         """Wait, without blocking the event loop, until what has been written is on the disk.
@@ -118,30 +220,89 @@ class SharedFile:
         """Sync what is due and close the file. Doing so twice is harmless."""
         self._committer.stop()
         with self._lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            for fd in (*self._unsynced_files, self._fd):
+                if fd >= 0:
+                    os.close(fd)
+            self._fd, self._unsynced_files = -1, []
 
     def _sync_written(self) -> int:
         """Make everything written so far durable, one thread at a time, and return how far."""
         with self._lock:
-            reached, fd = self._seq, os.dup(self._fd) if self._fd >= 0 else -1
-        if fd < 0:
-            raise JournalError("sync", self.path, "the sink is closed")
+            if self._fd < 0:
+                raise JournalError("sync", self.path, "the sink is closed")
+            reached, named = self._seq, self._named
+            try:
+                fds = [*self._unsynced_files, os.dup(self._fd)]
+            except OSError as error:  # too many open files: all stays as it is for the next sync
+                raise self._refused("sync", error.strerror or error) from error
+            self._unsynced_files = []
+            self._sync_wanted, self._named = False, True
         try:
-            self._fs.fdatasync(fd)
-            if self._group.synced == 0:
+            for fd in fds:
+                self._fs.fdatasync(fd)
+            if not named:
                 self._fs.sync_directory(self.path.parent)
         except OSError as error:
+            self._named = False
             raise self._refused("sync", error.strerror or error) from error
         finally:
-            os.close(fd)
+            for fd in fds:
+                os.close(fd)
         return reached
+
+    def _be_ready(self) -> None:
+        """Make sure that there is a file to write to, the one that the path names."""
+        if self._fd < 0:
+            raise JournalError("write to", self.path, "the sink is closed")
+        if (now := time.monotonic()) >= self._look_at:
+            self._look_where_the_file_is(now)
+
+    def _is_due(self, more: int) -> bool:
+        """Tell whether the file is set aside before ``more`` bytes are written."""
+        aside = self._aside
+        assert aside is not None  # noqa: S101 - whoever asks has looked
+        too_large = aside.max_bytes is not None and self._size + more > aside.max_bytes
+        return too_large or time.time() >= self._due_at
+
+    def _set_aside_if_due(self, more: int) -> None:
+        if not self._is_due(more) or time.monotonic() < self._aside_after:
+            return
+        if self._size == 0:  # too old, and empty: nothing to set aside
+            self._note_age()
+            return
+        try:
+            set_aside(self.path, self._fd, self._fs)
+            self._go_on_with_the_named_file()
+        except (OSError, JournalError) as error:
+            # The event must not pay for it: the file grows on, and somebody hears of it.
+            self._aside_after = time.monotonic() + _RETRY_SECONDS
+            _log.error("cannot set %s aside, it grows on: %s", self.path, error)
+            return
+        self._delete_old()
+
+    def _delete_old(self) -> None:
+        assert self._aside is not None  # noqa: S101 - whoever calls has looked
+        try:
+            delete_old(self.path, self._aside, self._fs)
+        except OSError as error:
+            _log.error("cannot delete old files beside %s: %s", self.path, error)
+
+    def _note_age(self) -> None:
+        if self._aside is not None:
+            self._due_at = self._aside.due_at(begun_at(self._fd) if self._size else time.time())
 
     def _open(self) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = self._fs.open(self.path, _FLAGS, 0o600)
+            for _ in range(_OPENS):
+                self._fd = self._fs.open(self.path, _FLAGS, 0o600)
+                state = os.fstat(self._fd)
+                if share(self._fd) and state.st_nlink:
+                    break
+                os.close(self._fd)  # it is being deleted
+                self._fd = -1
+            self._size, self._named = state.st_size, False
+            self._note_age()
             # A line that a crash cut off must not swallow the first one of ours. One that another
             # process is writing just now looks the same, for a moment.
             for _ in range(_LOOKS):
@@ -163,9 +324,19 @@ class SharedFile:
                 return
         except FileNotFoundError:
             pass
+        self._go_on_with_the_named_file()
+
+    def _go_on_with_the_named_file(self) -> None:
         old = self._fd
-        self._open()
-        os.close(old)
+        try:
+            self._open()
+        except JournalError:
+            self._fd = old
+            raise
+        if self._sync_wanted:
+            self._unsynced_files.append(old)
+        else:
+            os.close(old)
 
     def _ends_with_a_line(self) -> bool:
         size = os.fstat(self._fd).st_size
@@ -179,9 +350,13 @@ class SharedFile:
             raise self._refused("write to", error.strerror or error) from error
         if written != len(whole):
             # Finishing it with a second write could land after another process's line.
+            written -= len(whole) - len(line)
             self._torn = True
-            raise self._refused("write to", "the disk took only a part of the line")
+            cause, hint = "the disk took only a part of the line", "The event was not recorded"
+            raise _ShortWriteError(written, "write to", self.path, cause, hint)
         self._torn = False
+        if self._aside is not None:
+            self._size = os.lseek(self._fd, 0, os.SEEK_CUR)
 
     def _refused(self, operation: str, cause: object) -> JournalError:
         return JournalError(operation, self.path, cause, "The event was not recorded")

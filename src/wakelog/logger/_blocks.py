@@ -36,6 +36,8 @@ class _Block(abc.ABC, Generic[Given]):
         self._attached: Token[otel_context.Context] | None = None
         self._opening: AgentEvent | None = None
         self._outcome: dict[str, Any] = {}
+        # Events that are recorded, and that somebody still has to wait for.
+        self._unsettled: list[AgentEvent] = []
 
     _result_key = "result"
 
@@ -121,9 +123,8 @@ class _Block(abc.ABC, Generic[Given]):
     async def __aenter__(self) -> Given:
         """Open the span and record the opening event, durably before the body runs."""
         given = self.__enter__()
-        assert self._opening is not None  # noqa: S101 - __enter__ has returned
         try:
-            await self._log.settle(self._opening)
+            await self._settle()
         except BaseException:
             self._leave()
             raise
@@ -137,7 +138,10 @@ class _Block(abc.ABC, Generic[Given]):
     ) -> None:
         """Record the closing event and end the span; an exception goes on."""
         try:
-            await self._log.settle(self._end(error))
+            try:
+                self._end(error)
+            finally:
+                await self._settle()
         except WakelogError as failure:
             _yield_to(error, failure)
         finally:
@@ -154,7 +158,21 @@ class _Block(abc.ABC, Generic[Given]):
     def _record(self, event_type: str, payload: dict[str, Any], **fields: Any) -> AgentEvent:
         event = self._log.event(event_type, payload, **fields)
         self._log.record(event)
+        if event.settling is not None:
+            self._unsettled.append(event)
         return event
+
+    async def _settle(self) -> None:
+        """Wait for everything recorded, also for what comes after one that fails."""
+        while self._unsettled:
+            event = self._unsettled.pop(0)
+            try:
+                await self._log.settle(event)
+            except WakelogError:
+                if not self._unsettled:
+                    raise
+                await self._settle()
+                raise
 
     def _prepare(self) -> None:
         """Bind what the block's own events carry already."""

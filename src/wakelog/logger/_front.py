@@ -462,6 +462,9 @@ class Front(abc.ABC, Generic[Recorded]):
 
         Returns:
             Whether that is so. True for a sink that delivers nowhere.
+
+        Raises:
+            SinkError: When events that a buffer had accepted could not be written.
         """
         flush = getattr(self.sink, "flush", None)
         if flush is None:

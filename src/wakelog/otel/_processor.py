@@ -23,11 +23,14 @@ from opentelemetry.sdk.resources import Resource as SDKResource
 from wakelog.errors import SinkError
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Journal, default_root
+from wakelog.otel._buffer import Encoded, JournalBuffer
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
 from wakelog.otel._delivery import Delivery
 from wakelog.otel._quiet import is_quiet, quietly
 from wakelog.otel._records import EventLogRecord, Rebuilder, content_of, resource_of
 from wakelog.record import Resource
+from wakelog.sinks import Buffer
+from wakelog.sinks._queue import Queue
 
 _log = logging.getLogger("wakelog")
 
@@ -61,6 +64,10 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         segment_bytes: The size at which a journal file is ended and the next begun.
         max_line_bytes: The longest line; larger content is cut, with
             ``wakelog.truncated_bytes`` set.
+        buffer: Take records in memory and write them in a thread of their own. This is a trade:
+            accepted means in the buffer then, and what is there when the process is killed is lost.
+            A record of Wakelog's own loggers with a ``durability`` of its own is accepted when the
+            journal has it.
 
     Raises:
         ValueError: For an argument that the batch processor would refuse too.
@@ -82,6 +89,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         span_events: bool = False,
         segment_bytes: int = 16 * 1024 * 1024,
         max_line_bytes: int = 1024 * 1024,
+        buffer: Buffer | None = None,
     ) -> None:
         self.journal = Journal(
             directory or _default_directory(),
@@ -96,6 +104,13 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         # A cache of the last resource, which is the same object for every record of a provider.
         self._resource: tuple[SDKResource | None, Resource] = (None, Resource({}))
         self._report_after = 0.0
+        self._buffer: JournalBuffer | None = None
+        self.buffer: Queue[Encoded] | None = None
+        """What waits in memory, when there is a buffer: its ``size``, ``capacity``, ``dropped``,
+        ``refused``, ``waits``, ``wait_seconds`` and ``on_wait``."""
+        if buffer is not None:
+            self._buffer = JournalBuffer(buffer, self.journal, self._accepted, self._refuse)
+            self.buffer = self._buffer.queue
         self._delivery: Delivery | None = None
         if exporter is not None:
             delay = _setting(schedule_delay_millis, OTEL_BLRP_SCHEDULE_DELAY, 1000)
@@ -128,6 +143,9 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         try:
             record_id, content = content_of(log_record, self._max_line_bytes)
             resource = self._plain_resource(log_record.resource)
+            buffer = self._buffer
+            if buffer is not None and buffer.put(Encoded(record_id, content, resource, event)):
+                return
             if event is None:
                 receipt = self.journal.append(record_id, content, resource)
             elif event.deferred:
@@ -145,10 +163,13 @@ class DurableLogRecordProcessor(LogRecordProcessor):
             message = f"the event could not be written: {type(error).__name__}: {error}"
             raise SinkError(message) from error
         if event is not None:
-            event.receipt = receipt
+            event.receipt, event.answered = receipt, True
+        self._accepted(receipt.seq)
+
+    def _accepted(self, seq: int) -> None:
         delivery = self._delivery  # another thread may be shutting down
         if delivery is not None:
-            delivery.accepted(receipt.seq)
+            delivery.accepted(seq)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Wait until the next hop has accepted everything that was recorded so far.
@@ -159,11 +180,15 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         Returns:
             Whether that is so. Without an exporter: whether nothing was recorded.
         """
-        delivery = self._delivery
+        timeout = timeout_millis / 1000
+        deadline = time.monotonic() + timeout
+        buffer, delivery = self._buffer, self._delivery
+        if buffer is not None and not buffer.queue.settle(timeout):
+            return False
         if delivery is None:
             writer = self.journal.writer
             return writer is None or writer.seq == 0
-        return delivery.flush(timeout_millis / 1000)
+        return delivery.flush(max(0.0, deadline - time.monotonic()))
 
     def shutdown(self, timeout_millis: int = 5000) -> None:
         """Deliver what the next hop takes, and stop. What is still pending stays in the journal.
@@ -185,14 +210,17 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         Returns:
             Whether the next hop has accepted everything that this process has recorded.
         """
+        deadline = time.monotonic() + timeout
+        buffer, self._buffer = self._buffer, None
+        written = buffer is None or buffer.queue.close(timeout)
         delivery, self._delivery = self._delivery, None
         writer = self.journal.writer
         if delivery is not None:
-            delivered = delivery.shutdown(timeout)
+            delivered = delivery.shutdown(max(0.0, deadline - time.monotonic()))
         else:
             delivered = writer is None or writer.seq == 0
         self.journal.close()
-        return delivered
+        return delivered and written
 
     def _plain_resource(self, resource: SDKResource | None) -> Resource:
         known, plain = self._resource

@@ -55,6 +55,8 @@ class EventLogRecord(LogRecord):
         content: Attributes for the journal alone, which no other processor may see.
 
     Attributes:
+        answered: Whether a ``DurableLogRecordProcessor`` has taken it, or done with it what its
+            buffer's policy says.
         receipt: What the journal answered, None while nobody has.
         settling: Waits until the receipt holds, when that is left to be done.
     """
@@ -88,8 +90,9 @@ class EventLogRecord(LogRecord):
         self.durability = durability
         self.deferred = deferred
         self.content = content
+        self.answered = False
         self.receipt: Receipt | None = None
-        self.settling: Callable[[], Awaitable[None]] | None = None
+        self.settling: Callable[[], Awaitable[object]] | None = None
 
 
 class _PreparedLogRecord(ReadWriteLogRecord):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
@@ -31,7 +32,7 @@ class OTelSink:
     """Emits each event as a log record.
 
     With a ``DurableLogRecordProcessor`` in the provider the event is in the journal when ``write``
-    returns, and its receipt is on it. Without one, OpenTelemetry alone decides what becomes of it.
+    returns, and its receipt is on it; with a processor that has a buffer, in the buffer. Without one, OpenTelemetry alone decides what becomes of it.
 
     Args:
         logger_provider: Where to emit; OpenTelemetry's global provider by default.
@@ -90,7 +91,9 @@ class OTelSink:
         else:
             self._logger.emit(record)
         event.receipt, event.settling = record.receipt, record.settling
-        if self._required and record.receipt is None:
+        if record.settling is not None and record.receipt is None:
+            event.settling = partial(_settle, event, record)  # a buffer will have it written
+        if self._required and not record.answered:
             raise SinkError(_NOT_DURABLE)
 
     def write_log(
@@ -160,6 +163,12 @@ class OTelSink:
         """
         force_flush = getattr(self._provider, "force_flush", None)
         return bool(force_flush(int(timeout * 1000))) if force_flush else True
+
+
+async def _settle(event: AgentEvent, record: EventLogRecord) -> None:
+    if record.settling is not None:
+        await record.settling()
+    event.receipt = record.receipt
 
 
 def _make_taken(attributes: dict[str, Any]) -> None:

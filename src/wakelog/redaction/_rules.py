@@ -30,7 +30,9 @@ _SURE_PREFIXES: Final = tuple(
     "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- pypi- whsec_ xoxa- xoxb- xoxe- xoxp- xoxr- xoxs- "
     "xapp- shpat_ dop_v1_ sk_live_ sk_test_ rk_live_ rk_test_ lsv2_pt_ lsv2_sk_".split()
 )
-_LIKELY_PREFIXES: Final = ("sk-", "hf_", "r8_", "npm_", "gsk_", "xai-", "pplx-", "tvly-")
+_LIKELY_PREFIXES: Final = tuple(
+    "sk- hf_ r8_ npm_ gsk_ xai- pplx- tvly- glsa_ sbp_ figd_ ntn_ sntrys_ lin_api_".split()
+)
 _IBAN_LENGTHS: Final = (
     "AD24AE23AL28AT20AZ28BA20BE16BG22BH22BI27BR29BY28CH21CR22CY28CZ24DE22DJ27DK18DO28EE20EG29ES24"
     "FI18FK18FO18FR27GB22GE22GI23GL18GR27GT28HN28HR21HU28IE22IL23IQ23IS26IT27JO30KW30KZ20LB28LC32"
@@ -116,6 +118,7 @@ RULES: Final = (
         r"[_\-](?<=[0-9a-z].)",
         rf"(?=[\w-]{{16}}(?P<api_key>))(?:{_after(_SURE_PREFIXES + _LIKELY_PREFIXES)})",
     ),
+    ("redact_api_keys", f"[S]{_edge(1)}", r"G\.[\w-]{16,32}\.[\w-]{16}(?P<sendgrid_key>)"),
     ("redact_connection_strings", "[:]", r"//[^\s/?#\"'<>\\]{1,256}@(?P<connection_string>)"),
     ("redact_signed_urls", "[?&#]", r"(?P<signed_url>[\w.~%-]{1,64}+)=[^\s&#\"'<>)\]\\]"),
 )
@@ -144,6 +147,7 @@ _RUNS: Final = {
         ("aws_access_key", 0, r"(?:[\s:,;\"'=]{1,4}[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=]))?"),
         ("bearer_token", 0, r"[\w.~+/=-]*+"),
         ("connection_string", 0, r"[^\s\"'<>]*+"),
+        ("sendgrid_key", 0, r"[\w-]*+"),
         ("email", 0, r"[\w-]*+(?:\.[\w-]+)*+"),
         ("google_api_key", 0, r"[\w-]*+"),
         ("jwt", 2, r"(?:\.[\w-]*+){0,3}"),
@@ -160,7 +164,9 @@ _EDGE_BEFORE: Final = _Lazy(_edge(0))
 FIELD: Final = _Lazy(r"[\w -]*+")
 _LOCAL_PART: Final = _Lazy(r"[\w.+%-]*+")
 _SCHEME: Final = _Lazy(r"(?:(?<=\\)[nrt])?([A-Za-z][A-Za-z0-9+.-]*|)\Z", "search")
-_KEY_PREFIX: Final = _Lazy(r"(?:github_|[a-z0-9]+_(?=live|test|pt|sk|v1))?[a-z0-9]+.\Z", "search")
+_KEY_PREFIX: Final = _Lazy(
+    r"(?:github_|[a-z0-9]+_(?=live|test|pt|sk|v1|api))?[a-z0-9]+.\Z", "search"
+)
 _RANDOM_PART: Final = _Lazy(r"[^\W_]{20}|(?=[A-Za-z]{0,63}[0-9])[^\W_]{10}", "search")
 PROOF: Final = _Lazy(r"[0-9!@#$%^*+/=~]|.{20}", "search")
 _ISSUERS: Final = _Lazy(  # of 16, 15 and 14 digits

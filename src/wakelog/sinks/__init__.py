@@ -1,7 +1,24 @@
-"""Where events go: the ``EventSink`` protocol, and sinks that need no OpenTelemetry."""
+"""Where events go: what a sink is, and sinks that need no OpenTelemetry."""
 
-from wakelog.sinks._jsonl import JSONLSink
+from wakelog.sinks._buffered import AsyncBufferedSink, BufferedSink
+from wakelog.sinks._fan_out import FanOutSink
+from wakelog.sinks._jsonl import AsyncJSONLSink, JSONLSink
+from wakelog.sinks._logging import StructuredLoggingSink
 from wakelog.sinks._memory import MemorySink, NullSink
-from wakelog.sinks._protocol import EventSink
+from wakelog.sinks._policy import Buffer, OverflowPolicy
+from wakelog.sinks._protocol import AsyncEventSink, EventSink
 
-__all__ = ["EventSink", "JSONLSink", "MemorySink", "NullSink"]
+__all__ = [
+    "AsyncBufferedSink",
+    "AsyncEventSink",
+    "AsyncJSONLSink",
+    "Buffer",
+    "BufferedSink",
+    "EventSink",
+    "FanOutSink",
+    "JSONLSink",
+    "MemorySink",
+    "NullSink",
+    "OverflowPolicy",
+    "StructuredLoggingSink",
+]

@@ -1,11 +1,17 @@
-"""``JSONLSink``: events as lines of one named file."""
+"""``JSONLSink`` and ``AsyncJSONLSink``: events as lines of one named file."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from wakelog.events import AgentEvent, fields_of
 from wakelog.journal import Durability
+from wakelog.journal._aside import Aside
 from wakelog.journal._shared_file import SharedFile
 from wakelog.record import encode
 
@@ -17,24 +23,46 @@ class JSONLSink:
 
     Threads and processes may share the file: lines stay whole. ``wakelog show FILE`` reads it.
 
+    With ``max_bytes``, ``max_age`` or ``at_midnight`` the file is set aside in time:
+    ``events.jsonl`` becomes ``events.20261121T075022.123456Z.jsonl`` beside it, named after that
+    time in UTC, and a new one begins. No file is ever truncated. Processes that share a file and
+    set it aside should do so by the same rules. Without ``keep_files``, ``keep_bytes`` or
+    ``keep_age`` nothing is deleted; with several of them, a file is deleted when one of them says
+    so, the next time that one is set aside, and never while a process writes to it.
+
     Args:
         path: The file. Missing parent directories are made.
         durability: What ``write`` waits for: ``Durability.OS_BUFFERED`` (the default, survives
             ``kill -9``), ``Durability.FSYNC`` (survives power loss) or ``Durability.PERIODIC``
             (does after 100 ms at the latest), or their names as text.
+        max_bytes: The size that the file does not grow beyond.
+        max_age: How long after its first line it is set aside, in seconds.
+        at_midnight: Whether each day, in local time, has a file of its own.
+        keep_files: How many of the files set aside are kept.
+        keep_bytes: How many bytes of them.
+        keep_age: For how long after they were set aside, in seconds.
 
     Raises:
         JournalError: When the file cannot be opened for writing.
         ValueError: For a durability that does not exist.
+        ConfigurationError: For numbers that cannot be used.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         durability: Durability | str = Durability.OS_BUFFERED,
+        *,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+        at_midnight: bool = False,
+        keep_files: int | None = None,
+        keep_bytes: int | None = None,
+        keep_age: float | None = None,
     ) -> None:
         self.durability = Durability(durability)
-        self._file = SharedFile(path)
+        aside = Aside(max_bytes, max_age, at_midnight, keep_files, keep_bytes, keep_age)
+        self._file = SharedFile(path, aside=aside)
         self.path = self._file.path
 
     def write(self, event: AgentEvent) -> None:
@@ -51,9 +79,145 @@ class JSONLSink:
         else:
             event.receipt = self._file.append(event.event_id, content, durability)
 
+    def write_many(self, events: Sequence[AgentEvent]) -> Mapping[int, BaseException]:
+        """Write events with few system calls, and note the receipts on them.
+
+        Args:
+            events: In order. They are on the disk together where one of them asks for it.
+
+        Returns:
+            Why events were not written, by their index; empty when all were.
+        """
+        failed: dict[int, BaseException] = {}
+        records: list[tuple[str, bytes]] = []
+        written: list[int] = []
+        durability = self.durability
+        for number, event in enumerate(events):
+            try:
+                records.append((event.event_id, encode(fields_of(event), MAX_LINE_BYTES)))
+            except Exception as error:  # noqa: BLE001 - one bad event costs one event
+                failed[number] = error
+                continue
+            written.append(number)
+            if event.durability is not None:
+                durability = durability.at_least(event.durability)
+        receipts, refusal = self._file.append_many(records, durability)
+        for number, receipt in zip(written, receipts, strict=False):
+            events[number].receipt = receipt
+        if refusal is not None:
+            failed.update(dict.fromkeys(written[len(receipts) :], refusal))
+        return failed
+
     def flush(self) -> None:
         """Do nothing: no bytes are held back."""
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. Twice is harmless."""
         self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace_back: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+
+class AsyncJSONLSink:
+    """A ``JSONLSink`` for asyncio: waiting for the disk never blocks the event loop.
+
+    The line is handed to the kernel in the event loop's thread, which takes less time than handing
+    it to another thread would. With ``FSYNC``, tasks that wait at the same moment share one sync.
+    Where handing over may block for long (a network file system), put an ``AsyncBufferedSink``
+    before a ``JSONLSink``.
+
+    A task that is cancelled has written its event exactly when ``event.receipt`` is set; a note on
+    the ``CancelledError`` says so.
+
+    Args:
+        path: The file, as for ``JSONLSink``.
+        durability: What ``write`` waits for.
+        max_bytes: As for ``JSONLSink``, and so are the others.
+        max_age: In seconds.
+        at_midnight: In local time.
+        keep_files: How many files.
+        keep_bytes: How many bytes.
+        keep_age: In seconds.
+
+    Attributes:
+        sink: The ``JSONLSink``.
+
+    Raises:
+        JournalError: When the file cannot be opened for writing.
+        ValueError: For a durability that does not exist.
+        ConfigurationError: For numbers that cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        durability: Durability | str = Durability.OS_BUFFERED,
+        *,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+        at_midnight: bool = False,
+        keep_files: int | None = None,
+        keep_bytes: int | None = None,
+        keep_age: float | None = None,
+    ) -> None:
+        self.sink = JSONLSink(
+            path,
+            durability,
+            max_bytes=max_bytes,
+            max_age=max_age,
+            at_midnight=at_midnight,
+            keep_files=keep_files,
+            keep_bytes=keep_bytes,
+            keep_age=keep_age,
+        )
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.sink.path
+
+    async def write(self, event: AgentEvent) -> None:
+        """Write an event and note the receipt on it.
+
+        Raises:
+            SinkError: When it was not written.
+        """
+        event.deferred = True
+        self.sink.write(event)
+        settling, event.settling = event.settling, None
+        if settling is None:
+            return
+        try:
+            await settling()
+        except asyncio.CancelledError as error:
+            error.add_note("wakelog: the event is in the file, and may not be on the disk yet")
+            raise
+
+    async def flush(self) -> None:
+        """Do nothing: no bytes are held back."""
+
+    async def close(self) -> None:
+        """Close the file. Twice is harmless."""
+        await asyncio.to_thread(self.sink.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace_back: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        await self.close()

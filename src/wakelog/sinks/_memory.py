@@ -22,6 +22,9 @@ class MemorySink:
     def flush(self) -> None:
         """Do nothing: a list needs no flushing."""
 
+    def close(self) -> None:
+        """Do nothing: the events stay."""
+
 
 class NullSink:
     """Takes events and forgets them."""
@@ -30,4 +33,7 @@ class NullSink:
         """Forget an event."""
 
     def flush(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
         """Do nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol, runtime_checkable
 
 from wakelog.events import AgentEvent
@@ -12,9 +13,23 @@ class EventSink(Protocol):
     """Anything with a ``write`` that takes one event.
 
     A sink that cannot accept an event raises, ``SinkError`` or what fits. It may also have
-    ``flush(timeout)`` and ``close()``, which ``AgentLogger`` calls when they are there.
+    ``flush()`` and ``close()``, which loggers and other sinks call when they are there, and
+    ``write_many(events)``, which a buffer calls with a batch: it returns the exception of each
+    event that it did not accept, by the event's index.
     """
 
     def write(self, event: AgentEvent, /) -> object:
+        """Accept an event, or raise."""
+        ...
+
+
+@runtime_checkable
+class AsyncEventSink(Protocol):
+    """Anything with a ``write`` that takes one event and is to be awaited.
+
+    ``AsyncAgentLogger`` takes one as its sink.
+    """
+
+    def write(self, event: AgentEvent, /) -> Awaitable[object]:
         """Accept an event, or raise."""
         ...

@@ -1,0 +1,50 @@
+"""The JSON Schema of what ``AgentEvent.to_dict`` gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_MAYBE: dict[str, Any] = {"type": ["string", "null"]}
+_NAME: dict[str, Any] = {"type": "string", "minLength": 1}
+_OBJECT: dict[str, Any] = {"type": "object"}
+
+# Of every field that ``to_dict`` always gives, what it may be, in the same order.
+_ALWAYS: dict[str, dict[str, Any]] = {
+    "event_type": _NAME,
+    "schema_version": {"const": "1.0"},
+    "run_id": _NAME,
+    "event_id": _NAME,
+    "timestamp": {"type": "string", "format": "date-time"},
+    "agent_name": _MAYBE,
+    "workflow_name": _MAYBE,
+    "parent_event_id": _MAYBE,
+    "provider": _MAYBE,
+    "model": _MAYBE,
+    "tool_name": _MAYBE,
+    "status": _MAYBE,
+    "payload": _OBJECT,
+    "risk": _OBJECT,
+    "metadata": _OBJECT,
+}
+# The fields that it gives when they are set.
+_WHEN_SET: dict[str, dict[str, Any]] = {
+    "session_id": _TEXT,
+    "tenant_id": _TEXT,
+    "call_id": _TEXT,
+    "attributes": _OBJECT,
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema, by JSON Schema's draft 2020-12; a new dict each time."""
+    properties = {name: dict(says) for name, says in {**_ALWAYS, **_WHEN_SET}.items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Wakelog AgentEvent",
+        "description": "One thing that an AI agent did.",
+        "type": "object",
+        "properties": properties,
+        "required": list(_ALWAYS),
+        "additionalProperties": False,
+    }

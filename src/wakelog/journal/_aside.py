@@ -1,0 +1,212 @@
+"""When a named file is set aside under another name, and how many of those are kept."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from datetime import time as time_of_day
+from pathlib import Path
+
+import orjson
+
+from wakelog.errors import ConfigurationError
+from wakelog.journal._filesystem import SYSTEM, FileSystem
+from wakelog.record import parse_rfc3339
+
+_STAMP = r"\d{8}T\d{6}\.\d{6}Z"
+_LONGEST_FIRST_LINE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """When to set a file aside, and what to keep of those.
+
+    ``events.jsonl`` becomes ``events.20261121T075022.123456Z.jsonl``, with the time in UTC at which
+    it was set aside, in the same directory.
+
+    Args:
+        max_bytes: The size that the file does not grow beyond.
+        max_age: Seconds since its first line.
+        at_midnight: Whether a new file begins with each day, in local time.
+        keep_files: How many files set aside are kept.
+        keep_bytes: How many bytes of them.
+        keep_age: For how many seconds after they were set aside.
+
+    Raises:
+        ConfigurationError: For a number that is not above 0 (``keep_files``: below 0), or when
+            something is to be kept while nothing is ever set aside.
+    """
+
+    max_bytes: int | None = None
+    max_age: float | None = None
+    at_midnight: bool = False
+    keep_files: int | None = None
+    keep_bytes: int | None = None
+    keep_age: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "max_age", "keep_bytes", "keep_age"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigurationError(f"{name}={value} cannot be: use a number above 0, or None")
+        if self.keep_files is not None and self.keep_files < 0:
+            message = f"keep_files={self.keep_files} cannot be: use 0 or more, or None"
+            raise ConfigurationError(message)
+        if self.keeps_less_than_all and not self.happens:
+            message = "there is nothing to keep: set max_bytes, max_age or at_midnight as well"
+            raise ConfigurationError(message)
+
+    @property
+    def happens(self) -> bool:
+        """Whether a file is ever set aside."""
+        return self.max_bytes is not None or self.max_age is not None or self.at_midnight
+
+    @property
+    def keeps_less_than_all(self) -> bool:
+        """Whether files that were set aside are ever deleted."""
+        return not (self.keep_files is self.keep_bytes is self.keep_age is None)
+
+    def due_at(self, begun: float) -> float:
+        """Return the time, in seconds since 1970, from which a file is set aside for its age.
+
+        Args:
+            begun: When its first line was written.
+        """
+        ends = [float("inf")]
+        if self.max_age is not None:
+            ends.append(begun + self.max_age)
+        if self.at_midnight:
+            tomorrow = datetime.fromtimestamp(begun).date() + timedelta(days=1)  # noqa: DTZ006 - local
+            ends.append(datetime.combine(tomorrow, time_of_day()).timestamp())
+        return min(ends)
+
+
+def begun_at(fd: int) -> float:
+    """Return when the first line of a file was written; now for an empty file.
+
+    Args:
+        fd: The file, open for reading.
+    """
+    first = os.pread(fd, _LONGEST_FIRST_LINE, 0).partition(b"\n")[0]
+    if not first:
+        return time.time()
+    try:
+        return parse_rfc3339(orjson.loads(first)["timestamp"]) / 1e9
+    except (ValueError, KeyError, TypeError):  # a line of others, or a very long one
+        return os.fstat(fd).st_mtime
+
+
+def set_aside(path: Path, fd: int, fs: FileSystem = SYSTEM) -> None:
+    """Rename a file, unless another process has done it meanwhile.
+
+    Args:
+        path: The file.
+        fd: It as this process holds it open. When ``path`` is another file by now, nothing is done.
+        fs: The system calls.
+
+    Raises:
+        OSError: When the operating system refuses.
+    """
+    with _one_at_a_time(path.parent):
+        mine = os.fstat(fd)
+        try:
+            named = path.stat()
+        except FileNotFoundError:
+            return
+        if (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino):
+            fs.rename(path, _free_name(path, time.time))
+
+
+def delete_old(path: Path, aside: Aside, fs: FileSystem = SYSTEM) -> None:
+    """Delete the oldest of the files that were set aside, as far as not all shall be kept.
+
+    A file that a process still holds open for writing stays, until another time.
+
+    Args:
+        path: The file that they were set aside from.
+        aside: What to keep.
+        fs: The system calls.
+
+    Raises:
+        OSError: When the operating system refuses.
+    """
+    if not aside.keeps_less_than_all:
+        return
+    files, size = 0, 0
+    for old, stamp in reversed(files_set_aside(path)):
+        try:
+            size += old.stat().st_size
+        except FileNotFoundError:  # another process was faster
+            continue
+        files += 1
+        if (
+            (aside.keep_files is not None and files > aside.keep_files)
+            or (aside.keep_bytes is not None and size > aside.keep_bytes)
+            or (aside.keep_age is not None and time.time() - stamp > aside.keep_age)
+        ):
+            _delete_unless_open(old, fs)
+
+
+def files_set_aside(path: Path) -> list[tuple[Path, float]]:
+    """Return the files set aside from a file, oldest first, with the time of each."""
+    named = re.compile(rf"{re.escape(path.stem)}\.({_STAMP}){re.escape(path.suffix)}")
+    found = []
+    for name in os.listdir(path.parent):
+        if match := named.fullmatch(name):
+            stamp = datetime.strptime(match[1], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+            found.append((path.parent / name, stamp.timestamp()))
+    return sorted(found)
+
+
+def share(fd: int) -> bool:
+    """Note at the kernel that a file is being written, so that nobody deletes it.
+
+    Returns:
+        False when somebody is deleting it just now.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without such locks
+        return True
+    return True
+
+
+def _delete_unless_open(path: Path, fs: FileSystem) -> None:
+    try:
+        fd = fs.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fs.unlink(path)
+    except (BlockingIOError, FileNotFoundError):
+        return
+    finally:
+        os.close(fd)
+
+
+def _free_name(path: Path, now: Callable[[], float]) -> Path:
+    while True:
+        stamp = datetime.fromtimestamp(now(), UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        name = path.with_name(f"{path.stem}.{stamp}{path.suffix}")
+        if not name.exists():  # a rename would replace it without a word
+            return name
+
+
+@contextmanager
+def _one_at_a_time(directory: Path) -> Iterator[None]:
+    """Keep other processes from renaming in a directory at the same time."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

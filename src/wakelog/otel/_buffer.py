@@ -1,0 +1,130 @@
+"""A buffer before the journal, for ``DurableLogRecordProcessor(buffer=...)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+from wakelog.errors import JournalError
+from wakelog.journal import Durability, Journal, Receipt
+from wakelog.otel._records import EventLogRecord
+from wakelog.record import Resource
+from wakelog.sinks._async_queue import AsyncQueue
+from wakelog.sinks._policy import Buffer
+from wakelog.sinks._queue import WAIT, Queue, QueueClosedError
+
+_BATCH = 512
+
+
+class Encoded(NamedTuple):
+    """A record that is ready to be written.
+
+    Attributes:
+        id: Its id.
+        content: What ``wakelog.record.encode`` returned.
+        resource: Its resource.
+        event: The record itself, when one of Wakelog's front doors waits for an answer.
+    """
+
+    id: str
+    content: bytes
+    resource: Resource
+    event: EventLogRecord | None
+
+
+class JournalBuffer:
+    """Takes encoded records in memory and writes them to a journal in a thread of its own.
+
+    A batch of records that want the disk costs one sync. Those with a ``durability`` of their own
+    are waited for.
+
+    Args:
+        settings: Capacity and policy.
+        journal: Where to write.
+        accepted: Called with the last sequence number of a batch that was written.
+        refused: Called with why a record was not written.
+    """
+
+    def __init__(
+        self,
+        settings: Buffer,
+        journal: Journal,
+        accepted: Callable[[int], None],
+        refused: Callable[[Exception], None],
+    ) -> None:
+        self._journal, self._accepted, self._refused = journal, accepted, refused
+        self.queue: Queue[Encoded] = Queue(
+            settings, self._write, most=_BATCH, name="wakelog-buffer", tells=False
+        )
+        self._from_tasks = AsyncQueue(self.queue)
+
+    def put(self, item: Encoded) -> bool:
+        """Take a record, as the policy says.
+
+        For one that asyncio waits for, waiting is left to ``event.settling``.
+
+        Returns:
+            False when the buffer has been closed, and the record is for the caller to write.
+
+        Raises:
+            BufferFullError: When there was no room.
+            SinkError: When the record was waited for, and the journal refused it.
+        """
+        try:
+            self._put(item)
+        except QueueClosedError:
+            return False
+        if item.event is not None:
+            item.event.answered = True
+        return True
+
+    def _put(self, item: Encoded) -> None:
+        event = item.event
+        if event is None:
+            self.queue.put(item)
+        elif not event.deferred:
+            if event.durability is None:
+                self.queue.put(item)
+            else:
+                self.queue.put_through(item)
+        elif event.durability is not None:
+            event.settling = partial(self._from_tasks.put_through, item)
+        else:
+            with self.queue.lock:
+                answer = self.queue.offer(item, None)
+            if answer is WAIT:
+                event.settling = partial(self._from_tasks.put, item)
+
+    def _write(self, batch: list[Encoded]) -> Mapping[int, BaseException]:
+        failed: dict[int, BaseException] = {}
+        receipts: dict[int, Receipt] = {}
+        for number, item in enumerate(batch):
+            durability = None if item.event is None else item.event.durability
+            try:
+                receipts[number] = self._journal.write(
+                    item.id, item.content, item.resource, durability
+                )
+            except Exception as error:  # noqa: BLE001 - one bad record costs one record
+                failed[number] = error
+        wait_for = [n for n, r in receipts.items() if r.durability is Durability.FSYNC]
+        writer = self._journal.writer
+        if wait_for and writer is not None:
+            try:
+                writer.commit_written()
+            except JournalError as error:
+                failed.update(dict.fromkeys(wait_for, error))
+        last = 0
+        for number, receipt in receipts.items():
+            event = batch[number].event
+            if number not in failed:
+                last = receipt.seq
+                if event is not None:
+                    event.receipt = receipt
+        if last:
+            self._accepted(last)
+        for number, reason in failed.items():
+            event = batch[number].event
+            if isinstance(reason, Exception) and (event is None or event.durability is None):
+                self._refused(reason)  # nobody else hears of it
+        return failed

@@ -1,0 +1,120 @@
+"""``FanOutSink``: one event into several sinks."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from wakelog.errors import SinkError
+from wakelog.events import AgentEvent
+from wakelog.journal import Receipt
+from wakelog.sinks._protocol import EventSink
+
+
+class FanOutSink:
+    """Writes each event to every one of several sinks.
+
+    Each gets it, also when one before it fails. ``event.receipt`` is that of the first sink that
+    gives one.
+
+    Args:
+        sinks: The sinks, in the order in which they are written.
+    """
+
+    # A logger's flush hands its time-out on to a sink that has this.
+    delivers = True
+
+    def __init__(self, *sinks: EventSink) -> None:
+        self.sinks = sinks
+
+    def write(self, event: AgentEvent) -> None:
+        """Write an event to every sink.
+
+        Raises:
+            SinkError: When at least one did not accept it; it says which, and the others have it.
+        """
+        receipt: Receipt | None = None
+        settlings: list[tuple[EventSink, Callable[[], Awaitable[object]]]] = []
+        failures: list[tuple[EventSink, Exception]] = []
+        for sink in self.sinks:
+            event.receipt = event.settling = None
+            try:
+                answer = sink.write(event)
+                if inspect.iscoroutine(answer):
+                    answer.close()
+                    raise TypeError("its write has to be awaited")  # noqa: TRY301 - one way out
+            except Exception as error:  # noqa: BLE001 - the other sinks get the event all the same
+                failures.append((sink, error))
+                continue
+            answered: Receipt | None = event.receipt
+            receipt = answered if receipt is None else receipt
+            if event.settling is not None:
+                settlings.append((sink, event.settling))
+        event.receipt = receipt
+        event.settling = (lambda: self._settle(settlings)) if settlings else None
+        self._raise(failures, "did not accept the event")
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Flush every sink that can be flushed.
+
+        Args:
+            timeout: The longest wait in all, in seconds, for those that take one.
+
+        Returns:
+            Whether none of them says no.
+
+        Raises:
+            SinkError: When at least one could not be flushed.
+        """
+        began = time.monotonic()
+        failures: list[tuple[EventSink, Exception]] = []
+        done = True
+        for sink in self.sinks:
+            flush: Callable[..., Any] | None = getattr(sink, "flush", None)
+            if flush is None:
+                continue
+            try:
+                if timeout is not None and getattr(sink, "delivers", False):
+                    answer = flush(max(0.0, began + timeout - time.monotonic()))
+                else:
+                    answer = flush()
+            except Exception as error:  # noqa: BLE001 - the other sinks are flushed all the same
+                failures.append((sink, error))
+            else:
+                done = done and answer is not False
+        self._raise(failures, "could not be flushed")
+        return done
+
+    def close(self) -> None:
+        """Close every sink that can be closed.
+
+        Raises:
+            SinkError: When at least one could not be closed.
+        """
+        failures: list[tuple[EventSink, Exception]] = []
+        for sink in self.sinks:
+            try:
+                getattr(sink, "close", lambda: None)()
+            except Exception as error:  # noqa: BLE001 - the other sinks are closed all the same
+                failures.append((sink, error))
+        self._raise(failures, "could not be closed")
+
+    async def _settle(
+        self, settlings: list[tuple[EventSink, Callable[[], Awaitable[object]]]]
+    ) -> None:
+        failures: list[tuple[EventSink, Exception]] = []
+        for sink, settling in settlings:
+            try:
+                await settling()
+            except Exception as error:  # noqa: BLE001 - the other sinks are waited for all the same
+                failures.append((sink, error))
+        self._raise(failures, "did not accept the event")
+
+    def _raise(self, failures: list[tuple[EventSink, Exception]], what: str) -> None:
+        if not failures:
+            return
+        said = "; ".join(f"{type(s).__name__}: {type(e).__name__}: {e}" for s, e in failures)
+        message = f"{len(failures)} of {len(self.sinks)} sinks {what}: {said}"
+        raise SinkError(message) from failures[0][1]

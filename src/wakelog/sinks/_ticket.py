@@ -1,0 +1,38 @@
+"""What stands for somebody who waits for the destination of one item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wakelog.errors import SinkError
+
+# Tells somebody who waits that it has come; False when nobody is there any more.
+Waker = Callable[[], bool | None]
+
+
+class Ticket:
+    """Stands for one item whose destination somebody waits for."""
+
+    __slots__ = ("error", "wake")
+
+    def __init__(self, wake: Waker) -> None:
+        self.wake = wake
+        self.error: BaseException | None = None
+
+
+def raise_for(ticket: Ticket) -> None:
+    """Raise when the destination did not take the item.
+
+    Raises:
+        SinkError: That error, or one with it as its cause.
+    """
+    error = ticket.error
+    if isinstance(error, SinkError):
+        raise error
+    if error is not None:
+        raise SinkError(f"the destination did not take the event: {said(error)}") from error
+
+
+def said(error: BaseException) -> str:
+    """Return the kind of an error and what it says."""
+    return f"{type(error).__name__}: {error}"
