@@ -70,6 +70,7 @@ class _Turns:
 
     def __init__(self, reached: _Reached) -> None:
         self.reached = reached
+        self.touched = 0
         self.following: weakref.WeakSet[_Following] = weakref.WeakSet()
 
     def start(self) -> _Reached:
@@ -112,6 +113,10 @@ class Logger:
         self._origin = _Reached(0, "0")
         self._open: dict[str, Stream] = {}
         self._turns: dict[tuple[str, str], _Turns] = {}
+        # For forgetting: the sessions since the last time, how often it was done, and from where
+        # on those begin that are forgotten the next time.
+        self._new = self._age = 0
+        self._next_origin = self._origin
 
     @property
     def logs_dir(self) -> Path:
@@ -125,7 +130,7 @@ class Logger:
             with self._lock:
                 if self._streams is None:
                     streams = SessionStreams(self.logs_dir, log=self._log)
-                    self._origin = _Reached(0, streams.position())
+                    self._origin = self._next_origin = _Reached(0, streams.position())
                     self._streams = streams
         return self._streams
 
@@ -265,6 +270,7 @@ class Logger:
             if turns is None:
                 self._forget_some(streams)
                 turns = self._turns[kind, session_id] = _Turns(self._origin)
+            turns.touched = self._age
             start = turns.start()
             reader = streams.read(
                 session_id,
@@ -277,12 +283,21 @@ class Logger:
         return _messages(following, turns, until)
 
     def _forget_some(self, streams: SessionStreams) -> None:
-        """Forget who read up to where, where nobody reads; they begin at what comes from now on."""
-        if len(self._turns) >= 2 * _REMEMBERED:
-            idle = [key for key, turns in self._turns.items() if not turns.following]
-            for key in idle[:_REMEMBERED]:
+        """Forget who read up to where, where nobody has read for long.
+
+        Those begin, when they are read again, with what came after the last time that this was
+        done: later than what they had read, and earlier than what anybody has written lately.
+        """
+        self._new += 1
+        if self._new < _REMEMBERED:
+            return
+        for key, turns in list(self._turns.items()):
+            if turns.following:
+                turns.touched = self._age + 1
+            elif turns.touched < self._age:
                 del self._turns[key]
-            self._origin = _Reached(0, streams.position())
+        self._origin, self._next_origin = self._next_origin, _Reached(0, streams.position())
+        self._new, self._age = 0, self._age + 1
 
 
 async def _messages(
