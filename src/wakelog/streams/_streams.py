@@ -261,7 +261,7 @@ class SessionStreams:
                     self._append(uuid7(), line, now, session_id, "chunk", piece, stream_id)
                 )
         if self._export_chunks:
-            fields: dict[str, object] = {"stream_id": stream_id, "text": text}
+            fields: dict[str, object] = {"stream_id": stream_id, "message": text}
             self._export("stream_chunk", fields, session_id, None)
 
     def _write_event(
@@ -286,13 +286,7 @@ class SessionStreams:
         self, event_type: str, payload: dict[str, object], session_id: str, status: str | None
     ) -> None:
         if self.log is not None:
-            self.log.emit(
-                event_type,
-                payload,
-                session_id=session_id,
-                status=status,
-                allow_custom_event_types=True,
-            )
+            self.log.emit(event_type, payload, session_id=session_id, status=status)
 
     def _append_event(self, event: AgentEvent, kind: str, stream_id: str) -> None:
         session_id = event.session_id or ""
