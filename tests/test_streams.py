@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -17,10 +18,11 @@ from typing import Any
 import pytest
 
 from wakelog.errors import ConfigurationError, SinkError
-from wakelog.journal import read
+from wakelog.journal import Journal, read
+from wakelog.journal._filesystem import FileSystem
 from wakelog.logger import AgentLogger
 from wakelog.sinks import MemorySink
-from wakelog.streams import Chunk, Reader, SessionStreams
+from wakelog.streams import Chunk, Reader, SessionStreams, _streams
 from wakelog.streams import _lane as lane_module
 
 PROGRAM = Path(__file__).parent / "support" / "stream_program.py"
@@ -309,12 +311,89 @@ def test_an_exception_ends_the_stream_with_its_name_and_goes_on(streams: Session
     assert end.attributes["wakelog.stream.reason"] == "KeyError"
 
 
+def test_a_cancelled_task_leaves_its_stream_interrupted(streams: SessionStreams) -> None:
+    async def session() -> None:
+        async def answer() -> None:
+            with streams.stream("s"):
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(answer())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+
+    run(session())
+
+    assert list(read(streams.directory))[-1].record.attributes["wakelog.status"] == "interrupted"
+
+
+def test_a_write_waits_for_the_disk_where_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def fdatasync(fd: int) -> None:
+        synced.append(fd)
+
+    monkeypatch.setattr(
+        _streams,
+        "open_journal",
+        lambda path, level: Journal(path, durability=level, fs=FileSystem(fdatasync=fdatasync)),
+    )
+
+    with SessionStreams(tmp_path, durability="fsync") as streams:
+        for count in range(1, 4):
+            streams.write("s", "x")
+            assert len(synced) == count
+
+
+def test_a_full_disk_refuses_chunks_and_those_that_come_later_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = 10_000
+
+    def write_some(fd: int, data: bytes) -> int:
+        nonlocal left
+        if not left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = os.write(fd, data[:left])
+        left -= written
+        return written
+
+    monkeypatch.setattr(
+        _streams,
+        "open_journal",
+        lambda path, level: Journal(path, fs=FileSystem(write=write_some)),
+    )
+
+    async def session() -> None:
+        nonlocal left
+        with SessionStreams(tmp_path) as streams:
+            written = []
+            reader = streams.read("s")
+            for number in range(60):
+                try:
+                    streams.write("s", f"{number} " + "x" * 300)
+                except SinkError:
+                    left = 2_000
+                else:
+                    written.append(number)
+            assert 40 < len(written) < 60
+            heard = await take(reader, len(written))
+            assert [int(chunk.text.split()[0]) for chunk in heard] == written
+            for from_memory in (True, False):
+                if not from_memory:
+                    for lane in streams.lanes.by_writer.values():
+                        lane.forget("s")
+                again = streams.read("s", from_start=True, idle_timeout=0)
+                assert [int(chunk.text.split()[0]) async for chunk in again] == written
+
+    run(session())
+
+
 def test_segments_that_end_in_between_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wakelog.journal import Journal
-    from wakelog.streams import _streams
-
     monkeypatch.setattr(lane_module, "RING_CHUNKS", 2)
     monkeypatch.setattr(
         _streams, "open_journal", lambda path, level: Journal(path, segment_bytes=1500)
@@ -340,9 +419,6 @@ def test_segments_that_end_in_between_change_nothing(
 def test_deleting_old_segments_costs_their_chunks_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wakelog.journal import Journal
-    from wakelog.streams import _streams
-
     monkeypatch.setattr(lane_module, "RING_CHUNKS", 2)
     monkeypatch.setattr(
         _streams, "open_journal", lambda path, level: Journal(path, segment_bytes=1500)

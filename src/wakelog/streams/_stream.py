@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Stream:
     """One message on its way: what ``SessionStreams.stream`` gives.
 
-    As a context manager it ends the stream: with ``success``, or with ``error`` when an exception
-    leaves the block.
+    As a context manager it ends the stream: with ``success``, with ``error`` when an exception
+    leaves the block, or with ``interrupted`` when the task is cancelled or the program stopped.
 
     Attributes:
         session_id: The session.
@@ -92,7 +92,8 @@ class Stream:
             self.end()
             return
         try:
-            self.end("error", kind.__name__)
+            # A task that is cancelled and a program that is stopped have made no mistake.
+            self.end("error" if issubclass(kind, Exception) else "interrupted", kind.__name__)
         except WakelogError as failure:
             if isinstance(error, BaseException):
                 error.add_note(f"and the end of the stream was not recorded: {failure}")

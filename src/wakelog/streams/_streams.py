@@ -210,15 +210,18 @@ class SessionStreams:
 
     def close(self) -> None:
         """End the streams that are open, as interrupted, the readers and the journal."""
-        for stream in list(self._open.values()):
-            stream.end("interrupted", "closed")
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.stop()
-        self.lanes.close()
-        journal, self._journal = self._journal, None
-        if journal is not None:
-            journal.close()
+        try:
+            for stream in list(self._open.values()):
+                stream.end("interrupted", "closed")
+        finally:
+            watcher, self._watcher = self._watcher, None
+            if watcher is not None:
+                watcher.stop()
+            with self.lanes.lock:
+                self.lanes.close()
+                journal, self._journal = self._journal, None
+            if journal is not None:
+                journal.close()
 
     def __enter__(self) -> Self:
         return self
@@ -308,9 +311,9 @@ class SessionStreams:
         status: str | None = None,
     ) -> Receipt:
         """Journal a line, note where it stands, and wake the readers of its session."""
-        journal = self._begin()
         lanes = self.lanes
         with lanes.lock:
+            journal = self._begin()
             own = lanes.own
             try:
                 receipt = journal.write(record_id, line, _RESOURCE)
