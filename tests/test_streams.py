@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from wakelog.errors import ConfigurationError, SinkError
-from wakelog.journal import Journal, read
+from wakelog.journal import Journal, books, read
 from wakelog.journal._filesystem import FileSystem
 from wakelog.logger import AgentLogger
 from wakelog.sinks import MemorySink
@@ -455,6 +455,21 @@ def test_a_damaged_line_costs_one_chunk(tmp_path: Path) -> None:
     assert run(session()) == "<0><2><4><5>"
 
 
+def test_nothing_in_a_closed_journal_waits_for_delivery(
+    tmp_path: Path, program: Callable[..., Program]
+) -> None:
+    killed = program("s", 0, 5, "hold")
+    killed.wrote(4)
+    killed.kill()
+    with SessionStreams(tmp_path) as streams:
+        write(streams, "s", "a", "b")
+        streams.adopt()
+
+    found = books(tmp_path)
+    assert [book.accepted for book in found] == [6, 5]
+    assert [book.pending for book in found] == [0, 0]
+
+
 def test_idle_sessions_are_forgotten_and_still_found(tmp_path: Path) -> None:
     async def session() -> None:
         with SessionStreams(tmp_path, max_idle_sessions=4) as streams:
@@ -672,8 +687,8 @@ def test_who_dies_while_adopting_leaves_no_second_end(
     for _ in range(2):
         with SessionStreams(tmp_path, watch_interval=None) as here:
             here.adopt()
-        for note in (tmp_path / ".streams").iterdir():
-            note.unlink()  # as if it had died before
+        for ledger in tmp_path.glob("*/ledger"):
+            ledger.unlink()  # as if it had died before
 
     assert len(list(read(tmp_path, event_name="wakelog.stream_end"))) == 1
 

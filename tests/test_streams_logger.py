@@ -285,7 +285,7 @@ def test_the_message_of_a_stream_is_exported_joined(tmp_path: Path) -> None:
 def test_a_stream_that_begins_anew_ends_the_one_before(logger: Logger) -> None:
     async def session() -> list[str]:
         await say(logger, "s", "<start>", "half", "<start>", "whole", "</end>")
-        return await some(logger.get_session_logs("s"), 5)
+        return await some(logger.get_session_logs("s"), 6)
 
     assert run(session()) == ["<start>", "half", "</end>", "<start>", "whole", "</end>"]
 

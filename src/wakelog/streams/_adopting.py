@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wakelog.errors import JournalError
-from wakelog.journal import Folder, folders
-from wakelog.streams._lines import ENDS, MAX_LINE_BYTES, STARTS, chunk_of, needle, scan
-from wakelog.streams._places import BEGINNING, EVERYTHING, is_writer
+from wakelog.journal import Folder, Mark, folders
+from wakelog.journal._ledger import load, save
+from wakelog.streams._lines import (
+    ENDS,
+    MAX_LINE_BYTES,
+    STARTS,
+    chunk_of,
+    end_of,
+    last_line,
+    needle,
+    scan,
+)
+from wakelog.streams._places import BEGINNING, EVERYTHING, is_writer, key_of, split_key
 
 if TYPE_CHECKING:
     from wakelog.streams._streams import SessionStreams
-
-# Notes for each writer that it has been dealt with. The name begins with a dot, so that nobody
-# takes it for a writer.
-_NOTES = ".streams"
 
 
 def adopt(streams: SessionStreams) -> list[str]:
@@ -28,27 +32,39 @@ def adopt(streams: SessionStreams) -> list[str]:
     Raises:
         JournalError: When the directory cannot be read or written.
     """
-    notes = streams.directory / _NOTES
     closed: list[str] = []
     paths = [path for path in folders(streams.directory) if is_writer(path.name)]
-    done = _noted(notes)
     for path in paths:
-        if path.name in done:
-            continue
-        folder = Folder.adopt(path)
-        if folder is None:
+        if _is_dealt_with(path) or (folder := Folder.adopt(path)) is None:
             continue
         try:
             # Another process may have done it before the lock was ours.
-            if path.name not in _noted(notes):
+            if not _is_dealt_with(path):
                 later = [other for other in paths if other.name > path.name]
                 closed += _close_streams(streams, path, later)
-                _note(notes, path.name)
+                note_dealt_with(path)
         finally:
             folder.release()
-    for name in done - {path.name for path in paths}:
-        (notes / name).unlink(missing_ok=True)
     return closed
+
+
+def note_dealt_with(path: Path) -> None:
+    """Say in a folder's ledger that nothing in it is waiting for anything. Only for its owner.
+
+    Retention keeps what a ledger does not cover, as it waits for delivery elsewhere.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    line = last_line(path)
+    if line is not None:
+        segment, offset = split_key(end_of(path))
+        save(path, path.name, Mark(segment, offset, line.record.seq))
+
+
+def _is_dealt_with(path: Path) -> bool:
+    mark = load(path, path.name)
+    return key_of(mark.segment, mark.offset) >= end_of(path)
 
 
 def _close_streams(streams: SessionStreams, path: Path, later: list[Path]) -> list[str]:
@@ -94,21 +110,3 @@ def _so_far(path: Path, session_id: str, stream_id: str, begin: int) -> dict[str
     if reasoned:
         payload["reasoning"] = "".join(reasoned)
     return payload
-
-
-def _noted(notes: Path) -> set[str]:
-    try:
-        return set(os.listdir(notes))
-    except FileNotFoundError:
-        return set()
-    except OSError as error:
-        raise JournalError("list", notes, error.strerror or error) from error
-
-
-def _note(notes: Path, writer: str) -> None:
-    try:
-        notes.mkdir(mode=0o700, exist_ok=True)
-        os.close(os.open(notes / writer, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        hint = "Streams that were interrupted are looked for again at the next start"
-        raise JournalError("write", notes / writer, error.strerror or error, hint) from error

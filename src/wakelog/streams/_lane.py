@@ -108,7 +108,7 @@ class Lane:
         # have chunks. Of what others write, only watched sessions are noted.
         self.floor = BEGINNING
         self._fd = -1
-        self._segment = 0
+        self.segment = 0
 
     def recent(self, session_id: str) -> Recent:
         """Return what is known of a session, from now on at least."""
@@ -173,18 +173,18 @@ class Lane:
         begin = split_key(self.end)[1]
         if self._fd < 0 or size == begin:  # it went into a new segment
             self.close()
-            self._segment = segment_paths(self.folder)[-1][0]
-            self._fd = self._open(self._segment)
+            self.segment = segment_paths(self.folder)[-1][0]
+            self._fd = self._open(self.segment)
             size = os.fstat(self._fd).st_size
             tail = os.pread(self._fd, _BLOCK, max(0, size - _BLOCK))
             begin = size - len(tail) + tail.rfind(b"\n", 0, -1) + 1
-        self.end = key_of(self._segment, size)
-        return key_of(self._segment, begin), self.end
+        self.end = key_of(self.segment, size)
+        return key_of(self.segment, begin), self.end
 
     def failed(self) -> None:
         """Take note that an append failed, which may have left a part of a line."""
         if self._fd >= 0:
-            self.end = key_of(self._segment, os.fstat(self._fd).st_size)
+            self.end = key_of(self.segment, os.fstat(self._fd).st_size)
 
     def news(self) -> Iterator[News]:
         """Look what another process has written since the last time; without the lock.

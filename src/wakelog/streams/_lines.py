@@ -130,6 +130,33 @@ def end_of(folder: Path) -> int:
     return key_of(index, 0)
 
 
+def last_line(folder: Path) -> Line | None:
+    """Return the last record of a folder; None without one, or when it is damaged."""
+    for index, path in reversed(segment_paths(folder)):
+        try:
+            with path.open("rb", buffering=0) as file:
+                size = file.seek(0, os.SEEK_END)
+                wanted = _BLOCK
+                while True:
+                    begin = max(0, size - wanted)
+                    block = os.pread(file.fileno(), size - begin, begin)
+                    end = block.rfind(b"\n")
+                    at = block.rfind(b"\n", 0, max(0, end)) + 1
+                    if at or begin == 0:
+                        break
+                    wanted *= 4
+        except FileNotFoundError:
+            continue  # retention took it
+        except OSError as error:
+            raise JournalError("read", path, error.strerror or error) from error
+        if end < 0 or (begin == 0 and at == 0):
+            continue  # nothing but a header, or less
+        record = _checked(block, at, end + 1)
+        key = key_of(index, begin + at)
+        return None if record is None else Line(record, key, key + end + 1 - at)
+    return None
+
+
 class Line(NamedTuple):
     """A whole line that holds what was looked for."""
 

@@ -304,6 +304,8 @@ async def _messages(
     following: _Following, turns: _Turns, until: str | None
 ) -> AsyncGenerator[str, None]:
     try:
+        # Whoever was started together with this reader begins beside it, and not after it.
+        await asyncio.sleep(0)
         async for chunk in following.reader:
             message = _message_of(chunk)
             following.count += 1

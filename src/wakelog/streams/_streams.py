@@ -13,7 +13,7 @@ from wakelog.errors import ConfigurationError, JournalError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability, Journal, Receipt
 from wakelog.record import Resource, uuid7
-from wakelog.streams._adopting import adopt
+from wakelog.streams._adopting import adopt, note_dealt_with
 from wakelog.streams._lane import Lane
 from wakelog.streams._lanes import Lanes
 from wakelog.streams._lines import (
@@ -218,6 +218,8 @@ class SessionStreams:
             if watcher is not None:
                 watcher.stop()
             with self.lanes.lock:
+                if self.lanes.own is not None:
+                    self._note_dealt_with(self.lanes.own)
                 self.lanes.close()
                 journal, self._journal = self._journal, None
             if journal is not None:
@@ -321,10 +323,13 @@ class SessionStreams:
                 if own is not None:
                     own.failed()
                 raise
+            rotated = own is not None and own.segment
             if own is None or own.writer != receipt.writer:
                 assert journal.writer is not None  # noqa: S101 - it has just written
                 own = lanes.begin_own(journal.writer.folder.path)
             begin, end = own.wrote()
+            if rotated and rotated != own.segment:
+                self._note_dealt_with(own)
             place = Place(end, receipt.seq)
             chunk = Chunk(session_id, text, kind, time_, stream_id, status, own.writer, place)
             own.recent(session_id).note(begin, chunk)
@@ -332,6 +337,14 @@ class SessionStreams:
                 self._forget_idle(own)
             lanes.wake(session_id)
         return receipt
+
+    def _note_dealt_with(self, own: Lane) -> None:
+        try:
+            note_dealt_with(own.folder)
+        except JournalError:
+            # It is a hint: without it, retention keeps more than it would have to, and whoever
+            # comes next looks for streams to close where there are none.
+            return
 
     def _commit(self, receipt: Receipt | None) -> None:
         """Wait for the disk, where that was asked for."""
