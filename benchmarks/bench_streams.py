@@ -3,9 +3,10 @@
     python benchmarks/bench_streams.py [--sessions N] [--chunks N] [--directory DIR]
 
 Each session is written by one task and read by three: one that is quick, one that is slower than
-the writer, and one that is cancelled on the way and goes on later. Beside it, the same with an
-``asyncio.Queue`` for each reader, which keeps nothing, holds what the slow ones have not read, and
-whose cancelled reader goes on with the same queue. Each text is compared with what was written.
+the writer as long as it writes, and one that is cancelled on the way and goes on later. Beside it,
+the same with an ``asyncio.Queue`` for each reader, which keeps nothing, holds what the slow ones
+have not read, and whose cancelled reader goes on with the same queue. The checksum of each reader's
+text is compared with that of what was written.
 
 First as fast as the event loop allows, then at a pace that a chat has: 25 chunks a second for each
 session. Columns: chunks written a second, how late the event loop was when 5 ms were asked for
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -85,27 +87,46 @@ class Streams:
         return read
 
 
-async def quick(read: Callable[[], AsyncIterator[str]]) -> str:
-    return "".join([text async for text in read()])
+class Heard:
+    """What a reader was given: a checksum, so that readers themselves hold nothing."""
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self._sum = hashlib.blake2b()
+
+    def add(self, text: str) -> None:
+        """Take a chunk."""
+        self.chunks += 1
+        self._sum.update(text.encode())
+
+    def sum(self) -> bytes:
+        """Return the checksum of all of the text."""
+        return self._sum.digest()
 
 
-async def slow(read: Callable[[], AsyncIterator[str]]) -> str:
-    texts = []
+async def quick(read: Callable[[], AsyncIterator[str]], heard: Heard) -> bytes:
     async for text in read():
-        texts.append(text)
-        if len(texts) % SLOW_EVERY == 0:
+        heard.add(text)
+    return heard.sum()
+
+
+async def slow(
+    read: Callable[[], AsyncIterator[str]], heard: Heard, written: asyncio.Event
+) -> bytes:
+    async for text in read():
+        heard.add(text)
+        if heard.chunks % SLOW_EVERY == 0 and not written.is_set():
             await asyncio.sleep(SLOW_PAUSE)
-    return "".join(texts)
+    return heard.sum()
 
 
-async def cancelled(read: Callable[[], AsyncIterator[str]], after: int) -> str:
-    texts: list[str] = []
+async def cancelled(read: Callable[[], AsyncIterator[str]], heard: Heard, after: int) -> bytes:
     enough = asyncio.Event()
 
     async def some() -> None:
         async for text in read():
-            texts.append(text)
-            if len(texts) >= after:
+            heard.add(text)
+            if heard.chunks >= after:
                 enough.set()
 
     task = asyncio.create_task(some())
@@ -113,7 +134,7 @@ async def cancelled(read: Callable[[], AsyncIterator[str]], after: int) -> str:
     task.cancel()
     await asyncio.wait({task})
     await asyncio.sleep(0.1)
-    return "".join(texts) + await quick(read)
+    return await quick(read, heard)
 
 
 async def speak(write: Callable[[str | None], None], texts: list[str], pace: float) -> None:
@@ -142,10 +163,17 @@ async def measure(fan: Any, sessions: int, chunks: int, pace: float) -> str:
     texts = {
         f"s-{n}": [f"s-{n} says {m} and more. " for m in range(chunks)] for n in range(sessions)
     }
+    written = asyncio.Event()
     readers = []
     for name in texts:
         one, two, three = (fan.reader(name) for _ in range(3))
-        readers.append(asyncio.gather(quick(one), slow(two), cancelled(three, chunks // 3)))
+        readers.append(
+            asyncio.gather(
+                quick(one, Heard()),
+                slow(two, Heard(), written),
+                cancelled(three, Heard(), chunks // 3),
+            )
+        )
     await asyncio.sleep(0)
     delays: list[float] = []
     beating = asyncio.create_task(beat(delays))
@@ -154,9 +182,11 @@ async def measure(fan: Any, sessions: int, chunks: int, pace: float) -> str:
     await asyncio.gather(*(speak(fan.writer(n), said, pace) for n, said in texts.items()))
     wrote = time.perf_counter() - began
     grown = resident() - grown
+    written.set()
     beating.cancel()
     for said, heard in zip(texts.values(), await asyncio.gather(*readers), strict=True):
-        assert list(heard) == ["".join(said)] * 3, "a reader's text differs from what was written"
+        whole = hashlib.blake2b("".join(said).encode()).digest()
+        assert list(heard) == [whole] * 3, "a reader's text differs from what was written"
     delays.sort()
     median, late = delays[len(delays) // 2], delays[int(len(delays) * 0.99)]
     rate = sessions * chunks / wrote

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -387,6 +388,23 @@ def test_a_full_disk_refuses_chunks_and_those_that_come_later_are_found(
                         lane.forget("s")
                 again = streams.read("s", from_start=True, idle_timeout=0)
                 assert [int(chunk.text.split()[0]) async for chunk in again] == written
+
+    run(session())
+
+
+def test_a_directory_that_somebody_deletes_is_begun_again(
+    streams: SessionStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wakelog.journal._writer._LOOK_SECONDS", 0.0)
+
+    async def session() -> None:
+        reader = streams.read("s")
+        streams.write("s", "before")
+        shutil.rmtree(streams.directory)
+        with pytest.raises(SinkError):
+            streams.write("s", "lost")
+        streams.write("s", "after")
+        assert [chunk.text for chunk in await take(reader, 2)] == ["before", "after"]
 
     run(session())
 

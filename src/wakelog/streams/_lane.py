@@ -99,7 +99,8 @@ class Lane:
     def __init__(self, folder: Path, *, own: bool) -> None:
         self.folder = folder
         self.writer = folder.name
-        self.created = created(self.writer) * 1_000_000
+        # In nanoseconds, and a second early: the first line's event is older than its writer.
+        self.created = (created(self.writer) - 1000) * 1_000_000
         self.own = own
         self.complete = False
         self.sessions: dict[str, Recent] = {}
@@ -173,7 +174,10 @@ class Lane:
         begin = split_key(self.end)[1]
         if self._fd < 0 or size == begin:  # it went into a new segment
             self.close()
-            self.segment = segment_paths(self.folder)[-1][0]
+            found = segment_paths(self.folder)
+            if not found:
+                raise JournalError("find the segments of", self.folder, "it has been deleted")
+            self.segment = found[-1][0]
             self._fd = self._open(self.segment)
             size = os.fstat(self._fd).st_size
             tail = os.pread(self._fd, _BLOCK, max(0, size - _BLOCK))

@@ -34,6 +34,9 @@ class Lanes:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._begin()
+
+    def _begin(self) -> None:
         self.lock = threading.RLock()
         self.by_writer: dict[str, Lane] = {}
         self.version = 0
@@ -148,7 +151,7 @@ class Lanes:
         """Begin anew in a forked child, where nobody reads yet and locks may be held for ever."""
         if self.own is not None:
             self.own.close()
-        self.__init__(self.directory)  # type: ignore[misc]
+        self._begin()
 
     def _watched(self, lane: Lane) -> Lane:
         for session_id in list(self.watches):

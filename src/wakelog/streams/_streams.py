@@ -378,14 +378,18 @@ class SessionStreams:
             recent = own.sessions.get(session_id)
             if recent is None or not recent.loose:
                 return None
-            (first, *_), text = recent.loose, "".join(chunk.text for chunk in recent.loose)
-            recent.loose = []
+            loose, recent.loose = recent.loose, []
+            first, text = loose[0], "".join(chunk.text for chunk in loose)
             for at in range(0, len(text), LONGEST_TEXT):
                 piece = text[at : at + LONGEST_TEXT]
                 line = text_line(session_id, piece, first.timestamp, first.stream_id)
-                receipt = self._append(
-                    uuid7(), line, first.timestamp, session_id, "chunk", piece, first.stream_id
-                )
+                try:
+                    receipt = self._append(
+                        uuid7(), line, first.timestamp, session_id, "chunk", piece, first.stream_id
+                    )
+                except JournalError:
+                    recent.loose = loose if at == 0 else []
+                    raise
         return receipt
 
     def _begin(self) -> Journal:
@@ -409,7 +413,7 @@ class SessionStreams:
 
     def _watch(self) -> None:
         with self.lanes.lock:
-            if self._watcher is None or not self._watcher.is_alive():
+            if self._watcher is None or self._watcher.ended or not self._watcher.is_alive():
                 self._watcher = Watcher(self, self._watch_interval)
                 self._watcher.start()
 

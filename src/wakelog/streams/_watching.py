@@ -30,6 +30,7 @@ class Watcher(threading.Thread):
         super().__init__(name="wakelog-streams", daemon=True)
         self._streams = weakref.ref(streams)
         self._interval = interval
+        self.ended = False
         self._stopped = threading.Event()
         self._reported = float("-inf")
 
@@ -60,6 +61,8 @@ class Watcher(threading.Thread):
                 self._report(error, now)
             with streams.lanes.lock:
                 if self._interval is None or not streams.lanes.watches:
+                    # Said under the lock, so that a reader who comes now starts another.
+                    self.ended = True
                     return
             del streams
             self._stopped.wait(self._interval)
