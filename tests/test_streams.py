@@ -613,9 +613,13 @@ class Program:
         while int(self._line()) < last:
             pass
 
-    def kill(self) -> None:
+    def kill(self) -> int:
+        """Return how many chunks it has said that it wrote, of those not waited for."""
         self.process.send_signal(signal.SIGKILL)
+        assert self.process.stdout is not None
+        said = self.process.stdout.read().count(b"\n")
         self.end()
+        return said
 
     def end(self) -> None:
         assert self.process.stdout is not None
@@ -677,6 +681,35 @@ def test_a_killed_stream_is_read_on_without_a_gap_and_closed_once(
     assert sorted(end.attributes["wakelog.status"] for end in ends) == ["interrupted", "success"]
 
 
+def test_kills_in_the_middle_of_writing_cost_a_reader_nothing(
+    tmp_path: Path, program: Callable[..., Program]
+) -> None:
+    async def session() -> None:
+        position = "0"
+        for turn in range(6):
+            with SessionStreams(tmp_path, watch_interval=0.02) as here:
+                reader = here.read("s", after=position)
+                writing = await in_thread(program, "s", 0, 1_000_000)
+                head = await take(reader, 1 + 60 * turn)
+                position = reader.position
+            said = await in_thread(writing.kill)
+            with SessionStreams(tmp_path, watch_interval=0.02) as here:
+                reader = here.read("s", after=position)
+                tail = [await take(reader, 1)]
+                while tail[-1][0].kind != "end":
+                    tail.append(await take(reader, 1))
+                position = reader.position
+            chunks = head + [chunk for (chunk,) in tail]
+
+            assert [chunks[0].kind, chunks[-1].kind] == ["start", "end"]
+            assert {chunk.stream_id for chunk in chunks} == {writing.stream_id}
+            numbers = [int(chunk.text) for chunk in chunks[1:-1]]
+            assert numbers == [*range(len(numbers))]
+            assert len(numbers) >= said  # one may have been written and not said any more
+
+    run(session())
+
+
 def test_who_adopts_writes_the_end_and_sends_what_had_come(
     tmp_path: Path, program: Callable[..., Program]
 ) -> None:
@@ -709,6 +742,34 @@ def test_who_dies_while_adopting_leaves_no_second_end(
             ledger.unlink()  # as if it had died before
 
     assert len(list(read(tmp_path, event_name="wakelog.stream_end"))) == 1
+
+
+def test_a_position_stays_short_and_brings_nothing_again_however_many_wrote_before(
+    tmp_path: Path,
+) -> None:
+    now = time.time_ns() // 1_000_000
+    for number in range(20):
+        with SessionStreams(tmp_path) as before:
+            write(before, "s", f"old {number} ")
+            assert before.lanes.own is not None
+            folder = before.lanes.own.folder
+        began = f"{now - 3_600_000 + number:012x}"
+        folder.rename(tmp_path / f"{began[:8]}-{began[8:]}{folder.name[13:]}")
+
+    async def session() -> None:
+        with SessionStreams(tmp_path) as here:
+            write(here, "s", "new ")
+            reader = here.read("s", from_start=True, idle_timeout=0)
+            olds = "".join(f"old {number} " for number in range(20))
+            assert await text_of(reader) == olds + "new "
+            for position in (reader.position, here.position(), here.read("s").position):
+                assert len(position) < 60
+                write(here, "s", "newer ")
+                with SessionStreams(tmp_path) as elsewhere:
+                    rest = elsewhere.read("s", after=position, idle_timeout=0)
+                    assert await text_of(rest) in ("newer ", "newer newer ", "newer " * 3)
+
+    run(session())
 
 
 def test_several_processes_stream_into_one_session_and_history_is_in_order(

@@ -23,7 +23,7 @@ from wakelog.streams._lines import (
     normal,
     text_line,
 )
-from wakelog.streams._places import Place, read_position, write_position
+from wakelog.streams._places import Place, is_finished, read_position, write_position
 from wakelog.streams._reader import Reader
 from wakelog.streams._stream import Stream
 from wakelog.streams._watching import Watcher
@@ -183,7 +183,14 @@ class SessionStreams:
         self.lanes.look_around(owners=False)
         with self.lanes.lock:
             lanes = self.lanes.by_writer
-            return write_position({name: Place(lane.end) for name, lane in lanes.items()})
+            newest = {name: Place() for name in [max(lanes, default=None)] if name is not None}
+            return write_position(
+                {
+                    name: Place(lane.end)
+                    for name, lane in lanes.items()
+                    if not (lane.complete and is_finished(name, newest))
+                }
+            )
 
     def sessions(self) -> list[str]:
         """Return the sessions that this process has written lately, in the order of their begin."""
