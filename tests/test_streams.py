@@ -473,6 +473,22 @@ def test_a_damaged_line_costs_one_chunk(tmp_path: Path) -> None:
     assert run(session()) == "<0><2><4><5>"
 
 
+def test_what_a_crash_would_leave_open_is_never_said_to_be_dealt_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        _streams, "open_journal", lambda path, level: Journal(path, segment_bytes=1500)
+    )
+    with SessionStreams(tmp_path, watch_interval=None) as streams:
+        stream = streams.stream("s")
+        for _ in range(40):
+            stream.write("x")
+            assert books(tmp_path)[0].pending > 0
+        assert books(tmp_path)[0].delivered > 20
+
+    assert books(tmp_path)[0].pending == 0
+
+
 def test_nothing_in_a_closed_journal_waits_for_delivery(
     tmp_path: Path, program: Callable[..., Program]
 ) -> None:

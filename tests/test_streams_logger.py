@@ -188,7 +188,7 @@ def test_pop_ends_with_the_end_of_reasoning(logger: Logger) -> None:
 
 
 def test_pop_among_foreign_messages_leaves_the_loop_free(logger: Logger) -> None:
-    async def session() -> tuple[int, list[str]]:
+    async def session() -> list[str]:
         for number in range(50):
             await say(logger, "other", f"{number}")
         heard: list[str] = []
@@ -197,22 +197,17 @@ def test_pop_among_foreign_messages_leaves_the_loop_free(logger: Logger) -> None
             heard.extend([m async for m in logger.pop("mine")])
 
         popping = asyncio.create_task(pop())
-        passes = 0
-        began = time.process_time()
-        until = time.monotonic() + 0.2
-        while time.monotonic() < until:
+        began, busy = time.monotonic(), time.process_time()
+        for _ in range(100):
             await asyncio.sleep(0.001)
-            passes += 1
-        busy = time.process_time() - began
+        busy = time.process_time() - busy
+        assert busy < 0.9 * (time.monotonic() - began)  # it was not spinning
         assert not popping.done()
         await say(logger, "mine", "hm</think>")
         await popping
-        assert busy < 0.19  # it was not spinning
-        return passes, heard
+        return heard
 
-    passes, heard = run(session())
-    assert passes > 10
-    assert heard == ["hm</think>"]
+    assert run(session()) == ["hm</think>"]
 
 
 def test_distribute_returns_when_it_is_finite_and_can_be_cancelled(logger: Logger) -> None:

@@ -35,29 +35,37 @@ def adopt(streams: SessionStreams) -> list[str]:
     closed: list[str] = []
     paths = [path for path in folders(streams.directory) if is_writer(path.name)]
     for path in paths:
-        if _is_dealt_with(path) or (folder := Folder.adopt(path)) is None:
+        if path.name in streams.lanes.dealt_with:
+            continue
+        if (folder := Folder.adopt(path)) is None:
             continue
         try:
-            # Another process may have done it before the lock was ours.
             if not _is_dealt_with(path):
                 later = [other for other in paths if other.name > path.name]
                 closed += _close_streams(streams, path, later)
                 note_dealt_with(path)
+            streams.lanes.dealt_with.add(path.name)
         finally:
             folder.release()
     return closed
 
 
-def note_dealt_with(path: Path) -> None:
+def note_dealt_with(path: Path, segment: int | None = None, seq: int = 0) -> None:
     """Say in a folder's ledger that nothing in it is waiting for anything. Only for its owner.
 
     Retention keeps what a ledger does not cover, as it waits for delivery elsewhere.
 
+    Args:
+        path: The folder.
+        segment: Say it only of what is before this segment; streams may be open.
+        seq: The ``seq`` of the last record before that segment.
+
     Raises:
         JournalError: When the file system refuses.
     """
-    line = last_line(path)
-    if line is not None:
+    if segment is not None:
+        save(path, path.name, Mark(segment, 0, seq))
+    elif (line := last_line(path)) is not None:
         segment, offset = split_key(end_of(path))
         save(path, path.name, Mark(segment, offset, line.record.seq))
 

@@ -42,6 +42,8 @@ class Lanes:
         self.version = 0
         self.own: Lane | None = None
         self.watches: weakref.WeakValueDictionary[str, Watch] = weakref.WeakValueDictionary()
+        # Writers that are gone and whose streams are closed: a cache of what their ledgers say.
+        self.dealt_with: set[str] = set()
         self._listed = -1
         # Held by the one who takes in what others write, while he reads their files.
         self._looking = threading.Lock()

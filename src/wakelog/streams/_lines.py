@@ -23,6 +23,7 @@ LONGEST_TEXT = 64 * 1024
 
 _BLOCK = 512 * 1024
 _LINE = 1024
+_TAIL = 4096
 _SEGMENT = re.compile(r"(\d{8,})\.jsonl")
 _NAMES = {
     "chunk": s.EVENT_PREFIX + "stream_chunk",
@@ -117,12 +118,13 @@ def end_of(folder: Path) -> int:
     try:
         with path.open("rb", buffering=0) as file:
             at = file.seek(0, os.SEEK_END)
+            wanted = _TAIL
             while at:
-                begin = max(0, at - _BLOCK)
+                begin = max(0, at - wanted)
                 cut = os.pread(file.fileno(), at - begin, begin).rfind(b"\n") + 1
                 if cut:
                     return key_of(index, begin + cut)
-                at = begin
+                at, wanted = begin, wanted * 16
     except FileNotFoundError:  # retention took it in this moment
         pass
     except OSError as error:
@@ -136,7 +138,7 @@ def last_line(folder: Path) -> Line | None:
         try:
             with path.open("rb", buffering=0) as file:
                 size = file.seek(0, os.SEEK_END)
-                wanted = _BLOCK
+                wanted = _TAIL
                 while True:
                     begin = max(0, size - wanted)
                     block = os.pread(file.fileno(), size - begin, begin)
@@ -144,7 +146,7 @@ def last_line(folder: Path) -> Line | None:
                     at = block.rfind(b"\n", 0, max(0, end)) + 1
                     if at or begin == 0:
                         break
-                    wanted *= 4
+                    wanted *= 16
         except FileNotFoundError:
             continue  # retention took it
         except OSError as error:

@@ -42,7 +42,7 @@ _EVENT_OF = {
 
 
 def open_journal(directory: Path, durability: Durability) -> Journal:
-    """Open the journal of a streams directory: a new segment each midnight, kept for seven days."""
+    """Open the journal of a streams directory; how its segments end and are deleted is said here."""
     return Journal(directory, durability=durability)
 
 
@@ -336,7 +336,7 @@ class SessionStreams:
                 own = lanes.begin_own(journal.writer.folder.path)
             begin, end = own.wrote()
             if rotated and rotated != own.segment:
-                self._note_dealt_with(own)
+                self._note_dealt_with(own, own.segment, receipt.seq - 1)
             place = Place(end, receipt.seq)
             chunk = Chunk(session_id, text, kind, time_, stream_id, status, own.writer, place)
             own.recent(session_id).note(begin, chunk)
@@ -345,9 +345,9 @@ class SessionStreams:
             lanes.wake(session_id)
         return receipt
 
-    def _note_dealt_with(self, own: Lane) -> None:
+    def _note_dealt_with(self, own: Lane, segment: int | None = None, seq: int = 0) -> None:
         try:
-            note_dealt_with(own.folder)
+            note_dealt_with(own.folder, segment, seq)
         except JournalError:
             # It is a hint: without it, retention keeps more than it would have to, and whoever
             # comes next looks for streams to close where there are none.

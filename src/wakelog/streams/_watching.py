@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wakelog.streams._streams import SessionStreams
 
 _OWNERS_SECONDS = 0.5
-_ADOPT_SECONDS = 10.0
+_ADOPT_SECONDS = 1.0
 _REPORT_SECONDS = 60.0
 
 
