@@ -23,7 +23,7 @@ from starlette.routing import Mount
 
 from tests.support.browser import Browser
 from wakelog.errors import ConfigurationError
-from wakelog.streams import SessionStreams, StreamsApp, sse
+from wakelog.streams import SessionStreams, StreamsApp, _logger, sse
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60
@@ -82,6 +82,23 @@ def test_a_quiet_session_is_kept_alive(streams: SessionStreams) -> None:
         await frames.aclose()
 
     asyncio.run(session())
+
+
+def test_without_streams_it_is_the_loggers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOGS_PATH", str(tmp_path / "logs"))
+
+    async def session() -> None:
+        for message in ("<start>", "Lisbon", "</end>"):
+            await _logger.log_chunk_to_queue(message, "s")
+        assert text_in([parse(f) async for f in sse("s", until_end=True)]) == "Lisbon"
+
+    try:
+        asyncio.run(session())
+    finally:
+        _logger.close()
+    assert capsys.readouterr().out == "Lisbon\n"
 
 
 def test_a_foreign_id_is_refused(streams: SessionStreams) -> None:
