@@ -253,11 +253,15 @@ def test_closing_the_streams_ends_readers_and_open_streams(tmp_path: Path) -> No
         streams = SessionStreams(tmp_path)
         reader = streams.read("s")
         streams.stream("s").write("half")
+        await take(reader, 1)
+        position = reader.position
         streams.close()
         await text_of(reader)
         assert reader.ended == "closed"
+        assert reader.position == position
 
         again = SessionStreams(tmp_path)
+        assert await text_of(again.read("s", after=position, idle_timeout=0)) == "half"
         chunks = [c async for c in again.read("s", from_start=True, idle_timeout=0)]
         again.close()
         assert [(c.kind, c.text, c.status) for c in chunks][1:] == [

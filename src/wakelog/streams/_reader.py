@@ -135,7 +135,7 @@ class Reader:
         self._idle = idle_timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._sources: dict[str, Source] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, Lane] = {}
         self._lanes_seen = -1
         # Whether every source has something pending or has nothing more for now.
         self._settled = False
@@ -150,11 +150,13 @@ class Reader:
     def position(self) -> str:
         """The position after the last chunk that was handed on, for ``read(after=…)``."""
         marks = {}
-        lanes = self._lanes.by_writer
+        with self._lanes.lock:
+            # Those that it has taken up are named even after the streams have been closed.
+            lanes = self._known | self._lanes.by_writer
         newest = {writer: Place() for writer in [max(lanes, default=None)] if writer is not None}
         for writer, lane in lanes.items():
             source = self._sources.get(writer)
-            if source is not None and not source.finished:
+            if source is not None:
                 marks[writer] = source.place
             elif writer not in self._known:
                 marks[writer] = Place()
@@ -249,7 +251,7 @@ class Reader:
             for writer, lane in sorted(self._lanes.by_writer.items()):
                 if writer in self._known:
                     continue
-                self._known.add(writer)
+                self._known[writer] = lane
                 recent = lane.recent(self.session_id) if not lane.complete else None
                 if marks is None:
                     if not lane.complete:
@@ -274,6 +276,8 @@ class Reader:
                     self._horizon = source.lane.created
                     break
                 is_all &= await source.fill(self._lanes, self.session_id)
+                if source.finished and not source.pending:
+                    del self._sources[source.lane.writer]
             else:
                 is_all = False
             if source.pending:

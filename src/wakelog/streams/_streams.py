@@ -410,11 +410,13 @@ class SessionStreams:
 
     def _forget_idle(self, own: Lane) -> None:
         """Give back the memory of the sessions that were idle for longest."""
-        in_use = {stream.session_id for stream in list(self._open.values())} | set(
-            self.lanes.watches
-        )
-        idle = [(recent.begins[-1], name) for name, recent in own.sessions.items()
-                if name not in in_use and recent.begins]  # fmt: skip
+        in_use = {stream.session_id for stream in list(self._open.values())}
+        in_use |= set(self.lanes.watches)
+        idle = [
+            (recent.begins[-1], name)
+            for name, recent in own.sessions.items()
+            if name not in in_use and recent.begins
+        ]
         for _, session_id in sorted(idle)[: -self._max_idle]:
             own.forget(session_id)
 
