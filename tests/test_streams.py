@@ -576,6 +576,34 @@ def test_joined_streams_are_live_here_and_one_line_on_the_disk(tmp_path: Path) -
     run(session())
 
 
+@pytest.mark.parametrize("before", range(4))
+def test_what_was_seen_while_it_came_is_not_seen_again_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    monkeypatch.setattr(lane_module, "RING_CHUNKS", 1)
+    monkeypatch.setattr(lane_module, "INDEXED", 2)
+
+    async def session() -> None:
+        with SessionStreams(tmp_path, join=True) as streams:
+            for _ in range(before):
+                streams.write("s", "")
+            reader = streams.read("s", until_end=True)
+            stream = streams.stream("s")
+            stream.write("one ")
+            await take(reader, 2)
+            streams.write("other", "so that its line is not where it was seen")
+            elsewhere = SessionStreams(tmp_path)
+            other = elsewhere.read("s", after=reader.position, until_end=True)
+            assert await other.next(0.01) is None
+            stream.write("two")
+            stream.end()
+            assert await text_of(reader) == "two"
+            assert await text_of(other) == "two"
+            elsewhere.close()
+
+    run(session())
+
+
 # Export
 
 

@@ -69,8 +69,9 @@ class Source:
         return False
 
     def _pass(self, key: int) -> None:
+        # What was seen of a text before it was journaled still stands somewhere after the key.
         if key > self.reached.key:
-            self.reached = Place(key, self.reached.seq)
+            self.reached = self.reached._replace(key=key)
 
     def _add(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:
