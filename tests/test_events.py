@@ -215,6 +215,7 @@ TYPES: list[Row] = [
         {"wakelog.context.dropped_chars": 7, "wakelog.context.retained_chars": 3},
     ),
     ("stream_start", {"payload": STREAM_PAYLOAD}, INFO, STREAM_ATTRIBUTES),
+    ("stream_chunk", {"payload": STREAM_PAYLOAD}, INFO, STREAM_ATTRIBUTES),
     ("stream_end", {"payload": STREAM_PAYLOAD}, INFO, STREAM_ATTRIBUTES),
     ("reasoning_start", {"payload": STREAM_PAYLOAD}, INFO, STREAM_ATTRIBUTES),
     ("reasoning_stop", {"payload": STREAM_PAYLOAD}, INFO, STREAM_ATTRIBUTES),

@@ -43,7 +43,9 @@ class _Client:
 
     def send(self, *uids: str, timeout: float = 30.0) -> ExportLogsServiceResponse | str:
         if self._grpc:
-            with grpc.insecure_channel(f"127.0.0.1:{self._hop.port}") as channel:
+            # A channel that shares connections waits a second after one was reset.
+            alone = [("grpc.use_local_subchannel_pool", 1)]
+            with grpc.insecure_channel(f"127.0.0.1:{self._hop.port}", alone) as channel:
                 stub = LogsServiceStub(channel)
                 try:
                     response: ExportLogsServiceResponse = stub.Export(

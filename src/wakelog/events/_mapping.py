@@ -157,6 +157,7 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
         }
     ),
     "stream_start": _STREAM,
+    "stream_chunk": _STREAM,
     "stream_end": _STREAM,
     "reasoning_start": _STREAM,
     "reasoning_stop": _STREAM,

@@ -1,0 +1,46 @@
+"""Session streams: watch a session live while it is recorded.
+
+``SessionStreams`` writes what a session says into a journal and lets any number of readers follow
+it; ``Logger`` offers the same under the names of the known session logger; ``sse`` and
+``StreamsApp`` bring it to web pages.
+"""
+
+from wakelog.streams._lines import Chunk
+from wakelog.streams._logger import Logger, _logger
+from wakelog.streams._reader import Reader
+from wakelog.streams._sse import StreamsApp, sse
+from wakelog.streams._stream import Stream
+from wakelog.streams._streams import SessionStreams
+from wakelog.streams._tokens import (
+    REASONING_START_TOKEN,
+    REASONING_STOP_TOKEN,
+    SPECIAL_END_TOKENS,
+    SPECIAL_TOKENS,
+    STREAM_END_TOKEN,
+    STREAM_START_TOKEN,
+    TOOL_CALL_END_TOKEN,
+    TOOL_CALL_START_TOKEN,
+    LogEntry,
+    default_stream_handler,
+)
+
+__all__ = [
+    "REASONING_START_TOKEN",
+    "REASONING_STOP_TOKEN",
+    "SPECIAL_END_TOKENS",
+    "SPECIAL_TOKENS",
+    "STREAM_END_TOKEN",
+    "STREAM_START_TOKEN",
+    "TOOL_CALL_END_TOKEN",
+    "TOOL_CALL_START_TOKEN",
+    "Chunk",
+    "LogEntry",
+    "Logger",
+    "Reader",
+    "SessionStreams",
+    "Stream",
+    "StreamsApp",
+    "_logger",
+    "default_stream_handler",
+    "sse",
+]

@@ -1,0 +1,120 @@
+"""Closing what a crash has left open: once for each stream, whoever comes first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wakelog.journal import Folder, Mark, folders
+from wakelog.journal._ledger import load, save
+from wakelog.streams._lines import (
+    ENDS,
+    MAX_LINE_BYTES,
+    STARTS,
+    chunk_of,
+    end_of,
+    last_line,
+    needle,
+    scan,
+)
+from wakelog.streams._places import BEGINNING, EVERYTHING, is_writer, key_of, split_key
+
+if TYPE_CHECKING:
+    from wakelog.streams._streams import SessionStreams
+
+
+def adopt(streams: SessionStreams) -> list[str]:
+    """Write the ends that are missing in the folders of writers that are gone.
+
+    Returns:
+        The ids of the streams that were closed.
+
+    Raises:
+        JournalError: When the directory cannot be read or written.
+    """
+    closed: list[str] = []
+    paths = [path for path in folders(streams.directory) if is_writer(path.name)]
+    for path in paths:
+        if path.name in streams.lanes.dealt_with:
+            continue
+        if (folder := Folder.adopt(path)) is None:
+            continue
+        try:
+            if not _is_dealt_with(path):
+                later = [other for other in paths if other.name > path.name]
+                closed += _close_streams(streams, path, later)
+                note_dealt_with(path)
+            streams.lanes.dealt_with.add(path.name)
+        finally:
+            folder.release()
+    return closed
+
+
+def note_dealt_with(path: Path, segment: int | None = None, seq: int = 0) -> None:
+    """Say in a folder's ledger that nothing in it is waiting for anything. Only for its owner.
+
+    Retention keeps what a ledger does not cover, as it waits for delivery elsewhere.
+
+    Args:
+        path: The folder.
+        segment: Say it only of what is before this segment; streams may be open.
+        seq: The ``seq`` of the last record before that segment.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    if segment is not None:
+        save(path, path.name, Mark(segment, 0, seq))
+    elif (line := last_line(path)) is not None:
+        segment, offset = split_key(end_of(path))
+        save(path, path.name, Mark(segment, offset, line.record.seq))
+
+
+def _is_dealt_with(path: Path) -> bool:
+    mark = load(path, path.name)
+    return key_of(mark.segment, mark.offset) >= end_of(path)
+
+
+def _close_streams(streams: SessionStreams, path: Path, later: list[Path]) -> list[str]:
+    opened: dict[str, tuple[str, int]] = {}
+    for found in scan(path, BEGINNING, EVERYTHING, STARTS, ENDS):
+        if isinstance(found, int) or (chunk := chunk_of(found, path.name)) is None:
+            continue
+        if chunk.kind == "start" and chunk.stream_id is not None:
+            opened[chunk.stream_id] = (chunk.session_id, found.begin)
+        elif chunk.stream_id is not None:
+            opened.pop(chunk.stream_id, None)
+    # One who adopted before may have died between the end and the note.
+    for other in later if opened else []:
+        for found in scan(other, BEGINNING, EVERYTHING, ENDS):
+            if not isinstance(found, int) and (chunk := chunk_of(found, other.name)) is not None:
+                opened.pop(chunk.stream_id or "", None)
+    for stream_id, (session_id, begin) in opened.items():
+        streams.interrupt(session_id, _so_far(path, session_id, stream_id, begin))
+    return list(opened)
+
+
+def _so_far(path: Path, session_id: str, stream_id: str, begin: int) -> dict[str, object]:
+    """Return what a stream had brought, as the payload of an event."""
+    said: list[str] = []
+    reasoned: list[str] = []
+    chunks = chars = 0
+    into = said
+    for found in scan(path, begin, EVERYTHING, needle(session_id)):
+        if isinstance(found, int) or (chunk := chunk_of(found, path.name)) is None:
+            continue
+        if chunk.stream_id != stream_id:
+            continue
+        if chunk.kind == "chunk":
+            chunks += 1
+            chars += len(chunk.text)
+            if chars < MAX_LINE_BYTES:
+                into.append(chunk.text)
+        elif chunk.kind.startswith("reasoning"):
+            into = reasoned if chunk.kind == "reasoning_start" else said
+    payload: dict[str, object] = {"stream_id": stream_id, "chunks": chunks}
+    if said:
+        payload["message"] = "".join(said)
+    if reasoned:
+        payload["reasoning"] = "".join(reasoned)
+    return payload

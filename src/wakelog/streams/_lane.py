@@ -1,0 +1,274 @@
+"""What this process knows of one writer's lines: where a session's recent ones are, and their text."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from wakelog.errors import JournalError
+from wakelog.streams._lines import (
+    Chunk,
+    chunk_of,
+    end_of,
+    read_line,
+    segment_paths,
+    sessions_in,
+)
+from wakelog.streams._places import BEGINNING, Place, created, key_of, split_key
+
+RING_CHUNKS = 64
+RING_CHARS = 32 * 1024
+INDEXED = 4096
+_BLOCK = 1024 * 1024
+
+
+class Recent:
+    """The recent chunks of one session in one lane.
+
+    Attributes:
+        covered: The key of the place from which on every chunk is in ``begins``.
+        begins: The keys of the lines, in order; at most ``INDEXED``, older ones are forgotten.
+        ring: The last chunks themselves, where this process wrote them.
+        loose: Chunks that are not journaled yet, when streams are joined.
+    """
+
+    __slots__ = ("begins", "chars", "covered", "loose", "ring")
+
+    def __init__(self, covered: int) -> None:
+        self.covered = covered
+        self.begins = array("Q")
+        self.ring: list[Chunk] = []
+        self.loose: list[Chunk] = []
+        self.chars = 0
+
+    def note(self, begin: int, chunk: Chunk | None = None) -> None:
+        """Add a line that has been written."""
+        self.begins.append(begin)
+        if len(self.begins) >= 2 * INDEXED:
+            del self.begins[:INDEXED]
+            self.covered = self.begins[0]
+        if chunk is None:
+            return
+        self.ring.append(chunk)
+        self.chars += len(chunk.text)
+        # In halves, because the beginning of a list is costly to take away.
+        if len(self.ring) >= 2 * RING_CHUNKS or self.chars > 2 * RING_CHARS:
+            keep = min(RING_CHUNKS, len(self.ring) // 2)
+            del self.ring[:-keep]
+            self.chars = sum(len(kept.text) for kept in self.ring)
+
+
+class Look(NamedTuple):
+    """What a lane has for a reader: chunks, or where to read them, or nothing more.
+
+    Attributes:
+        chunks: The next ones, from memory; fewer than the limit when there are no more.
+        begins: The keys of the next lines, to be read with ``load``.
+        scan_to: The key of the place up to which the lines have to be looked through.
+        reached: The key of the place up to which there is nothing more, when there is nothing.
+    """
+
+    chunks: list[Chunk]
+    begins: array[int]
+    scan_to: int
+    reached: int
+
+
+class News(NamedTuple):
+    """Lines that another process has written: whose they are and where, and the place after them."""
+
+    lines: list[tuple[str, int]]
+    end: int
+
+
+_NONE: array[int] = array("Q")
+
+
+class Lane:
+    """One writer's lines. Whoever calls holds the lock of the streams, except for ``load``.
+
+    Args:
+        folder: The writer's folder.
+        own: Whether this process writes there.
+    """
+
+    def __init__(self, folder: Path, *, own: bool) -> None:
+        self.folder = folder
+        self.writer = folder.name
+        # In nanoseconds, and a second early: the first line's event is older than its writer.
+        self.created = (created(self.writer) - 1000) * 1_000_000
+        self.own = own
+        self.complete = False
+        self.sessions: dict[str, Recent] = {}
+        self.end = BEGINNING if own else end_of(folder)
+        # Where this process writes: before this place, a session that is not in ``sessions`` may
+        # have chunks. Of what others write, only watched sessions are noted.
+        self.floor = BEGINNING
+        self._fd = -1
+        self.segment = 0
+
+    def recent(self, session_id: str) -> Recent:
+        """Return what is known of a session, from now on at least."""
+        found = self.sessions.get(session_id)
+        if found is None:
+            found = self.sessions[session_id] = Recent(self._covered())
+        return found
+
+    def forget(self, session_id: str) -> None:
+        """Give the memory of an idle session back; its chunks are found on the disk."""
+        if self.sessions.pop(session_id, None) is not None:
+            self.floor = self.end
+
+    def look(self, session_id: str, place: Place, limit: int) -> Look:
+        """Say what comes after a place."""
+        recent = self.sessions.get(session_id)
+        covered = self._covered() if recent is None else recent.covered
+        if place.key < covered:
+            return Look([], _NONE, covered, BEGINNING)
+        if recent is None:
+            return Look([], _NONE, BEGINNING, self.end)
+        begins = recent.begins
+        at = bisect_left(begins, place.key)
+        if at == len(begins):
+            seen = (place.key, place.chars)
+            loose = [c for c in recent.loose if (c.place.key, c.place.chars) > seen]
+            return Look(loose, _NONE, BEGINNING, BEGINNING if recent.loose else self.end)
+        from_ring = at - (len(begins) - len(recent.ring))
+        if from_ring >= 0:
+            chunks = recent.ring[from_ring : from_ring + limit]
+            if len(chunks) < limit:
+                chunks += recent.loose
+            return Look(chunks, _NONE, BEGINNING, BEGINNING)
+        return Look([], begins[at : at + min(limit, -from_ring)], BEGINNING, BEGINNING)
+
+    def load(self, begins: array[int]) -> list[Chunk]:
+        """Read lines whose places are known. What retention has taken or is damaged is left out."""
+        chunks: list[Chunk] = []
+        fd, opened = -1, 0
+        try:
+            for begin in begins:
+                segment, offset = split_key(begin)
+                if segment != opened:
+                    if fd >= 0:
+                        os.close(fd)
+                    fd, opened = self._open(segment), segment
+                line = read_line(fd, segment, offset) if fd >= 0 else None
+                if line is not None and (chunk := chunk_of(line, self.writer)) is not None:
+                    chunks.append(chunk)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return chunks
+
+    def wrote(self) -> tuple[int, int]:
+        """Find where the line stands that has just been appended.
+
+        Returns:
+            The keys of its begin and its end.
+        """
+        size = os.fstat(self._fd).st_size if self._fd >= 0 else 0
+        begin = split_key(self.end)[1]
+        if self._fd < 0 or size == begin:  # it went into a new segment
+            self.close()
+            found = segment_paths(self.folder)
+            if not found:
+                raise JournalError("find the segments of", self.folder, "it has been deleted")
+            self.segment = found[-1][0]
+            self._fd = self._open(self.segment)
+            size = os.fstat(self._fd).st_size
+            tail = os.pread(self._fd, _BLOCK, max(0, size - _BLOCK))
+            begin = size - len(tail) + tail.rfind(b"\n", 0, -1) + 1
+        self.end = key_of(self.segment, size)
+        return key_of(self.segment, begin), self.end
+
+    def failed(self) -> None:
+        """Take note that an append failed, which may have left a part of a line."""
+        if self._fd >= 0:
+            self.end = key_of(self.segment, os.fstat(self._fd).st_size)
+
+    def news(self) -> Iterator[News]:
+        """Look what another process has written since the last time; without the lock.
+
+        Yields:
+            Parts of it, for ``take``.
+
+        Raises:
+            JournalError: When the file system refuses.
+        """
+        first, start = split_key(self.end)
+        for segment, path in segment_paths(self.folder):
+            if segment >= first:
+                yield from _news_in(path, segment, start if segment == first else 0)
+
+    def take(self, news: News, watched: Iterable[str]) -> set[str]:
+        """Take in a part of what another process has written.
+
+        Args:
+            news: The part.
+            watched: The sessions that somebody reads; others are forgotten.
+
+        Returns:
+            Those of them that it brings something for.
+        """
+        for session_id in self.sessions.keys() - watched:
+            del self.sessions[session_id]
+        fresh = set()
+        for session_id, begin in news.lines:
+            if (recent := self.sessions.get(session_id)) is not None:
+                recent.note(begin)
+                fresh.add(session_id)
+        self.end = news.end
+        return fresh
+
+    def catch_up(self) -> None:
+        """Take note of how far another process has written, without looking what it was."""
+        self.sessions.clear()
+        self.end = end_of(self.folder)
+
+    def close(self) -> None:
+        """Close the segment that is open."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def _covered(self) -> int:
+        """Return from where on a session that is not in ``sessions`` has no chunks."""
+        return self.floor if self.own else self.end
+
+    def _open(self, segment: int) -> int:
+        path = self.folder / f"{segment:08d}.jsonl"
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return -1
+        except OSError as error:
+            raise JournalError("read", path, error.strerror or error) from error
+
+
+def _news_in(path: Path, segment: int, offset: int) -> Iterator[News]:
+    try:
+        if path.stat().st_size <= offset:
+            return
+        with path.open("rb", buffering=0) as file:
+            wanted = _BLOCK
+            while block := os.pread(file.fileno(), wanted, offset):
+                cut = block.rfind(b"\n") + 1
+                if cut:
+                    lines = [
+                        (session_id, key_of(segment, offset + begin))
+                        for session_id, begin in sessions_in(block[:cut])
+                    ]
+                    offset += cut
+                    yield News(lines, key_of(segment, offset))
+                elif len(block) < wanted:
+                    return
+                else:
+                    wanted *= 4
+    except FileNotFoundError:
+        return  # retention took it
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error

@@ -1,0 +1,295 @@
+"""Chunks as lines of the journal, and finding one session's among them without reading all."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+import orjson
+
+from wakelog.errors import CorruptLineError, JournalError
+from wakelog.events import AgentEvent, fields_of
+from wakelog.events import semconv as s
+from wakelog.record import Record, decode, encode, rfc3339, to_line, verify
+from wakelog.streams._places import BEGINNING, Place, key_of, split_key
+
+MAX_LINE_BYTES = 1024 * 1024
+LONGEST_TEXT = 64 * 1024
+"""The most characters of one line; six bytes each at worst, so that no line is ever cut."""
+
+_BLOCK = 512 * 1024
+_LINE = 1024
+_TAIL = 4096
+_SEGMENT = re.compile(r"(\d{8,})\.jsonl")
+_NAMES = {
+    "chunk": s.EVENT_PREFIX + "stream_chunk",
+    "start": s.EVENT_PREFIX + "stream_start",
+    "end": s.EVENT_PREFIX + "stream_end",
+    "reasoning_start": s.EVENT_PREFIX + "reasoning_start",
+    "reasoning_stop": s.EVENT_PREFIX + "reasoning_stop",
+}
+_KINDS = {name: kind for kind, name in _NAMES.items()}
+_SESSION = re.compile(b'"%s":("(?:[^"\\\\]|\\\\.)*")' % s.CONVERSATION_ID.encode())
+_CRC = re.compile(rb'"crc":"([0-9a-f]{8})"\}\n')
+_CRC_BYTES = len(b'"crc":"00000000"}\n')
+STARTS = f'"event_name":"{_NAMES["start"]}"'.encode()
+ENDS = f'"event_name":"{_NAMES["end"]}"'.encode()
+
+
+class Chunk(NamedTuple):
+    """One thing that a session's stream brought.
+
+    Attributes:
+        session_id: The session.
+        text: The text; empty for everything but a ``chunk``.
+        kind: ``chunk``, or what begins or ends here: ``start``, ``end``, ``reasoning_start``,
+            ``reasoning_stop``.
+        timestamp: When it was written, in nanoseconds since 1970.
+        stream_id: The stream that it belongs to, when it belongs to one.
+        status: For an ``end``: ``success``, ``error``, ``interrupted`` or the caller's word.
+        writer: The writer whose journal holds it.
+        place: The place after its line there.
+    """
+
+    session_id: str
+    text: str
+    kind: str
+    timestamp: int
+    stream_id: str | None
+    status: str | None
+    writer: str
+    place: Place
+
+
+def text_line(session_id: str, text: str, time: int, stream_id: str | None) -> bytes:
+    """Write a chunk of text as the middle part of a line."""
+    attributes = {s.CONVERSATION_ID: session_id}
+    if stream_id is not None:
+        attributes[s.STREAM_ID] = stream_id
+    fields: dict[str, object] = {
+        "timestamp": rfc3339(time),
+        "event_name": _NAMES["chunk"],
+        "body": text,
+        "attributes": attributes,
+    }
+    return encode(fields, MAX_LINE_BYTES)
+
+
+def event_line(event: AgentEvent) -> bytes:
+    """Write an event of a stream as the middle part of a line."""
+    return encode(fields_of(event), MAX_LINE_BYTES)
+
+
+def needle(session_id: str) -> bytes:
+    """Return the bytes that stand in the lines of one session and in no other line.
+
+    Inside of a text, its quotation marks would be escaped.
+    """
+    return b'"%b":%b' % (s.CONVERSATION_ID.encode(), orjson.dumps(session_id))
+
+
+def normal(session_id: str) -> str:
+    """Return a session's id in the form that a line can hold."""
+    return str(to_line(str(session_id)))
+
+
+def segment_paths(folder: Path) -> list[tuple[int, Path]]:
+    """List a writer's segments, in order; none when the folder is gone."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise JournalError("list", folder, error.strerror or error) from error
+    found = ((m[1], name) for name in names if (m := _SEGMENT.fullmatch(name)))
+    return sorted((int(index), folder / name) for index, name in found)
+
+
+def end_of(folder: Path) -> int:
+    """Return the key of the place after the last whole line that stands in a folder now."""
+    found = segment_paths(folder)
+    if not found:
+        return BEGINNING
+    index, path = found[-1]
+    try:
+        with path.open("rb", buffering=0) as file:
+            at = file.seek(0, os.SEEK_END)
+            wanted = _TAIL
+            while at:
+                begin = max(0, at - wanted)
+                cut = os.pread(file.fileno(), at - begin, begin).rfind(b"\n") + 1
+                if cut:
+                    return key_of(index, begin + cut)
+                at, wanted = begin, wanted * 16
+    except FileNotFoundError:  # retention took it in this moment
+        pass
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error
+    return key_of(index, 0)
+
+
+def last_line(folder: Path) -> Line | None:
+    """Return the last record of a folder; None without one, or when it is damaged."""
+    for index, path in reversed(segment_paths(folder)):
+        try:
+            with path.open("rb", buffering=0) as file:
+                size = file.seek(0, os.SEEK_END)
+                wanted = _TAIL
+                while True:
+                    begin = max(0, size - wanted)
+                    block = os.pread(file.fileno(), size - begin, begin)
+                    end = block.rfind(b"\n")
+                    at = block.rfind(b"\n", 0, max(0, end)) + 1
+                    if at or begin == 0:
+                        break
+                    wanted *= 16
+        except FileNotFoundError:
+            continue  # retention took it
+        except OSError as error:
+            raise JournalError("read", path, error.strerror or error) from error
+        if end < 0 or (begin == 0 and at == 0):
+            continue  # nothing but a header, or less
+        record = _checked(block, at, end + 1)
+        key = key_of(index, begin + at)
+        return None if record is None else Line(record, key, key + end + 1 - at)
+    return None
+
+
+class Line(NamedTuple):
+    """A whole line that holds what was looked for."""
+
+    record: Record
+    begin: int
+    end: int
+
+
+def scan(folder: Path, begin: int, end: int, *wanted: bytes) -> Iterator[Line | int]:
+    """Find the lines that hold any of some bytes, without decoding the others.
+
+    Args:
+        folder: The writer's folder.
+        begin: The key of the place from which to look.
+        end: The key of the place up to which to look.
+        wanted: What to look for.
+
+    Yields:
+        The lines, in order, and after each block the key of the place that was reached, so that
+        a caller who has enough can stop anywhere.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    pattern = re.compile(b"|".join(map(re.escape, wanted)))
+    first, start = split_key(begin)
+    last, stop = split_key(end)
+    for segment, path in segment_paths(folder):
+        if first <= segment <= last:
+            limit = stop if segment == last else None
+            yield from _scan_segment(
+                path, segment, start if segment == first else 0, limit, pattern
+            )
+
+
+def _scan_segment(
+    path: Path, segment: int, offset: int, limit: int | None, pattern: re.Pattern[bytes]
+) -> Iterator[Line | int]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # retention took it
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error
+    try:
+        wanted = _BLOCK
+        while limit is None or offset < limit:
+            # One line's checksum more than what is looked through, to check the first line by.
+            before = min(offset, _CRC_BYTES)
+            block = os.pread(fd, wanted + before, offset - before)
+            cut = block.rfind(b"\n", before) + 1
+            if cut == 0:
+                if len(block) < wanted + before:
+                    return
+                wanted *= 4
+                continue
+            for begin, end in _hits(block, before, cut, pattern):
+                at = offset - before + begin
+                if limit is not None and at >= limit:
+                    break
+                if (record := _checked(block, begin, end)) is not None:
+                    yield Line(record, key_of(segment, at), key_of(segment, at + end - begin))
+            offset += cut - before
+            yield key_of(segment, offset)
+    finally:
+        os.close(fd)
+
+
+def _hits(
+    block: bytes, start: int, stop: int, pattern: re.Pattern[bytes]
+) -> Iterator[tuple[int, int]]:
+    while (match := pattern.search(block, start, stop)) is not None:
+        begin = block.rfind(b"\n", start, match.start()) + 1 or start
+        start = block.index(b"\n", match.end()) + 1
+        yield begin, start
+
+
+def _checked(block: bytes, begin: int, end: int) -> Record | None:
+    """Decode a line when its checksum fits, seeded by what the line before states or adds up to."""
+    line = block[begin : end - 1]
+    stated = _CRC.fullmatch(block, max(0, begin - _CRC_BYTES), begin)
+    if stated is not None and verify(line, int(stated[1], 16)) is None:
+        before = block.rfind(b"\n", 0, max(0, begin - 1)) + 1
+        seed = _CRC.fullmatch(block, max(0, before - _CRC_BYTES), before)
+        body = block[before : begin - _CRC_BYTES - 1]
+        if seed is None or verify(line, crc32(body, int(seed[1], 16))) is None:
+            return None
+    try:
+        return decode(line)
+    except CorruptLineError:
+        return None
+
+
+def sessions_in(block: bytes) -> Iterator[tuple[str, int]]:
+    """Find whose lines stand in a block: each session's id, and where its line begins."""
+    for match in _SESSION.finditer(block):
+        yield orjson.loads(match[1]), block.rfind(b"\n", 0, match.start()) + 1
+
+
+def read_line(fd: int, segment: int, offset: int) -> Line | None:
+    """Read one line whose place is known; None when it is damaged or not whole."""
+    before = min(offset, _CRC_BYTES)
+    wanted = _LINE
+    while True:
+        block = os.pread(fd, wanted, offset - before)
+        end = block.find(b"\n", before) + 1
+        if end:
+            break
+        if len(block) < wanted:
+            return None
+        wanted *= 16
+    record = _checked(block, before, end)
+    at = key_of(segment, offset)
+    return None if record is None else Line(record, at, at + end - before)
+
+
+def chunk_of(line: Line, writer: str) -> Chunk | None:
+    """Make a chunk of a line, or None when the line is something else."""
+    record = line.record
+    kind = _KINDS.get(record.event_name or "")
+    if kind is None:
+        return None
+    attributes = record.attributes
+    body = record.body
+    return Chunk(
+        str(attributes.get(s.CONVERSATION_ID, "")),
+        body if kind == "chunk" and isinstance(body, str) else "",
+        kind,
+        record.timestamp or 0,
+        attributes.get(s.STREAM_ID),
+        attributes.get(s.STATUS),
+        writer,
+        Place(line.end, record.seq),
+    )

@@ -1,0 +1,44 @@
+"""Waking the readers of a session, in whatever event loop and thread they wait."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Watch:
+    """The readers of one session: whom to wake, and a count that tells whether it was in time.
+
+    It lives as long as one of its readers does. The lock of the streams guards it.
+    """
+
+    __slots__ = ("__weakref__", "closed", "version", "waiting")
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.version = 0
+        self.waiting: set[asyncio.Future[None]] = set()
+
+    def wake(self) -> None:
+        """Wake everyone who waits, in whatever event loop and thread."""
+        self.version += 1
+        if not self.waiting:
+            return
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        for future in self.waiting:
+            loop = future.get_loop()
+            if loop is here:
+                set_done(future)
+            elif not loop.is_closed():
+                try:
+                    loop.call_soon_threadsafe(set_done, future)
+                except RuntimeError:
+                    continue  # it was closed in this moment, and its reader with it
+        self.waiting.clear()
+
+
+def set_done(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

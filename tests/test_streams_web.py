@@ -1,0 +1,294 @@
+"""Sessions on web pages: events with ids, an application to mount, and a real browser."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from tests.support.browser import Browser
+from wakelog.errors import ConfigurationError
+from wakelog.streams import SessionStreams, StreamsApp, _logger, sse
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 60
+
+
+@pytest.fixture
+def streams(tmp_path: Path) -> Iterator[SessionStreams]:
+    with SessionStreams(tmp_path / "streams") as made:
+        yield made
+
+
+def write(streams: SessionStreams, session_id: str, *texts: str) -> None:
+    with streams.stream(session_id) as stream:
+        for text in texts:
+            stream.write(text)
+
+
+def parse(frame: str) -> tuple[str, str, dict[str, str]]:
+    fields = dict(line.split(": ", 1) for line in frame.strip().split("\n"))
+    return fields["id"], fields.get("event", ""), json.loads(fields.get("data", "{}"))
+
+
+def text_in(events: list[tuple[str, str, dict[str, str]]]) -> str:
+    return "".join(data.get("text", "") for _, _, data in events)
+
+
+# Frames
+
+
+def test_events_carry_the_text_as_it_is_and_ids_that_go_on(streams: SessionStreams) -> None:
+    texts = ["two\nlines", " leading", "\r", "data: x", "ü🌍", "", "end"]
+
+    async def session() -> None:
+        write(streams, "s", *texts)
+        frames = [parse(f) async for f in sse("s", streams=streams, until_end=True)]
+        assert [event for _, event, _ in frames] == ["", "start", *["chunk"] * 7, "end"]
+        assert text_in(frames) == "".join(texts)
+        assert frames[-1][2]["status"] == "success"
+        for at, (position, _, _) in enumerate(frames):
+            again = sse("s", streams=streams, last_event_id=position, until_end=True)
+            rest = [parse(f) async for f in again] if at < len(frames) - 1 else []
+            assert [f[1:] for f in rest[1:]] == [f[1:] for f in frames[at + 1 :]]
+
+    asyncio.run(session())
+
+
+def test_a_quiet_session_is_kept_alive(streams: SessionStreams) -> None:
+    async def session() -> None:
+        frames = sse("s", streams=streams, keep_alive=0.01)
+        assert "retry: " in await anext(frames)
+        assert (await anext(frames)).startswith(":")
+        streams.write("s", "x")
+        while (frame := await anext(frames)).startswith(":"):
+            pass
+        assert parse(frame)[2] == {"text": "x"}
+        await frames.aclose()
+
+    asyncio.run(session())
+
+
+def test_without_streams_it_is_the_loggers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOGS_PATH", str(tmp_path / "logs"))
+
+    async def session() -> None:
+        for message in ("<start>", "Lisbon", "</end>"):
+            await _logger.log_chunk_to_queue(message, "s")
+        assert text_in([parse(f) async for f in sse("s", until_end=True)]) == "Lisbon"
+
+    try:
+        asyncio.run(session())
+    finally:
+        _logger.close()
+    assert capsys.readouterr().out == "Lisbon\n"
+
+
+def test_a_foreign_id_is_refused(streams: SessionStreams) -> None:
+    with pytest.raises(ConfigurationError):
+        sse("s", streams=streams, last_event_id="7")
+
+
+# The application
+
+
+class Served:
+    """An application on a port of its own."""
+
+    def __init__(self, app: Any) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve([self._socket]))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(SECONDS)
+        self._socket.close()
+
+    @contextlib.contextmanager
+    def get(self, path: str, method: str = "GET", **headers: str) -> Iterator[Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+        connection.request(method, path, headers=headers)
+        try:
+            yield connection.getresponse()
+        finally:
+            connection.close()
+
+
+def frames_of(response: http.client.HTTPResponse) -> Iterator[tuple[str, str, dict[str, str]]]:
+    lines: list[str] = []
+    for raw in response:
+        line = raw.decode().rstrip("\n")
+        if line:
+            lines.append(line)
+        else:
+            if lines[0][0] != ":":
+                yield parse("\n".join(lines))
+            lines = []
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi", "none"])
+def test_it_is_served_mounted_or_alone_and_goes_on_after_the_last_event(
+    streams: SessionStreams, framework: str
+) -> None:
+    app: Any = StreamsApp(streams)
+    prefix = "/live"
+    if framework == "starlette":
+        app = Starlette(routes=[Mount(prefix, app)])
+    elif framework == "fastapi":
+        outer = FastAPI()
+        outer.mount(prefix, app)
+        app = outer
+    else:
+        prefix = ""
+
+    with Served(app) as served:
+        with served.get(f"{prefix}/s%2F1%20%C3%BC") as response:
+            assert response.getheader("content-type") == "text/event-stream; charset=utf-8"
+            frames = frames_of(response)
+            assert next(frames)[1] == ""
+            stream = streams.stream("s/1 ü")
+            stream.write("one ")
+            seen = [next(frames), next(frames)]
+        stream.write("two ")
+        stream.end()
+        last = seen[-1][0]
+        with served.get(
+            f"{prefix}/s%2F1%20%C3%BC?until=end", **{"Last-Event-ID": last}
+        ) as response:
+            rest = list(frames_of(response))
+        with served.get(f"{prefix}/s%2F1%20%C3%BC?until=end&after={last}") as response:
+            assert [f[1:] for f in frames_of(response)] == [f[1:] for f in rest]
+
+    assert [event for _, event, _ in seen] == ["start", "chunk"]
+    assert text_in(seen) + text_in(rest) == "one two "
+
+
+def test_a_reader_that_leaves_is_let_go(streams: SessionStreams) -> None:
+    with Served(StreamsApp(streams)) as served:
+        with served.get("/s") as response:
+            next(frames_of(response))
+            assert "s" in streams.lanes.watches
+        until = time.monotonic() + SECONDS
+        while "s" in streams.lanes.watches:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
+def test_what_it_cannot_serve_is_said(streams: SessionStreams) -> None:
+    def only_mine(scope: Any, session_id: str) -> bool:
+        return session_id == "mine"
+
+    with Served(StreamsApp(streams, authorize=only_mine)) as served:
+        for path, method, status in [
+            ("/mine", "POST", 405),
+            ("/", "GET", 404),
+            ("/yours", "GET", 403),
+            ("/mine?after=7", "GET", 400),
+        ]:
+            with served.get(path, method) as response:
+                assert response.status == status
+                assert len(response.read()) > 10
+
+
+# The example, in a browser
+
+
+class Backend:
+    """The example, running until it is killed at the end of the block."""
+
+    def __init__(self, directory: Path, port: int, delay: float) -> None:
+        self.port = port
+        command = [sys.executable, str(ROOT / "examples" / "chat_backend.py"), "--directory"]
+        self._log = (directory.parent / f"backend-{time.monotonic_ns()}.log").open("wb")
+        self.process = subprocess.Popen(
+            [*command, str(directory), "--port", str(port), "--delay", str(delay)],
+            stdout=self._log,
+            stderr=self._log,
+        )
+        until = time.monotonic() + SECONDS
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return
+            assert self.process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(SECONDS)
+        self._log.close()
+
+
+def test_the_example_streams_to_a_browser_that_loses_it_and_goes_on(tmp_path: Path) -> None:
+    directory = tmp_path / "streams"
+    (tmp_path / "profile").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    answers = "[...document.querySelectorAll('#answers p')]"
+    ask = (
+        "document.getElementById('question').value = 'hello';"
+        "document.getElementById('ask').requestSubmit()"
+    )
+
+    with Browser(tmp_path / "profile") as browser:
+        with Backend(directory, port, delay=0.0):
+            browser.open(f"http://127.0.0.1:{port}/?session=s-1")
+            browser.wait_for("window.connections === 1")
+            browser.evaluate(ask)
+            browser.wait_for(f"{answers}[0]?.className === 'success'")
+        with Backend(directory, port, delay=0.5):  # half a minute for an answer
+            browser.wait_for("window.connections === 2")
+            browser.evaluate(ask)
+            early = browser.wait_for(f"{answers}[1]?.textContent.length")
+            browser.wait_for(f"{answers}[1].textContent.length > {early}")  # while it comes
+            assert browser.evaluate(f"{answers}[1].className") == ""
+        with Backend(directory, port, delay=0.0):
+            browser.wait_for("window.connections === 3")
+            browser.wait_for(f"{answers}[1].className === 'interrupted'")
+            browser.evaluate(ask)
+            browser.wait_for(f"{answers}[2]?.className === 'success'")
+            shown = browser.evaluate(f"{answers}.map(p => p.textContent)")
+
+    async def recorded() -> list[str]:
+        texts: dict[str | None, str] = {}
+        with SessionStreams(directory) as streams:
+            async for chunk in streams.read("s-1", from_start=True, idle_timeout=0):
+                texts[chunk.stream_id] = texts.get(chunk.stream_id, "") + chunk.text
+        return list(texts.values())
+
+    whole = f"You said: hello. {' '.join(f'word-{n}' for n in range(60))}. "
+    assert shown == asyncio.run(recorded())
+    assert shown[0] == shown[2] == whole
+    assert whole.startswith(shown[1])
+    assert len(shown[1]) < len(whole)
