@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         JournalError,
         JournalFormatError,
         RedactionError,
+        SessionLogError,
         SinkError,
         WakelogError,
     )
@@ -54,6 +55,7 @@ _HOMES = {
         "JournalError",
         "JournalFormatError",
         "RedactionError",
+        "SessionLogError",
         "SinkError",
         "WakelogError",
     ],
@@ -102,6 +104,7 @@ __all__ = [
     "RedactionStrategy",
     "RegexDetector",
     "ReplacementStrategy",
+    "SessionLogError",
     "SinkError",
     "TokenizationStrategy",
     "WakelogError",
