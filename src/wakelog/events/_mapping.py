@@ -160,7 +160,9 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
         _CHAT, {"message": s.OUTPUT_MESSAGES}, {"message": _message("assistant")}
     ),
     "branch_created": EventType(payload={"thread_id": s.BRANCH_ID, "at": s.BRANCH_AT}),
-    "checkpoint": EventType(payload={"checkpoint_id": s.CHECKPOINT_ID, "label": s.CHECKPOINT_LABEL}),
+    "checkpoint": EventType(
+        payload={"checkpoint_id": s.CHECKPOINT_ID, "label": s.CHECKPOINT_LABEL}
+    ),
     "warning": EventType(payload={"kind": s.WARNING_KIND}, severity=_WARN),
     "thinking_delta": EventType(),
     "rate_limit": EventType(
