@@ -15,10 +15,26 @@ import orjson
 from wakelog.errors import CorruptLineError, EventTooLargeError
 from wakelog.events import EVENT_TYPES, AgentEvent
 from wakelog.events import semconv as s
-from wakelog.record import Record, decode, encode, rfc3339
+from wakelog.record import Record, decode, encode, rfc3339, to_line
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _OTHER = EVENT_TYPES["custom"]
+# What stands in the body, where it says something; id and time stand beside it.
+_FIELDS = (
+    "event_type",
+    "agent_name",
+    "workflow_name",
+    "parent_event_id",
+    "provider",
+    "model",
+    "tool_name",
+    "status",
+    "session_id",
+    "tenant_id",
+    "call_id",
+    "attributes",
+)
+_DICTS = ("payload", "risk", "metadata")
 
 
 def content_of(event: AgentEvent) -> bytes:
@@ -28,7 +44,12 @@ def content_of(event: AgentEvent) -> bytes:
         EventTooLargeError: When it has more than 16 MiB.
     """
     number, text = EVENT_TYPES.get(event.event_type, _OTHER).severity
-    body = {name: value for name, value in event.to_dict().items() if value not in (None, {})}
+    body = {name: value for name in _FIELDS if (value := getattr(event, name)) is not None}
+    body.update({name: value for name in _DICTS if (value := getattr(event, name))})
+    if event.run_id != event.event_id:
+        body["run_id"] = event.run_id
+    if event.schema_version != AgentEvent.CURRENT_SCHEMA_VERSION:
+        body["schema_version"] = event.schema_version
     fields: dict[str, object] = {
         "timestamp": rfc3339(event.time_unix_nano),
         "event_name": s.EVENT_PREFIX + event.event_type,
@@ -51,9 +72,14 @@ def content_of(event: AgentEvent) -> bytes:
     return content
 
 
+def id_of(event: AgentEvent) -> str:
+    """Return an event's id as it can stand on a line."""
+    return str(to_line(event.event_id))
+
+
 def document_of(event: AgentEvent) -> str:
     """Return an event as one JSON object, for backends whose rows hold it."""
-    return (b'{"id":%b%b}' % (orjson.dumps(event.event_id), content_of(event))).decode()
+    return (b'{"id":%b%b}' % (orjson.dumps(id_of(event)), content_of(event))).decode()
 
 
 def event_of(record: Record) -> AgentEvent:
@@ -63,7 +89,12 @@ def event_of(record: Record) -> AgentEvent:
         CorruptLineError: When the record holds no event.
     """
     try:
-        event = AgentEvent.from_dict(record.body, allow_custom_event_types=True)  # type: ignore[arg-type]
+        event = AgentEvent(
+            event_id=record.id,
+            time_unix_nano=record.timestamp,
+            allow_custom_event_types=True,
+            **record.body,  # type: ignore[arg-type] # what is no dict is caught below
+        )
         if record.trace_id and record.span_id:
             ids = int(record.trace_id, 16), int(record.span_id, 16)
             event.span_context = (*ids, record.trace_flags)

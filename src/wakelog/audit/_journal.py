@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wakelog.audit import _thread_reading as reading
 from wakelog.audit._archive import archive
-from wakelog.audit._codec import content_of
+from wakelog.audit._codec import content_of, id_of
 from wakelog.audit._keys import ThreadKey, checked
 from wakelog.audit._log import Logged, in_thread
 from wakelog.audit._thread_folder import Sealable, ThreadFolder
@@ -100,7 +100,7 @@ class JournalSessionLog:
             SinkError: When they were not accepted.
         """
         folder = self._folder(checked(key))
-        records = [Sealable(event.event_id, content_of(event)) for event in events]
+        records = [Sealable(id_of(event), content_of(event)) for event in events]
         reached, ticket = folder.append(records, timeout)
         if self._synced:
             self._sync_soon(folder, ticket)
@@ -109,7 +109,7 @@ class JournalSessionLog:
     async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
         """Append events in order, see ``SessionLog``."""
         folder = self._folder(checked(key))
-        records = [Sealable(event.event_id, content_of(event)) for event in events]
+        records = [Sealable(id_of(event), content_of(event)) for event in events]
         if not records:
             return await in_thread(folder.last_ordinal)
         if self.durability is Durability.FSYNC:

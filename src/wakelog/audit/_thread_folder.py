@@ -44,7 +44,8 @@ class ThreadFolder:
     """Appends to the folder of one thread.
 
     ``_lock`` and, between processes, the lock file guard the end of the last segment. Under them a
-    line is sealed and written; nothing is encoded, and synced only what a new name needs.
+    line is sealed and written; nothing is encoded, and synced only what a new name needs. The first
+    may be taken twice by a thread, so that a signal handler learns that it has to come later.
 
     Args:
         path: The folder; it is made at the first append.
@@ -58,7 +59,8 @@ class ThreadFolder:
         self._key = key
         self._segment_bytes = segment_bytes
         self._synced = synced
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._taken = False
         self._lock_fd = self._fd = -1
         self._size, self._seq, self._crc = 0, 0, 0
         self._note_segment(0)
@@ -155,6 +157,11 @@ class ThreadFolder:
         until = None if timeout is None else time.monotonic() + timeout
         if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
             raise self._busy()
+        if self._taken:
+            # A signal handler, which has interrupted its own thread in the middle of a turn.
+            self._lock.release()
+            raise self._busy()
+        self._taken = True
         try:
             try:
                 self._take_file_lock(until)
@@ -168,6 +175,7 @@ class ThreadFolder:
                 if self._lock_fd >= 0:
                     fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         finally:
+            self._taken = False
             self._lock.release()
 
     def begin_segment(self) -> None:
@@ -216,7 +224,7 @@ class ThreadFolder:
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            if not self._ended:
+            if not self._ended and not self._taken:
                 self._forget()
             return self._fd < 0
         finally:
