@@ -10,7 +10,9 @@ import orjson
 import pytest
 
 from scripts import build_collector
+from tests.support import postgres
 from tests.support.collector import Collector
+from tests.support.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +54,19 @@ def collector(collector_binary: Path, tmp_path: Path) -> Iterator[Collector]:
     folder.mkdir()
     with Collector(collector_binary, folder) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A running PostgreSQL server; without PostgreSQL on the machine the test is skipped."""
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -52,18 +52,6 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[postgres.Postgres]:
-    if reason := postgres.missing():
-        pytest.skip(reason)
-    server = postgres.Postgres()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.fixture
 def pg(postgres_server: postgres.Postgres) -> Iterator[Any]:
     """A log of an ordinary role in an empty schema."""
