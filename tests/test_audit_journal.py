@@ -267,6 +267,49 @@ def test_a_failed_sync_is_raised_and_later_ones_are_of_another_file(
     assert len(segments(tmp_path)) == 2
 
 
+def test_no_task_is_told_that_the_disk_has_what_a_failed_sync_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails every third sync, and many who wait: who was told yes is on it."""
+    synced: dict[int, int] = {}
+    failed: set[int] = set()
+    calls = 0
+
+    def fdatasync(fd: int) -> None:
+        nonlocal calls
+        calls += 1
+        status = os.fstat(fd)
+        if calls % 3 == 0:
+            # The kernel has dropped the pages, and claims success from now on.
+            failed.add(status.st_ino)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if status.st_ino not in failed:
+            synced[status.st_ino] = status.st_size
+
+    monkeypatch.setattr(thread_folder, "SYSTEM", replace(SYSTEM, fdatasync=fdatasync))
+    log = opened(tmp_path, durability="fsync")
+
+    async def one(text: str) -> str | None:
+        try:
+            await log.append(KEY, [said(text)])
+        except JournalError:
+            return None
+        return text
+
+    async def scenario() -> list[str | None]:
+        rounds = [await asyncio.gather(*(one(f"{n}/{m}") for m in range(8))) for n in range(12)]
+        return [text for texts in rounds for text in texts]
+
+    told_yes = {text for text in asyncio.run(scenario()) if text is not None}
+
+    on_disk = set()
+    for path in segments(tmp_path):
+        covered = path.read_bytes()[: synced.get(path.stat().st_ino, 0)]
+        on_disk |= {text for text in told_yes if f'"message":"{text}"'.encode() in covered}
+    assert told_yes == on_disk
+    assert 0 < len(told_yes) < 96
+
+
 def test_periodic_syncs_soon_and_close_syncs_what_is_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

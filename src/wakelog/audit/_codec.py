@@ -1,9 +1,9 @@
 """An event as every backend keeps it: a line's content, whole, and the way back.
 
 The content is that of a journal's line, so ``wakelog show`` and the Collector read it: time, name,
-severity and trace context as OpenTelemetry has them, and the whole event as the body, from which it is
-made again. Unlike in the journal nothing is cut, because a conversation with holes cannot be
-replayed.
+severity, trace context and attributes as OpenTelemetry has them, and the whole event as the body, from
+which it is made again. What is content stands in the body alone. Unlike in the journal nothing is
+cut, because a conversation with holes cannot be replayed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import orjson
 from wakelog.errors import CorruptLineError, EventTooLargeError
 from wakelog.events import EVENT_TYPES, AgentEvent
 from wakelog.events import semconv as s
+from wakelog.events._mapping import attributes_of
 from wakelog.record import Record, decode, encode, rfc3339, to_line
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -55,6 +56,7 @@ def content_of(event: AgentEvent) -> bytes:
         "event_name": s.EVENT_PREFIX + event.event_type,
         "severity_number": number,
         "severity_text": text,
+        "attributes": attributes_of(event, {}),
         "body": body,
     }
     if event.span_context is not None:

@@ -57,7 +57,18 @@ class _EventAuditSink(abc.ABC):
 
     @abc.abstractmethod
     def record(self, event: AgentEvent) -> None:
-        """Record an event of any type, which is not to be changed afterwards; nothing is raised."""
+        """Record an event as it is, which is not to be changed afterwards; nothing is raised."""
+
+    def emit(self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any) -> None:
+        """Record an event of any type: a message, a tool call, a checkpoint. Nothing is raised.
+
+        Args:
+            event_type: The type, as ``AgentLogger.emit`` takes it.
+            payload: What was said, asked or returned.
+            fields: Any other field of ``AgentEvent``. What is not given comes from the blocks and
+                from ``bound`` around the call.
+        """
+        self._make(event_type, payload or {}, **fields)
 
     @abc.abstractmethod
     def _lost(self, error: Exception) -> None:
@@ -97,20 +108,22 @@ class _EventAuditSink(abc.ABC):
         data = {"dropped_chars": dropped_chars, "retained_chars": retained_chars}
         self._make("context_compacted", data)
 
-    def _make(self, event_type: str, payload: dict[str, Any]) -> None:
+    def _make(self, event_type: str, payload: dict[str, Any], **fields: Any) -> None:
         try:
             key = self._key()
-            event = AgentEvent(
-                event_type,
-                run_id=context.run_id.get(),
-                agent_name=context.agent.get(),
-                workflow_name=context.workflow.get(),
-                parent_event_id=context.parent_id.get(),
-                session_id=key.thread_id if key else context.session_id.get(),
-                tenant_id=key.tenant_id if key else context.tenant_id.get(),
-                payload=payload,
-                attributes=context.bound_attributes(),
-            )
+            around: dict[str, Any] = {
+                "run_id": context.run_id.get(),
+                "agent_name": context.agent.get(),
+                "workflow_name": context.workflow.get(),
+                "parent_event_id": context.parent_id.get(),
+                "session_id": key.thread_id if key else context.session_id.get(),
+                "tenant_id": key.tenant_id if key else context.tenant_id.get(),
+                "payload": payload,
+                "attributes": context.bound_attributes(),
+            }
+            if fields:
+                around.update(fields)
+            event = AgentEvent(event_type, **around)
             span = trace.get_current_span().get_span_context()
             if span.is_valid:
                 event.span_context = (span.trace_id, span.span_id, span.trace_flags)
@@ -155,7 +168,7 @@ class SessionAuditSink(_EventAuditSink):
         return other
 
     def record(self, event: AgentEvent) -> None:
-        """Record an event of any type: a message, a tool call, a checkpoint.
+        """Record an event as it is.
 
         Args:
             event: The event, which is not to be changed afterwards.
@@ -209,7 +222,7 @@ class LoggerAuditSink(_EventAuditSink):
         self.failed = 0
 
     def record(self, event: AgentEvent) -> None:
-        """Record an event of any type."""
+        """Record an event as it is."""
         try:
             self._log.emit(
                 event.event_type,
@@ -256,7 +269,7 @@ class FanOutAuditSink(_EventAuditSink):
         self._failures = Failures("an audit sink raised")
 
     def record(self, event: AgentEvent) -> None:
-        """Record an event of any type; sinks of others get the six kinds that they know."""
+        """Record an event as it is; sinks of others get the six kinds that they know."""
         for sink in self.sinks:
             try:
                 if isinstance(sink, _EventAuditSink):

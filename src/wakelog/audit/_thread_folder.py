@@ -67,7 +67,9 @@ class ThreadFolder:
         # One syncs at a time. Ended segments are kept open until they are synced.
         self._syncing = threading.Lock()
         self._ended: list[int] = []
-        self._ticket = self._synced_ticket = self._failed_ticket = 0
+        self._ticket = self._synced_ticket = 0
+        # What failed syncs have left out: after one ticket, up to another.
+        self._failed: list[tuple[int, int]] = []
 
     def append(self, records: Sequence[Sealable], timeout: float | None) -> tuple[int, int]:
         """Write records, in one ``write``.
@@ -111,20 +113,21 @@ class ThreadFolder:
             JournalError: When the disk refused.
         """
         with self._syncing:
-            if self._failed_ticket < ticket <= self._synced_ticket:
+            if any(after < ticket <= up_to for after, up_to in self._failed):
+                raise JournalError("sync", self.path, "an earlier sync failed", _UNKNOWN)
+            if ticket <= self._synced_ticket:
                 return
             with self._lock:
                 reached = self._ticket
                 ended, self._ended = self._ended, []
                 fds = [*ended, os.dup(self._fd)] if self._fd >= 0 else ended
             try:
-                if ticket <= self._failed_ticket:
-                    raise JournalError("sync", self.path, "an earlier sync failed", _UNKNOWN)
                 for fd in fds:
                     SYSTEM.fdatasync(fd)
             except OSError as error:
                 # A later sync may claim success for pages that the kernel has dropped.
-                self._failed_ticket = reached
+                self._failed = [one for one in self._failed if one[0] != self._synced_ticket]
+                self._failed.append((self._synced_ticket, reached))
                 with self.turn(None):
                     self.begin_segment()
                 cause = error.strerror or error
