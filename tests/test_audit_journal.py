@@ -7,7 +7,7 @@ import errno
 import gzip
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from wakelog import AgentEvent, JournalError
 from wakelog.audit import JournalSessionLog, Logged, ThreadKey
 from wakelog.audit import _archive as archive
 from wakelog.audit import _thread_folder as thread_folder
+from wakelog.audit import _thread_reading as reading
 from wakelog.journal import read
 from wakelog.journal._filesystem import SYSTEM, with_fault
 
@@ -118,6 +119,28 @@ def test_many_threads_do_not_keep_as_many_files_open(tmp_path: Path) -> None:
     asyncio.run(scenario())
     log.close()
     assert len(os.listdir("/proc/self/fd")) - before < 10
+
+
+def test_segments_that_are_archived_while_they_are_read_leave_no_hole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = opened(tmp_path)
+    for number in range(1, 21):
+        append(log, number)
+    real = reading._live
+    archived: list[int] = []
+
+    def interrupted(path: Path, after: int) -> Iterator[Logged]:
+        for logged in real(path, after):
+            yield logged
+            if not archived:
+                archived.append(archive.archive(log._folder(KEY), 15))
+
+    monkeypatch.setattr(reading, "_RECORDS", 1)
+    monkeypatch.setattr(reading, "_live", interrupted)
+
+    assert ordinals(live(tmp_path)) == [16, 17, 18, 19, 20]
+    assert archived == [15]
 
 
 # Damage

@@ -8,7 +8,9 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +24,7 @@ from wakelog.audit import (
     InMemorySessionLog,
     JournalSessionLog,
     Logged,
+    SessionGraph,
     SessionLog,
     SQLiteSessionLog,
     ThreadKey,
@@ -449,6 +452,41 @@ def test_a_forked_child_goes_on_in_the_same_log(reopen: Reopen) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
     assert asyncio.run(log.append(KEY, [said("m5")])) == 5
     assert texts(asyncio.run(log.load_since(KEY, 0))) == numbered(1, 2, 3, 4, 5)
+
+
+def test_who_reads_while_others_append_and_archive_sees_no_hole(reopen: Reopen) -> None:
+    writer, reader = reopen(), reopen()
+    done = threading.Event()
+
+    def read() -> int:
+        reads = 0
+        while not done.is_set() or reads == 0:
+            live = asyncio.run(reader.load_since(KEY, 0))
+            old = asyncio.run(reader.load_archived(KEY, 0))
+            graph = asyncio.run(SessionGraph.hydrate(reader, KEY, archived=True))
+            assert texts(live) == numbered(
+                *range(live[0].ordinal, live[-1].ordinal + 1) if live else []
+            )
+            assert texts(old) == numbered(*range(1, len(old) + 1))
+            whole = graph.events_since()
+            assert texts(whole) == numbered(*range(1, len(whole) + 1))
+            reads += 1
+        return reads
+
+    async def write() -> None:
+        for number in range(1, 241):
+            await writer.append(KEY, [said(f"m{number}")])
+            if number % 6 == 0:
+                await writer.archive_before(KEY, number - 3)
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        try:
+            asyncio.run(write())
+        finally:
+            done.set()
+        assert all(reads.result() for reads in readers)
+    assert asyncio.run(reader.watermark(KEY)) == 237
 
 
 KILLED = """

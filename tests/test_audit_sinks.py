@@ -284,6 +284,14 @@ def test_a_process_that_was_stopped_in_the_middle_of_an_append_holds_nobody_up(
     log = JournalSessionLog(tmp_path)
     sink = SessionAuditSink(log, KEY)
     sink.record_memory_recall("semantic", "u", 0)
+    waited: list[ThreadKey] = []
+    append_now = log.append_now
+
+    def counted(key: ThreadKey, *rest: Any) -> int:
+        waited.append(key)
+        return append_now(key, *rest)
+
+    monkeypatch.setattr(log, "append_now", counted)
     # Another process's lock, as this one's on a description of its own.
     with (log.folder_of(KEY) / "lock").open("rb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -291,6 +299,8 @@ def test_a_process_that_was_stopped_in_the_middle_of_an_append_holds_nobody_up(
             sink.record_memory_recall("semantic", "u", step)
         other_thread = sink.with_thread_key(ThreadKey("acme", "t-2"))
         other_thread.record_memory_recall("semantic", "u", 0)
+        # The first has waited a moment, and the others have not.
+        assert waited.count(KEY) == 1
         assert len(loaded(log)) == 1
         assert sink.counts().pending == 49
         assert len(loaded(log, ThreadKey("acme", "t-2"))) == 1
