@@ -588,3 +588,27 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
 def test_sqlite_says_that_it_has_no_periodic_durability(tmp_path: Path) -> None:
     with pytest.raises(SessionLogError, match="PERIODIC"):
         SQLiteSessionLog(tmp_path / "log.db", "periodic")
+
+
+# Imports
+
+LIGHT = """
+import sys
+import wakelog.audit
+heavy = [name for name in ("opentelemetry.sdk", "psycopg", "structlog") if name in sys.modules]
+assert not heavy, heavy
+sys.modules["psycopg"] = None
+try:
+    wakelog.audit.PostgresSessionLog
+except wakelog.ConfigurationError as error:
+    print(error)
+"""
+
+
+def test_the_package_is_light_and_says_which_extra_postgres_needs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LIGHT], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'wakelog[postgres]'" in done.stdout
