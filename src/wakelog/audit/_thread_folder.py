@@ -68,6 +68,7 @@ class ThreadFolder:
         self._syncing = threading.Lock()
         self._ended: list[int] = []
         self._ticket = self._synced_ticket = 0
+        self._distrusted = 0
         # What failed syncs have left out: after one ticket, up to another.
         self._failed: list[tuple[int, int]] = []
 
@@ -125,11 +126,14 @@ class ThreadFolder:
                 for fd in fds:
                     SYSTEM.fdatasync(fd)
             except OSError as error:
-                # A later sync may claim success for pages that the kernel has dropped.
+                # A later sync may claim success for pages that the kernel has dropped, those among
+                # them that were written during this one.
+                with self._lock:
+                    self._distrusted, reached = self._segment, self._ticket
+                    self._end_segment()
+                    fds, self._ended = fds + self._ended, []
                 self._failed = [one for one in self._failed if one[0] != self._synced_ticket]
                 self._failed.append((self._synced_ticket, reached))
-                with self.turn(None):
-                    self.begin_segment()
                 cause = error.strerror or error
                 raise JournalError("sync", self.path, cause, _UNKNOWN) from error
             finally:
@@ -330,7 +334,8 @@ class ThreadFolder:
             flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
             self._fd = SYSTEM.open(self.path / segment_name(last), flags)
         torn = mark.segment != last or os.fstat(self._fd).st_size != mark.offset
-        if torn or chunk.damaged or not whole or mark.crc is None:
+        doubtful = chunk.damaged or not whole or mark.crc is None or last == self._distrusted
+        if torn or doubtful:
             # A line after half a line would be lost with it, and damage may be more than it seems.
             self.begin_segment()
 
