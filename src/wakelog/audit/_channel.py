@@ -105,7 +105,7 @@ class _Pump:
     def _begin(self) -> None:
         """Begin with nothing: at first, and in a forked child, whose parent appends what waits."""
         self._queue: SimpleQueue[_Item | threading.Event | None] = SimpleQueue()
-        self._in_flight = 0
+        self._pending = 0
         self._lock = threading.RLock()
         self._behind: dict[ThreadKey, int] = {}
         self._appended = self._failed = self._dropped = 0
@@ -114,8 +114,7 @@ class _Pump:
 
     def counts(self) -> AuditCounts:
         with self._lock:
-            pending = self._queue.qsize() + self._in_flight
-            return AuditCounts(self._appended, pending, self._failed, self._dropped)
+            return AuditCounts(self._appended, self._pending, self._failed, self._dropped)
 
     def submit(self, key: ThreadKey, event: AgentEvent) -> None:
         """Append an event now or soon. Whatever becomes of it is counted and not raised."""
@@ -130,15 +129,17 @@ class _Pump:
             else:
                 self._note_appended(1)
                 return
-        if self._queue.qsize() + self._in_flight >= self.max_pending:
-            with self._lock:
+        with self._lock:
+            fits = self._pending < self.max_pending
+            if fits:
+                self._pending += 1
+                self._behind[key] = self._behind.get(key, 0) + 1
+                self._queue.put(_Item(key, event))
+            else:
                 self._dropped += 1
+        if not fits:
             self._failures.failed(1, f"{self.max_pending} records are waiting already")
             return
-        if self._direct is not None:
-            with self._lock:
-                self._behind[key] = self._behind.get(key, 0) + 1
-        self._queue.put(_Item(key, event))
         self._work()
 
     def flush(self, timeout: float) -> bool:
@@ -192,21 +193,24 @@ class _Pump:
         """Take what is in the queue, append it, and return whether to go on."""
         batch: dict[ThreadKey, list[AgentEvent]] = {}
         waiting: list[threading.Event] = []
+        count = 0
         item = self._queue.get()
         try:
             while item is not None:
                 if isinstance(item, _Item):
                     batch.setdefault(item.key, []).append(item.event)
-                    self._in_flight += 1
+                    count += 1
                 else:
                     waiting.append(item)
-                if self._in_flight >= _BATCH:
+                if count >= _BATCH:
                     break
                 item = self._queue.get_nowait()
         except Empty:
             pass
         loop.run_until_complete(self._append_all(batch))
-        self._in_flight = 0
+        with self._lock:
+            # A signal handler may have come in between while somebody counted: begin anew when empty.
+            self._pending = 0 if self._queue.empty() else self._pending - count
         for one in waiting:
             one.set()
         return item is not None
@@ -218,13 +222,12 @@ class _Pump:
         async def append(key: ThreadKey, events: list[AgentEvent]) -> None:
             async with free:
                 await self._append(key, events)
-            if self._direct is not None:
-                with self._lock:
-                    left = self._behind[key] - len(events)
-                    if left:
-                        self._behind[key] = left
-                    else:
-                        del self._behind[key]
+            with self._lock:
+                left = self._behind.get(key, 0) - len(events)
+                if left > 0:
+                    self._behind[key] = left
+                else:
+                    self._behind.pop(key, None)
 
         await asyncio.gather(*(append(key, events) for key, events in batch.items()))
 

@@ -35,7 +35,8 @@ class JournalSessionLog:
     same conversation. A folder's name is the beginning of the id and the SHA-256 of it, so that
     no two ids share a folder, whatever is in them.
 
-    ``_lock`` guards which folders are open; nothing is written under it.
+    ``_lock`` guards which folders are open; nothing is written under it. A signal handler that
+    records may take it a second time.
 
     Args:
         root: The directory; it is made when it is first needed.
@@ -67,7 +68,7 @@ class JournalSessionLog:
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._unsynced: dict[ThreadFolder, int] = {}
         self._timer: threading.Timer | None = None
 

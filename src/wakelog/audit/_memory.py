@@ -35,7 +35,7 @@ class InMemorySessionLog:
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def append_now(
         self,
