@@ -25,6 +25,7 @@ _BATCH = 1024
 _AT_ONCE = 8
 # Only a process that was stopped in the middle of an append lets others wait for so long, once.
 _TURN_SECONDS = 1.0
+_GIVE_WAY_SECONDS = 0.0005
 _EXIT_SECONDS = 30.0
 # Within a burst of failures, this often.
 _REPORT_SECONDS = 60.0
@@ -141,6 +142,9 @@ class _Pump:
             self._failures.failed(1, f"{self.max_pending} records are waiting already")
             return
         self._work()
+        if self._direct is not None and self._behind.get(key, 0) > _BATCH:
+            # One who records without a pause would keep the key in the queue for good.
+            time.sleep(_GIVE_WAY_SECONDS)
 
     def flush(self, timeout: float) -> bool:
         """Wait until what was submitted so far has been appended, or refused."""
