@@ -11,7 +11,9 @@ import pytest
 
 from scripts.build_collector import COLLECTOR
 from scripts.go_program import GoProgram
+from tests.support import postgres
 from tests.support.collector import Collector
+from tests.support.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +65,19 @@ def collector(collector_binary: Path, tmp_path: Path) -> Iterator[Collector]:
     folder.mkdir()
     with Collector(collector_binary, folder) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A running PostgreSQL server; without PostgreSQL on the machine the test is skipped."""
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

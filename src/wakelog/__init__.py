@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         JournalError,
         JournalFormatError,
         RedactionError,
+        SessionLogError,
         SinkError,
         WakelogError,
     )
@@ -69,6 +70,7 @@ _HOMES = {
         "JournalError",
         "JournalFormatError",
         "RedactionError",
+        "SessionLogError",
         "SinkError",
         "WakelogError",
     ],
@@ -138,6 +140,7 @@ __all__ = [
     "RedactionStrategy",
     "RegexDetector",
     "ReplacementStrategy",
+    "SessionLogError",
     "SinkError",
     "StructuredLoggingSink",
     "TokenizationStrategy",

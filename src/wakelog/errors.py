@@ -62,8 +62,16 @@ class JournalFormatError(JournalError):
 
 
 class EventTooLargeError(SinkError):
-    """An event that stays above ``max_line_bytes`` even with all of its texts cut."""
+    """An event that is larger than its line may be, with all of its texts cut where that is done."""
 
 
 class BufferFullError(SinkError):
     """A buffer had no room for the event, and its policy is not to wait, or not any longer."""
+
+
+class SessionLogError(SinkError):
+    """A session log could not do what was asked: it names the log, what was tried, and why."""
+
+
+class SessionLogBusyError(SessionLogError):
+    """Somebody else held a thread of a session log for longer than the caller wanted to wait."""

@@ -156,6 +156,25 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
             "retained_chars": s.CONTEXT_RETAINED_CHARS,
         }
     ),
+    "assistant_message": EventType(
+        _CHAT, {"message": s.OUTPUT_MESSAGES}, {"message": _message("assistant")}
+    ),
+    "branch_created": EventType(payload={"thread_id": s.BRANCH_ID, "at": s.BRANCH_AT}),
+    "checkpoint": EventType(
+        payload={"checkpoint_id": s.CHECKPOINT_ID, "label": s.CHECKPOINT_LABEL}
+    ),
+    "warning": EventType(payload={"kind": s.WARNING_KIND}, severity=_WARN),
+    "thinking_delta": EventType(),
+    "rate_limit": EventType(
+        payload={
+            "kind": s.RATE_LIMIT_KIND,
+            "limit": s.RATE_LIMIT_LIMIT,
+            "remaining": s.RATE_LIMIT_REMAINING,
+            "reset_seconds": s.RATE_LIMIT_RESET_SECONDS,
+        }
+    ),
+    "interrupt": EventType(payload={"kind": s.INTERRUPT_KIND}),
+    "cancelled": EventType(payload={"reason": s.CANCELLED_REASON}),
     "stream_start": _STREAM,
     "stream_chunk": _STREAM,
     "stream_end": _STREAM,

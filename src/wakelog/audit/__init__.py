@@ -1,0 +1,59 @@
+"""The audit channel and the session log: what happened to a run, and the log to resume it from.
+
+An ``AuditSink`` takes typed records, returns nothing and never raises. A ``SessionLog`` keeps
+conversations, per tenant and thread, and a ``SessionGraph`` is one conversation read from it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wakelog.audit._breach import UsageAxis, UsageLimitBreach
+from wakelog.audit._channel import AuditCounts
+from wakelog.audit._graph import SessionGraph, link_to
+from wakelog.audit._journal import JournalSessionLog
+from wakelog.audit._keys import ThreadKey
+from wakelog.audit._log import Logged, SessionLog
+from wakelog.audit._memory import InMemorySessionLog
+from wakelog.audit._sinks import (
+    AuditSink,
+    FanOutAuditSink,
+    LoggerAuditSink,
+    SessionAuditSink,
+    current_audit_sink,
+    using_audit_sink,
+)
+from wakelog.audit._sqlite import SQLiteSessionLog
+
+if TYPE_CHECKING:
+    from wakelog.audit._postgres import PostgresSessionLog
+
+__all__ = [
+    "AuditCounts",
+    "AuditSink",
+    "FanOutAuditSink",
+    "InMemorySessionLog",
+    "JournalSessionLog",
+    "Logged",
+    "LoggerAuditSink",
+    "PostgresSessionLog",
+    "SQLiteSessionLog",
+    "SessionAuditSink",
+    "SessionGraph",
+    "SessionLog",
+    "ThreadKey",
+    "UsageAxis",
+    "UsageLimitBreach",
+    "current_audit_sink",
+    "link_to",
+    "using_audit_sink",
+]
+
+
+def __getattr__(name: str) -> object:
+    # It needs the extra `postgres`, which nothing else does.
+    if name != "PostgresSessionLog":
+        raise AttributeError(f"module 'wakelog.audit' has no attribute {name!r}")
+    from wakelog.audit._postgres import PostgresSessionLog
+
+    return PostgresSessionLog

@@ -1,0 +1,92 @@
+"""Archiving a thread: the watermark first, then whole segments, compressed and checked."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import os
+from itertools import pairwise
+from pathlib import Path
+
+from wakelog.audit._thread_folder import (
+    ThreadFolder,
+    header_in,
+    segment_name,
+    segments,
+    watermark_line,
+)
+from wakelog.audit._thread_reading import ARCHIVE, ENDING, decompressed
+from wakelog.audit._thread_reading import watermark as read_watermark
+from wakelog.errors import JournalError
+from wakelog.journal._filesystem import SYSTEM
+
+_HINT = "Nothing is lost. Archive again when the cause is gone"
+
+
+def archive(folder: ThreadFolder, watermark: int) -> int:
+    """Archive everything in a thread up to an ordinal.
+
+    Whoever appends waits only while the watermark is written; segments that nobody appends to any
+    more are compressed after that. A crash at any moment leaves each record readable, and what
+    was begun is finished by the next call.
+
+    Args:
+        folder: The thread's folder.
+        watermark: The ordinal.
+
+    Returns:
+        How many ordinals this call has archived.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    path = folder.path
+    if watermark < 1 or not path.is_dir():
+        return 0
+    try:
+        # One archives at a time; who appends takes another lock.
+        guard = SYSTEM.open(path / "archiving", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            with folder.turn(None):
+                before = read_watermark(path)
+                reached = max(before, min(watermark, folder.seq))
+                if reached > before:
+                    SYSTEM.write_whole(path / "watermark", watermark_line(reached), synced=True)
+                    SYSTEM.sync_directory(path)
+                if reached == folder.seq:
+                    _end_last_segment(folder)
+            _compress(path, reached)
+        finally:
+            os.close(guard)
+    except OSError as error:
+        raise JournalError("archive", path, error.strerror or error, _HINT) from error
+    return reached - before
+
+
+def _end_last_segment(folder: ThreadFolder) -> None:
+    """Begin a segment, so that the last one can go, unless it has no records."""
+    last = segments(folder.path)[-1]
+    header = header_in(folder.path / segment_name(last))
+    if header is None or header.last_seq < folder.seq:
+        folder.begin_segment()
+
+
+def _compress(path: Path, watermark: int) -> None:
+    indices = segments(path)
+    for index, following in pairwise(indices):
+        header = header_in(path / segment_name(following))
+        if header is None or header.last_seq > watermark:
+            return
+        segment = path / segment_name(index)
+        target = path / ARCHIVE / f"{index:08d}{ENDING}"
+        data = segment.read_bytes()
+        if not target.exists() or decompressed(target) != data:
+            if not target.parent.is_dir():
+                SYSTEM.mkdir(target.parent, 0o700)
+                SYSTEM.sync_directory(path)
+            SYSTEM.write_whole(target, gzip.compress(data, mtime=0), synced=True)
+            SYSTEM.sync_directory(target.parent)
+        if decompressed(target) != data:
+            raise OSError(0, f"{target} does not read back as it was written")
+        SYSTEM.unlink(segment)

@@ -1,0 +1,237 @@
+"""``JournalSessionLog``: conversations in the files of the Wakelog journal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from wakelog.audit import _thread_reading as reading
+from wakelog.audit._archive import archive
+from wakelog.audit._codec import content_of, id_of
+from wakelog.audit._keys import ThreadKey, checked
+from wakelog.audit._log import Logged, in_thread
+from wakelog.audit._thread_folder import Sealable, ThreadFolder
+from wakelog.errors import JournalError, SessionLogBusyError
+from wakelog.events import AgentEvent
+from wakelog.journal import Durability
+
+_log = logging.getLogger("wakelog")
+_OPEN_FOLDERS = 128
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
+
+
+class JournalSessionLog:
+    """Keeps each conversation in a folder of its own, in segments as the journal has them.
+
+    ``<root>/<tenant>/<thread>/00000001.jsonl``, and archived segments compressed beside them, in
+    ``archive/00000001.jsonl.gz``. Any number of threads, tasks and processes may append to the
+    same conversation. A folder's name is the beginning of the id and the SHA-256 of it, so that
+    no two ids share a folder, whatever is in them.
+
+    ``_lock`` guards which folders are open; nothing is written under it. A signal handler that
+    records may take it a second time.
+
+    Args:
+        root: The directory; it is made when it is first needed.
+        durability: What ``append`` waits for: ``OS_BUFFERED`` (survives ``kill -9``), ``FSYNC``
+            (survives power loss), or ``PERIODIC`` (does after ``sync_interval`` at the latest).
+        segment_bytes: The size at which a segment is ended. Archiving moves whole segments.
+        sync_interval: How long ``PERIODIC`` may leave lines unsynced, in seconds.
+
+    Raises:
+        ValueError: For a durability that does not exist.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        durability: Durability | str = Durability.OS_BUFFERED,
+        *,
+        segment_bytes: int = 1024 * 1024,
+        sync_interval: float = 0.1,
+    ) -> None:
+        self.root = Path(root)
+        self.durability = Durability(durability)
+        self._synced = self.durability in (Durability.PERIODIC, Durability.FSYNC)
+        self._segment_bytes = segment_bytes
+        self._sync_interval = sync_interval
+        self._folders: OrderedDict[ThreadKey, ThreadFolder] = OrderedDict()
+        self._begin()
+        after_fork = weakref.WeakMethod(self._after_fork)
+        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._unsynced: dict[ThreadFolder, int] = {}
+        self._timer: threading.Timer | None = None
+
+    def _after_fork(self) -> None:
+        for folder in self._folders.values():
+            folder.abandon()
+        self._folders.clear()
+        self._begin()
+
+    def folder_of(self, key: ThreadKey) -> Path:
+        """Return the folder of a thread, whether or not it is there yet."""
+        key = checked(key)
+        return self.root / _name_of(key.tenant_id) / _name_of(key.thread_id)
+
+    def append_now(self, key: ThreadKey, events: Sequence[AgentEvent], timeout: float) -> int:
+        """Append events in the calling thread, which never waits for the disk.
+
+        Their lines are in the kernel when this returns. ``FSYNC`` is then kept as ``PERIODIC`` is.
+
+        Args:
+            key: The thread.
+            events: What to append.
+            timeout: How long to wait while others append to the same thread, in seconds.
+
+        Returns:
+            The highest ordinal.
+
+        Raises:
+            SessionLogBusyError: When others appended for longer than that.
+            SinkError: When they were not accepted.
+        """
+        folder = self._folder(checked(key))
+        records = [Sealable(id_of(event), content_of(event)) for event in events]
+        reached, ticket = folder.append(records, timeout)
+        if self._synced:
+            self._sync_soon(folder, ticket)
+        return reached
+
+    async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
+        """Append events in order, see ``SessionLog``."""
+        folder = self._folder(checked(key))
+        records = [Sealable(id_of(event), content_of(event)) for event in events]
+        if not records:
+            return await in_thread(folder.last_ordinal)
+        if self.durability is Durability.FSYNC:
+            return await in_thread(lambda: _append_synced(folder, records))
+        try:
+            reached, ticket = folder.append(records, 0)
+        except SessionLogBusyError:
+            reached, ticket = await in_thread(lambda: folder.append(records, None))
+        if self._synced:
+            self._sync_soon(folder, ticket)
+        return reached
+
+    async def load_since(
+        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
+    ) -> list[Logged]:
+        """Read what is not archived, see ``SessionLog``. Damaged lines are passed over."""
+        path = self.folder_of(key)
+        return await in_thread(lambda: reading.live(path, cursor, limit))
+
+    async def load_archived(
+        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
+    ) -> list[Logged]:
+        """Read what is archived, see ``SessionLog``. Damaged lines are passed over."""
+        path = self.folder_of(key)
+        return await in_thread(lambda: reading.archived(path, cursor, limit))
+
+    async def archive_before(self, key: ThreadKey, watermark: int) -> int:
+        """Archive everything up to an ordinal, see ``SessionLog``.
+
+        Segments that are archived whole are compressed. The rest of a segment stays where it is
+        until the watermark has passed its end, and is read as archived all the same.
+        """
+        folder = self._folder(checked(key))
+        return await in_thread(lambda: archive(folder, watermark))
+
+    async def watermark(self, key: ThreadKey) -> int:
+        """Return the ordinal up to which everything is archived."""
+        path = self.folder_of(key)
+        return await in_thread(lambda: reading.watermark(path))
+
+    def close(self) -> None:
+        """Sync what is due and close the files. They are opened again when they are needed.
+
+        Raises:
+            JournalError: When the disk refused.
+        """
+        with self._lock:
+            timer, self._timer = self._timer, None
+            folders = list(self._folders.values())
+        if timer is not None:
+            timer.cancel()
+        self._sync_now()
+        for folder in folders:
+            folder.close()
+
+    def _folder(self, key: ThreadKey) -> ThreadFolder:
+        folder = self._folders.get(key)
+        if folder is not None:
+            return folder
+        with self._lock:
+            folder = self._folders.get(key)
+            if folder is None:
+                folder = self._folders[key] = ThreadFolder(
+                    self.folder_of(key),
+                    key,
+                    segment_bytes=self._segment_bytes,
+                    synced=self._synced,
+                )
+                self._close_others(folder)
+            return folder
+
+    def _close_others(self, newest: ThreadFolder) -> None:
+        """Keep the number of open files bounded: close those that have been open the longest."""
+        for key, folder in list(self._folders.items()):
+            if len(self._folders) <= _OPEN_FOLDERS:
+                return
+            if folder is not newest and folder not in self._unsynced and folder.close():
+                del self._folders[key]
+
+    def _sync_soon(self, folder: ThreadFolder, ticket: int) -> None:
+        with self._lock:
+            self._unsynced[folder] = ticket
+            if self._timer is not None:
+                return
+            self._timer = threading.Timer(self._sync_interval, self._sync_in_background)
+            try:
+                self._timer.start()
+            except RuntimeError:  # the interpreter is shutting down and starts no thread any more
+                self._timer = None
+        if self._timer is None:
+            self._sync_in_background()
+
+    def _sync_in_background(self) -> None:
+        with self._lock:
+            self._timer = None
+        try:
+            self._sync_now()
+        except JournalError as error:
+            _log.warning("a session log is not known to be on the disk: %s", error)
+
+    def _sync_now(self) -> None:
+        with self._lock:
+            folders, self._unsynced = self._unsynced, {}
+        failure: JournalError | None = None
+        for folder, ticket in folders.items():
+            try:
+                folder.sync(ticket)
+            except JournalError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+
+def _append_synced(folder: ThreadFolder, records: Sequence[Sealable]) -> int:
+    reached, ticket = folder.append(records, None)
+    folder.sync(ticket)
+    return reached
+
+
+def _name_of(identifier: str) -> str:
+    """Return a safe file name for an id: what can be read of it, then what tells it apart."""
+    shown = _NOT_IN_A_NAME.sub("-", identifier.lower())[:24].strip("-")
+    digest = sha256(identifier.encode()).hexdigest()
+    return f"{shown}.{digest}" if shown else digest

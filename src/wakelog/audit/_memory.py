@@ -1,0 +1,88 @@
+"""``InMemorySessionLog``: for tests and for programs whose conversations end with them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from wakelog.audit._codec import document_of, event_in
+from wakelog.audit._keys import ThreadKey, checked
+from wakelog.audit._log import Logged
+from wakelog.events import AgentEvent
+
+
+@dataclass(slots=True)
+class _Thread:
+    documents: list[str] = field(default_factory=list)
+    watermark: int = 0
+
+
+class InMemorySessionLog:
+    """Keeps conversations in memory, as documents, so that nobody changes what was appended.
+
+    A forked child goes on with a copy of its own.
+
+    ``_lock`` guards the threads; nothing is encoded under it.
+    """
+
+    def __init__(self) -> None:
+        self._threads: dict[ThreadKey, _Thread] = {}
+        self._after_fork()
+        after_fork = weakref.WeakMethod(self._after_fork)
+        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+
+    def append_now(
+        self,
+        key: ThreadKey,
+        events: Sequence[AgentEvent],
+        timeout: float,  # noqa: ARG002 - nobody holds the lock for long
+    ) -> int:
+        """Append events in the calling thread, see ``SessionLog.append``."""
+        documents = [document_of(event) for event in events]
+        with self._lock:
+            thread = self._threads.setdefault(checked(key), _Thread())
+            thread.documents += documents
+            return len(thread.documents)
+
+    async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
+        """Append events in order, see ``SessionLog``."""
+        return self.append_now(key, events, 0)
+
+    async def load_since(
+        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
+    ) -> list[Logged]:
+        """Read what is not archived, see ``SessionLog``."""
+        thread = self._threads.get(checked(key), _Thread())
+        return _loaded(thread, max(cursor, thread.watermark), len(thread.documents), limit)
+
+    async def load_archived(
+        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
+    ) -> list[Logged]:
+        """Read what is archived, see ``SessionLog``."""
+        thread = self._threads.get(checked(key), _Thread())
+        return _loaded(thread, cursor, thread.watermark, limit)
+
+    async def archive_before(self, key: ThreadKey, watermark: int) -> int:
+        """Archive everything up to an ordinal, see ``SessionLog``."""
+        with self._lock:
+            thread = self._threads.get(checked(key), _Thread())
+            reached = max(thread.watermark, min(watermark, len(thread.documents)))
+            archived, thread.watermark = reached - thread.watermark, reached
+            return archived
+
+    async def watermark(self, key: ThreadKey) -> int:
+        """Return the ordinal up to which everything is archived."""
+        return self._threads.get(checked(key), _Thread()).watermark
+
+
+def _loaded(thread: _Thread, after: int, up_to: int, limit: int | None) -> list[Logged]:
+    after = max(after, 0)
+    end = up_to if limit is None else min(up_to, after + limit)
+    documents = thread.documents[after:end]
+    return [Logged(number, event_in(text)) for number, text in enumerate(documents, after + 1)]

@@ -1,0 +1,277 @@
+"""``PostgresSessionLog``: conversations in PostgreSQL, with the tenant's rows behind a policy."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wakelog.audit._codec import document_of, event_in
+from wakelog.audit._keys import ThreadKey, checked
+from wakelog.audit._log import Logged, in_thread
+from wakelog.errors import ConfigurationError, SessionLogError
+from wakelog.events import AgentEvent
+
+try:
+    import psycopg
+    from psycopg import sql
+except ImportError as error:
+    raise ConfigurationError(
+        "PostgresSessionLog needs psycopg: install wakelog with the extra, pip install "
+        "'wakelog[postgres]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+Result = TypeVar("Result")
+
+_SETTING = "wakelog.tenant_id"
+_TABLES = ("threads", "events", "archived_events")
+_MOST_IDLE = 8
+_SCHEMA = """
+SELECT pg_advisory_xact_lock(hashtext('wakelog session log'));
+CREATE SCHEMA IF NOT EXISTS {schema};
+CREATE TABLE IF NOT EXISTS {schema}.threads (
+    tenant_id text NOT NULL, thread_id text NOT NULL,
+    last_ordinal bigint NOT NULL, watermark bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant_id, thread_id)
+);
+CREATE TABLE IF NOT EXISTS {schema}.events (
+    tenant_id text NOT NULL, thread_id text NOT NULL, ordinal bigint NOT NULL, event json NOT NULL,
+    PRIMARY KEY (tenant_id, thread_id, ordinal)
+);
+CREATE TABLE IF NOT EXISTS {schema}.archived_events (LIKE {schema}.events INCLUDING ALL);
+"""
+_POLICY = """
+ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant ON {table};
+CREATE POLICY tenant ON {table}
+    USING (tenant_id = current_setting({setting}, true))
+    WITH CHECK (tenant_id = current_setting({setting}, true));
+"""
+# What a forked child has inherited: to close it there would end the parent's session.
+_inherited: list[Connection[Any]] = []
+
+
+class PostgresSessionLog:
+    """Keeps conversations in PostgreSQL.
+
+    Every query names the tenant. Beside that, row-level security is forced on every table, with a
+    policy that shows and takes only the rows of the tenant that the transaction has set, so that
+    a query that forgets the tenant finds nothing. The policy binds every role but superusers and
+    those with ``BYPASSRLS``: let the program log in as neither.
+
+    Calls run in threads, each with a connection of its own; up to eight idle ones are kept. A
+    connection that has died while it was idle is replaced; a transaction that fails later is not
+    tried again, because it may have been committed.
+
+    ``_lock`` guards the list of idle connections.
+
+    Args:
+        conninfo: How to connect, as ``psycopg.connect`` takes it.
+        schema: The schema that the tables are in.
+        connect_timeout: How long connecting may take, in seconds.
+        statement_timeout: How long one statement may take, waiting for others included, in seconds.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        schema: str = "wakelog",
+        connect_timeout: int = 10,
+        statement_timeout: float = 30.0,
+    ) -> None:
+        self._conninfo = conninfo
+        self._schema = sql.Identifier(schema)
+        self._connect_timeout = connect_timeout
+        self._statement_timeout = statement_timeout
+        self._idle: list[Connection[Any]] = []
+        self._lock = threading.Lock()
+        after_fork = weakref.WeakMethod(self._after_fork)
+        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        _inherited.extend(self._idle)
+        self._idle = []
+
+    async def create_schema(self) -> None:
+        """Make the schema, its tables and their policies, as far as they are missing.
+
+        The role that does it owns them. Another one that shall use them needs ``USAGE`` on the
+        schema, and ``SELECT``, ``INSERT``, ``UPDATE`` and ``DELETE`` on its tables.
+
+        Raises:
+            SessionLogError: When the server refused.
+        """
+
+        def create(connection: Connection[Any]) -> None:
+            connection.execute(sql.SQL(_SCHEMA).format(schema=self._schema))
+            for name in _TABLES:
+                table = sql.SQL("{}.{}").format(self._schema, sql.Identifier(name))
+                policy = sql.SQL(_POLICY).format(table=table, setting=sql.Literal(_SETTING))
+                connection.execute(policy)
+
+        await in_thread(lambda: self._run("create the schema in", "", create))
+
+    async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
+        """Append events in order, see ``SessionLog``."""
+        thread = _columns(key)
+        documents = [document_of(event) for event in events]
+
+        def insert(connection: Connection[Any]) -> int:
+            # The row stays locked until the commit, so ordinals become visible in order and an
+            # append that fails gives its own back.
+            row = connection.execute(
+                self._sql(
+                    "INSERT INTO {}.threads AS t (tenant_id, thread_id, last_ordinal) "
+                    "VALUES (%s, %s, %s) ON CONFLICT (tenant_id, thread_id) "
+                    "DO UPDATE SET last_ordinal = t.last_ordinal + excluded.last_ordinal "
+                    "RETURNING last_ordinal"
+                ),
+                (*thread, len(documents)),
+            ).fetchone()
+            reached = int(_only(row))
+            first = reached - len(documents) + 1
+            connection.cursor().executemany(
+                self._sql("INSERT INTO {}.events VALUES (%s, %s, %s, %s::json)"),
+                [(*thread, ordinal, text) for ordinal, text in enumerate(documents, first)],
+            )
+            return reached
+
+        return await in_thread(lambda: self._run("append to", key.tenant_id, insert))
+
+    async def load_since(
+        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
+    ) -> list[Logged]:
+        """Read what is not archived, see ``SessionLog``."""
+        return await self._load("events", key, cursor, limit)
+
+    async def load_archived(
+        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
+    ) -> list[Logged]:
+        """Read what is archived, see ``SessionLog``."""
+        return await self._load("archived_events", key, cursor, limit)
+
+    async def archive_before(self, key: ThreadKey, watermark: int) -> int:
+        """Archive everything up to an ordinal, see ``SessionLog``: it moves to another table."""
+        thread = _columns(key)
+
+        def move(connection: Connection[Any]) -> int:
+            connection.execute(
+                self._sql(
+                    "UPDATE {}.threads SET watermark = greatest(watermark, least(%s, last_ordinal)) "
+                    "WHERE tenant_id = %s AND thread_id = %s"
+                ),
+                (watermark, *thread),
+            )
+            return connection.execute(
+                self._sql(
+                    "WITH moved AS (DELETE FROM {}.events WHERE tenant_id = %s AND thread_id = %s "
+                    "AND ordinal <= %s RETURNING *) INSERT INTO {}.archived_events SELECT * FROM moved"
+                ),
+                (*thread, watermark),
+            ).rowcount
+
+        return await in_thread(lambda: self._run("archive in", key.tenant_id, move))
+
+    async def watermark(self, key: ThreadKey) -> int:
+        """Return the ordinal up to which everything is archived."""
+        thread = _columns(key)
+        query = self._sql(
+            "SELECT watermark FROM {}.threads WHERE tenant_id = %s AND thread_id = %s"
+        )
+
+        def select(connection: Connection[Any]) -> int:
+            row = connection.execute(query, thread).fetchone()
+            return int(row[0]) if row else 0
+
+        return await in_thread(lambda: self._run("read", key.tenant_id, select))
+
+    def close(self) -> None:
+        """Close the idle connections. Others are opened when they are needed."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    async def _load(
+        self, table: str, key: ThreadKey, cursor: int, limit: int | None
+    ) -> list[Logged]:
+        thread = _columns(key)
+        query = self._sql(
+            f"SELECT ordinal, event::text FROM {{}}.{table} WHERE tenant_id = %s "  # noqa: S608 - constants
+            "AND thread_id = %s AND ordinal > %s ORDER BY ordinal LIMIT %s"
+        )
+
+        def select(connection: Connection[Any]) -> list[tuple[int, str]]:
+            return connection.execute(query, (*thread, cursor, limit)).fetchall()
+
+        rows = await in_thread(lambda: self._run("read", key.tenant_id, select))
+        return [Logged(ordinal, event_in(text)) for ordinal, text in rows]
+
+    def _sql(self, text: str) -> sql.Composed:
+        return sql.SQL(text).format(*[self._schema] * text.count("{}"))
+
+    def _run(
+        self, operation: str, tenant: str, call: Callable[[Connection[Any]], Result]
+    ) -> Result:
+        """Do something in a transaction that sees the rows of one tenant."""
+        while True:
+            began = False
+            connection: Connection[Any] | None = None
+            try:
+                connection, fresh = self._take()
+                with connection.transaction():
+                    connection.execute("SELECT set_config(%s, %s, true)", (_SETTING, tenant))
+                    began = True
+                    result = call(connection)
+            except psycopg.Error as error:
+                if connection is not None and not began and not fresh:
+                    continue  # it died while it was idle
+                raise SessionLogError(
+                    f"cannot {operation} the session log in PostgreSQL: {str(error).strip()}"
+                ) from error
+            else:
+                connection = self._give_back(connection)
+                return result
+            finally:
+                if connection is not None:
+                    connection.close()
+
+    def _take(self) -> tuple[Connection[Any], bool]:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop(), False
+        timeout = int(self._statement_timeout * 1000)
+        connection = psycopg.connect(
+            self._conninfo,
+            autocommit=True,
+            prepare_threshold=None,  # a pooler between us and the server may not keep them
+            connect_timeout=self._connect_timeout,
+            application_name="wakelog",
+        )
+        connection.execute("SELECT set_config('statement_timeout', %s, false)", (str(timeout),))
+        return connection, True
+
+    def _give_back(self, connection: Connection[Any]) -> Connection[Any] | None:
+        """Keep a connection for the next one, and return it when it has to be closed."""
+        with self._lock:
+            if len(self._idle) >= _MOST_IDLE:
+                return connection
+            self._idle.append(connection)
+        return None
+
+
+def _columns(key: ThreadKey) -> tuple[str, str]:
+    return checked(key).tenant_id, key.thread_id
+
+
+def _only(row: tuple[Any, ...] | None) -> Any:
+    assert row is not None  # noqa: S101 - RETURNING returns what was inserted
+    return row[0]

@@ -1,0 +1,217 @@
+"""``SQLiteSessionLog``: conversations in one SQLite file, the embedded middle way."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from wakelog.audit._codec import document_of, event_in
+from wakelog.audit._keys import ThreadKey, checked
+from wakelog.audit._log import Logged, in_thread
+from wakelog.errors import SessionLogError
+from wakelog.events import AgentEvent
+from wakelog.journal import Durability
+
+Result = TypeVar("Result")
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS threads (
+    tenant_id TEXT NOT NULL, thread_id TEXT NOT NULL,
+    last_ordinal INTEGER NOT NULL, watermark INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant_id, thread_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
+    tenant_id TEXT NOT NULL, thread_id TEXT NOT NULL, ordinal INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, thread_id, ordinal)
+);
+CREATE TABLE IF NOT EXISTS archived_events (
+    tenant_id TEXT NOT NULL, thread_id TEXT NOT NULL, ordinal INTEGER NOT NULL,
+    event TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, thread_id, ordinal)
+);
+"""
+_THREAD = "tenant_id = ? AND thread_id = ?"
+# What a forked child has inherited: to close it there would be felt by the parent.
+_inherited: list[sqlite3.Connection] = []
+
+
+class SQLiteSessionLog:
+    """Keeps conversations in one SQLite file, which several processes may share.
+
+    The database is in WAL mode. Its calls run in a thread, one at a time.
+
+    ``_lock`` guards the connection.
+
+    Args:
+        path: The file. Missing parent directories are made.
+        durability: ``OS_BUFFERED`` (``append`` survives ``kill -9``) or ``FSYNC`` (survives power
+            loss).
+        busy_timeout: How long to wait for another process's transaction, in seconds.
+
+    Raises:
+        ValueError: For a durability that does not exist.
+        SessionLogError: For ``PERIODIC``, which SQLite has not.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        durability: Durability | str = Durability.OS_BUFFERED,
+        *,
+        busy_timeout: float = 30.0,
+    ) -> None:
+        self.path = Path(path)
+        self.durability = Durability(durability)
+        if self.durability is Durability.PERIODIC:
+            raise SessionLogError("SQLite has no PERIODIC durability: use OS_BUFFERED or FSYNC")
+        self._busy_timeout = busy_timeout
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+        after_fork = weakref.WeakMethod(self._after_fork)
+        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        if self._connection is not None:
+            _inherited.append(self._connection)
+            self._connection = None
+
+    async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
+        """Append events in order, see ``SessionLog``."""
+        thread = _columns(key)
+        documents = [document_of(event) for event in events]
+
+        def insert(connection: sqlite3.Connection) -> int:
+            (reached,) = connection.execute(
+                "INSERT INTO threads (tenant_id, thread_id, last_ordinal) VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET last_ordinal = last_ordinal + excluded.last_ordinal "
+                "RETURNING last_ordinal",
+                (*thread, len(documents)),
+            ).fetchone()
+            first = reached - len(documents) + 1
+            connection.executemany(
+                "INSERT INTO events VALUES (?, ?, ?, ?)",
+                [(*thread, ordinal, text) for ordinal, text in enumerate(documents, first)],
+            )
+            return int(reached)
+
+        return await self._run("append to", insert)
+
+    async def load_since(
+        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
+    ) -> list[Logged]:
+        """Read what is not archived, see ``SessionLog``."""
+        return await self._load("events", key, cursor, limit)
+
+    async def load_archived(
+        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
+    ) -> list[Logged]:
+        """Read what is archived, see ``SessionLog``."""
+        return await self._load("archived_events", key, cursor, limit)
+
+    async def archive_before(self, key: ThreadKey, watermark: int) -> int:
+        """Archive everything up to an ordinal, see ``SessionLog``: it moves to another table."""
+        thread = _columns(key)
+
+        def move(connection: sqlite3.Connection) -> int:
+            rows = f"FROM events WHERE {_THREAD} AND ordinal <= ?"
+            connection.execute(f"INSERT INTO archived_events SELECT * {rows}", (*thread, watermark))
+            moved = connection.execute(f"DELETE {rows}", (*thread, watermark)).rowcount
+            connection.execute(
+                "UPDATE threads SET watermark = max(watermark, min(?, last_ordinal)) "
+                "WHERE tenant_id = ? AND thread_id = ?",
+                (watermark, *thread),
+            )
+            return moved
+
+        return await self._run("archive in", move)
+
+    async def watermark(self, key: ThreadKey) -> int:
+        """Return the ordinal up to which everything is archived."""
+        thread = _columns(key)
+        query = f"SELECT watermark FROM threads WHERE {_THREAD}"  # noqa: S608 - constants
+        row = await self._run("read", lambda c: c.execute(query, thread).fetchone())
+        return int(row[0]) if row else 0
+
+    def close(self) -> None:
+        """Close the file. It is opened again when it is needed."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    async def _load(
+        self, table: str, key: ThreadKey, cursor: int, limit: int | None
+    ) -> list[Logged]:
+        thread = _columns(key)
+        query = (
+            f"SELECT ordinal, event FROM {table} WHERE {_THREAD} AND ordinal > ? "  # noqa: S608 - constants
+            "ORDER BY ordinal LIMIT ?"
+        )
+        values = (*thread, cursor, -1 if limit is None else limit)
+        rows = await self._run("read", lambda c: c.execute(query, values).fetchall())
+        return [Logged(ordinal, event_in(text)) for ordinal, text in rows]
+
+    async def _run(self, operation: str, call: Callable[[sqlite3.Connection], Result]) -> Result:
+        def run() -> Result:
+            with self._lock, self._transaction(operation) as connection:
+                return call(connection)
+
+        return await in_thread(run)
+
+    @contextmanager
+    def _transaction(self, operation: str) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._connection = self._connection or self._open()
+            # "IMMEDIATE": to wait for others here and not in the middle, where it could deadlock.
+            connection.execute("BEGIN" if operation == "read" else "BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except (sqlite3.Error, OSError) as error:
+            raise SessionLogError(f"cannot {operation} {self.path}: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite would make it readable for everyone.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            level = "FULL" if self.durability is Durability.FSYNC else "NORMAL"
+            connection.execute(f"PRAGMA synchronous = {level}")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != _VERSION:
+                _check(self.path, version)
+                connection.executescript(
+                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = 1; COMMIT"
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _check(path: Path, version: int) -> None:
+    if version > _VERSION:
+        raise SessionLogError(
+            f"cannot read {path}: its schema is {version}, and this Wakelog knows {_VERSION}. "
+            "Install the newer Wakelog"
+        )
+
+
+def _columns(key: ThreadKey) -> tuple[str, str]:
+    return checked(key).tenant_id, key.thread_id

@@ -1,0 +1,139 @@
+"""Reading the folder of one thread, live and archived, past anything damaged."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from wakelog.audit._codec import event_of
+from wakelog.audit._log import Logged
+from wakelog.audit._thread_folder import header_in, read_watermark, segment_name, segments
+from wakelog.errors import CorruptLineError, JournalError
+from wakelog.journal import Cursor, Mark
+
+_log = logging.getLogger("wakelog")
+_RECORDS, _BYTES = 512, 1024 * 1024
+ARCHIVE, ENDING = "archive", ".jsonl.gz"
+
+
+def watermark(path: Path) -> int:
+    """Return up to which ordinal a thread is archived."""
+    stated = read_watermark(path)
+    if stated is not None or not segments(path / ARCHIVE, ENDING):
+        return stated or 0
+    # The file was lost. Whatever is compressed had been archived, and perhaps more.
+    live = segments(path)
+    header = header_in(path / segment_name(live[0])) if live else None
+    return header.last_seq if header else 0
+
+
+def live(path: Path, cursor: int, limit: int | None) -> list[Logged]:
+    """Read what is not archived.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    while True:
+        archived_up_to = watermark(path)
+        after = max(cursor, archived_up_to)
+        found = list(islice(_live(path, after), limit))
+        # Otherwise segments may have been moved away in the meantime, from the middle of the list.
+        if watermark(path) == archived_up_to:
+            return found
+
+
+def archived(path: Path, cursor: int, limit: int | None) -> list[Logged]:
+    """Read what is archived.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    while True:
+        compressed = segments(path / ARCHIVE, ENDING)
+        found = list(islice(_archived(path, compressed, cursor, watermark(path)), limit))
+        if segments(path / ARCHIVE, ENDING) == compressed:
+            return found
+
+
+def _archived(path: Path, compressed: list[int], cursor: int, up_to: int) -> Iterator[Logged]:
+    after = max(cursor, 0)
+    for index in compressed:
+        for logged in _compressed(path / ARCHIVE / f"{index:08d}{ENDING}", index, after):
+            if logged.ordinal > up_to:
+                return
+            after = logged.ordinal
+            yield logged
+    for logged in _live(path, after):
+        if logged.ordinal > up_to:
+            return
+        yield logged
+
+
+def _compressed(path: Path, index: int, after: int) -> Iterator[Logged]:
+    """Read one compressed segment, with what reads the others."""
+    with tempfile.TemporaryDirectory(prefix="wakelog-") as folder:
+        segment = Path(folder) / segment_name(index)
+        segment.write_bytes(decompressed(path))
+        yield from _records(Path(folder), index, after, path)
+
+
+def decompressed(path: Path) -> bytes:
+    """Return what a compressed segment holds, up to where it is damaged.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error
+    unpack = zlib.decompressobj(wbits=31)
+    found = bytearray()
+    try:
+        # In small steps, so that what stands before the damage comes out.
+        for start in range(0, len(data), 512):
+            found += unpack.decompress(data[start : start + 512])
+        whole = unpack.eof
+    except zlib.error:
+        whole = False
+    if not whole:
+        _log.warning("%s is damaged; reading what is before the damage", path)
+    return bytes(found)
+
+
+def _live(path: Path, after: int) -> Iterator[Logged]:
+    if path.is_dir():
+        yield from _records(path, _segment_with(path, after), after, path)
+
+
+def _segment_with(path: Path, after: int) -> int:
+    """Return the segment to begin with, so that nothing above an ordinal is left out."""
+    indices = segments(path)
+    for index in reversed(indices):
+        header = header_in(path / segment_name(index))
+        if header is not None and header.last_seq <= after:
+            return index
+    return 0
+
+
+def _records(folder: Path, segment: int, after: int, shown: Path) -> Iterator[Logged]:
+    cursor = Cursor(folder, Mark(segment=segment))
+    damaged = 0
+    try:
+        while (chunk := cursor.read(_RECORDS, _BYTES)).entries or chunk.damaged:
+            damaged += len(chunk.damaged)
+            for entry in chunk.entries:
+                if entry.record.seq <= after:
+                    continue
+                try:
+                    yield Logged(entry.record.seq, event_of(entry.record))
+                except CorruptLineError:
+                    damaged += 1
+    finally:
+        cursor.close()
+        if damaged:
+            _log.warning("passed over %d damaged lines in %s", damaged, shown)
