@@ -82,7 +82,7 @@ def plain_event(event: object) -> dict[str, Any]:
             return {f.name: getattr(event, f.name, None) for f in dataclasses.fields(event)}
         if fields := getattr(event, "__dict__", None):
             return {name: value for name, value in fields.items() if not name.startswith("_")}
-    return {"value": event}
+    return {"value": from_line(to_line(event))}
 
 
 def _dumped(dump: Any) -> object:

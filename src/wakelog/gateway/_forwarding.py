@@ -215,6 +215,8 @@ class Forwarder:
             await self._saving
         self._tasks, self._loop = [], None
         self._save_all(self._take_moved())
+        if done:
+            self._forget_dead()
         self._locks.end(forwarded=done)
         return done
 
@@ -330,6 +332,8 @@ class Forwarder:
                 self.forwarded += 1
                 if circuit.succeeded():
                     _log.warning("forwarding again, after an outage")
+                    for lane in list(self._lanes.values()):
+                        self._wake(lane)
                 return True
             if isinstance(error, SerializationError):
                 self.rejected += 1
@@ -341,15 +345,13 @@ class Forwarder:
             self._tell(error, event)
             attempts += 1
             if probe or attempts > self._settings.max_retries:
-                if not probe and self.forwarded != others:
-                    return False  # others get through, so it is this event, or this session
-                if circuit.fail():
+                # Where others get through, it is this event, or this session.
+                if (probe or self.forwarded == others) and circuit.fail():
                     _log.warning(
                         "cannot forward (%s); events are kept and sent when it works again", error
                     )
                 self._announce()
-                attempts, others = 0, self.forwarded
-                continue
+                return False
             await asyncio.sleep(backoff(self._settings.retry_delay, attempts))
 
     async def _attempt(self, event: ForwardedEvent) -> Exception | None:
@@ -429,10 +431,14 @@ class Forwarder:
             self._searched = True
             self._announce()
             if self._dead and not any(lane.old for lane in self._lanes.values()):
-                for run in self._dead:
-                    self._locks.forget(run)
-                self._dead = set()
+                self._forget_dead()
             await asyncio.sleep(_RECOVERY_SECONDS if not self._dead else _BOOKS_SECONDS)
+
+    def _forget_dead(self) -> None:
+        """Note that nothing is left of the runs that have died."""
+        for run in self._dead:
+            self._locks.forget(run)
+        self._dead = set()
 
     async def _search(self) -> None:
         self._locks.begin()

@@ -210,11 +210,12 @@ class MemoryLane(_State):
             self._waiting.append((number, event))
 
     def remove(self, number: int) -> bool:
-        """Drop the oldest event, when it is this one and nobody is sending it."""
+        """Drop an event, when it is the oldest of those that nobody is sending."""
         with self._lock:
-            if not self._waiting or self._waiting[0][0] != number or self._in_flight == number:
+            at = 0 if self._in_flight is None else 1
+            if len(self._waiting) <= at or self._waiting[at][0] != number:
                 return False
-            self._waiting.popleft()
+            del self._waiting[at]
             return True
 
     def holds(self, number: int) -> bool:
