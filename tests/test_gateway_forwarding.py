@@ -574,7 +574,7 @@ def test_a_json_document_is_forwarded_after_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overflow", "kept", "dropped"),
+    "overflow, kept, dropped",
     [("drop_newest", [0, 1, 2, 3, 4], 5), ("drop_oldest", [0, 6, 7, 8, 9], 5)],
 )
 def test_without_files_the_queue_is_bounded_and_says_what_it_dropped(
@@ -692,8 +692,8 @@ def test_kill_and_restart_leave_no_file_torn_and_no_event_out(tmp_path: Path) ->
     arrived = out.read_text().split("\n")[:-1]
     assert accepted - set(arrived) == set(), "accepted and not forwarded"
     seen: defaultdict[str, list[int]] = defaultdict(list)
-    for line in dict.fromkeys(arrived):
-        session, _, number = line.partition(" ")
+    for one in dict.fromkeys(arrived):
+        session, _, number = one.partition(" ")
         seen[session].append(int(number))
     assert all(numbers == sorted(numbers) for numbers in seen.values()), "out of order"
     for file in base.rglob("*.jsonl"):
