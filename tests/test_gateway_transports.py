@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -46,6 +47,13 @@ async def log(logger: EventSessionLogger, numbers: range) -> None:
         assert await logger({"session_id": f"s{n % 2}", "n": n})
 
 
+async def until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen"
+        await asyncio.sleep(0.01)
+
+
 async def through_an_outage(
     base: Path, transport: TransportInterface, stop: Callable[[], None], start: Callable[[], None]
 ) -> None:
@@ -56,9 +64,7 @@ async def through_an_outage(
         assert transport.is_connected
         await asyncio.to_thread(stop)
         await log(logger, range(10, 20))
-        async with asyncio.timeout(SECONDS):
-            while logger.stats().circuit_state is CircuitState.CLOSED:
-                await asyncio.sleep(0.01)
+        await until(lambda: logger.stats().circuit_state is not CircuitState.CLOSED)
         await asyncio.to_thread(start)
         await log(logger, range(20, 30))
         assert await logger.flush(SECONDS), logger.stats()
@@ -229,9 +235,7 @@ def test_kafka_without_a_broker_is_an_outage_and_nothing_worse(tmp_path: Path) -
             tmp_path, None, transport, max_retry_attempts=0, **QUICK
         ) as logger:
             await log(logger, range(2))
-            async with asyncio.timeout(SECONDS):
-                while not logger.stats().transport_errors:
-                    await asyncio.sleep(0.01)
+            await until(lambda: logger.stats().transport_errors)
             assert logger.stats().pending == 2
 
     asyncio.run(run())
@@ -256,7 +260,7 @@ def test_kafka_events_reach_a_real_broker(tmp_path: Path) -> None:
         )
         await consumer.start()
         try:
-            found = []
+            found: list[dict[str, Any]] = []
             while len(found) < 30:
                 found.append(json.loads((await consumer.getone()).value or b""))
             return found

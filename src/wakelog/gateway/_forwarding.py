@@ -82,6 +82,7 @@ class Forwarder:
     ) -> None:
         self.transport = transport
         self.memory = memory
+        self.prepared = False
         self.forwarded = self.transport_errors = self.rejected = self.corrupt = 0
         self._base, self._depth, self._run = base, depth, run
         self._settings, self._report = settings, report
@@ -122,6 +123,7 @@ class Forwarder:
         """
         if self.memory is None:
             self._locks.begin()
+        self.prepared = True
 
     def start(self) -> None:
         """Begin to forward in the running event loop, unless it goes on in another one."""
@@ -147,9 +149,11 @@ class Forwarder:
     def note(self, directory: str, path: Path) -> None:
         """Learn that an event was written to a file. Cheap: called for every event."""
         self._noted += 1
-        self.start()
+        running = asyncio.get_running_loop()
+        if self._loop is not running:
+            self.start()
         loop = self._loop
-        if loop is None or loop is asyncio.get_running_loop():
+        if loop is None or loop is running:
             self._note(directory, path)
         else:
             loop.call_soon_threadsafe(self._note, directory, path)
@@ -237,7 +241,8 @@ class Forwarder:
             lane = self._lanes[directory] = self._lane(directory)
         if isinstance(lane, FileLane):
             lane.note(path)
-        self._queue(lane)
+        if not lane.queued:
+            self._queue(lane)
 
     def _lane(self, directory: str) -> FileLane:
         if len(self._lanes) >= _IDLE_LANES:

@@ -80,7 +80,7 @@ class FileLane(_State):
     def note(self, path: Path) -> None:
         """Learn that an event was written to a file of this run."""
         self.noted += 1
-        if path != self._newest:
+        if path is not self._newest:  # comparing paths costs more than looking again, once
             self._newest, self._look = path, True
 
     def look(self) -> None:

@@ -258,7 +258,7 @@ class EventSessionLogger:
                 content = b""
             else:
                 content = _encode(plain, name, attributes, now, settings.max_line_bytes)
-                if forwarder is not None:
+                if forwarder is not None and not forwarder.prepared:
                     self._prepare(forwarder)
                 file, _ = self._files.append(session, record_id, content, made)
                 if settings.durability is Durability.FSYNC:
@@ -293,6 +293,7 @@ class EventSessionLogger:
         try:
             forwarder.prepare()
         except OSError as error:
+            forwarder.prepared = True  # it is tried again beside forwarding
             _log.warning("cannot tell others that this logger is alive: %s", error)
 
     async def flush(self, timeout: float = 30.0) -> bool:  # noqa: ASYNC109 - it returns whether
