@@ -25,6 +25,7 @@ from wakelog import (
     WakelogError,
 )
 from wakelog.cli import main
+from wakelog.cli._follow import follow
 from wakelog.errors import ConfigurationError, RedactionError
 from wakelog.gateway import (
     EventSessionLogger,
@@ -566,7 +567,7 @@ def test_old_files_are_read_by_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = tmp_path / "20250101_120000.jsonl"
-    events = [
+    events: list[dict[str, Any]] = [
         {"timestamp": "2025-01-01T12:00:00.123456", "event": {"session_id": "s-9", "type": "ping"}},
         {"timestamp": 1735732801.5, "event": {"session_id": "s-9", "message": "so long"}},
         {"timestamp": "whenever", "event": "just text"},
@@ -588,6 +589,12 @@ def test_old_files_are_read_by_the_command_line(
 
     assert main(["show", str(tmp_path)]) == 0
     assert "s-9" in capsys.readouterr().out
+    found = follow(old, from_start=True).read()
+    assert [one.record.body for one in found] == [
+        {"session_id": "s-9", "type": "ping"},
+        {"session_id": "s-9", "message": "so long"},
+        "just text",
+    ]
 
 
 def test_the_command_line_shows_a_whole_base_directory(

@@ -125,6 +125,7 @@ def test_no_transport_holds_an_agent_up_and_everything_arrives_in_order_once_it_
             await log(logger, 20, range(10, 20))
             assert transport.taken == []
             assert (logger.stats().accepted, logger.stats().pending) == (400, 400)
+            assert logger.stats().is_connected is (mood != "is closed")
 
             transport.mood = None
             assert await logger.flush(SECONDS)
@@ -704,3 +705,13 @@ def test_kill_and_restart_leave_no_file_torn_and_no_event_out(tmp_path: Path) ->
             crc = verify(raw[:-1], crc)
             assert crc is not None, f"{file} is damaged"
     assert os.listdir(base / ".wakelog") == ["recovery"], "a dead run is still waited for"
+
+
+def test_the_example_does_what_it_says() -> None:
+    example = Path(__file__).parents[1] / "examples" / "gateway.py"
+    done = subprocess.run(
+        [sys.executable, example], capture_output=True, text=True, timeout=SECONDS, check=True
+    )
+    assert "webhook down: 30 events logged, 30 waiting" in done.stdout
+    assert "everything forwarded: True" in done.stdout
+    assert "bob: question 0, answer 0, question 1, answer 1, ..." in done.stdout

@@ -88,6 +88,7 @@ class Forwarder:
         self._settings, self._report = settings, report
         self._locks = Locks(base, run)
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
+        self._most_lanes = _IDLE_LANES
         self._noted = self._settled = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -171,8 +172,7 @@ class Forwarder:
         self.start()
         lane = self._lanes.get(session_id)
         if not isinstance(lane, MemoryLane):
-            if len(self._lanes) >= _IDLE_LANES:
-                self._forget_idle()
+            self._forget_idle()
             lane = self._lanes[session_id] = MemoryLane()
         taken = await self.memory.put(lane, event)
         if taken:
@@ -245,20 +245,17 @@ class Forwarder:
             self._queue(lane)
 
     def _lane(self, directory: str) -> FileLane:
-        if len(self._lanes) >= _IDLE_LANES:
-            self._forget_idle()
         return FileLane(self._base / directory, self._run, self._locks)
 
     def _forget_idle(self) -> None:
         """Forget lanes in which nothing waits; the ledger knows where they were."""
-        self._save_all(self._take_moved())
-        idle = [
-            name
-            for name, lane in self._lanes.items()
-            if not (lane.queued or lane.busy or lane.parked or lane.settled < lane.noted)
-        ]
+        if len(self._lanes) < self._most_lanes:
+            return
+        idle = [name for name, lane in self._lanes.items() if lane.is_idle]
         for name in idle:
             del self._lanes[name]
+        # Looking through all of them has to be worth it the next time, too.
+        self._most_lanes = max(_IDLE_LANES, 2 * len(self._lanes))
 
     def _queue(self, lane: Lane) -> None:
         if lane.busy:
@@ -414,7 +411,8 @@ class Forwarder:
     def _has_reached(self, goals: dict[str, int]) -> bool:
         if self.memory is None and not self._searched:
             return False
-        for name, goal in list(goals.items()):
+        while goals:  # what has been reached once is not looked at again
+            name, goal = next(iter(goals.items()))
             lane = self._lanes.get(name)
             if lane is not None and (lane.old or lane.settled < goal):
                 return False
@@ -474,6 +472,7 @@ class Forwarder:
                 # Not to be cancelled: an older note must not be written over a newer one.
                 self._saving = asyncio.ensure_future(asyncio.to_thread(self._save_all, moved))
                 await asyncio.shield(self._saving)
+            self._forget_idle()
 
     def _take_moved(self) -> list[tuple[Path, str, FileMark]]:
         lanes = self._lanes.values()

@@ -36,6 +36,11 @@ class Lane(Protocol):
     parked: int
     resting: bool
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can be forgotten: nothing waits in it, and nobody has to note anything."""
+        ...
+
     def read(self) -> list[Item]:
         """Return the next events, oldest first; empty when there are none for now."""
         ...
@@ -49,6 +54,11 @@ class _State:
     def __init__(self) -> None:
         self.noted = self.settled = self.parked = 0
         self.old = self.queued = self.busy = self.again = self.resting = False
+
+    @property
+    def is_idle(self) -> bool:
+        waits = self.queued or self.busy or self.resting or self.old
+        return not waits and self.settled >= self.noted
 
 
 class _File:
@@ -76,6 +86,11 @@ class FileLane(_State):
         self._newest: Path | None = None
         self._look = True
         self._moved: dict[Path, tuple[str, FileMark]] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can be forgotten: nothing waits in it, and the ledger has been written."""
+        return super().is_idle and not self._moved
 
     def note(self, path: Path) -> None:
         """Learn that an event was written to a file of this run."""

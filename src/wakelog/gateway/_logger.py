@@ -59,6 +59,7 @@ class GatewayStats(NamedTuple):
         pending: Events of this logger that wait to be forwarded.
         open_files: Descriptors that are open.
         circuit_state: Whether events are sent now.
+        is_connected: Whether the transport says that it can be used; False without one.
     """
 
     accepted: int
@@ -72,6 +73,7 @@ class GatewayStats(NamedTuple):
     pending: int
     open_files: int
     circuit_state: CircuitState
+    is_connected: bool
 
 
 def _noting_what_is_given(init: Callable[_P, None]) -> Callable[_P, None]:
@@ -325,7 +327,7 @@ class EventSessionLogger:
         if self._forwarder is not None:
             await self._forwarder.close(timeout)
         try:
-            self._syncer.sync_due()
+            await asyncio.to_thread(self._syncer.sync_due)
             self._files.close()
         except Exception as error:
             raise LocalLoggingError(f"a file was not completed: {error}") from error
@@ -434,6 +436,7 @@ class EventSessionLogger:
             pending=forwarder.pending if forwarder else 0,
             open_files=self._files.open_files,
             circuit_state=forwarder.circuit_state if forwarder else CircuitState.CLOSED,
+            is_connected=_is_connected(self._transport),
         )
 
     def _report(self, error: Exception, event: object) -> None:
@@ -451,6 +454,11 @@ class EventSessionLogger:
         if self._forwarder is not None and self._transport is not None:
             self._forwarder.abandon()
             self._forwarder = self._forward_to(self._transport)
+
+
+def _is_connected(transport: TransportInterface | None) -> bool:
+    connected: Any = getattr(transport, "is_connected", transport is not None)
+    return bool(connected() if callable(connected) else connected)
 
 
 def _encode(
