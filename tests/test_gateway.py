@@ -427,10 +427,11 @@ def test_a_failed_sync_is_told_and_its_file_is_not_used_again(
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("log_format", ["jsonl", "json"])
 def test_a_write_that_the_disk_takes_in_part_never_joins_two_events(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_format: str
 ) -> None:
-    logger = EventSessionLogger(tmp_path)
+    logger = EventSessionLogger(tmp_path, log_format=log_format)
     real = os.pwrite
     calls = 0
 
@@ -455,7 +456,10 @@ def test_a_write_that_the_disk_takes_in_part_never_joins_two_events(
         return told
 
     assert asyncio.run(run()) == [True, True, False, True, True]
-    files = list((tmp_path / "s").glob("*.jsonl"))
+    files = list((tmp_path / "s").glob(f"*.{log_format}"))
+    assert len(files) == 2
+    if log_format == "json":
+        assert all(json.loads(file.read_bytes())["events"] for file in files)
     bodies: list[Any] = [entry.record.body for file in files for entry in read(file)]
     assert sorted(body["n"] for body in bodies) == [0, 1, 3, 4]
 
@@ -589,7 +593,9 @@ def test_old_files_are_read_by_the_command_line(
 
     assert main(["show", str(tmp_path)]) == 0
     assert "s-9" in capsys.readouterr().out
-    found = follow(old, from_start=True).read()
+    followed: Any = follow(old, from_start=True)
+    found = followed.read()
+    followed._file.close()
     assert [one.record.body for one in found] == [
         {"session_id": "s-9", "type": "ping"},
         {"session_id": "s-9", "message": "so long"},

@@ -226,6 +226,10 @@ def change(field: str, value: object) -> Callable[[Path], None]:
     return change_it
 
 
+# In the line's beginning, {"id":"...","seq":
+OFFSET_AFTER_A_COMMA = len('{"id":"01a1fd3c-3119-79a6-b8a8-6a57108589e9",')
+
+
 @pytest.mark.parametrize(
     "harm",
     [
@@ -238,9 +242,24 @@ def change(field: str, value: object) -> Callable[[Path], None]:
         change("offset", 17),
         change("offset", -5),
         change("offset", "x"),
+        change("offset", OFFSET_AFTER_A_COMMA),
         change("crc", None),
+        change("crc", 7),
     ],
-    ids=["gone", "empty", "torn", "list", "other", "beyond", "inside", "negative", "text", "crc"],
+    ids=[
+        "gone",
+        "empty",
+        "torn",
+        "list",
+        "other",
+        "beyond",
+        "inside",
+        "negative",
+        "text",
+        "comma",
+        "crc",
+        "rotten",
+    ],
 )
 def test_whatever_becomes_of_the_ledger_no_event_is_left_out(
     tmp_path: Path, harm: Callable[[Path], None]

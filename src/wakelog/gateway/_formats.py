@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import orjson
@@ -91,7 +92,14 @@ class Document:
             before, at = head[:-1] + b',"events":[\n', 0
         else:
             before, at = b",\n", file.end - 1  # the newline after the event before
-        _write(file.fd, before + line + _END, at)
+        try:
+            _write(file.fd, before + line + _END, at)
+        except OSError:
+            if file.seq:  # the document is whole again as it was
+                with suppress(OSError):
+                    os.pwrite(file.fd, _END, at)
+                    os.ftruncate(file.fd, at + len(_END))
+            raise
         file.seq, file.crc, file.end = file.seq + 1, crc, at + len(before) + len(line) + 1
 
     def close(self, file: Writing) -> None:

@@ -94,6 +94,7 @@ class Forwarder:
         self._tasks: list[asyncio.Task[None]] = []
         self._circuit: Circuit | None = None
         self._moved: dict[Path, tuple[str, FileMark]] = {}
+        self._closed = False
         self._saving: asyncio.Future[None] | None = None
         self._dead: set[str] = set()
         self._searched = False
@@ -129,7 +130,11 @@ class Forwarder:
     def start(self) -> None:
         """Begin to forward in the running event loop, unless it goes on in another one."""
         loop = asyncio.get_running_loop()
-        if self._loop is loop or (self._loop is not None and not self._loop.is_closed()):
+        if (
+            self._closed
+            or self._loop is loop
+            or (self._loop is not None and not self._loop.is_closed())
+        ):
             return
         self._loop = loop
         self._circuit = Circuit(self._is_healthy, self._settings.retry_delay)
@@ -149,6 +154,8 @@ class Forwarder:
 
     def note(self, directory: str, path: Path) -> None:
         """Learn that an event was written to a file. Cheap: called for every event."""
+        if self._closed:
+            return  # it was on its way; the next process finds it in the file
         self._noted += 1
         running = asyncio.get_running_loop()
         if self._loop is not running:
@@ -210,19 +217,31 @@ class Forwarder:
             that uses the base directory.
         """
         done = await self.flush(seconds, patient=False) if self._loop is not None else True
-        for task in self._tasks:
-            if not task.get_loop().is_closed():
-                task.cancel()
-        if self._circuit is not None and self._loop is not None and not self._loop.is_closed():
-            self._circuit.close()
-        if self._saving is not None and self._loop is asyncio.get_running_loop():
-            await self._saving
-        self._tasks, self._loop = [], None
+        self._closed = True
+        await self._stop()
         self._save_all(self._take_moved())
         if done:
             self._forget_dead()
         self._locks.end(forwarded=done)
         return done
+
+    async def _stop(self) -> None:
+        loop, self._loop = self._loop, None
+        tasks, self._tasks = self._tasks, []
+        if loop is None or loop.is_closed():
+            return
+        ends = [task.cancel for task in tasks]
+        if loop is not asyncio.get_running_loop():
+            for end in ends:
+                loop.call_soon_threadsafe(end)
+            return
+        for end in ends:
+            end()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._circuit is not None:
+            self._circuit.close()
+        if self._saving is not None:
+            await self._saving
 
     def abandon(self) -> None:
         """Let go of the parent's locks in a forked child."""

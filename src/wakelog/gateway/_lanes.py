@@ -234,9 +234,9 @@ class MemoryLane(_State):
             return True
 
     def holds(self, number: int) -> bool:
-        """Tell whether an event is still there."""
+        """Tell whether an event that was not dropped is still there."""
         with self._lock:
-            return any(waiting == number for waiting, _ in self._waiting)
+            return bool(self._waiting) and self._waiting[0][0] <= number
 
     def read(self) -> list[Item]:
         """Return the oldest event, and hold it until it has been dealt with."""

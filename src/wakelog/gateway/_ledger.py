@@ -171,17 +171,22 @@ def load(path: Path, writer: str) -> FileMark:
     """Read how far a file has been dealt with; from its beginning where nobody can say."""
     try:
         data = orjson.loads(_ledger_of(path).read_bytes())
-        if data["writer"] != writer:
+        offset, known = int(data["offset"]), data["crc"] is not None
+        if data["writer"] != writer or offset <= 0:
             return FileMark()
-        mark = FileMark(int(data["offset"]), data["crc"])
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, mark.offset - 1))
-            before = file.read(1)
+            begin = max(0, offset - _CRC_LENGTH - 1)
+            file.seek(begin)
+            around = file.read(offset - begin + 1)
     except (OSError, ValueError, KeyError, TypeError):
         return FileMark()
-    fits = 0 < mark.offset <= size and before in (b"\n", b",")
-    return mark if fits else FileMark()
+    before, after = around[: offset - begin], around[offset - begin :]
+    # In a document, the comma before the next event stands where the newline was.
+    if len(before) != offset - begin or not (
+        before.endswith(b"\n") or (before.endswith(b",") and after == b"\n")
+    ):
+        return FileMark()
+    return FileMark(offset, _stated(before[:-1]) if known else None)
 
 
 def save(path: Path, writer: str, mark: FileMark) -> None:

@@ -72,7 +72,7 @@ class MemoryQueue:
         with self._lock:
             self._count -= 1
             if len(self._order) > 2 * self._capacity:
-                self._order = deque(list(self._order)[-self._count :] if self._count else ())
+                self._order = deque(one for one in self._order if one[1].holds(one[0]))
             waiter = self._waiters.popleft() if self._waiters else None
         if waiter is not None and not waiter[0].is_closed():
             waiter[0].call_soon_threadsafe(_wake, waiter[1])
