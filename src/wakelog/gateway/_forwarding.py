@@ -6,52 +6,25 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from wakelog.errors import (
-    ConfigurationError,
-    EventSessionLoggerError,
-    SerializationError,
-    TransportError,
-    TransportTimeoutError,
-)
+from wakelog.errors import EventSessionLoggerError, SerializationError
 from wakelog.gateway import _ledger as ledger
-from wakelog.gateway._calls import BlockingCalls, call
+from wakelog.gateway._calls import BlockingCalls
 from wakelog.gateway._circuit import Circuit, CircuitState, backoff
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._lanes import FileLane, Lane, MemoryLane, left_behind
 from wakelog.gateway._ledger import FileMark, Locks
 from wakelog.gateway._memory import MemoryQueue
+from wakelog.gateway._sending import ErrorHandler, Forwarding, attempt, is_healthy
 from wakelog.gateway.transports import TransportInterface
 
 _log = logging.getLogger("wakelog")
 
 _BOOKS_SECONDS = 0.5
 _RECOVERY_SECONDS = 10.0
-_HEALTH_SECONDS = 5.0
 _TURN_EVENTS = 256
 _IDLE_LANES = 4096
-
-ErrorHandler = Callable[[Exception, object], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Forwarding:
-    """How events are forwarded.
-
-    Attributes:
-        max_retries: How often an event is tried again before the transport is taken for down.
-        retry_delay: The longest wait before the first of these, in seconds; later ones double.
-        send_timeout: The longest that one attempt may take, in seconds.
-        concurrency: How many sessions are forwarded at the same time.
-    """
-
-    max_retries: int
-    retry_delay: float
-    send_timeout: float
-    concurrency: int
 
 
 class Forwarder:
@@ -376,30 +349,11 @@ class Forwarder:
             await asyncio.sleep(backoff(self._settings.retry_delay, attempts))
 
     async def _attempt(self, event: ForwardedEvent) -> Exception | None:
-        name = type(self.transport).__name__
-        timeout = self._settings.send_timeout
-        try:
-            taken = await call(self.transport.send, event, seconds=timeout, blocking=self._blocking)
-        except TimeoutError:
-            return TransportTimeoutError(f"{name} did not take an event within {timeout} s")
-        except EventSessionLoggerError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - a transport may raise anything; the event is kept and the failure told
-            told = TransportError(f"{name} failed: {type(error).__name__}: {error}")
-            told.__cause__ = error
-            return told
-        if taken is None or taken:
-            return None
-        return TransportError(f"{name}.send() returned {taken!r}")
+        seconds = self._settings.send_timeout
+        return await attempt(self.transport, event, seconds, self._blocking)
 
     async def _is_healthy(self) -> bool:
-        check = getattr(self.transport, "health_check", None)
-        if check is None:
-            return True
-        try:
-            return bool(await call(check, seconds=_HEALTH_SECONDS, blocking=self._blocking))
-        except Exception:  # noqa: BLE001 - whatever a check raises, the answer is no
-            return False
+        return await is_healthy(self.transport, self._blocking)
 
     def _tell(self, error: Exception, event: object) -> None:
         self._report(error, event)
@@ -510,18 +464,3 @@ class Forwarder:
             _log.warning(
                 "cannot note that %s was forwarded (%s); it may be sent again", path, error
             )
-
-
-def as_transport(transport: object) -> TransportInterface:
-    """Return a transport of the caller's, whatever its class, or say why it is none.
-
-    Raises:
-        ConfigurationError: When it has no ``send``.
-    """
-    if isinstance(transport, TransportInterface):
-        return transport
-    if callable(getattr(transport, "send", None)):
-        return transport  # type: ignore[return-value]  # whoever has send is one
-    raise ConfigurationError(
-        f"downstream_transport={transport!r} has no send(event): give a TransportInterface"
-    )

@@ -27,9 +27,10 @@ from wakelog.gateway._circuit import CircuitState
 from wakelog.gateway._events import ForwardedEvent, plain_event, without_system_prompts
 from wakelog.gateway._files import SessionFiles
 from wakelog.gateway._formats import Formatter
-from wakelog.gateway._forwarding import ErrorHandler, Forwarder, Forwarding, as_transport
+from wakelog.gateway._forwarding import Forwarder
 from wakelog.gateway._memory import MemoryQueue
 from wakelog.gateway._names import unknown_session
+from wakelog.gateway._sending import ErrorHandler, Forwarding, as_transport
 from wakelog.gateway._settings import Settings, check_names, from_environment
 from wakelog.gateway._syncing import Syncer
 from wakelog.gateway.transports import CallbackTransport, TransportInterface

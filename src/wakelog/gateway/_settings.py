@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from wakelog.errors import ConfigurationError
 from wakelog.gateway._formats import Custom, Document, Format, Formatter, Lines
-from wakelog.gateway._forwarding import ErrorHandler
 from wakelog.gateway._names import DirectoryPattern, FilePattern, unknown_session
+from wakelog.gateway._sending import ErrorHandler
 from wakelog.journal import Durability, default_root
 from wakelog.redaction import RedactionConfig
 from wakelog.sinks import OverflowPolicy
