@@ -34,7 +34,7 @@ KEPT_VARIABLES = frozenset(
 def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hides the developer's OpenTelemetry and Wakelog settings, and keeps journals in `tmp_path`."""
     for name in list(os.environ):
-        if name.startswith(("OTEL_", "WAKELOG_")) and name not in KEPT_VARIABLES:
+        if name.startswith(("OTEL_", "WAKELOG_", "AGENT_LOG_")) and name not in KEPT_VARIABLES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 

@@ -75,3 +75,27 @@ class SessionLogError(SinkError):
 
 class SessionLogBusyError(SessionLogError):
     """Somebody else held a thread of a session log for longer than the caller wanted to wait."""
+
+
+class EventSessionLoggerError(WakelogError):
+    """What the gateway raises, and hands to its error handler."""
+
+
+class LocalLoggingError(EventSessionLoggerError, SinkError):
+    """An event was not written to its session's file; the cause says why."""
+
+
+class SerializationError(EventSessionLoggerError):
+    """An event has no form that can be written or sent, however often it is tried."""
+
+
+class TransportError(EventSessionLoggerError):
+    """A transport did not take an event. The event is kept, and is sent again."""
+
+
+class TransportConnectionError(TransportError):
+    """A transport has no connection to its other side, or has been closed."""
+
+
+class TransportTimeoutError(TransportError):
+    """A transport did not answer in time."""

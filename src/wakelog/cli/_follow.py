@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import Cursor, Mark, folders
-from wakelog.record import Record, decode
+from wakelog.record import Record, decode, decode_unsealed
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -129,7 +129,10 @@ class FollowedFile:
             try:
                 record = decode(line)
             except CorruptLineError:
-                continue
+                try:
+                    record = decode_unsealed(line, f"{self._path.name}:{start + len(line)}")
+                except CorruptLineError:
+                    continue
             found.append(Followed(record, record.writer))
         return found
 

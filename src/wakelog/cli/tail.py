@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from wakelog.cli._follow import Followed, follow
 from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog.events import described
 from wakelog.events import semconv as s
 from wakelog.record import Record, rfc3339, to_line
 from wakelog.viewer import name_of, one_line, summary_of
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         while not stop.asked:
             found = source.read()
             for one in found:
-                show(one)
+                show(one._replace(record=described(one.record)))
             sys.stdout.flush()
             if not found:
                 time.sleep(_POLL_SECONDS)

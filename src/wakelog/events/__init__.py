@@ -2,5 +2,15 @@
 
 from wakelog.events._event import AgentEvent, register_event_type
 from wakelog.events._mapping import EVENT_TYPES, EventType, fields_of
+from wakelog.events._plain import described, plain_fields, session_of
 
-__all__ = ["EVENT_TYPES", "AgentEvent", "EventType", "fields_of", "register_event_type"]
+__all__ = [
+    "EVENT_TYPES",
+    "AgentEvent",
+    "EventType",
+    "described",
+    "fields_of",
+    "plain_fields",
+    "register_event_type",
+    "session_of",
+]

@@ -27,6 +27,7 @@ from wakelog.record import (
     Record,
     Resource,
     decode,
+    decode_unsealed,
     from_line,
     read_header,
     to_line,
@@ -287,6 +288,18 @@ def _decode(line: bytes) -> Record:
         raise CorruptLineError(_TOO_DEEP) from error
 
 
+def _decode_loose(line: bytes, record_id: str) -> Record:
+    """Read a line of a file by itself: an item of a JSON document too, and what others wrote."""
+    line = line.removesuffix(b",")
+    try:
+        return _decode(line)
+    except CorruptLineError:
+        try:
+            return decode_unsealed(line, record_id)
+        except RecursionError as error:
+            raise CorruptLineError(_TOO_DEEP) from error
+
+
 def _adds_up_to(line: bytes, previous: int | None) -> int | None:
     body, separator, _ = line.rpartition(b',"crc":"')
     return crc32(body, previous) if separator and previous is not None else None
@@ -453,7 +466,7 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
                     named = _NAMES_ITS_WRITER.match(line)
                     if named and not is_wanted(named[1].decode(errors="replace"), end):
                         continue
-                    record = _decode(line)
+                    record = _decode_loose(line, f"{path.name}:{end}")
                 except CorruptLineError:
                     continue
                 writer = str(record.writer or header_writer)

@@ -18,6 +18,7 @@ from wakelog.record._line import (
     seal_header,
     verify,
 )
+from wakelog.record._unsealed import decode_unsealed
 from wakelog.record._values import from_line, to_line
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Resource",
     "Scope",
     "decode",
+    "decode_unsealed",
     "encode",
     "from_line",
     "parse_rfc3339",

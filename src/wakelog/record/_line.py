@@ -123,7 +123,7 @@ def encode(fields: dict[str, object], max_line_bytes: int) -> bytes:
 def _is_plain(fields: dict[str, object]) -> bool:
     """Tell whether neither body nor attributes hold a float, a container or anything rarer."""
     body, attributes = fields.get("body"), fields.get("attributes")
-    return (body is None or type(body) is str) and (
+    return ("event" not in fields and (body is None or type(body) is str)) and (
         attributes is None
         or (type(attributes) is dict and _PLAIN.issuperset(map(type, attributes.values())))
     )
@@ -211,7 +211,8 @@ def decode(line: bytes) -> Record:
         line: The line, with or without its newline.
 
     Returns:
-        The record, its values in the form in which they went in.
+        The record, its values in the form in which they went in. ``event`` is another name for
+        ``body``, which stands in the gateway's files.
 
     Raises:
         CorruptLineError: When the bytes are no record.
@@ -228,7 +229,7 @@ def decode(line: bytes) -> Record:
             event_name=data.get("event_name"),
             severity_number=data.get("severity_number"),
             severity_text=data.get("severity_text"),
-            body=from_line(data.get("body")),
+            body=from_line(data["body"] if "body" in data else data.get("event")),
             attributes={k: from_line(v) for k, v in attributes.items()} if attributes else {},
             dropped_attributes_count=int(data.get("dropped_attributes_count", 0)),
             trace_id=data.get("trace_id"),

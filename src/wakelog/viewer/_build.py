@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.errors import JournalError
+from wakelog.events import described
 from wakelog.events import semconv as s
 from wakelog.journal import folders, is_owned
 from wakelog.journal import read as read_journal
@@ -280,7 +281,7 @@ def load(
     builder = ViewBuilder(run=run, session=session, attributes=attributes)
     for source, folder in _sources(path):
         for entry in read_journal(source):
-            builder.add(entry.record, folder)
+            builder.add(described(entry.record), folder)
     return builder.view()
 
 
@@ -340,6 +341,8 @@ def _sources(path: Path) -> Iterator[tuple[Path, Path | None]]:
         yield path, path
     elif files:
         yield from ((file, None) for file in files)
+    elif sessions := sorted(path.glob("*/*.jsonl")):
+        yield from ((file, None) for file in sessions)  # a gateway's directory
     elif not any(path.glob("wakelog.json")):
         hint = "Name a journal directory or a JSONL file"
         raise JournalError("read", path, "there is no journal in it", hint)

@@ -63,8 +63,8 @@ def summary_of(event_type: str, attributes: Mapping[str, Any], body: object = No
         At most 200 printable characters; empty where there is nothing to say.
     """
     special = _SPECIAL.get(event_type)
-    if special is not None:
-        return one_line(special(attributes))
+    if special is not None and ((text := special(attributes)) or body is None):
+        return one_line(text)
     for attribute in _TEXTS:
         if attribute in attributes:
             return one_line(_text(attributes[attribute]))

@@ -1,0 +1,74 @@
+"""Events that are somebody else's plain data: what they say by the names that agents use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from wakelog.events import semconv as s
+from wakelog.events._mapping import EVENT_TYPES, event_name_of
+from wakelog.record import Record
+
+SESSION_KEYS: Final = ("user_session_id", "session_id")
+"""Where the id of a session stands in an event, the first that is there."""
+
+_TYPE_KEYS: Final = ("event_type", "type", "event_name")
+_NAMES: Final = (
+    ("agent_name", s.AGENT_NAME),
+    ("run_id", s.RUN_ID),
+    ("parent_event_id", s.PARENT_ID),
+    ("tool_name", s.TOOL_NAME),
+    ("call_id", s.TOOL_CALL_ID),
+    ("provider", s.PROVIDER_NAME),
+    ("model", s.REQUEST_MODEL),
+    ("tenant_id", s.TENANT_ID),
+    ("status", s.STATUS),
+)
+_LONGEST = 200
+
+
+def session_of(event: Mapping[str, Any]) -> str | None:
+    """Return the session that an event names, None when it names none."""
+    for key in SESSION_KEYS:
+        value = event.get(key)
+        if value is None or value == "" or isinstance(value, bool | list | tuple | dict | set):
+            continue
+        return str(getattr(value, "value", value))
+    return None
+
+
+def plain_fields(event: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Return the event name and the attributes that somebody's plain event has.
+
+    Args:
+        event: The event.
+
+    Returns:
+        The name, None where the event has no type, and the attributes, all of them texts.
+    """
+    attributes: dict[str, Any] = {}
+    if (session := session_of(event)) is not None:
+        attributes[s.CONVERSATION_ID] = session
+    for key, attribute in _NAMES:
+        value = event.get(key)
+        if type(value) is str and value and len(value) <= _LONGEST:
+            attributes[attribute] = value
+    if attributes.get(s.RUN_ID) == event.get("event_id"):
+        attributes.pop(s.RUN_ID, None)  # an event outside any run carries its own id there
+    for key in _TYPE_KEYS:
+        kind = event.get(key)
+        if type(kind) is str and kind:
+            return event_name_of(kind) if kind in EVENT_TYPES else kind[:_LONGEST], attributes
+    return None, attributes
+
+
+def described(record: Record) -> Record:
+    """Give a record whose body is somebody's plain event the name and attributes that it says.
+
+    Records that have a name of their own are returned as they are.
+    """
+    if record.event_name is not None or not isinstance(record.body, dict):
+        return record
+    name, attributes = plain_fields(record.body)
+    return replace(record, event_name=name, attributes={**attributes, **record.attributes})

@@ -1,0 +1,83 @@
+"""The gateway: one awaitable for every event, local logging that no transport can break.
+
+from wakelog.gateway import EventSessionLogger, HTTPTransport
+
+async with EventSessionLogger("logs", downstream_transport=HTTPTransport(url)) as log:
+await log({"session_id": "s-1", "event_type": "user_message", "message": "hello"})
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wakelog.errors import (
+    EventSessionLoggerError,
+    LocalLoggingError,
+    SerializationError,
+    TransportConnectionError,
+    TransportError,
+    TransportTimeoutError,
+)
+from wakelog.gateway import transports as _transports
+from wakelog.gateway._circuit import CircuitState
+from wakelog.gateway._events import ForwardedEvent
+from wakelog.gateway._factories import (
+    create_backward_compatible,
+    create_from_environment,
+    create_logging_only,
+    create_session_logger,
+    create_with_callback,
+    create_with_transport,
+    migrate_from_session_logger,
+)
+from wakelog.gateway._logger import EventSessionLogger, GatewayStats
+from wakelog.gateway.transports import (
+    CallbackTransport,
+    LoggingTransport,
+    NullTransport,
+    TransportInterface,
+)
+
+if TYPE_CHECKING:
+    from wakelog.gateway.transports import (
+        HTTPTransport,
+        KafkaTransport,
+        OTelTransport,
+        RabbitMQTransport,
+        RedisStreamTransport,
+    )
+
+__all__ = [
+    "CallbackTransport",
+    "CircuitState",
+    "EventSessionLogger",
+    "EventSessionLoggerError",
+    "ForwardedEvent",
+    "GatewayStats",
+    "HTTPTransport",
+    "KafkaTransport",
+    "LocalLoggingError",
+    "LoggingTransport",
+    "NullTransport",
+    "OTelTransport",
+    "RabbitMQTransport",
+    "RedisStreamTransport",
+    "SerializationError",
+    "TransportConnectionError",
+    "TransportError",
+    "TransportInterface",
+    "TransportTimeoutError",
+    "create_backward_compatible",
+    "create_from_environment",
+    "create_logging_only",
+    "create_session_logger",
+    "create_with_callback",
+    "create_with_transport",
+    "migrate_from_session_logger",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _transports.__all__:
+        return getattr(_transports, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,101 @@
+"""The queue for events that no file holds in a form that can be read back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+
+from wakelog.errors import BufferFullError
+from wakelog.gateway._events import ForwardedEvent
+from wakelog.gateway._lanes import MemoryLane
+from wakelog.sinks import OverflowPolicy
+
+_Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+
+
+class MemoryQueue:
+    """Bounds how many events wait in memory, over all sessions.
+
+    ``_lock`` guards the count, the order and who waits for room.
+
+    Args:
+        capacity: The most events that wait.
+        overflow: What happens to an event beyond that.
+    """
+
+    def __init__(self, capacity: int, overflow: OverflowPolicy) -> None:
+        self._capacity, self._overflow = capacity, overflow
+        self._lock = threading.Lock()
+        self._count = self._number = 0
+        self._order: deque[tuple[int, MemoryLane]] = deque()
+        self._waiters: deque[_Waiter] = deque()
+        self.dropped = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait."""
+        return self._count
+
+    async def put(self, lane: MemoryLane, event: ForwardedEvent) -> bool:
+        """Take an event, as the policy says.
+
+        Returns:
+            Whether it was taken.
+
+        Raises:
+            BufferFullError: When there is no room, and the policy is to say so.
+        """
+        while True:
+            with self._lock:
+                if self._count < self._capacity or self._make_room():
+                    self._number += 1
+                    self._count += 1
+                    self._order.append((self._number, lane))
+                    lane.put(self._number, event)
+                    return True
+                if self._overflow is OverflowPolicy.RAISE:
+                    raise BufferFullError(
+                        f"{self._count} events wait to be forwarded, which is what queue_size "
+                        "allows. Wait, or raise queue_size"
+                    )
+                if self._overflow is not OverflowPolicy.BLOCK:
+                    self.dropped += 1
+                    return False
+                loop = asyncio.get_running_loop()
+                waiter: asyncio.Future[None] = loop.create_future()
+                self._waiters.append((loop, waiter))
+            await waiter
+
+    def taken(self) -> None:
+        """Learn that an event has been dealt with."""
+        with self._lock:
+            self._count -= 1
+            if len(self._order) > 2 * self._capacity:
+                self._order = deque(one for one in self._order if one[1].holds(one[0]))
+            waiter = self._waiters.popleft() if self._waiters else None
+        if waiter is not None and not waiter[0].is_closed():
+            waiter[0].call_soon_threadsafe(_wake, waiter[1])
+
+    def _make_room(self) -> bool:
+        if self._overflow is not OverflowPolicy.DROP_OLDEST:
+            return False
+        in_flight: list[tuple[int, MemoryLane]] = []
+        made = False
+        while self._order and not made:
+            number, lane = self._order.popleft()
+            if lane.remove(number):
+                lane.settled += 1
+                made = True
+            elif lane.holds(number):
+                in_flight.append((number, lane))
+        self._order.extendleft(reversed(in_flight))
+        if made:
+            self._count -= 1
+            self.dropped += 1
+        return made
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,231 @@
+"""The gateway's settings, checked; from arguments and from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from wakelog.errors import ConfigurationError
+from wakelog.gateway._formats import Custom, Document, Format, Formatter, Lines
+from wakelog.gateway._names import DirectoryPattern, FilePattern, unknown_session
+from wakelog.gateway._sending import ErrorHandler
+from wakelog.journal import Durability, default_root
+from wakelog.redaction import RedactionConfig
+from wakelog.sinks import OverflowPolicy
+
+_FORMATS: Final = ("jsonl", "json", "custom")
+_TRUE: Final = ("true", "1", "yes", "on")
+_FALSE: Final = ("false", "0", "no", "off")
+_MEBIBYTE: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that ``EventSessionLogger`` takes, save where it forwards to.
+
+    Raises:
+        ConfigurationError: For a value that cannot be used; it names it and what is allowed.
+    """
+
+    log_base_dir: str | os.PathLike[str] | None = None
+    include_system_prompt: bool = True
+    log_format: str | Formatter = "jsonl"
+    file_naming_pattern: str = "%Y%m%d_%H%M%S"
+    error_handler: ErrorHandler | None = None
+    max_retry_attempts: int = 3
+    retry_delay_seconds: float = 1.0
+    enable_local_logging: bool = True
+    session_directory_pattern: str = "{session_id}"
+    unknown_session_pattern: str = "unknown_{uuid}"
+    formatter: Formatter | None = None
+    durability: Durability | str = Durability.OS_BUFFERED
+    max_file_bytes: int = 64 * _MEBIBYTE
+    max_line_bytes: int = _MEBIBYTE
+    max_open_files: int = 128
+    redact_payloads: bool = True
+    redaction_config: RedactionConfig | None = None
+    queue_size: int = 10_000
+    overflow: OverflowPolicy | str = OverflowPolicy.DROP_OLDEST
+    concurrency: int = 8
+    send_timeout_seconds: float = 10.0
+    close_timeout_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "durability", _member("durability", Durability, self.durability))
+        object.__setattr__(self, "overflow", _member("overflow", OverflowPolicy, self.overflow))
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+                raise ConfigurationError(f"{name}={value!r} is not usable: use {least} or more")
+        if isinstance(self.log_format, str) and self.log_format not in _FORMATS:
+            raise ConfigurationError(
+                f"log_format={self.log_format!r} is not known: use one of {', '.join(_FORMATS)}, or "
+                "a callable"
+            )
+        handler = self.error_handler
+        if handler is not None and not callable(handler):
+            raise ConfigurationError(f"error_handler={handler!r} cannot be called")
+        self.format()
+        self.directories()
+        self.names()
+        unknown_session(self.unknown_session_pattern)
+
+    def base(self) -> Path:
+        """Return the base directory."""
+        return Path(self.log_base_dir) if self.log_base_dir is not None else default_base()
+
+    def format(self) -> Format:
+        """Return what files look like."""
+        if self.log_format == "jsonl":
+            return Lines()
+        if self.log_format == "json":
+            return Document()
+        formatter = self.formatter if isinstance(self.log_format, str) else self.log_format
+        if not callable(formatter):
+            raise ConfigurationError(
+                "log_format='custom' needs formatter=, a callable that takes an event and returns "
+                "its text"
+            )
+        return Custom(formatter)
+
+    def directories(self) -> DirectoryPattern:
+        """Return where sessions' directories are."""
+        return DirectoryPattern(self.session_directory_pattern)
+
+    def names(self) -> FilePattern:
+        """Return how files are named."""
+        return FilePattern(self.file_naming_pattern)
+
+
+_LEAST: Final[Mapping[str, float]] = {
+    "max_retry_attempts": 0,
+    "retry_delay_seconds": 0,
+    "max_file_bytes": 0,
+    "max_line_bytes": 1024,
+    "max_open_files": 1,
+    "queue_size": 1,
+    "concurrency": 1,
+    "send_timeout_seconds": 0.001,
+    "close_timeout_seconds": 0,
+}
+
+
+def check_names(given: Mapping[str, object]) -> None:
+    """Refuse arguments that do not exist.
+
+    Raises:
+        ConfigurationError: It names all of them, and what was probably meant.
+    """
+    known = [field.name for field in fields(Settings)]
+    unknown = [name for name in given if name not in known]
+    if not unknown:
+        return
+    told = []
+    for name in unknown:
+        close = get_close_matches(name, known, n=1)
+        told.append(f"{name} (did you mean {close[0]}?)" if close else name)
+    raise ConfigurationError(f"EventSessionLogger has no argument {', '.join(told)}")
+
+
+def default_base() -> Path:
+    """Return where sessions go when nobody says: the user's state directory.
+
+    Returns:
+        ``$XDG_STATE_HOME/wakelog-sessions/<OTEL_SERVICE_NAME>``.
+    """
+    root = default_root(os.environ.get("OTEL_SERVICE_NAME", "").strip() or "unknown_service")
+    return root.parent.with_name("wakelog-sessions") / root.name
+
+
+def from_environment(given: Collection[str] = ()) -> dict[str, Any]:
+    """Return the settings that the environment has.
+
+    Args:
+        given: Settings that have been given otherwise; their variables are not looked at.
+
+    Raises:
+        ConfigurationError: For a value that cannot be used: it names the variable, the value and
+            what is allowed.
+    """
+    found: dict[str, Any] = {}
+    for variable, (setting, read) in _VARIABLES.items():
+        text = os.environ.get(variable)
+        if text is None or not text.strip() or setting in given:
+            continue
+        try:
+            found[setting] = read(text.strip())
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{variable}={text!r} is not usable: {error}") from error
+        except ValueError as error:
+            raise ConfigurationError(f"{variable}={text!r} is not usable: use {error}") from None
+    return found
+
+
+def _member(name: str, kind: Any, value: object) -> object:
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = ", ".join(kind)
+        raise ConfigurationError(f"{name}={value!r} is not known: use one of {allowed}") from None
+
+
+def _flag(text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError("true or false (also 1/0, yes/no, on/off)")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError("a whole number, 0 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError("a number of seconds, 0 or more")
+    return value
+
+
+def _format(text: str) -> str:
+    if text.lower() not in _FORMATS:
+        raise ValueError(f"one of {', '.join(_FORMATS)}")
+    return text.lower()
+
+
+def _file_pattern(text: str) -> str:
+    FilePattern(text)
+    return text
+
+
+def _session_pattern(text: str) -> str:
+    DirectoryPattern(text)
+    return text
+
+
+def _unknown_pattern(text: str) -> str:
+    unknown_session(text)
+    return text
+
+
+_VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "AGENT_LOG_DIR": ("log_base_dir", str),
+    "AGENT_LOG_FORMAT": ("log_format", _format),
+    "AGENT_LOG_INCLUDE_PROMPT": ("include_system_prompt", _flag),
+    "AGENT_LOG_MAX_RETRIES": ("max_retry_attempts", _count),
+    "AGENT_LOG_RETRY_DELAY": ("retry_delay_seconds", _seconds),
+    "AGENT_LOG_FILE_PATTERN": ("file_naming_pattern", _file_pattern),
+    "AGENT_LOG_ENABLE_LOCAL": ("enable_local_logging", _flag),
+    "AGENT_LOG_SESSION_PATTERN": ("session_directory_pattern", _session_pattern),
+    "AGENT_LOG_UNKNOWN_PATTERN": ("unknown_session_pattern", _unknown_pattern),
+}

@@ -1,0 +1,170 @@
+"""What a transport is, and what those over a client have in common."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import importlib
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+import orjson
+
+from wakelog.errors import ConfigurationError, SerializationError, TransportConnectionError
+from wakelog.gateway._events import ForwardedEvent
+from wakelog.record import to_line
+
+Client = TypeVar("Client")
+
+
+class TransportInterface(abc.ABC):
+    """Takes events to another place.
+
+    What ``send`` has not taken is kept and sent again, so an event may come twice; ``event.id`` is
+    the same both times.
+    """
+
+    @abc.abstractmethod
+    async def send(self, event: ForwardedEvent) -> bool:
+        """Take one event to its place.
+
+        Args:
+            event: A dict, with ``id``, ``session_id`` and ``timestamp`` as attributes.
+
+        Returns:
+            Whether it got there.
+
+        Raises:
+            SerializationError: When this event cannot be sent, however often it is tried. It is
+                set aside then. Any other exception means that it will be tried again.
+        """
+
+    async def close(self) -> None:  # noqa: B027 - there may be nothing to close
+        """Give up what the transport holds."""
+
+    async def health_check(self) -> bool:
+        """Tell whether it is worth sending an event. Asked while sending fails."""
+        return self.is_connected
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the transport can be used, as far as is known without asking."""
+        return True
+
+
+class ClientTransport(TransportInterface, Generic[Client]):
+    """A transport over a client that is made when it is first needed, and anew after a failure."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connecting = asyncio.Lock()
+        self._closed = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a client, and the last thing that it did went well."""
+        return self._client is not None
+
+    async def send(self, event: ForwardedEvent) -> bool:
+        """Take one event to its place; see ``TransportInterface``."""
+        client = await self._connected()
+        try:
+            return await self._send(client, event)
+        except SerializationError:
+            raise
+        except BaseException:
+            await self._drop(client)
+            raise
+
+    async def health_check(self) -> bool:
+        """Ask the other side whether it is there."""
+        client = await self._connected()
+        try:
+            return await self._ping(client)
+        except BaseException:
+            await self._drop(client)
+            raise
+
+    async def close(self) -> None:
+        """Close the client. Nothing can be sent afterwards."""
+        self._closed = True
+        if (client := self._client) is not None:
+            self._client = None
+            await self._disconnect(client)
+
+    @abc.abstractmethod
+    async def _connect(self) -> Client: ...
+
+    @abc.abstractmethod
+    async def _disconnect(self, client: Client) -> None: ...
+
+    @abc.abstractmethod
+    async def _send(self, client: Client, event: ForwardedEvent) -> bool: ...
+
+    @abc.abstractmethod
+    async def _ping(self, client: Client) -> bool: ...
+
+    async def _connected(self) -> Client:
+        if self._closed:
+            raise TransportConnectionError(f"{type(self).__name__} has been closed")
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # A client belongs to the loop in which it was made.
+            self._loop, self._client, self._connecting = loop, None, asyncio.Lock()
+        if self._client is None:
+            async with self._connecting:
+                if self._client is None:
+                    self._client = await self._connect()
+        return self._client
+
+    async def _drop(self, client: Client) -> None:
+        if self._client is client:
+            self._client = None
+            try:
+                async with asyncio.timeout(1.0):
+                    await self._disconnect(client)
+            except Exception:  # noqa: BLE001, S110 - it has failed already, and that is what is told
+                pass
+
+
+def needed(module: str, extra: str) -> ModuleType:
+    """Import a client.
+
+    Raises:
+        ConfigurationError: When it is not installed; it says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed, which this transport needs: "
+            f"pip install 'wakelog[{extra}]'"
+        ) from error
+
+
+def message_of(event: ForwardedEvent) -> dict[str, Any]:
+    """Return what is sent about an event: who it is, and what it says."""
+    from wakelog.record import rfc3339
+
+    message: dict[str, Any] = {
+        "id": event.id,
+        "session_id": event.session_id,
+        "timestamp": rfc3339(event.timestamp),
+    }
+    if event.event_name is not None:
+        message["event_name"] = event.event_name
+    message["event"] = dict(event)
+    return message
+
+
+def encoded(value: object) -> bytes:
+    """Return a value as compact JSON.
+
+    Raises:
+        SerializationError: When it has no such form.
+    """
+    try:
+        return orjson.dumps(to_line(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SerializationError(f"the event cannot be written as JSON: {error}") from error

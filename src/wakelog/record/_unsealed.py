@@ -1,0 +1,61 @@
+"""Lines that others wrote: ``{"timestamp": ..., "event": ...}``, without id, number and checksum."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+import orjson
+
+from wakelog.errors import CorruptLineError
+from wakelog.record._identity import parse_rfc3339
+from wakelog.record._line import Record
+from wakelog.record._values import from_line
+
+_SECOND = 1_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def decode_unsealed(line: bytes, record_id: str) -> Record:
+    """Read a line of another program that has ``timestamp`` and ``event`` at its top.
+
+    Args:
+        line: The line, with or without its newline.
+        record_id: What to call the record, since the line does not say.
+
+    Returns:
+        The record; its body is the event. A time without a zone is taken for UTC, and one that
+        cannot be read is left out.
+
+    Raises:
+        CorruptLineError: When the bytes are no such line, or one of Wakelog's that is damaged.
+    """
+    try:
+        data = orjson.loads(line)
+        event = data["event"]
+        sealed = "crc" in data
+        time = data.get("timestamp")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptLineError(f"not a record: {bytes(line[:80])!r} ({error})") from error
+    if sealed:
+        raise CorruptLineError(f"a damaged record: {bytes(line[:80])!r}")
+    return Record(id=record_id, seq=0, timestamp=_nanoseconds(time), body=from_line(event))
+
+
+def _nanoseconds(time: object) -> int | None:
+    if isinstance(time, int | float) and not isinstance(time, bool):
+        return int(time * _SECOND) if math.isfinite(time) else None
+    if not isinstance(time, str):
+        return None
+    try:
+        return parse_rfc3339(time)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * _SECOND + since.microseconds * 1000
