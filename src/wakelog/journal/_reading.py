@@ -45,7 +45,6 @@ _NAMES_ITS_WRITER = re.compile(rb'\{"id":"[^"\\]*","seq":\d+,"writer":"([^"\\]*)
 _LONGEST_LINE = 64 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MISSING = object()
-_TOO_DEEP = "nested deeper than any line of ours"
 
 
 class Entry(NamedTuple):
@@ -236,7 +235,7 @@ class Cursor:
             if not fits:
                 message = "its checksum does not fit"
                 raise CorruptLineError(message)  # noqa: TRY301 - damaged in one way or another
-            record = _decode(line)
+            record = decode(line)
         except CorruptLineError:
             chunk.damaged.append(line[:200])
             self._actual_crc = _adds_up_to(line, mark.crc)
@@ -270,21 +269,12 @@ def header_of(line: bytes, path: Path) -> Header:
     """
     try:
         return read_header(line, str(path))
-    except RecursionError as error:
-        raise CorruptLineError(_TOO_DEEP) from error
     except JournalFormatError:
         try:
             return read_header(_FORMAT_FIELD.sub(b'"format":%d' % FORMAT, line, count=1), str(path))
         except CorruptLineError:
             pass
         raise
-
-
-def _decode(line: bytes) -> Record:
-    try:
-        return decode(line)
-    except RecursionError as error:
-        raise CorruptLineError(_TOO_DEEP) from error
 
 
 def _adds_up_to(line: bytes, previous: int | None) -> int | None:
@@ -453,7 +443,7 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
                     named = _NAMES_ITS_WRITER.match(line)
                     if named and not is_wanted(named[1].decode(errors="replace"), end):
                         continue
-                    record = _decode(line)
+                    record = decode(line)
                 except CorruptLineError:
                     continue
                 writer = str(record.writer or header_writer)

@@ -25,8 +25,10 @@ from wakelog.events import semconv as s
 from wakelog.journal import Durability, Journal, default_root
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
 from wakelog.otel._delivery import Delivery
+from wakelog.otel._exporters import endpoint_of
 from wakelog.otel._quiet import is_quiet, quietly
 from wakelog.otel._records import EventLogRecord, Rebuilder, content_of, resource_of
+from wakelog.otel._road import Road, judge_by_result
 from wakelog.record import Resource
 
 _log = logging.getLogger("wakelog")
@@ -61,6 +63,8 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         segment_bytes: The size at which a journal file is ended and the next begun.
         max_line_bytes: The longest line; larger content is cut, with
             ``wakelog.truncated_bytes`` set.
+        replay_rate: The most records a second of what an outage or a process that is gone has left
+            behind; None for no limit.
 
     Raises:
         ValueError: For an argument that the batch processor would refuse too.
@@ -82,6 +86,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         span_events: bool = False,
         segment_bytes: int = 16 * 1024 * 1024,
         max_line_bytes: int = 1024 * 1024,
+        replay_rate: float | None = None,
     ) -> None:
         self.journal = Journal(
             directory or _default_directory(),
@@ -100,9 +105,9 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         if exporter is not None:
             delay = _setting(schedule_delay_millis, OTEL_BLRP_SCHEDULE_DELAY, 1000)
             timeout = _setting(export_timeout_millis, OTEL_BLRP_EXPORT_TIMEOUT, 30000)
-            self._delivery = Delivery(
-                self.journal,
+            road = Road(
                 exporter,
+                judge_by_result(exporter),
                 Rebuilder(policy),
                 schedule_delay=delay / 1000,
                 max_batch=int(
@@ -111,6 +116,13 @@ class DurableLogRecordProcessor(LogRecordProcessor):
                 max_queue=int(_setting(max_queue_size, OTEL_BLRP_MAX_QUEUE_SIZE, 2048)),
                 export_timeout=timeout / 1000,
                 meter_provider=meter_provider,
+            )
+            self._delivery = Delivery(
+                self.journal,
+                road,
+                endpoint=endpoint_of(exporter),
+                schedule_delay=delay / 1000,
+                replay_rate=replay_rate,
             )
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
@@ -186,13 +198,14 @@ class DurableLogRecordProcessor(LogRecordProcessor):
             Whether the next hop has accepted everything that this process has recorded.
         """
         delivery, self._delivery = self._delivery, None
-        writer = self.journal.writer
         if delivery is not None:
-            delivered = delivery.shutdown(timeout)
-        else:
-            delivered = writer is None or writer.seq == 0
+            delivery.shutdown(timeout)
+        writer = self.journal.writer
         self.journal.close()
-        return delivered
+        # Threads that go on emitting meanwhile have written what nobody has delivered.
+        if writer is None or writer.seq == 0:
+            return True
+        return delivery is not None and delivery.has_delivered(writer.folder.path, writer.seq)
 
     def _plain_resource(self, resource: SDKResource | None) -> Resource:
         known, plain = self._resource

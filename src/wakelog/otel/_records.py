@@ -220,11 +220,12 @@ class Rebuilder:
         self._resource: tuple[Resource, SDKResource] | None = None
         self._scopes: dict[str, InstrumentationScope] = {}
 
-    def rebuild(self, entry: Entry) -> ReadWriteLogRecord:
+    def rebuild(self, entry: Entry, *, replayed: bool = False) -> ReadWriteLogRecord:
         """Make the log record that the SDK's own processor would have exported.
 
         Args:
             entry: What was read.
+            replayed: Whether to mark it as one that has waited for an outage to end.
 
         Returns:
             The record, with what identifies it among its attributes.
@@ -238,6 +239,8 @@ class Rebuilder:
         attributes[s.LOG_RECORD_UID] = source.id
         attributes[s.WRITER_ID] = entry.writer
         attributes[s.SEQ] = source.seq
+        if replayed:
+            attributes[s.REPLAYED] = True
         timestamp = _exportable(source.timestamp)
         observed = source.observed_timestamp
         record = LogRecord(

@@ -27,6 +27,8 @@ _TAG_BYTES = TAG.encode()
 _CRC_FIELD = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 # What seal and the scope add to a line, with room to spare.
 _SEAL_BYTES = 512
+# What reading bytes that nobody of us wrote may raise; the last is for what is nested too deep.
+_NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _CRC_LENGTH = len(b',"crc":"00000000"}')
 
 
@@ -237,7 +239,7 @@ def decode(line: bytes) -> Record:
             scope=_scope(data.get("scope")),
             writer=data.get("writer"),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _NOT_OURS as error:
         shown = bytes(line[:80])
         message = f"not a record: {shown!r} ({error})"
         raise CorruptLineError(message) from error
@@ -289,7 +291,7 @@ def salvage_resource(line: bytes) -> Resource | None:
         data = orjson.loads(line)["resource"]
         attributes = {str(key): from_line(value) for key, value in data["attributes"].items()}
         return Resource(attributes, str(data["schema_url"]))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except _NOT_OURS:
         return None
 
 
@@ -327,7 +329,7 @@ def read_header(line: bytes, path: str) -> Header:
             data["resource"]["schema_url"],
         )
         return Header(data["writer"], data["segment"], data["last_seq"], last_crc, resource, crc)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _NOT_OURS as error:
         if isinstance(error, CorruptLineError):
             raise
         message = f"{path} does not begin with a header: {bytes(line[:80])!r}"
