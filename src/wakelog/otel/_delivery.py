@@ -238,6 +238,11 @@ class Delivery:
                 return min(self._schedule_delay, throttled or self._schedule_delay)
         return self._circuit.pause() or self._schedule_delay
 
+    def close(self) -> None:
+        """Let go of every writer: nothing is delivered after that."""
+        for lanes in (*self._live.values(), *([self._orphan] if self._orphan else [])):
+            lanes.close()
+
     def _is_settled(self, path: Path, seq: int) -> bool:
         if seq == 0:
             return True
@@ -271,7 +276,7 @@ class Delivery:
             # What was accepted while the last round was under way.
             while not self.failing and time.monotonic() < self._deadline and self.turn() == 0:
                 pass
-            self._close_lanes()
+            self.close()
             with self._changed:
                 self._finished = True
                 self._changed.notify_all()
@@ -284,37 +289,39 @@ class Delivery:
         """
         self._idle = False
         self._follow_live()
-        probing = self.failing
+        probing, before = self.failing, self._circuit.failures
         busy = False
         for lanes in self._live.values():
             if lanes.live is not None and self._send(lanes, lanes.live, self._road.max_queue):
                 busy = True
-            if self.failing or (probing and busy):
+            if self._circuit.failures > before or (probing and busy):
                 return busy
         if self._throttle.pause() > 0:
             return busy
         for lanes in self._live.values():
             if lanes.replay is not None and self._replay(lanes, lanes.replay):
                 return True
-            if self.failing:
+            if self._circuit.failures > before:
                 return busy
         while not self._stopping and (orphan := self._next_orphan()) is not None:
             if orphan.replay is not None and self._replay(orphan, orphan.replay):
                 return True
-            if self.failing:
-                break
+            if self._circuit.failures > before:
+                return busy
             self._finish_orphan(orphan)
         return busy
 
     def _follow_live(self) -> None:
         """Have lanes for every writer that is being written and that nobody else delivers."""
         paths = self._sources.live()
+        own = self._journal.writer
         for path in [path for path in self._live if path not in paths]:
             self._live.pop(path).close()
         for path in paths:
             if path not in self._live and (claim := Claim.take(path)) is not None:
                 self._live[path] = WriterLanes(claim)
-                self._maybe_behind.add(path)
+                if own is None or path.name != own.id:
+                    self._maybe_behind.add(path)
         if self._maybe_behind and not self.failing:
             for path in self._maybe_behind & self._live.keys():
                 self._live[path].split_if_behind(self._road.max_queue)
@@ -406,10 +413,6 @@ class Delivery:
     def _announce(self) -> None:
         with self._changed:
             self._changed.notify_all()
-
-    def _close_lanes(self) -> None:
-        for lanes in (*self._live.values(), *([self._orphan] if self._orphan else [])):
-            lanes.close()
 
     def _after_fork(self) -> None:
         lanes = [*self._live.values(), *([self._orphan] if self._orphan else [])]
