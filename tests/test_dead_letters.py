@@ -163,8 +163,7 @@ def test_an_outage_in_the_middle_of_a_search_accuses_nobody(tmp_path: Path, benc
     """The answer to the last of the requests that would prove it does not come."""
     for last in range(1, 12):
         answers = iter(range(100))
-        honest = refuses(5)
-        one = bench(lambda batch, a=answers, n=last: DOWN if next(a) == n else honest(batch))
+        one = bench(lambda batch, a=answers, n=last: DOWN if next(a) == n else refuses(5)(batch))
         one.record(*range(8))
         one.turn(1)
         assert figures(tmp_path)[3] <= 1
