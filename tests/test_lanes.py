@@ -356,7 +356,12 @@ def test_who_asks_to_be_left_alone_is_left_alone_for_that_long(bench: Make, seco
 
 def test_delays_double_with_full_jitter_up_to_thirty_seconds() -> None:
     drawn: list[float] = []
-    circuit = Circuit(lambda: 0.0, lambda low, high: drawn.append(high) or low)
+
+    def choose(low: float, high: float) -> float:
+        drawn.append(high)
+        return low
+
+    circuit = Circuit(lambda: 0.0, choose)
     for _ in range(10):
         circuit.failed()
     assert drawn == [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30]

@@ -223,14 +223,15 @@ class Cursor:
         if not line.strip():
             self.mark = replace(mark, offset=offset)
             return
-        seeds = {crc for crc in (mark.crc, self._actual_crc) if crc is not None}
-        fits = not seeds or verify(line, *seeds) is not None
+        seeds = [crc for crc in (mark.crc, self._actual_crc) if crc is not None]
+        stated = verify(line, *seeds) if seeds else stated_crc(line)
+        fits = not seeds or stated is not None
         if not fits:
             # Where the end of a line was damaged, two lines stand as one: take the first by itself.
             begin = line.find(_BEGINS_A_RECORD, 1)
             if begin > 0 and verify(line[: begin - 1], *seeds) is not None:
                 line, fits = line[: begin - 1], True
-                offset = mark.offset + begin
+                stated, offset = stated_crc(line), mark.offset + begin
         try:
             if not fits:
                 message = "its checksum does not fit"
@@ -247,7 +248,7 @@ class Cursor:
             self.mark = replace(mark, offset=offset, crc=stated_crc(line))
             return
         mark = self._missing_up_to(mark, record.seq - 1)
-        self.mark = replace(mark, offset=offset, seq=record.seq, crc=stated_crc(line))
+        self.mark = replace(mark, offset=offset, seq=record.seq, crc=stated)
         chunk.entries.append(Entry(record, self._resource, self.folder.name, self.mark))
 
     @staticmethod

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -384,6 +385,8 @@ class Delivery:
                 lanes.path,
                 replayed=lane.replayed,
                 position=None if writer is None else lambda: writer.seq,
+                # A backlog is read while the next hop answers.
+                meanwhile=partial(lane.read_ahead, most, _CHUNK_BYTES) if lane.replayed else None,
             )
             if now.settled == len(chunk.entries):
                 lanes.dealt_with(lane, chunk.mark, now.dead)

@@ -38,6 +38,7 @@ class Lane:
         self.finished = False
         """Whether everything up to ``until`` has been dealt with."""
         self._cursor = Cursor(folder, mark, complete=complete)
+        self._next: Chunk | None = None
 
     def read(self, max_records: int, max_bytes: int) -> Chunk:
         """Read on from what has been dealt with.
@@ -50,11 +51,23 @@ class Lane:
         """
         if self.finished:
             return Chunk([], self.mark)
-        chunk = self._cursor.read(max_records, max_bytes)
+        chunk, self._next = self._next, None
+        if chunk is None:
+            chunk = self._cursor.read(max_records, max_bytes)
         if self.until is not None and chunk.mark.seq > self.until:
             kept = [entry for entry in chunk.entries if entry.record.seq <= self.until]
             return Chunk(kept, self._at_the_end(kept), chunk.damaged)
         return chunk
+
+    def read_ahead(self, max_records: int, max_bytes: int) -> None:
+        """Read the next chunk already, to be returned by the next ``read``.
+
+        Raises:
+            JournalError: When the file system refuses.
+        """
+        if self._next is None and (self.until is None or self._cursor.mark.seq < self.until):
+            chunk = self._cursor.read(max_records, max_bytes)
+            self._next = chunk if chunk.entries else None
 
     def dealt_with(self, mark: Mark, dead: int) -> None:
         """Move on.
@@ -70,6 +83,7 @@ class Lane:
 
     def rewind(self) -> None:
         """Go back to what has been dealt with."""
+        self._next = None
         self._cursor.rewind(self.mark)
 
     def close(self) -> None:

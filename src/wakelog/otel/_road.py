@@ -159,6 +159,7 @@ class Road:
         *,
         replayed: bool,
         position: Callable[[], int] | None = None,
+        meanwhile: Callable[[], None] | None = None,
     ) -> Round:
         """Send records, in order, until one stays pending.
 
@@ -167,6 +168,7 @@ class Road:
             folder: The writer's folder.
             replayed: Whether they are marked as having waited for an outage to end.
             position: Tells how far the threads that emit have got, which are let through.
+            meanwhile: Something to do while the next hop is waited for.
 
         Returns:
             What came of it. It may end early without having been stopped.
@@ -189,6 +191,8 @@ class Road:
             if number % _TURN_RECORDS == 0 and position is not None and position() != seen:
                 seen = position()
                 time.sleep(_TURN_SECONDS)
+        if meanwhile is not None and now.stopped is None:
+            meanwhile()
         self._batches.force_flush()
         if now.stopped is None and broken is not None:
             set_aside(folder, entries[now.settled], "refused", broken)
