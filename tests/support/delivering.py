@@ -105,13 +105,12 @@ class Bench:
         self.journal = Journal(root, segment_bytes=options.pop("segment_bytes", 1 << 20))
         self.road = Road(
             hop,
-            hop,
             Rebuilder(ContentPolicy()),
             schedule_delay=3600,
             max_batch=options.pop("max_batch", 512),
             max_queue=options.pop("max_queue", 2048),
             export_timeout=30,
-            meter_provider=None,
+            judge=hop,
         )
         self.delivery = Delivery(
             self.journal,

@@ -13,6 +13,7 @@ from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._journal import Journal, default_root
 from wakelog.journal._ledger import Mark, Span
 from wakelog.journal._reading import Chunk, Cursor, Entry, read, set_aside_torn_tail
+from wakelog.journal._verify import Misfit, first_misfit
 from wakelog.journal._writer import Durability, Receipt, Writer
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Folder",
     "Journal",
     "Mark",
+    "Misfit",
     "Receipt",
     "Span",
     "Writer",
@@ -33,6 +35,7 @@ __all__ = [
     "dead_letters",
     "default_root",
     "end_of",
+    "first_misfit",
     "folders",
     "is_owned",
     "note_replayed",

@@ -174,6 +174,15 @@ def dead_letter_seqs(folder: Path) -> list[int]:
     return sorted({letter.seq for letter in dead_letters(folder)})
 
 
+def set_aside_ids(folder: Path) -> set[str]:
+    """Return the ids of all records of a writer that were ever set aside.
+
+    Raises:
+        JournalError: When the file cannot be read.
+    """
+    return {letter.id for data in _lines(folder) if (letter := _letter(data)) is not None}
+
+
 def _letter(data: dict[str, Any]) -> DeadLetter | None:
     try:
         resource = data["resource"]

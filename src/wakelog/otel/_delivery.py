@@ -131,11 +131,18 @@ class Delivery:
         self._starting = threading.Lock()
         self.settled = 0
         """How many records have been delivered or set aside."""
+        self.dead_lettered = 0
+        """How many of them were set aside."""
 
     @property
     def failing(self) -> bool:
         """Whether the last attempt failed."""
         return self._circuit.failing
+
+    @property
+    def reason(self) -> str:
+        """Why the last attempt that failed did; empty while all is well."""
+        return self._outage.reason if self.failing else ""
 
     @property
     def idle(self) -> bool:
@@ -398,6 +405,7 @@ class Delivery:
         if writer is not None and lanes.writer == writer.id and lane is lanes.live:
             self._wake_at = lane.mark.seq + self._road.max_batch
         self.settled += now.settled
+        self.dead_lettered += now.dead
         if now.stopped is not None:
             self._outage.settled(now.settled)
             self._failed(now.stopped)

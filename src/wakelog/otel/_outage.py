@@ -25,16 +25,19 @@ class Outage:
         self._clock = clock
         self._failures = self._settled = 0
         self._begun = 0.0
+        self.reason = ""
+        """Why the last attempt that failed did."""
 
     def failed(self, reason: str) -> None:
         """Learn that an attempt failed, and say so when it is the first."""
         self._failures += 1
+        self.reason = reason or "it gave no reason"
         if self._failures == 1:
             self._begun, self._settled = self._clock(), 0
             _log.warning(
                 "cannot deliver to %s (%s); events are kept in %s and sent when it works again",
                 self._endpoint,
-                reason or "it gave no reason",
+                self.reason,
                 self._root,
             )
 

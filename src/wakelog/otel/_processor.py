@@ -28,7 +28,7 @@ from wakelog.otel._delivery import Delivery
 from wakelog.otel._exporters import endpoint_of
 from wakelog.otel._quiet import is_quiet, quietly
 from wakelog.otel._records import EventLogRecord, Rebuilder, content_of, resource_of
-from wakelog.otel._road import Road, judge_by_result
+from wakelog.otel._road import Road
 from wakelog.record import Resource
 
 _log = logging.getLogger("wakelog")
@@ -107,7 +107,6 @@ class DurableLogRecordProcessor(LogRecordProcessor):
             timeout = _setting(export_timeout_millis, OTEL_BLRP_EXPORT_TIMEOUT, 30000)
             road = Road(
                 exporter,
-                judge_by_result(exporter),
                 Rebuilder(policy),
                 schedule_delay=delay / 1000,
                 max_batch=int(

@@ -114,30 +114,30 @@ class Road:
 
     Args:
         exporter: The exporter to the next hop.
-        judge: Exports a batch through it and says what came of it.
         rebuilder: Makes log records from lines.
         schedule_delay: Seconds, handed on to the batch processor.
         max_batch: The most records in a batch.
         max_queue: The most records that the batch processor holds at once.
         export_timeout: Seconds, handed on to the batch processor.
         meter_provider: Handed on to the batch processor.
+        judge: Exports a batch through the exporter and says what came of it; a test's own.
     """
 
     def __init__(
         self,
         exporter: LogRecordExporter,
-        judge: Judge,
         rebuilder: Rebuilder,
         *,
         schedule_delay: float,
         max_batch: int,
         max_queue: int,
         export_timeout: float,
-        meter_provider: MeterProvider | None,
+        meter_provider: MeterProvider | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self.max_batch, self.max_queue = max_batch, max_queue
         self._rebuilder = rebuilder
-        self._verdicts = VerdictExporter(exporter, judge)
+        self._verdicts = VerdictExporter(exporter, judge or judge_by_result(exporter))
         self._batches = BatchLogRecordProcessor(
             self._verdicts,
             schedule_delay_millis=schedule_delay * 1000,
