@@ -20,7 +20,7 @@ from opentelemetry.sdk.environment_variables import (
 )
 from opentelemetry.sdk.resources import Resource as SDKResource
 
-from wakelog.errors import SinkError
+from wakelog.errors import ConfigurationError, SinkError
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Journal, default_root
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
@@ -34,6 +34,7 @@ from wakelog.record import Resource
 _log = logging.getLogger("wakelog")
 
 DIRECTORY_VARIABLE = "WAKELOG_DIR"
+REPLAY_RATE, MAX_RECORD_BYTES = "WAKELOG_REPLAY_RATE", "WAKELOG_MAX_RECORD_BYTES"
 _REPORT_SECONDS = 60.0
 
 
@@ -64,12 +65,16 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         max_line_bytes: The longest line; larger content is cut, with
             ``wakelog.truncated_bytes`` set.
         replay_rate: The most records a second of what an outage or a process that is gone has left
-            behind; None for no limit.
+            behind; else ``WAKELOG_REPLAY_RATE``, else no limit.
+        max_record_bytes: The size beyond which the texts of a record are cut in the exported copy,
+            with ``wakelog.truncated_bytes`` set; else ``WAKELOG_MAX_RECORD_BYTES``, else they are
+            left as they are.
 
     Raises:
         ValueError: For an argument that the batch processor would refuse too.
         JournalError: When the directory cannot be used.
-        ConfigurationError: For a content policy in the environment that does not exist.
+        ConfigurationError: For a content policy in the environment that does not exist, and for a
+            rate or size that is not above 0.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         segment_bytes: int = 16 * 1024 * 1024,
         max_line_bytes: int = 1024 * 1024,
         replay_rate: float | None = None,
+        max_record_bytes: int | None = None,
     ) -> None:
         self.journal = Journal(
             directory or _default_directory(),
@@ -107,7 +113,9 @@ class DurableLogRecordProcessor(LogRecordProcessor):
             timeout = _setting(export_timeout_millis, OTEL_BLRP_EXPORT_TIMEOUT, 30000)
             road = Road(
                 exporter,
-                Rebuilder(policy),
+                Rebuilder(
+                    policy, max_record_bytes=_whole(_positive(max_record_bytes, MAX_RECORD_BYTES))
+                ),
                 schedule_delay=delay / 1000,
                 max_batch=int(
                     _setting(max_export_batch_size, OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, 512)
@@ -121,7 +129,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
                 road,
                 endpoint=endpoint_of(exporter),
                 schedule_delay=delay / 1000,
-                replay_rate=replay_rate,
+                replay_rate=_positive(replay_rate, REPLAY_RATE),
             )
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
@@ -198,7 +206,8 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         """
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
-            delivery.shutdown(timeout)
+            with quietly():  # exporters say something when they are shut down
+                delivery.shutdown(timeout)
         writer = self.journal.writer
         self.journal.close()
         # Threads that go on emitting meanwhile have written what nobody has delivered.
@@ -232,6 +241,29 @@ def _default_directory() -> Path:
     if named:
         return Path(named)
     return default_root(str(SDKResource.create().attributes.get(s.SERVICE_NAME, "")))
+
+
+def _positive(argument: float | None, variable: str) -> float | None:
+    """Return an argument, else what its variable says, else None.
+
+    Raises:
+        ConfigurationError: When that is not a number above 0.
+    """
+    text: object = os.environ.get(variable) or None if argument is None else argument
+    if text is None:
+        return None
+    try:
+        value = float(str(text))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        message = f"{variable}={text!r} cannot be used: give a number above 0"
+        raise ConfigurationError(message)
+    return value
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def _setting(argument: float | None, variable: str, default: float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -19,10 +20,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import TraceFlags
 from opentelemetry.util.types import AnyValue, Attributes
 
+from wakelog.errors import EventTooLargeError
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Entry, Receipt
 from wakelog.otel._content import ContentPolicy, without_content
-from wakelog.record import Record, Resource, Scope, encode, rfc3339, uuid7
+from wakelog.record import Record, Resource, Scope, decode, encode, rfc3339, uuid7
 
 _UNLIMITED = LogRecordLimits(
     max_attributes=LogRecordLimits.UNSET,
@@ -31,6 +33,7 @@ _UNLIMITED = LogRecordLimits(
     max_log_record_attribute_length=LogRecordLimits.UNSET,
 )
 _SEVERITIES = {severity.value: severity for severity in SeverityNumber} | {None: None}
+_TRUNCATED = b'"wakelog.truncated_bytes":'
 _CONTAINERS = frozenset({list, dict})
 _NO_CONTEXT = Context()
 _NO_FLAGS = TraceFlags(TraceFlags.DEFAULT)
@@ -226,6 +229,19 @@ def _exportable(nanoseconds: int | None) -> int | None:
     return nanoseconds if nanoseconds is not None and 0 <= nanoseconds < 2**64 else None
 
 
+def _shortened(source: Record, attributes: dict[str, Any], max_bytes: int) -> Record:
+    """Return a record with these attributes, its texts cut so that it is no larger than may be."""
+    fields = {"body": source.body, "attributes": attributes}
+    try:
+        text = encode(fields, max_bytes)
+    except EventTooLargeError:
+        return replace(source, attributes=attributes)  # the next hop decides
+    if _TRUNCATED not in text:
+        return replace(source, attributes=attributes)
+    cut = decode(b'{"id":""%b}' % text)
+    return replace(source, body=cut.body, attributes=cut.attributes)
+
+
 def _as_the_sdk_has_it(value: Any) -> Any:
     if type(value) is list:
         return tuple(_as_the_sdk_has_it(item) for item in value)
@@ -246,10 +262,14 @@ class Rebuilder:
 
     Args:
         policy: Where the content of Wakelog's own events may go.
+        max_record_bytes: The size beyond which the texts of a record are cut, with
+            ``wakelog.truncated_bytes`` set; None to leave records as they are. It is that of body
+            and attributes as JSON.
     """
 
-    def __init__(self, policy: ContentPolicy) -> None:
+    def __init__(self, policy: ContentPolicy, *, max_record_bytes: int | None = None) -> None:
         self._policy = policy
+        self._max_record_bytes = max_record_bytes
         # Caches of the last resource and of scopes, so that the exporter's batches group by them.
         self._resource: tuple[Resource, SDKResource] | None = None
         self._scopes: dict[object, InstrumentationScope] = {}
@@ -270,6 +290,9 @@ class Rebuilder:
         own = scope is not None and scope.name == s.SCOPE_NAME
         if own and not self._policy.events:
             attributes = without_content(attributes)
+        if self._max_record_bytes is not None:
+            source = _shortened(source, attributes, self._max_record_bytes)
+            attributes = source.attributes
         attributes[s.LOG_RECORD_UID] = source.id
         attributes[s.WRITER_ID] = entry.writer
         attributes[s.SEQ] = source.seq
