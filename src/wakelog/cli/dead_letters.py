@@ -1,11 +1,11 @@
 """List, show and replay dead letters: records that the next hop did not take.
 
-"list" prints one line for each, "show" everything about those that --id names, and "replay" delivers
-them again, to --endpoint or where the OTEL_EXPORTER_OTLP_* variables say. What is accepted counts as
+list prints one line for each, show everything about those that --id names, and replay delivers them
+again, to --endpoint or where the OTEL_EXPORTER_OTLP_* variables say. What is accepted counts as
 delivered from then on. The exit code is 1 when one was not accepted.
 
 With --json, a list of {"id", "writer", "seq", "event_name", "timestamp", "time", "outcome", "reason",
-"size", "segment", "offset"}; for "show" also "line", the record as it was recorded; for "replay" also
+"size", "segment", "offset"}; for show also "line", the record as it was recorded; for replay also
 "replayed", and "reason" is that of the new attempt.
 """
 
