@@ -50,9 +50,10 @@ class Outage:
         if not self._failures:
             return
         _log.warning(
-            "delivering to %s again, after %d failed attempts in %.0f s; events caught up: %d",
+            "delivering to %s again, after %d failed attempt%s in %.0f s; events caught up: %d",
             self._endpoint,
             self._failures,
+            "" if self._failures == 1 else "s",
             self._clock() - self._begun,
             self._settled,
         )
