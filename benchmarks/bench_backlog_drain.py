@@ -28,6 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from opentelemetry._logs import LogRecord  # noqa: E402
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (  # noqa: E402
     OTLPLogExporter as GRPCExporter,
 )
@@ -140,9 +141,19 @@ def peak_memory() -> int:
 
 def as_the_sdk_makes_it(record: ReadWriteLogRecord) -> ReadWriteLogRecord:
     """Return the record that the SDK's logger hands to its processors when it is emitted."""
-    return ReadWriteLogRecord(
-        record.log_record, record.resource, record.instrumentation_scope, record.limits
+    ours = record.log_record
+    theirs = LogRecord(
+        timestamp=ours.timestamp,
+        observed_timestamp=ours.observed_timestamp,
+        severity_text=ours.severity_text,
+        severity_number=ours.severity_number,
+        body=ours.body,
+        attributes=ours.attributes,
+        event_name=ours.event_name,
     )
+    theirs.trace_id, theirs.span_id = ours.trace_id, ours.span_id
+    theirs.trace_flags = ours.trace_flags
+    return ReadWriteLogRecord(theirs, record.resource, record.instrumentation_scope, record.limits)
 
 
 def sdk_rate(root: Path, protocol: str, endpoint: str) -> float:

@@ -248,7 +248,7 @@ class Cursor:
             self.mark = replace(mark, offset=offset, crc=stated_crc(line))
             return
         mark = self._missing_up_to(mark, record.seq - 1)
-        self.mark = replace(mark, offset=offset, seq=record.seq, crc=stated)
+        self.mark = mark.after(offset, record.seq, stated)
         chunk.entries.append(Entry(record, self._resource, self.folder.name, self.mark))
 
     @staticmethod

@@ -37,6 +37,7 @@ _TRUNCATED = b'"wakelog.truncated_bytes":'
 _CONTAINERS = frozenset({list, dict})
 _NO_CONTEXT = Context()
 _NO_FLAGS = TraceFlags(TraceFlags.DEFAULT)
+_USUAL_FLAGS = (_NO_FLAGS, TraceFlags(TraceFlags.SAMPLED))
 _LONGEST_ID = 200
 # How the last scope stands on a line: mostly one scope emits many records in a row.
 _scope: tuple[InstrumentationScope | None, bytes] = (None, b"")
@@ -112,13 +113,18 @@ class _ReadLogRecord(LogRecord):
         self.context = _NO_CONTEXT
         self.trace_id = int(source.trace_id, 16) if source.trace_id else 0
         self.span_id = int(source.span_id, 16) if source.span_id else 0
-        self.trace_flags = TraceFlags(source.trace_flags) if source.trace_flags else _NO_FLAGS
+        flags = source.trace_flags
+        self.trace_flags = _USUAL_FLAGS[flags] if flags in (0, 1) else TraceFlags(flags)
         self.severity_text = source.severity_text
         self.severity_number = _SEVERITIES.get(source.severity_number)
         self.body = cast("AnyValue", source.body)
         self.attributes = attributes
         self.event_name = source.event_name
         self.exception = None
+
+    def __copy__(self) -> _ReadLogRecord:
+        """Return itself: the batch processor copies what others may hold, and nobody holds this."""
+        return self
 
 
 class _PreparedLogRecord(ReadWriteLogRecord):
@@ -244,6 +250,8 @@ def _shortened(source: Record, attributes: dict[str, Any], max_bytes: int) -> Re
 
 def _as_the_sdk_has_it(value: Any) -> Any:
     if type(value) is list:
+        if _CONTAINERS.isdisjoint(map(type, value)):
+            return tuple(value)
         return tuple(_as_the_sdk_has_it(item) for item in value)
     if type(value) is dict:
         return {key: _as_the_sdk_has_it(item) for key, item in value.items()}

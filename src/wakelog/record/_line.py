@@ -203,7 +203,7 @@ def stated_crc(line: bytes) -> int | None:
     """Return the checksum that stands in a line, right or wrong, or None without one."""
     # A match at an offset into a long line costs more than one of the few bytes by themselves.
     match = _CRC_FIELD.fullmatch(line[-_CRC_LENGTH:]) if len(line) > _CRC_LENGTH else None
-    return int(match.group(1), 16) if match else None
+    return int(match[1], 16) if match else None
 
 
 def decode(line: bytes) -> Record:
