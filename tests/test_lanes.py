@@ -296,6 +296,33 @@ def test_orphans_are_drained_oldest_first_while_new_events_pass_them(
     assert replayed(one) == left
 
 
+def test_a_writer_whose_files_cannot_be_read_holds_up_no_other(
+    tmp_path: Path, bench: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    for process in range(3):
+        down = bench(lambda _: DOWN)
+        down.record(*(f"{process}-{number}" for number in range(30)))
+        down.close()
+    middle = sorted(tmp_path.glob("*-*"))[1]
+    first = min(middle.glob("*.jsonl"))
+    content = first.read_bytes()
+    first.unlink()
+    first.mkdir()  # neither a file nor missing
+    one = bench()
+    one.record("mine")
+    one.drain()
+    assert len(one.hop.bodies) == 61
+    assert not one.delivery.failing
+    assert [str(middle) in message for message in caplog.messages] == [True]
+
+    first.rmdir()
+    first.write_bytes(content)
+    one.clock.now += 11  # the next search
+    one.drain()
+    assert len(set(one.hop.bodies)) == 91
+    assert len(caplog.messages) == 1
+
+
 def test_stopping_does_not_wait_for_what_others_left_behind(tmp_path: Path, bench: Make) -> None:
     down = bench(lambda _: DOWN)
     down.record(*range(1000))

@@ -208,7 +208,11 @@ class Cursor:
                 return self._block[start:end]
         wanted = _BLOCK
         while True:
-            self._block = os.pread(self._fd, wanted, self.mark.offset)
+            try:
+                self._block = os.pread(self._fd, wanted, self.mark.offset)
+            except OSError as error:
+                path = self.folder / segment_name(self.mark.segment)
+                raise JournalError("read", path, error.strerror or error) from error
             self._block_at = self.mark.offset
             end = self._block.find(b"\n")
             if end >= 0:

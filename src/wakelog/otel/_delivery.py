@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from wakelog.errors import WakelogError
+from wakelog.errors import JournalError, WakelogError
 from wakelog.journal import Claim, Folder, Journal, set_aside_torn_tail
 from wakelog.journal._ledger import load
 from wakelog.otel._circuit import Circuit, Clock, Throttle
@@ -118,6 +118,7 @@ class Delivery:
         self._orphan: WriterLanes | None = None
         self._candidates: Iterator[Folder] | None = None
         self._done: set[Path] = set()
+        self._passed_over: set[Path] = set()
         self._next_search, self._search_pause = 0.0, _FIRST_SEARCH_PAUSE
         # Writers to look at before the next round: are they further than one round away?
         self._maybe_behind: set[Path] = set()
@@ -312,11 +313,14 @@ class Delivery:
             if self._circuit.failures > before:
                 return busy
         while not self._stopping and (orphan := self._next_orphan()) is not None:
-            if orphan.replay is not None and self._replay(orphan, orphan.replay):
-                return True
-            if self._circuit.failures > before:
-                return busy
-            self._finish_orphan(orphan)
+            try:
+                if orphan.replay is not None and self._replay(orphan, orphan.replay):
+                    return True
+                if self._circuit.failures > before:
+                    return busy
+                self._finish_orphan(orphan)
+            except JournalError as error:
+                self._pass_over(orphan, error)
         return busy
 
     def _follow_live(self) -> None:
@@ -351,10 +355,14 @@ class Delivery:
             if folder is None:
                 self._candidates = None
                 return None
-            claim = None if folder.path in self._done else Claim.take(folder.path)
-            if claim is None:
-                folder.release()
-            else:
+            claim = None
+            try:
+                if folder.path not in self._done:
+                    claim = Claim.take(folder.path)
+            finally:
+                if claim is None:
+                    folder.release()
+            if claim is not None:
                 self._orphan = WriterLanes(claim, folder)
         return self._orphan
 
@@ -364,6 +372,14 @@ class Delivery:
         self._done.add(orphan.path)
         self._orphan = None
         orphan.close()
+
+    def _pass_over(self, orphan: WriterLanes, error: JournalError) -> None:
+        """Leave a writer whose files cannot be used to the next search: others shall not wait."""
+        self._orphan = None
+        orphan.close()
+        if orphan.path not in self._passed_over:
+            self._passed_over.add(orphan.path)
+            _log.warning("what a process left behind is not delivered for now: %s", error)
 
     def _replay(self, lanes: WriterLanes, lane: Lane) -> bool:
         begun = self._clock()
