@@ -103,7 +103,8 @@ def test_a_next_hop_that_is_down_is_named_and_costs_nothing(
     leave(root, 3)
     [port] = free_ports(1)
     endpoint = f"http://127.0.0.1:{port}"
-    done = cli("ship", root, "--endpoint", endpoint, "--protocol", "http/protobuf", "--timeout", 1)
+    where = ("--endpoint", endpoint, "--protocol", "http/protobuf")
+    done = cli("ship", root, *where, "--timeout", 1, OTEL_EXPORTER_OTLP_TIMEOUT="1")
 
     assert done.returncode == 1
     assert "gave up after 1 s" in done.stderr

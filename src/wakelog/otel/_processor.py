@@ -114,7 +114,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
             road = Road(
                 exporter,
                 Rebuilder(
-                    policy, max_record_bytes=_whole(_positive(max_record_bytes, MAX_RECORD_BYTES))
+                    policy, max_record_bytes=positive_setting(max_record_bytes, MAX_RECORD_BYTES)
                 ),
                 schedule_delay=delay / 1000,
                 max_batch=int(
@@ -129,7 +129,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
                 road,
                 endpoint=endpoint_of(exporter),
                 schedule_delay=delay / 1000,
-                replay_rate=_positive(replay_rate, REPLAY_RATE),
+                replay_rate=positive_setting(replay_rate, REPLAY_RATE),
             )
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
@@ -243,7 +243,7 @@ def _default_directory() -> Path:
     return default_root(str(SDKResource.create().attributes.get(s.SERVICE_NAME, "")))
 
 
-def _positive(argument: float | None, variable: str) -> float | None:
+def positive_setting(argument: float | None, variable: str) -> float | None:
     """Return an argument, else what its variable says, else None.
 
     Raises:
@@ -260,10 +260,6 @@ def _positive(argument: float | None, variable: str) -> float | None:
         message = f"{variable}={text!r} cannot be used: give a number above 0"
         raise ConfigurationError(message)
     return value
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
 
 
 def _setting(argument: float | None, variable: str, default: float) -> float:

@@ -275,9 +275,9 @@ class Rebuilder:
             and attributes as JSON.
     """
 
-    def __init__(self, policy: ContentPolicy, *, max_record_bytes: int | None = None) -> None:
+    def __init__(self, policy: ContentPolicy, *, max_record_bytes: float | None = None) -> None:
         self._policy = policy
-        self._max_record_bytes = max_record_bytes
+        self._max_record_bytes = None if max_record_bytes is None else int(max_record_bytes)
         # Caches of the last resource and of scopes, so that the exporter's batches group by them.
         self._resource: tuple[Resource, SDKResource] | None = None
         self._scopes: dict[object, InstrumentationScope] = {}

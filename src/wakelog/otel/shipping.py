@@ -22,6 +22,7 @@ from wakelog.journal import (
 from wakelog.otel._content import ContentPolicy
 from wakelog.otel._delivery import Delivery
 from wakelog.otel._exporters import endpoint_of
+from wakelog.otel._processor import MAX_RECORD_BYTES, REPLAY_RATE, positive_setting
 from wakelog.otel._quiet import quietly
 from wakelog.otel._records import Rebuilder
 from wakelog.otel._road import Road, judge_by_result
@@ -74,11 +75,11 @@ class Shipment:
         root: The journal's directory.
         exporter: The exporter to the next hop.
         writer: Only this writer.
-        replay_rate: The most records a second of a backlog; None for no limit.
+        replay_rate: The most records a second of a backlog; else ``WAKELOG_REPLAY_RATE``, else no limit.
 
     Raises:
         JournalError: When the directory cannot be used.
-        ConfigurationError: For a content policy in the environment that does not exist.
+        ConfigurationError: For a setting in the environment that cannot be used.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Shipment:
         journal = Journal(root)
         road = Road(
             exporter,
-            Rebuilder(ContentPolicy.from_environment()),
+            _rebuilder(),
             schedule_delay=_SCHEDULE_SECONDS,
             max_batch=_MAX_BATCH,
             max_queue=_MAX_QUEUE,
@@ -103,7 +104,7 @@ class Shipment:
             road,
             endpoint=endpoint_of(exporter),
             schedule_delay=_SCHEDULE_SECONDS,
-            replay_rate=replay_rate,
+            replay_rate=positive_setting(replay_rate, REPLAY_RATE),
             sources=_EveryWriter(journal, writer),
         )
 
@@ -132,6 +133,11 @@ class Shipment:
         self._delivery.shutdown(0.0)
 
 
+def _rebuilder() -> Rebuilder:
+    longest = positive_setting(None, MAX_RECORD_BYTES)
+    return Rebuilder(ContentPolicy.from_environment(), max_record_bytes=longest)
+
+
 def replay(
     letters: Iterator[tuple[Path, DeadLetter]], exporter: LogRecordExporter
 ) -> Iterator[tuple[DeadLetter, str | None]]:
@@ -149,10 +155,10 @@ def replay(
 
     Raises:
         JournalError: When the file system refuses.
-        ConfigurationError: For a content policy in the environment that does not exist.
+        ConfigurationError: For a setting in the environment that cannot be used.
     """
     judge = judge_by_result(exporter)
-    rebuilder = Rebuilder(ContentPolicy.from_environment())
+    rebuilder = _rebuilder()
     for folder, letter in letters:
         try:
             record = rebuilder.rebuild(letter.entry(), replayed=True)
