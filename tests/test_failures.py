@@ -93,8 +93,8 @@ def test_row_1_kill_9_right_after_an_emit_returned(tmp_path: Path, bench: Make) 
 
     one = bench()
     one.drain()
-    # The first nine had been delivered before.
-    assert one.hop.bodies[-3:] == [9, 10, 11]
+    # What the ledger of the one that was killed did not say, and nothing else is missing.
+    assert one.hop.bodies == list(range(12))[12 - len(one.hop.bodies) :]
     assert figures(tmp_path) == (12, 12, 0, 0)
 
 
@@ -262,13 +262,18 @@ def test_row_13_a_backlog_of_any_size_is_held_in_memory_two_rounds_at_a_time(
 ) -> None:
     most = 0
 
+    def entries() -> int:
+        return sum(type(thing) is Entry for thing in gc.get_objects())
+
     def count(_: Any) -> Verdict:
         nonlocal most
         if len(one.hop.batches) % 50 == 0:
-            most = max(most, sum(type(thing) is Entry for thing in gc.get_objects()))
+            most = max(most, entries() - others)
         return TAKEN
 
     left_behind(bench, 3000, segment_bytes=1 << 20)
+    gc.collect()
+    others = entries()  # of tests before this one
     one = bench(count)
     one.drain()
 
