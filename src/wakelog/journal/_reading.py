@@ -82,6 +82,7 @@ class Cursor:
 
     def __init__(self, folder: Path, mark: Mark, *, complete: bool = False) -> None:
         self.folder = folder
+        self._writer = folder.name  # a path takes it apart each time
         self.mark = mark
         self._complete = complete
         self._fd = -1
@@ -253,7 +254,7 @@ class Cursor:
             return
         mark = self._missing_up_to(mark, record.seq - 1)
         self.mark = mark.after(offset, record.seq, stated)
-        chunk.entries.append(Entry(record, self._resource, self.folder.name, self.mark))
+        chunk.entries.append(Entry(record, self._resource, self._writer, self.mark))
 
     @staticmethod
     def _missing_up_to(mark: Mark, seq: int) -> Mark:
