@@ -19,7 +19,7 @@ from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 
 from wakelog.journal import Journal, books
-from wakelog.otel import DurableLogRecordProcessor, _delivery
+from wakelog.otel import DurableLogRecordProcessor, _circuit, _delivery
 
 OK, FAILED = LogRecordExportResult.SUCCESS, LogRecordExportResult.FAILURE
 
@@ -57,8 +57,8 @@ class Scripted(LogRecordExporter):
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_delivery, "_FIRST_DELAY", 0.01)
-    monkeypatch.setattr(_delivery, "_LONGEST_DELAY", 0.05)
+    monkeypatch.setattr(_circuit, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(_circuit, "LONGEST_DELAY", 0.05)
 
 
 Start = Callable[..., tuple[DurableLogRecordProcessor, Callable[..., None]]]
@@ -252,11 +252,13 @@ def test_an_outage_is_reported_once_and_so_is_its_end(
         durable, emit = start(exporter)
         emit(1)
         assert durable.force_flush(10_000)
+        assert eventually(lambda: len(caplog.messages) == 2)
 
     down, up = caplog.messages
     assert "refused" in down
     assert str(tmp_path) in down
     assert "again, after 5 failed attempts" in up
+    assert "events caught up: 1" in up
 
 
 def test_what_delivery_logs_never_becomes_new_records(tmp_path: Path, start: Start) -> None:

@@ -205,7 +205,8 @@ def options_in(source: str) -> set[str]:
 def options() -> dict[str, set[str]]:
     """The options of each command, and under "" those of the scripts and all of them."""
     cli = ROOT / "src" / "wakelog" / "cli"
-    found = {name: options_in((cli / f"{name}.py").read_text("utf-8")) for name in COMMANDS}
+    files = {name: cli / f"{name.replace('-', '_')}.py" for name in COMMANDS}
+    found = {name: options_in(file.read_text("utf-8")) for name, file in files.items()}
     scripts = options_in(sources("benchmarks", "examples", "scripts"))
     return found | {"": scripts.union(*found.values())}
 
@@ -217,7 +218,7 @@ def test_commands_and_their_options_exist(page: Path, options: dict[str, set[str
         if "otelcol --" in code:
             continue  # somebody else's command
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", code))
-        command = re.match(r"wakelog ([a-z]+)\b(?!:)", code)
+        command = re.match(r"wakelog ([a-z-]+)\b(?!:)", code)
         known = options.get(command[1]) if command else options[""]
         if known is None or not named <= known:
             wrong.append(code)
@@ -274,7 +275,8 @@ def test_the_page_has_every_option_and_every_key_that_the_command_documents(
     _, _, rest = page.partition(f"\n## wakelog {command}\n")
     section, _, _ = rest.partition("\n## ")
     keys = re.findall(
-        r'"([a-z_]+)"', importlib.import_module(f"wakelog.cli.{command}").__doc__ or ""
+        r'"([a-z_]+)"',
+        importlib.import_module(f"wakelog.cli.{command.replace('-', '_')}").__doc__ or "",
     )
 
     assert section

@@ -27,7 +27,7 @@ from opentelemetry.sdk._logs.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
-from wakelog.errors import JournalError, SinkError
+from wakelog.errors import ConfigurationError, JournalError, SinkError
 from wakelog.events import AgentEvent
 from wakelog.journal import Journal, books, read
 from wakelog.logger import AgentLogger
@@ -439,3 +439,59 @@ def test_the_event_to_span_event_bridge_is_off_unless_asked_for(tmp_path: Path) 
         names[wanted] = [event.name for event in span.events]  # type: ignore[attr-defined]
 
     assert names == {False: [], True: ["e"]}
+
+
+def test_a_record_that_was_read_has_every_field_that_the_api_s_record_has(tmp_path: Path) -> None:
+    exporter = InMemoryLogRecordExporter()
+    durable = DurableLogRecordProcessor(exporter, directory=tmp_path)
+    provider_with(durable).get_logger("x").emit(
+        LogRecord(body="x", attributes={"l": [1, {"a": 2}]})
+    )
+    durable.force_flush()
+    durable.shutdown()
+    [log] = exporter.get_finished_logs()
+
+    assert vars(log.log_record).keys() == vars(LogRecord()).keys()
+    assert log.log_record.attributes is not None
+    assert log.log_record.attributes["l"] == (1, {"a": 2})  # as the SDK has them
+
+
+@pytest.mark.parametrize("named", ["argument", "variable", None])
+def test_exported_copies_are_cut_only_when_a_size_is_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None
+) -> None:
+    if named == "variable":
+        monkeypatch.setenv("WAKELOG_MAX_RECORD_BYTES", "2000")
+    exporter = InMemoryLogRecordExporter()
+    durable = DurableLogRecordProcessor(
+        exporter, directory=tmp_path, max_record_bytes=2000 if named == "argument" else None
+    )
+    logger = provider_with(durable).get_logger("x")
+    logger.emit(LogRecord(body="x" * 5000, attributes={"long": "y" * 5000, "short": "z"}))
+    logger.emit(LogRecord(body="small", attributes={"n": 1}))
+    assert durable.force_flush()
+    durable.shutdown()
+    big, small = (log.log_record for log in exporter.get_finished_logs())
+
+    assert big.attributes is not None
+    assert small.attributes is not None
+    assert (small.body, small.attributes["n"]) == ("small", 1)
+    assert "wakelog.truncated_bytes" not in small.attributes
+    if named is None:
+        assert big.body == "x" * 5000
+    else:
+        assert len(str(big.body)) + len(str(big.attributes["long"])) < 2000
+        assert int(str(big.attributes["wakelog.truncated_bytes"])) > 8000
+        assert (big.attributes["short"], big.attributes["wakelog.seq"]) == ("z", 1)
+    assert next(read(tmp_path)).record.body == "x" * 5000
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "inf", "nan"])
+def test_a_rate_or_size_that_cannot_be_used_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    for variable in ("WAKELOG_REPLAY_RATE", "WAKELOG_MAX_RECORD_BYTES"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, value)
+            with pytest.raises(ConfigurationError, match=f"{variable}='{value}'"):
+                DurableLogRecordProcessor(InMemoryLogRecordExporter(), directory=tmp_path)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS: Final = ("show", "tail", "status", "demo")
-"""The commands, each a module of this package by its own name."""
+COMMANDS: Final = ("show", "tail", "status", "ship", "dead-letters", "verify", "demo")
+"""The commands, each a module of this package by its own name, with _ in place of -."""
 
 _FAILED, _UNUSABLE, _INTERRUPTED, _NO_READER = 1, 2, 130, 141
 
@@ -54,11 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         # Not every terminal can show what agents record.
         sys.stdout.reconfigure(errors="backslashreplace")
-    parser = Parser(prog="wakelog", description="Show and check what Wakelog has recorded.")
+    parser = Parser(
+        prog="wakelog", description="Show, deliver and check what Wakelog has recorded."
+    )
     parser.add_argument("--version", action="version", version=f"wakelog {_version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        command = cast("Command", import_module(f"wakelog.cli.{name}"))
+        command = cast("Command", import_module(f"wakelog.cli.{name.replace('-', '_')}"))
         first, _, rest = (command.__doc__ or "").partition("\n")
         subparser = subparsers.add_parser(name, help=first, description=first, epilog=rest.strip())
         command.add_arguments(subparser)

@@ -40,10 +40,12 @@ class Account:
     Attributes:
         books: The figures.
         size: Bytes on disk.
+        folder: The writer's folder; None for a sum.
     """
 
     books: Books
     size: int
+    folder: Path | None = None
 
     @property
     def balances(self) -> bool:
@@ -104,11 +106,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if balances else 1
 
 
-def accounts_of(path: Path) -> list[Account]:
+def accounts_of(path: Path, *, exact: bool = False) -> list[Account]:
     """Read the books of every writer of a journal, or of the one whose folder it is.
 
     Args:
         path: The journal's directory, or a writer's folder.
+        exact: Whether to read every pending record, see ``wakelog.journal.books``.
 
     Returns:
         One account a writer, oldest first.
@@ -119,15 +122,15 @@ def accounts_of(path: Path) -> list[Account]:
     if path.is_file():
         hint = "Only a journal directory keeps books; 'wakelog show' reads single files"
         raise JournalError("read the books of", path, "it is a file", hint)
-    found = books(path)
+    found = books(path, exact=exact)
     root = path = path.absolute()
     if not found and path in folders(path.parent):
         root = path.parent
-        found = [one for one in books(root) if one.writer == path.name]
+        found = [one for one in books(root, exact=exact) if one.writer == path.name]
     if not found and not (path / "wakelog.json").exists():
         hint = "Name a directory that a program records into"
         raise JournalError("read the books of", path, "there is no journal in it", hint)
-    return [Account(one, _size(root / one.writer)) for one in found]
+    return [Account(one, _size(root / one.writer), root / one.writer) for one in found]
 
 
 def total_of(accounts: Sequence[Account]) -> Account:

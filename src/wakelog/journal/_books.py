@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from wakelog.errors import CorruptLineError, JournalError
+from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_seqs
 from wakelog.journal._folder import folders, is_owned
-from wakelog.journal._ledger import Mark, load, segment_name, segments
+from wakelog.journal._ledger import Mark, Span, load_with_spans, segment_name, segments
 from wakelog.journal._reading import Cursor, header_of
 from wakelog.record import Header, decode
+from wakelog.record._line import stated_crc
 
 # What is pending up to here is read, however exact the books have to be: it takes no time.
 _SMALL = 8 * 1024 * 1024
@@ -71,17 +74,35 @@ def books(root: Path, *, exact: bool = False) -> list[Books]:
 
 def _books_of(folder: Path, *, exact: bool) -> Books:
     live = is_owned(folder)
-    dealt_with = load(folder, folder.name)
+    dealt_with, ahead = load_with_spans(folder, folder.name)
     start = dealt_with if exact else _near_the_end(folder, dealt_with)
     end = last_mark(folder, start)
+    dead = _dead_lettered(folder, dealt_with, ahead)
+    # The ledger says what was set aside and never what was delivered later: the letters do.
+    delivered = dealt_with.delivered + sum(span.delivered for span in ahead)
     return Books(
         writer=folder.name,
         live=live,
-        accepted=end.seq,
-        delivered=dealt_with.delivered,
-        dead_lettered=dealt_with.dead_lettered,
+        accepted=max([end.seq, *(span.end.seq for span in ahead)]),
+        delivered=delivered + _ever_dead_lettered(dealt_with, ahead) - dead,
+        dead_lettered=dead,
         evicted=dealt_with.evicted,
         corrupt=end.corrupt,
+    )
+
+
+def _ever_dead_lettered(dealt_with: Mark, ahead: Sequence[Span]) -> int:
+    spans = (span.end.dead_lettered - span.start.dead_lettered for span in ahead)
+    return dealt_with.dead_lettered + sum(spans)
+
+
+def _dead_lettered(folder: Path, dealt_with: Mark, ahead: Sequence[Span]) -> int:
+    """Count the dead letters that the ledger covers: the others are pending still."""
+    if not (folder / DEAD_LETTERS).exists():
+        return _ever_dead_lettered(dealt_with, ahead)
+    return sum(
+        seq <= dealt_with.seq or any(span.start.seq < seq <= span.end.seq for span in ahead)
+        for seq in dead_letter_seqs(folder)
     )
 
 
@@ -120,15 +141,51 @@ def _header(folder: Path, index: int) -> Header | None:
 
 def _last_seq(folder: Path, index: int) -> int | None:
     """Return the ``seq`` of a segment's last line, or None when that is not readily read."""
+    mark = _end_of_segment(folder, index)
+    return None if mark is None else mark.seq
+
+
+def end_of(folder: Path) -> Mark | None:
+    """Find the end of a writer's records without reading what is before it.
+
+    Args:
+        folder: The writer's folder.
+
+    Returns:
+        The mark after the last complete line, in which nothing but ``seq`` has been counted; None
+        when there is no line yet or the last one is damaged.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    found = segments(folder)
+    return _end_of_segment(folder, found[-1]) if found else None
+
+
+def _end_of_segment(folder: Path, index: int) -> Mark | None:
     path = folder / segment_name(index)
+    wanted = _END_BYTES
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _END_BYTES))
-            lines = file.read().split(b"\n")
-        # After the last newline stands nothing, or what was never accepted.
-        return decode(lines[-2]).seq
-    except (CorruptLineError, RecursionError, IndexError):
+            while True:
+                start = max(0, size - wanted)
+                file.seek(start)
+                text = file.read(size - start)
+                # After the last newline stands nothing, or what was never accepted.
+                end = text.rfind(b"\n")
+                begin = text.rfind(b"\n", 0, max(end, 0))
+                if begin >= 0 or start == 0:
+                    break
+                wanted *= 4
+        if end < 0:
+            return None
+        line, offset = text[begin + 1 : end], start + end + 1
+        if start == 0 and begin < 0:
+            header = header_of(line, path)
+            return Mark(index, offset, header.last_seq, header.crc)
+        return Mark(index, offset, decode(line).seq, stated_crc(line))
+    except CorruptLineError:
         return None
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error

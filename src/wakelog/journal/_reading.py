@@ -46,7 +46,6 @@ _NAMES_ITS_WRITER = re.compile(rb'\{"id":"[^"\\]*","seq":\d+,"writer":"([^"\\]*)
 _LONGEST_LINE = 64 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MISSING = object()
-_TOO_DEEP = "nested deeper than any line of ours"
 
 
 class Entry(NamedTuple):
@@ -84,6 +83,7 @@ class Cursor:
 
     def __init__(self, folder: Path, mark: Mark, *, complete: bool = False) -> None:
         self.folder = folder
+        self._writer = folder.name  # a path takes it apart each time
         self.mark = mark
         self._complete = complete
         self._fd = -1
@@ -210,7 +210,11 @@ class Cursor:
                 return self._block[start:end]
         wanted = _BLOCK
         while True:
-            self._block = os.pread(self._fd, wanted, self.mark.offset)
+            try:
+                self._block = os.pread(self._fd, wanted, self.mark.offset)
+            except OSError as error:
+                path = self.folder / segment_name(self.mark.segment)
+                raise JournalError("read", path, error.strerror or error) from error
             self._block_at = self.mark.offset
             end = self._block.find(b"\n")
             if end >= 0:
@@ -225,19 +229,20 @@ class Cursor:
         if not line.strip():
             self.mark = replace(mark, offset=offset)
             return
-        seeds = {crc for crc in (mark.crc, self._actual_crc) if crc is not None}
-        fits = not seeds or verify(line, *seeds) is not None
+        seeds = [crc for crc in (mark.crc, self._actual_crc) if crc is not None]
+        stated = verify(line, *seeds) if seeds else stated_crc(line)
+        fits = not seeds or stated is not None
         if not fits:
             # Where the end of a line was damaged, two lines stand as one: take the first by itself.
             begin = line.find(_BEGINS_A_RECORD, 1)
             if begin > 0 and verify(line[: begin - 1], *seeds) is not None:
                 line, fits = line[: begin - 1], True
-                offset = mark.offset + begin
+                stated, offset = stated_crc(line), mark.offset + begin
         try:
             if not fits:
                 message = "its checksum does not fit"
                 raise CorruptLineError(message)  # noqa: TRY301 - damaged in one way or another
-            record = _decode(line)
+            record = decode(line)
         except CorruptLineError:
             chunk.damaged.append(line[:200])
             self._actual_crc = _adds_up_to(line, mark.crc)
@@ -249,8 +254,8 @@ class Cursor:
             self.mark = replace(mark, offset=offset, crc=stated_crc(line))
             return
         mark = self._missing_up_to(mark, record.seq - 1)
-        self.mark = replace(mark, offset=offset, seq=record.seq, crc=stated_crc(line))
-        chunk.entries.append(Entry(record, self._resource, self.folder.name, self.mark))
+        self.mark = mark.after(offset, record.seq, stated)
+        chunk.entries.append(Entry(record, self._resource, self._writer, self.mark))
 
     @staticmethod
     def _missing_up_to(mark: Mark, seq: int) -> Mark:
@@ -271,8 +276,6 @@ def header_of(line: bytes, path: Path) -> Header:
     """
     try:
         return read_header(line, str(path))
-    except RecursionError as error:
-        raise CorruptLineError(_TOO_DEEP) from error
     except JournalFormatError:
         try:
             return read_header(_FORMAT_FIELD.sub(b'"format":%d' % FORMAT, line, count=1), str(path))
@@ -281,23 +284,13 @@ def header_of(line: bytes, path: Path) -> Header:
         raise
 
 
-def _decode(line: bytes) -> Record:
-    try:
-        return decode(line)
-    except RecursionError as error:
-        raise CorruptLineError(_TOO_DEEP) from error
-
-
 def _decode_loose(line: bytes, record_id: str) -> Record:
     """Read a line of a file by itself: an item of a JSON document too, and what others wrote."""
     line = line.removesuffix(b",")
     try:
-        return _decode(line)
+        return decode(line)
     except CorruptLineError:
-        try:
-            return decode_unsealed(line, record_id)
-        except RecursionError as error:
-            raise CorruptLineError(_TOO_DEEP) from error
+        return decode_unsealed(line, record_id)
 
 
 def _adds_up_to(line: bytes, previous: int | None) -> int | None:

@@ -1,128 +1,70 @@
 """Delivery: from the journal to the next hop, with proof.
 
-A thread reads the journal by position and feeds the SDK's own batch processor, never more than it
-has room for. What each batch came to is noted by an exporter that stands in front of the real one,
-and only what the next hop has accepted moves the ledger.
+A thread reads the journal by position and sends what is recorded now before what was left behind.
+Only what the next hop has accepted, or what has been set aside as a dead letter, moves the ledger.
 """
 
 from __future__ import annotations
 
-import enum
 import logging
 import os
-import random
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
-from opentelemetry.metrics import MeterProvider
-from opentelemetry.sdk._logs import ReadableLogRecord
-from opentelemetry.sdk._logs.export import (
-    BatchLogRecordProcessor,
-    LogRecordExporter,
-    LogRecordExportResult,
-)
-
-from wakelog.errors import WakelogError
-from wakelog.journal import Cursor, Folder, Journal, Mark, set_aside_torn_tail
-from wakelog.journal._ledger import load, save
+from wakelog.errors import JournalError, WakelogError
+from wakelog.journal import Claim, Folder, Journal, set_aside_torn_tail
+from wakelog.journal._ledger import load
+from wakelog.otel._circuit import Circuit, Clock, Throttle
+from wakelog.otel._lane import Lane, WriterLanes
+from wakelog.otel._outage import Outage
 from wakelog.otel._quiet import quietly
-from wakelog.otel._records import Rebuilder
+from wakelog.otel._road import Road
+from wakelog.otel._verdict import Outcome, Verdict
 
 _log = logging.getLogger("wakelog")
 
-_CHUNK_BYTES = 4 * 1024 * 1024
+# A batch stays below what servers take by default: gRPC's limit is 4 MiB.
+_CHUNK_BYTES = 3 * 1024 * 1024
+_PROBE_RECORDS = 8
 _FIRST_SEARCH_PAUSE, _ORPHAN_SEARCH_SECONDS = 0.5, 10.0
 # How long an exit waits for a sign of life from the next hop.
 _PATIENCE_SECONDS = 0.8
-_FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
-# How many records are rebuilt before threads that are emitting get a turn, and for how long.
-_TURN_RECORDS, _TURN_SECONDS = 16, 0.0002
+# What is recorded now waits for one round of what was left behind, so that one is kept short.
+_ROUND_SECONDS = 0.3
+_LOOK_SECONDS = 0.05
 
 
-class VerdictExporter(LogRecordExporter):
-    """Stands in front of an exporter and notes what became of each batch.
+class Sources(Protocol):
+    """Where the records to deliver come from."""
 
-    Batches come in the order in which their records were fed, one at a time. After the first one
-    that was not delivered, the rest of the round is not tried, so that what has been delivered is
-    always the beginning of what was fed.
+    def live(self) -> list[Path]:
+        """Return the folders that are being written now."""
+        ...
 
-    Args:
-        exporter: The real one.
-    """
-
-    def __init__(self, exporter: LogRecordExporter) -> None:
-        self.exporter = exporter
-        self.last_success = 0.0
-        self.begin_round()
-
-    def begin_round(self) -> None:
-        """Forget the last round."""
-        self.delivered = 0
-        self.failure: str | None = None
-
-    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        """Export a batch, unless one before it in this round has failed."""
-        if self.failure is not None:
-            return LogRecordExportResult.FAILURE
-        with quietly():
-            try:
-                result = self.exporter.export(batch)
-            except Exception as error:  # noqa: BLE001 - any exporter may raise anything; the batch stays pending and the failure is reported
-                self.failure = f"{type(error).__name__}: {error}"
-                return LogRecordExportResult.FAILURE
-        if result is LogRecordExportResult.SUCCESS:
-            self.delivered += len(batch)
-            self.last_success = time.monotonic()
-        else:
-            self.failure = f"{type(self.exporter).__name__} reported a failure"
-        return result
-
-    def shutdown(self) -> None:
-        """Shut the real exporter down."""
-        self.exporter.shutdown()  # type: ignore[no-untyped-call]
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Flush the real exporter."""
-        return self.exporter.force_flush(timeout_millis)
+    def gone(self) -> Iterator[Folder]:
+        """Adopt, one by one, the folders of writers that are gone, oldest first."""
+        ...
 
 
-class _Sent(enum.Enum):
-    """What one round of a lane came to."""
+class OwnJournal:
+    """This process's writer, and writers that are gone."""
 
-    ALL = enum.auto()
-    NOTHING = enum.auto()
-    FAILED = enum.auto()
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
 
+    def live(self) -> list[Path]:
+        """Return the folder of this process's writer, once it has written something."""
+        writer = self._journal.writer
+        return [] if writer is None or writer.seq == 0 else [writer.folder.path]
 
-class _Lane:
-    """The records of one writer on their way.
-
-    Args:
-        path: The writer's folder.
-        orphan: The folder, when its writer is gone and this process has adopted it.
-    """
-
-    def __init__(self, path: Path, orphan: Folder | None = None) -> None:
-        self.path = path
-        self.writer = path.name
-        self.orphan = orphan
-        self.mark = load(path, self.writer)
-        self.cursor = Cursor(path, self.mark, complete=orphan is not None)
-
-    def advance(self, mark: Mark) -> None:
-        """Note that everything before a mark has been dealt with."""
-        if mark == self.mark:
-            return
-        self.mark = mark
-        save(self.path, self.writer, mark)
-
-    def close(self) -> None:
-        self.cursor.close()
-        if self.orphan is not None:
-            self.orphan.release()
+    def gone(self) -> Iterator[Folder]:
+        """Adopt the folders of writers that are gone."""
+        return self._journal.orphans()
 
 
 class Delivery:
@@ -132,70 +74,88 @@ class Delivery:
     that it has got further or failed.
 
     Args:
-        journal: What to deliver: this process's writer, and writers that are gone.
-        exporter: The exporter to the next hop.
-        rebuilder: Makes log records from lines.
+        journal: This process's journal.
+        road: The way to the next hop.
+        endpoint: The next hop, in words, for reports.
         schedule_delay: Seconds between two looks into the journal while little is emitted.
-        max_batch: The most records in a batch.
-        max_queue: The most records that the batch processor holds at once.
-        export_timeout: Seconds, handed on to the batch processor.
-        meter_provider: Handed on to the batch processor.
+        replay_rate: The most records a second of what was left behind; None for no limit.
+        sources: What to deliver; this process's writer, and writers that are gone, by default.
+        clock: Tells monotonic seconds.
+        threaded: Whether a thread takes the turns; else the caller does.
     """
 
     def __init__(
         self,
         journal: Journal,
-        exporter: LogRecordExporter,
-        rebuilder: Rebuilder,
+        road: Road,
         *,
+        endpoint: str,
         schedule_delay: float,
-        max_batch: int,
-        max_queue: int,
-        export_timeout: float,
-        meter_provider: MeterProvider | None,
+        replay_rate: float | None = None,
+        sources: Sources | None = None,
+        clock: Clock = time.monotonic,
+        threaded: bool = True,
     ) -> None:
         self._journal = journal
-        self._rebuilder = rebuilder
+        self._road = road
+        self._endpoint = endpoint
         self._schedule_delay = schedule_delay
-        self._max_batch, self._max_queue = max_batch, max_queue
-        self._verdicts = VerdictExporter(exporter)
-        self._batches = BatchLogRecordProcessor(
-            self._verdicts,
-            schedule_delay_millis=schedule_delay * 1000,
-            max_export_batch_size=max_batch,
-            export_timeout_millis=export_timeout * 1000,
-            max_queue_size=max_queue,
-            meter_provider=meter_provider,
-        )
+        self._replay_rate = replay_rate
+        self._sources = sources or OwnJournal(journal)
+        self._clock = clock
+        self._threaded = threaded
         self._reset()
         after_fork = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
         self._start()
 
     def _reset(self) -> None:
-        self._live: _Lane | None = None
+        self._circuit = Circuit(self._clock)
+        self._throttle = Throttle(self._replay_rate, self._clock)
+        self._outage = Outage(self._endpoint, self._journal.root, self._clock)
+        self._live: dict[Path, WriterLanes] = {}
         # One orphan at a time is adopted: there may be more of them than descriptors.
-        self._orphan: _Lane | None = None
+        self._orphan: WriterLanes | None = None
         self._candidates: Iterator[Folder] | None = None
+        self._done: set[Path] = set()
+        self._passed_over: set[Path] = set()
         self._next_search, self._search_pause = 0.0, _FIRST_SEARCH_PAUSE
-        self._failures = 0
-        self._not_before = 0.0
+        # Writers to look at before the next round: are they further than one round away?
+        self._maybe_behind: set[Path] = set()
+        self._replay_records = self._road.max_batch
         self._stopping = self._finished = False
+        self._deadline = 0.0
         self._wake = threading.Event()
         self._changed = threading.Condition()
-        self._wake_at = self._max_batch
+        self._wake_at = self._road.max_batch
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self.settled = 0
+        """How many records have been delivered or set aside."""
+        self.dead_lettered = 0
+        """How many of them were set aside."""
 
     @property
     def failing(self) -> bool:
         """Whether the last attempt failed."""
-        return self._failures > 0
+        return self._circuit.failing
+
+    @property
+    def reason(self) -> str:
+        """Why the last attempt that failed did; empty while all is well."""
+        return self._outage.reason if self.failing else ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether the last look found nothing more to deliver."""
+        return self._idle
+
+    _idle = False
 
     def accepted(self, seq: int) -> None:
         """Learn that this process's writer has got to ``seq``. Cheap: called for every record."""
         if seq >= self._wake_at:
-            self._wake_at = seq + self._max_batch
+            self._wake_at = seq + self._road.max_batch
             self._wake.set()
         if self._thread is None:
             self._start()
@@ -207,199 +167,282 @@ class Delivery:
             timeout: The longest wait, in seconds.
 
         Returns:
-            Whether that is so.
+            Whether that is so: a record that was set aside was not accepted.
         """
         writer = self._journal.writer
         if writer is None:
             return True
-        target, name = writer.seq, writer.id
-        if self._has_delivered(name, target):
-            return True
-        self._not_before = 0.0
-        self._wake.set()
+        target, path = writer.seq, writer.folder.path
         deadline = time.monotonic() + timeout
+        if not self._is_settled(path, target):
+            self._circuit.hurry()
+            self._wake.set()
         with self._changed:
-            while not self._has_delivered(name, target):
+            while not self._is_settled(path, target):
                 left = deadline - time.monotonic()
                 if left <= 0 or self._finished:
                     return False
-                self._changed.wait(left)
-        return True
+                # Somebody else may be delivering this writer, who does not announce it here.
+                self._changed.wait(left if path in self._live else min(left, _LOOK_SECONDS))
+        return self.has_delivered(path, target)
 
-    def shutdown(self, timeout: float) -> bool:
-        """Deliver what is pending, if the next hop takes it, and stop.
+    def shutdown(self, timeout: float) -> None:
+        """Deliver what is pending of this process, if the next hop takes it, and stop.
 
         Args:
             timeout: The longest wait, in seconds. It ends earlier when the next hop is known to
                 fail or accepts nothing for 0.8 s: what is pending is in the journal.
-
-        Returns:
-            Whether the next hop has accepted everything that this process has recorded.
         """
+        begun = time.monotonic()
+        self._deadline = begun + timeout
         self._stopping = True
         self._wake.set()
-        begun = time.monotonic()
         with self._changed:
             while not self._at_rest() and not self.failing:
-                alive = max(begun, self._verdicts.last_success)
-                left = min(begun + timeout, alive + _PATIENCE_SECONDS) - time.monotonic()
+                alive = max(begun, self._road.last_success)
+                left = min(self._deadline, alive + _PATIENCE_SECONDS) - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
+        self._deadline = 0.0
         if self._at_rest():
-            self._batches.shutdown()  # type: ignore[no-untyped-call]
+            self._road.shutdown()
         else:
-            # An attempt is under way. Shutting the exporter down ends its waiting, and what this
-            # attempt would have proved is left for the next process to find out.
-            self._verdicts.failure = "shut down"
-            self._verdicts.shutdown()
-        writer = self._journal.writer
-        return writer is None or self._has_delivered(writer.id, writer.seq)
+            self._road.interrupt()
+
+    def has_delivered(self, path: Path, seq: int) -> bool:
+        """Tell whether the next hop has accepted everything of a writer up to a record."""
+        if seq == 0:
+            return True
+        lanes = self._live.get(path)
+        if lanes is not None:
+            return lanes.settled(seq) and not lanes.dead_lettered
+        mark = load(path, path.name)
+        return mark.seq >= seq and not mark.dead_lettered
+
+    def turn(self) -> float:
+        """Do what is due. Whatever goes wrong, it is noted, and tried again in another turn.
+
+        Returns:
+            The seconds until there may be more to do.
+        """
+        if (pause := self._circuit.pause()) > 0:
+            return pause
+        try:
+            busy = self._work()
+        except WakelogError as error:
+            self._failed(Verdict(Outcome.PENDING, str(error)))
+        except Exception:  # noqa: BLE001 - a delivery thread that dies once would stay dead
+            self._failed(Verdict(Outcome.PENDING, "an error inside Wakelog, worth a report"))
+            _log.exception("delivery hit an unexpected error and goes on")
+        else:
+            if busy:
+                return 0.0
+            if not self.failing:
+                throttled = self._throttle.pause()
+                self._idle = throttled == 0
+                if self._idle:
+                    self._outage.caught_up()
+                self._announce()
+                return min(self._schedule_delay, throttled or self._schedule_delay)
+        return self._circuit.pause() or self._schedule_delay
+
+    def close(self) -> None:
+        """Let go of every writer: nothing is delivered after that."""
+        for lanes in (*self._live.values(), *([self._orphan] if self._orphan else [])):
+            lanes.close()
+
+    def _is_settled(self, path: Path, seq: int) -> bool:
+        if seq == 0:
+            return True
+        lanes = self._live.get(path)
+        return lanes.settled(seq) if lanes is not None else load(path, path.name).seq >= seq
 
     def _at_rest(self) -> bool:
         """Tell whether the thread has ended, or never begun, as in a forked child."""
         return self._finished or self._thread is None
 
     def _start(self) -> None:
+        if not self._threaded:
+            return
         with self._starting:
             if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(
-                    target=self._run, name="wakelog-delivery", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="wakelog-delivery", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    return  # the interpreter is exiting; the record is in the journal
+                self._thread = thread
 
     def _run(self) -> None:
         with quietly():
+            pause = self._schedule_delay
             while not self._stopping:
-                self._wake.wait(self._pause())
+                self._wake.wait(pause)
                 self._wake.clear()
-                if self._stopping and self.failing:
-                    break
-                if time.monotonic() >= self._not_before:
-                    self._work_guarded()
-            if not self.failing:
-                self._work_guarded()  # what was accepted while the last round was under way
-            for lane in self._lanes():
-                lane.close()
+                if not self._stopping:
+                    pause = self.turn()
+            # What was accepted while the last round was under way.
+            while not self.failing and time.monotonic() < self._deadline and self.turn() == 0:
+                pass
+            self.close()
             with self._changed:
                 self._finished = True
                 self._changed.notify_all()
 
-    def _pause(self) -> float:
-        if self.failing:
-            return max(0.0, self._not_before - time.monotonic())
-        return self._schedule_delay
+    def _work(self) -> bool:
+        """Send one round of what is recorded now and one of what was left behind.
 
-    def _work_guarded(self) -> None:
-        """Do what there is to do; whatever goes wrong, the thread lives and tries again."""
-        try:
-            self._work()
-        except WakelogError as error:
-            self._failed(str(error))
-        except Exception:  # noqa: BLE001 - a delivery thread that dies once would stay dead
-            self._failed("an error inside Wakelog, which is worth a report")
-            _log.exception("delivery hit an unexpected error and goes on")
+        Returns:
+            Whether there may be more to do at once.
+        """
+        self._idle = False
+        self._follow_live()
+        probing, before = self.failing, self._circuit.failures
+        busy = False
+        for lanes in self._live.values():
+            if lanes.live is not None and self._send(lanes, lanes.live, self._road.max_queue):
+                busy = True
+            if self._circuit.failures > before or (probing and busy):
+                return busy
+        if self._throttle.pause() > 0:
+            return busy
+        for lanes in self._live.values():
+            if lanes.replay is not None and self._replay(lanes, lanes.replay):
+                return True
+            if self._circuit.failures > before:
+                return busy
+        while not self._stopping and (orphan := self._next_orphan()) is not None:
+            try:
+                if orphan.replay is not None and self._replay(orphan, orphan.replay):
+                    return True
+                if self._circuit.failures > before:
+                    return busy
+                self._finish_orphan(orphan)
+            except JournalError as error:
+                self._pass_over(orphan, error)
+        return busy
 
-    def _work(self) -> None:
-        while True:
-            live = self._live_lane()
-            sent = self._send(live) if live is not None else _Sent.NOTHING
-            if sent is _Sent.NOTHING and (orphan := self._next_orphan()) is not None:
-                sent = self._send(orphan)
-                if sent is _Sent.NOTHING:
-                    if set_aside_torn_tail(orphan.path) is not None:
-                        _log.warning("a line that a crash cut off is set aside in %s", orphan.path)
-                    orphan.close()
-                    self._orphan = None
-                    continue
-            if sent is not _Sent.ALL:
-                return
+    def _follow_live(self) -> None:
+        """Have lanes for every writer that is being written and that nobody else delivers."""
+        paths = self._sources.live()
+        own = self._journal.writer
+        for path in [path for path in self._live if path not in paths]:
+            self._live.pop(path).close()
+        for path in paths:
+            if path not in self._live and (claim := Claim.take(path)) is not None:
+                self._live[path] = WriterLanes(claim)
+                if own is None or path.name != own.id:
+                    self._maybe_behind.add(path)
+        if self._maybe_behind and not self.failing:
+            for path in self._maybe_behind & self._live.keys():
+                self._live[path].split_if_behind(self._road.max_queue)
+            self._maybe_behind.clear()
 
-    def _live_lane(self) -> _Lane | None:
-        writer = self._journal.writer
-        if writer is None or writer.seq == 0:
-            return None
-        if self._live is None or self._live.writer != writer.id:
-            if self._live is not None:
-                self._live.close()
-            self._live = _Lane(writer.folder.path)
-        return self._live
-
-    def _next_orphan(self) -> _Lane | None:
+    def _next_orphan(self) -> WriterLanes | None:
         """Return the oldest writer that is gone and not dealt with in this search."""
-        if self._orphan is None:
+        while self._orphan is None:
             if self._candidates is None:
-                now = time.monotonic()
+                now = self._clock()
                 if now < self._next_search:
                     return None
                 # Somebody who looks whether a folder is free holds its lock for that moment, so
                 # the second look comes soon after the first.
                 self._next_search = now + self._search_pause
                 self._search_pause = min(2 * self._search_pause, _ORPHAN_SEARCH_SECONDS)
-                self._candidates = self._journal.orphans()
+                self._candidates = self._sources.gone()
             folder = next(self._candidates, None)
             if folder is None:
                 self._candidates = None
                 return None
-            self._orphan = _Lane(folder.path, folder)
+            claim = None
+            try:
+                if folder.path not in self._done:
+                    claim = Claim.take(folder.path)
+            finally:
+                if claim is None:
+                    folder.release()
+            if claim is not None:
+                self._orphan = WriterLanes(claim, folder)
         return self._orphan
 
-    def _lanes(self) -> list[_Lane]:
-        return [lane for lane in (self._live, self._orphan) if lane is not None]
+    def _finish_orphan(self, orphan: WriterLanes) -> None:
+        if set_aside_torn_tail(orphan.path) is not None:
+            _log.warning("a line that a crash cut off is set aside in %s", orphan.path)
+        self._done.add(orphan.path)
+        self._orphan = None
+        orphan.close()
 
-    def _send(self, lane: _Lane) -> _Sent:
-        chunk = lane.cursor.read(self._max_queue, _CHUNK_BYTES)
-        if lane is self._live:
-            self._wake_at = chunk.mark.seq + self._max_batch
+    def _pass_over(self, orphan: WriterLanes, error: JournalError) -> None:
+        """Leave a writer whose files cannot be used to the next search: others shall not wait."""
+        self._orphan = None
+        orphan.close()
+        if orphan.path not in self._passed_over:
+            self._passed_over.add(orphan.path)
+            _log.warning("what a process left behind is not delivered for now: %s", error)
+
+    def _replay(self, lanes: WriterLanes, lane: Lane) -> bool:
+        begun = self._clock()
+        before = self.settled
+        sent = self._send(lanes, lane, self._throttle.allows(self._replay_records))
+        took = self._clock() - begun
+        self._throttle.sent(self.settled - before)
+        if took > _ROUND_SECONDS:
+            self._replay_records = max(self._road.max_batch // 4, self._replay_records // 2, 1)
+        elif took < _ROUND_SECONDS / 2:
+            self._replay_records = min(self._road.max_queue, self._replay_records * 2)
+        return sent
+
+    def _send(self, lanes: WriterLanes, lane: Lane, most: int) -> bool:
+        """Send one round of a lane, and return whether there was anything to do."""
+        most = min(most, _PROBE_RECORDS) if self.failing else most
+        chunk = lane.read(most, _CHUNK_BYTES)
         if not chunk.entries:
-            lane.advance(chunk.mark)
-            return _Sent.NOTHING
-        self._verdicts.begin_round()
+            lanes.dealt_with(lane, chunk.mark, 0)
+            return bool(chunk.damaged) or lane.finished
         writer = self._journal.writer
-        seen = writer.seq if writer else 0
-        for number, entry in enumerate(chunk.entries):
-            self._batches.on_emit(self._rebuilder.rebuild(entry))
-            if number % _TURN_RECORDS == 0 and writer is not None and writer.seq != seen:
-                seen = writer.seq
-                time.sleep(_TURN_SECONDS)
-        self._batches.force_flush()
-        delivered = self._verdicts.delivered
-        if delivered >= len(chunk.entries):
-            lane.advance(chunk.mark)
-            self._succeeded()
-            return _Sent.ALL
-        if delivered:
-            lane.advance(chunk.entries[delivered - 1].mark)
-        lane.cursor.rewind(lane.mark)
-        self._failed(self._verdicts.failure or "the batch processor did not export everything")
-        return _Sent.FAILED
-
-    def _succeeded(self) -> None:
-        if self._failures:
-            _log.warning("delivering again, after %d failed attempts", self._failures)
-        self._failures, self._not_before = 0, 0.0
-        with self._changed:
-            self._changed.notify_all()
-
-    def _failed(self, reason: str) -> None:
-        self._failures += 1
-        longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(self._failures - 1, 10))
-        self._not_before = time.monotonic() + random.uniform(0, longest)  # noqa: S311 - jitter
-        if self._failures == 1:
-            _log.warning(
-                "cannot deliver (%s); events are kept in %s and sent when it works again",
-                reason,
-                self._journal.root,
+        now = None
+        try:
+            now = self._road.send(
+                chunk.entries,
+                lanes.path,
+                replayed=lane.replayed,
+                position=None if writer is None else lambda: writer.seq,
+                # A backlog is read while the next hop answers.
+                meanwhile=partial(lane.read_ahead, most, _CHUNK_BYTES) if lane.replayed else None,
             )
+            if now.settled == len(chunk.entries):
+                lanes.dealt_with(lane, chunk.mark, now.dead)
+            elif now.settled:
+                lanes.dealt_with(lane, chunk.entries[now.settled - 1].mark, now.dead)
+        finally:
+            if now is None or now.settled < len(chunk.entries):
+                lane.rewind()
+        if writer is not None and lanes.writer == writer.id and lane is lanes.live:
+            self._wake_at = lane.mark.seq + self._road.max_batch
+        self.settled += now.settled
+        self.dead_lettered += now.dead
+        if now.stopped is not None:
+            self._outage.settled(now.settled)
+            self._failed(now.stopped)
+            return False
+        self._circuit.succeeded()
+        self._outage.settled(now.settled)
+        self._announce()
+        return True
+
+    def _failed(self, verdict: Verdict) -> None:
+        self._circuit.failed(verdict.retry_after)
+        self._outage.failed(verdict.reason)
+        self._maybe_behind |= self._live.keys()
+        self._announce()
+
+    def _announce(self) -> None:
         with self._changed:
             self._changed.notify_all()
-
-    def _has_delivered(self, writer: str, seq: int) -> bool:
-        lane = self._live
-        return seq == 0 or (lane is not None and lane.writer == writer and lane.mark.seq >= seq)
 
     def _after_fork(self) -> None:
-        lanes = self._lanes()
+        lanes = [*self._live.values(), *([self._orphan] if self._orphan else [])]
         self._reset()
-        for lane in lanes:  # the descriptors are the parent's; closing ours leaves its locks alone
-            lane.close()
+        for one in lanes:  # the descriptors are the parent's; closing ours leaves its locks alone
+            one.close()

@@ -92,6 +92,13 @@ def span_exporter() -> SpanExporter | None:
             return None
 
 
+def endpoint_of(exporter: LogRecordExporter) -> str:
+    """Return what an exporter exports to, in words, for people to read."""
+    # The official ones have no public name for it; without it, the exporter's own name is said.
+    endpoint = getattr(exporter, "_endpoint", None)
+    return endpoint if isinstance(endpoint, str) and endpoint else type(exporter).__name__
+
+
 def _choose(signal: Signal) -> str | None:
     """Return the protocol to use for a signal, ``console``, or None to keep it local."""
     selector, own_endpoint, own_protocol = _VARIABLES[signal]

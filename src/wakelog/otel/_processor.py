@@ -20,14 +20,16 @@ from opentelemetry.sdk.environment_variables import (
 )
 from opentelemetry.sdk.resources import Resource as SDKResource
 
-from wakelog.errors import SinkError
+from wakelog.errors import ConfigurationError, SinkError
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Journal, default_root
 from wakelog.otel._buffer import Encoded, JournalBuffer
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
 from wakelog.otel._delivery import Delivery
+from wakelog.otel._exporters import endpoint_of
 from wakelog.otel._quiet import is_quiet, quietly
 from wakelog.otel._records import EventLogRecord, Rebuilder, content_of, resource_of
+from wakelog.otel._road import Road
 from wakelog.record import Resource
 from wakelog.sinks import Buffer
 from wakelog.sinks._queue import Queue
@@ -35,6 +37,7 @@ from wakelog.sinks._queue import Queue
 _log = logging.getLogger("wakelog")
 
 DIRECTORY_VARIABLE = "WAKELOG_DIR"
+REPLAY_RATE, MAX_RECORD_BYTES = "WAKELOG_REPLAY_RATE", "WAKELOG_MAX_RECORD_BYTES"
 _REPORT_SECONDS = 60.0
 
 
@@ -68,11 +71,17 @@ class DurableLogRecordProcessor(LogRecordProcessor):
             accepted means in the buffer then, and what is there when the process is killed is lost.
             A record of Wakelog's own loggers with a ``durability`` of its own is accepted when the
             journal has it.
+        replay_rate: The most records a second of what an outage or a process that is gone has left
+            behind; else ``WAKELOG_REPLAY_RATE``, else no limit.
+        max_record_bytes: The size beyond which the texts of a record are cut in the exported copy,
+            with ``wakelog.truncated_bytes`` set; else ``WAKELOG_MAX_RECORD_BYTES``, else they are
+            left as they are.
 
     Raises:
         ValueError: For an argument that the batch processor would refuse too.
         JournalError: When the directory cannot be used.
-        ConfigurationError: For a content policy in the environment that does not exist.
+        ConfigurationError: For a content policy in the environment that does not exist, and for a
+            rate or size that is not above 0.
     """
 
     def __init__(
@@ -90,6 +99,8 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         segment_bytes: int = 16 * 1024 * 1024,
         max_line_bytes: int = 1024 * 1024,
         buffer: Buffer | None = None,
+        replay_rate: float | None = None,
+        max_record_bytes: int | None = None,
     ) -> None:
         self.journal = Journal(
             directory or _default_directory(),
@@ -115,10 +126,11 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         if exporter is not None:
             delay = _setting(schedule_delay_millis, OTEL_BLRP_SCHEDULE_DELAY, 1000)
             timeout = _setting(export_timeout_millis, OTEL_BLRP_EXPORT_TIMEOUT, 30000)
-            self._delivery = Delivery(
-                self.journal,
+            road = Road(
                 exporter,
-                Rebuilder(policy),
+                Rebuilder(
+                    policy, max_record_bytes=positive_setting(max_record_bytes, MAX_RECORD_BYTES)
+                ),
                 schedule_delay=delay / 1000,
                 max_batch=int(
                     _setting(max_export_batch_size, OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, 512)
@@ -126,6 +138,13 @@ class DurableLogRecordProcessor(LogRecordProcessor):
                 max_queue=int(_setting(max_queue_size, OTEL_BLRP_MAX_QUEUE_SIZE, 2048)),
                 export_timeout=timeout / 1000,
                 meter_provider=meter_provider,
+            )
+            self._delivery = Delivery(
+                self.journal,
+                road,
+                endpoint=endpoint_of(exporter),
+                schedule_delay=delay / 1000,
+                replay_rate=positive_setting(replay_rate, REPLAY_RATE),
             )
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
@@ -214,13 +233,16 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         buffer, self._buffer = self._buffer, None
         written = buffer is None or buffer.queue.close(timeout)
         delivery, self._delivery = self._delivery, None
-        writer = self.journal.writer
         if delivery is not None:
-            delivered = delivery.shutdown(max(0.0, deadline - time.monotonic()))
-        else:
-            delivered = writer is None or writer.seq == 0
+            with quietly():  # exporters say something when they are shut down
+                delivery.shutdown(max(0.0, deadline - time.monotonic()))
+        writer = self.journal.writer
         self.journal.close()
-        return delivered and written
+        # Threads that go on emitting meanwhile have written what nobody has delivered.
+        if writer is None or writer.seq == 0:
+            return written
+        path = writer.folder.path
+        return written and delivery is not None and delivery.has_delivered(path, writer.seq)
 
     def _plain_resource(self, resource: SDKResource | None) -> Resource:
         known, plain = self._resource
@@ -248,6 +270,25 @@ def _default_directory() -> Path:
     if named:
         return Path(named)
     return default_root(str(SDKResource.create().attributes.get(s.SERVICE_NAME, "")))
+
+
+def positive_setting(argument: float | None, variable: str) -> float | None:
+    """Return an argument, else what its variable says, else None.
+
+    Raises:
+        ConfigurationError: When that is not a number above 0.
+    """
+    text: object = os.environ.get(variable) or None if argument is None else argument
+    if text is None:
+        return None
+    try:
+        value = float(str(text))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        message = f"{variable}={text!r} cannot be used: give a number above 0"
+        raise ConfigurationError(message)
+    return value
 
 
 def _setting(argument: float | None, variable: str, default: float) -> float:

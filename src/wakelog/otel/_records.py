@@ -6,22 +6,25 @@ What delivery exports is what the SDK would have exported, plus ``log.record.uid
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import get_current
+from opentelemetry.context import Context, get_current
 from opentelemetry.sdk._logs import Logger, LogRecordLimits, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource as SDKResource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import TraceFlags
 from opentelemetry.util.types import AnyValue, Attributes
 
+from wakelog.errors import EventTooLargeError
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Entry, Receipt
 from wakelog.otel._content import ContentPolicy, without_content
-from wakelog.record import Resource, Scope, encode, rfc3339, uuid7
+from wakelog.record import Record, Resource, Scope, decode, encode, rfc3339, uuid7
 
 _UNLIMITED = LogRecordLimits(
     max_attributes=LogRecordLimits.UNSET,
@@ -30,7 +33,11 @@ _UNLIMITED = LogRecordLimits(
     max_log_record_attribute_length=LogRecordLimits.UNSET,
 )
 _SEVERITIES = {severity.value: severity for severity in SeverityNumber} | {None: None}
+_TRUNCATED = b'"wakelog.truncated_bytes":'
+_CONTAINERS = frozenset({list, dict})
+_NO_CONTEXT = Context()
 _NO_FLAGS = TraceFlags(TraceFlags.DEFAULT)
+_USUAL_FLAGS = (_NO_FLAGS, TraceFlags(TraceFlags.SAMPLED))
 _LONGEST_ID = 200
 # How the last scope stands on a line: mostly one scope emits many records in a row.
 _scope: tuple[InstrumentationScope | None, bytes] = (None, b"")
@@ -93,6 +100,34 @@ class EventLogRecord(LogRecord):
         self.answered = False
         self.receipt: Receipt | None = None
         self.settling: Callable[[], Awaitable[object]] | None = None
+
+
+class _ReadLogRecord(LogRecord):
+    """A log record that was read, which asks for no current span and no time.
+
+    It has the fields of ``LogRecord``; a test holds it to them.
+    """
+
+    def __init__(self, source: Record, attributes: dict[str, Any]) -> None:
+        timestamp, observed = _exportable(source.timestamp), source.observed_timestamp
+        self.timestamp = timestamp
+        observed = timestamp if observed is None else _exportable(observed)
+        self.observed_timestamp = time.time_ns() if observed is None else observed
+        self.context = _NO_CONTEXT
+        self.trace_id = int(source.trace_id, 16) if source.trace_id else 0
+        self.span_id = int(source.span_id, 16) if source.span_id else 0
+        flags = source.trace_flags
+        self.trace_flags = _USUAL_FLAGS[flags] if flags in (0, 1) else TraceFlags(flags)
+        self.severity_text = source.severity_text
+        self.severity_number = _SEVERITIES.get(source.severity_number)
+        self.body = cast("AnyValue", source.body)
+        self.attributes = attributes
+        self.event_name = source.event_name
+        self.exception = None
+
+    def __copy__(self) -> _ReadLogRecord:
+        """Return itself: the batch processor copies what others may hold, and nobody holds this."""
+        return self
 
 
 class _PreparedLogRecord(ReadWriteLogRecord):
@@ -203,6 +238,29 @@ def _exportable(nanoseconds: int | None) -> int | None:
     return nanoseconds if nanoseconds is not None and 0 <= nanoseconds < 2**64 else None
 
 
+def _shortened(source: Record, attributes: dict[str, Any], max_bytes: int) -> Record:
+    """Return a record with these attributes, its texts cut so that it is no larger than may be."""
+    fields = {"body": source.body, "attributes": attributes}
+    try:
+        text = encode(fields, max_bytes)
+    except EventTooLargeError:
+        return replace(source, attributes=attributes)  # the next hop decides
+    if _TRUNCATED not in text:
+        return replace(source, attributes=attributes)
+    cut = decode(b'{"id":""%b}' % text)
+    return replace(source, body=cut.body, attributes=cut.attributes)
+
+
+def _as_the_sdk_has_it(value: Any) -> Any:
+    if type(value) is list:
+        if _CONTAINERS.isdisjoint(map(type, value)):
+            return tuple(value)
+        return tuple(_as_the_sdk_has_it(item) for item in value)
+    if type(value) is dict:
+        return {key: _as_the_sdk_has_it(item) for key, item in value.items()}
+    return value
+
+
 def resource_of(resource: SDKResource | None) -> Resource:
     """Return OpenTelemetry's resource as plain data."""
     if resource is None:
@@ -215,19 +273,24 @@ class Rebuilder:
 
     Args:
         policy: Where the content of Wakelog's own events may go.
+        max_record_bytes: The size beyond which the texts of a record are cut, with
+            ``wakelog.truncated_bytes`` set; None to leave records as they are. It is that of body
+            and attributes as JSON.
     """
 
-    def __init__(self, policy: ContentPolicy) -> None:
+    def __init__(self, policy: ContentPolicy, *, max_record_bytes: float | None = None) -> None:
         self._policy = policy
+        self._max_record_bytes = None if max_record_bytes is None else int(max_record_bytes)
         # Caches of the last resource and of scopes, so that the exporter's batches group by them.
         self._resource: tuple[Resource, SDKResource] | None = None
-        self._scopes: dict[str, InstrumentationScope] = {}
+        self._scopes: dict[object, InstrumentationScope] = {}
 
-    def rebuild(self, entry: Entry) -> ReadWriteLogRecord:
+    def rebuild(self, entry: Entry, *, replayed: bool = False) -> ReadWriteLogRecord:
         """Make the log record that the SDK's own processor would have exported.
 
         Args:
             entry: What was read.
+            replayed: Whether to mark it as one that has waited for an outage to end.
 
         Returns:
             The record, with what identifies it among its attributes.
@@ -238,31 +301,29 @@ class Rebuilder:
         own = scope is not None and scope.name == s.SCOPE_NAME
         if own and not self._policy.events:
             attributes = without_content(attributes)
+        if self._max_record_bytes is not None:
+            source = _shortened(source, attributes, self._max_record_bytes)
+            attributes = source.attributes
         attributes[s.LOG_RECORD_UID] = source.id
         attributes[s.WRITER_ID] = entry.writer
         attributes[s.SEQ] = source.seq
-        timestamp = _exportable(source.timestamp)
-        observed = source.observed_timestamp
-        record = LogRecord(
-            timestamp=timestamp,
-            observed_timestamp=timestamp if observed is None else _exportable(observed),
-            severity_text=source.severity_text,
-            severity_number=_SEVERITIES.get(source.severity_number),
-            body=cast("AnyValue", source.body),
-            attributes=attributes,
-            event_name=source.event_name,
-        )
-        record.trace_id = int(source.trace_id, 16) if source.trace_id else 0
-        record.span_id = int(source.span_id, 16) if source.span_id else 0
-        record.trace_flags = TraceFlags(source.trace_flags)
-        result = ReadWriteLogRecord(
-            log_record=record,
+        if replayed:
+            attributes[s.REPLAYED] = True
+        # What containers are to the SDK; it takes five times as long for making sure of it.
+        for name, value in attributes.items():
+            if type(value) in _CONTAINERS:
+                attributes[name] = _as_the_sdk_has_it(value)
+        dropped = source.dropped_attributes_count
+        kind = ReadWriteLogRecord if dropped else _PreparedLogRecord
+        result = kind(
+            log_record=_ReadLogRecord(source, attributes),
             resource=self._sdk_resource(entry.resource),
             instrumentation_scope=self._sdk_scope(scope),
             limits=_UNLIMITED,
         )
-        if source.dropped_attributes_count and isinstance(record.attributes, BoundedAttributes):
-            record.attributes.dropped = source.dropped_attributes_count
+        bounded = result.log_record.attributes
+        if dropped and isinstance(bounded, BoundedAttributes):
+            bounded.dropped = dropped
         return result
 
     def _sdk_resource(self, resource: Resource) -> SDKResource:
@@ -276,7 +337,7 @@ class Rebuilder:
     def _sdk_scope(self, scope: Scope | None) -> InstrumentationScope | None:
         if scope is None:
             return None
-        key = repr(scope)
+        key = scope[:3] if scope.attributes is None else repr(scope)
         known = self._scopes.get(key)
         if known is None:
             known = InstrumentationScope(

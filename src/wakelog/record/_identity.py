@@ -33,6 +33,7 @@ os.register_at_fork(after_in_child=_seed)
 
 # A cache of the last second that was formatted: events of one second share its text.
 _last_second = (-1, "")
+_parsed_second: tuple[tuple[str, str], int] = (("", ""), 0)
 
 
 def uuid7() -> str:
@@ -88,6 +89,7 @@ def parse_rfc3339(value: str) -> int:
     Raises:
         ValueError: When the text is no RFC 3339 time.
     """
+    global _parsed_second  # noqa: PLW0603 - one tuple, replaced whole, so threads see either
     match = _RFC3339.fullmatch(value)
     if match is None and value.removeprefix("-").isdecimal():
         return int(value)
@@ -95,6 +97,10 @@ def parse_rfc3339(value: str) -> int:
         message = f"not an RFC 3339 time: {value!r}"
         raise ValueError(message)
     whole, fraction, zone = match.groups()
+    known, second = _parsed_second
+    if known == (whole, zone):
+        return second * _SECOND + int((fraction or "0").ljust(9, "0"))
     moment = datetime.fromisoformat(whole + ("+00:00" if zone == "Z" else zone))
-    seconds = (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
-    return int(seconds) * _SECOND + int((fraction or "0").ljust(9, "0"))
+    second = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
+    _parsed_second = ((whole, zone), second)
+    return second * _SECOND + int((fraction or "0").ljust(9, "0"))

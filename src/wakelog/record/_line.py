@@ -27,6 +27,8 @@ _TAG_BYTES = TAG.encode()
 _CRC_FIELD = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 # What seal and the scope add to a line, with room to spare.
 _SEAL_BYTES = 512
+# What reading bytes that nobody of us wrote may raise; the last is for what is nested too deep.
+_NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _CRC_LENGTH = len(b',"crc":"00000000"}')
 
 
@@ -190,18 +192,21 @@ def verify(line: bytes, *previous: int) -> int | None:
     Returns:
         The line's checksum, or None when it fits none of them.
     """
-    match = _CRC_FIELD.fullmatch(line, len(line) - _CRC_LENGTH) if len(line) > _CRC_LENGTH else None
-    if match is None:
+    stated = stated_crc(line)
+    if stated is None:
         return None
-    stated = int(match.group(1), 16)
     body = line[:-_CRC_LENGTH]
-    return stated if any(crc32(body, seed) == stated for seed in previous) else None
+    for seed in previous:  # a generator would cost as much as the checksum
+        if crc32(body, seed) == stated:
+            return stated
+    return None
 
 
 def stated_crc(line: bytes) -> int | None:
     """Return the checksum that stands in a line, right or wrong, or None without one."""
-    match = _CRC_FIELD.fullmatch(line, len(line) - _CRC_LENGTH) if len(line) > _CRC_LENGTH else None
-    return int(match.group(1), 16) if match else None
+    # A match at an offset into a long line costs more than one of the few bytes by themselves.
+    match = _CRC_FIELD.fullmatch(line[-_CRC_LENGTH:]) if len(line) > _CRC_LENGTH else None
+    return int(match[1], 16) if match else None
 
 
 def decode(line: bytes) -> Record:
@@ -230,7 +235,9 @@ def decode(line: bytes) -> Record:
             severity_number=data.get("severity_number"),
             severity_text=data.get("severity_text"),
             body=from_line(data["body"] if "body" in data else data.get("event")),
-            attributes={k: from_line(v) for k, v in attributes.items()} if attributes else {},
+            attributes={k: v if type(v) is str else from_line(v) for k, v in attributes.items()}
+            if attributes
+            else {},
             dropped_attributes_count=int(data.get("dropped_attributes_count", 0)),
             trace_id=data.get("trace_id"),
             span_id=data.get("span_id"),
@@ -238,7 +245,7 @@ def decode(line: bytes) -> Record:
             scope=_scope(data.get("scope")),
             writer=data.get("writer"),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _NOT_OURS as error:
         shown = bytes(line[:80])
         message = f"not a record: {shown!r} ({error})"
         raise CorruptLineError(message) from error
@@ -290,7 +297,7 @@ def salvage_resource(line: bytes) -> Resource | None:
         data = orjson.loads(line)["resource"]
         attributes = {str(key): from_line(value) for key, value in data["attributes"].items()}
         return Resource(attributes, str(data["schema_url"]))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except _NOT_OURS:
         return None
 
 
@@ -328,7 +335,7 @@ def read_header(line: bytes, path: str) -> Header:
             data["resource"]["schema_url"],
         )
         return Header(data["writer"], data["segment"], data["last_seq"], last_crc, resource, crc)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _NOT_OURS as error:
         if isinstance(error, CorruptLineError):
             raise
         message = f"{path} does not begin with a header: {bytes(line[:80])!r}"

@@ -35,7 +35,7 @@ def decode_unsealed(line: bytes, record_id: str) -> Record:
         event = data["event"]
         sealed = "crc" in data
         time = data.get("timestamp")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptLineError(f"not a record: {bytes(line[:80])!r} ({error})") from error
     if sealed:
         raise CorruptLineError(f"a damaged record: {bytes(line[:80])!r}")

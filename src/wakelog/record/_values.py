@@ -33,6 +33,8 @@ TAG = "$wakelog"
 MAX_DEPTH = 200
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _SHORTEST_CUT = 64
+# What the JSON codec reads as it went in.
+_UNCHANGED = frozenset({str, bool, float, type(None)})
 
 
 def to_line(value: object) -> object:
@@ -157,6 +159,8 @@ def from_line(value: object) -> object:
             return {key: from_line(item) for key, item in value.items()}
         return _untag(kind, value)
     if isinstance(value, list):
+        if _UNCHANGED.issuperset(map(type, value)):
+            return value
         return [from_line(item) for item in value]
     if type(value) is int and not _INT64_MIN <= value <= _INT64_MAX:
         return _decimal(value)

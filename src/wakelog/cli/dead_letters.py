@@ -1,0 +1,126 @@
+"""List, show and replay dead letters: records that the next hop did not take.
+
+list prints one line for each, show everything about those that --id names, and replay delivers them
+again, to --endpoint or where the OTEL_EXPORTER_OTLP_* variables say. What is accepted counts as
+delivered from then on. The exit code is 1 when one was not accepted.
+
+With --json, a list of {"id", "writer", "seq", "event_name", "timestamp", "time", "outcome", "reason",
+"size", "segment", "offset"}; for show also "line", the record as it was recorded; for replay also
+"replayed", and "reason" is that of the new attempt.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from wakelog.cli._next_hop import exporter_of
+from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog.errors import ConfigurationError, JournalError, WakelogError
+from wakelog.journal import dead_letters, folders
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from wakelog.journal import DeadLetter
+
+_SHOWN = ("id", "writer", "seq", "event_name", "timestamp", "time", "outcome", "reason", "size")
+_PLACE = ("segment", "offset")
+_LONGEST_REASON = 60
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("action", choices=("list", "show", "replay"), help="what to do")
+    add_path(parser, "a journal directory, or one writer's folder")
+    parser.add_argument("--id", metavar="ID", help="only those whose ids begin so")
+    parser.add_argument("--endpoint", metavar="URL", help="replay: where to deliver to")
+    parser.add_argument(
+        "--protocol",
+        choices=("http/protobuf", "grpc"),
+        help="replay: how; gRPC unless a variable says",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON in place of text")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked.
+
+    Raises:
+        WakelogError: When there is no journal at the path, or no letter whose id begins as asked.
+    """
+    found = _found(path_of(arguments).absolute(), arguments.id)
+    if arguments.action == "replay":
+        return _replay(found, arguments)
+    if arguments.action == "show" and not arguments.id:
+        raise ConfigurationError("show needs --id: name the dead letter, as list prints it")
+    whole = arguments.action == "show"
+    letters = [letter for _, letter in found]
+    if arguments.id and not letters:
+        raise WakelogError(f"there is no dead letter whose id begins with {arguments.id!r}")
+    if arguments.json:
+        print_json([_plain(letter, whole=whole) for letter in letters])
+    elif whole:
+        for letter in letters:
+            for name, value in _plain(letter, whole=True).items():
+                sys.stdout.write(f"{name:<12}{value}\n")
+    else:
+        for letter in letters:
+            sys.stdout.write(f"{_line(letter)}\n")
+        if not letters:
+            sys.stdout.write("There are no dead letters.\n")
+    return 0
+
+
+def _found(path: Path, wanted: str | None) -> Iterator[tuple[Path, DeadLetter]]:
+    if (path / "wakelog.json").exists():
+        among = list(folders(path))
+    elif path.is_dir() and path in folders(path.parent):
+        among = [path]
+    else:
+        hint = "Name a directory that a program records into"
+        raise JournalError("read the dead letters of", path, "there is no journal in it", hint)
+    return (
+        (folder, letter)
+        for folder in among
+        for letter in dead_letters(folder)
+        if wanted is None or letter.id.startswith(wanted)
+    )
+
+
+def _replay(found: Iterator[tuple[Path, DeadLetter]], arguments: argparse.Namespace) -> int:
+    exporter = exporter_of(arguments)
+    from wakelog.otel.shipping import replay
+
+    results: list[dict[str, Any]] = []
+    try:
+        for letter, reason in replay(found, exporter):
+            plain = {**_plain(letter, whole=False), "reason": reason, "replayed": reason is None}
+            results.append(plain)
+            if not arguments.json:
+                said = "delivered" if reason is None else f"not accepted: {reason}"
+                sys.stdout.write(f"{letter.id}  {said}\n")
+    finally:
+        exporter.shutdown()  # type: ignore[no-untyped-call]
+    if arguments.id and not results:
+        raise WakelogError(f"there is no dead letter whose id begins with {arguments.id!r}")
+    if arguments.json:
+        print_json(results)
+    elif not results:
+        sys.stdout.write("There are no dead letters.\n")
+    return 0 if all(one["replayed"] for one in results) else 1
+
+
+def _plain(letter: DeadLetter, *, whole: bool) -> dict[str, Any]:
+    names = (*_SHOWN, *_PLACE, *(("line",) if whole else ()))
+    return {name: getattr(letter, name) for name in names}
+
+
+def _line(letter: DeadLetter) -> str:
+    reason = " ".join(letter.reason.split())
+    if len(reason) > _LONGEST_REASON:
+        reason = reason[: _LONGEST_REASON - 1] + "…"
+    name = letter.event_name or "-"
+    return f"{letter.id}  {letter.time[:19]}Z  {name}  {letter.size} B  {reason}"

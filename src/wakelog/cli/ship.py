@@ -1,0 +1,175 @@
+"""Deliver a journal from outside the program that records it.
+
+Once, or with --follow until Ctrl-C or SIGTERM, beside running programs. A writer whose program
+delivers by itself is left to it. Without --endpoint the OTEL_EXPORTER_OTLP_* variables say where to.
+The exit code is 1 when it gave up, because nothing was accepted for --timeout seconds.
+
+With --json:
+  {"path", "delivered", "dead_lettered", "pending", "seconds", "problem"}
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from wakelog.cli._next_hop import exporter_of
+from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog.errors import JournalError
+from wakelog.journal import books, folders
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from wakelog.otel.shipping import Shipment
+
+    Show = Callable[[Shipment], None]
+
+_POLL_SECONDS = 0.05
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_path(parser, "a journal directory, or one writer's folder")
+    parser.add_argument("--follow", action="store_true", help="go on with what is recorded later")
+    parser.add_argument("--endpoint", metavar="URL", help="where to deliver to")
+    parser.add_argument(
+        "--protocol", choices=("http/protobuf", "grpc"), help="how; gRPC unless a variable says"
+    )
+    parser.add_argument(
+        "--rate", type=float, metavar="N", help="at most N records a second of a backlog"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="without --follow: give up when nothing is accepted for so long (30)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON in place of the progress")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Deliver a journal.
+
+    Raises:
+        JournalError: When there is no journal at the path, or it cannot be read or written.
+        ConfigurationError: When there is nowhere to deliver to.
+    """
+    path = path_of(arguments).absolute()
+    root, writer = _journal_at(path)
+    exporter = exporter_of(arguments)
+    progress = nullcontext(_nothing) if arguments.json else _progress(_pending(root, writer))
+
+    from wakelog.otel.shipping import Shipment
+
+    begun = time.monotonic()
+    with _until_asked() as asked, progress as show:
+        shipment = Shipment(root, exporter, writer=writer, replay_rate=arguments.rate)
+        try:
+            patience = None if arguments.follow else arguments.timeout
+            problem = _watch(shipment, asked, show, patience)
+        finally:
+            shipment.stop()
+    pending = _pending(root, writer)
+    if arguments.json:
+        print_json(
+            {
+                "path": str(path),
+                "delivered": shipment.delivered,
+                "dead_lettered": shipment.dead_lettered,
+                "pending": pending,
+                "seconds": round(time.monotonic() - begun, 3),
+                "problem": problem or None,
+            }
+        )
+    else:
+        text = f"delivered {shipment.delivered:,}, dead lettered {shipment.dead_lettered:,}"
+        sys.stdout.write(f"{text}, pending {pending:,}\n")
+        if problem:
+            sys.stderr.write(f"wakelog: {problem}\n")
+    return 1 if problem else 0
+
+
+def _journal_at(path: Path) -> tuple[Path, str | None]:
+    """Return the journal's directory, and the writer where the path is that of one."""
+    if path.is_file():
+        hint = "Name a journal directory; a single file has no place to note what was delivered"
+        raise JournalError("ship", path, "it is a file", hint)
+    if (path / "wakelog.json").exists():
+        return path, None
+    if path.is_dir() and path in folders(path.parent):
+        return path.parent, path.name
+    hint = "Name a directory that a program records into"
+    raise JournalError("ship", path, "there is no journal in it", hint)
+
+
+def _pending(root: Path, writer: str | None) -> int:
+    return sum(one.pending for one in books(root) if writer in (None, one.writer))
+
+
+def _watch(shipment: Shipment, asked: threading.Event, show: Show, patience: float | None) -> str:
+    """Wait until everything is delivered, or somebody asked to stop; return what went wrong."""
+    got, since = 0, time.monotonic()
+    while not asked.wait(_POLL_SECONDS):
+        show(shipment)
+        now, reached = time.monotonic(), shipment.delivered + shipment.dead_lettered
+        if reached > got or not shipment.problem:
+            got, since = reached, now
+        if patience is None:
+            continue
+        if shipment.idle:
+            break
+        if now - since > patience:
+            return f"gave up after {patience:g} s: {shipment.problem}"
+    show(shipment)
+    return ""
+
+
+def _nothing(_: Shipment) -> None:
+    """Show nothing."""
+
+
+@contextmanager
+def _progress(pending: int) -> Iterator[Show]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    from wakelog.cli._terminal import console
+
+    columns = (BarColumn(), MofNCompleteColumn(), Remaining(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console(), transient=True) as progress:
+        task = progress.add_task("", total=pending)
+
+        def show(shipment: Shipment) -> None:
+            done = shipment.delivered + shipment.dead_lettered
+            progress.update(
+                task,
+                completed=done,
+                total=max(pending, done),
+                description=shipment.problem[:60],
+            )
+
+        yield show
+
+
+@contextmanager
+def _until_asked() -> Iterator[threading.Event]:
+    """Take note of SIGTERM and Ctrl-C, so that what is under way is noted in the ledger."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: asked.set()) for number in signals]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

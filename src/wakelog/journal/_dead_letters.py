@@ -1,0 +1,232 @@
+"""Dead letters: records that the next hop does not take, set aside with the reason.
+
+They stand in ``dead_letters.jsonl`` beside the segments, each on one line with the line that it was
+recorded as, so that one survives the deletion of its segment. Nothing is ever taken out of the file: a
+record that was delivered after all gets a second line, which says so.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from wakelog.errors import JournalError
+from wakelog.journal._filesystem import SYSTEM, FileSystem
+from wakelog.journal._ledger import Mark, segment_name
+from wakelog.journal._reading import Entry
+from wakelog.record import Resource, decode, from_line, rfc3339, to_line
+
+DEAD_LETTERS = "dead_letters.jsonl"
+_BLOCK = 64 * 1024
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that was set aside.
+
+    Attributes:
+        id: The record's id.
+        writer: The writer that recorded it.
+        seq: Its number there.
+        segment: The segment that it stands in, or stood in.
+        offset: The place after it, in bytes from the start of the segment.
+        size: Bytes of its line.
+        event_name: Its event's name, if it has one.
+        timestamp: When it happened, RFC 3339 in UTC, if known.
+        outcome: What the next hop did with it: ``refused``, ``too_large`` or ``rejected``.
+        reason: The answer in words.
+        time: When it was set aside, RFC 3339 in UTC.
+        resource: The resource that it belongs to.
+        line: The line that it was recorded as, without its newline.
+    """
+
+    id: str
+    writer: str
+    seq: int
+    segment: int
+    offset: int
+    size: int
+    event_name: str | None
+    timestamp: str | None
+    outcome: str
+    reason: str
+    time: str
+    resource: Resource
+    line: str
+
+    def entry(self) -> Entry:
+        """Return the record as it was read when it was set aside.
+
+        Raises:
+            CorruptLineError: When the line does not hold it any more.
+        """
+        record = decode(self.line.encode())
+        return Entry(record, self.resource, self.writer, Mark(self.segment, self.offset, self.seq))
+
+
+def set_aside(
+    folder: Path, entry: Entry, outcome: str, reason: str, fs: FileSystem = SYSTEM
+) -> DeadLetter:
+    """Set a record aside, durably: when this returns, the disk has it.
+
+    Args:
+        folder: The writer's folder, claimed.
+        entry: The record.
+        outcome: What the next hop did with it, one word.
+        reason: Its answer in words.
+        fs: The system calls.
+
+    Returns:
+        What was written.
+
+    Raises:
+        JournalError: When the file system refuses. The record is not set aside then.
+    """
+    record, mark = entry.record, entry.mark
+    line = line_of(folder, entry)
+    letter = DeadLetter(
+        id=record.id,
+        writer=entry.writer,
+        seq=record.seq,
+        segment=mark.segment,
+        offset=mark.offset,
+        size=len(line),
+        event_name=record.event_name,
+        timestamp=None if record.timestamp is None else rfc3339(record.timestamp),
+        outcome=outcome,
+        reason=reason,
+        time=rfc3339(time.time_ns()),
+        resource=entry.resource,
+        line=line.decode(errors="replace"),
+    )
+    plain = {name: getattr(letter, name) for name in DeadLetter.__slots__}
+    attributes, schema_url = letter.resource
+    plain["resource"] = {"attributes": to_line(attributes), "schema_url": schema_url}
+    _append(folder, plain, fs)
+    return letter
+
+
+def line_of(folder: Path, entry: Entry) -> bytes:
+    """Return the line that a record was read from, without its newline.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    mark = entry.mark
+    path = folder / segment_name(mark.segment)
+    size = _BLOCK
+    try:
+        with path.open("rb") as file:
+            while True:
+                start = max(0, mark.offset - 1 - size)
+                file.seek(start)
+                text = file.read(mark.offset - 1 - start)
+                begin = text.rfind(b"\n")
+                if begin >= 0 or start == 0:
+                    break
+                size *= 4
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error
+    line = text[begin + 1 :]
+    # Where the end of the line before was damaged, two stand as one.
+    begin = line.rfind(b'{"id":"%b"' % entry.record.id.encode())
+    return line[begin:] if begin > 0 else line
+
+
+def note_replayed(folder: Path, record_id: str, fs: FileSystem = SYSTEM) -> None:
+    """Note, durably, that a dead letter has been delivered after all.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    _append(folder, {"replayed": record_id, "time": rfc3339(time.time_ns())}, fs)
+
+
+def dead_letters(folder: Path) -> Iterator[DeadLetter]:
+    """Read a writer's dead letters, each once, without those that have been replayed.
+
+    Raises:
+        JournalError: When the file cannot be read.
+    """
+    replayed = {data["replayed"] for data in _lines(folder) if "replayed" in data}
+    seen: set[str] = set()
+    for data in _lines(folder):
+        letter = _letter(data)
+        # A crash between the letter and the ledger sets the same record aside twice.
+        if letter is not None and letter.id not in replayed and letter.id not in seen:
+            seen.add(letter.id)
+            yield letter
+
+
+def dead_letter_seqs(folder: Path) -> list[int]:
+    """Return the numbers of a writer's dead letters, without those that have been replayed.
+
+    Raises:
+        JournalError: When the file cannot be read.
+    """
+    return sorted({letter.seq for letter in dead_letters(folder)})
+
+
+def set_aside_ids(folder: Path) -> set[str]:
+    """Return the ids of all records of a writer that were ever set aside.
+
+    Raises:
+        JournalError: When the file cannot be read.
+    """
+    return {letter.id for data in _lines(folder) if (letter := _letter(data)) is not None}
+
+
+def _letter(data: dict[str, Any]) -> DeadLetter | None:
+    try:
+        resource = data["resource"]
+        attributes = {name: from_line(value) for name, value in resource["attributes"].items()}
+        return DeadLetter(**{**data, "resource": Resource(attributes, resource["schema_url"])})
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _lines(folder: Path) -> Iterator[dict[str, Any]]:
+    path = folder / DEAD_LETTERS
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    data = orjson.loads(line)
+                except ValueError:
+                    continue  # a crash cut it off, so the ledger has not counted it
+                if isinstance(data, dict):
+                    yield data
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error
+
+
+def _append(folder: Path, data: dict[str, Any], fs: FileSystem) -> None:
+    path = folder / DEAD_LETTERS
+    line = orjson.dumps(data) + b"\n"
+    try:
+        is_new = not path.exists()
+        fd = fs.open(path, _FLAGS, 0o600)
+        try:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                line = b"\n" + line  # a crash cut the last line off
+            written = fs.write(fd, line)
+            while written < len(line):
+                written += fs.write(fd, line[written:])
+            fs.fdatasync(fd)
+        finally:
+            os.close(fd)
+        if is_new:
+            fs.sync_directory(folder)
+    except OSError as error:
+        hint = "The record stays pending until it can be set aside"
+        raise JournalError("write", path, error.strerror or error, hint) from error

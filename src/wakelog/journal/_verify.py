@@ -1,0 +1,134 @@
+"""Verifying: does every line hold what was written, and is every record in one place?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from wakelog.errors import CorruptLineError, JournalError
+from wakelog.journal._dead_letters import DEAD_LETTERS, set_aside_ids
+from wakelog.journal._ledger import load, segment_name, segments
+from wakelog.journal._reading import header_of
+from wakelog.record import decode, verify
+
+
+class Misfit(NamedTuple):
+    """The first thing in a writer's files that is not as it was written.
+
+    Attributes:
+        file: The file.
+        line: The line's number, from 1.
+        offset: Bytes from the start of the file to the start of the line.
+        what: What does not fit, in words.
+    """
+
+    file: Path
+    line: int
+    offset: int
+    what: str
+
+
+@dataclass(slots=True)
+class _Chain:
+    """How far the lines of a writer fit together."""
+
+    folder: Path
+    dealt_with: int
+    seq: int = 0
+    crc: int | None = None
+    header_due: bool = True
+
+    def misfit(self, index: int, line: bytes) -> str | None:
+        """Say what does not fit about the next line, None when it does."""
+        try:
+            return self._header(index, line) if self.header_due else self._record(line)
+        except CorruptLineError as error:
+            return str(error)
+
+    def _header(self, index: int, line: bytes) -> str | None:
+        self.header_due = False
+        header = header_of(line, self.folder / segment_name(index))
+        if (header.writer, header.segment) != (self.folder.name, index):
+            return f"the header is that of segment {header.segment} of {header.writer}"
+        if self.crc is None and index > 1:
+            # Earlier segments may be deleted once they have been dealt with.
+            if header.last_seq > self.dealt_with:
+                return f"the records up to {header.last_seq} are missing"
+            self.seq = header.last_seq
+        elif header.last_crc != (self.crc or 0):
+            return "the header does not follow the line before it"
+        elif header.last_seq > self.seq:
+            return f"the records {self.seq + 1} to {header.last_seq} are missing"
+        self.crc = header.crc
+        return None
+
+    def _record(self, line: bytes) -> str | None:
+        crc = verify(line, *([] if self.crc is None else [self.crc]))
+        if crc is None:
+            return "its checksum does not fit"
+        seq = decode(line).seq
+        if seq > self.seq + 1:
+            return f"the records {self.seq + 1} to {seq - 1} are missing before it"
+        # A number that was seen before is a copy, written because the sync of its file failed.
+        self.seq, self.crc = max(self.seq, seq), crc
+        return None
+
+
+def first_misfit(folder: Path) -> Misfit | None:
+    """Read everything that a writer has written and find the first thing that does not fit.
+
+    Every line's checksum is seeded with that of the line before, over all segments, and the
+    numbering has no gaps. A last line without its end was never accepted, and fits.
+
+    Args:
+        folder: The writer's folder.
+
+    Returns:
+        The misfit, or None when everything fits.
+
+    Raises:
+        JournalError: When the file system refuses.
+        JournalFormatError: When a newer Wakelog wrote a segment.
+    """
+    mark = load(folder, folder.name)
+    chain = _Chain(folder, mark.seq)
+    for index in segments(folder):
+        path = folder / segment_name(index)
+        chain.header_due = True
+        for number, (offset, line) in enumerate(_lines(path), 1):
+            if (what := chain.misfit(index, line)) is not None:
+                return Misfit(path, number, offset, what)
+    if (noted := _noted(folder)) > chain.seq:
+        what = f"{noted} records have been dealt with, and there are {chain.seq}"
+        return Misfit(folder / "ledger", 1, 0, what)
+    if (missing := mark.dead_lettered - len(set_aside_ids(folder))) > 0:
+        return Misfit(folder / DEAD_LETTERS, 1, 0, f"{missing} dead letters are missing")
+    return None
+
+
+def _noted(folder: Path) -> int:
+    """Return up to which record a ledger says everything is dealt with, believed or not."""
+    try:
+        return int(orjson.loads((folder / "ledger").read_bytes())["seq"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield a file's whole lines without their newlines, each with its offset."""
+    offset = 0
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                yield offset, line[:-1]
+                offset += len(line)
+    except FileNotFoundError:
+        return  # it was delivered and deleted in this moment
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error
