@@ -6,6 +6,7 @@ The exporters here are scripted, for answers that a real next hop does not give 
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
 import time
@@ -20,6 +21,7 @@ from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportRes
 
 from wakelog.journal import Journal, books
 from wakelog.otel import DurableLogRecordProcessor, _circuit, _delivery
+from wakelog.otel._exporters import endpoint_of
 
 OK, FAILED = LogRecordExportResult.SUCCESS, LogRecordExportResult.FAILURE
 
@@ -340,3 +342,14 @@ def test_other_processes_orphans_are_found_while_this_one_runs(
     durable.close(0.5)
 
     assert eventually(lambda: exporter.accepted == [1])
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_an_outage_names_the_endpoint_of_an_official_exporter(protocol: str) -> None:
+    """Fails when the attribute that says it, which has no public name, is gone."""
+    module = importlib.import_module(f"opentelemetry.exporter.otlp.proto.{protocol}._log_exporter")
+    exporter = module.OTLPLogExporter(endpoint="http://localhost:15999/v1/logs")
+
+    assert "localhost:15999" in endpoint_of(exporter)
+    assert endpoint_of(Scripted()) == "Scripted"
+    exporter.shutdown()
