@@ -9,8 +9,10 @@ everything is delivered again.
 from wakelog.journal._books import Books, books
 from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._journal import Journal, default_root
-from wakelog.journal._ledger import Mark
+from wakelog.journal._mark import Mark
 from wakelog.journal._reading import Chunk, Cursor, Entry, read, set_aside_torn_tail
+from wakelog.journal._rotation import Rotation
+from wakelog.journal._space import QuotaPolicy, Space
 from wakelog.journal._writer import Durability, Receipt, Writer
 
 __all__ = [
@@ -22,7 +24,10 @@ __all__ = [
     "Folder",
     "Journal",
     "Mark",
+    "QuotaPolicy",
     "Receipt",
+    "Rotation",
+    "Space",
     "Writer",
     "books",
     "default_root",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal._folder import folders, is_owned
-from wakelog.journal._ledger import Mark, load, segment_name, segments
+from wakelog.journal._ledger import load, segment_name, segments
+from wakelog.journal._mark import Mark
 from wakelog.journal._reading import Cursor, header_of
 from wakelog.record import Header, decode
 
@@ -80,7 +81,7 @@ def _books_of(folder: Path, *, exact: bool) -> Books:
         accepted=end.seq,
         delivered=dealt_with.delivered,
         dead_lettered=dealt_with.dead_lettered,
-        evicted=dealt_with.evicted,
+        evicted=end.evicted,
         corrupt=end.corrupt,
     )
 
@@ -144,8 +145,6 @@ def last_mark(folder: Path, after: Mark) -> Mark:
     Returns:
         The mark after the last record.
     """
-    if not segments(folder):
-        return after
     cursor = Cursor(folder, after)
     while (chunk := cursor.read(4096, 1 << 20)).entries or chunk.damaged:
         pass

@@ -7,71 +7,51 @@ from the beginning, which sends records twice and skips none.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 from wakelog.errors import JournalError
+from wakelog.journal import _deletions as deletions
 from wakelog.journal._filesystem import SYSTEM, FileSystem
+from wakelog.journal._mark import Mark
 
 _NAME = "ledger"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place between two lines of a writer, and what was counted up to there.
-
-    Attributes:
-        segment: The index of the segment, from 1; 0 before the first.
-        offset: Bytes from the start of the segment; always the start of a line.
-        seq: The ``seq`` of the last record before this place.
-        crc: The checksum of the last line before this place, None when it is not known.
-        corrupt: How many of the ``seq`` records could not be read.
-        dead_lettered: How many were set aside with a reason.
-        evicted: How many were deleted under a quota before they were delivered.
-    """
-
-    segment: int = 0
-    offset: int = 0
-    seq: int = 0
-    crc: int | None = None
-    corrupt: int = 0
-    dead_lettered: int = 0
-    evicted: int = 0
-
-    @property
-    def delivered(self) -> int:
-        """How many records before this place the next hop has accepted."""
-        return self.seq - self.corrupt - self.dead_lettered - self.evicted
-
-
 def load(folder: Path, writer: str) -> Mark:
-    """Read the ledger of a writer.
+    """Read up to where a writer's records have been dealt with.
 
     Args:
         folder: The writer's folder.
         writer: The writer's id, which the ledger has to name.
 
     Returns:
-        The mark, or the beginning when there is no ledger that can be believed.
+        What the ledger says. Where it cannot be believed, or segments have been deleted that it has
+        not come to yet, what the record of deletions says; the beginning without either.
     """
+    deletion = deletions.load(folder)
+    ledger = _read(folder, writer)
+    mark = deletion.mark if ledger is None else ledger
+    if mark.segment < deletion.segment:
+        mark = deletion.after(mark)
+    if _fits(folder, mark):
+        return mark
+    # After a power failure, a segment may end before the place that was noted.
+    return deletion.mark if _fits(folder, deletion.mark) else deletion.mark.at_start()
+
+
+def _read(folder: Path, writer: str) -> Mark | None:
     try:
         data = orjson.loads((folder / _NAME).read_bytes())
-        if data.pop("writer") != writer:
-            return Mark()
-        mark = Mark(**data)
+        mark = Mark(**data) if data.pop("writer") == writer else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Mark()
-    return mark if _fits(folder, mark) else Mark()
+        return None
+    return mark if mark is not None and mark.is_possible else None
 
 
 def _fits(folder: Path, mark: Mark) -> bool:
     """Tell whether a mark stands at the start of a line that exists."""
-    # What was read from a file need not be of the types that the class says.
-    numbers: tuple[object, ...] = (mark.segment, mark.offset, mark.seq, mark.delivered)
-    if not all(isinstance(number, int) and number >= 0 for number in numbers):
-        return False
     if mark.offset == 0:
         return True
     try:

@@ -18,9 +18,11 @@ from wakelog.errors import (
     JournalError,
     JournalFormatError,
 )
+from wakelog.journal import _deletions as deletions
 from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import folders
-from wakelog.journal._ledger import Mark, segment_name, segments
+from wakelog.journal._ledger import segment_name, segments
+from wakelog.journal._mark import Mark
 from wakelog.record import (
     FORMAT,
     Header,
@@ -45,6 +47,7 @@ _NAMES_ITS_WRITER = re.compile(rb'\{"id":"[^"\\]*","seq":\d+,"writer":"([^"\\]*)
 _LONGEST_LINE = 64 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MISSING = object()
+_SHOWN = 200
 _TOO_DEEP = "nested deeper than any line of ours"
 
 
@@ -64,7 +67,8 @@ class Chunk:
     Attributes:
         entries: The records.
         mark: The place after the last line that was read, damaged lines included.
-        damaged: The damaged lines that were passed over, cut to their first 200 bytes.
+        damaged: The damaged lines that were passed over, cut to their first 200 bytes unless the
+            cursor was asked for whole ones.
     """
 
     entries: list[Entry]
@@ -79,12 +83,16 @@ class Cursor:
         folder: The writer's folder.
         mark: Where to begin.
         complete: Whether the writer is gone, so that what has no end of line yet never gets one.
+        whole: Whether damaged lines are returned whole.
     """
 
-    def __init__(self, folder: Path, mark: Mark, *, complete: bool = False) -> None:
+    def __init__(
+        self, folder: Path, mark: Mark, *, complete: bool = False, whole: bool = False
+    ) -> None:
         self.folder = folder
         self.mark = mark
         self._complete = complete
+        self._kept = None if whole else _SHOWN
         self._fd = -1
         self._open_segment = 0
         self._header: Header | None = None
@@ -140,6 +148,10 @@ class Cursor:
         """Open the segment of the mark, or the first one after it."""
         index = self.mark.segment
         if not (self.folder / segment_name(max(index, 1))).exists() or index == 0:
+            if index < (deletion := deletions.load(self.folder)).segment:
+                mark = deletion.pass_over(self.mark, deletion.seq)
+                self.mark = replace(mark, segment=deletion.segment, offset=0, crc=None)
+                return self._open_next()
             later = [i for i in segments(self.folder) if i >= max(index, 1)]
             if not later:
                 return False
@@ -197,7 +209,8 @@ class Cursor:
         if self._next_line() is not None:
             return True
         self.close()
-        self.mark = replace(self.mark, segment=following[0], offset=0)
+        # The next index and not the next file: what is missing in between may have been deleted.
+        self.mark = replace(self.mark, segment=self.mark.segment + 1, offset=0)
         return True
 
     def _next_line(self) -> bytes | None:
@@ -238,7 +251,7 @@ class Cursor:
                 raise CorruptLineError(message)  # noqa: TRY301 - damaged in one way or another
             record = _decode(line)
         except CorruptLineError:
-            chunk.damaged.append(line[:200])
+            chunk.damaged.append(line[: self._kept])
             self._actual_crc = _adds_up_to(line, mark.crc)
             self.mark = replace(mark, offset=offset, crc=stated_crc(line))
             return
