@@ -8,12 +8,15 @@ from itertools import pairwise
 from pathlib import Path
 
 from wakelog.errors import CorruptLineError, JournalError
+from wakelog.journal import _swept as swept
 from wakelog.journal._folder import folders, is_owned
 from wakelog.journal._ledger import load, segment_name, segments
 from wakelog.journal._mark import Mark
 from wakelog.journal._reading import Cursor, header_of
 from wakelog.record import Header, decode
 
+# Folders may be swept while the books are read, a batch at a time.
+_TRIES = 20
 # What is pending up to here is read, however exact the books have to be: it takes no time.
 _SMALL = 8 * 1024 * 1024
 _END_BYTES = 256 * 1024
@@ -62,12 +65,35 @@ def books(root: Path, *, exact: bool = False) -> list[Books]:
             were before it.
 
     Returns:
-        One entry a writer, oldest first.
+        One entry a writer, oldest first; before them ``swept``, the sum of those whose folders have
+        been deleted, if there are any.
 
     Raises:
         JournalError: When the directory cannot be read.
     """
-    return [_books_of(folder, exact=exact) for folder in folders(root)]
+    for _ in range(_TRIES):
+        before = swept.load(root)
+        found = [
+            _books_of(folder, exact=exact)
+            for folder in folders(root)
+            if folder.name not in before.going
+        ]
+        # Who was swept meanwhile is in the sum now, and perhaps in the list too.
+        if swept.load(root) == before:
+            break
+    return [_books_of_swept(before), *found] if before.writers else found
+
+
+def _books_of_swept(total: swept.Swept) -> Books:
+    return Books(
+        writer="swept",
+        live=False,
+        accepted=total.accepted,
+        delivered=total.delivered,
+        dead_lettered=total.dead_lettered,
+        evicted=total.evicted,
+        corrupt=total.corrupt,
+    )
 
 
 def _books_of(folder: Path, *, exact: bool) -> Books:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
+from wakelog.journal import _reserve as reserve
 from wakelog.journal import _swept as swept
 from wakelog.journal._books import last_mark
-from wakelog.journal._deleting import Reserve, delete_folder, delete_segments, is_clean
+from wakelog.journal._deleting import delete_folder, delete_segments, is_clean
 from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._folder import Folder
 from wakelog.journal._ledger import load
@@ -45,15 +46,21 @@ class Cleaned:
     kept_from: dict[Path, int] = field(default_factory=dict)
 
     @contextmanager
-    def working_on(self, found: Found) -> Iterator[None]:
-        """Note what goes wrong in a folder, which must not keep others from being cleaned."""
+    def noting(self, path: Path) -> Iterator[None]:
+        """Note what goes wrong in a place, which must not keep others from being cleaned."""
         try:
             yield
         except OSError as error:
-            cause = JournalError("clean up", found.path, error.strerror or error)
+            cause = JournalError("clean up", path, error.strerror or error)
             self.error = self.error or cause
         except JournalError as error:
             self.error = self.error or error
+
+    @contextmanager
+    def working_on(self, found: Found) -> Iterator[None]:
+        """Note what goes wrong in a folder, and what is in it afterwards."""
+        with self.noting(found.path):
+            yield
         found.look_again()
 
 
@@ -65,7 +72,6 @@ class Cleaner:
     Args:
         root: The directory.
         space: What is kept.
-        reserve: What records deletions.
         fs: The system calls.
         clock: The time of day, in seconds since 1970.
     """
@@ -74,13 +80,11 @@ class Cleaner:
         self,
         root: Path,
         space: Space,
-        reserve: Reserve,
         fs: FileSystem,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._root = root
         self._space = space
-        self._reserve = reserve
         self._fs = fs
         self._clock = clock
 
@@ -120,7 +124,7 @@ class Cleaner:
             stuck |= below.keys()
         if evict is not None:
             self._evict(result, own, most, evict)
-        self._reserve.keep()
+        reserve.keep(self._root, self._fs)
         return result
 
     def _find_kept(self, result: Cleaned, own: Writer | None) -> None:
@@ -225,7 +229,7 @@ class Cleaner:
         elif (folder := Folder.adopt(found.path)) is None:
             return 0
         try:
-            return delete_segments(found.path, below, self._reserve, self._fs, reason)
+            return delete_segments(found.path, below, self._fs, reason)
         finally:
             if folder is not None:
                 folder.release()
@@ -247,7 +251,7 @@ class Cleaner:
     def _clear_leftovers(self, result: Cleaned) -> None:
         """Delete what crashed starts and crashed cleaning have left under hidden names."""
         for path in result.survey.leftovers:
-            with result.working_on(Found(path)):
+            with result.noting(path):
                 self._clear(path)
 
     def _clear(self, path: Path) -> None:
@@ -287,9 +291,10 @@ class Cleaner:
                 going = [name for name in total.going if (self._root / name).exists()]
                 total = replace(total, going=tuple(going))
                 path = self._root / swept.NAME
-                with result.working_on(Found(path)):
+                with result.noting(path):
                     if total != before:
-                        self._reserve.write(path, total.to_bytes())
+                        text = total.to_bytes()
+                        reserve.write(self._root, path, text, self._fs, synced=True)
                     for found in ready:
                         with result.working_on(found):
                             delete_folder(found.path, self._fs)
@@ -306,7 +311,7 @@ class Cleaner:
         if found.set_aside or not all(is_clean(found.path, s.index) for s in found.segments):
             if found.segments:
                 below = found.segments[-1].index + 1
-                delete_segments(found.path, below, self._reserve, self._fs)
+                delete_segments(found.path, below, self._fs)
             return False
         return True
 

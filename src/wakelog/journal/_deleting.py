@@ -6,7 +6,6 @@ owns the folder.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
+from wakelog.journal import _reserve as reserve
 from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._folder import LOCK
 from wakelog.journal._ledger import load, segment_name, segments
@@ -23,10 +23,6 @@ from wakelog.journal._reading import Cursor, header_of, set_aside_torn_tail
 from wakelog.record import verify
 from wakelog.record._line import stated_crc
 
-RESERVE = "reserve"
-# Enough for the records of some deletions, on a disk that has no other byte left.
-_RESERVE_BYTES = 32 * 1024
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SEQ = re.compile(rb'\{"id":"[^"\\]*","seq":(\d+)')
 
 
@@ -45,56 +41,12 @@ class _Scan:
     damaged: list[bytes]
 
 
-class Reserve:
-    """Some bytes on the disk that are given up so that a deletion can be recorded on a full one.
-
-    Args:
-        root: The journal's directory.
-        fs: The system calls.
-    """
-
-    def __init__(self, root: Path, fs: FileSystem) -> None:
-        self._root = root
-        self._path = root / RESERVE
-        self._fs = fs
-
-    def keep(self) -> None:
-        """Make the reserve when it is missing and there is room for it."""
-        if self._path.exists():
-            return
-        try:
-            # Bytes by chance, because zeros take no room on some file systems.
-            self._fs.write_whole(self._path, os.urandom(_RESERVE_BYTES))
-        except OSError:
-            # The disk is full now. Whoever cleans next tries again.
-            Path(f"{self._path}.new").unlink(missing_ok=True)
-
-    def write(self, path: Path, data: bytes) -> None:
-        """Write a small file, whole and on the disk, and give the reserve up for it if need be.
-
-        Raises:
-            OSError: When the file system refuses all the same; the old file is still there.
-        """
-        try:
-            self._fs.write_whole(path, data, synced=True)
-        except OSError as error:
-            Path(f"{path}.new").unlink(missing_ok=True)
-            if error.errno not in FULL or not self._path.exists():
-                raise
-            self._fs.unlink(self._path)
-            self._fs.write_whole(path, data, synced=True)
-        self._fs.sync_directory(path.parent)
-
-
-def delete_segments(
-    folder: Path, below: int, reserve: Reserve, fs: FileSystem, reason: str | None = None
-) -> int:
+def delete_segments(folder: Path, below: int, fs: FileSystem, reason: str | None = None) -> int:
     """Delete the segments below an index.
 
     Args:
         folder: The writer's folder, owned.
         below: The index of the first segment that stays.
-        reserve: What records the deletion.
         fs: The system calls.
         reason: Why undelivered records are deleted. Without one, nothing is where there are any.
 
@@ -112,14 +64,20 @@ def delete_segments(
             set_aside_torn_tail(folder, fs)
         deletion = deletions.load(folder)
         if deletion.segment < below:
-            deletion, evicted = _next(folder, doomed, below, deletion, reserve, reason)
+            deletion, evicted = _next(folder, doomed, below, deletion, fs, reason)
             if evicted and reason is None:
                 return 0  # they have come since somebody looked
-            reserve.write(folder / deletions.NAME, deletion.to_bytes(folder.name))
+            text = deletion.to_bytes(folder.name)
+            reserve.write(folder.parent, folder / deletions.NAME, text, fs, synced=True)
         else:
             evicted = 0  # a crash came between the record and what it says
-        for index in doomed:
-            fs.unlink(folder / segment_name(index))
+        *others, last = [folder / segment_name(index) for index in doomed]
+        for path in others:
+            fs.unlink(path)
+        if reserve.keep(folder.parent, fs):
+            fs.unlink(last)
+        else:
+            reserve.fill_with(folder.parent, last, fs)
     except OSError as error:
         raise JournalError("delete segments in", folder, error.strerror or error) from error
     return evicted
@@ -130,7 +88,7 @@ def _next(
     doomed: list[int],
     below: int,
     before: deletions.Deletion,
-    reserve: Reserve,
+    fs: FileSystem,
     reason: str | None,
 ) -> tuple[deletions.Deletion, int]:
     """Return the record of a deletion and how many records it evicts; set damaged lines aside."""
@@ -142,7 +100,8 @@ def _next(
         evicted += scan.wanted
         if scan.damaged:
             aside = folder / f"{segment_name(index).removesuffix('.jsonl')}.damaged"
-            reserve.write(aside, b"".join(line + b"\n" for line in scan.damaged))
+            lines = b"".join(line + b"\n" for line in scan.damaged)
+            reserve.write(folder.parent, aside, lines, fs, synced=True)
     # What a failed sync has had repeated stands in the next segment again, and can be read there.
     last_seq = max(before.seq, min(last_seq, _seq_before(folder, below, last_seq)))
     after = mark

@@ -13,6 +13,7 @@ import orjson
 
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
+from wakelog.journal import _reserve as reserve
 from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._mark import Mark
 
@@ -71,7 +72,9 @@ def save(folder: Path, writer: str, mark: Mark, fs: FileSystem = SYSTEM) -> None
     fields = {name: getattr(mark, name) for name in Mark.__slots__}
     path = folder / _NAME
     try:
-        fs.write_whole(path, orjson.dumps({"writer": writer, **fields}))
+        # On a full disk, only what the ledger says allows anything to be deleted.
+        text = orjson.dumps({"writer": writer, **fields})
+        reserve.write(folder.parent, path, text, fs, leave=reserve.FOR_DELETIONS)
     except OSError as error:
         hint = "Delivery goes on; after a restart, records since the last ledger are sent again"
         raise JournalError("write", path, error.strerror or error, hint) from error

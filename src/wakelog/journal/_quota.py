@@ -12,8 +12,8 @@ from pathlib import Path
 import orjson
 
 from wakelog.errors import JournalError, QuotaExceededError
+from wakelog.journal import _reserve as reserve
 from wakelog.journal._cleaning import Cleaned, Cleaner
-from wakelog.journal._deleting import FULL, Reserve
 from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._folder import RootLock
 from wakelog.journal._ledger import load
@@ -26,7 +26,7 @@ _log = logging.getLogger("wakelog")
 SETTINGS = "space"
 # How long the first look may take; what it has not seen, cleaning counts a moment later.
 _FIRST_LOOK_SECONDS = 0.1
-# How old a look may be when somebody asks for room, and how often it is tried to make room.
+# How often it is tried to make room, and how often for somebody who waits for it.
 _FRESH_SECONDS = 0.2
 _POLL_SECONDS = 0.05
 _CLEAN_SECONDS, _CLEAN_AT_MOST_EVERY = 30.0, 1.0
@@ -60,13 +60,12 @@ class Quota:
         self._fs = fs
         self.limit = space.limit(root)
         self.evicted: Counter[str] = Counter()
-        self._reserve = Reserve(root, fs)
-        self._cleaner = Cleaner(root, space, self._reserve, fs, clock)
+        self._cleaner = Cleaner(root, space, fs, clock)
         self._writer: Writer | None = None
         # What a look at the directory found, when, and how far the writer was then.
         self._found, self._found_at, self._written_then = 0, _NEVER, 0
         self._pending = 0
-        self._tried_at = self._cleaned_at = self._made_room_at = _NEVER
+        self._tried_at = self._cleaned_at = self._in_vain_at = _NEVER
         self._failing = False
         self.after_fork()
 
@@ -91,7 +90,7 @@ class Quota:
             self._writer, self._written_then = writer, 0
             with self._starting:
                 self._stopping = False
-            self._reserve.keep()
+            reserve.keep(self._root, self._fs)
             self._say_settings()
             found = survey(self._root, _FIRST_LOOK_SECONDS)
             self._note(found.size if found.complete else max(found.size, self._found))
@@ -133,7 +132,8 @@ class Quota:
         with self._changed:
             while True:
                 now = time.monotonic()
-                if now - self._found_at > _FRESH_SECONDS:
+                if now >= self._tried_at + self._pause:
+                    # Others write, too. It is asked for seldom, unless there is no room.
                     self._note(survey(self._root).size)
                 if (room := self.limit - self.usage) < need and now >= self._tried_at + self._pause:
                     self._tried_at = now
@@ -159,13 +159,14 @@ class Quota:
         """
         with self._changed:
             now = time.monotonic()
-            if now < self._made_room_at + _FRESH_SECONDS:
+            if now < self._in_vain_at + _FRESH_SECONDS:
                 return False
-            self._made_room_at = now
             before = survey(self._root).size
             evict = self._space.policy is QuotaPolicy.EVICT_OLDEST
             most = max(0, min(before, self.limit) - _ROOM_ON_A_FULL_DISK)
             self._make_room(most, "disk_full" if evict else None)
+            if self._found >= before:
+                self._in_vain_at = now
             return self._found < before
 
     def clean_up(self) -> None:
@@ -283,7 +284,7 @@ class Quota:
 def is_full(error: BaseException) -> bool:
     """Tell whether an error came of a disk, or a user's part of it, that is full."""
     cause = error.__cause__
-    return isinstance(cause, OSError) and cause.errno in FULL
+    return isinstance(cause, OSError) and cause.errno in reserve.FULL
 
 
 def quota_of(root: Path) -> int | None:

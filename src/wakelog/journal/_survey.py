@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wakelog.errors import JournalError
@@ -159,6 +159,11 @@ def look_into(path: Path) -> Found:
     except FileNotFoundError:
         return Found(path)
     found.segments.sort()
+    # Whatever the clock did: a segment is no older than the one before it.
+    latest = 0.0
+    for place, segment in enumerate(found.segments):
+        latest = max(latest, segment.changed)
+        found.segments[place] = replace(segment, changed=latest)
     return found
 
 
