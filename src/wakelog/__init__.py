@@ -23,12 +23,13 @@ if TYPE_CHECKING:
         InvalidEventTypeError,
         JournalError,
         JournalFormatError,
+        QuotaExceededError,
         RedactionError,
         SinkError,
         WakelogError,
     )
     from wakelog.events import AgentEvent, register_event_type
-    from wakelog.journal import Durability, Receipt
+    from wakelog.journal import Durability, QuotaPolicy, Receipt, Space
     from wakelog.logger import AgentLogger, AsyncAgentLogger
     from wakelog.otel import DurableLogRecordProcessor, EventToSpanEventBridge, OTelSink
     from wakelog.redaction import (
@@ -53,12 +54,13 @@ _HOMES = {
         "InvalidEventTypeError",
         "JournalError",
         "JournalFormatError",
+        "QuotaExceededError",
         "RedactionError",
         "SinkError",
         "WakelogError",
     ],
     "wakelog.events": ["AgentEvent", "register_event_type"],
-    "wakelog.journal": ["Durability", "Receipt"],
+    "wakelog.journal": ["Durability", "QuotaPolicy", "Receipt", "Space"],
     "wakelog.logger": ["AgentLogger", "AsyncAgentLogger"],
     "wakelog.otel": ["DurableLogRecordProcessor", "EventToSpanEventBridge", "OTelSink"],
     "wakelog.redaction": [
@@ -95,6 +97,8 @@ __all__ = [
     "MemorySink",
     "NullSink",
     "OTelSink",
+    "QuotaExceededError",
+    "QuotaPolicy",
     "Receipt",
     "RedactionConfig",
     "RedactionDetector",
@@ -103,6 +107,7 @@ __all__ = [
     "RegexDetector",
     "ReplacementStrategy",
     "SinkError",
+    "Space",
     "TokenizationStrategy",
     "WakelogError",
     "bound",

@@ -8,14 +8,17 @@ everything is delivered again.
 
 from wakelog.journal._books import Books, books
 from wakelog.journal._folder import Folder, folders, is_owned
-from wakelog.journal._journal import Journal, default_root
+from wakelog.journal._journal import DEFAULT_SEGMENT_BYTES, Journal, default_root
 from wakelog.journal._mark import Mark
+from wakelog.journal._quota import quota_of
 from wakelog.journal._reading import Chunk, Cursor, Entry, read, set_aside_torn_tail
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._space import QuotaPolicy, Space
+from wakelog.journal._survey import usage
 from wakelog.journal._writer import Durability, Receipt, Writer
 
 __all__ = [
+    "DEFAULT_SEGMENT_BYTES",
     "Books",
     "Chunk",
     "Cursor",
@@ -33,6 +36,8 @@ __all__ = [
     "default_root",
     "folders",
     "is_owned",
+    "quota_of",
     "read",
     "set_aside_torn_tail",
+    "usage",
 ]

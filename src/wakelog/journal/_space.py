@@ -61,7 +61,7 @@ class Space:
             if field.name == "quota_policy":
                 _policy(value)
             elif value is not None and (not isinstance(value, int | float) or not value >= 0):
-                message = f"{field.name}={value!r} is no number from 0 on"
+                message = f"{field.name}={value!r} is not known: use a number from 0 on"
                 raise ConfigurationError(message)
         if self.quota_bytes == 0:
             message = "quota_bytes=0 leaves no room for any event: leave it out for the default"

@@ -172,3 +172,9 @@ def _size(entry: os.DirEntry[str]) -> int:
         return entry.stat(follow_symlinks=False).st_size
     except FileNotFoundError:
         return 0
+
+
+def usage(path: Path) -> int:
+    """Return the bytes in the files of a journal's directory, or of one writer's folder."""
+    found = look_into(path)
+    return found.size if found.segments or (path / LOCK).exists() else survey(path).size

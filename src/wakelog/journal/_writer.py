@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import errno
-import math
 import os
 import threading
 import time
@@ -121,9 +120,10 @@ class Writer:
         self._lock = threading.Lock()
         # How many bytes have been written, and how many may be before the next grant.
         self._written = 0
-        self._granted = _NO_LIMIT if grant is None else 0
+        self._granted = _NO_LIMIT if grant is None else -1
         # Between which times the current segment may be written to.
-        self._began, self._ends = 0.0, math.inf
+        self._began = 0.0
+        self._ends: float | None = None
         self._group = GroupCommit(self._sync_written, lambda: self._seq)
         self._resource: Resource | None = None
         self._fd = -1
@@ -181,20 +181,14 @@ class Writer:
         Raises:
             JournalError: When the operating system refused.
         """
-        size = len(content) + _LINE_BYTES
-        while self._written + size > self._granted:
-            # What gives leave may have to wait or to delete something first, so not under the lock.
-            granted = self._written
-            granted += self._grant(size) if self._grant else _NO_LIMIT
-            self._granted = granted
-            if self._closed:
-                return 0
+        if self._written + len(content) > self._granted:
+            self._get_leave(len(content))
         with self._lock:
             if self._closed:
                 return 0
             if (now := time.monotonic()) >= self._look_at:
                 self._look_around(now)
-            if self._ends != math.inf and not self._began <= self._clock() < self._ends:
+            if self._ends is not None and not self._began <= self._clock() < self._ends:
                 self._offset = self._segment_bytes
             if resource is not self._resource or self._offset >= self._segment_bytes:
                 self._begin_segment_for(resource)
@@ -235,7 +229,7 @@ class Writer:
     def ask_again(self) -> None:
         """Have the next record ask for leave, because others may have written meanwhile."""
         if self._grant is not None:
-            self._granted = 0
+            self._granted = -1
 
     def end_segment(self) -> None:
         """End the current segment, so that the next record begins another."""
@@ -349,6 +343,13 @@ class Writer:
                 os.close(descriptor)
         self._fd, self._unsynced_files = -1, []
 
+    def _get_leave(self, size: int) -> None:
+        """Ask for leave to write, without the lock: it may take waiting, or deleting something."""
+        while not self._closed and self._written + size > self._granted:
+            granted = self._written - _LINE_BYTES
+            granted += self._grant(size + _LINE_BYTES) if self._grant else _NO_LIMIT
+            self._granted = granted
+
     def _look_around(self, now: float) -> None:
         """Once a second, make sure that lines do not go into a file that somebody has deleted."""
         self._look_at = now + _LOOK_SECONDS
@@ -383,8 +384,7 @@ class Writer:
         self._written += len(line)
         if self._rotation is not _BY_SIZE_ALONE:
             self._began = self._clock()
-            ends = self._rotation.ends_at(self._began)
-            self._ends = math.inf if ends is None else ends
+            self._ends = self._rotation.ends_at(self._began)
         self._look_due = True
 
     def _end_file(self) -> None:
