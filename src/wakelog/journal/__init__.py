@@ -7,11 +7,12 @@ everything is delivered again.
 """
 
 from wakelog.journal._books import Books, books
+from wakelog.journal._cursor import Chunk, Cursor, Entry, set_aside_torn_tail
 from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._journal import DEFAULT_SEGMENT_BYTES, Journal, default_root
 from wakelog.journal._mark import Mark
 from wakelog.journal._quota import quota_of
-from wakelog.journal._reading import Chunk, Cursor, Entry, read, set_aside_torn_tail
+from wakelog.journal._reading import read
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._space import QuotaPolicy, Space
 from wakelog.journal._survey import usage

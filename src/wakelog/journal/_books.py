@@ -9,10 +9,10 @@ from pathlib import Path
 
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _swept as swept
+from wakelog.journal._cursor import Cursor, header_of
 from wakelog.journal._folder import folders, is_owned
 from wakelog.journal._ledger import load, segment_name, segments
 from wakelog.journal._mark import Mark
-from wakelog.journal._reading import Cursor, header_of
 from wakelog.record import Header, decode
 
 # Folders may be swept while the books are read, a batch at a time.

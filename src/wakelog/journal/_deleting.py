@@ -15,11 +15,11 @@ from pathlib import Path
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
+from wakelog.journal._cursor import Cursor, header_of, set_aside_torn_tail
 from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._folder import LOCK
 from wakelog.journal._ledger import load, segment_name, segments
 from wakelog.journal._mark import Mark
-from wakelog.journal._reading import Cursor, header_of, set_aside_torn_tail
 from wakelog.record import verify
 from wakelog.record._line import stated_crc
 

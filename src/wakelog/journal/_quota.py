@@ -128,6 +128,15 @@ class Quota:
         Raises:
             QuotaExceededError: When there is no room, and the policy, or its time-out, says so.
         """
+        try:
+            return self._grant(need)
+        except QuotaExceededError:
+            raise
+        except JournalError:
+            # The directory is gone or cannot be listed: let writing find out what is the matter.
+            return need
+
+    def _grant(self, need: int) -> int:
         deadline: float | None = None
         with self._changed:
             while True:

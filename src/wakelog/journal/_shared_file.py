@@ -16,6 +16,7 @@ from wakelog.journal._group import GroupCommit
 from wakelog.journal._writer import Durability, Receipt
 from wakelog.record import seal, uuid7
 
+_SYNCED = frozenset({Durability.PERIODIC, Durability.FSYNC})
 _LOOKS, _LOOK_SECONDS = 5, 0.002
 _FOLLOW_SECONDS = 1.0
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -55,6 +56,10 @@ class SharedFile:
         self._fd = -1
         self._torn = False
         self._look_at = 0.0
+        # Whether the directory may not yet keep the file's name through a power failure, and the
+        # files that were written before this one and hold lines that have not been synced.
+        self._unnamed = True
+        self._unsynced: list[int] = []
         self._begin()
         self._open()
         after_fork = weakref.WeakMethod(self._begin)
@@ -64,6 +69,11 @@ class SharedFile:
         """Begin a writer: at first, and again in a forked child."""
         self._lock = threading.Lock()
         self._writer, self._seq, self._crc = self._new_id(), 0, 0
+        # Whether any line was written that has to be synced at some time.
+        self._sync_wanted = False
+        for fd in self._unsynced:  # a forked child has written nothing into its parent's files
+            os.close(fd)
+        self._unsynced = []
         self._group = GroupCommit(self._sync_written, lambda: self._seq)
         self._committer = Committer(self.commit_written, self._sync_interval)
 
@@ -93,6 +103,7 @@ class SharedFile:
             line, crc = seal(record_id, seq, content, self._crc, self._writer)
             self._put(line)
             self._seq, self._crc = seq, crc
+            self._sync_wanted = self._sync_wanted or durability in _SYNCED
             writer = self._writer
         if durability is Durability.PERIODIC:
             self._committer.sync_soon()
@@ -118,24 +129,34 @@ class SharedFile:
         """Sync what is due and close the file. Doing so twice is harmless."""
         self._committer.stop()
         with self._lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            for fd in (*self._unsynced, self._fd):
+                if fd >= 0:
+                    os.close(fd)
+            self._unsynced, self._fd = [], -1
 
     def _sync_written(self) -> int:
         """Make everything written so far durable, one thread at a time, and return how far."""
         with self._lock:
-            reached, fd = self._seq, os.dup(self._fd) if self._fd >= 0 else -1
-        if fd < 0:
-            raise JournalError("sync", self.path, "the sink is closed")
+            if self._fd < 0:
+                raise JournalError("sync", self.path, "the sink is closed")
+            descriptors = self._unsynced
+            try:
+                descriptors = [*descriptors, os.dup(self._fd)]
+            except OSError as error:  # too many open files
+                raise self._refused("sync", error.strerror or error) from error
+            reached, self._unsynced = self._seq, []
+            unnamed, self._unnamed = self._unnamed, False
         try:
-            self._fs.fdatasync(fd)
-            if self._group.synced == 0:
+            for fd in descriptors:
+                self._fs.fdatasync(fd)
+            if unnamed:
                 self._fs.sync_directory(self.path.parent)
         except OSError as error:
+            self._unnamed = self._unnamed or unnamed
             raise self._refused("sync", error.strerror or error) from error
         finally:
-            os.close(fd)
+            for fd in descriptors:
+                os.close(fd)
         return reached
 
     def _open(self) -> None:
@@ -165,7 +186,11 @@ class SharedFile:
             pass
         old = self._fd
         self._open()
-        os.close(old)
+        self._unnamed = True
+        if self._seq > self._group.synced and self._sync_wanted:
+            self._unsynced.append(old)  # somebody may be waiting for its lines
+        else:
+            os.close(old)
 
     def _ends_with_a_line(self) -> bool:
         size = os.fstat(self._fd).st_size
