@@ -196,7 +196,10 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
     def chain_of(line: bytes) -> Chain:
         named = _NAMES_ITS_WRITER.match(line)
         writer = named[1].decode(errors="replace") if named else header_writer
-        return chains.setdefault(writer, Chain(writer))
+        if writer not in chains:
+            # In a file that names its writers, the first line of each is seeded with 0.
+            chains[writer] = Chain(writer, 0, (0,)) if named else Chain(writer)
+        return chains[writer]
 
     try:
         with path.open("rb") as file:
