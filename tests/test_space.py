@@ -946,3 +946,96 @@ def test_the_default_quota_is_ten_gibibytes_or_a_tenth_of_the_disk(tmp_path: Pat
 
 def test_a_mark_before_the_first_record_stays_a_beginning() -> None:
     assert deletions.Deletion().after(Mark()) == Mark()
+
+
+@pytest.mark.parametrize("through", ["argument", "environment"])
+def test_configure_hands_every_setting_on(
+    tmp_path: Path, through: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wakelog
+    from wakelog import setup
+
+    settings: dict[str, Any] = {}
+    if through == "argument":
+        settings["segment_bytes"] = 5000
+        settings["segment_age"] = 60
+        settings["rotate_at_midnight"] = True
+        settings["space"] = Space(
+            retention_age=None, retention_bytes=7, quota_bytes=10**6, quota_policy="block"
+        )
+    else:
+        for name, value in {
+            "SEGMENT_BYTES": "5000",
+            "SEGMENT_AGE": "60",
+            "ROTATE_AT_MIDNIGHT": "true",
+            "RETENTION_AGE": "none",
+            "RETENTION_BYTES": "7",
+            "QUOTA_BYTES": "1000000",
+            "QUOTA_POLICY": "block",
+        }.items():
+            monkeypatch.setenv(f"WAKELOG_{name}", value)
+    wakelog.configure("a", directory=tmp_path, **settings)
+    assert setup._processor is not None
+    journal = setup._processor.journal
+
+    assert journal._rotation == Rotation(5000, 60, at_midnight=True)
+    space = journal._quota._space
+    assert (space.retention_age, space.retention_bytes, space.policy) == (None, 7, BLOCK)
+    assert journal.disk_limit == 10**6
+    wakelog.shutdown(0)
+
+
+@pytest.mark.parametrize(
+    "variable, value",
+    [
+        ("WAKELOG_QUOTA_BYTES", "10GB"),
+        ("WAKELOG_QUOTA_BYTES", "0"),
+        ("WAKELOG_QUOTA_POLICY", "drop"),
+        ("WAKELOG_RETENTION_AGE", "-1"),
+        ("WAKELOG_BLOCK_TIMEOUT", "soon"),
+        ("WAKELOG_SEGMENT_BYTES", "0"),
+        ("WAKELOG_SEGMENT_AGE", "x"),
+        ("WAKELOG_ROTATE_AT_MIDNIGHT", "yes"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_one_clear_error(
+    tmp_path: Path, variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wakelog
+
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=f"{variable}="):
+        wakelog.configure("a", directory=tmp_path)
+    wakelog.shutdown(0)
+
+
+def test_space_beside_a_logger_provider_is_refused() -> None:
+    from opentelemetry.sdk._logs import LoggerProvider
+
+    import wakelog
+
+    with pytest.raises(ConfigurationError, match="space cannot be set beside logger_provider"):
+        wakelog.configure("a", space=Space(), logger_provider=LoggerProvider())
+
+
+def test_the_processor_and_status_know_the_quota(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    from wakelog.cli import main
+    from wakelog.otel import DurableLogRecordProcessor
+
+    space = Space(quota_bytes=50_000, quota_policy=EVICT)
+    processor = DurableLogRecordProcessor(
+        None, directory=tmp_path, segment_age=3600, rotate_at_midnight=True, space=space
+    )
+    fill(processor.journal, 200)
+    processor.shutdown()
+
+    assert main(["status", str(tmp_path), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["quota_bytes"] == 50_000
+    assert 0 < data["bytes"] == size_of(tmp_path) <= 50_000
+    assert data["total"]["evicted"] == processor.journal.evicted["quota"] > 0
+    assert data["balances"] is True
