@@ -858,12 +858,17 @@ def test_a_child_forked_while_a_folder_is_being_cleaned_does_not_keep_its_lock(
     assert held is not None
     assert lock is not None
     read_end, write_end = os.pipe()
+    begun, begin = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(write_end)
+        os.write(begin, b"x")
         os.read(read_end, 1)  # lives on while the parent goes on
         os._exit(0)
     os.close(read_end)
+    assert os.read(begun, 1) == b"x"
+    os.close(begun)
+    os.close(begin)
     held.release()
     lock.release()
 

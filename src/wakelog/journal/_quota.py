@@ -33,6 +33,8 @@ _CLEAN_SECONDS, _CLEAN_AT_MOST_EVERY = 30.0, 1.0
 _LOCK_SECONDS, _SHORT_WAIT_SECONDS = 5.0, 1.0
 # The least and, of what is left, the greatest part that is granted at once: others write too.
 _LEAST_GRANT, _PART = 16 * 1024, 4
+# The part of the quota that is cleared before anybody needs it.
+_AHEAD = 16
 _ROOM_ON_A_FULL_DISK = 64 * 1024
 _NEVER = -1e9
 
@@ -76,6 +78,7 @@ class Quota:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self.evicted.clear()  # the parent counts what it has evicted
 
     @property
     def usage(self) -> int:
@@ -92,7 +95,10 @@ class Quota:
                 self._stopping = False
             reserve.keep(self._root, self._fs)
             self._say_settings()
-            found = survey(self._root, _FIRST_LOOK_SECONDS)
+            try:
+                found = survey(self._root, _FIRST_LOOK_SECONDS)
+            except JournalError:
+                return  # writing will find out what is the matter
             self._note(found.size if found.complete else max(found.size, self._found))
         if len(found.folders) > 1 or found.leftovers or self.usage > self.limit:
             self._clean_soon()
@@ -197,17 +203,19 @@ class Quota:
         self._written_then = self._writer.bytes_written if self._writer is not None else 0
 
     def _make_room(self, most: int, evict: str | None) -> None:
-        self._clean(most, None, wait=_LOCK_SECONDS)
-        if self.usage <= most:
-            return
+        """Clean, and try harder as long as that is not enough."""
         writer = self._writer
-        if writer is None:
-            return
-        dealt_with = load(writer.folder.path, writer.id).seq >= writer.seq
-        if evict is not None or dealt_with:
+        self._clean(most, None, wait=_LOCK_SECONDS)
+        if self.usage > most and writer is not None:
             # What could go may stand in the segment that is being written.
-            writer.end_segment()
-            self._clean(most, evict, wait=_LOCK_SECONDS)
+            if load(writer.folder.path, writer.id).seq >= writer.seq:
+                writer.end_segment()
+                self._clean(most, None, wait=_LOCK_SECONDS)
+            if self.usage > most and evict is not None:
+                self._clean(most, evict, wait=_LOCK_SECONDS)
+            if self.usage > most and evict is not None:
+                writer.end_segment()
+                self._clean(most, evict, wait=_LOCK_SECONDS)
 
     def _clean(
         self,
@@ -251,7 +259,9 @@ class Quota:
     def _clean_aside(self) -> None:
         """Clean in a thread of its own: nobody waits for it, and nobody hears of an error but once."""
         try:
-            cleaned = self._clean(self.limit, None, wait=0, stopping=lambda: self._stopping)
+            # A little less than the quota, so that hardly an emit has to wait for room.
+            most = self.limit - self.limit // _AHEAD
+            cleaned = self._clean(most, None, wait=0, stopping=lambda: self._stopping)
             if cleaned is not None and cleaned.error is not None:
                 raise cleaned.error
             self._failing = False
