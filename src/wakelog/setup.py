@@ -6,7 +6,6 @@ import atexit
 import os
 import threading
 import time
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -39,6 +38,14 @@ if TYPE_CHECKING:
 
 _EXIT_SECONDS = 5.0
 _HOPELESS_SECONDS = 0.1
+_SPACE = {
+    "WAKELOG_RETENTION_AGE": "retention_age",
+    "WAKELOG_RETENTION_BYTES": "retention_bytes",
+    "WAKELOG_RETENTION_WRITERS": "retention_writers",
+    "WAKELOG_QUOTA_BYTES": "quota_bytes",
+    "WAKELOG_QUOTA_POLICY": "quota_policy",
+    "WAKELOG_BLOCK_TIMEOUT": "block_timeout",
+}
 _LIMITS = (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
@@ -270,19 +277,18 @@ def _above_0(given: float | None, variable: str) -> float | None:
 def _space() -> Space:
     """Make the space settings of the environment."""
     given: dict[str, Any] = {}
-    for field in fields(Space):
-        variable = f"WAKELOG_{field.name.upper()}"
+    for variable, name in _SPACE.items():
         if not (text := os.environ.get(variable, "").strip()):
             continue
         value: Any = None if text == "none" else _number(text)
         if value is None and text != "none":
             value = text
         try:
-            Space(**{field.name: value})
+            Space(**{name: value})
         except ConfigurationError as error:
-            message = str(error).replace(f"{field.name}=", f"{variable}=")
+            message = str(error).replace(f"{name}=", f"{variable}=")
             raise ConfigurationError(message) from None
-        given[field.name] = value
+        given[name] = value
     return Space(**given)
 
 
