@@ -1044,3 +1044,24 @@ def test_the_processor_and_status_know_the_quota(
     assert 0 < data["bytes"] == size_of(tmp_path) <= 50_000
     assert data["total"]["evicted"] == processor.journal.evicted["quota"] > 0
     assert data["balances"] is True
+
+
+def test_status_and_tail_live_with_folders_that_are_swept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from wakelog.cli import main
+    from wakelog.cli._follow import FollowedDirectory
+
+    first = dead_writer(tmp_path, 3, delivered=True)
+    followed = FollowedDirectory(tmp_path, from_start=True)
+    assert len(followed.read()) == 3
+    age(first, 30)
+    Journal(tmp_path, fs=UNSYNCED).clean_up()
+    assert not first.exists()
+    dead_writer(tmp_path, 2, delivered=False)
+
+    assert len(followed.read()) == 2
+    assert main(["status", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "swept" in said
+    assert "accepted 5 = delivered 3 + pending 2" in said

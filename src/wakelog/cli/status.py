@@ -202,6 +202,6 @@ def size_text(size: float) -> str:
 
 
 def _size(folder: Path) -> int:
-    with suppress(FileNotFoundError):  # it has been swept
+    with suppress(JournalError):  # it has been swept
         return usage(folder)
     return 0

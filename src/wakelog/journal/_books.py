@@ -73,11 +73,15 @@ def books(root: Path, *, exact: bool = False) -> list[Books]:
     """
     for _ in range(_TRIES):
         before = swept.load(root)
-        found = [
-            _books_of(folder, exact=exact)
-            for folder in folders(root)
-            if folder.name not in before.going
-        ]
+        found = []
+        for folder in folders(root):
+            if folder.name in before.going:
+                continue
+            try:
+                found.append(_books_of(folder, exact=exact))
+            except JournalError:
+                if folder.exists():
+                    raise  # else it has been swept in this moment
         # Who was swept meanwhile is in the sum now, and perhaps in the list too.
         if swept.load(root) == before:
             break

@@ -176,5 +176,6 @@ def _size(entry: os.DirEntry[str]) -> int:
 
 def usage(path: Path) -> int:
     """Return the bytes in the files of a journal's directory, or of one writer's folder."""
-    found = look_into(path)
-    return found.size if found.segments or (path / LOCK).exists() else survey(path).size
+    if not path.is_dir():  # the sum of swept folders has none
+        return 0
+    return look_into(path).size if (path / LOCK).exists() else survey(path).size
