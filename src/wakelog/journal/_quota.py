@@ -64,8 +64,8 @@ class Quota:
         self.evicted: Counter[str] = Counter()
         self._cleaner = Cleaner(root, space, fs, clock)
         self._writer: Writer | None = None
-        # What a look at the directory found, when, and how far the writer was then.
-        self._found, self._found_at, self._written_then = 0, _NEVER, 0
+        # What a look at the directory found, and how far the writer was then.
+        self._found, self._written_then = 0, 0
         self._pending = 0
         self._tried_at = self._cleaned_at = self._in_vain_at = _NEVER
         self._failing = False
@@ -199,7 +199,7 @@ class Quota:
         return _POLL_SECONDS if self._space.policy is QuotaPolicy.BLOCK else _FRESH_SECONDS
 
     def _note(self, size: int) -> None:
-        self._found, self._found_at = size, time.monotonic()
+        self._found = size
         self._written_then = self._writer.bytes_written if self._writer is not None else 0
 
     def _make_room(self, most: int, evict: str | None) -> None:
