@@ -204,7 +204,15 @@ def test_status_as_json_has_the_documented_shape(directory: Path) -> None:
 
         data = json.loads(run("status", directory, "--json").stdout)
 
-    assert list(data) == ["path", "balances", "bytes", "writers_left_out", "total", "writers"]
+    assert list(data) == [
+        "path",
+        "balances",
+        "bytes",
+        "quota_bytes",
+        "writers_left_out",
+        "total",
+        "writers",
+    ]
     assert data["path"] == str(directory)
     assert data["balances"] is True
     assert [one["live"] for one in data["writers"]] == [False, False, True]

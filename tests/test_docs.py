@@ -36,7 +36,7 @@ VARYING = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}[0-9a-f-]*"), "ID"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "TIME"),
     (re.compile(r"[\d.]+ (ms|s)\b"), "DURATION"),
-    (re.compile(r"[\d.]+ (B|KiB)(?!\w)|(?<=\"bytes\": )\d+"), "SIZE"),
+    (re.compile(r"[\d.]+ (B|KiB|GiB)(?!\w)|(?<=\"bytes\": )\d+|(?<=\"quota_bytes\": )\d+"), "SIZE"),
     (re.compile(r"/[\w./-]{8,}"), "PATH"),
     (re.compile(r"─+"), "─"),
     (re.compile(r"\s+"), " "),

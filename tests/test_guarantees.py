@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.guarantees import CUT, FLIP, LEDGER, LEDGERS, PROPERTY, Row
-from wakelog.journal import Cursor, Durability, Journal, Mark, books, folders, read
+from tests.support.guarantees import CUT, FLIP, LEDGER, LEDGERS, POLICIES, PROPERTY, QUOTA, Row
+from wakelog.errors import QuotaExceededError
+from wakelog.journal import Cursor, Durability, Journal, Mark, Space, books, folders, read
+from wakelog.journal import _deletions as deletions
 from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._ledger import load, save, segment_name, segments
 from wakelog.record import Resource, encode, uuid7
@@ -110,3 +112,38 @@ def test_a_ledger_that_is_wrong_costs_duplicates_and_skips_nothing(
     record_property(
         PROPERTY, Row(LEDGER.format(state), level, 1, COUNT, COUNT, COUNT - len(times), duplicated)
     )
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_at_the_quota_every_event_is_delivered_refused_or_under_a_tombstone(
+    tmp_path: Path,
+    policy: str,
+    level: Durability,
+    record_property: Callable[[str, object], None],
+) -> None:
+    space = Space(quota_bytes=60_000, quota_policy=policy, block_timeout=0.01)
+    journal = Journal(tmp_path, segment_bytes=2000, sync_interval=3600, space=space, fs=UNSYNCED)
+    acknowledged: list[str] = []
+    for _ in range(300):
+        record_id = uuid7()
+        content = encode({"body": "x" * 100}, 1 << 20)
+        try:
+            journal.append(record_id, content, Resource({}), level)
+            acknowledged.append(record_id)
+        except QuotaExceededError:
+            continue
+    journal.close()
+    [folder] = folders(tmp_path)
+
+    stones = deletions.load(folder).tombstones
+    evicted = {acknowledged[n - 1] for s in stones for n in range(s.first_seq, s.last_seq + 1)}
+    sent = deliver(folder)
+    assert len(sent) == len(set(sent))
+    assert (len(acknowledged) == 300) == (policy == "evict_oldest") == bool(evicted)
+    [kept] = books(tmp_path)
+    assert (kept.accepted, kept.delivered) == (len(acknowledged), len(sent))
+    assert (kept.evicted, kept.pending, kept.corrupt) == (len(evicted), 0, 0)
+    lost = len(set(acknowledged) - set(sent) - evicted)
+    assert lost == 0
+    record_property(PROPERTY, Row(QUOTA.format(policy), level, 1, 300, len(acknowledged), lost, 0))

@@ -376,6 +376,28 @@ def test_a_named_file_that_is_rotated_away_or_deleted_is_made_again(
         assert bodies(tmp_path / "events.1") == [1]
 
 
+def test_after_a_rotation_by_others_the_new_name_and_the_old_lines_are_synced(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "events.jsonl"
+    synced: list[int] = []
+
+    def sync(fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+
+    file = SharedFile(path, sync_interval=3600, fs=FileSystem(fdatasync=sync, fsync=sync))
+    file.append(uuid7(), content(1), Durability.FSYNC)
+    file.append(uuid7(), content(2), Durability.PERIODIC)
+    path.rename(tmp_path / "events.1")
+    file._look_at = 0.0  # a second has passed
+    synced.clear()
+    file.append(uuid7(), content(3), Durability.FSYNC)
+    file.close()
+
+    files = [tmp_path / "events.1", path, tmp_path]
+    assert synced == [file.stat().st_ino for file in files]
+
+
 # One bad record costs one record
 
 

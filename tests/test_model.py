@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -15,13 +16,17 @@ from wakelog.journal import (
     Durability,
     Folder,
     Journal,
+    Space,
     books,
     folders,
     read,
     set_aside_torn_tail,
+    usage,
 )
+from wakelog.journal._cleaning import Cleaner
 from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._ledger import load, save, segment_name, segments
+from wakelog.journal._quota import Quota
 from wakelog.record import Resource, encode, uuid7
 
 RESOURCES = [Resource({"n": n}) for n in range(2)]
@@ -35,6 +40,9 @@ class Recording(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        # What is cleaned, and when, is a rule of its own.
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(Quota, "_clean_soon", lambda _: None)
         self.root = Path(tempfile.mkdtemp(prefix="wakelog-model-"))
         self.process: Journal | None = None
         self.acknowledged: dict[str, str] = {}  # a record and its writer, in order
@@ -42,6 +50,7 @@ class Recording(RuleBasedStateMachine):
         self.flips = 0
         self.flipped: set[Path] = set()
         self.lost: set[str] = set()  # by a flip; never more than there were flips
+        self.deleted = False  # whether anything has been, on purpose
         self.old_ledger: tuple[Path, bytes] | None = None
 
     def teardown(self) -> None:
@@ -51,7 +60,12 @@ class Recording(RuleBasedStateMachine):
         for kept in books(self.root) if self.root.exists() else []:
             assert kept.pending == 0
         sent = {record_id for _, record_id, _ in self.delivered}
-        assert self.acknowledged.keys() - self.lost <= sent <= self.acknowledged.keys()
+        assert sent <= self.acknowledged.keys()
+        evicted = sum(one.evicted for one in books(self.root)) if self.root.exists() else 0
+        assert len(self.acknowledged.keys() - sent) <= evicted + self.flips
+        if not self.deleted:
+            assert self.acknowledged.keys() - self.lost <= sent
+        self.patch.undo()
         shutil.rmtree(self.root)
 
     def deliver_everything(self) -> None:
@@ -134,6 +148,28 @@ class Recording(RuleBasedStateMachine):
             self.deliver_from(orphan, count, complete=True)
             orphan.release()
 
+    def clean(self, most: int, *, evict: bool) -> None:
+        """Clean as the process that runs does, or a process that does nothing else."""
+        own = self.process.writer if self.process is not None else None
+        space = Space(retention_age=None, retention_writers=None)
+        if own is not None and evict:
+            own.end_segment()
+        before = {path: segments(path) for path in folders(self.root)}
+        cleaner = Cleaner(self.root, space, UNSYNCED)
+        cleaned = cleaner.clean(own, most, evict="quota" if evict else None)
+        assert cleaned.error is None
+        self.deleted |= before != {path: segments(path) for path in folders(self.root)}
+
+    @precondition(lambda self: self.root.exists())
+    @rule(part=st.sampled_from([0.0, 0.5, 0.9]))
+    def delete_delivered(self, part: float) -> None:
+        self.clean(int(part * usage(self.root)), evict=False)
+
+    @precondition(lambda self: self.root.exists())
+    @rule(part=st.sampled_from([0.0, 0.5, 0.9]))
+    def evict(self, part: float) -> None:
+        self.clean(int(part * usage(self.root)), evict=True)
+
     # What happens to the files
 
     @precondition(lambda self: self.dead())
@@ -183,7 +219,8 @@ class Recording(RuleBasedStateMachine):
         ids = [record_id for _, record_id in entries]
         assert len(ids) == len(set(ids))
         assert set(ids) <= self.acknowledged.keys()
-        self.lost |= self.acknowledged.keys() - set(ids)
+        if not self.deleted:
+            self.lost |= self.acknowledged.keys() - set(ids)
         assert len(self.lost) <= self.flips
         # In the order in which each writer acknowledged them.
         for writer in {w for w, _ in entries}:
@@ -196,11 +233,14 @@ class Recording(RuleBasedStateMachine):
         if not self.root.exists():
             return
         for kept in books(self.root):
-            figures = (kept.accepted, kept.delivered, kept.pending, kept.corrupt)
+            figures = (kept.accepted, kept.delivered, kept.pending, kept.corrupt, kept.evicted)
             assert min(figures) >= 0, figures
             counted = sum(writer == kept.writer for writer in self.acknowledged.values())
             # What a flip takes from the end of a writer that is gone leaves no number behind.
-            assert counted - self.flips <= kept.accepted <= counted
+            if kept.writer != "swept":
+                assert counted - self.flips <= kept.accepted <= counted
+        accepted = sum(kept.accepted for kept in books(self.root))
+        assert len(self.acknowledged) - self.flips <= accepted <= len(self.acknowledged)
 
 
 TestRecording = Recording.TestCase

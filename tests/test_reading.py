@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wakelog.errors import ConfigurationError, JournalError, JournalFormatError
-from wakelog.journal import Cursor, Entry, Folder, Journal, Mark, books, read
+from wakelog.journal import Cursor, Durability, Entry, Folder, Journal, Mark, books, read
 from wakelog.journal._ledger import load, save, segment_name, segments
+from wakelog.journal._shared_file import SharedFile
 from wakelog.record import Resource, encode, rfc3339, seal, seal_header, uuid7
 from wakelog.viewer._build import read as read_events
 
@@ -472,3 +473,68 @@ def test_lines_that_a_failed_sync_repeated_are_counted_once(tmp_path: Path) -> N
     assert quick == books(tmp_path, exact=True)[0]
     assert (quick.accepted, quick.corrupt) == (12 * 256, 0)
     assert (load(folder, folder.name), segments(folder)[-1]) == (Mark(), 13)
+
+
+# A file by itself is checked line by line
+
+
+def taking_turns(path: Path, numbers: range) -> None:
+    """Have two sinks write one file, line by line in turn."""
+    files = [SharedFile(path), SharedFile(path)]
+    for number in numbers:
+        body = encode(fields(number), 1 << 20)
+        files[number % 2].append(uuid7(), body, Durability.OS_BUFFERED)
+    for file in files:
+        file.close()
+
+
+@pytest.mark.parametrize("bit", [0x01, 0x10, 0x80])
+def test_a_flipped_byte_in_a_named_file_costs_its_line_at_most_and_brings_no_wrong_one(
+    tmp_path: Path, bit: int
+) -> None:
+    path = tmp_path / "events.jsonl"
+    taking_turns(path, range(6))
+    whole = path.read_bytes()
+    good = [(entry.record.id, entry.record.body) for entry in read(path)]
+    assert len(good) == 6
+
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        found = [(entry.record.id, entry.record.body) for entry in read(path)]
+        assert len([one for one in found if one in good]) >= 5, place
+        assert [one for one in found if one not in good] == [], place
+
+
+def test_lines_that_were_taken_out_of_a_named_file_cost_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    taking_turns(path, range(12))
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [number for number in range(12) if number % 3 != 1]
+    path.write_bytes(b"".join(lines[number] for number in kept))
+
+    assert numbers_of(read(path)) == kept
+
+
+def test_a_line_that_a_kill_cut_off_in_a_named_file_costs_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    taking_turns(path, range(6))
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2][:40]  # its writer is gone; the other one goes on behind it
+    path.write_bytes(b"".join(lines))
+
+    assert numbers_of(read(path)) == [0, 1, 3, 4, 5]
+
+
+def test_behind_a_damaged_header_a_damaged_record_is_not_believed(tmp_path: Path) -> None:
+    fill(tmp_path, range(3))
+    [path] = tmp_path.glob("*/00000001.jsonl")
+    header, first, *rest = path.read_bytes().splitlines(keepends=True)
+    damaged = header.replace(b'"format":1', b'"format": ')
+    wrong = first.replace(b'"body":0', b'"body":7')
+    assert damaged != header
+    assert wrong != first
+
+    path.write_bytes(b"".join([damaged, wrong, *rest]))
+    assert numbers_of(read(tmp_path)) == [1, 2]
+    path.write_bytes(b"".join([damaged, first, *rest]))
+    assert numbers_of(read(tmp_path)) == [0, 1, 2]

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
         InvalidEventTypeError,
         JournalError,
         JournalFormatError,
+        QuotaExceededError,
         RedactionError,
         SessionLogError,
         SinkError,
         WakelogError,
     )
     from wakelog.events import AgentEvent, register_event_type
-    from wakelog.journal import Durability, Receipt
+    from wakelog.journal import Durability, QuotaPolicy, Receipt, Space
     from wakelog.logger import AgentLogger, AsyncAgentLogger
     from wakelog.otel import DurableLogRecordProcessor, EventToSpanEventBridge, OTelSink
     from wakelog.redaction import (
@@ -69,13 +70,14 @@ _HOMES = {
         "InvalidEventTypeError",
         "JournalError",
         "JournalFormatError",
+        "QuotaExceededError",
         "RedactionError",
         "SessionLogError",
         "SinkError",
         "WakelogError",
     ],
     "wakelog.events": ["AgentEvent", "register_event_type"],
-    "wakelog.journal": ["Durability", "Receipt"],
+    "wakelog.journal": ["Durability", "QuotaPolicy", "Receipt", "Space"],
     "wakelog.logger": ["AgentLogger", "AsyncAgentLogger"],
     "wakelog.otel": ["DurableLogRecordProcessor", "EventToSpanEventBridge", "OTelSink"],
     "wakelog.redaction": [
@@ -133,6 +135,8 @@ __all__ = [
     "NullSink",
     "OTelSink",
     "OverflowPolicy",
+    "QuotaExceededError",
+    "QuotaPolicy",
     "Receipt",
     "RedactionConfig",
     "RedactionDetector",
@@ -142,6 +146,7 @@ __all__ = [
     "ReplacementStrategy",
     "SessionLogError",
     "SinkError",
+    "Space",
     "StructuredLoggingSink",
     "TokenizationStrategy",
     "WakelogError",

@@ -61,6 +61,26 @@ class JournalFormatError(JournalError):
     """A journal that this version of Wakelog cannot read, written by a newer one or by others."""
 
 
+class QuotaExceededError(JournalError):
+    """The journal is as large as it may be, and what is in it has not been delivered yet.
+
+    Attributes:
+        quota: The most bytes that the journal may have.
+        used: How many it has.
+        pending: How many of them are in files that hold undelivered events.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, quota: int, used: int, pending: int, hint: str
+    ) -> None:
+        self.quota, self.used, self.pending = quota, used, pending
+        cause = (
+            f"its quota of {quota:,} bytes is used up: it has {used:,}, of which {pending:,} are in "
+            "files with events that are not delivered yet"
+        )
+        super().__init__("write to", path, cause, hint)
+
+
 class EventTooLargeError(SinkError):
     """An event that is larger than its line may be, with all of its texts cut where that is done."""
 

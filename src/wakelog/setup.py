@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from wakelog.errors import ConfigurationError
 from wakelog.events import semconv as s
-from wakelog.journal import Durability, default_root
+from wakelog.journal import DEFAULT_SEGMENT_BYTES, Durability, Space, default_root
 from wakelog.logger import AgentLogger, set_current
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
@@ -38,6 +38,14 @@ if TYPE_CHECKING:
 
 _EXIT_SECONDS = 5.0
 _HOPELESS_SECONDS = 0.1
+_SPACE = {
+    "WAKELOG_RETENTION_AGE": "retention_age",
+    "WAKELOG_RETENTION_BYTES": "retention_bytes",
+    "WAKELOG_RETENTION_WRITERS": "retention_writers",
+    "WAKELOG_QUOTA_BYTES": "quota_bytes",
+    "WAKELOG_QUOTA_POLICY": "quota_policy",
+    "WAKELOG_BLOCK_TIMEOUT": "block_timeout",
+}
 _LIMITS = (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
@@ -82,6 +90,10 @@ def configure(
     service_name: str | None = None,
     directory: str | os.PathLike[str] | None = None,
     durability: Durability | str | None = None,
+    segment_bytes: int | None = None,
+    segment_age: float | None = None,
+    rotate_at_midnight: bool | None = None,
+    space: Space | None = None,
     exporter: LogRecordExporter | None = None,
     span_events: bool | None = None,
     redact_payloads: bool | None = None,
@@ -111,6 +123,13 @@ def configure(
             ``$XDG_STATE_HOME/wakelog/<service.name>``.
         durability: What has been done to an event when the call that recorded it returns; else
             ``WAKELOG_DURABILITY``, else ``Durability.OS_BUFFERED``.
+        segment_bytes: The size at which a journal file is ended and the next begun; else
+            ``WAKELOG_SEGMENT_BYTES``, else 16 MiB.
+        segment_age: The seconds after which it is; else ``WAKELOG_SEGMENT_AGE``, else any age.
+        rotate_at_midnight: Whether it is at local midnight; else ``WAKELOG_ROTATE_AT_MIDNIGHT``,
+            else not.
+        space: How much of the disk the journal may take, and for how long; else what the variables
+            say that are named as its fields, ``WAKELOG_QUOTA_BYTES`` and so on.
         exporter: Where to deliver, in place of what the environment says.
         span_events: Whether events also become events of the span that is running; else
             ``WAKELOG_SPAN_EVENTS``, else yes.
@@ -135,7 +154,14 @@ def configure(
     sink: EventSink = NullSink()
     if logger_provider is not None:
         _refuse_beside_a_provider(
-            directory=directory, durability=durability, exporter=exporter, span_events=span_events
+            directory=directory,
+            durability=durability,
+            segment_bytes=segment_bytes,
+            segment_age=segment_age,
+            rotate_at_midnight=rotate_at_midnight,
+            space=space,
+            exporter=exporter,
+            span_events=span_events,
         )
     if not _disabled():
         level = _durability(durability)
@@ -151,6 +177,14 @@ def configure(
                 exporter,
                 directory=directory or os.environ.get(DIRECTORY_VARIABLE) or default_root(name),
                 durability=level,
+                segment_bytes=int(
+                    _above_0(segment_bytes, "WAKELOG_SEGMENT_BYTES") or DEFAULT_SEGMENT_BYTES
+                ),
+                segment_age=_above_0(segment_age, "WAKELOG_SEGMENT_AGE"),
+                rotate_at_midnight=_flag(
+                    rotate_at_midnight, "WAKELOG_ROTATE_AT_MIDNIGHT", default=False
+                ),
+                space=space or _space(),
             )
             logger_provider = _logger_provider(resource, processor, bridged=bridged)
             with _lock:
@@ -231,11 +265,48 @@ def _durability(given: Durability | str | None) -> Durability:
         raise ConfigurationError(message) from None
 
 
-def _flag(given: bool | None, variable: str) -> bool:  # noqa: FBT001 - it is the value
-    """Return an argument, else what its variable says, else True."""
+def _above_0(given: float | None, variable: str) -> float | None:
+    """Return an argument, else the number that its variable says, else None."""
+    text = os.environ.get(variable, "").strip()
+    if given is not None or not text:
+        return given
+    number = _number(text)
+    if number is None or not number > 0:
+        message = f"{variable}={text!r} is not known: use a number above 0"
+        raise ConfigurationError(message)
+    return number
+
+
+def _space() -> Space:
+    """Make the space settings of the environment."""
+    given: dict[str, Any] = {}
+    for variable, name in _SPACE.items():
+        if not (text := os.environ.get(variable, "").strip()):
+            continue
+        value: Any = None if text == "none" else _number(text)
+        if value is None and text != "none":
+            value = text
+        try:
+            Space(**{name: value})
+        except ConfigurationError as error:
+            message = str(error).replace(f"{name}=", f"{variable}=")
+            raise ConfigurationError(message) from None
+        given[name] = value
+    return Space(**given)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        return None
+
+
+def _flag(given: bool | None, variable: str, *, default: bool = True) -> bool:  # noqa: FBT001 - it is the value
+    """Return an argument, else what its variable says, else the default."""
     if given is not None:
         return given
-    value = os.environ.get(variable) or "true"
+    value = os.environ.get(variable) or str(default)
     if value.lower() not in ("true", "false"):
         message = f"{variable}={value!r} is not known: use true or false"
         raise ConfigurationError(message)

@@ -70,7 +70,15 @@ class FollowedDirectory:
         for folder in self._folders():
             if folder not in self._writers:
                 self._writers[folder] = _FollowedWriter(folder, Mark())
-        found = [one for writer in self._writers.values() for one in writer.read()]
+        found: list[Followed] = []
+        for folder, writer in list(self._writers.items()):
+            try:
+                found += writer.read()
+            except (JournalError, FileNotFoundError):
+                if folder.exists():
+                    raise
+                del self._writers[folder]  # it was dealt with, and has been swept
+                writer.close()
         return sorted(found, key=lambda one: one.record.timestamp or 0)
 
     def _folders(self) -> list[Path]:
@@ -84,6 +92,9 @@ class _FollowedWriter:
         self._folder = folder
         self._cursor = Cursor(folder, mark)
         self._size = -1
+
+    def close(self) -> None:
+        self._cursor.close()
 
     def read(self) -> list[Followed]:
         size = _size_of(self._folder)

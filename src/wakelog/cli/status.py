@@ -4,10 +4,12 @@ accepted = delivered + pending + dead lettered + evicted + corrupt, for each wri
 lifetime) and in total. The exit code is 1 when the books do not balance.
 
 With --json:
-  {"path", "balances", "bytes", "writers_left_out", "total": BOOKS, "writers": [BOOKS]}
+  {"path", "balances", "bytes", "quota_bytes", "writers_left_out", "total": BOOKS,
+   "writers": [BOOKS]}
+quota_bytes is what the last program that used the directory has set, null when none did.
 BOOKS is {"accepted", "delivered", "pending", "dead_lettered", "evicted", "corrupt", "bytes",
 "balances"}, and for a writer also "writer", its id, and "live", whether a process is writing it.
-Writers come oldest first.
+Writers come oldest first; before them "swept", the sum of those whose folders have been deleted.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.cli._paths import add_path, path_of, print_json
 from wakelog.errors import JournalError
-from wakelog.journal import Books, books, folders
+from wakelog.journal import Books, books, folders, quota_of, usage
 
 if TYPE_CHECKING:
     import argparse
@@ -79,13 +81,16 @@ def run(arguments: argparse.Namespace) -> int:
     total = total_of(accounts)
     shown = accounts if arguments.all else accounts[-_MOST_WRITERS:]
     left_out = len(accounts) - len(shown)
+    used = usage(path)
+    quota = quota_of(path)
     balances = all(account.balances for account in (*accounts, total))
     if arguments.json:
         print_json(
             {
                 "path": str(path.absolute()),
                 "balances": balances,
-                "bytes": total.size,
+                "bytes": used,
+                "quota_bytes": quota,
                 "writers_left_out": left_out,
                 "total": total.to_dict(),
                 "writers": [
@@ -98,7 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     from wakelog.cli._terminal import console
 
     out = console()
-    out.print(f"{path}  ·  {size_text(total.size)}")
+    limit = "" if quota is None else f" of {size_text(quota)} ({used / quota:.0%})"
+    out.print(f"{path}  ·  {size_text(used)}{limit}")
     out.print(table(shown, total, left_out))
     if left_out:
         out.print(f"{left_out} older writers are in the total only; --all shows them.")
@@ -199,8 +205,6 @@ def size_text(size: float) -> str:
 
 
 def _size(folder: Path) -> int:
-    total = 0
-    for file in folder.iterdir():
-        with suppress(OSError):  # it was replaced in this moment
-            total += file.stat().st_size
-    return total
+    with suppress(JournalError):  # it has been swept
+        return usage(folder)
+    return 0

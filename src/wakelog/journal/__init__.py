@@ -8,15 +8,21 @@ everything is delivered again.
 
 from wakelog.journal._books import Books, books, end_of
 from wakelog.journal._claim import Claim
+from wakelog.journal._cursor import Chunk, Cursor, Entry, set_aside_torn_tail
 from wakelog.journal._dead_letters import DeadLetter, dead_letters, note_replayed, set_aside
 from wakelog.journal._folder import Folder, folders, is_owned
-from wakelog.journal._journal import Journal, default_root
-from wakelog.journal._ledger import Mark, Span
-from wakelog.journal._reading import Chunk, Cursor, Entry, read, set_aside_torn_tail
+from wakelog.journal._journal import DEFAULT_SEGMENT_BYTES, Journal, default_root
+from wakelog.journal._mark import Mark, Span
+from wakelog.journal._quota import quota_of
+from wakelog.journal._reading import read
+from wakelog.journal._rotation import Rotation
+from wakelog.journal._space import QuotaPolicy, Space
+from wakelog.journal._survey import usage
 from wakelog.journal._verify import Misfit, first_misfit
 from wakelog.journal._writer import Durability, Receipt, Writer
 
 __all__ = [
+    "DEFAULT_SEGMENT_BYTES",
     "Books",
     "Chunk",
     "Claim",
@@ -28,7 +34,10 @@ __all__ = [
     "Journal",
     "Mark",
     "Misfit",
+    "QuotaPolicy",
     "Receipt",
+    "Rotation",
+    "Space",
     "Span",
     "Writer",
     "books",
@@ -39,7 +48,9 @@ __all__ = [
     "folders",
     "is_owned",
     "note_replayed",
+    "quota_of",
     "read",
     "set_aside",
     "set_aside_torn_tail",
+    "usage",
 ]

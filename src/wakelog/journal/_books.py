@@ -9,13 +9,17 @@ from itertools import pairwise
 from pathlib import Path
 
 from wakelog.errors import CorruptLineError, JournalError
+from wakelog.journal import _swept as swept
+from wakelog.journal._cursor import Cursor, header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_seqs
 from wakelog.journal._folder import folders, is_owned
-from wakelog.journal._ledger import Mark, Span, load_with_spans, segment_name, segments
-from wakelog.journal._reading import Cursor, header_of
+from wakelog.journal._ledger import load_with_spans, segment_name, segments
+from wakelog.journal._mark import Mark, Span
 from wakelog.record import Header, decode
 from wakelog.record._line import stated_crc
 
+# Folders may be swept while the books are read, a batch at a time.
+_TRIES = 20
 # What is pending up to here is read, however exact the books have to be: it takes no time.
 _SMALL = 8 * 1024 * 1024
 _END_BYTES = 256 * 1024
@@ -64,12 +68,39 @@ def books(root: Path, *, exact: bool = False) -> list[Books]:
             were before it.
 
     Returns:
-        One entry a writer, oldest first.
+        One entry a writer, oldest first; before them ``swept``, the sum of those whose folders have
+        been deleted, if there are any.
 
     Raises:
         JournalError: When the directory cannot be read.
     """
-    return [_books_of(folder, exact=exact) for folder in folders(root)]
+    for _ in range(_TRIES):
+        before = swept.load(root)
+        found = []
+        for folder in folders(root):
+            if folder.name in before.going:
+                continue
+            try:
+                found.append(_books_of(folder, exact=exact))
+            except JournalError:
+                if folder.exists():
+                    raise  # else it has been swept in this moment
+        # Who was swept meanwhile is in the sum now, and perhaps in the list too.
+        if swept.load(root) == before:
+            break
+    return [_books_of_swept(before), *found] if before.writers else found
+
+
+def _books_of_swept(total: swept.Swept) -> Books:
+    return Books(
+        writer="swept",
+        live=False,
+        accepted=total.accepted,
+        delivered=total.delivered,
+        dead_lettered=total.dead_lettered,
+        evicted=total.evicted,
+        corrupt=total.corrupt,
+    )
 
 
 def _books_of(folder: Path, *, exact: bool) -> Books:
@@ -86,7 +117,7 @@ def _books_of(folder: Path, *, exact: bool) -> Books:
         accepted=max([end.seq, *(span.end.seq for span in ahead)]),
         delivered=delivered + _ever_dead_lettered(dealt_with, ahead) - dead,
         dead_lettered=dead,
-        evicted=dealt_with.evicted,
+        evicted=end.evicted,
         corrupt=end.corrupt,
     )
 
@@ -201,8 +232,6 @@ def last_mark(folder: Path, after: Mark) -> Mark:
     Returns:
         The mark after the last record.
     """
-    if not segments(folder):
-        return after
     cursor = Cursor(folder, after)
     while (chunk := cursor.read(4096, 1 << 20)).entries or chunk.damaged:
         pass

@@ -17,9 +17,10 @@ from typing import Any
 import orjson
 
 from wakelog.errors import JournalError
+from wakelog.journal._cursor import Entry
 from wakelog.journal._filesystem import SYSTEM, FileSystem
-from wakelog.journal._ledger import Mark, segment_name
-from wakelog.journal._reading import Entry
+from wakelog.journal._ledger import segment_name
+from wakelog.journal._mark import Mark
 from wakelog.record import Resource, decode, from_line, rfc3339, to_line
 
 DEAD_LETTERS = "dead_letters.jsonl"

@@ -34,6 +34,7 @@ class FileSystem:
     mkdir: Callable[..., None] = os.mkdir
     rename: Callable[..., None] = os.rename
     unlink: Callable[..., None] = os.unlink
+    rmdir: Callable[..., None] = os.rmdir
 
     def write_whole(
         self, path: str | os.PathLike[str], data: bytes, *, synced: bool = False

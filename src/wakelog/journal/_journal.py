@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,11 +16,16 @@ from wakelog.errors import JournalError, JournalFormatError
 from wakelog.journal._committer import Committer
 from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import Folder, folders
-from wakelog.journal._ledger import segments
+from wakelog.journal._ledger import load
+from wakelog.journal._quota import Quota, is_full
+from wakelog.journal._rotation import Rotation
+from wakelog.journal._space import Space
+from wakelog.journal._survey import look_into
 from wakelog.journal._writer import Durability, Receipt, Writer
 from wakelog.record import FORMAT, Resource, uuid7
 
 DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
+_DEFAULT_SPACE = Space()
 _MARKER = "wakelog.json"
 _HINT = "Choose another directory with directory= or WAKELOG_DIR"
 
@@ -36,7 +43,13 @@ class Journal:
         root: The directory. It is made when it is missing, for its owner only.
         durability: What an append waits for unless it says otherwise.
         sync_interval: How long ``PERIODIC`` may leave lines unsynced, in seconds.
-        segment_bytes: The size at which a segment is ended and the next begun.
+        segment_bytes: The size at which a segment is ended and the next begun, at most an eighth of
+            the quota.
+        segment_age: The seconds after which a segment is ended by the next record.
+        rotate_at_midnight: Whether a segment is ended by the first record of a new day in the local
+            time zone.
+        space: How much of the disk the directory may take, and for how long.
+        clock: The time of day, in seconds since 1970.
         new_id: Makes writers' ids, in the order of time.
         fs: The system calls; a test's own to record or fail them.
 
@@ -52,12 +65,17 @@ class Journal:
         durability: Durability = Durability.OS_BUFFERED,
         sync_interval: float = 0.1,
         segment_bytes: int = DEFAULT_SEGMENT_BYTES,
+        segment_age: float | None = None,
+        rotate_at_midnight: bool = False,
+        space: Space = _DEFAULT_SPACE,
+        clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = uuid7,
         fs: FileSystem = SYSTEM,
     ) -> None:
         self.root = Path(root)
         self.durability = durability
-        self._segment_bytes = segment_bytes
+        self._rotation = Rotation(segment_bytes, segment_age, rotate_at_midnight)
+        self._clock = clock
         self._new_id = new_id
         self._fs = fs
         self._sync_interval = sync_interval
@@ -65,6 +83,7 @@ class Journal:
         self._writer: Writer | None = None
         self._committer: Committer | None = None
         _prepare(self.root, fs)
+        self._quota = Quota(self.root, space, fs, clock)
         after_fork = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
 
@@ -72,6 +91,21 @@ class Journal:
     def writer(self) -> Writer | None:
         """This process's writer, or None before the first append."""
         return self._writer
+
+    @property
+    def disk_usage(self) -> int:
+        """The bytes in the directory, as far as it is known without looking there again."""
+        return self._quota.usage
+
+    @property
+    def disk_limit(self) -> int:
+        """The most bytes that the directory may hold."""
+        return self._quota.limit
+
+    @property
+    def evicted(self) -> Counter[str]:
+        """How many undelivered records this process has deleted since it began, by reason."""
+        return self._quota.evicted
 
     def append(
         self,
@@ -143,7 +177,7 @@ class Journal:
             writer.commit(receipt.seq)  # it is synced, or its sync has failed before
 
     def orphans(self) -> Iterator[Folder]:
-        """Adopt, one by one, the folders of writers that are gone and that hold segments.
+        """Adopt, one by one, the folders of writers that are gone and left something to deal with.
 
         Yields:
             Folders that this process now owns; whoever takes one has to release it.
@@ -153,10 +187,22 @@ class Journal:
         """
         for path in folders(self.root):
             if (folder := Folder.adopt(path)) is not None:
-                if segments(path):
+                if _has_pending(path):
                     yield folder
                 else:
                     folder.release()
+
+    def clean_up(self) -> None:
+        """Delete what need not be kept any more; called by itself now and then while recording.
+
+        Segments that have been dealt with go when they are past their time or more than may be kept,
+        and when the directory is over its quota; then folders of writers that are gone and that
+        hold nothing else. Undelivered records are never deleted by this.
+
+        Raises:
+            JournalError: When something could not be deleted. The rest is cleaned all the same.
+        """
+        self._quota.clean_up()
 
     def close(self) -> None:
         """End this process's writer. A later append begins another."""
@@ -167,13 +213,22 @@ class Journal:
             writer.close()
         if committer is not None:
             committer.stop()
+        if writer is not None:
+            self._quota.end(writer)
 
     def _write(
         self, record_id: str, content: bytes, resource: Resource, level: Durability
     ) -> tuple[Writer, int]:
+        tried_again = False
         while True:
             writer = self._writer or self._begin()
-            seq = writer.write(record_id, content, resource, level)
+            try:
+                seq = writer.write(record_id, content, resource, level)
+            except JournalError as error:
+                if tried_again or not is_full(error) or not self._quota.room_on_disk():
+                    raise
+                tried_again = True
+                continue
             if seq:
                 break
             self._forget(writer)  # it was closed in between, or its folder is gone
@@ -196,14 +251,30 @@ class Journal:
                 if not self.root.is_dir():
                     _prepare(self.root, self._fs)  # somebody has deleted it
                 folder = Folder.create(self.root, self._new_id(), self._fs)
-                writer = Writer(folder, segment_bytes=self._segment_bytes, fs=self._fs)
+                writer = Writer(
+                    folder,
+                    segment_bytes=self._segment_bytes(),
+                    rotation=self._rotation,
+                    grant=self._quota.grant,
+                    look=self._quota.look,
+                    clock=self._clock,
+                    fs=self._fs,
+                )
+                self._quota.begin(writer)
                 self._committer = Committer(writer.commit_written, self._sync_interval)
                 self._writer = writer
             return self._writer
 
+    def _segment_bytes(self) -> int:
+        """Return the size of a segment: small enough that the quota can be kept by deleting some."""
+        return min(
+            self._rotation.max_bytes or DEFAULT_SEGMENT_BYTES, max(1, self._quota.limit // 8)
+        )
+
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         writer, self._writer, self._committer = self._writer, None, None
+        self._quota.after_fork()
         if writer is not None:
             writer.abandon()
 
@@ -226,6 +297,15 @@ def default_root(service_name: str) -> Path:
         service_name = "unknown_service"
     name = "".join(c if c.isalnum() or c in "-_." else "_" for c in service_name).lstrip(".")
     return base / "wakelog" / (name or "unknown_service")
+
+
+def _has_pending(folder: Path) -> bool:
+    """Tell whether there is anything to deliver in a folder, or a cut-off line to set aside."""
+    found = look_into(folder)
+    mark = load(folder, folder.name)
+    return bool(found.segments) and not (
+        mark.segment == found.segments[-1].index and mark.offset == found.segments[-1].size
+    )
 
 
 def _prepare(root: Path, fs: FileSystem) -> None:

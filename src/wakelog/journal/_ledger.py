@@ -8,78 +8,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 from wakelog.errors import JournalError
+from wakelog.journal import _deletions as deletions
+from wakelog.journal import _reserve as reserve
 from wakelog.journal._filesystem import SYSTEM, FileSystem
+from wakelog.journal._mark import Mark, Span
 
 _NAME = "ledger"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A place between two lines of a writer, and what was counted up to there.
-
-    Attributes:
-        segment: The index of the segment, from 1; 0 before the first.
-        offset: Bytes from the start of the segment; always the start of a line.
-        seq: The ``seq`` of the last record before this place.
-        crc: The checksum of the last line before this place, None when it is not known.
-        corrupt: How many of the ``seq`` records could not be read.
-        dead_lettered: How many were set aside with a reason.
-        evicted: How many were deleted under a quota before they were delivered.
-    """
-
-    segment: int = 0
-    offset: int = 0
-    seq: int = 0
-    crc: int | None = None
-    corrupt: int = 0
-    dead_lettered: int = 0
-    evicted: int = 0
-
-    @property
-    def delivered(self) -> int:
-        """How many records before this place the next hop has accepted."""
-        return self.seq - self.corrupt - self.dead_lettered - self.evicted
-
-    def after(self, offset: int, seq: int, crc: int | None) -> Mark:
-        """Return the mark after the next line; a third of what ``replace`` costs."""
-        counted = (self.corrupt, self.dead_lettered, self.evicted)
-        return Mark(self.segment, offset, seq, crc, *counted)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Records that have been dealt with ahead of others: those between two marks.
-
-    Attributes:
-        start: The place before the first of them.
-        end: The place after the last one. What was counted there less what was counted at
-            ``start`` is what became of them.
-    """
-
-    start: Mark
-    end: Mark
-
-    @property
-    def delivered(self) -> int:
-        """How many of them the next hop has accepted."""
-        return self.end.delivered - self.start.delivered
-
-
 def load(folder: Path, writer: str) -> Mark:
-    """Read the ledger of a writer: up to where everything has been dealt with.
+    """Read up to where everything of a writer has been dealt with.
 
     Args:
         folder: The writer's folder.
         writer: The writer's id, which the ledger has to name.
 
     Returns:
-        The mark, or the beginning when there is no ledger that can be believed.
+        What the ledger says. Where it cannot be believed, or segments have been deleted that it has
+        not come to yet, what the record of deletions says; the beginning without either.
     """
     return load_with_spans(folder, writer)[0]
 
@@ -92,38 +43,42 @@ def load_with_spans(folder: Path, writer: str) -> tuple[Mark, list[Span]]:
         writer: The writer's id, which the ledger has to name.
 
     Returns:
-        The mark, or the beginning when there is no ledger that can be believed; and the spans
-        after it that can be, in order.
+        The mark, as ``load`` returns it, and the spans after it that can be believed, in order.
     """
+    deletion = deletions.load(folder)
+    mark, spans = _read(folder, writer) or (deletion.mark, [])
+    if mark.segment < deletion.segment:
+        mark = deletion.after(mark)
+    if not _fits(folder, mark):
+        # After a power failure, a segment may end before the place that was noted.
+        mark = deletion.mark if _fits(folder, deletion.mark) else deletion.mark.at_start()
+        return mark, []
+    believed: list[Span] = []
+    reached = mark.seq
+    for span in spans:
+        fits = _fits(folder, span.start) and _fits(folder, span.end)
+        if fits and reached <= span.start.seq <= span.end.seq:
+            believed.append(span)
+            reached = span.end.seq
+    return mark, believed
+
+
+def _read(folder: Path, writer: str) -> tuple[Mark, list[Span]] | None:
     try:
         data = orjson.loads((folder / _NAME).read_bytes())
         if data.pop("writer") != writer:
-            return Mark(), []
+            return None
         pairs = data.pop("ahead", [])
         mark = Mark(**data)
         spans = [Span(Mark(**start), Mark(**end)) for start, end in pairs]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Mark(), []
-    if not _fits(folder, mark):
-        return Mark(), []
-    believed: list[Span] = []
-    reached = mark.seq
-    for span in spans:
-        if not (_fits(folder, span.start) and _fits(folder, span.end)):
-            break
-        if not reached <= span.start.seq <= span.end.seq:
-            break
-        believed.append(span)
-        reached = span.end.seq
-    return mark, believed
+        return None
+    marks = [mark, *(one for span in spans for one in (span.start, span.end))]
+    return (mark, spans) if all(one.is_possible for one in marks) else None
 
 
 def _fits(folder: Path, mark: Mark) -> bool:
     """Tell whether a mark stands at the start of a line that exists."""
-    # What was read from a file need not be of the types that the class says.
-    numbers: tuple[object, ...] = (mark.segment, mark.offset, mark.seq, mark.delivered)
-    if not all(isinstance(number, int) and number >= 0 for number in numbers):
-        return False
     if mark.offset == 0:
         return True
     try:
@@ -152,7 +107,9 @@ def save(
         data["ahead"] = [[_plain(span.start), _plain(span.end)] for span in ahead]
     path = folder / _NAME
     try:
-        fs.write_whole(path, orjson.dumps(data))
+        # On a full disk, only what the ledger says allows anything to be deleted.
+        text = orjson.dumps(data)
+        reserve.write(folder.parent, path, text, fs, leave=reserve.FOR_DELETIONS)
     except OSError as error:
         hint = "Delivery goes on; after a restart, records since the last ledger are sent again"
         raise JournalError("write", path, error.strerror or error, hint) from error

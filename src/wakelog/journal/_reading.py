@@ -5,334 +5,87 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BufferedReader
 from pathlib import Path
-from typing import NamedTuple
-from zlib import crc32
 
-from wakelog.errors import (
-    ConfigurationError,
-    CorruptLineError,
-    JournalError,
-    JournalFormatError,
+from wakelog.errors import ConfigurationError, CorruptLineError, JournalError
+from wakelog.journal._cursor import (
+    BEGINS_A_RECORD,
+    BLOCK,
+    NO_RESOURCE,
+    Cursor,
+    Entry,
+    adds_up_to,
+    header_of,
 )
-from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import folders
-from wakelog.journal._ledger import Mark, segment_name, segments
-from wakelog.record import (
-    FORMAT,
-    Header,
-    Record,
-    Resource,
-    decode,
-    decode_unsealed,
-    from_line,
-    read_header,
-    to_line,
-    verify,
-)
-from wakelog.record._line import salvage_resource, stated_crc
+from wakelog.journal._ledger import segments
+from wakelog.journal._mark import Mark
+from wakelog.record import Record, decode, decode_unsealed, from_line, to_line, verify
+from wakelog.record._line import stated_crc
 
-_BLOCK = 256 * 1024
-_NO_RESOURCE = Resource({})
-_BEGINS_A_RECORD = b'{"id":"'
 _BEGINS_A_HEADER = b'{"writer":'
-_FORMAT_FIELD = re.compile(rb'"format":[^,]*')
 # What stands on a line of ours before its writer; the writer tells whether to read the rest.
 _NAMES_ITS_WRITER = re.compile(rb'\{"id":"[^"\\]*","seq":\d+,"writer":"([^"\\]*)"')
+_NUMBER = re.compile(rb'(\{"id":"[^"\\]*","seq":)(\d+)')
 # A file may be anything: what has no end of line for so long is no line.
 _LONGEST_LINE = 64 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MISSING = object()
 
 
-class Entry(NamedTuple):
-    """A record, the resource and the writer that it belongs to, and the place after it."""
-
-    record: Record
-    resource: Resource
-    writer: str
-    mark: Mark
-
-
 @dataclass(slots=True)
-class Chunk:
-    """Some records in order.
+class Chain:
+    """The lines of one writer in a file that several share: each is seeded with the one before.
+
+    Lines may be missing, because the file was rotated or filtered; what follows a gap in the
+    numbering cannot be checked, and is believed.
 
     Attributes:
-        entries: The records.
-        mark: The place after the last line that was read, damaged lines included.
-        damaged: The damaged lines that were passed over, cut to their first 200 bytes.
+        writer: The writer's id, empty where lines do not name it.
+        seq: The number of the last line.
+        seeds: What the next line may be seeded with: what the last one states, and what it adds up
+            to where that is another checksum.
     """
 
-    entries: list[Entry]
-    mark: Mark
-    damaged: list[bytes] = field(default_factory=list)
+    writer: str
+    seq: int | None = None
+    seeds: tuple[int, ...] = ()
 
+    def fits(self, line: bytes) -> bool:
+        """Tell whether a line follows on the last one."""
+        return bool(self.seeds) and verify(line, *self.seeds) is not None
 
-class Cursor:
-    """Reads the records of one writer from a mark on.
+    def takes(self, line: bytes) -> bool:
+        """Take the next line, and tell whether it is good."""
+        stated, numbered = stated_crc(line), _NUMBER.match(line)
+        seq = int(numbered[2]) if numbered else None
+        good = self.fits(line) or stated is None  # a line without a checksum is not one of ours
+        if not good and seq is not None and self._skips_to(seq):
+            # Lines are missing before it, unless nothing but its number is damaged.
+            numbers = (self.seq + 1, self.seq + 2) if self.seq is not None else ()
+            good = not any(self.fits(_NUMBER.sub(rb"\g<1>%d" % n, line, 1)) for n in numbers)
+        added = {adds_up_to(line, seed) for seed in self.seeds} if not good else set()
+        seeds = {crc for crc in (stated, *added) if crc is not None}
+        self.seeds = tuple(seeds)
+        if good:
+            self.seq = seq
+        elif self.seq is not None:
+            self.seq += 1
+        return good
 
-    Args:
-        folder: The writer's folder.
-        mark: Where to begin.
-        complete: Whether the writer is gone, so that what has no end of line yet never gets one.
-    """
-
-    def __init__(self, folder: Path, mark: Mark, *, complete: bool = False) -> None:
-        self.folder = folder
-        self._writer = folder.name  # a path takes it apart each time
-        self.mark = mark
-        self._complete = complete
-        self._fd = -1
-        self._open_segment = 0
-        self._header: Header | None = None
-        self._resource = _NO_RESOURCE
-        # The checksum that the last line adds up to, where that is not the one it states.
-        self._actual_crc: int | None = None
-
-    def read(self, max_records: int, max_bytes: int) -> Chunk:
-        """Read on from where the last chunk ended.
-
-        Args:
-            max_records: The most records to return.
-            max_bytes: The number of bytes after which no further line is taken.
-
-        Returns:
-            The chunk; without entries when there is nothing more for now.
-
-        Raises:
-            JournalError: When the file system refuses.
-            JournalFormatError: When a newer Wakelog wrote the segment.
-        """
-        chunk = Chunk([], self.mark)
-        size = 0
-        while len(chunk.entries) < max_records:
-            # A chunk with nothing in it says that there is no more, however much was passed over.
-            if size >= max_bytes and (chunk.entries or chunk.damaged):
-                break
-            if self._fd < 0 and not self._open_next():
-                break
-            line = self._next_line()
-            if line is None:
-                if not self._end_segment():
-                    break
-                continue
-            size += len(line) + 1
-            self._take(line, chunk)
-        chunk.mark = self.mark
-        return chunk
-
-    def rewind(self, mark: Mark) -> None:
-        """Go back to an earlier mark."""
-        self.close()
-        self.mark = mark
-
-    def close(self) -> None:
-        """Close the open segment. Reading opens it again."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._block, self._block_at = -1, b"", 0
-        self._header, self._actual_crc = None, None
-
-    def _open_next(self) -> bool:
-        """Open the segment of the mark, or the first one after it."""
-        index = self.mark.segment
-        if not (self.folder / segment_name(max(index, 1))).exists() or index == 0:
-            later = [i for i in segments(self.folder) if i >= max(index, 1)]
-            if not later:
-                return False
-            if later[0] != index:
-                self.mark = replace(self.mark, segment=later[0], offset=0)
-        path = self.folder / segment_name(self.mark.segment)
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return self._open_next()  # it was deleted in this moment
-        except OSError as error:
-            raise JournalError("read", path, error.strerror or error) from error
-        self._block, self._block_at, self._header = b"", 0, None
-        if not self._read_header(path):
-            self.close()
-            return False
-        return True
-
-    def _read_header(self, path: Path) -> bool:
-        resume = self.mark
-        self.mark = replace(resume, offset=0)
-        line = self._next_line()
-        followed = line is None and any(i > self.mark.segment for i in segments(self.folder))
-        if followed:
-            line = self._next_line()  # it may have been written since
-        if line is None:
-            self.mark = resume
-            # Its header is being written now, a process died before it was whole, or a power
-            # failure took it: that of a segment without synced lines, while later ones are there.
-            return self._complete or followed
-        try:
-            self._header = header_of(line, path)
-            self._resource = self._header.resource
-        except CorruptLineError:
-            begin = line.find(_BEGINS_A_RECORD, 1)
-            line = line[: begin - 1] if begin > 0 else line
-            self._header = None
-            # A damaged header costs no record, and its resource only where nothing can be read.
-            self._resource = salvage_resource(line) or self._resource
-        if resume.offset:
-            self.mark = resume
-            return True
-        after = replace(self.mark, offset=len(line) + 1, crc=None)
-        if self._header is not None:
-            after = replace(self._missing_up_to(after, self._header.last_seq), crc=self._header.crc)
-        self.mark = after
-        return True
-
-    def _end_segment(self) -> bool:
-        """At the end of a segment, go on to the next one where there is one."""
-        following = [i for i in segments(self.folder) if i > self.mark.segment]
-        if not following:
-            return False
-        # The writer began the next segment after its last line here, so look once more.
-        if self._next_line() is not None:
-            return True
-        self.close()
-        self.mark = replace(self.mark, segment=following[0], offset=0)
-        return True
-
-    def _next_line(self) -> bytes | None:
-        """Return the line at the mark without its newline, or None when it has no end yet."""
-        start = self.mark.offset - self._block_at
-        if 0 <= start < len(self._block):
-            end = self._block.find(b"\n", start)
-            if end >= 0:
-                return self._block[start:end]
-        wanted = _BLOCK
-        while True:
-            try:
-                self._block = os.pread(self._fd, wanted, self.mark.offset)
-            except OSError as error:
-                path = self.folder / segment_name(self.mark.segment)
-                raise JournalError("read", path, error.strerror or error) from error
-            self._block_at = self.mark.offset
-            end = self._block.find(b"\n")
-            if end >= 0:
-                return self._block[:end]
-            if len(self._block) < wanted:
-                return None
-            wanted *= 4
-
-    def _take(self, line: bytes, chunk: Chunk) -> None:
-        mark = self.mark
-        offset = mark.offset + len(line) + 1
-        if not line.strip():
-            self.mark = replace(mark, offset=offset)
-            return
-        seeds = [crc for crc in (mark.crc, self._actual_crc) if crc is not None]
-        stated = verify(line, *seeds) if seeds else stated_crc(line)
-        fits = not seeds or stated is not None
-        if not fits:
-            # Where the end of a line was damaged, two lines stand as one: take the first by itself.
-            begin = line.find(_BEGINS_A_RECORD, 1)
-            if begin > 0 and verify(line[: begin - 1], *seeds) is not None:
-                line, fits = line[: begin - 1], True
-                stated, offset = stated_crc(line), mark.offset + begin
-        try:
-            if not fits:
-                message = "its checksum does not fit"
-                raise CorruptLineError(message)  # noqa: TRY301 - damaged in one way or another
-            record = decode(line)
-        except CorruptLineError:
-            chunk.damaged.append(line[:200])
-            self._actual_crc = _adds_up_to(line, mark.crc)
-            self.mark = replace(mark, offset=offset, crc=stated_crc(line))
-            return
-        self._actual_crc = None
-        if record.seq <= mark.seq:
-            # It stands here a second time, because the sync of its first file failed.
-            self.mark = replace(mark, offset=offset, crc=stated_crc(line))
-            return
-        mark = self._missing_up_to(mark, record.seq - 1)
-        self.mark = mark.after(offset, record.seq, stated)
-        chunk.entries.append(Entry(record, self._resource, self._writer, self.mark))
-
-    @staticmethod
-    def _missing_up_to(mark: Mark, seq: int) -> Mark:
-        """Count the records that the numbering says were there and that could not be read."""
-        missing = seq - mark.seq
-        return mark if missing <= 0 else replace(mark, seq=seq, corrupt=mark.corrupt + missing)
-
-    _block: bytes = b""
-    _block_at: int = 0
-
-
-def header_of(line: bytes, path: Path) -> Header:
-    """Read a header; one in which the format itself is damaged is no newer Wakelog's.
-
-    Raises:
-        JournalFormatError: When a newer Wakelog wrote it.
-        CorruptLineError: When the bytes are no header, or a damaged one.
-    """
-    try:
-        return read_header(line, str(path))
-    except JournalFormatError:
-        try:
-            return read_header(_FORMAT_FIELD.sub(b'"format":%d' % FORMAT, line, count=1), str(path))
-        except CorruptLineError:
-            pass
-        raise
+    def _skips_to(self, seq: int) -> bool:
+        return self.seq is None or not self.seeds or seq > self.seq + 1
 
 
 def _decode_loose(line: bytes, record_id: str) -> Record:
-    """Read a line of a file by itself: an item of a JSON document too, and what others wrote."""
-    line = line.removesuffix(b",")
+    """Read a line of a file by itself, which may be one that others wrote."""
     try:
         return decode(line)
     except CorruptLineError:
         return decode_unsealed(line, record_id)
-
-
-def _adds_up_to(line: bytes, previous: int | None) -> int | None:
-    body, separator, _ = line.rpartition(b',"crc":"')
-    return crc32(body, previous) if separator and previous is not None else None
-
-
-def set_aside_torn_tail(folder: Path, fs: FileSystem = SYSTEM) -> Path | None:
-    """Copy what a dead writer left after its last line into a file of its own, once.
-
-    Nobody was told that it is recorded, and nothing is ever appended to that segment, so it stays
-    where it is too.
-
-    Args:
-        folder: The writer's folder, owned.
-        fs: The system calls.
-
-    Returns:
-        The new file, or None when there is nothing, or it has been done before.
-
-    Raises:
-        JournalError: When the file system refuses.
-    """
-    found = segments(folder)
-    if not found:
-        return None
-    path = folder / segment_name(found[-1])
-    aside = path.with_suffix(".torn")
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            tail = b""
-            while b"\n" not in tail and len(tail) < size:
-                file.seek(max(0, size - len(tail) - _BLOCK))
-                tail = file.read()
-        tail = tail.rpartition(b"\n")[2]
-        if not tail or aside.exists():
-            return None
-        fs.write_whole(aside, tail)
-    except OSError as error:
-        raise JournalError("set aside the end of", path, error.strerror or error) from error
-    return aside
 
 
 def read(
@@ -431,7 +184,7 @@ def _read(path: Path, after: Mapping[str, Mark], writer: str | None) -> Iterator
 def _read_folder(folder: Path, mark: Mark) -> Iterator[Entry]:
     cursor = Cursor(folder, mark)
     try:
-        while (chunk := cursor.read(512, _BLOCK)).entries or chunk.damaged:
+        while (chunk := cursor.read(512, BLOCK)).entries or chunk.damaged:
             yield from chunk.entries
     finally:
         cursor.close()
@@ -439,35 +192,65 @@ def _read_folder(folder: Path, mark: Mark) -> Iterator[Entry]:
 
 def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Iterator[Entry]:
     """Read a file of lines by itself, with or without a header, of any number of writers."""
-    header_writer, segment, resource = "", 1, _NO_RESOURCE
+    header_writer, segment, resource = "", 1, NO_RESOURCE
+    chains: dict[str, Chain] = {}
 
     def is_wanted(writer: str, end: int) -> bool:
         reached = after.get(writer)
         is_ahead = reached is None or (segment, end) > (reached.segment, reached.offset)
         return is_ahead and only in (None, writer)
 
+    def chain_of(line: bytes) -> Chain:
+        named = _NAMES_ITS_WRITER.match(line)
+        writer = named[1].decode(errors="replace") if named else header_writer
+        if writer not in chains:
+            # In a file that names its writers, the first line of each is seeded with 0.
+            chains[writer] = Chain(writer, 0, (0,)) if named else Chain(writer)
+        return chains[writer]
+
     try:
         with path.open("rb") as file:
-            for line, end in _lines(file):
-                try:
-                    if line.startswith(_BEGINS_A_HEADER):
-                        header = header_of(line, path)
-                        header_writer, segment = header.writer, header.segment
-                        resource = header.resource
+            for given, whole_end in _lines(file):
+                whole = given.removesuffix(b",")  # an item of a JSON document
+                if whole.startswith(_BEGINS_A_HEADER):
+                    try:
+                        header = header_of(whole, path)
+                    except CorruptLineError:
                         continue
-                    # What is not wanted is not decoded where the line's beginning tells.
-                    named = _NAMES_ITS_WRITER.match(line)
-                    if named and not is_wanted(named[1].decode(errors="replace"), end):
-                        continue
-                    record = _decode_loose(line, f"{path.name}:{end}")
-                except CorruptLineError:
+                    header_writer, segment = header.writer, header.segment
+                    resource = header.resource
+                    chains[header_writer] = Chain(header_writer, header.last_seq, (header.crc,))
                     continue
-                writer = str(record.writer or header_writer)
-                if is_wanted(writer, end):
-                    mark = Mark(segment, end, record.seq, stated_crc(line))
-                    yield Entry(record, resource, writer, mark)
+                for line, end in _parted(whole, whole_end, chain_of):
+                    chain = chain_of(line)
+                    # What is not wanted is not decoded where the line's beginning tells.
+                    if not chain.takes(line) or (chain.writer and not is_wanted(chain.writer, end)):
+                        continue
+                    try:
+                        record = _decode_loose(line, f"{path.name}:{end}")
+                    except CorruptLineError:
+                        continue
+                    writer = str(record.writer or header_writer)
+                    if is_wanted(writer, end):
+                        mark = Mark(segment, end, record.seq, stated_crc(line))
+                        yield Entry(record, resource, writer, mark)
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
+
+
+def _parted(line: bytes, end: int, chain_of: Callable[[bytes], Chain]) -> list[tuple[bytes, int]]:
+    """Part what stands as one line because the end of a line is damaged, or was never written."""
+    begin = line.find(BEGINS_A_RECORD, 1)
+    if begin < 0 or chain_of(line).fits(line):
+        return [(line, end)]
+    rest = line[begin:]
+    first = [(line[:length], end - len(rest) - 1) for length in (begin - 1, begin)]
+    good = [part for part in first if chain_of(part[0]).fits(part[0])]
+    if good or stated_crc(line[:begin]) is None:
+        parts = _parted(rest, end, chain_of)
+        if good or chain_of(rest).fits(rest):
+            return [*good[:1], *parts]
+    return [(line, end)]
 
 
 def _lines(file: BufferedReader) -> Iterator[tuple[bytes, int]]:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import orjson
 
 from wakelog.errors import CorruptLineError, JournalError
+from wakelog.journal._cursor import header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, set_aside_ids
 from wakelog.journal._ledger import load, segment_name, segments
-from wakelog.journal._reading import header_of
 from wakelog.record import decode, verify
 
 

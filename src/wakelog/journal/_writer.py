@@ -7,6 +7,7 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from wakelog.errors import JournalError
@@ -14,10 +15,15 @@ from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import Folder
 from wakelog.journal._group import GroupCommit
 from wakelog.journal._ledger import segment_name
+from wakelog.journal._rotation import Rotation
 from wakelog.record import Resource, seal, seal_header
 
 _FILE_MODE = 0o600
 _LOOK_SECONDS = 1.0
+# What a line is longer than its content, with room for a header.
+_LINE_BYTES = 1024
+_NO_LIMIT = 1 << 62
+_BY_SIZE_ALONE = Rotation()
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -68,6 +74,13 @@ class _Unsynced(NamedTuple):
     resource: Resource
 
 
+class _File(NamedTuple):
+    """An ended segment, or a second descriptor of the current one, that has to be synced."""
+
+    segment: int
+    descriptor: int
+
+
 class Writer:
     """Appends lines to the segments of one folder.
 
@@ -78,15 +91,39 @@ class Writer:
     Args:
         folder: The folder to write into, owned.
         segment_bytes: The size at which a segment is ended and the next begun.
+        rotation: What else ends a segment.
+        grant: Asked, without any lock, for leave to write so many bytes; returns how many may be
+            written before asking again, or raises.
+        look: Called about once a second while records are written, and, with True, after each new
+            segment; it has to return at once.
+        clock: The time of day, in seconds since 1970.
         fs: The system calls; a test's own to record or fail them.
     """
 
-    def __init__(self, folder: Folder, *, segment_bytes: int, fs: FileSystem = SYSTEM) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        *,
+        segment_bytes: int,
+        rotation: Rotation = _BY_SIZE_ALONE,
+        grant: Callable[[int], int] | None = None,
+        look: Callable[[bool], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        fs: FileSystem = SYSTEM,
+    ) -> None:
         self.folder = folder
         self.id = folder.writer
         self._segment_bytes = segment_bytes
+        self._rotation, self._clock = rotation, clock
+        self._grant, self._look = grant, look
         self._fs = fs
         self._lock = threading.Lock()
+        # How many bytes have been written, and how many may be before the next grant.
+        self._written = 0
+        self._granted = _NO_LIMIT if grant is None else -1
+        # Between which times the current segment may be written to.
+        self._began = 0.0
+        self._ends: float | None = None
         self._group = GroupCommit(self._sync_written, lambda: self._seq)
         self._resource: Resource | None = None
         self._fd = -1
@@ -97,12 +134,25 @@ class Writer:
         # Whether the current segment holds a line that has to be synced, the ended segments that
         # do, and the lines that threads are waiting for: never more than there are threads.
         self._sync_wanted = False
-        self._unsynced_files: list[int] = []
+        self._unsynced_files: list[_File] = []
         self._unsynced: list[_Unsynced] = []
         # The segment whose name the directory is known to keep through a power failure.
         self._named_segment = 0
+        self._deleted_below = 0
         self._look_at = 0.0
+        # What there is to tell: None nothing, True that a segment was begun.
+        self._look_due: bool | None = None
         self._closed = False
+
+    @property
+    def bytes_written(self) -> int:
+        """How many bytes of segments this writer has written."""
+        return self._written
+
+    @property
+    def open_segment(self) -> int | None:
+        """The index of the segment that is being written, None between two of them."""
+        return self._segment if self._fd >= 0 else None
 
     @property
     def seq(self) -> int:
@@ -131,11 +181,15 @@ class Writer:
         Raises:
             JournalError: When the operating system refused.
         """
+        if self._written + len(content) > self._granted:
+            self._get_leave(len(content))
         with self._lock:
             if self._closed:
                 return 0
             if (now := time.monotonic()) >= self._look_at:
-                self._look_whether_deleted(now)
+                self._look_around(now)
+            if self._ends is not None and not self._began <= self._clock() < self._ends:
+                self._offset = self._segment_bytes
             if resource is not self._resource or self._offset >= self._segment_bytes:
                 self._begin_segment_for(resource)
             seq = self._seq + 1
@@ -147,6 +201,10 @@ class Writer:
                 self._unsynced.append(_Unsynced(record_id, seq, content, resource))
             elif durability is Durability.PERIODIC:
                 self._sync_wanted = True
+        if self._look_due is not None:
+            rotated, self._look_due = self._look_due, None
+            if self._look is not None:
+                self._look(rotated)
         return seq
 
     def commit(self, seq: int) -> None:
@@ -167,6 +225,21 @@ class Writer:
             JournalError: When the disk refused.
         """
         self.commit(self._seq)
+
+    def ask_again(self) -> None:
+        """Have the next record ask for leave, because others may have written meanwhile."""
+        if self._grant is not None:
+            self._granted = -1
+
+    def end_segment(self) -> None:
+        """End the current segment, so that the next record begins another."""
+        with self._lock:
+            self._end_file()
+            self._offset = self._segment_bytes
+
+    def deleting_below(self, segment: int) -> None:
+        """Learn that segments below an index are deleted on purpose, and need no sync any more."""
+        self._deleted_below = segment
 
     def close(self) -> None:
         """Sync what has to be, end the segment and give the folder up. Twice is harmless.
@@ -207,29 +280,29 @@ class Writer:
         self._named_segment = segment
         return reached
 
-    def _take_descriptors(self) -> list[int]:
+    def _take_descriptors(self) -> list[_File]:
         descriptors = [*self._unsynced_files]
         if self._fd >= 0:
             try:
-                descriptors.append(os.dup(self._fd))
+                descriptors.append(_File(self._segment, os.dup(self._fd)))
             except OSError as error:  # too many open files: all stays as it is for the next sync
                 raise self._refused("sync", error) from error
         self._unsynced_files = []
         self._sync_wanted = False
         return descriptors
 
-    def _sync(self, descriptors: list[int], segment: int) -> None:
+    def _sync(self, files: list[_File], segment: int) -> None:
         try:
-            for descriptor in descriptors:
+            for index, descriptor in files:
                 self._fs.fdatasync(descriptor)
-                if os.fstat(descriptor).st_nlink == 0:
+                if os.fstat(descriptor).st_nlink == 0 and index >= self._deleted_below:
                     raise FileNotFoundError(errno.ENOENT, "the file has been deleted")
             if self._named_segment != segment:
                 self._fs.sync_directory(self.folder.path)
                 self._fs.sync_directory(self.folder.path.parent)
         finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            for file in files:
+                os.close(file.descriptor)
 
     def _save(self, lines: list[_Unsynced], error: OSError) -> tuple[int, int]:
         """Write the lines of a file whose sync failed into a new segment, and sync that."""
@@ -265,16 +338,24 @@ class Writer:
         return reached, segment
 
     def _close_files(self) -> None:
-        for descriptor in (*self._unsynced_files, self._fd):
+        for descriptor in (*(file.descriptor for file in self._unsynced_files), self._fd):
             if descriptor >= 0:
                 os.close(descriptor)
         self._fd, self._unsynced_files = -1, []
 
-    def _look_whether_deleted(self, now: float) -> None:
+    def _get_leave(self, size: int) -> None:
+        """Ask for leave to write, without the lock: it may take waiting, or deleting something."""
+        while not self._closed and self._written + size > self._granted:
+            granted = self._written - _LINE_BYTES
+            granted += self._grant(size + _LINE_BYTES) if self._grant else _NO_LIMIT
+            self._granted = granted
+
+    def _look_around(self, now: float) -> None:
         """Once a second, make sure that lines do not go into a file that somebody has deleted."""
         self._look_at = now + _LOOK_SECONDS
         if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:
             self._offset = self._segment_bytes
+        self._look_due = False
 
     def _begin_segment_for(self, resource: Resource) -> None:
         full = self._offset >= self._segment_bytes
@@ -298,12 +379,20 @@ class Writer:
             if error.errno == errno.ENOENT:
                 self._closed = True  # the folder is gone, and this writer with it
             raise self._refused("begin a segment in", error) from error
+        self._end_file()
+        self._fd, self._segment, self._offset, self._crc = fd, index, len(line), header.crc
+        self._written += len(line)
+        if self._rotation is not _BY_SIZE_ALONE:
+            self._began = self._clock()
+            self._ends = self._rotation.ends_at(self._began)
+        self._look_due = True
+
+    def _end_file(self) -> None:
         if self._sync_wanted and self._fd >= 0:
-            self._unsynced_files.append(self._fd)
+            self._unsynced_files.append(_File(self._segment, self._fd))
         elif self._fd >= 0:
             os.close(self._fd)
-        self._sync_wanted = False
-        self._fd, self._segment, self._offset, self._crc = fd, index, len(line), header.crc
+        self._sync_wanted, self._fd = False, -1
 
     def _put(self, line: bytes) -> None:
         written = 0
@@ -318,6 +407,7 @@ class Writer:
                 self._offset = self._segment_bytes
             raise self._refused("write to", error) from error
         self._offset += written
+        self._written += written
 
     def _refused(self, operation: str, error: OSError) -> JournalError:
         return JournalError(

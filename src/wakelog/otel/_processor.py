@@ -22,7 +22,7 @@ from opentelemetry.sdk.resources import Resource as SDKResource
 
 from wakelog.errors import ConfigurationError, SinkError
 from wakelog.events import semconv as s
-from wakelog.journal import Durability, Journal, default_root
+from wakelog.journal import Durability, Journal, Space, default_root
 from wakelog.otel._buffer import Encoded, JournalBuffer
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
 from wakelog.otel._delivery import Delivery
@@ -39,6 +39,7 @@ _log = logging.getLogger("wakelog")
 DIRECTORY_VARIABLE = "WAKELOG_DIR"
 REPLAY_RATE, MAX_RECORD_BYTES = "WAKELOG_REPLAY_RATE", "WAKELOG_MAX_RECORD_BYTES"
 _REPORT_SECONDS = 60.0
+_DEFAULT_SPACE = Space()
 
 
 class DurableLogRecordProcessor(LogRecordProcessor):
@@ -65,6 +66,9 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         durability: What has been done to a record when ``on_emit`` returns.
         span_events: Whether events also become span events, see ``EventToSpanEventBridge``.
         segment_bytes: The size at which a journal file is ended and the next begun.
+        segment_age: The seconds after which it is, by the next record.
+        rotate_at_midnight: Whether it is, by the first record of a new day in the local time zone.
+        space: How much of the disk the directory may take, and for how long.
         max_line_bytes: The longest line; larger content is cut, with
             ``wakelog.truncated_bytes`` set.
         buffer: Take records in memory and write them in a thread of their own. This is a trade:
@@ -97,6 +101,9 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         durability: Durability | str = Durability.OS_BUFFERED,
         span_events: bool = False,
         segment_bytes: int = 16 * 1024 * 1024,
+        segment_age: float | None = None,
+        rotate_at_midnight: bool = False,
+        space: Space = _DEFAULT_SPACE,
         max_line_bytes: int = 1024 * 1024,
         buffer: Buffer | None = None,
         replay_rate: float | None = None,
@@ -106,6 +113,9 @@ class DurableLogRecordProcessor(LogRecordProcessor):
             directory or _default_directory(),
             durability=Durability(durability),
             segment_bytes=segment_bytes,
+            segment_age=segment_age,
+            rotate_at_midnight=rotate_at_midnight,
+            space=space,
         )
         self.refused: Counter[str] = Counter()
         """How many records of others were not accepted, by reason."""

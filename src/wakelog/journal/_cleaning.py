@@ -1,0 +1,352 @@
+"""Cleaning: what may go is deleted, oldest first; what was set aside stays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from wakelog.errors import JournalError
+from wakelog.journal import _deletions as deletions
+from wakelog.journal import _reserve as reserve
+from wakelog.journal import _swept as swept
+from wakelog.journal._books import last_mark
+from wakelog.journal._deleting import delete_folder, delete_segments, is_clean
+from wakelog.journal._filesystem import FileSystem
+from wakelog.journal._folder import Folder
+from wakelog.journal._ledger import load
+from wakelog.journal._space import Space
+from wakelog.journal._survey import Found, Segment, Survey, survey
+from wakelog.journal._writer import Writer
+
+# A crashed start leaves a hidden entry; a start that is under way gives it its name sooner.
+_LEFT_BEHIND_SECONDS = 60.0
+# How many folders are swept with one new sum of their books.
+_BATCH = 32
+
+
+@dataclass(slots=True)
+class Cleaned:
+    """What cleaning came to.
+
+    Attributes:
+        survey: The directory after it.
+        evicted: How many undelivered records were deleted.
+        pending: How many bytes are in segments with undelivered records.
+        error: What went wrong first; the rest was cleaned all the same.
+        kept_from: For each folder, the index of the first segment that is kept for delivery.
+    """
+
+    survey: Survey
+    evicted: int = 0
+    pending: int = 0
+    error: JournalError | None = None
+    kept_from: dict[Path, int] = field(default_factory=dict)
+
+    @contextmanager
+    def noting(self, path: Path) -> Iterator[None]:
+        """Note what goes wrong in a place, which must not keep others from being cleaned."""
+        try:
+            yield
+        except OSError as error:
+            cause = JournalError("clean up", path, error.strerror or error)
+            self.error = self.error or cause
+        except JournalError as error:
+            self.error = self.error or error
+
+    @contextmanager
+    def working_on(self, found: Found) -> Iterator[None]:
+        """Note what goes wrong in a folder, and what is in it afterwards."""
+        with self.noting(found.path):
+            yield
+        found.look_again()
+
+
+class Cleaner:
+    """Deletes what a journal's directory need not keep.
+
+    One at a time cleans: the caller holds the directory's lock.
+
+    Args:
+        root: The directory.
+        space: What is kept.
+        fs: The system calls.
+        clock: The time of day, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        space: Space,
+        fs: FileSystem,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._root = root
+        self._space = space
+        self._fs = fs
+        self._clock = clock
+
+    def clean(
+        self,
+        own: Writer | None,
+        most: int,
+        *,
+        evict: str | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Cleaned:
+        """Delete what is past its time, and more, as far as needed, to come down to a size.
+
+        Args:
+            own: This process's writer.
+            most: The bytes that the directory should have afterwards.
+            evict: The reason for which undelivered segments may be deleted; None when they may not.
+            stopping: Asked now and then; when it is true, the rest is left for another time.
+
+        Returns:
+            What it came to.
+
+        Raises:
+            JournalError: When the directory cannot be listed.
+        """
+        result = Cleaned(survey(self._root))
+        self._clear_leftovers(result)
+        self._find_kept(result, own)
+        self._delete(result, own, self._past_their_time(result, own), stopping)
+        stuck: set[Path] = set()
+        while result.survey.size > most and not stopping():
+            below = self._oldest(result, most, stuck)
+            if not below:
+                break
+            self._delete(result, own, below, stopping)
+            # What is still there belongs to a process that lives, or cannot be deleted.
+            stuck |= below.keys()
+        if evict is not None:
+            self._evict(result, own, most, evict)
+        reserve.keep(self._root, self._fs)
+        return result
+
+    def _find_kept(self, result: Cleaned, own: Writer | None) -> None:
+        """Find for each folder the first segment that is kept for delivery, or written now."""
+        for found in result.survey.folders:
+            if not found.segments:
+                continue
+            mark = load(found.path, found.path.name)
+            index, open_segment = mark.segment, _open_segment(found, own)
+            with result.working_on(found):
+                if index != open_segment and not found.has_pending(index, mark.offset):
+                    index = max(index, found.segments[-1].index) + 1
+                result.kept_from[found.path] = index
+                result.pending += found.size - found.others - found.size_below(index)
+
+    def _past_their_time(self, result: Cleaned, own: Writer | None) -> dict[Path, int]:
+        """Choose, for each folder, the index below which its segments need not be kept."""
+        dealt_with = _oldest_first(result, lambda found, s: s.index < result.kept_from[found.path])
+        kept = sum(segment.size for _, segment in dealt_with)
+        now, space = self._clock(), self._space
+        crowd = self._crowd(result, own)
+        below: dict[Path, int] = {}
+        for found, segment in dealt_with:
+            age = now - segment.changed
+            if (
+                (space.retention_age is not None and age > space.retention_age)
+                or (space.retention_bytes is not None and kept > space.retention_bytes)
+                or found.path in crowd
+            ):
+                below[found.path] = max(segment.index + 1, below.get(found.path, 0))
+                kept -= segment.size
+        for found in result.survey.folders:
+            if not found.segments:
+                below[found.path] = 1  # there is nothing in it any more, or there never was
+                continue
+            # A crash may have come between the record of a deletion and the deletion.
+            recorded = deletions.load(found.path).segment
+            if recorded > found.segments[0].index:
+                below[found.path] = max(recorded, below.get(found.path, 0))
+        return below
+
+    def _crowd(self, result: Cleaned, own: Writer | None) -> set[Path]:
+        """Return the oldest folders beyond the number that may be kept without anything pending."""
+        if self._space.retention_writers is None:
+            return set()
+        done = [
+            found
+            for found in result.survey.folders
+            if found.segments
+            and result.kept_from[found.path] > found.segments[-1].index
+            and not _is_own(found, own)
+        ]
+        done.sort(key=lambda found: found.changed)
+        return {found.path for found in done[: max(0, len(done) - self._space.retention_writers)]}
+
+    @staticmethod
+    def _oldest(result: Cleaned, most: int, stuck: set[Path]) -> dict[Path, int]:
+        """Choose the oldest segments that have been dealt with, as many as have to go."""
+        size = result.survey.size
+        below: dict[Path, int] = {}
+        for found, segment in _oldest_first(
+            result, lambda found, s: s.index < result.kept_from[found.path]
+        ):
+            if size <= most:
+                break
+            if found.path not in stuck:
+                below[found.path] = max(segment.index + 1, below.get(found.path, 0))
+                size -= segment.size
+        return below
+
+    def _delete(
+        self,
+        result: Cleaned,
+        own: Writer | None,
+        below: dict[Path, int],
+        stopping: Callable[[], bool],
+    ) -> None:
+        whole: list[Found] = []
+        for found in result.survey.folders:
+            if found.path not in below:
+                continue
+            if not _is_own(found, own) and found.ends_before(below[found.path]):
+                whole.append(found)
+            elif found.segments:
+                with result.working_on(found):
+                    self._delete_segments(found, below[found.path], own)
+            if stopping():
+                break
+        for begin in range(0, len(whole), _BATCH):
+            if begin and stopping():
+                break
+            self._sweep(result, whole[begin : begin + _BATCH])
+        result.survey.forget_gone()
+
+    def _delete_segments(
+        self, found: Found, below: int, own: Writer | None, reason: str | None = None
+    ) -> int:
+        """Delete the first segments of a folder that is ours, or nobody's."""
+        folder = None
+        if own is not None and _is_own(found, own):
+            own.deleting_below(below)
+        elif (folder := Folder.adopt(found.path)) is None:
+            return 0
+        try:
+            return delete_segments(found.path, below, self._fs, reason)
+        finally:
+            if folder is not None:
+                folder.release()
+
+    def _evict(self, result: Cleaned, own: Writer | None, most: int, reason: str) -> None:
+        """Delete undelivered segments, the oldest first, until the directory is small enough."""
+        pending = _oldest_first(
+            result,
+            lambda found, s: (
+                s.index >= result.kept_from[found.path] and s.index != _open_segment(found, own)
+            ),
+        )
+        for found, segment in pending:
+            if result.survey.size <= most:
+                return
+            with result.working_on(found):
+                result.evicted += self._delete_segments(found, segment.index + 1, own, reason)
+
+    def _clear_leftovers(self, result: Cleaned) -> None:
+        """Delete what crashed starts and crashed cleaning have left under hidden names."""
+        for path in result.survey.leftovers:
+            with result.noting(path):
+                self._clear(path)
+
+    def _clear(self, path: Path) -> None:
+        try:
+            old = self._clock() - path.lstat().st_mtime > _LEFT_BEHIND_SECONDS
+            if path.name.startswith(".wakelog.json.") and old:
+                self._fs.unlink(path)
+            elif path.name.endswith(".gone"):
+                delete_folder(path, self._fs)
+            elif path.name.endswith(".new") and old and path.is_dir():
+                lock = Folder.adopt(path)
+                if lock is not None or not list(path.iterdir()):
+                    delete_folder(path, self._fs)
+                if lock is not None:
+                    lock.release()
+        except FileNotFoundError:
+            return  # its maker has given it its name
+
+    def _sweep(self, result: Cleaned, batch: list[Found]) -> None:
+        """Delete folders of writers that are gone, after adding their books to the sum."""
+        owned: list[Folder] = []
+        ready: list[Found] = []
+        before = total = swept.load(self._root)
+        try:
+            for found in batch:
+                if (folder := Folder.adopt(found.path)) is None:
+                    continue
+                owned.append(folder)
+                with result.working_on(found):
+                    # A crash may have come after the sum was written and before the folder went.
+                    if found.path.name in before.going:
+                        ready.append(found)
+                    elif self._may_go(found):
+                        total = total.plus(_books_of(found))
+                        ready.append(found)
+            if ready:
+                going = [name for name in total.going if (self._root / name).exists()]
+                total = replace(total, going=tuple(going))
+                path = self._root / swept.NAME
+                with result.noting(path):
+                    if total != before:
+                        text = total.to_bytes()
+                        reserve.write(self._root, path, text, self._fs, synced=True)
+                    for found in ready:
+                        with result.working_on(found):
+                            delete_folder(found.path, self._fs)
+        finally:
+            for folder in owned:
+                folder.release()
+
+    def _may_go(self, found: Found) -> bool:
+        """Tell whether nothing in a folder has to be kept; else delete what has not."""
+        found.look_again()
+        mark = load(found.path, found.path.name)
+        if found.segments and found.has_pending(mark.segment, mark.offset):
+            return False
+        if found.set_aside or not all(is_clean(found.path, s.index) for s in found.segments):
+            if found.segments:
+                below = found.segments[-1].index + 1
+                delete_segments(found.path, below, self._fs)
+            return False
+        return True
+
+
+def _is_own(found: Found, own: Writer | None) -> bool:
+    return own is not None and own.folder.path == found.path
+
+
+def _open_segment(found: Found, own: Writer | None) -> int | None:
+    return own.open_segment if own is not None and _is_own(found, own) else None
+
+
+def _oldest_first(
+    result: Cleaned, wanted: Callable[[Found, Segment], bool]
+) -> list[tuple[Found, Segment]]:
+    chosen = [
+        (found, segment)
+        for found in result.survey.folders
+        for segment in found.segments
+        if found.path in result.kept_from and wanted(found, segment)
+    ]
+    return sorted(chosen, key=lambda pair: (pair[1].changed, pair[0].path, pair[1].index))
+
+
+def _books_of(found: Found) -> swept.Swept:
+    """Return the books of a folder in which nothing is pending."""
+    if not found.segments and not found.books:
+        return swept.Swept()  # its writer never wrote
+    end = last_mark(found.path, load(found.path, found.path.name))
+    return swept.Swept(
+        writers=1,
+        accepted=end.seq,
+        delivered=end.delivered,
+        dead_lettered=end.dead_lettered,
+        evicted=end.evicted,
+        corrupt=end.corrupt,
+        going=(found.path.name,),
+    )

@@ -1,0 +1,314 @@
+"""The quota: who may write how much, what happens when there is no room, and when to clean."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from wakelog.errors import JournalError, QuotaExceededError
+from wakelog.journal import _reserve as reserve
+from wakelog.journal._cleaning import Cleaned, Cleaner
+from wakelog.journal._filesystem import FileSystem
+from wakelog.journal._folder import RootLock
+from wakelog.journal._ledger import load
+from wakelog.journal._space import QuotaPolicy, Space
+from wakelog.journal._survey import survey
+from wakelog.journal._writer import Writer
+
+_log = logging.getLogger("wakelog")
+
+SETTINGS = "space"
+# How long the first look may take; what it has not seen, cleaning counts a moment later.
+_FIRST_LOOK_SECONDS = 0.1
+# How often it is tried to make room, and how often for somebody who waits for it.
+_FRESH_SECONDS = 0.2
+_POLL_SECONDS = 0.05
+_CLEAN_SECONDS, _CLEAN_AT_MOST_EVERY = 30.0, 1.0
+_LOCK_SECONDS, _SHORT_WAIT_SECONDS = 5.0, 1.0
+# The least and, of what is left, the greatest part that is granted at once: others write too.
+_LEAST_GRANT, _PART = 16 * 1024, 4
+# The part of the quota that is cleared before anybody needs it.
+_AHEAD = 16
+_ROOM_ON_A_FULL_DISK = 64 * 1024
+_NEVER = -1e9
+
+
+class Quota:
+    """Keeps a journal's directory within its quota, for this process's writer.
+
+    ``_changed`` guards the figures. Who waits for room waits on it, and whoever makes some announces
+    it. It is held while room is made, so that of several threads that find none one cleans, but
+    not by cleaning that nobody waits for; and who asks for it holds no lock of a writer.
+    ``_starting`` guards the thread that cleans.
+
+    Args:
+        root: The journal's directory, which exists.
+        space: What may be kept, and how much.
+        fs: The system calls.
+        clock: The time of day, in seconds since 1970.
+    """
+
+    def __init__(
+        self, root: Path, space: Space, fs: FileSystem, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._root = root
+        self._space = space
+        self._fs = fs
+        self.limit = space.limit(root)
+        self.evicted: Counter[str] = Counter()
+        self._cleaner = Cleaner(root, space, fs, clock)
+        self._writer: Writer | None = None
+        # What a look at the directory found, and how far the writer was then.
+        self._found, self._written_then = 0, 0
+        self._pending = 0
+        self._tried_at = self._cleaned_at = self._in_vain_at = _NEVER
+        self._failing = False
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Begin without threads and locks, as a forked child does."""
+        self._changed = threading.Condition()
+        self._writer = None
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self.evicted.clear()  # the parent counts what it has evicted
+
+    @property
+    def usage(self) -> int:
+        """The bytes in the directory, as far as it is known without looking."""
+        writer = self._writer
+        own = writer.bytes_written - self._written_then if writer is not None else 0
+        return self._found + max(0, own)
+
+    def begin(self, writer: Writer) -> None:
+        """Learn of this process's new writer, and look how much there is."""
+        with self._changed:
+            self._writer, self._written_then = writer, 0
+            with self._starting:
+                self._stopping = False
+            reserve.keep(self._root, self._fs)
+            self._say_settings()
+            try:
+                found = survey(self._root, _FIRST_LOOK_SECONDS)
+            except JournalError:
+                return  # writing will find out what is the matter
+            self._note(found.size if found.complete else max(found.size, self._found))
+        if len(found.folders) > 1 or found.leftovers or self.usage > self.limit:
+            self._clean_soon()
+
+    def end(self, writer: Writer) -> None:
+        """Forget a writer, and end cleaning that is under way after its next step."""
+        with self._changed:
+            if self._writer is not writer:
+                return
+            self._found, self._writer = self.usage, None
+            self._changed.notify_all()
+        with self._starting:
+            self._stopping = True
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def look(self, rotated: bool) -> None:  # noqa: FBT001 - it is what has happened
+        """Clean in a thread of its own when it is time: sooner after a new segment was begun."""
+        due = _CLEAN_AT_MOST_EVERY if rotated else _CLEAN_SECONDS
+        if time.monotonic() - self._cleaned_at >= due:
+            self._clean_soon()
+
+    def grant(self, need: int) -> int:
+        """Give leave to write.
+
+        Args:
+            need: How many bytes, at least.
+
+        Returns:
+            How many bytes may be written before asking again.
+
+        Raises:
+            QuotaExceededError: When there is no room, and the policy, or its time-out, says so.
+        """
+        try:
+            return self._grant(need)
+        except QuotaExceededError:
+            raise
+        except JournalError:
+            # The directory is gone or cannot be listed: let writing find out what is the matter.
+            return need
+
+    def _grant(self, need: int) -> int:
+        deadline: float | None = None
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                if now >= self._tried_at + self._pause:
+                    # Others write, too. It is asked for seldom, unless there is no room.
+                    self._note(survey(self._root).size)
+                if (room := self.limit - self.usage) < need and now >= self._tried_at + self._pause:
+                    self._tried_at = now
+                    evict = self._space.policy is QuotaPolicy.EVICT_OLDEST
+                    self._make_room(max(0, self.limit - need), "quota" if evict else None)
+                    room = self.limit - self.usage
+                if room >= need:
+                    return min(room, max(room // _PART, _LEAST_GRANT, need))
+                if self._space.policy is not QuotaPolicy.BLOCK:
+                    raise self._exceeded()
+                if deadline is None:
+                    timeout = self._space.block_timeout
+                    deadline = float("inf") if timeout is None else now + timeout
+                if now >= deadline:
+                    raise self._exceeded()
+                self._changed.wait(min(_POLL_SECONDS, deadline - now))
+
+    def room_on_disk(self) -> bool:
+        """Make room on a disk that is full, whatever the quota.
+
+        Returns:
+            Whether anything was deleted, so that writing is worth another try.
+        """
+        with self._changed:
+            now = time.monotonic()
+            if now < self._in_vain_at + _FRESH_SECONDS:
+                return False
+            before = survey(self._root).size
+            evict = self._space.policy is QuotaPolicy.EVICT_OLDEST
+            most = max(0, min(before, self.limit) - _ROOM_ON_A_FULL_DISK)
+            self._make_room(most, "disk_full" if evict else None)
+            if self._found >= before:
+                self._in_vain_at = now
+            return self._found < before
+
+    def clean_up(self) -> None:
+        """Delete what is past its time, and what is over the quota and has been dealt with.
+
+        Raises:
+            JournalError: When something could not be deleted; the rest is.
+        """
+        cleaned = self._clean(self.limit, None, wait=_SHORT_WAIT_SECONDS)
+        if cleaned is not None and cleaned.error is not None:
+            raise cleaned.error
+
+    @property
+    def _pause(self) -> float:
+        return _POLL_SECONDS if self._space.policy is QuotaPolicy.BLOCK else _FRESH_SECONDS
+
+    def _note(self, size: int) -> None:
+        self._found = size
+        self._written_then = self._writer.bytes_written if self._writer is not None else 0
+
+    def _make_room(self, most: int, evict: str | None) -> None:
+        """Clean, and try harder as long as that is not enough."""
+        writer = self._writer
+        self._clean(most, None, wait=_LOCK_SECONDS)
+        if self.usage > most and writer is not None:
+            # What could go may stand in the segment that is being written.
+            if load(writer.folder.path, writer.id).seq >= writer.seq:
+                writer.end_segment()
+                self._clean(most, None, wait=_LOCK_SECONDS)
+            if self.usage > most and evict is not None:
+                self._clean(most, evict, wait=_LOCK_SECONDS)
+            if self.usage > most and evict is not None:
+                writer.end_segment()
+                self._clean(most, evict, wait=_LOCK_SECONDS)
+
+    def _clean(
+        self,
+        most: int,
+        evict: str | None,
+        *,
+        wait: float,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Cleaned | None:
+        """Clean, or count at least, when somebody else cleans for longer than one can wait."""
+        lock = RootLock.take(self._root, wait)
+        if lock is None:
+            with self._changed:
+                self._note(survey(self._root).size)
+            return None
+        try:
+            cleaned = self._cleaner.clean(self._writer, most, evict=evict, stopping=stopping)
+        finally:
+            lock.release()
+        with self._changed:
+            self._cleaned_at = time.monotonic()
+            self._note(cleaned.survey.size)
+            self._pending = cleaned.pending
+            if evict is not None and cleaned.evicted:
+                self.evicted[evict] += cleaned.evicted
+            if self._writer is not None:
+                self._writer.ask_again()
+            self._tried_at = _NEVER if self.usage < self.limit else self._tried_at
+            self._changed.notify_all()
+        return cleaned
+
+    def _clean_soon(self) -> None:
+        with self._starting:
+            if self._thread is None and not self._stopping:
+                self._cleaned_at = time.monotonic()
+                self._thread = threading.Thread(
+                    target=self._clean_aside, name="wakelog-cleaning", daemon=True
+                )
+                self._thread.start()
+
+    def _clean_aside(self) -> None:
+        """Clean in a thread of its own: nobody waits for it, and nobody hears of an error but once."""
+        try:
+            # A little less than the quota, so that hardly an emit has to wait for room.
+            most = self.limit - self.limit // _AHEAD
+            cleaned = self._clean(most, None, wait=0, stopping=lambda: self._stopping)
+            if cleaned is not None and cleaned.error is not None:
+                raise cleaned.error
+            self._failing = False
+        except JournalError as error:
+            if not self._failing:
+                _log.warning("the journal's directory could not be cleaned up: %s", error)
+            self._failing = True
+        finally:
+            with self._starting:
+                self._thread = None
+
+    def _say_settings(self) -> None:
+        """Note for ``wakelog status`` what the quota is."""
+        path = self._root / SETTINGS
+        says = orjson.dumps(
+            {"quota_bytes": self.limit, "quota_policy": self._space.policy},
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        try:
+            if not path.exists() or path.read_bytes() != says:
+                self._fs.write_whole(path, says)
+        except OSError:
+            Path(f"{path}.new").unlink(missing_ok=True)  # it is for people to read, and no more
+
+    def _exceeded(self) -> QuotaExceededError:
+        if self._space.policy is QuotaPolicy.EVICT_OLDEST:
+            hint = "Nothing could be evicted: other processes own what is there"
+        else:
+            hint = (
+                "The event was not recorded. Recording goes on by itself when delivery has made "
+                "room: see whether the next hop can be reached, raise quota_bytes, or choose "
+                f"quota_policy={QuotaPolicy.EVICT_OLDEST.value!r}"
+            )
+        return QuotaExceededError(
+            self._root, quota=self.limit, used=self.usage, pending=self._pending, hint=hint
+        )
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether an error came of a disk, or a user's part of it, that is full."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in reserve.FULL
+
+
+def quota_of(root: Path) -> int | None:
+    """Return the quota that the last program to use a directory has set, None when none did."""
+    try:
+        return int(orjson.loads((root / SETTINGS).read_bytes())["quota_bytes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

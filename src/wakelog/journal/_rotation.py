@@ -1,0 +1,68 @@
+"""When a file ends and the next one begins."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from wakelog.errors import ConfigurationError
+
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """When a file that lines are appended to is ended.
+
+    A file is ended by the next line after the time has come, never by a timer.
+
+    Attributes:
+        max_bytes: The size that ends it; None for any size.
+        max_age: The seconds after which it ends; None for any age.
+        at_midnight: Whether it ends with the day, in the local time zone.
+
+    Raises:
+        ConfigurationError: For a size or age that is not positive.
+    """
+
+    max_bytes: int | None = None
+    max_age: float | None = None
+    at_midnight: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no file could keep to."""
+        for name in ("max_bytes", "max_age"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                message = f"{name}={value!r} is not positive: leave it out for no limit"
+                raise ConfigurationError(message)
+
+    def ends_at(self, began: float) -> float | None:
+        """Return when a file ends, in seconds since 1970, or None when its size alone decides.
+
+        Args:
+            began: When the file began, in seconds since 1970.
+        """
+        times = [] if self.max_age is None else [began + self.max_age]
+        if self.at_midnight:
+            times.append(next_midnight(began))
+        return min(times, default=None)
+
+
+def next_midnight(after: float) -> float:
+    """Return when the next day begins in the local time zone, in seconds since 1970.
+
+    Days have 23 or 25 hours when the clocks change, and where they change at midnight the day
+    begins at one o'clock, or has two midnights, of which the first counts.
+    """
+    today = time.localtime(after)
+    midnight = time.mktime((today.tm_year, today.tm_mon, today.tm_mday + 1, 0, 0, 0, 0, 0, -1))
+    while not _is_later_day(midnight, today):
+        midnight += _HOUR / 2  # what mktime takes for a midnight that does not exist
+    while midnight - _HOUR > after and _is_later_day(midnight - _HOUR, today):
+        midnight -= _HOUR
+    return midnight
+
+
+def _is_later_day(moment: float, today: time.struct_time) -> bool:
+    return time.localtime(moment)[:3] > today[:3]

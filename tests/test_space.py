@@ -1,0 +1,1067 @@
+"""Space: files end in time, delivered ones go, undelivered ones only by a declared policy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.support.guarantees import FULL_DISK, PROPERTY, Row
+from wakelog.errors import ConfigurationError, JournalError, QuotaExceededError
+from wakelog.journal import (
+    Books,
+    Cursor,
+    Folder,
+    Journal,
+    Mark,
+    QuotaPolicy,
+    Rotation,
+    Space,
+    books,
+    folders,
+    read,
+)
+from wakelog.journal import _deletions as deletions
+from wakelog.journal._filesystem import FileSystem
+from wakelog.journal._folder import RootLock
+from wakelog.journal._ledger import load, save, segment_name, segments
+from wakelog.record import Resource, encode, uuid7
+
+RESOURCE = Resource({"service.name": "tests"})
+UNSYNCED = FileSystem(fdatasync=lambda _: None, fsync=lambda _: None)
+DAY = 86_400.0
+EVICT, BLOCK = QuotaPolicy.EVICT_OLDEST, QuotaPolicy.BLOCK
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self, now: float | None = None) -> None:
+        self.now = time.time() if now is None else now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fill(journal: Journal, count: int, size: int = 300) -> list[str]:
+    ids = [uuid7() for _ in range(count)]
+    for record_id in ids:
+        journal.append(record_id, encode({"body": "x" * size}, 1 << 20), RESOURCE)
+    return ids
+
+
+def own_folder(journal: Journal) -> Path:
+    assert journal.writer is not None
+    return journal.writer.folder.path
+
+
+def deliver(folder: Path, count: int = 1 << 30, *, complete: bool = False) -> list[str]:
+    """Deliver some records as delivery does, and note it in the ledger."""
+    cursor = Cursor(folder, load(folder, folder.name), complete=complete)
+    sent: list[str] = []
+    while len(sent) < count:
+        chunk = cursor.read(min(count - len(sent), 50), 1 << 20)
+        sent += [entry.record.id for entry in chunk.entries]
+        if not chunk.entries and not chunk.damaged:
+            break
+    cursor.close()
+    save(folder, folder.name, cursor.mark, UNSYNCED)
+    return sent
+
+
+def dead_writer(root: Path, count: int, *, delivered: bool, segment_bytes: int = 1000) -> Path:
+    """Leave the folder of a writer that is gone."""
+    journal = Journal(root, segment_bytes=segment_bytes, fs=UNSYNCED)
+    fill(journal, count)
+    folder = own_folder(journal)
+    journal.close()
+    if delivered:
+        deliver(folder, complete=True)
+    return folder
+
+
+def size_of(root: Path) -> int:
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+
+
+def total(root: Path) -> Books:
+    """Add the books up, and see that they balance."""
+    found = books(root)
+    for one in found:
+        figures = (one.delivered, one.dead_lettered, one.evicted, one.corrupt, one.pending)
+        assert min(figures) >= 0, one
+        assert sum(figures) == one.accepted
+    names = ("accepted", "delivered", "dead_lettered", "evicted", "corrupt")
+    sums = {name: sum(getattr(one, name) for one in found) for name in names}
+    return Books("total", live=False, **sums)
+
+
+def age(path: Path, days: float) -> None:
+    for file in path.rglob("*"):
+        with suppress(FileNotFoundError):  # a journal that is open cleans up by itself
+            os.utime(file, (time.time() - days * DAY,) * 2)
+
+
+# Rotation
+
+
+def test_a_segment_ends_with_the_first_record_after_its_time(tmp_path: Path) -> None:
+    clock = Clock()
+    journal = Journal(tmp_path, segment_age=60, clock=clock)
+    fill(journal, 2)
+    clock.now += 59
+    fill(journal, 1)
+    assert segments(own_folder(journal)) == [1]
+
+    clock.now += 1
+    assert segments(own_folder(journal)) == [1]  # never by a timer
+    fill(journal, 2)
+    assert segments(own_folder(journal)) == [1, 2]
+    journal.close()
+    assert len(list(read(tmp_path))) == 5
+
+
+def test_a_clock_that_is_set_back_does_not_keep_a_segment_open(tmp_path: Path) -> None:
+    clock = Clock()
+    journal = Journal(tmp_path, segment_age=60, clock=clock)
+    fill(journal, 1)
+    clock.now -= 365 * DAY
+    fill(journal, 1)
+
+    assert segments(own_folder(journal)) == [1, 2]
+    journal.close()
+
+
+@pytest.fixture
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield request.param
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    "zone, began, ends",
+    [
+        ("UTC", "2026-11-21T23:59:59", "2026-11-22T00:00:00"),
+        ("Asia/Kolkata", "2026-12-31T00:00:00", "2027-01-01T00:00:00"),
+        # A day of 23 hours and one of 25.
+        ("Europe/Lisbon", "2026-03-29T00:30:00", "2026-03-30T00:00:00"),
+        ("Europe/Lisbon", "2026-10-25T00:30:00", "2026-10-26T00:00:00"),
+        # No midnight: the clocks go from 24:00 to 1:00. Two midnights: from 24:00 back to 23:00.
+        ("America/Santiago", "2026-09-05T12:00:00", "2026-09-06T01:00:00"),
+        ("America/Santiago", "2026-04-04T12:00:00", "2026-04-05T00:00:00"),
+    ],
+    indirect=["zone"],
+)
+def test_the_day_ends_at_local_midnight_also_when_the_clocks_change(
+    zone: str, began: str, ends: str
+) -> None:
+    start = datetime.fromisoformat(began).replace(tzinfo=ZoneInfo(zone)).timestamp()
+    ends_at = Rotation(at_midnight=True).ends_at(start)
+    assert ends_at is not None
+
+    assert datetime.fromtimestamp(ends_at, ZoneInfo(zone)).replace(tzinfo=None).isoformat() == ends
+    before = datetime.fromtimestamp(ends_at - 1, ZoneInfo(zone))
+    assert before.date().isoformat() == began[:10]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin"], indirect=True)
+def test_a_segment_ends_at_midnight(tmp_path: Path, zone: str) -> None:
+    midnight = datetime(2026, 7, 1, tzinfo=ZoneInfo(zone)).timestamp()
+    clock = Clock(midnight - 10)
+    journal = Journal(tmp_path, rotate_at_midnight=True, clock=clock)
+    fill(journal, 1)
+    clock.now = midnight - 0.001
+    fill(journal, 1)
+    assert segments(own_folder(journal)) == [1]
+    clock.now = midnight
+    fill(journal, 1)
+
+    assert segments(own_folder(journal)) == [1, 2]
+    journal.close()
+
+
+# Retention
+
+
+def test_delivered_segments_are_kept_for_a_while_and_undelivered_ones_for_ever(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    journal = Journal(tmp_path, segment_bytes=1000, clock=clock, fs=UNSYNCED)
+    fill(journal, 20)
+    folder = own_folder(journal)
+    before = segments(folder)
+    deliver(folder, 10)
+    reached = load(folder, folder.name).segment
+
+    clock.now += 6.9 * DAY
+    journal.clean_up()
+    assert segments(folder) == before
+
+    clock.now += 300 * DAY
+    journal.clean_up()
+    assert segments(folder) == [index for index in before if index >= reached]
+    assert len(deliver(folder)) == 10
+    journal.close()
+    assert total(tmp_path).delivered == 20
+
+
+def test_no_more_delivered_bytes_are_kept_than_asked_and_the_oldest_go_first(
+    tmp_path: Path,
+) -> None:
+    older = dead_writer(tmp_path, 12, delivered=True)
+    age(older, 1)
+    newer = dead_writer(tmp_path, 12, delivered=True)
+    one = (newer / segment_name(1)).stat().st_size
+    journal = Journal(tmp_path, space=Space(retention_bytes=int(2.5 * one)), fs=UNSYNCED)
+    journal.clean_up()
+
+    assert list(folders(tmp_path)) == [newer]
+    assert segments(newer) == [3, 4]
+    assert total(tmp_path).delivered == 24
+
+
+def test_a_deleted_or_old_ledger_beside_deleted_segments_costs_duplicates_and_no_gap(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(tmp_path, segment_bytes=1000, space=Space(retention_age=0), fs=UNSYNCED)
+    ids = fill(journal, 20)
+    folder = own_folder(journal)
+    deliver(folder, 4)
+    old = (folder / "ledger").read_bytes()
+    deliver(folder, 9)
+    age(folder, 1)
+    journal.clean_up()
+    assert segments(folder)[0] > 1
+
+    for ledger in [None, b"", old, b'{"writer":"x"}']:
+        (folder / "ledger").unlink()
+        if ledger is not None:
+            (folder / "ledger").write_bytes(ledger)
+        assert total(tmp_path) == Books("total", False, 20, 13, 0, 0, 0)
+        assert deliver(folder) == ids[13:]
+        (folder / "ledger").write_bytes(old)
+    journal.close()
+
+
+def test_a_reader_from_the_beginning_passes_over_what_was_deleted(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, segment_bytes=1000, space=Space(retention_age=0), fs=UNSYNCED)
+    fill(journal, 20)
+    deliver(own_folder(journal), 13)
+    age(tmp_path, 1)
+    journal.clean_up()
+    journal.close()
+
+    entries = list(read(tmp_path))
+    assert entries[-1].record.seq == 20
+    assert 1 < entries[0].record.seq <= 13
+    assert entries[-1].mark.corrupt == 0
+
+
+@pytest.mark.parametrize("part", ["line", "tail"])
+def test_what_is_damaged_or_cut_off_is_set_aside_before_its_segment_goes(
+    tmp_path: Path, part: str
+) -> None:
+    folder = dead_writer(tmp_path, 4, delivered=False, segment_bytes=1 << 20)
+    path = folder / segment_name(1)
+    content = path.read_bytes()
+    if part == "line":
+        damaged = content.replace(b'"seq":2,', b'"seq":7,')
+        aside, kept = folder / "00000001.damaged", damaged.split(b"\n")[2] + b"\n"
+    else:
+        damaged = content + b'{"id":"cut of'
+        aside, kept = folder / "00000001.torn", b'{"id":"cut of'
+    path.write_bytes(damaged)
+    deliver(folder, complete=True)
+    age(folder, 8)
+    before = total(tmp_path)
+    Journal(tmp_path, fs=UNSYNCED).clean_up()
+    Journal(tmp_path, fs=UNSYNCED).clean_up()
+
+    assert segments(folder) == []
+    assert aside.read_bytes() == kept
+    assert total(tmp_path) == before
+    assert before.corrupt == (part == "line")
+
+
+# The quota
+
+
+def test_a_quota_used_up_by_undelivered_events_refuses_and_says_what_to_do(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, space=Space(quota_bytes=100_000), fs=UNSYNCED)
+    accepted = 0
+    with pytest.raises(QuotaExceededError) as caught:  # noqa: PT012 - one of these it is
+        while True:
+            accepted += len(fill(journal, 1))
+    with pytest.raises(QuotaExceededError):
+        fill(journal, 1)
+
+    assert 90_000 < size_of(tmp_path) <= 100_000
+    error = caught.value
+    assert error.quota == journal.disk_limit == 100_000
+    assert error.used <= 100_000
+    assert error.pending > 50_000
+    for part in (str(tmp_path), "100,000", "not delivered yet", "quota_bytes", "evict_oldest"):
+        assert part in str(error)
+    assert total(tmp_path).pending == accepted
+
+    # It recovers by itself: nobody calls anything but delivery.
+    deliver(own_folder(journal))
+    wait_until(lambda: accepts(journal))
+    assert size_of(tmp_path) <= 100_000
+    journal.close()
+    kept = total(tmp_path)
+    assert (kept.accepted, kept.delivered) == (accepted + 1, accepted)
+
+
+def accepts(journal: Journal) -> bool:
+    try:
+        fill(journal, 1)
+    except QuotaExceededError:
+        return False
+    return True
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_delivered_segments_of_anybody_go_before_anything_is_refused(tmp_path: Path) -> None:
+    dead_writer(tmp_path, 100, delivered=True)
+    pending = dead_writer(tmp_path, 20, delivered=False)
+    journal = Journal(tmp_path, segment_bytes=4000, space=Space(quota_bytes=100_000), fs=UNSYNCED)
+    delivered = 0
+    for _ in range(60):
+        fill(journal, 10)
+        delivered += len(deliver(own_folder(journal)))
+
+    assert size_of(tmp_path) <= 100_000
+    assert len(deliver(pending, complete=True)) == 20
+    journal.close()
+    kept = total(tmp_path)
+    assert (kept.accepted, kept.delivered, kept.corrupt) == (720, 720, 0)
+
+
+def test_block_waits_until_delivery_has_made_room_and_holds_nobody_up(tmp_path: Path) -> None:
+    space = Space(quota_bytes=60_000, quota_policy="block")
+    journal = Journal(tmp_path, space=space, fs=UNSYNCED)
+    accepted: list[str] = []
+    done = threading.Event()
+
+    def emit() -> None:
+        for _ in range(300):
+            accepted.extend(fill(journal, 1))
+        done.set()
+
+    threading.Thread(target=emit, daemon=True).start()
+    wait_until(lambda: journal.disk_usage > 58_000)
+    before = len(accepted)
+    assert not done.wait(0.2)
+    assert len(accepted) < before + 10
+
+    sent: list[str] = []
+    while not done.is_set():
+        sent += deliver(own_folder(journal))  # needs no lock that the blocked thread holds
+        journal.clean_up()
+    sent += deliver(own_folder(journal))
+    assert sent == accepted
+    assert size_of(tmp_path) <= 60_000
+    journal.close()
+
+
+def test_block_gives_up_after_its_time_out(tmp_path: Path) -> None:
+    space = Space(quota_bytes=30_000, quota_policy=BLOCK, block_timeout=0.1)
+    journal = Journal(tmp_path, space=space, fs=UNSYNCED)
+    with pytest.raises(QuotaExceededError):
+        fill(journal, 1000)
+    journal.close()
+
+
+def test_evict_oldest_deletes_the_oldest_undelivered_and_leaves_a_tombstone(tmp_path: Path) -> None:
+    older = dead_writer(tmp_path, 20, delivered=False, segment_bytes=3000)
+    age(older, 1)
+    space = Space(quota_bytes=60_000, quota_policy=EVICT)
+    journal = Journal(tmp_path, segment_bytes=3000, space=space, fs=UNSYNCED)
+    ids: list[str] = []
+    while not journal.evicted:
+        ids += fill(journal, 1)
+    assert segments(older)[0] == 2
+    assert journal.evicted == {"quota": 8}
+    [stone] = deletions.load(older).tombstones
+    assert (stone.first_seq, stone.last_seq, stone.count, stone.reason) == (1, 8, 8, "quota")
+    assert b'"tombstone":{"first_seq":1,"last_seq":8,"count":8,' in (older / "deleted").read_bytes()
+
+    ids += fill(journal, 400)
+    assert size_of(tmp_path) <= 60_000
+    folder = own_folder(journal)
+    sent = deliver(folder)
+    assert sent == ids[-len(sent) :]  # the newest are there, without a gap
+    journal.close()
+    kept = total(tmp_path)
+    assert kept.corrupt == kept.pending == 0
+    assert kept.accepted == 20 + len(ids)
+    assert kept.evicted == journal.evicted["quota"] == kept.accepted - len(sent)
+    assert kept.delivered == len(sent)
+
+
+@pytest.mark.parametrize("delivered", [0, 3, 7, 8])
+def test_of_a_segment_delivered_in_part_only_the_rest_is_evicted(
+    tmp_path: Path, delivered: int
+) -> None:
+    folder = dead_writer(tmp_path, 20, delivered=False, segment_bytes=3000)
+    sent = deliver(folder, delivered, complete=True)
+    journal = Journal(
+        tmp_path,
+        segment_bytes=3000,
+        space=Space(quota_bytes=size_of(tmp_path) + 36_000, quota_policy=EVICT),
+        fs=UNSYNCED,
+    )
+    while segments(folder)[:1] == [1]:
+        fill(journal, 1)
+    own = len(deliver(own_folder(journal)))
+    while segments(folder):
+        sent += deliver(folder, 1, complete=True)
+        if load(folder, folder.name).seq == 20:
+            break
+    journal.close()
+
+    kept = total(tmp_path)
+    assert (kept.corrupt, kept.pending) == (0, 0)
+    assert kept.delivered == own + len(sent)
+    assert kept.evicted == 20 - len(sent)
+
+
+def test_a_delivery_under_way_counts_what_was_evicted_beneath_it_and_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    space = Space(quota_bytes=40_000, quota_policy=EVICT)
+    journal = Journal(tmp_path, segment_bytes=2000, space=space, fs=UNSYNCED)
+    ids = fill(journal, 8)
+    folder = own_folder(journal)
+    cursor = Cursor(folder, load(folder, folder.name))
+    chunk = cursor.read(3, 1 << 20)  # on its way; the ledger does not know yet
+    while not journal.evicted:
+        ids += fill(journal, 1)
+    gone = deletions.load(folder).seq
+    assert 3 < gone < 8
+    assert total(tmp_path).evicted == gone
+
+    save(folder, folder.name, chunk.mark, UNSYNCED)  # three of them have arrived after all
+    kept = total(tmp_path)
+    assert (kept.delivered, kept.evicted, kept.corrupt) == (3, gone - 3, 0)
+    cursor.rewind(chunk.mark)
+    rest = cursor.read(1000, 1 << 20)
+    cursor.close()
+    assert [entry.record.id for entry in rest.entries] == ids[gone:]
+    save(folder, folder.name, rest.mark, UNSYNCED)
+    kept = total(tmp_path)
+    assert kept.delivered == len(ids) - (gone - 3)
+    assert (kept.evicted, kept.corrupt) == (gone - 3, 0)
+    journal.close()
+
+
+def test_the_quota_counts_what_was_there_before_a_restart(tmp_path: Path) -> None:
+    space = Space(quota_bytes=60_000)
+    first = Journal(tmp_path, space=space, fs=UNSYNCED)
+    with pytest.raises(QuotaExceededError):
+        fill(first, 1000)
+    first.close()
+    second = Journal(tmp_path, space=space, fs=UNSYNCED)
+    with pytest.raises(QuotaExceededError):
+        fill(second, 1)
+    second.close()
+    assert size_of(tmp_path) <= 60_000
+
+
+PROGRAM = """
+import os, sys, time
+from wakelog.errors import QuotaExceededError
+from wakelog.journal import Journal, Space
+from wakelog.record import Resource, encode, uuid7
+journal = Journal(sys.argv[1], segment_bytes=5000,
+                  space=Space(quota_bytes=250_000, quota_policy=sys.argv[2]))
+resource = Resource({})
+refused = accepted = 0
+while accepted < 700 and (sys.argv[2] != "refuse" or refused < 3):
+    try:
+        journal.append(uuid7(), encode({"body": "x" * 300}, 1 << 20), resource)
+        accepted += 1
+    except QuotaExceededError:
+        refused += 1
+        time.sleep(0.01)
+journal.close()
+print(accepted, refused, sum(journal.evicted.values()))
+"""
+
+
+@pytest.mark.parametrize("policy", ["refuse", "evict_oldest"])
+def test_two_processes_share_one_quota(tmp_path: Path, policy: str) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(tmp_path), policy], stdout=subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    figures = [tuple(map(int, line.split())) for line in said]
+
+    # Each may have been granted the last few kilobytes before it saw the other's.
+    assert size_of(tmp_path) <= 250_000 + 64 * 1024
+    kept = total(tmp_path)
+    assert kept.accepted == sum(accepted for accepted, _, _ in figures)
+    assert kept.evicted == sum(evicted for _, _, evicted in figures)
+    assert kept.corrupt == 0
+    if policy == "refuse":
+        assert [refused for _, refused, _ in figures] == [3, 3]
+        assert kept.accepted > 300
+    else:
+        assert [accepted for accepted, _, _ in figures] == [700, 700]
+
+
+# A full disk
+
+
+class FullDisk:
+    """A file system with so many bytes, which deleting makes free."""
+
+    def __init__(self, root: Path, size: int) -> None:
+        self.root, self.size = root, size
+        self.fs = replace(UNSYNCED, write=self.write)
+        self.refused = 0
+
+    def write(self, fd: int, data: bytes) -> int:
+        if size_of(self.root) + len(data) > self.size:
+            self.refused += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(fd, data)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_without_one_free_byte_what_was_delivered_makes_room(tmp_path: Path, code: int) -> None:
+    disk = FullDisk(tmp_path, 100_000)
+    journal = Journal(tmp_path, segment_bytes=10_000, fs=disk.fs)
+    ids = fill(journal, 100)
+    sent = deliver(own_folder(journal), 60)
+    disk.size = size_of(tmp_path)  # not one byte more
+
+    ids += fill(journal, 1)
+    assert disk.refused > 0
+    assert size_of(tmp_path) <= disk.size
+    sent += deliver(own_folder(journal))
+    assert sent == ids
+    journal.close()
+    assert total(tmp_path) == Books("total", False, 101, 101, 0, 0, 0)
+
+
+def test_on_a_full_disk_undelivered_events_go_only_where_the_policy_says_so(tmp_path: Path) -> None:
+    disk = FullDisk(tmp_path, 100_000)
+    journal = Journal(tmp_path, segment_bytes=10_000, fs=disk.fs)
+    with pytest.raises(JournalError, match=os.strerror(errno.ENOSPC)):
+        fill(journal, 1000)
+    refusing = total(tmp_path)
+    journal.close()
+    assert refusing.pending == refusing.accepted
+
+    journal = Journal(tmp_path, segment_bytes=10_000, space=Space(quota_policy=EVICT), fs=disk.fs)
+    ids = fill(journal, 50)
+    journal.close()
+    kept = total(tmp_path)
+    assert (kept.accepted, kept.corrupt) == (refusing.accepted + 50, 0)
+    assert kept.evicted == journal.evicted["disk_full"] > 0
+    assert [entry.record.id for entry in read(tmp_path)][-50:] == ids
+
+
+TMPFS = """
+import os, subprocess, sys
+from pathlib import Path
+mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,nr_inodes=200", "none", sys.argv[1]])
+if mounted.returncode:
+    sys.exit(77)
+from tests.test_space import check_on_a_small_disk
+print(check_on_a_small_disk(Path(sys.argv[1]) / "journal"))
+"""
+
+
+def check_on_a_small_disk(root: Path) -> int:
+    """Fill a disk of 400 KiB, see it refused, deliver, and see it go on; then evict.
+
+    Returns:
+        How many records were acknowledged, all of which are accounted for.
+    """
+    journal = Journal(root, segment_bytes=20_000, space=Space(quota_bytes=1 << 30))
+    ids: list[str] = []
+    sent: list[str] = []
+    for _ in range(4):
+        while accepts_on_disk(journal, ids):
+            pass
+        for name in ("more", "and more"):  # others fill what is left, to the last byte
+            fill_up(root.parent / name)
+        folder = own_folder(journal)
+        cursor = Cursor(folder, load(folder, folder.name))
+        while (chunk := cursor.read(50, 1 << 20)).entries:
+            sent += [entry.record.id for entry in chunk.entries]
+        assert sent == ids
+        # Delivery tries again, and so does the program; nothing else has to be done.
+        wait_until(partial(goes_on, cursor, journal, ids))
+        cursor.close()
+        for name in ("more", "and more"):
+            (root.parent / name).unlink()
+    journal.close()
+    assert total(root).corrupt == 0
+
+    space = Space(quota_bytes=1 << 30, quota_policy=EVICT)
+    journal = Journal(root, segment_bytes=20_000, space=space)
+    more = [*fill(journal, 3000)]
+    journal.close()
+    kept = total(root)
+    assert kept.corrupt == 0
+    assert kept.accepted == len(ids) + len(more)
+    assert kept.evicted == journal.evicted["disk_full"] > 1000
+    assert [entry.record.id for entry in read(root)][-1] == more[-1]
+    return kept.accepted
+
+
+def fill_up(path: Path) -> None:
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 512)
+
+
+def goes_on(cursor: Cursor, journal: Journal, ids: list[str]) -> bool:
+    noted, accepted = notes_on_disk(cursor), accepts_on_disk(journal, ids)
+    return noted and accepted
+
+
+def notes_on_disk(cursor: Cursor) -> bool:
+    try:
+        save(cursor.folder, cursor.folder.name, cursor.mark)
+    except JournalError as error:
+        assert "No space left" in str(error)  # noqa: PT017 - it is tried again
+        return False
+    return True
+
+
+def accepts_on_disk(journal: Journal, ids: list[str]) -> bool:
+    try:
+        ids += fill(journal, 1)
+    except JournalError as error:
+        assert "No space left" in str(error)  # noqa: PT017 - it ends the loop, too
+        return False
+    return True
+
+
+def test_on_a_small_file_system_that_is_really_full(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("mounting a small file system needs root and unshare")
+    done = subprocess.run(
+        ["unshare", "-m", sys.executable, "-c", TMPFS, str(tmp_path)],
+        capture_output=True,
+        timeout=100,
+        check=False,
+        cwd=Path(__file__).parents[1],
+    )
+    if done.returncode == 77 or done.stderr.startswith(b"unshare: "):
+        pytest.skip(f"mounting is not permitted here: {done.stderr.decode().strip()}")
+    assert done.returncode == 0, done.stderr.decode()
+    acknowledged = int(done.stdout)
+    tried = acknowledged + 4  # those that the full disk refused, once a round, at least
+    record_property(PROPERTY, Row(FULL_DISK, "os_buffered", 5, tried, acknowledged, 0, 0))
+
+
+# Sweeping
+
+
+def write_many(root: Path, count: int) -> None:
+    """Leave many folders of writers that are gone and delivered, quickly: copies of one."""
+    first = dead_writer(root, 2, delivered=True)
+    # A header's checksum would no longer fit: only the ledger names its writer anew.
+    text = {path.name: path.read_bytes() for path in first.iterdir()}
+    for _ in range(count - 1):
+        name = uuid7()
+        folder = root / name
+        folder.mkdir()
+        for file, content in text.items():
+            named = content.replace(first.name.encode(), name.encode())
+            (folder / file).write_bytes(named if file == "ledger" else content)
+
+
+def test_a_program_that_is_started_again_and_again_leaves_no_more_folders_than_allowed(
+    tmp_path: Path,
+) -> None:
+    write_many(tmp_path, 2000)
+    journal = Journal(tmp_path, space=Space(retention_writers=100), fs=UNSYNCED)
+    before = total(tmp_path)
+    assert before.delivered == 4000
+
+    journal.clean_up()
+    assert len(list(folders(tmp_path))) == 100
+    assert total(tmp_path) == before
+    assert size_of(tmp_path) < 200_000
+
+    journal = Journal(tmp_path, space=Space(retention_age=0), fs=UNSYNCED)
+    age(tmp_path, 1)
+    journal.clean_up()
+    assert list(folders(tmp_path)) == []
+    assert total(tmp_path) == before
+    [swept] = books(tmp_path)
+    assert swept.writer == "swept"
+
+
+def test_each_start_sweeps_by_itself(tmp_path: Path) -> None:
+    space = Space(retention_age=0)
+    for _ in range(30):
+        journal = Journal(tmp_path, space=space, fs=UNSYNCED)
+        fill(journal, 1)
+        folder = own_folder(journal)
+        deliver(folder)
+        journal.close()
+        age(folder, 1)
+
+    assert len(list(folders(tmp_path))) < 5
+    assert total(tmp_path).delivered == 30
+
+
+def test_folders_in_which_nothing_was_ever_written_go_at_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, fs=UNSYNCED)
+    fill(journal, 1)
+    for _ in range(3):
+        Folder.create(tmp_path, uuid7()).release()
+    alive = Folder.create(tmp_path, uuid7())
+
+    journal.clean_up()
+    assert list(folders(tmp_path)) == [own_folder(journal), alive.path]
+    alive.release()
+    journal.close()
+
+
+def test_what_a_crashed_start_left_goes_and_what_a_start_is_making_stays(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, fs=UNSYNCED)
+    making = Folder.create(tmp_path, "w")
+    making.path.rename(tmp_path / ".w.new")
+    for name in (".old.new", ".fresh.new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lock").touch()
+    for name in (".wakelog.json.1", ".wakelog.json.2.new"):
+        (tmp_path / name).write_text("")
+    for path in tmp_path.iterdir():
+        if "fresh" not in path.name:
+            os.utime(path, (1, 1))
+
+    journal.clean_up()
+    assert {path.name for path in tmp_path.glob(".*")} == {".w.new", ".fresh.new"}
+    making.release()
+
+
+@pytest.mark.parametrize("name", ["00000001.torn", "00000001.damaged", "dead_letters.jsonl"])
+def test_what_was_set_aside_is_never_deleted(tmp_path: Path, name: str) -> None:
+    folder = dead_writer(tmp_path, 10, delivered=True)
+    (folder / name).write_bytes(b"kept")
+    age(folder, 100)
+    for _ in range(3):
+        space = Space(retention_age=0, retention_bytes=0, retention_writers=0, quota_bytes=1)
+        Journal(tmp_path, space=space, fs=UNSYNCED).clean_up()
+
+    assert (folder / name).read_bytes() == b"kept"
+    assert segments(folder) == []
+    assert total(tmp_path).delivered == 10
+
+
+def test_a_folder_that_somebody_owns_is_left_alone(tmp_path: Path) -> None:
+    path = dead_writer(tmp_path, 10, delivered=True)
+    before = segments(path)
+    owner = Folder.adopt(path)
+    assert owner is not None
+    age(path, 100)
+    journal = Journal(tmp_path, fs=UNSYNCED)
+    journal.clean_up()
+    assert segments(path) == before
+
+    owner.release()
+    journal.clean_up()
+    assert not path.exists()
+
+
+def test_while_somebody_else_cleans_nobody_waits_for_long_and_nothing_fails(tmp_path: Path) -> None:
+    path = dead_writer(tmp_path, 10, delivered=True)
+    age(path, 100)
+    lock = RootLock.take(tmp_path, 0)
+    assert lock is not None
+    journal = Journal(tmp_path, fs=UNSYNCED)
+    fill(journal, 10)
+    journal.clean_up()
+    assert path.exists()
+
+    lock.release()
+    journal.clean_up()
+    assert not path.exists()
+    journal.close()
+
+
+def test_threads_and_processes_that_clean_and_emit_at_once_lose_nothing(tmp_path: Path) -> None:
+    space = Space(retention_age=0, quota_bytes=1 << 20)
+    journals = [Journal(tmp_path, segment_bytes=600, space=space, fs=UNSYNCED) for _ in range(3)]
+    sent: list[list[str]] = [[], [], []]
+    ids: list[list[str]] = [[], [], []]
+    errors: list[Exception] = []
+
+    def work(number: int) -> None:
+        try:
+            for _ in range(30):
+                ids[number] += fill(journals[number], 5, 50)
+                sent[number] += deliver(own_folder(journals[number]))
+                journals[number].clean_up()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for journal in journals:
+        journal.close()
+    assert errors == []
+    assert sent == ids
+    kept = total(tmp_path)
+    assert (kept.accepted, kept.delivered, kept.corrupt) == (450, 450, 0)
+
+
+def test_a_child_forked_while_a_folder_is_being_cleaned_does_not_keep_its_lock(
+    tmp_path: Path,
+) -> None:
+    path = dead_writer(tmp_path, 1, delivered=False)
+    held = Folder.adopt(path)
+    lock = RootLock.take(tmp_path, 0)
+    assert held is not None
+    assert lock is not None
+    read_end, write_end = os.pipe()
+    begun, begin = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(write_end)
+        os.write(begin, b"x")
+        os.read(read_end, 1)  # lives on while the parent goes on
+        os._exit(0)
+    os.close(read_end)
+    assert os.read(begun, 1) == b"x"
+    os.close(begun)
+    os.close(begin)
+    held.release()
+    lock.release()
+
+    again, root = Folder.adopt(path), RootLock.take(tmp_path, 0)
+    assert again is not None
+    assert root is not None
+    os.close(write_end)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    again.release()
+    root.release()
+
+
+def test_whoever_got_the_lock_of_a_folder_that_is_gone_has_not_adopted_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = dead_writer(tmp_path, 1, delivered=True)
+    real = os.open
+
+    def late(file: Any, *arguments: Any, **named: Any) -> int:
+        monkeypatch.undo()
+        fd = real(file, *arguments, **named)
+        shutil.rmtree(path)
+        return fd
+
+    monkeypatch.setattr(os, "open", late)
+    assert Folder.adopt(path) is None
+
+
+# What is deleted on purpose is no failure of the disk
+
+
+def test_deleting_a_delivered_segment_does_not_alarm_a_sync_that_is_due(tmp_path: Path) -> None:
+    journal = Journal(
+        tmp_path,
+        durability="periodic",  # type: ignore[arg-type]
+        sync_interval=3600,
+        segment_bytes=1000,
+        space=Space(retention_age=0),
+        fs=UNSYNCED,
+    )
+    fill(journal, 20)
+    deliver(own_folder(journal))
+    age(tmp_path, 1)
+    journal.clean_up()
+    assert len(segments(own_folder(journal))) == 1
+
+    journal.close()
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("quota_policy", "drop"),
+        ("quota_bytes", 0),
+        ("quota_bytes", -1),
+        ("quota_bytes", "1 GB"),
+        ("retention_age", float("nan")),
+        ("retention_bytes", -1),
+        ("block_timeout", -0.5),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_one_clear_error(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}="):
+        Space(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["max_bytes", "max_age"])
+def test_a_rotation_that_never_could_be_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        Rotation(**{name: 0})  # type: ignore[arg-type]
+
+
+def test_the_default_quota_is_ten_gibibytes_or_a_tenth_of_the_disk(tmp_path: Path) -> None:
+    disk = os.statvfs(tmp_path)
+    assert Space().limit(tmp_path) == min(10 * 1024**3, disk.f_blocks * disk.f_frsize // 10)
+
+
+def test_a_mark_before_the_first_record_stays_a_beginning() -> None:
+    assert deletions.Deletion().after(Mark()) == Mark()
+
+
+@pytest.mark.parametrize("through", ["argument", "environment"])
+def test_configure_hands_every_setting_on(
+    tmp_path: Path, through: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wakelog
+    from wakelog import setup
+
+    settings: dict[str, Any] = {}
+    if through == "argument":
+        settings["segment_bytes"] = 5000
+        settings["segment_age"] = 60
+        settings["rotate_at_midnight"] = True
+        settings["space"] = Space(
+            retention_age=None, retention_bytes=7, quota_bytes=10**6, quota_policy="block"
+        )
+    else:
+        for name, value in {
+            "SEGMENT_BYTES": "5000",
+            "SEGMENT_AGE": "60",
+            "ROTATE_AT_MIDNIGHT": "true",
+            "RETENTION_AGE": "none",
+            "RETENTION_BYTES": "7",
+            "QUOTA_BYTES": "1000000",
+            "QUOTA_POLICY": "block",
+        }.items():
+            monkeypatch.setenv(f"WAKELOG_{name}", value)
+    wakelog.configure("a", directory=tmp_path, **settings)
+    assert setup._processor is not None
+    journal = setup._processor.journal
+
+    assert journal._rotation == Rotation(5000, 60, at_midnight=True)
+    space = journal._quota._space
+    assert (space.retention_age, space.retention_bytes, space.policy) == (None, 7, BLOCK)
+    assert journal.disk_limit == 10**6
+    wakelog.shutdown(0)
+
+
+@pytest.mark.parametrize(
+    "variable, value",
+    [
+        ("WAKELOG_QUOTA_BYTES", "10GB"),
+        ("WAKELOG_QUOTA_BYTES", "0"),
+        ("WAKELOG_QUOTA_POLICY", "drop"),
+        ("WAKELOG_RETENTION_AGE", "-1"),
+        ("WAKELOG_BLOCK_TIMEOUT", "soon"),
+        ("WAKELOG_SEGMENT_BYTES", "0"),
+        ("WAKELOG_SEGMENT_AGE", "x"),
+        ("WAKELOG_ROTATE_AT_MIDNIGHT", "yes"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_one_clear_error(
+    tmp_path: Path, variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wakelog
+
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=f"{variable}="):
+        wakelog.configure("a", directory=tmp_path)
+    wakelog.shutdown(0)
+
+
+def test_space_beside_a_logger_provider_is_refused() -> None:
+    from opentelemetry.sdk._logs import LoggerProvider
+
+    import wakelog
+
+    with pytest.raises(ConfigurationError, match="space cannot be set beside logger_provider"):
+        wakelog.configure("a", space=Space(), logger_provider=LoggerProvider())
+
+
+def test_the_processor_and_status_know_the_quota(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    from wakelog.cli import main
+    from wakelog.otel import DurableLogRecordProcessor
+
+    space = Space(quota_bytes=50_000, quota_policy=EVICT)
+    processor = DurableLogRecordProcessor(
+        None, directory=tmp_path, segment_age=3600, rotate_at_midnight=True, space=space
+    )
+    fill(processor.journal, 200)
+    processor.shutdown()
+
+    assert main(["status", str(tmp_path), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["quota_bytes"] == 50_000
+    assert 0 < data["bytes"] == size_of(tmp_path) <= 50_000
+    assert data["total"]["evicted"] == processor.journal.evicted["quota"] > 0
+    assert data["balances"] is True
+
+
+def test_status_and_tail_live_with_folders_that_are_swept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from wakelog.cli import main
+    from wakelog.cli._follow import FollowedDirectory
+
+    first = dead_writer(tmp_path, 3, delivered=True)
+    followed = FollowedDirectory(tmp_path, from_start=True)
+    assert len(followed.read()) == 3
+    age(first, 30)
+    Journal(tmp_path, fs=UNSYNCED).clean_up()
+    assert not first.exists()
+    dead_writer(tmp_path, 2, delivered=False)
+
+    assert len(followed.read()) == 2
+    assert main(["status", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "swept" in said
+    assert "accepted 5 = delivered 3 + pending 2" in said
