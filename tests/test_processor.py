@@ -495,3 +495,20 @@ def test_a_rate_or_size_that_cannot_be_used_is_refused(
             patch.setenv(variable, value)
             with pytest.raises(ConfigurationError, match=f"{variable}='{value}'"):
                 DurableLogRecordProcessor(InMemoryLogRecordExporter(), directory=tmp_path)
+
+
+def test_what_is_nested_deeper_than_the_encoder_takes_arrives_as_text(tmp_path: Path) -> None:
+    deep: dict[str, Any] = {"end": [1, b"x"]}
+    for _ in range(100):
+        deep = {"a": deep}
+    exporter = InMemoryLogRecordExporter()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(DurableLogRecordProcessor(exporter, directory=tmp_path))
+    provider.get_logger("deep").emit(LogRecord(body=deep, attributes={"deep": deep, "flat": [1]}))
+    provider.shutdown()
+
+    encoded = encode_logs(exporter.get_finished_logs()).resource_logs[0].scope_logs[0]
+
+    (record,) = encoded.log_records
+    assert {attribute.key for attribute in record.attributes} > {"deep", "flat"}
+    assert b'"end"' in record.SerializeToString()

@@ -10,7 +10,7 @@ from typing import Self
 
 from wakelog.errors import JournalError
 
-_NAME = "delivery"
+CLAIM = "delivery"
 
 
 class Claim:
@@ -39,19 +39,19 @@ class Claim:
             JournalError: When the file system refuses.
         """
         try:
-            lock = os.open(path / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(path / CLAIM, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             return None
         except OSError as error:
             hint = "Delivering writes beside the records: run it as the user who recorded them"
-            raise JournalError("open", path / _NAME, error.strerror or error, hint) from error
+            raise JournalError("open", path / CLAIM, error.strerror or error, hint) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(lock)
             if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                 return None
-            raise JournalError("lock", path / _NAME, error.strerror or error) from error
+            raise JournalError("lock", path / CLAIM, error.strerror or error) from error
         return cls(path, lock)
 
     def release(self) -> None:

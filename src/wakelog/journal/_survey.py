@@ -9,11 +9,14 @@ from pathlib import Path
 
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
+from wakelog.journal._claim import CLAIM
 from wakelog.journal._folder import LOCK
 from wakelog.journal._ledger import segment_index, segment_name
 
 # What a folder holds that is neither a segment nor set aside by somebody.
-_OWN_NAMES = frozenset({LOCK, "ledger", "ledger.new", deletions.NAME, f"{deletions.NAME}.new"})
+_OWN_NAMES = frozenset(
+    {LOCK, CLAIM, "ledger", "ledger.new", deletions.NAME, f"{deletions.NAME}.new"}
+)
 _CHECK_EVERY = 64
 _BLOCK = 256 * 1024
 

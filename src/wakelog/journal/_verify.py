@@ -10,6 +10,7 @@ from typing import NamedTuple
 import orjson
 
 from wakelog.errors import CorruptLineError, JournalError
+from wakelog.journal import _deletions as deletions
 from wakelog.journal._cursor import header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, set_aside_ids
 from wakelog.journal._ledger import load, segment_name, segments
@@ -95,7 +96,8 @@ def first_misfit(folder: Path) -> Misfit | None:
         JournalFormatError: When a newer Wakelog wrote a segment.
     """
     mark = load(folder, folder.name)
-    chain = _Chain(folder, mark.seq)
+    deletion = deletions.load(folder)
+    chain = _Chain(folder, max(mark.seq, deletion.seq), seq=deletion.seq)
     for index in segments(folder):
         path = folder / segment_name(index)
         chain.header_due = True

@@ -118,6 +118,7 @@ class Delivery:
         self._orphan: WriterLanes | None = None
         self._candidates: Iterator[Folder] | None = None
         self._done: set[Path] = set()
+        self._finished_some = False
         self._passed_over: set[Path] = set()
         self._next_search, self._search_pause = 0.0, _FIRST_SEARCH_PAUSE
         # Writers to look at before the next round: are they further than one round away?
@@ -216,9 +217,9 @@ class Delivery:
             return True
         lanes = self._live.get(path)
         if lanes is not None:
-            return lanes.settled(seq) and not lanes.dead_lettered
+            return lanes.settled(seq) and not lanes.given_up
         mark = load(path, path.name)
-        return mark.seq >= seq and not mark.dead_lettered
+        return mark.seq >= seq and not mark.dead_lettered and not mark.evicted
 
     def turn(self) -> float:
         """Do what is due. Whatever goes wrong, it is noted, and tried again in another turn.
@@ -354,6 +355,7 @@ class Delivery:
             folder = next(self._candidates, None)
             if folder is None:
                 self._candidates = None
+                self._clean_up()
                 return None
             claim = None
             try:
@@ -370,8 +372,19 @@ class Delivery:
         if set_aside_torn_tail(orphan.path) is not None:
             _log.warning("a line that a crash cut off is set aside in %s", orphan.path)
         self._done.add(orphan.path)
+        self._finished_some = True
         self._orphan = None
         orphan.close()
+
+    def _clean_up(self) -> None:
+        """Have what was delivered since the last search deleted, where it need not be kept."""
+        if not self._finished_some:
+            return
+        self._finished_some = False
+        try:
+            self._journal.clean_up()
+        except JournalError as error:
+            _log.warning("%s", error)
 
     def _pass_over(self, orphan: WriterLanes, error: JournalError) -> None:
         """Leave a writer whose files cannot be used to the next search: others shall not wait."""

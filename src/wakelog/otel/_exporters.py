@@ -17,6 +17,7 @@ from opentelemetry.sdk.environment_variables import (
 )
 
 from wakelog.errors import ConfigurationError
+from wakelog.otel._hearing import named
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
@@ -96,7 +97,7 @@ def endpoint_of(exporter: LogRecordExporter) -> str:
     """Return what an exporter exports to, in words, for people to read."""
     # The official ones have no public name for it; without it, the exporter's own name is said.
     endpoint = getattr(exporter, "_endpoint", None)
-    return endpoint if isinstance(endpoint, str) and endpoint else type(exporter).__name__
+    return named(endpoint) if isinstance(endpoint, str) and endpoint else type(exporter).__name__
 
 
 def _choose(signal: Signal) -> str | None:

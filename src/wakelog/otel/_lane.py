@@ -16,6 +16,7 @@ from wakelog.journal._ledger import load_with_spans, save
 
 # An outage adds a span. With so many of them, what is recorded now waits for what was before it.
 MOST_SPANS: Final = 32
+_BEGINNING: Final = Mark()
 
 
 class Lane:
@@ -132,10 +133,13 @@ class WriterLanes:
         return self._prefix.seq >= seq
 
     @property
-    def dead_lettered(self) -> int:
-        """How many records of the writer were ever set aside."""
-        spans = (span.end.dead_lettered - span.start.dead_lettered for span in self._ahead)
-        return self._prefix.dead_lettered + sum(spans)
+    def given_up(self) -> int:
+        """How many records of the writer were ever set aside or evicted."""
+        marks = [(self._prefix, _BEGINNING), *((span.end, span.start) for span in self._ahead)]
+        return sum(
+            end.dead_lettered - start.dead_lettered + end.evicted - start.evicted
+            for end, start in marks
+        )
 
     def split_if_behind(self, records: int) -> None:
         """Go on at the writer's end, and leave what is before it to a lane of its own.

@@ -35,9 +35,11 @@ class Outage:
         if self._failures == 1:
             self._begun, self._settled = self._clock(), 0
             _log.warning(
-                "cannot deliver to %s (%s); events are kept in %s and sent when it works again",
-                self._endpoint,
-                self.reason,
+                "cannot deliver to %s; events are kept in %s and sent when it works again",
+                # The official exporters' verdicts begin with the address.
+                self.reason
+                if self.reason.startswith(self._endpoint)
+                else f"{self._endpoint} ({self.reason})",
                 self._root,
             )
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
+import orjson
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context, get_current
@@ -24,7 +25,7 @@ from wakelog.errors import EventTooLargeError
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Entry, Receipt
 from wakelog.otel._content import ContentPolicy, without_content
-from wakelog.record import Record, Resource, Scope, decode, encode, rfc3339, uuid7
+from wakelog.record import Record, Resource, Scope, decode, encode, rfc3339, to_line, uuid7
 
 _UNLIMITED = LogRecordLimits(
     max_attributes=LogRecordLimits.UNSET,
@@ -34,6 +35,8 @@ _UNLIMITED = LogRecordLimits(
 )
 _SEVERITIES = {severity.value: severity for severity in SeverityNumber} | {None: None}
 _TRUNCATED = b'"wakelog.truncated_bytes":'
+# The encoder of the official exporters leaves out what is nested more than 32 maps deep, silently.
+_LEVELS = 30
 _CONTAINERS = frozenset({list, dict})
 _NO_CONTEXT = Context()
 _NO_FLAGS = TraceFlags(TraceFlags.DEFAULT)
@@ -120,7 +123,10 @@ class _ReadLogRecord(LogRecord):
         self.trace_flags = _USUAL_FLAGS[flags] if flags in (0, 1) else TraceFlags(flags)
         self.severity_text = source.severity_text
         self.severity_number = _SEVERITIES.get(source.severity_number)
-        self.body = cast("AnyValue", source.body)
+        body = source.body
+        if _is_deeper(body, _LEVELS):
+            body = _as_the_sdk_has_it(body)
+        self.body = cast("AnyValue", body)
         self.attributes = attributes
         self.event_name = source.event_name
         self.exception = None
@@ -251,14 +257,24 @@ def _shortened(source: Record, attributes: dict[str, Any], max_bytes: int) -> Re
     return replace(source, body=cut.body, attributes=cut.attributes)
 
 
-def _as_the_sdk_has_it(value: Any) -> Any:
-    if type(value) is list:
-        if _CONTAINERS.isdisjoint(map(type, value)):
-            return tuple(value)
-        return tuple(_as_the_sdk_has_it(item) for item in value)
+def _as_the_sdk_has_it(value: Any, levels: int = _LEVELS) -> Any:
+    """Return a value with tuples for lists, and what is nested deeper than ``levels`` as JSON text."""
+    if type(value) not in _CONTAINERS:
+        return value
+    if not levels:
+        return orjson.dumps(to_line(value)).decode()
     if type(value) is dict:
-        return {key: _as_the_sdk_has_it(item) for key, item in value.items()}
-    return value
+        return {key: _as_the_sdk_has_it(item, levels - 1) for key, item in value.items()}
+    if _CONTAINERS.isdisjoint(map(type, value)):
+        return tuple(value)
+    return tuple(_as_the_sdk_has_it(item, levels - 1) for item in value)
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if type(value) not in _CONTAINERS:
+        return False
+    items = value.values() if type(value) is dict else value
+    return not levels or any(_is_deeper(item, levels - 1) for item in items)
 
 
 def resource_of(resource: SDKResource | None) -> Resource:

@@ -43,7 +43,7 @@ _EVENT_OF = {
 
 def open_journal(directory: Path, durability: Durability) -> Journal:
     """Open the journal of a streams directory; how its segments end and are deleted is said here."""
-    return Journal(directory, durability=durability)
+    return Journal(directory, durability=durability, rotate_at_midnight=True)
 
 
 class SessionStreams:
