@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "collector-config"
 EXAMPLE = ROOT / "examples" / "record_trajectories.py"
 HEADERS = "--feature-gates=filelog.allowHeaderMetadataParsing"
-SECONDS = 30.0
+SECONDS = 60.0
 NOWHERE = "http://127.0.0.1:1"
 ALL_VARIABLES = {
     "NEXT_HOP": NOWHERE,

@@ -193,7 +193,7 @@ if child == 0:
     for number in range(10):
         log.user_message(f"child {number}")
     if sys.argv[-1] == "flush":
-        assert log.flush(30)
+        assert log.flush(60)
     os._exit(0)  # as multiprocessing ends
 _, status = os.waitpid(child, 0)
 log.user_message("parent again")

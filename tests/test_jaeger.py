@@ -25,7 +25,7 @@ from tests.support.collector import Collector, free_ports
 from wakelog import AgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 class Jaeger:
