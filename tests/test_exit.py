@@ -118,8 +118,12 @@ def test_a_next_hop_that_is_down_does_not_hold_up_the_exit(
     assert (books(tmp_path)[0].accepted, books(tmp_path)[0].pending) == (3, 3)
 
 
+# An exit waits 0.8 s for a next hop that accepts nothing, which a slow machine may take for a request.
+PATIENTLY = "from wakelog.otel import _delivery; _delivery._PATIENCE_SECONDS = 60.0\n"
+
+
 def test_shutdown_delivers_and_says_so(tmp_path: Path, collector: Collector) -> None:
-    process = start(SHUTS_DOWN, tmp_path / "j", collector.http_endpoint)
+    process = start(PATIENTLY + SHUTS_DOWN, tmp_path / "j", collector.http_endpoint)
     output, errors = finish(process)
 
     assert json.loads(output)[1] is True, errors
@@ -159,10 +163,11 @@ def test_emitters_that_are_still_running_lose_nothing(tmp_path: Path, collector:
     accepted = output.split()
     assert len(accepted) >= 250
     assert set(accepted) == set(ids(tmp_path / "j"))
-    # What came too late for this process is pending, and the books know it.
+    # What came too late for this process is pending, and the books know it; what was under way when
+    # it gave up may have arrived nevertheless.
     found = books(tmp_path / "j")
     assert sum(b.accepted for b in found) == len(accepted)
-    assert sum(b.delivered for b in found) == len({r.uid for r in collector.log_records()})
+    assert sum(b.delivered for b in found) <= len({r.uid for r in collector.log_records()})
 
 
 EARLY_HANDLER = """
@@ -199,6 +204,8 @@ if child == 0:
     os._exit(0)  # as multiprocessing ends
 _, status = os.waitpid(child, 0)
 log.user_message("parent again")
+if sys.argv[-1] == "flush":
+    assert log.flush(60)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
@@ -324,7 +331,7 @@ import json, time, wakelog
 log = wakelog.configure("clerk")
 log.user_message("mine")
 begun = time.monotonic()
-delivered = wakelog.shutdown(30)
+delivered = wakelog.shutdown(100)
 print(json.dumps([time.monotonic() - begun, delivered]))
 """
 
@@ -341,7 +348,7 @@ def test_exit_does_not_wait_for_what_others_left_behind(
     for _ in range(50_000):
         journal.append(uuid7(), content, Resource({}))
     journal.close()
-    process = start(ORPHANS, root, collector.http_endpoint)
+    process = start(PATIENTLY + ORPHANS, root, collector.http_endpoint)
     output, errors = finish(process)
 
     took, delivered = json.loads(output)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.support.collector import Collector
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PATIENT = Path(__file__).with_name("patient.py")
 INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 SECONDS = 60
 
