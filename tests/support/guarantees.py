@@ -14,6 +14,7 @@ import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "guarantees.md"
 PROPERTY = "guarantee"
+ANSWER_PROPERTY = "answer"
 BY_CHANCE = "twenty_kills_at_random_moments"
 
 SIGKILL = "`SIGKILL` before and after each system call"
@@ -101,6 +102,35 @@ class Row(NamedTuple):
         return f"| {' | '.join(cells)} |"
 
 
+class AnswerRow(NamedTuple):
+    """What becomes of eight records, by how often the next hop gives an answer."""
+
+    answer: str
+    protocol: str
+    does: str
+    once: str
+    to_one: str
+    always: str
+
+    def line(self) -> str:
+        return f"| {' | '.join(self)} |"
+
+
+ANSWERS = """
+## Answer by answer
+
+Eight records go to a next hop that gives an answer once and then accepts everything; that gives it
+whenever one certain record is in the request; and that gives it always. What is pending is in the
+journal and sent again. *Sorted*: the batch is halved until the record that is not taken stands alone,
+and it becomes a dead letter if the next hop takes others. *Halved*: the same, for what is too large. The
+last figures are of a next hop that takes nothing: then nothing becomes a dead letter, unless it says each
+time that it took the others. *Twice*: second copies that the next hop accepted. What each answer proves, and why, stands in [Delivery](delivery.md).
+
+| answer | protocol | what Wakelog does | given once | to one record | always |
+|---|---|---|---|---|---|
+"""
+
+_answers: list[AnswerRow] = []
 _rows: dict[tuple[str, str], Row] = {}
 _by_chance: set[str] = set()
 
@@ -114,12 +144,15 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
                 assert isinstance(row, Row)
                 key = (row.fault, row.durability)
                 _rows[key] = _rows[key].plus(row) if key in _rows else row
+            elif name == ANSWER_PROPERTY:
+                assert isinstance(row, AnswerRow)
+                _answers.append(row)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     missing = set(FAULTS) - {fault for fault, _ in _rows} - {CHANCE, FULL_DISK}
-    if exitstatus or missing:
+    if exitstatus or missing or not _answers:
         session.exitstatus = exitstatus or 1
         print(f"\n{PAGE.name} is not written: {sorted(missing) or 'tests failed'}")
         return
@@ -130,4 +163,5 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     lines.append(f"| {CHANCE} | `os_buffered` | {20 * len(_by_chance)} | {figures} |")
     lines.sort(key=lambda line: (FAULTS.index(line[2:].partition(" | ")[0]), line))
     text = TEXT + "\n".join(lines) + "\n"
+    text += ANSWERS + "\n".join(row.line() for row in _answers) + "\n"
     PAGE.write_text(text, encoding="utf-8")
