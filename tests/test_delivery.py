@@ -164,7 +164,8 @@ def test_a_lost_ledger_means_twice_and_never_a_gap(tmp_path: Path, start: Start)
     first = Scripted()
     durable, emit = start(first)
     emit(1, 2, 3)
-    assert durable.close(60)
+    assert durable.force_flush(60_000)
+    durable.close(60)
     [ledger] = tmp_path.glob("*/ledger")
     ledger.unlink()
 
@@ -237,7 +238,10 @@ def test_shutting_down_does_not_wait_at_all_for_a_next_hop_that_is_failing(
     assert time.monotonic() - begun < 30
 
 
-def test_shutting_down_delivers_what_is_pending(start: Start) -> None:
+def test_shutting_down_delivers_what_is_pending(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_delivery, "_PATIENCE_SECONDS", 60.0)
     exporter = Scripted()
     durable, emit = start(exporter, delay=60_000)
     emit(*range(700))

@@ -213,6 +213,7 @@ try:
     sys.exit({{}}["missing"])
 except KeyError:
     log.exception("no such order")
+assert provider.force_flush(60_000)
 """
 THEIRS = "from opentelemetry.sdk._logs.export import BatchLogRecordProcessor as Processor"
 OURS = "from wakelog.otel import DurableLogRecordProcessor as Processor"

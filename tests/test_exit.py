@@ -24,6 +24,7 @@ import pytest
 
 from tests.support.collector import Collector, free_ports
 from tests.support.delivering import Bench, Hop
+from tests.support.programs import PATIENTLY
 from wakelog.journal import books, read
 
 SECONDS = 90
@@ -116,10 +117,6 @@ def test_a_next_hop_that_is_down_does_not_hold_up_the_exit(
     assert took < SOON
     assert "Traceback" not in errors
     assert (books(tmp_path)[0].accepted, books(tmp_path)[0].pending) == (3, 3)
-
-
-# An exit waits 0.8 s for a next hop that accepts nothing, which a slow machine may take for a request.
-PATIENTLY = "from wakelog.otel import _delivery; _delivery._PATIENCE_SECONDS = 60.0\n"
 
 
 def test_shutdown_delivers_and_says_so(tmp_path: Path, collector: Collector) -> None:

@@ -118,6 +118,7 @@ def test_a_run_reads_well_in_jaeger(jaeger: Jaeger, collector: Collector, tmp_pa
             log.decision("high water at ten")
         with pytest.raises(TimeoutError), log.tool("reserve_berth"):
             raise TimeoutError
+    assert logs.force_flush(60_000)
     logs.shutdown()
     spans.shutdown()
 

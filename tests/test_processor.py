@@ -344,6 +344,7 @@ def test_what_is_emitted_after_shutdown_is_still_written(tmp_path: Path) -> None
     durable = DurableLogRecordProcessor(exporter, directory=tmp_path)
     logger = provider_with(durable).get_logger("x")
     logger.emit(LogRecord(body="before"))
+    assert durable.force_flush(60_000)
     durable.shutdown()
     logger.emit(LogRecord(body="after"))
 
@@ -505,6 +506,7 @@ def test_what_is_nested_deeper_than_the_encoder_takes_arrives_as_text(tmp_path: 
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(DurableLogRecordProcessor(exporter, directory=tmp_path))
     provider.get_logger("deep").emit(LogRecord(body=deep, attributes={"deep": deep, "flat": [1]}))
+    assert provider.force_flush(60_000)
     provider.shutdown()
 
     encoded = encode_logs(exporter.get_finished_logs()).resource_logs[0].scope_logs[0]

@@ -372,6 +372,8 @@ def test_configuring_again_ends_the_first_set_up_and_begins_the_second(program: 
         """
         from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
         import threading
+        from wakelog.otel import _delivery
+        _delivery._PATIENCE_SECONDS = 60.0
         first, second = InMemoryLogRecordExporter(), InMemoryLogRecordExporter()
         log = wakelog.configure("a", directory="one", service_name="one", exporter=first)
         log.user_message("first")
