@@ -74,8 +74,12 @@ class Committer:
 
     def _start(self) -> None:
         if self._thread is None and not self._stopping:
-            self._thread = threading.Thread(target=self._run, name="wakelog-commit", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="wakelog-commit", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # the interpreter is exiting; closing the journal syncs what is due
+            self._thread = thread
 
     def _run(self) -> None:
         while True:

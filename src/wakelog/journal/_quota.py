@@ -251,10 +251,14 @@ class Quota:
         with self._starting:
             if self._thread is None and not self._stopping:
                 self._cleaned_at = time.monotonic()
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._clean_aside, name="wakelog-cleaning", daemon=True
                 )
-                self._thread.start()
+                self._thread = thread
+                try:
+                    thread.start()
+                except RuntimeError:
+                    self._thread = None  # the interpreter is exiting; the next process cleans
 
     def _clean_aside(self) -> None:
         """Clean in a thread of its own: nobody waits for it, and nobody hears of an error but once."""
