@@ -36,7 +36,7 @@ from wakelog import (
 )
 from wakelog.journal import read
 
-LONG = 30.0
+LONG = 60.0
 
 
 class StallingSink(MemorySink):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCE = str(Path(wakelog.__file__).parent.parent)
-SECONDS = 30
+SECONDS = 60
 
 
 def environment(**more: str) -> dict[str, str]:

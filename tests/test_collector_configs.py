@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "collector-config"
 EXAMPLE = ROOT / "examples" / "record_trajectories.py"
 HEADERS = "--feature-gates=filelog.allowHeaderMetadataParsing"
-SECONDS = 30.0
+SECONDS = 60.0
 NOWHERE = "http://127.0.0.1:1"
 ALL_VARIABLES = {
     "NEXT_HOP": NOWHERE,
@@ -306,6 +306,7 @@ def test_the_file_road_keeps_types_times_and_resources(
             )
             logger.emit(LogRecord(observed_timestamp=1_700_000_000_000_000_001, body="plain"))
             logger.emit(LogRecord(timestamp=1, attributes={"empty": ""}))
+            assert provider.force_flush(60_000)
             provider.shutdown()
         live = by_uid(collector.wait_for_logs(6, SECONDS))
         by_file = by_uid(other.wait_for_logs(6, SECONDS))

@@ -38,7 +38,7 @@ class Disk:
 
     def sync(self, fd: int) -> None:
         self.entered.set()
-        assert self.open.wait(30)
+        assert self.open.wait(60)
         self.syncs += 1
         if self.errors:
             code = self.errors.pop(0)
@@ -55,7 +55,7 @@ def content(number: int) -> bytes:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.002)
     return condition()
@@ -73,7 +73,7 @@ def test_threads_that_wait_at_the_same_time_share_a_sync(tmp_path: Path) -> None
     ]
     before = disk.syncs
     threads[0].start()
-    assert disk.entered.wait(10)
+    assert disk.entered.wait(60)
     for thread in threads[1:]:
         thread.start()
     writer = journal.writer
@@ -100,7 +100,7 @@ def test_no_thread_is_answered_before_its_own_line_is_synced(tmp_path: Path) -> 
     threads = [threading.Thread(target=emit, args=(n,)) for n in range(3)]
     for thread in threads:
         thread.start()
-    assert disk.entered.wait(10)
+    assert disk.entered.wait(60)
 
     assert answered == []
     disk.open.set()

@@ -41,7 +41,7 @@ class Scripted(LogRecordExporter):
         self.attempts += 1
         self.attempted.set()
         if self.gate is not None:
-            self.gate.wait(30)
+            self.gate.wait(60)
         answer = self.answers.pop(0) if self.answers else self.default
         if isinstance(answer, Exception):
             raise answer
@@ -92,7 +92,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         durable.close(1)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -109,7 +109,7 @@ def test_what_failed_is_sent_again_until_it_is_accepted(
     durable, emit = start(exporter)
     emit(1, 2, 3)
 
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
     assert exporter.accepted == [1, 2, 3]
     assert exporter.attempts == 4
     assert (books(tmp_path)[0].delivered, books(tmp_path)[0].pending) == (3, 0)
@@ -122,7 +122,7 @@ def test_a_batch_in_the_middle_that_fails_is_repeated_and_none_before_it(
     durable, emit = start(exporter, max_export_batch_size=2, delay=60_000)
     emit(*range(10))
 
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
     assert exporter.accepted == list(range(10))
 
 
@@ -137,7 +137,7 @@ def test_nothing_counts_as_delivered_while_the_next_hop_is_down(
     assert not durable.force_flush(100)
     assert books(tmp_path)[0].pending == 2
     exporter.default = OK
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
     assert exporter.accepted == [1, 2]
 
 
@@ -164,7 +164,8 @@ def test_a_lost_ledger_means_twice_and_never_a_gap(tmp_path: Path, start: Start)
     first = Scripted()
     durable, emit = start(first)
     emit(1, 2, 3)
-    assert durable.close(10)
+    assert durable.force_flush(60_000)
+    durable.close(60)
     [ledger] = tmp_path.glob("*/ledger")
     ledger.unlink()
 
@@ -178,11 +179,11 @@ def test_the_ledger_moves_only_after_the_verdict(tmp_path: Path, start: Start) -
     exporter.gate = threading.Event()
     durable, emit = start(exporter)
     emit(1)
-    assert exporter.attempted.wait(10)
+    assert exporter.attempted.wait(60)
 
     assert books(tmp_path)[0].delivered == 0
     exporter.gate.set()
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
     assert books(tmp_path)[0].delivered == 1
 
 
@@ -191,13 +192,13 @@ def test_emitting_does_not_wait_for_a_next_hop_that_hangs(tmp_path: Path, start:
     exporter.gate = threading.Event()
     durable, emit = start(exporter, max_export_batch_size=10, max_queue_size=10)
     emit(0)
-    assert exporter.attempted.wait(10)
+    assert exporter.attempted.wait(60)
     emit(*range(1, 500))
 
     assert books(tmp_path)[0].accepted == 500
     assert exporter.attempts == 1
     exporter.gate.set()
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
     assert exporter.accepted == list(range(500))
 
 
@@ -210,7 +211,7 @@ def test_shutting_down_does_not_wait_longer_than_it_may(tmp_path: Path, start: S
     exporter.gate = threading.Event()
     durable, emit = start(exporter)
     emit(1)
-    assert exporter.attempted.wait(10)
+    assert exporter.attempted.wait(60)
 
     begun = time.monotonic()
     delivered = durable.close(0.3)
@@ -229,7 +230,7 @@ def test_shutting_down_does_not_wait_at_all_for_a_next_hop_that_is_failing(
     exporter.default = FAILED
     durable, emit = start(exporter)
     emit(1)
-    assert exporter.attempted.wait(10)
+    assert exporter.attempted.wait(60)
     assert eventually(lambda: durable._delivery is not None and durable._delivery.failing)
 
     begun = time.monotonic()
@@ -237,12 +238,15 @@ def test_shutting_down_does_not_wait_at_all_for_a_next_hop_that_is_failing(
     assert time.monotonic() - begun < 30
 
 
-def test_shutting_down_delivers_what_is_pending(start: Start) -> None:
+def test_shutting_down_delivers_what_is_pending(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_delivery, "_PATIENCE_SECONDS", 60.0)
     exporter = Scripted()
     durable, emit = start(exporter, delay=60_000)
     emit(*range(700))
 
-    assert durable.close(30)
+    assert durable.close(60)
     assert exporter.accepted == list(range(700))
 
 
@@ -253,7 +257,7 @@ def test_an_outage_is_reported_once_and_so_is_its_end(
     with caplog.at_level(logging.WARNING, "wakelog"):
         durable, emit = start(exporter)
         emit(1)
-        assert durable.force_flush(10_000)
+        assert durable.force_flush(60_000)
         assert eventually(lambda: len(caplog.messages) == 2)
 
     down, up = caplog.messages
@@ -278,7 +282,7 @@ def test_what_delivery_logs_never_becomes_new_records(tmp_path: Path, start: Sta
     logging.getLogger().addHandler(handler)
     try:
         emit(1)
-        assert durable.force_flush(10_000)
+        assert durable.force_flush(60_000)
     finally:
         logging.getLogger().removeHandler(handler)
 
@@ -325,7 +329,7 @@ def test_the_thread_survives_an_error_that_nobody_foresaw(
     assert eventually(lambda: bool(calls))
     emit(1, 2)
 
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
     assert exporter.accepted == [1, 2]
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOURCE = str(Path(wakelog.__file__).parent.parent)
-SECONDS = 60
+SECONDS = 200
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -162,6 +162,7 @@ def test_an_endpoint_of_the_users_that_is_not_there_ends_it_with_1(tmp_path: Pat
             str(tmp_path / "journal"),
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}",
             OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+            WAKELOG_DEMO_PATIENCE="0.5",
         )
 
     assert done.returncode == 1

@@ -24,11 +24,13 @@ import pytest
 
 from tests.support.collector import Collector, free_ports
 from tests.support.delivering import Bench, Hop
+from tests.support.programs import PATIENTLY
 from wakelog.journal import books, read
 
 SECONDS = 90
-# The SDK's own exporter keeps trying for 10 s: whoever waits for it is far above this.
-SOON = 5.0
+# The exporter may keep trying for two minutes: whoever waits for it is far above this.
+PATIENT = "120"
+SOON = 30.0
 
 
 class Unavailable(http.server.BaseHTTPRequestHandler):
@@ -69,6 +71,7 @@ def start(program: str, root: Path, endpoint: str = "", **more: str) -> subproce
             **os.environ,
             "WAKELOG_DIR": str(root),
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": PATIENT,
             **given,
             **more,
         },
@@ -117,7 +120,7 @@ def test_a_next_hop_that_is_down_does_not_hold_up_the_exit(
 
 
 def test_shutdown_delivers_and_says_so(tmp_path: Path, collector: Collector) -> None:
-    process = start(SHUTS_DOWN, tmp_path / "j", collector.http_endpoint)
+    process = start(PATIENTLY + SHUTS_DOWN, tmp_path / "j", collector.http_endpoint)
     output, errors = finish(process)
 
     assert json.loads(output)[1] is True, errors
@@ -157,10 +160,11 @@ def test_emitters_that_are_still_running_lose_nothing(tmp_path: Path, collector:
     accepted = output.split()
     assert len(accepted) >= 250
     assert set(accepted) == set(ids(tmp_path / "j"))
-    # What came too late for this process is pending, and the books know it.
+    # What came too late for this process is pending, and the books know it; what was under way when
+    # it gave up may have arrived nevertheless.
     found = books(tmp_path / "j")
     assert sum(b.accepted for b in found) == len(accepted)
-    assert sum(b.delivered for b in found) == len({r.uid for r in collector.log_records()})
+    assert sum(b.delivered for b in found) <= len({r.uid for r in collector.log_records()})
 
 
 EARLY_HANDLER = """
@@ -193,10 +197,12 @@ if child == 0:
     for number in range(10):
         log.user_message(f"child {number}")
     if sys.argv[-1] == "flush":
-        assert log.flush(30)
+        assert log.flush(60)
     os._exit(0)  # as multiprocessing ends
 _, status = os.waitpid(child, 0)
 log.user_message("parent again")
+if sys.argv[-1] == "flush":
+    assert log.flush(60)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
 
@@ -322,7 +328,7 @@ import json, time, wakelog
 log = wakelog.configure("clerk")
 log.user_message("mine")
 begun = time.monotonic()
-delivered = wakelog.shutdown(30)
+delivered = wakelog.shutdown(100)
 print(json.dumps([time.monotonic() - begun, delivered]))
 """
 
@@ -339,7 +345,7 @@ def test_exit_does_not_wait_for_what_others_left_behind(
     for _ in range(50_000):
         journal.append(uuid7(), content, Resource({}))
     journal.close()
-    process = start(ORPHANS, root, collector.http_endpoint)
+    process = start(PATIENTLY + ORPHANS, root, collector.http_endpoint)
     output, errors = finish(process)
 
     took, delivered = json.loads(output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -26,34 +27,58 @@ PROGRAM = Path(journal_program.__file__)
 OPERATIONS = ["open", "write", "fdatasync", "fsync", "mkdir", "rename"]
 
 
-def run(directory: Path, role: str, fault: str | None = None) -> tuple[int, dict[str, list[str]]]:
-    """Run the program and return its exit code and what it said, by word."""
-    environment = {**os.environ, VARIABLE: fault or ""}
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(directory), role],
-        env=environment,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    said: dict[str, list[str]] = {"tried": [], "fsync": [], "buffered": [], "sent": []}
-    for line in done.stdout.decode().splitlines():
+Said = dict[str, list[str]]
+"""What a program has said: the ids of records, by word."""
+
+
+class Program:
+    """The program of the tests, which plays each part in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._output = folder / f"said-{id(self)}"
+        self._process = subprocess.Popen(
+            [sys.executable, str(PROGRAM)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, directory: Path, role: str, fault: str = "") -> tuple[int, Said]:
+        """Play a part and return its exit code and what it said."""
+        self._output.unlink(missing_ok=True)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        part = [str(directory), role, fault, str(self._output)]
+        self._process.stdin.write(json.dumps(part) + "\n")
+        self._process.stdin.flush()
+        code = self._process.stdout.readline().strip()
+        assert code in ("0", str(-signal.SIGKILL)), self.end()
+        return int(code), words(self._output.read_text())
+
+    def end(self) -> str:
+        """End it, and return its errors."""
+        return self._process.communicate(timeout=60)[1]
+
+
+def words(text: str) -> Said:
+    said: Said = {"tried": [], "fsync": [], "buffered": [], "sent": []}
+    for line in text.splitlines():
         word, record_id = line.split()
         said[word].append(record_id)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
-    return done.returncode, said
+    return said
 
 
-def check(directory: Path, fault: str) -> list[Row] | None:
+def check(program: Program, directory: Path, fault: str) -> list[Row] | None:
     """Kill the program at one point, restart twice, compare, and return what came of it.
 
     Returns:
         A row for each durability, or None when the program was not killed.
     """
-    code, first = run(directory, "work", fault)
+    code, first = program.run(directory, "work", fault)
     # The first restart may be killed too; the second one is undisturbed.
-    _, second = run(directory, "recover", fault)
-    _, third = run(directory, "recover")
+    _, second = program.run(directory, "recover", fault)
+    _, third = program.run(directory, "recover")
 
     in_journal = [entry.record.id for entry in read(directory)]
     acknowledged = first["fsync"] + first["buffered"]
@@ -88,10 +113,12 @@ def test_a_kill_before_and_after_every_system_call_loses_nothing_acknowledged(
 ) -> None:
     def kills(when: str) -> list[list[Row]]:
         killed: list[list[Row]] = []
+        program = Program(tmp_path)
         while rows := check(
-            tmp_path / f"{when}-{len(killed)}", f"{when}:{operation}:{len(killed) + 1}"
+            program, tmp_path / f"{when}-{len(killed)}", f"{when}:{operation}:{len(killed) + 1}"
         ):
             killed.append(rows)
+        assert program.end() == ""
         return killed
 
     with ThreadPoolExecutor(2) as pool:
@@ -100,6 +127,23 @@ def test_a_kill_before_and_after_every_system_call_loses_nothing_acknowledged(
     assert len(before) == len(after) > 0
     for row in itertools.chain(*before, *after):
         record_property(PROPERTY, row)
+
+
+def test_the_variable_brings_a_fault_into_any_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), str(tmp_path / "j"), "work"],
+        env={**os.environ, VARIABLE: "after:write:5"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    said = words(done.stdout)
+    acknowledged = set(said["fsync"] + said["buffered"])
+    in_journal = {entry.record.id for entry in read(tmp_path / "j")}
+    assert acknowledged < in_journal <= set(said["tried"])
 
 
 def counted(call: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:

@@ -555,7 +555,7 @@ def test_a_forked_child_writes_files_of_its_own(tmp_path: Path) -> None:
 
         thread = __import__("threading").Thread(target=lambda: asyncio.run(child()))
         thread.start()
-        thread.join(30)
+        thread.join(60)
         os._exit(0 if done == [True] else 1)
 
     asyncio.run(run())

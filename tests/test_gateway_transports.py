@@ -18,7 +18,8 @@ import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 
-from tests.support.servers import free_ports, rabbitmq_server, redis_server
+from tests.support.collector import free_ports
+from tests.support.servers import rabbitmq_server, redis_server
 from wakelog.errors import ConfigurationError
 from wakelog.gateway import (
     CircuitState,

@@ -25,7 +25,7 @@ from tests.support.collector import Collector, free_ports
 from wakelog import AgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 class Jaeger:
@@ -118,6 +118,7 @@ def test_a_run_reads_well_in_jaeger(jaeger: Jaeger, collector: Collector, tmp_pa
             log.decision("high water at ten")
         with pytest.raises(TimeoutError), log.tool("reserve_berth"):
             raise TimeoutError
+    assert logs.force_flush(60_000)
     logs.shutdown()
     spans.shutdown()
 

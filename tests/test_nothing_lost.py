@@ -21,7 +21,7 @@ import pytest
 
 from tests.support.collector import Collector
 from tests.support.otlp import ExportedLog
-from tests.support.programs import EXAMPLES, SECONDS, environment, run, wait_until
+from tests.support.programs import EXAMPLES, PATIENT, SECONDS, environment, run, wait_until
 
 EVENTS = 1_000
 WAKELOG, SDK = ["structlog", "logging", "AgentLogger"], ["SDK"]
@@ -195,7 +195,8 @@ def test_an_outage_at_the_start_of_a_process_loses_nothing(
 
 def test_the_structlog_example_arrives_whole(collector: Collector, tmp_path: Path) -> None:
     done = run(
-        EXAMPLES / "structlog_app.py", "--directory", tmp_path / "j", env=environment(collector)
+        *(PATIENT, EXAMPLES / "structlog_app.py", "--directory", tmp_path / "j"),
+        env=environment(collector),
     )
 
     printed = done.stdout.strip().split("\n")
@@ -214,9 +215,7 @@ def test_an_existing_pipeline_works_on_and_nothing_is_exported_twice(
     collector: Collector, tmp_path: Path
 ) -> None:
     done = run(
-        EXAMPLES / "existing_pipeline.py",
-        "--directory",
-        tmp_path / "j",
+        *(PATIENT, EXAMPLES / "existing_pipeline.py", "--directory", tmp_path / "j"),
         env=environment(collector),
     )
 

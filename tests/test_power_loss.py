@@ -330,7 +330,7 @@ def test_a_thread_that_came_while_a_sync_was_failing_hears_of_it(tmp_path: Path)
     def sync(fd: int) -> None:
         if len(errors) == 2:
             entered.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
         if errors:
             code = errors.pop(0)
             raise OSError(code, os.strerror(code))
@@ -349,7 +349,7 @@ def test_a_thread_that_came_while_a_sync_was_failing_hears_of_it(tmp_path: Path)
 
     threads = [threading.Thread(target=emit) for _ in range(2)]
     threads[0].start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     threads[1].start()
     writer = journal.writer
     assert writer is not None

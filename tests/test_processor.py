@@ -69,7 +69,7 @@ class Pair:
         self.provider = provider_with(BatchLogRecordProcessor(self.theirs), self.durable, **options)
 
     def check(self, count: int) -> None:
-        assert self.provider.force_flush(10_000)
+        assert self.provider.force_flush(60_000)
         theirs, ours = as_otlp(self.theirs), as_otlp(self.ours)
         assert len(theirs) == count
         assert ours == theirs
@@ -172,7 +172,7 @@ def test_records_of_several_scopes_and_resources_keep_theirs(tmp_path: Path) -> 
         provider = first if number % 3 else second
         provider.get_logger(f"scope-{number % 2}").emit(LogRecord(body=number))
 
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
     seen = [
         (log.log_record.body, log.resource.attributes["service.name"], scope.name)
         for log in exporter.get_finished_logs()
@@ -190,7 +190,7 @@ def test_each_record_is_named_and_numbered_and_a_given_name_is_kept(tmp_path: Pa
     logger.emit(LogRecord(body=2, attributes={"log.record.uid": "mine"}))
     logger.emit(LogRecord(body=3, attributes={"log.record.uid": 7}))
 
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
     attributes = [dict(log.log_record.attributes or {}) for log in exporter.get_finished_logs()]
     [writer] = {a["wakelog.writer.id"] for a in attributes}
     assert writer == books(tmp_path)[0].writer
@@ -214,7 +214,7 @@ def test_what_no_encoder_takes_costs_neither_the_batch_nor_the_record(
     for value in ("before", body, "after"):
         logger.emit(LogRecord(body=value, attributes={"v": "x"}, timestamp=-5))
 
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
     logs = exporter.get_finished_logs()
     assert len(logs) == 3
     assert encode_logs(logs).SerializeToString()
@@ -296,7 +296,7 @@ def test_an_event_is_the_same_record_whether_its_attributes_are_checked_twice_or
             sink.write(event)
         assert span.is_recording() is False
         assert event.receipt is not None
-        assert sink.flush(10)
+        assert sink.flush(60)
         exported.append(as_otlp(exporter))
         durable.shutdown()
 
@@ -315,7 +315,7 @@ def test_content_is_in_the_journal_and_elsewhere_only_where_the_policy_lets_it(
     tracer = TracerProvider().get_tracer("t")
     with tracer.start_as_current_span("span") as span:
         AgentLogger(sink=OTelSink(provider)).user_message("hello")
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
 
     [entry] = read(tmp_path)
     [event] = span.events  # type: ignore[attr-defined]
@@ -344,6 +344,7 @@ def test_what_is_emitted_after_shutdown_is_still_written(tmp_path: Path) -> None
     durable = DurableLogRecordProcessor(exporter, directory=tmp_path)
     logger = provider_with(durable).get_logger("x")
     logger.emit(LogRecord(body="before"))
+    assert durable.force_flush(60_000)
     durable.shutdown()
     logger.emit(LogRecord(body="after"))
 
@@ -393,7 +394,7 @@ def test_the_batch_variables_mean_what_they_mean_to_the_sdk(
     for number in range(50):
         logger.emit(LogRecord(body=number))
 
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
     assert sum(exporter.sizes) == 50  # the batch processor's queue holds 7 and was never overrun
     assert max(exporter.sizes) == 3
     assert "'soon' is no whole number" in caplog.text
@@ -418,10 +419,10 @@ def test_a_forked_child_delivers_its_own_records_and_not_its_parents(tmp_path: P
     pid = os.fork()
     if pid == 0:
         logger.emit(LogRecord(body="child"))
-        os._exit(0 if durable.force_flush(10_000) else 1)
+        os._exit(0 if durable.force_flush(60_000) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     logger.emit(LogRecord(body="parent-2"))
-    assert durable.force_flush(10_000)
+    assert durable.force_flush(60_000)
     durable.shutdown()
 
     assert sorted(exported.read_text().split()) == ["child", "parent-1", "parent-2"]
@@ -505,6 +506,7 @@ def test_what_is_nested_deeper_than_the_encoder_takes_arrives_as_text(tmp_path: 
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(DurableLogRecordProcessor(exporter, directory=tmp_path))
     provider.get_logger("deep").emit(LogRecord(body=deep, attributes={"deep": deep, "flat": [1]}))
+    assert provider.force_flush(60_000)
     provider.shutdown()
 
     encoded = encode_logs(exporter.get_finished_logs()).resource_logs[0].scope_logs[0]

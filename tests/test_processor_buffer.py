@@ -27,7 +27,7 @@ from wakelog import (
 from wakelog.journal import read
 from wakelog.otel import DurableLogRecordProcessor
 
-LONG = 30.0
+LONG = 60.0
 
 
 class Held:
@@ -100,7 +100,7 @@ def test_what_was_emitted_is_delivered_as_without_a_buffer(tmp_path: Path) -> No
     with held(tmp_path, 100) as made:
         made.emit(*names)
 
-        assert made.provider.force_flush(30_000)
+        assert made.provider.force_flush(60_000)
 
         assert made.exported() == names
         assert made.written() == names
@@ -239,7 +239,7 @@ def test_flush_counts_what_waits_in_the_buffer(tmp_path: Path) -> None:
         assert made.provider.force_flush(10) is False
         made.let()
 
-        assert made.provider.force_flush(30_000) is True
+        assert made.provider.force_flush(60_000) is True
         assert made.exported() == ["0"]
 
 

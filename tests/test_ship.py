@@ -156,6 +156,8 @@ for line in sys.stdin:
         logger.emit(LogRecord(body=number))
         number += 1
     print(number, flush=True)
+if endpoint:
+    assert provider.force_flush(60_000)  # else a slow exit cuts off a request, which is sent again
 """
 
 

@@ -44,7 +44,7 @@ from wakelog.journal._aside import Aside, files_set_aside
 from wakelog.journal._filesystem import SYSTEM
 from wakelog.journal._shared_file import SharedFile
 
-LONG = 30.0
+LONG = 60.0
 
 
 def named(name: object, **fields: Any) -> AgentEvent:

@@ -27,7 +27,7 @@ from wakelog.streams import Chunk, Reader, SessionStreams, _streams
 from wakelog.streams import _lane as lane_module
 
 PROGRAM = Path(__file__).parent / "support" / "stream_program.py"
-SECONDS = 30
+SECONDS = 60
 
 
 @pytest.fixture

@@ -197,10 +197,10 @@ def test_pop_among_foreign_messages_leaves_the_loop_free(logger: Logger) -> None
             heard.extend([m async for m in logger.pop("mine")])
 
         popping = asyncio.create_task(pop())
-        began, busy = time.monotonic(), time.process_time()
+        began, busy = time.monotonic(), time.thread_time()
         for _ in range(100):
             await asyncio.sleep(0.001)
-        busy = time.process_time() - busy
+        busy = time.thread_time() - busy
         assert busy < 0.9 * (time.monotonic() - began)  # it was not spinning
         assert not popping.done()
         await say(logger, "mine", "hm</think>")

@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tests.support.browser import Browser
+from tests.support.collector import free_ports
 from wakelog.errors import ConfigurationError
 from wakelog.streams import SessionStreams, StreamsApp, _logger, sse
 
@@ -252,9 +253,7 @@ class Backend:
 def test_the_example_streams_to_a_browser_that_loses_it_and_goes_on(tmp_path: Path) -> None:
     directory = tmp_path / "streams"
     (tmp_path / "profile").mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-
+    [port] = free_ports(1)
     answers = "[...document.querySelectorAll('#answers p')]"
     ask = (
         "document.getElementById('question').value = 'hello';"

@@ -521,7 +521,7 @@ def test_a_next_hop_that_is_down_refuses_and_is_found_again_at_once_when_it_is_b
 
 @pytest.mark.parametrize("exporter", [HTTPExporter, GRPCExporter])
 def test_a_host_that_has_no_address_is_named(exporter):
-    judge = judge_for(exporter(endpoint="http://nowhere.invalid:4317", timeout=10))
+    judge = judge_for(exporter(endpoint="http://nowhere.invalid:4317", timeout=60))
 
     verdict = judge(BATCH)
 
@@ -845,7 +845,7 @@ def test_shutting_down_does_not_wait_for_an_attempt_that_hangs(hop):
 
     exporter.shutdown()  # returns, though nothing has answered
     hop.stop()
-    attempt.join(30)
+    attempt.join(60)
 
     assert [verdict.outcome for verdict in verdicts] == [Outcome.PENDING]
 

@@ -19,7 +19,15 @@ import pytest
 from tests.conftest import ROOT
 from tests.support.collector import Collector, free_ports
 from tests.support.otlp import ExportedLog
-from tests.support.programs import EXAMPLES, INSTRUMENT, SECONDS, environment, run, wait_until
+from tests.support.programs import (
+    EXAMPLES,
+    INSTRUMENT,
+    PATIENTLY,
+    SECONDS,
+    environment,
+    run,
+    wait_until,
+)
 from wakelog.journal import books, read
 
 STOCK = "configurator"  # the name of opentelemetry-distro's
@@ -203,6 +211,8 @@ def test_the_other_signals_and_the_service_are_configured_as_ever(
     collector: Collector, tmp_path: Path
 ) -> None:
     code = """
+    from wakelog.otel import _delivery
+    _delivery._PATIENCE_SECONDS = 60.0
     from opentelemetry import metrics, trace
     with trace.get_tracer("shop").start_as_current_span("sell"):
         with trace.get_tracer("shop").start_as_current_span("dropped"):
@@ -241,7 +251,7 @@ def test_of_several_exporters_each_has_a_journal_of_its_own(
     collector: Collector, tmp_path: Path
 ) -> None:
     instrumented(
-        PROGRAM,
+        PATIENTLY + PROGRAM,
         tmp_path,
         OTEL_LOGS_EXPORTER="otlp_proto_http,console,otlp_proto_grpc",
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.http_endpoint,

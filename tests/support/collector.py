@@ -23,8 +23,8 @@ T = TypeVar("T")
 CONFIG = Path(__file__).with_name("collector.yaml")
 
 _POLL_S = 0.02
-_START_TIMEOUT_S = 30.0
-_STOP_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 60.0
 _HOST = "127.0.0.1"
 
 
@@ -92,7 +92,7 @@ class Collector:
         """Starts the process, waits until it reports itself healthy, and returns this object.
 
         Raises:
-            RuntimeError: It is running already, ended at once, or was not healthy within 30 s; the last
+            RuntimeError: It is running already, ended at once, or was not healthy within 60 s; the last
                 two with what it printed.
         """
         if self._process is not None:
@@ -119,7 +119,7 @@ class Collector:
         """Ends the process as an operator would, with SIGTERM; does nothing when none is running.
 
         Raises:
-            RuntimeError: It did not end within 20 s, and was killed.
+            RuntimeError: It did not end within 60 s, and was killed.
         """
         process, self._process = self._process, None
         if process is None:
@@ -148,7 +148,7 @@ class Collector:
         """Returns every span received so far, in order of arrival, over all restarts."""
         return self._spans.items()
 
-    def wait_for_logs(self, count: int, timeout: float = 15.0) -> list[ExportedLog]:
+    def wait_for_logs(self, count: int, timeout: float = 60.0) -> list[ExportedLog]:
         """Waits until log records with `count` distinct `log.record.uid` have arrived.
 
         Args:

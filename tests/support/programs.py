@@ -12,6 +12,9 @@ from pathlib import Path
 from tests.support.collector import Collector
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PATIENT = Path(__file__).with_name("patient.py")
+# The same, for a program that is given as text.
+PATIENTLY = "from wakelog.otel import _delivery; _delivery._PATIENCE_SECONDS = 60.0\n"
 INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 SECONDS = 60
 

@@ -176,7 +176,7 @@ class Scripted:
             for uid in request.uids
         ]
 
-    def wait_for_requests(self, count: int, timeout: float = 30.0) -> list[Received]:
+    def wait_for_requests(self, count: int, timeout: float = 60.0) -> list[Received]:
         """Waits until `count` requests have come in all, returns all, or raises `TimeoutError`."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.received) >= count, timeout):
@@ -184,7 +184,7 @@ class Scripted:
                 raise TimeoutError(msg)
             return list(self.received)
 
-    def wait_for_uids(self, count: int, timeout: float = 30.0) -> list[str]:
+    def wait_for_uids(self, count: int, timeout: float = 60.0) -> list[str]:
         """Waits until `count` distinct records have been accepted; returns ids with second copies.
 
         Raises:

@@ -14,19 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.collector import free_ports
+
 _SECONDS = 60.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _binary(name: str) -> str:

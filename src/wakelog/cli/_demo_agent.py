@@ -8,6 +8,7 @@ going to be killed; ``resume`` is the process that finishes it.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import wakelog
 from wakelog import Durability
+from wakelog.cli._demo_process import PATIENCE
 from wakelog.journal import books
 from wakelog.viewer import UNKNOWN, Step, every_step, load
 
@@ -30,7 +32,6 @@ _MESSAGE: Final = (
 )
 _MODEL: Final = ("claude-sonnet-4-5", "anthropic")
 _DESK, _PLANNER, _CUSTOMS = "dispatcher", "berth-planner", "customs-desk"
-_FLUSH_SECONDS = 8.0
 _PACE = 1.8  # how slow models, tools and people are, so that the story can be followed
 
 
@@ -190,8 +191,9 @@ def _resume(log: AgentLogger, timed: TimedSink, unfinished: list[Step], director
             _work(0.3)
             answer = "Berth 7 from 21:30, cargo released, pilot at buoy 2 at 21:10."
             call.respond(answer, input_tokens=1903, output_tokens=61, finish_reasons=["stop"])
-    own = log.flush(_FLUSH_SECONDS)
-    deadline = time.monotonic() + _FLUSH_SECONDS
+    patience = float(os.environ[PATIENCE])
+    own = log.flush(patience)
+    deadline = time.monotonic() + patience
     while own and any(one.pending for one in books(directory)) and time.monotonic() < deadline:
         time.sleep(0.05)
     _say("done", recorded=len(timed.seconds), flushed=own)

@@ -20,6 +20,8 @@ from wakelog.errors import WakelogError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+PATIENCE = "WAKELOG_DEMO_PATIENCE"
+"""The variable that tells the agent how long its end may wait for delivery, in seconds."""
 _LAST_WORDS = 500
 
 

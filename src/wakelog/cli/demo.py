@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from wakelog.cli._demo_process import AgentProcess
+from wakelog.cli._demo_process import PATIENCE, AgentProcess
 from wakelog.errors import ConfigurationError, JournalError
 from wakelog.journal import default_root
 from wakelog.record import uuid7
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _ENDPOINTS: Final = (_ENDPOINT, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
 _DISABLED: Final = "OTEL_SDK_DISABLED"
-_START_SECONDS, _ARRIVE_SECONDS, _FINISH_SECONDS = 30.0, 10.0, 45.0
+# Bounds for slow machines; on others the whole story takes under ten seconds.
+_START_SECONDS, _ARRIVE_SECONDS, _FINISH_SECONDS = 60.0, 60.0, 150.0
 # Delivery looks often and gives up a request soon, so that the story is brisk.
 _BRISK: Final = {
     "OTEL_BLRP_SCHEDULE_DELAY": "150",
     "OTEL_BSP_SCHEDULE_DELAY": "5000",
     "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
+    PATIENCE: "8",
 }
 
 
@@ -186,6 +188,7 @@ def _environment(url: str | None) -> dict[str, str]:
         # A proxy must not come between the agent and its own machine.
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
+        PATIENCE: "60",
     }
     return {**kept, **_BRISK, **own}
 
