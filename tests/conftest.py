@@ -39,14 +39,15 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def required(program: GoProgram) -> Path:
+def required(program: GoProgram, target: str = "collector") -> Path:
     """Returns where a program is that `make collector` built; without it the test is skipped.
 
-    With `WAKELOG_REQUIRE_COLLECTOR=1` the test fails instead, so that CI cannot pass without one.
+    With `WAKELOG_REQUIRE_COLLECTOR=1` the test fails instead, so that CI cannot pass without one. What
+    another target builds is always skipped when it is not there.
     """
     if not program.binary.exists():
-        reason = f"no {program.name} at {program.binary}: run `make collector` (needs Go)"
-        if os.environ.get("WAKELOG_REQUIRE_COLLECTOR") == "1":
+        reason = f"no {program.name} at {program.binary}: run `make {target}` (needs Go)"
+        if target == "collector" and os.environ.get("WAKELOG_REQUIRE_COLLECTOR") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
     return program.binary

@@ -48,7 +48,7 @@ class Jaeger:
         with (folder / "jaeger.log").open("wb") as output:
             self.process = subprocess.Popen(
                 [
-                    required(JAEGER),
+                    required(JAEGER, "jaeger"),
                     *(
                         f"--{flag}.host-port=127.0.0.1:{p}"
                         for flag, p in zip(flags, ports, strict=True)

@@ -254,8 +254,8 @@ class Quota:
                 thread = threading.Thread(
                     target=self._clean_aside, name="wakelog-cleaning", daemon=True
                 )
+                self._thread = thread
                 try:
-                    self._thread = thread
                     thread.start()
                 except RuntimeError:
                     self._thread = None  # the interpreter is exiting; the next process cleans
