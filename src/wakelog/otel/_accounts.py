@@ -13,6 +13,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -144,14 +145,12 @@ class Account:
         """Return about how many bytes are still to be delivered."""
         if self.figures.pending <= 0:
             return 0
-        try:
-            sizes = {
-                index: entry.stat().st_size
-                for entry in os.scandir(self.path)
-                if (index := segment_index(entry.name)) is not None
-            }
-        except OSError:  # it was deleted in this moment
-            return 0
+        sizes: dict[int, int] = {}
+        with suppress(OSError):  # it was deleted in this moment
+            for name in os.listdir(self.path):
+                if (index := segment_index(name)) is not None:
+                    with suppress(OSError):
+                        sizes[index] = os.stat(self.path / name).st_size
         prefix, spans = self.marks
 
         def after(mark: Mark) -> int:

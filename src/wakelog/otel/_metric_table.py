@@ -270,7 +270,7 @@ TABLE: Final = (
         "Records that the processor has finished with: written to the journal, or, with "
         "`error.type`, not.",
         "See `wakelog.events.refused` and `wakelog.buffer.dropped`, which add up to the second.",
-        {**_COMPONENT, s.ERROR_TYPE: ("queue_full", *REFUSED.values(), OTHER)},
+        {**_COMPONENT, s.ERROR_TYPE: ("queue_full", "quota", "too_large", "journal", OTHER)},
     ),
     Metric(
         s.OTEL_EXPORTER_INFLIGHT,
