@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 from opentelemetry.metrics import NoOpMeterProvider
 
 from scripts.build_metrics_page import PAGE, page
-from tests.support.figures import Hop, Meter, emitting
+from tests.support.figures import FATES, Hop, Meter, emitting
 from tests.support.programs import wait_until
 from wakelog import AgentLogger, Buffer, OTelSink, OverflowPolicy, SinkError
 from wakelog.journal import Durability, QuotaPolicy, Space, books
@@ -335,6 +337,47 @@ def test_a_provider_that_collects_nothing_does_no_harm(tmp_path: Path) -> None:
         emitting(processor)("1")
         assert processor.force_flush()
     assert hop.taken == ["1"]
+
+
+def test_the_books_hold_at_every_collection_through_outages_and_two_kills(tmp_path: Path) -> None:
+    """With evictions, dead letters and an overflowing buffer; the third process delivers the rest."""
+    runs: list[list[dict[str, float]]] = []
+    for kill in (True, True, False):
+        seen: list[dict[str, float]] = []
+        runs.append(seen)
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.support.metrics_program", tmp_path / "journal"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        ) as process:
+            try:
+                assert process.stdin is not None
+                assert process.stdout is not None
+                wanted = {"evicted", "dead_lettered", "dropped", "own"} if kill else {"own"}
+                for line in process.stdout:
+                    seen.append(json.loads(line))
+                    enough = all(seen[-1][name] for name in wanted) and len(seen) > 50
+                    if enough and kill:
+                        process.kill()
+                    elif enough and not process.stdin.closed:
+                        process.stdin.close()
+            finally:
+                process.kill()
+
+    for books_of_a_process in runs:
+        for before, now in pairwise([dict.fromkeys(FATES, 0.0), *books_of_a_process]):
+            assert now["accepted"] == sum(now[name] for name in FATES), now
+            assert min(now.values()) >= 0, now
+            assert all(now[name] >= before[name] for name in FATES if name != "pending"), now
+    last = runs[-1][-1]
+    assert last["pending"] == 0
+    assert last["accepted"] > last["own"]  # it has taken over what the killed ones had left
+    kept = books(tmp_path / "journal", exact=True)
+    assert sum(one.pending for one in kept) == 0
+    assert sum(one.evicted for one in kept) >= sum(run[-1]["evicted"] for run in runs[:1])
+    assert sum(one.accepted for one in kept) >= sum(run[-1]["own"] for run in runs)
 
 
 def test_the_page_says_what_the_code_says() -> None:
