@@ -342,11 +342,12 @@ def test_a_provider_that_collects_nothing_does_no_harm(tmp_path: Path) -> None:
 def test_the_books_hold_at_every_collection_through_outages_and_two_kills(tmp_path: Path) -> None:
     """With evictions, dead letters and an overflowing buffer; the third process delivers the rest."""
     runs: list[list[dict[str, float]]] = []
+    hold = tmp_path / "hold"
     for kill in (True, True, False):
         seen: list[dict[str, float]] = []
         runs.append(seen)
         with subprocess.Popen(
-            [sys.executable, "-m", "tests.support.metrics_program", tmp_path / "journal"],
+            [sys.executable, "-m", "tests.support.metrics_program", tmp_path / "journal", hold],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -360,11 +361,14 @@ def test_the_books_hold_at_every_collection_through_outages_and_two_kills(tmp_pa
                     seen.append(json.loads(line))
                     enough = all(seen[-1][name] for name in wanted) and len(seen) > 50
                     if enough and kill:
-                        process.kill()
+                        hold.touch()
+                        if seen[-1]["held"] and seen[-1]["pending"]:
+                            process.kill()
                     elif enough and not process.stdin.closed:
                         process.stdin.close()
             finally:
                 process.kill()
+        hold.unlink(missing_ok=True)
 
     for books_of_a_process in runs:
         for before, now in pairwise([dict.fromkeys(FATES, 0.0), *books_of_a_process]):
