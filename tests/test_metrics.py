@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from scripts.build_metrics_page import PAGE, page
 from tests.support.figures import FATES, Hop, Meter, emitting
@@ -24,6 +27,7 @@ from wakelog import AgentLogger, Buffer, OTelSink, OverflowPolicy, SinkError
 from wakelog.journal import Durability, QuotaPolicy, Space, books
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel import _metric_table as t
+from wakelog.otel.shipping import Shipment
 
 ROOT = Path(__file__).parents[1]
 EVICT = QuotaPolicy.EVICT_OLDEST
@@ -382,6 +386,97 @@ def test_the_books_hold_at_every_collection_through_outages_and_two_kills(tmp_pa
     assert sum(one.pending for one in kept) == 0
     assert sum(one.evicted for one in kept) >= sum(run[-1]["evicted"] for run in runs[:1])
     assert sum(one.accepted for one in kept) >= sum(run[-1]["own"] for run in runs)
+
+
+def test_what_somebody_else_delivers_is_not_pending(tmp_path: Path, meter: Meter) -> None:
+    hop = Hop()
+    with processing(None, tmp_path, meter_provider=meter.provider) as processor:
+        emitting(processor)(*"123")
+        assert meter.read().balanced()["pending"] == 3
+        shipment = Shipment(tmp_path, hop)
+        wait_until(lambda: meter.read().balanced()["pending"] == 0, "delivery from outside")
+        shipment.stop()
+        assert meter.read().balanced()["delivered"] == 3
+
+
+def test_a_folder_that_somebody_deletes_is_not_pending_for_ever(
+    tmp_path: Path, meter: Meter
+) -> None:
+    with processing(None, tmp_path, meter_provider=meter.provider) as processor:
+        emitting(processor)(*"123")
+        assert processor.journal.writer is not None
+        shutil.rmtree(processor.journal.writer.folder.path)
+        assert meter.read().balanced()["corrupt"] == 3
+
+
+def test_damaged_lines_are_counted_when_they_are_found(tmp_path: Path, meter: Meter) -> None:
+    with processing(None, tmp_path) as gone:
+        emitting(gone)(*"abc")
+    [segment] = tmp_path.glob("*/*.jsonl")
+    segment.write_bytes(segment.read_bytes().replace(b'"b"', b'"x"'))
+    hop = Hop()
+    with processing(hop, tmp_path, meter_provider=meter.provider):
+        wait_until(lambda: meter.read().balanced()["delivered"] == 2, "delivery of the rest")
+    scrape = meter.read()
+    assert scrape.balanced()["corrupt"] == 1
+    assert scrape("wakelog.events.accepted", wakelog__origin="adopted") == 3
+    assert scrape("wakelog.journal.recovered", kind="damaged_line") == 1
+
+
+def test_two_readers_see_the_same_and_neither_takes_measurements_from_the_other(
+    tmp_path: Path,
+) -> None:
+    first, second = InMemoryMetricReader(), InMemoryMetricReader()
+    meters = MeterProvider([first, second], shutdown_on_exit=False)
+    with processing(None, tmp_path, meter_provider=meters) as processor:
+        emit = emitting(processor)
+        for number in range(1, 4):
+            emit(*"x" * 16)
+            for reader in (first, second, second):
+                scrape = Meter.read_from(reader)
+                assert scrape.balanced()["accepted"] == 16 * number
+                assert scrape("wakelog.journal.write.duration") == number
+
+
+def test_a_child_that_is_forked_during_a_collection_is_not_held_up(
+    tmp_path: Path, meter: Meter
+) -> None:
+    with processing(Hop(), tmp_path, meter_provider=meter.provider) as processor:
+        emit = emitting(processor)
+        emit("parent")
+        over = threading.Event()
+
+        def collect() -> None:
+            while not over.is_set():
+                meter.read()
+
+        thread = threading.Thread(target=collect)
+        thread.start()
+        try:
+            for _ in range(10):
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(60)
+                    emit(*"x" * 64)
+                    os._exit(0 if processor.force_flush() else 1)
+                assert os.waitpid(child, 0)[1] == 0
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_the_global_meter_provider_is_used(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from opentelemetry import metrics\n"
+        "import wakelog\n"
+        "from tests.support.figures import Meter\n"
+        "meter = Meter()\n"
+        "metrics.set_meter_provider(meter.provider)\n"
+        "wakelog.configure('a', directory=sys.argv[1]).decision('yes')\n"
+        "assert meter.read().balanced()['pending'] == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path, ROOT], check=True, timeout=60)
 
 
 def test_the_page_says_what_the_code_says() -> None:

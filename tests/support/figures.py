@@ -45,8 +45,13 @@ class Meter:
 
     def read(self) -> Scrape:
         """Collect."""
+        return self.read_from(self._reader)
+
+    @staticmethod
+    def read_from(reader: InMemoryMetricReader) -> Scrape:
+        """Collect for a reader."""
         found: dict[str, list[Any]] = {}
-        data = self._reader.get_metrics_data()
+        data = reader.get_metrics_data()
         for resource in data.resource_metrics if data else []:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
