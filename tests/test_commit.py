@@ -16,7 +16,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 
 from wakelog.errors import JournalError, SinkError
 from wakelog.events import AgentEvent
-from wakelog.journal import Durability, Journal, read
+from wakelog.journal import Durability, Journal, Space, read
 from wakelog.journal._filesystem import FileSystem
 from wakelog.logger import AgentLogger, AsyncAgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
@@ -312,3 +312,25 @@ def test_a_forked_child_has_a_committing_thread_of_its_own(tmp_path: Path) -> No
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     journal.close()
     assert len(list(read(tmp_path))) == 2
+
+
+def test_where_no_thread_can_be_started_any_more_whoever_asks_syncs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the handlers that Python 3.12 runs at its exit."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    disk = Disk()
+    journal = Journal(tmp_path, sync_interval=3600, space=Space(), fs=disk.fs)
+    journal.append(uuid7(), content(0), RESOURCE)
+    before = disk.syncs
+    journal.append(uuid7(), content(1), RESOURCE, Durability.PERIODIC)
+    assert disk.syncs == before + 1
+    asyncio.run(journal.settle(journal.write(uuid7(), content(2), RESOURCE, Durability.FSYNC)))
+    assert disk.syncs == before + 2
+    journal.close()
+
+    assert [entry.record.body for entry in read(tmp_path)] == [0, 1, 2]

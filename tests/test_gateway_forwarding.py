@@ -684,6 +684,8 @@ async def run():
     async with EventSessionLogger(base, callback, retry_delay_seconds=0.001) as logger:
         await asyncio.gather(*(agent(logger, f"s{k}") for k in range(sessions)))
         assert await logger.flush(60)
+        if sys.argv[6] == "wait":  # to be killed, however slow who reads our lines is
+            await asyncio.Event().wait()
 
 asyncio.run(run())
 """
@@ -697,7 +699,7 @@ def test_kill_and_restart_leave_no_file_torn_and_no_event_out(tmp_path: Path) ->
         process = subprocess.Popen(
             [
                 *(sys.executable, "-c", PROGRAM, str(base), str(out), str(life * events)),
-                *(str(sessions), str(events)),
+                *(str(sessions), str(events), "end" if last else "wait"),
             ],
             stdout=subprocess.PIPE,
         )

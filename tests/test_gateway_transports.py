@@ -89,9 +89,12 @@ class Webhook:
     def __init__(self) -> None:
         (self.port,) = free_ports(1)
         self.answers: list[int] = []
-        self.bodies: list[bytes] = []
-        self.headers: list[dict[str, str]] = []
+        self.received: list[tuple[bytes, dict[str, str]]] = []
         self._server: ThreadingHTTPServer | None = None
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [body for body, _ in self.received]
 
     def start(self) -> None:
         hook = self
@@ -101,8 +104,8 @@ class Webhook:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 status = hook.answers.pop(0) if hook.answers else 204
                 if status < 300:
-                    hook.bodies.append(body)
-                    hook.headers.append({k.lower(): v for k, v in self.headers.items()})
+                    headers = {k.lower(): v for k, v in self.headers.items()}
+                    hook.received.append((body, headers))
                 self.send_response(status)
                 if status == 302:
                     self.send_header("location", f"http://127.0.0.1:{hook.port}/elsewhere")
@@ -134,7 +137,7 @@ def test_http_events_arrive_over_an_outage_of_the_webhook(tmp_path: Path) -> Non
     assert all(body.endswith(b"\n") for body in hook.bodies)
     messages = [json.loads(body) for body in hook.bodies]
     assert numbers_by_session(messages) == EXPECTED
-    for headers, message in zip(hook.headers, messages, strict=True):
+    for (_, headers), message in zip(hook.received, messages, strict=True):
         assert headers["content-type"] == "application/x-ndjson"
         assert headers["idempotency-key"] == message["id"]
         assert headers["x-key"] == "k"

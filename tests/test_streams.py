@@ -397,14 +397,17 @@ def test_a_full_disk_refuses_chunks_and_those_that_come_later_are_found(
 
 
 def test_a_directory_that_somebody_deletes_is_begun_again(
-    streams: SessionStreams, monkeypatch: pytest.MonkeyPatch
+    streams: SessionStreams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wakelog.journal._writer._LOOK_SECONDS", 0.0)
 
     async def session() -> None:
         reader = streams.read("s")
         streams.write("s", "before")
-        shutil.rmtree(streams.directory)
+        gone = streams.directory.rename(
+            tmp_path / "gone"
+        )  # at one stroke: threads are at work in it
+        shutil.rmtree(gone)
         with pytest.raises(SinkError):
             streams.write("s", "lost")
         streams.write("s", "after")

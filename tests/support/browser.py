@@ -71,7 +71,11 @@ class Browser:
             os.close(end)
         self._buffer = b""
         self._number = 0
-        targets = self._call("Target.getTargets")["targetInfos"]
+        try:
+            targets = self._call("Target.getTargets")["targetInfos"]
+        except (AssertionError, BrokenPipeError) as error:
+            self.close()
+            pytest.skip(f"{program} does not start here: {error}")
         page = next(target["targetId"] for target in targets if target["type"] == "page")
         attached = self._call("Target.attachToTarget", targetId=page, flatten=True)
         self._session = attached["sessionId"]

@@ -47,17 +47,28 @@ class Syncer:
             self._waiting.setdefault(file, []).append(future)
             begin, self._running = not self._running, True
         if begin:
-            threading.Thread(target=self._run, name="wakelog-gateway-sync", daemon=True).start()
+            thread = threading.Thread(target=self._run, name="wakelog-gateway-sync", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is exiting
+                self._run()
         await future
 
     def sync_soon(self, file: SessionFile) -> None:
         """Have a file synced within the interval."""
         with self._lock:
             self._due.add(file)
-            if self._timer is None:
-                self._timer = threading.Timer(self._interval, self.sync_due)
-                self._timer.daemon = True
+            if self._timer is not None:
+                return
+            self._timer = threading.Timer(self._interval, self.sync_due)
+            self._timer.daemon = True
+            try:
                 self._timer.start()
+            except RuntimeError:  # the interpreter is exiting
+                self._timer = None
+            else:
+                return
+        self.sync_due()
 
     def sync_due(self) -> None:
         """Sync what ``sync_soon`` has left; a file that the disk refuses is not written any more."""

@@ -21,7 +21,8 @@ class Committer:
 
     Tasks are served at once, and all that wait at that moment by one sync; without tasks, a sync
     follows ``interval`` seconds after the first ``PERIODIC`` append. The thread is made when it is
-    first needed.
+    first needed. Where none can be started any more, as at the end of some interpreters, whoever asks
+    syncs.
 
     ``_changed`` guards who waits and what is due; nothing is synced under it.
 
@@ -45,10 +46,14 @@ class Committer:
         if self._due is not None:
             return
         with self._changed:
-            if self._due is None:
-                self._due = time.monotonic() + self._interval
-                self._start()
+            if self._due is not None:
+                return
+            self._due = time.monotonic() + self._interval
+            if self._start():
                 self._changed.notify()
+                return
+            self._due = None
+        self._try_sync()
 
     async def synced(self) -> None:
         """Wait, without blocking the event loop, until what has been written so far is synced.
@@ -59,9 +64,12 @@ class Committer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         with self._changed:
-            self._waiters.append((loop, future))
-            self._start()
-            self._changed.notify()
+            started = self._start()
+            if started:
+                self._waiters.append((loop, future))
+                self._changed.notify()
+        if not started:
+            self._answer([(loop, future)], self._try_sync())
         await future
 
     def stop(self) -> None:
@@ -72,14 +80,16 @@ class Committer:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """See to it that there is a thread, unless it is stopping, and return False where none can be."""
         if self._thread is None and not self._stopping:
             thread = threading.Thread(target=self._run, name="wakelog-commit", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:
-                return  # the interpreter is exiting; closing the journal syncs what is due
+            except RuntimeError:  # the interpreter is exiting
+                return False
             self._thread = thread
+        return True
 
     def _run(self) -> None:
         while True:
