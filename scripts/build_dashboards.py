@@ -30,6 +30,11 @@ from grafana_foundation_sdk.models.dashboard import (
 
 FOLDER = Path(__file__).resolve().parent.parent / "collector-config" / "grafana" / "dashboards"
 METRICS = DataSourceRef(type_val="prometheus", uid="${metrics}")
+# What can be one selector more than the processes that were chosen.
+SELECTORS = {
+    "$own": 'wakelog_origin="own",$by',
+    "$ours": 'otel_component_type=~"wakelog_.*",$by',
+}
 LOGS = DataSourceRef(type_val="loki", uid="${logs}")
 
 
@@ -40,8 +45,9 @@ class Panel(NamedTuple):
         title: Its title.
         about: What it shows and what to do when it moves.
         unit: Grafana's name of the unit.
-        queries: PromQL and legend of each line. `$by` stands for the processes that were chosen, and
-            `$span` for the range over which rates are taken.
+        queries: PromQL and legend of each line. `$by` stands for the processes that were chosen,
+            `$own` for what they have recorded themselves, `$ours` for Wakelog's own components beside
+            those of the SDK, and `$span` for the range over which rates are taken.
         limit: For one number: the value from which on it is red; None makes a graph.
     """
 
@@ -98,7 +104,7 @@ HEALTH = {
             "Delivered runs behind during an outage and catches up after it.",
             "short",
             {
-                "sum(rate(wakelog_events_accepted_total{$by}[$span]))": "accepted",
+                "sum(rate(wakelog_events_accepted_total{$own}[$span]))": "accepted",
                 "sum(rate(wakelog_events_delivered_total{$by}[$span]))": "delivered",
                 "sum(rate(wakelog_delivery_replayed_total{$by}[$span]))": "of these, replayed",
             },
@@ -128,8 +134,8 @@ HEALTH = {
             "Only programs that chose buffer= have one. At its capacity, its policy decides.",
             "short",
             {
-                "sum(otel_sdk_processor_log_queue_size{$by})": "events",
-                "sum(otel_sdk_processor_log_queue_capacity{$by})": "capacity",
+                "sum(otel_sdk_processor_log_queue_size{$ours})": "events",
+                "sum(otel_sdk_processor_log_queue_capacity{$ours})": "capacity",
             },
         ),
         Panel(
@@ -191,7 +197,7 @@ HEALTH = {
             "s",
             {
                 "histogram_quantile(0.99, sum by (le, error_type) (rate("
-                "otel_sdk_exporter_operation_duration_seconds_bucket{$by}[$span])))": "{{error_type}}",
+                "otel_sdk_exporter_operation_duration_seconds_bucket{$ours}[$span])))": "{{error_type}}",
             },
         ),
         Panel(
@@ -199,8 +205,8 @@ HEALTH = {
             "What one request carries, and how many are through.",
             "short",
             {
-                "sum(otel_sdk_exporter_log_inflight{$by})": "in flight",
-                "sum(rate(otel_sdk_exporter_log_exported_total{$by}[$span]))": "exported a second",
+                "sum(otel_sdk_exporter_log_inflight{$ours})": "in flight",
+                "sum(rate(otel_sdk_exporter_log_exported_total{$ours}[$span]))": "exported a second",
             },
         ),
         Panel(
@@ -335,6 +341,8 @@ def expressions() -> dict[str, list[str]]:
 
 def grafana(expression: str) -> str:
     """Put Grafana's variables into an expression."""
+    for name, selector in SELECTORS.items():
+        expression = expression.replace(name, selector)
     return expression.replace("$by", 'service_name=~"$service"').replace(
         "$span", "$__rate_interval"
     )

@@ -93,7 +93,10 @@ def tail() -> Iterator[type[Tail]]:
             made.append(self)
             super().__init__(*arguments)
 
+    # A shell without job control has its background jobs ignore Ctrl-C, and what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield Kept
+    signal.signal(signal.SIGINT, before)
     for one in made:
         one.close()
 

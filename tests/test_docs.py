@@ -18,6 +18,7 @@ from opentelemetry.sdk import environment_variables
 import wakelog
 from wakelog.cli import COMMANDS
 from wakelog.events import EVENT_TYPES, semconv
+from wakelog.otel import _metric_table as metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -242,6 +243,7 @@ def test_dotted_names_exist(page: Path) -> None:
     attributes = {value for name, value in vars(semconv).items() if name.isupper()}
     constants = {value for value in attributes if isinstance(value, str)}
     constants |= {semconv.EVENT_PREFIX + name for name in EVENT_TYPES}
+    constants |= {one.name for one in metrics.TABLE} | {metrics.ORIGIN}
     files = {"wakelog.json", "wakelog.truncated_bytes"}
 
     named = {

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from wakelog.cli._next_hop import exporter_of
 from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog.cli._signals import Stop, until_asked
 from wakelog.errors import JournalError
 from wakelog.journal import books, folders
 
@@ -70,11 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
     from wakelog.otel.shipping import Shipment
 
     begun = time.monotonic()
-    with _until_asked() as asked, progress as show:
+    with until_asked(signal.SIGTERM, signal.SIGINT) as stop, progress as show:
         shipment = Shipment(root, exporter, writer=writer, replay_rate=arguments.rate)
         try:
             patience = None if arguments.follow else arguments.timeout
-            problem = _watch(shipment, asked, show, patience)
+            problem = _watch(shipment, stop, show, patience)
         finally:
             shipment.stop()
     pending = _pending(root, writer)
@@ -114,10 +114,11 @@ def _pending(root: Path, writer: str | None) -> int:
     return sum(one.pending for one in books(root) if writer in (None, one.writer))
 
 
-def _watch(shipment: Shipment, asked: threading.Event, show: Show, patience: float | None) -> str:
+def _watch(shipment: Shipment, stop: Stop, show: Show, patience: float | None) -> str:
     """Wait until everything is delivered, or somebody asked to stop; return what went wrong."""
     got, since = 0, time.monotonic()
-    while not asked.wait(_POLL_SECONDS):
+    while not stop.asked:
+        time.sleep(_POLL_SECONDS)
         show(shipment)
         now, reached = time.monotonic(), shipment.delivered + shipment.dead_lettered
         if reached > got or not shipment.problem:
@@ -157,19 +158,3 @@ def _progress(pending: int) -> Iterator[Show]:
             )
 
         yield show
-
-
-@contextmanager
-def _until_asked() -> Iterator[threading.Event]:
-    """Take note of SIGTERM and Ctrl-C, so that what is under way is noted in the ledger."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    signals = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda *_: asked.set()) for number in signals]
-    try:
-        yield asked
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

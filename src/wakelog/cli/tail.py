@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from wakelog.cli._follow import Followed, follow
 from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog.cli._signals import until_asked
 from wakelog.events import described
 from wakelog.events import semconv as s
 from wakelog.record import Record, rfc3339, to_line
@@ -26,7 +25,6 @@ from wakelog.viewer import name_of, one_line, summary_of
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     from rich.text import Text
 
@@ -50,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     source = follow(path_of(arguments), from_start=arguments.from_start)
     show = _print_json if arguments.json else _Printer()
-    with _until_terminated() as stop:
+    with until_asked(signal.SIGTERM) as stop:
         while not stop.asked:
             found = source.read()
             for one in found:
@@ -59,33 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
             if not found:
                 time.sleep(_POLL_SECONDS)
     return 0
-
-
-class _Stop:
-    """Whether SIGTERM has come. No `threading.Event`: setting one takes a lock.
-
-    The signal may have come while this very thread was holding it.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def ask(self, *_: object) -> None:
-        self.asked = True
-
-
-@contextmanager
-def _until_terminated() -> Iterator[_Stop]:
-    """Take note of SIGTERM, so that what has been read is printed whole."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may say what a signal does
-        return
-    before = signal.signal(signal.SIGTERM, stop.ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _print_json(one: Followed) -> None:

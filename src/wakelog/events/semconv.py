@@ -17,6 +17,8 @@ SCOPE_NAME: Final = "wakelog"
 # Core conventions.
 LOG_RECORD_UID: Final = "log.record.uid"
 ERROR_TYPE: Final = "error.type"
+OTEL_COMPONENT_TYPE: Final = "otel.component.type"
+OTEL_COMPONENT_NAME: Final = "otel.component.name"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
@@ -71,6 +73,14 @@ CHAT: Final = "chat"
 EXECUTE_TOOL: Final = "execute_tool"
 RETRIEVAL: Final = "retrieval"
 SEARCH_MEMORY: Final = "search_memory"
+
+# Metrics of SDK components.
+OTEL_PROCESSOR_QUEUE_SIZE: Final = "otel.sdk.processor.log.queue.size"
+OTEL_PROCESSOR_QUEUE_CAPACITY: Final = "otel.sdk.processor.log.queue.capacity"
+OTEL_PROCESSOR_PROCESSED: Final = "otel.sdk.processor.log.processed"
+OTEL_EXPORTER_INFLIGHT: Final = "otel.sdk.exporter.log.inflight"
+OTEL_EXPORTER_EXPORTED: Final = "otel.sdk.exporter.log.exported"
+OTEL_EXPORTER_DURATION: Final = "otel.sdk.exporter.operation.duration"
 
 # Our own.
 WRITER_ID: Final = "wakelog.writer.id"

@@ -13,6 +13,7 @@ from wakelog.journal._dead_letters import DeadLetter, dead_letters, note_replaye
 from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._journal import DEFAULT_SEGMENT_BYTES, Journal, default_root
 from wakelog.journal._mark import Mark, Span
+from wakelog.journal._observer import Observer
 from wakelog.journal._quota import quota_of
 from wakelog.journal._reading import read
 from wakelog.journal._rotation import Rotation
@@ -34,6 +35,7 @@ __all__ = [
     "Journal",
     "Mark",
     "Misfit",
+    "Observer",
     "QuotaPolicy",
     "Receipt",
     "Rotation",

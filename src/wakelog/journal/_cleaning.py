@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,14 +34,14 @@ class Cleaned:
 
     Attributes:
         survey: The directory after it.
-        evicted: How many undelivered records were deleted.
+        evicted: How many undelivered records were deleted, by their writer's folder.
         pending: How many bytes are in segments with undelivered records.
         error: What went wrong first; the rest was cleaned all the same.
         kept_from: For each folder, the index of the first segment that is kept for delivery.
     """
 
     survey: Survey
-    evicted: int = 0
+    evicted: Counter[Path] = field(default_factory=Counter)
     pending: int = 0
     error: JournalError | None = None
     kept_from: dict[Path, int] = field(default_factory=dict)
@@ -246,7 +247,8 @@ class Cleaner:
             if result.survey.size <= most:
                 return
             with result.working_on(found):
-                result.evicted += self._delete_segments(found, segment.index + 1, own, reason)
+                count = self._delete_segments(found, segment.index + 1, own, reason)
+                result.evicted[found.path] += count
 
     def _clear_leftovers(self, result: Cleaned) -> None:
         """Delete what crashed starts and crashed cleaning have left under hidden names."""

@@ -17,6 +17,7 @@ from wakelog.journal._committer import Committer
 from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import Folder, folders
 from wakelog.journal._ledger import load
+from wakelog.journal._observer import Observer
 from wakelog.journal._quota import Quota, is_full
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._space import Space
@@ -52,6 +53,7 @@ class Journal:
         clock: The time of day, in seconds since 1970.
         new_id: Makes writers' ids, in the order of time.
         fs: The system calls; a test's own to record or fail them.
+        observer: Told how long writing and syncing take.
 
     Raises:
         JournalError: When the directory cannot be made or written.
@@ -71,6 +73,7 @@ class Journal:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = uuid7,
         fs: FileSystem = SYSTEM,
+        observer: Observer | None = None,
     ) -> None:
         self.root = Path(root)
         self.durability = durability
@@ -78,9 +81,12 @@ class Journal:
         self._clock = clock
         self._new_id = new_id
         self._fs = fs
+        self._observer = observer
         self._sync_interval = sync_interval
         self._lock = threading.Lock()
         self._writer: Writer | None = None
+        self.writers: list[Writer] = []
+        """Every writer of this process in the directory, oldest first; the last may be ended too."""
         self._committer: Committer | None = None
         _prepare(self.root, fs)
         self._quota = Quota(self.root, space, fs, clock)
@@ -106,6 +112,11 @@ class Journal:
     def evicted(self) -> Counter[str]:
         """How many undelivered records this process has deleted since it began, by reason."""
         return self._quota.evicted
+
+    @property
+    def evicted_from(self) -> Counter[tuple[Path, str]]:
+        """The same by the writer's folder and the reason."""
+        return self._quota.evicted_from
 
     def append(
         self,
@@ -259,10 +270,12 @@ class Journal:
                     look=self._quota.look,
                     clock=self._clock,
                     fs=self._fs,
+                    observer=self._observer,
                 )
                 self._quota.begin(writer)
                 self._committer = Committer(writer.commit_written, self._sync_interval)
                 self._writer = writer
+                self.writers.append(writer)
             return self._writer
 
     def _segment_bytes(self) -> int:
@@ -274,6 +287,7 @@ class Journal:
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         writer, self._writer, self._committer = self._writer, None, None
+        self.writers = []
         self._quota.after_fork()
         if writer is not None:
             writer.abandon()

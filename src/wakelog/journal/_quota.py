@@ -62,6 +62,7 @@ class Quota:
         self._fs = fs
         self.limit = space.limit(root)
         self.evicted: Counter[str] = Counter()
+        self.evicted_from: Counter[tuple[Path, str]] = Counter()
         self._cleaner = Cleaner(root, space, fs, clock)
         self._writer: Writer | None = None
         # What a look at the directory found, and how far the writer was then.
@@ -78,7 +79,9 @@ class Quota:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self.evicted.clear()  # the parent counts what it has evicted
+        # The parent counts what it has evicted.
+        self.evicted.clear()
+        self.evicted_from.clear()
 
     @property
     def usage(self) -> int:
@@ -239,8 +242,10 @@ class Quota:
             self._cleaned_at = time.monotonic()
             self._note(cleaned.survey.size)
             self._pending = cleaned.pending
-            if evict is not None and cleaned.evicted:
-                self.evicted[evict] += cleaned.evicted
+            if evict is not None and (count := cleaned.evicted.total()):
+                self.evicted[evict] += count
+                for path, count in cleaned.evicted.items():
+                    self.evicted_from[path, evict] += count
             if self._writer is not None:
                 self._writer.ask_again()
             self._tried_at = _NEVER if self.usage < self.limit else self._tried_at

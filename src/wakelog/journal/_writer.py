@@ -15,6 +15,7 @@ from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import Folder
 from wakelog.journal._group import GroupCommit
 from wakelog.journal._ledger import segment_name
+from wakelog.journal._observer import MEASURED, Observer
 from wakelog.journal._rotation import Rotation
 from wakelog.record import Resource, seal, seal_header
 
@@ -98,6 +99,7 @@ class Writer:
             segment; it has to return at once.
         clock: The time of day, in seconds since 1970.
         fs: The system calls; a test's own to record or fail them.
+        observer: Told how long writing and syncing take.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class Writer:
         look: Callable[[bool], None] | None = None,
         clock: Callable[[], float] = time.time,
         fs: FileSystem = SYSTEM,
+        observer: Observer | None = None,
     ) -> None:
         self.folder = folder
         self.id = folder.writer
@@ -117,6 +120,7 @@ class Writer:
         self._rotation, self._clock = rotation, clock
         self._grant, self._look = grant, look
         self._fs = fs
+        self._observer = observer
         self._lock = threading.Lock()
         # How many bytes have been written, and how many may be before the next grant.
         self._written = 0
@@ -160,6 +164,11 @@ class Writer:
         return self._seq
 
     @property
+    def ended(self) -> bool:
+        """Whether it takes no more."""
+        return self._closed
+
+    @property
     def sync_is_due(self) -> bool:
         """Whether lines have been written that ``PERIODIC`` or ``FSYNC`` wants on the disk."""
         return self._sync_wanted or bool(self._unsynced_files)
@@ -194,7 +203,13 @@ class Writer:
                 self._begin_segment_for(resource)
             seq = self._seq + 1
             line, crc = seal(record_id, seq, content, self._crc)
-            self._put(line)
+            took = 0.0
+            if self._observer is None or seq % MEASURED:
+                self._put(line)
+            else:
+                began = time.perf_counter()
+                self._put(line)
+                took = time.perf_counter() - began
             self._seq, self._crc = seq, crc
             if durability is Durability.FSYNC:
                 self._sync_wanted = True
@@ -205,6 +220,8 @@ class Writer:
             rotated, self._look_due = self._look_due, None
             if self._look is not None:
                 self._look(rotated)
+        if took and self._observer is not None:
+            self._observer.wrote(took)
         return seq
 
     def commit(self, seq: int) -> None:
@@ -271,6 +288,7 @@ class Writer:
             reached, segment = self._seq, self._segment
             descriptors = self._take_descriptors()
             waited_for, self._unsynced = self._unsynced, []
+        began, before = time.perf_counter(), self._group.synced
         try:
             self._sync(descriptors, segment)
         except OSError as error:
@@ -278,6 +296,9 @@ class Writer:
             # dropped, so the file is never used again and the lines go into a new one.
             reached, segment = self._save(waited_for, error)
         self._named_segment = segment
+        if self._observer is not None and descriptors:
+            self._observer.synced(time.perf_counter() - began)
+            self._observer.committed(max(0, reached - before))
         return reached
 
     def _take_descriptors(self) -> list[_File]:

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Protocol
 
 from wakelog.errors import JournalError, WakelogError
-from wakelog.journal import Claim, Folder, Journal, set_aside_torn_tail
+from wakelog.journal import Chunk, Claim, Folder, Journal, set_aside_torn_tail
 from wakelog.journal._ledger import load
 from wakelog.otel._circuit import Circuit, Clock, Throttle
 from wakelog.otel._lane import Lane, WriterLanes
 from wakelog.otel._outage import Outage
 from wakelog.otel._quiet import quietly
 from wakelog.otel._road import Road
+from wakelog.otel._tally import Tally
 from wakelog.otel._verdict import Outcome, Verdict
 
 _log = logging.getLogger("wakelog")
@@ -82,6 +83,7 @@ class Delivery:
         sources: What to deliver; this process's writer, and writers that are gone, by default.
         clock: Tells monotonic seconds.
         threaded: Whether a thread takes the turns; else the caller does.
+        tally: Where what happens is counted for metrics, if it is.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Delivery:
         sources: Sources | None = None,
         clock: Clock = time.monotonic,
         threaded: bool = True,
+        tally: Tally | None = None,
     ) -> None:
         self._journal = journal
         self._road = road
@@ -104,7 +107,10 @@ class Delivery:
         self._sources = sources or OwnJournal(journal)
         self._clock = clock
         self._threaded = threaded
+        self._tally = tally
         self._reset()
+        if tally is not None:
+            tally.accounts.ask(self.lanes_of)
         after_fork = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
         self._start()
@@ -145,6 +151,11 @@ class Delivery:
     def reason(self) -> str:
         """Why the last attempt that failed did; empty while all is well."""
         return self._outage.reason if self.failing else ""
+
+    @property
+    def circuit_state(self) -> int:
+        """0 while all is well, 1 while an attempt is due after a failure, 2 until it is."""
+        return (2 if self._circuit.pause() > 0 else 1) if self.failing else 0
 
     @property
     def idle(self) -> bool:
@@ -220,6 +231,13 @@ class Delivery:
             return lanes.settled(seq) and not lanes.given_up
         mark = load(path, path.name)
         return mark.seq >= seq and not mark.dead_lettered and not mark.evicted
+
+    def lanes_of(self, path: Path) -> WriterLanes | None:
+        """Return the lanes of a writer's folder while they are open here."""
+        lanes, orphan = self._live.get(path), self._orphan
+        if lanes is None and orphan is not None and orphan.path == path:
+            lanes = orphan
+        return None if lanes is None or lanes.closed else lanes
 
     def turn(self) -> float:
         """Do what is due. Whatever goes wrong, it is noted, and tried again in another turn.
@@ -365,12 +383,18 @@ class Delivery:
                 if claim is None:
                     folder.release()
             if claim is not None:
-                self._orphan = WriterLanes(claim, folder)
+                orphan = WriterLanes(claim, folder)
+                if self._tally is not None:
+                    self._tally.recovered["writer"] += folder.path not in self._passed_over
+                    self._tally.accounts.adopt(orphan)
+                self._orphan = orphan
         return self._orphan
 
     def _finish_orphan(self, orphan: WriterLanes) -> None:
         if set_aside_torn_tail(orphan.path) is not None:
             _log.warning("a line that a crash cut off is set aside in %s", orphan.path)
+            if self._tally is not None:
+                self._tally.recovered["torn_line"] += 1
         self._done.add(orphan.path)
         self._finished_some = True
         self._orphan = None
@@ -412,6 +436,7 @@ class Delivery:
         chunk = lane.read(most, _CHUNK_BYTES)
         if not chunk.entries:
             lanes.dealt_with(lane, chunk.mark, 0)
+            self._count_damage(chunk)
             return bool(chunk.damaged) or lane.finished
         writer = self._journal.writer
         now = None
@@ -426,6 +451,7 @@ class Delivery:
             )
             if now.settled == len(chunk.entries):
                 lanes.dealt_with(lane, chunk.mark, now.dead)
+                self._count_damage(chunk)
             elif now.settled:
                 lanes.dealt_with(lane, chunk.entries[now.settled - 1].mark, now.dead)
         finally:
@@ -435,6 +461,9 @@ class Delivery:
             self._wake_at = lane.mark.seq + self._road.max_batch
         self.settled += now.settled
         self.dead_lettered += now.dead
+        if self._tally is not None:
+            done = chunk.entries[: now.settled]
+            self._tally.settled(done, now.dead, replayed=lane.replayed)
         if now.stopped is not None:
             self._outage.settled(now.settled)
             self._failed(now.stopped)
@@ -444,8 +473,14 @@ class Delivery:
         self._announce()
         return True
 
+    def _count_damage(self, chunk: Chunk) -> None:
+        if self._tally is not None and chunk.damaged:
+            self._tally.recovered["damaged_line"] += len(chunk.damaged)
+
     def _failed(self, verdict: Verdict) -> None:
         self._circuit.failed(verdict.retry_after)
+        if self._tally is not None:
+            self._tally.pauses.append(self._circuit.pause())
         self._outage.failed(verdict.reason)
         self._maybe_behind |= self._live.keys()
         self._announce()

@@ -112,6 +112,10 @@ class WriterLanes:
         self._claim = claim
         self._folder = folder
         self._prefix, self._ahead = load_with_spans(self.path, self.writer)
+        self.marks: tuple[Mark, tuple[Span, ...]] = (self._prefix, tuple(self._ahead))
+        """Up to where everything has been dealt with, and what has been ahead of that. It is replaced
+        as a whole, so that another thread may read it."""
+        self.closed = False
         self.live: Lane | None = None
         """What is recorded now; None when the writer is gone."""
         self.replay: Lane | None = None
@@ -157,6 +161,7 @@ class WriterLanes:
             return
         self.live.close()
         self._ahead.append(Span(end, end))
+        self.marks = (self._prefix, tuple(self._ahead))
         self.live = self._lane(end, None, replayed=False)
         if self.replay is None:
             self.replay = self._replay_lane()
@@ -182,10 +187,12 @@ class WriterLanes:
             self._prefix = lane.mark
         if lane.finished:
             self._join()
+        self.marks = (self._prefix, tuple(self._ahead))
         save(self.path, self.writer, self._prefix, ahead=self._ahead)
 
     def close(self) -> None:
         """Let go of the writer."""
+        self.closed = True
         for lane in (self.live, self.replay):
             if lane is not None:
                 lane.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import weakref
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from wakelog.otel._buffer import Encoded, JournalBuffer
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
 from wakelog.otel._delivery import Delivery
 from wakelog.otel._exporters import endpoint_of
+from wakelog.otel._metrics import metrics_on
 from wakelog.otel._quiet import is_quiet, quietly
 from wakelog.otel._records import EventLogRecord, Rebuilder, content_of, resource_of
 from wakelog.otel._road import Road
@@ -60,7 +62,8 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         export_timeout_millis: Milliseconds, handed on to the batch processor.
         max_queue_size: The most records that delivery holds in memory at once. The journal is the
             queue, so nothing is dropped beyond it.
-        meter_provider: Handed on to the batch processor.
+        meter_provider: Where Wakelog's metrics go, see ``docs/metrics.md``; else the global one, if it
+            has been set by then.
         directory: The journal's directory; else ``WAKELOG_DIR``, else
             ``$XDG_STATE_HOME/wakelog/<service.name>`` (``~/.local/state`` without the variable).
         durability: What has been done to a record when ``on_emit`` returns.
@@ -109,6 +112,8 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         replay_rate: float | None = None,
         max_record_bytes: int | None = None,
     ) -> None:
+        metrics = metrics_on(meter_provider)
+        self._source = metrics.source() if metrics is not None else None
         self.journal = Journal(
             directory or _default_directory(),
             durability=Durability(durability),
@@ -116,6 +121,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
             segment_age=segment_age,
             rotate_at_midnight=rotate_at_midnight,
             space=space,
+            observer=metrics.observer if metrics is not None else None,
         )
         self.refused: Counter[str] = Counter()
         """How many records of others were not accepted, by reason."""
@@ -132,6 +138,9 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         if buffer is not None:
             self._buffer = JournalBuffer(buffer, self.journal, self._accepted, self._refuse)
             self.buffer = self._buffer.queue
+        if metrics is not None and self._source is not None:
+            metrics.follow(self._source, self.journal, self.buffer)
+        tally = self._source.tally if self._source is not None else None
         self._delivery: Delivery | None = None
         if exporter is not None:
             delay = _setting(schedule_delay_millis, OTEL_BLRP_SCHEDULE_DELAY, 1000)
@@ -147,7 +156,7 @@ class DurableLogRecordProcessor(LogRecordProcessor):
                 ),
                 max_queue=int(_setting(max_queue_size, OTEL_BLRP_MAX_QUEUE_SIZE, 2048)),
                 export_timeout=timeout / 1000,
-                meter_provider=meter_provider,
+                tally=tally,
             )
             self._delivery = Delivery(
                 self.journal,
@@ -155,7 +164,10 @@ class DurableLogRecordProcessor(LogRecordProcessor):
                 endpoint=endpoint_of(exporter),
                 schedule_delay=delay / 1000,
                 replay_rate=positive_setting(replay_rate, REPLAY_RATE),
+                tally=tally,
             )
+            if self._source is not None:
+                self._source.delivery = weakref.ref(self._delivery)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Record one log record.
@@ -187,6 +199,8 @@ class DurableLogRecordProcessor(LogRecordProcessor):
             if event is None:
                 self._refuse(error)
                 return
+            if self._source is not None:
+                self._source.refused[type(error).__name__] += 1
             if isinstance(error, SinkError):
                 raise
             message = f"the event could not be written: {type(error).__name__}: {error}"
@@ -264,6 +278,8 @@ class DurableLogRecordProcessor(LogRecordProcessor):
     def _refuse(self, error: Exception) -> None:
         reason = type(error).__name__
         self.refused[reason] += 1
+        if self._source is not None:
+            self._source.refused[reason] += 1
         now = time.monotonic()
         if now >= self._report_after:
             self._report_after = now + _REPORT_SECONDS

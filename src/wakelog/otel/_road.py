@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import (
     BatchLogRecordProcessor,
@@ -20,6 +20,7 @@ from wakelog.otel._judging import judge_for
 from wakelog.otel._poison import Sorter
 from wakelog.otel._quiet import quietly
 from wakelog.otel._records import Rebuilder
+from wakelog.otel._tally import Tally
 from wakelog.otel._verdict import Judge, Outcome, Verdict
 
 # How many records are rebuilt before threads that are emitting get a turn, and for how long.
@@ -105,8 +106,8 @@ class Road:
         max_batch: The most records in a batch.
         max_queue: The most records that the batch processor holds at once.
         export_timeout: Seconds, handed on to the batch processor.
-        meter_provider: Handed on to the batch processor.
         judge: Exports a batch through the exporter and says what came of it; a test's own.
+        tally: Where attempts are counted, if they are.
     """
 
     def __init__(
@@ -118,19 +119,23 @@ class Road:
         max_batch: int,
         max_queue: int,
         export_timeout: float,
-        meter_provider: MeterProvider | None = None,
         judge: Judge | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self.max_batch, self.max_queue = max_batch, max_queue
         self._rebuilder = rebuilder
-        self._verdicts = VerdictExporter(exporter, judge or judge_for(exporter))
+        judge = judge or judge_for(exporter)
+        if tally is not None:
+            judge = tally.measuring(judge)
+        self._verdicts = VerdictExporter(exporter, judge)
         self._batches = BatchLogRecordProcessor(
             self._verdicts,
             schedule_delay_millis=schedule_delay * 1000,
             max_export_batch_size=max_batch,
             export_timeout_millis=export_timeout * 1000,
             max_queue_size=max_queue,
-            meter_provider=meter_provider,
+            # Its own metrics would say the same as ours once more, of a queue that is never full.
+            meter_provider=NoOpMeterProvider(),
         )
 
     @property

@@ -1,0 +1,82 @@
+"""Writes `docs/metrics.md` from the table of metrics.
+
+`python -m scripts.build_metrics_page` writes the page; a test fails when it differs from the code.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+from wakelog.otel import _metric_table as t
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
+ABOUT = """\
+# Metrics
+
+<!-- Made by `python -m scripts.build_metrics_page` from `src/wakelog/otel/_metric_table.py`. -->
+
+Wakelog's figures are under the meter `wakelog`, on the `MeterProvider` that the program has: the one that
+`DurableLogRecordProcessor(meter_provider=...)` was given, else the global one, if it has been set before the
+processor is made. Without one nothing is counted and nothing is paid.
+
+<!-- not run: it needs a Collector -->
+```python
+from opentelemetry import metrics
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+import wakelog
+
+metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())]))
+log = wakelog.configure("clerk")
+```
+
+- **The books.** In every collection, within one process:
+  `accepted = delivered + pending + dead_lettered + evicted + corrupt`. All figures of a collection are of one
+  moment. They count from the start of the process; over restarts, `wakelog status` and `wakelog verify`
+  add up the files. What a process left pending when it ended is counted by the one that adopts it, as
+  accepted with `wakelog.origin` = `adopted`.
+- **Forked children** count from 0 what is their own. The SDK itself lets a child go on with the
+  histograms of its parent; give the child a `MeterProvider` and a `service.instance.id` of its own to tell
+  the two apart.
+- **What it costs.** Counts are read, and measurements fetched, when somebody collects. A thread that emits
+  takes none of the SDK's locks; see [Performance](performance.md). Of a kind of measurement the newest 8192
+  between two collections are kept.
+- **Attributes** take their values from the fixed sets below, so the number of time series is bounded.
+- **In Prometheus**, dots become underscores, a unit is appended (`_seconds`, `_bytes`), and counters end in
+  `_total`: `wakelog.events.accepted` is `wakelog_events_accepted_total`. Dashboards and alerts are in
+  `collector-config/`, see [Collector configurations](collector.md).
+"""
+
+
+def wrapped(text: str) -> str:
+    """Return a paragraph in lines."""
+    return textwrap.fill(text, 105, break_on_hyphens=False, break_long_words=False)
+
+
+def page() -> str:
+    """Return what the page has to hold."""
+    parts = [ABOUT]
+    for one in t.TABLE:
+        kind = one.kind.replace("_", "-")
+        parts.append(
+            f"## `{one.name}`\n\n{kind}, unit `{one.unit}`\n\n{wrapped(one.description)}\n"
+        )
+        for name, values in one.attributes.items():
+            if not isinstance(values, str):
+                values = " or ".join(f"`{value}`" for value in values)  # noqa: PLW2901 - in words now
+            parts.append(f"- `{name}`: {values}")
+        if one.attributes:
+            parts.append("")
+        parts.append(wrapped(f"*When it moves:* {one.advice}") + "\n")
+        if one.buckets:
+            bounds = ", ".join(f"{bound:g}" for bound in one.buckets)
+            parts.append(f"Buckets: {bounds}\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)

@@ -1,0 +1,302 @@
+"""The books of one process, at any moment: what became of the records that it answers for.
+
+It answers for what its own writers have accepted, and for what it has taken over from writers that are
+gone. Everything is read without the journal's locks: from the marks that delivery publishes, else from
+the ledger, and from the record of deletions.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from wakelog.errors import JournalError
+from wakelog.journal import Cursor, Journal, Mark, Span, Writer, end_of
+from wakelog.journal import _deletions as deletions
+from wakelog.journal import _swept as swept
+from wakelog.journal._ledger import load_with_spans, segment_index
+from wakelog.otel._lane import WriterLanes
+
+Marks = tuple[Mark, tuple[Span, ...]]
+Held = Callable[[Path], WriterLanes | None]
+_ENDLESS = 1 << 62
+
+
+@dataclass(slots=True)
+class Figures:
+    """What became of some records; ``pending`` is the rest."""
+
+    accepted: int = 0
+    delivered: int = 0
+    dead_lettered: int = 0
+    corrupt: int = 0
+    evicted: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def pending(self) -> int:
+        """Records that still have to be delivered."""
+        gone = self.delivered + self.dead_lettered + self.corrupt + self.evicted.total()
+        return self.accepted - gone
+
+    def add(self, other: Figures) -> None:
+        """Add others."""
+        self.accepted += other.accepted
+        self.delivered += other.delivered
+        self.dead_lettered += other.dead_lettered
+        self.corrupt += other.corrupt
+        self.evicted.update(other.evicted)
+
+
+class _Known(NamedTuple):
+    """What marks and tombstones say of a writer's records, from the first one on."""
+
+    dealt_with: int
+    dead_lettered: int
+    corrupt: int
+    evicted: int
+
+
+class Account:
+    """What became of one writer's records since this process answers for them.
+
+    The figures never go back, whatever is read.
+
+    Args:
+        path: The writer's folder.
+        marks: How far its delivery is now.
+        writer: The writer, when it is this process's own.
+    """
+
+    def __init__(self, path: Path, marks: Marks, writer: Writer | None = None) -> None:
+        self.path = path
+        self.writer = writer
+        self.marks = marks
+        self.figures = Figures()
+        deletion = deletions.load(path)
+        self._start = self._last = _known(marks, deletion) if writer is None else _Known(0, 0, 0, 0)
+        self._end = 0 if writer is not None else _end_seq(path, marks)
+        self._evicted = 0
+        # Evicted beneath a delivery that had them already: they stay counted as evicted.
+        self._twice = 0
+        self._gone = False
+        self._aged: tuple[Mark, int] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen to it."""
+        ended = self.writer is None or self.writer.ended
+        return ended and not self.figures.pending
+
+    def update(self, lanes: WriterLanes | None) -> None:
+        """Look where everything is now.
+
+        Args:
+            lanes: The lanes that this process delivers the writer by, if it does.
+        """
+        if self._gone:
+            return
+        if lanes is None and not self.path.exists():
+            self._disappear()
+            return
+        # Deletions first: what is deleted afterwards is not missing from the marks.
+        deletion = deletions.load(self.path)
+        marks = lanes.marks if lanes is not None else load_with_spans(self.path, self.path.name)
+        known = _known((marks[0], tuple(marks[1])), deletion)
+        if known.dealt_with >= self._last.dealt_with:
+            self.marks = (marks[0], tuple(marks[1]))
+            self._twice += max(0, self._last.evicted - known.evicted)
+            self._last = known
+        self._count(deletion.tombstones[-1].reason if deletion.tombstones else "quota")
+
+    def _count(self, reason: str) -> None:
+        start, known, now = self._start, self._last, self.figures
+        end = self._end if self.writer is None else self.writer.seq
+        dealt_with = known.dealt_with - start.dealt_with
+        evicted = known.evicted - start.evicted + self._twice
+        if evicted > self._evicted:
+            now.evicted[reason] += evicted - self._evicted
+            self._evicted = evicted
+        now.dead_lettered = max(now.dead_lettered, known.dead_lettered - start.dead_lettered)
+        now.corrupt = max(now.corrupt, known.corrupt - start.corrupt)
+        rest = dealt_with - now.dead_lettered - now.corrupt - self._evicted
+        now.delivered = max(now.delivered, rest)
+        # A record may be read before its writer has counted it.
+        now.accepted = max(now.accepted, dealt_with, end - start.dealt_with)
+
+    def _disappear(self) -> None:
+        """Account for the rest of a folder that is gone: delivered and swept, or deleted by hand."""
+        self._count("quota")
+        if self.path.name in swept.load(self.path.parent).going:
+            self.figures.delivered += self.figures.pending
+        else:
+            self.figures.corrupt += self.figures.pending
+        self._gone = True
+
+    def pending_bytes(self) -> int:
+        """Return about how many bytes are still to be delivered."""
+        if self.figures.pending <= 0:
+            return 0
+        sizes: dict[int, int] = {}
+        with suppress(OSError):  # it was deleted in this moment
+            for name in os.listdir(self.path):
+                if (index := segment_index(name)) is not None:
+                    with suppress(OSError):
+                        sizes[index] = os.stat(self.path / name).st_size
+        prefix, spans = self.marks
+
+        def after(mark: Mark) -> int:
+            size = sum(size for index, size in sizes.items() if index >= mark.segment)
+            return max(0, size - (mark.offset if mark.segment in sizes else 0))
+
+        ahead = sum(after(span.start) - after(span.end) for span in spans)
+        return max(0, after(prefix) - ahead)
+
+    def oldest_pending(self) -> int | None:
+        """Return when the oldest pending record was observed, in nanoseconds since 1970."""
+        if self.figures.pending <= 0:
+            return None
+        mark = self.marks[0]
+        if self._aged is None or self._aged[0] != mark:
+            cursor = Cursor(self.path, mark)
+            try:
+                entries = cursor.read(1, 1).entries
+            except JournalError:
+                entries = []
+            finally:
+                cursor.close()
+            if not entries:
+                return None
+            record = entries[0].record
+            self._aged = (mark, record.observed_timestamp or record.timestamp or time.time_ns())
+        return self._aged[1]
+
+
+class Accounts:
+    """Every writer's account that this process keeps.
+
+    ``_lock`` guards the accounts. Threads that emit never take it.
+    """
+
+    def __init__(self) -> None:
+        self._journals: list[Journal] = []
+        self._held: list[weakref.WeakMethod[Held]] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin at zero: at first, and again in a forked child."""
+        self._lock = threading.Lock()
+        self._open: dict[Path, Account] = {}
+        # Own writers whose accounts are closed, and the sums of all that are.
+        self._closed: set[Path] = set()
+        self._own, self._adopted = Figures(), Figures()
+        # What was evicted of folders before they were adopted.
+        self._before: Counter[tuple[Path, str]] = Counter()
+
+    def follow(self, journal: Journal) -> None:
+        """Keep accounts of a journal's own writers from now on."""
+        with self._lock:
+            self._journals.append(journal)
+
+    def ask(self, held: Held) -> None:
+        """Ask somebody, for as long as he lives, for the lanes by which he delivers a folder."""
+        self._held.append(weakref.WeakMethod(held))
+
+    def adopt(self, lanes: WriterLanes) -> None:
+        """Answer for what is pending of a writer that is gone, unless that is so already."""
+        path = lanes.path
+        with self._lock:
+            self._open_own()
+            if path not in self._open and path not in self._closed:
+                self._open[path] = Account(path, lanes.marks)
+                for key, count in self._evictions().items():
+                    if key[0] == path:
+                        self._before[key] = count
+
+    def balance(self) -> tuple[Figures, Figures, list[Account]]:
+        """Look where everything is now.
+
+        Returns:
+            The figures of this process's own writers, those of adopted ones, and the accounts of
+            which something may be pending.
+        """
+        with self._lock:
+            self._open_own()
+            for path, account in list(self._open.items()):
+                lanes = self._lanes_of(path)
+                account.update(lanes)
+                if lanes is None and account.is_over:
+                    (self._adopted if account.writer is None else self._own).add(account.figures)
+                    if account.writer is not None:
+                        self._closed.add(path)
+                    del self._open[path]
+            own, adopted = Figures(), Figures()
+            own.add(self._own)
+            adopted.add(self._adopted)
+            for account in self._open.values():
+                (adopted if account.writer is None else own).add(account.figures)
+            # What this process has deleted of writers that it had not adopted.
+            for (path, reason), count in self._evictions().items():
+                known = path in self._open or path in self._closed
+                others = self._before[path, reason] if known else count
+                adopted.accepted += others
+                adopted.evicted[reason] += others
+            return own, adopted, list(self._open.values())
+
+    def _open_own(self) -> None:
+        for journal in self._journals:
+            for writer in list(journal.writers):
+                path = writer.folder.path
+                if path not in self._open and path not in self._closed:
+                    marks = load_with_spans(path, path.name)
+                    self._open[path] = Account(path, (marks[0], tuple(marks[1])), writer)
+
+    def _evictions(self) -> Counter[tuple[Path, str]]:
+        result: Counter[tuple[Path, str]] = Counter()
+        for journal in self._journals:
+            result.update(journal.evicted_from.copy())
+        return result
+
+    def _lanes_of(self, path: Path) -> WriterLanes | None:
+        for method in self._held:
+            held = method()
+            lanes = held(path) if held is not None else None
+            if lanes is not None:
+                return lanes
+        return None
+
+
+def _known(marks: Marks, deletion: deletions.Deletion) -> _Known:
+    """Add up what has been dealt with, and what was evicted that delivery has not come to yet."""
+    prefix, spans = marks
+    ends = [(prefix, Mark()), *((span.end, span.start) for span in spans)]
+    dealt_with = sum(end.seq - start.seq for end, start in ends)
+    dead = sum(end.dead_lettered - start.dead_lettered for end, start in ends)
+    corrupt = sum(end.corrupt - start.corrupt for end, start in ends)
+    evicted = sum(end.evicted - start.evicted for end, start in ends)
+    edges = [prefix.seq, *(seq for span in spans for seq in (span.start.seq, span.end.seq))]
+    for after, up_to in list(pairwise([*edges, _ENDLESS]))[::2]:
+        for stone in deletion.tombstones:
+            gone, damaged = stone.within(after, up_to)
+            evicted += gone
+            corrupt += damaged
+            dealt_with += gone + damaged
+    return _Known(dealt_with, dead, corrupt, evicted)
+
+
+def _end_seq(path: Path, marks: Marks) -> int:
+    """Return how many records a writer that is gone has accepted, as far as its last line says."""
+    known = _known(marks, deletions.load(path)).dealt_with
+    try:
+        end = end_of(path)
+    except JournalError:
+        end = None
+    return known if end is None else max(known, end.seq)

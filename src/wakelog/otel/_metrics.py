@@ -1,0 +1,269 @@
+"""Metrics: what Wakelog does, on the MeterProvider of the program.
+
+Nothing is recorded where it happens. Counts are read, and measurements fetched from where they were
+left, when somebody collects; so a thread that emits meets none of the SDK's locks, and in a forked
+child nothing can be locked for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+from opentelemetry.sdk.metrics import MeterProvider as SDKMeterProvider
+
+from wakelog.events import semconv as s
+from wakelog.journal import Journal, Observer
+from wakelog.otel import _metric_table as t
+from wakelog.otel._accounts import Accounts
+from wakelog.otel._tally import Tally, samples
+from wakelog.sinks._policy import OverflowPolicy
+from wakelog.sinks._queue import Queue
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Histogram
+    from opentelemetry.util.types import AttributeValue
+
+    from wakelog.otel._delivery import Delivery
+
+Observations = dict[str, list[Observation]]
+_DROPPING = (OverflowPolicy.DROP_NEWEST, OverflowPolicy.DROP_OLDEST)
+
+
+class Source:
+    """What one processor has to say.
+
+    Args:
+        number: Which one it is in this process.
+        accounts: The process's books.
+    """
+
+    def __init__(self, number: int, accounts: Accounts) -> None:
+        self.number = number
+        self.tally = Tally(accounts)
+        self.refused: Counter[str] = Counter()
+        """Records that were not accepted, by the error's name."""
+        self.journal: Journal | None = None
+        self.queue: Queue[Any] | None = None
+        self.delivery: weakref.ref[Delivery] | None = None
+
+    def begin(self) -> None:
+        """Begin at zero, in a forked child."""
+        self.tally.begin()
+        self.refused.clear()
+
+    def component(self, kind: str) -> dict[str, AttributeValue]:
+        """Return the attributes that name the processor or its exporter."""
+        return {s.OTEL_COMPONENT_TYPE: kind, s.OTEL_COMPONENT_NAME: f"{kind}/{self.number}"}
+
+
+class Metrics:
+    """The instruments on one MeterProvider, for every processor that uses it.
+
+    A collection asks each instrument in turn, in one thread, and all answers are of one moment.
+
+    Args:
+        provider: The MeterProvider.
+    """
+
+    def __init__(self, provider: MeterProvider) -> None:
+        self._accounts = Accounts()
+        self._sources: list[Source] = []
+        self._asked = threading.local()
+        self._writes, self._syncs, self._commits, self._waits = (samples() for _ in range(4))
+        self.observer = Observer(self._writes.append, self._syncs.append, self._commits.append)
+        self.waited: Callable[[float], None] = self._waits.append
+        self._histograms: dict[str, Histogram] = {}
+        meter = provider.get_meter(s.SCOPE_NAME, version("wakelog"))
+        observable = {
+            "counter": meter.create_observable_counter,
+            "up_down_counter": meter.create_observable_up_down_counter,
+            "gauge": meter.create_observable_gauge,
+        }
+        for one in t.TABLE:
+            if one.kind == "histogram":
+                self._histograms[one.name] = meter.create_histogram(
+                    one.name,
+                    one.unit,
+                    one.description,
+                    explicit_bucket_boundaries_advisory=one.buckets,
+                )
+            else:
+                callback = partial(self._observe, one.name)
+                observable[one.kind](one.name, [callback], one.unit, one.description)
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def source(self) -> Source:
+        """Return where another processor may leave what it has to say."""
+        source = Source(len(self._sources), self._accounts)
+        self._sources.append(source)
+        return source
+
+    def follow(self, source: Source, journal: Journal, queue: Queue[Any] | None) -> None:
+        """Learn what a source speaks of."""
+        source.journal, source.queue = journal, queue
+        if queue is not None:
+            queue.on_wait = self.waited
+        self._accounts.follow(journal)
+
+    def _observe(self, name: str, _: CallbackOptions) -> Sequence[Observation]:
+        seen: set[str] = getattr(self._asked, "seen", {name})
+        if name in seen:  # another collection than the last one in this thread
+            self._asked.seen = seen = set()
+            self._asked.answers = self._look()
+        seen.add(name)
+        answers: Observations = self._asked.answers
+        return answers.get(name, [])
+
+    def _look(self) -> Observations:
+        """Look at everything, once for a collection."""
+        self._record_samples()
+        found: Observations = defaultdict(list)
+        own, adopted, accounts = self._accounts.balance()
+
+        def say(name: str, value: float, **attributes: AttributeValue) -> None:
+            found[name].append(Observation(value, attributes))
+
+        say("wakelog.events.accepted", own.accepted, **{t.ORIGIN: t.OWN})
+        say("wakelog.events.accepted", adopted.accepted, **{t.ORIGIN: t.ADOPTED})
+        say("wakelog.events.delivered", own.delivered + adopted.delivered)
+        say("wakelog.events.pending", own.pending + adopted.pending)
+        say("wakelog.events.dead_lettered", own.dead_lettered + adopted.dead_lettered)
+        say("wakelog.events.corrupt", own.corrupt + adopted.corrupt)
+        evicted = own.evicted + adopted.evicted
+        for reason in t.EVICTED:
+            rest = sum(n for name, n in evicted.items() if name not in t.EVICTED)
+            say("wakelog.events.evicted", evicted[reason] + (rest if reason == "quota" else 0),
+                reason=reason)  # fmt: skip
+        now = time.time_ns()
+        oldest = [at for account in accounts if (at := account.oldest_pending()) is not None]
+        say("wakelog.delivery.pending.age", max(0, now - min(oldest, default=now)) / 1e9)
+        say("wakelog.delivery.pending.bytes", sum(one.pending_bytes() for one in accounts))
+        sources = list(self._sources)
+        refused = sum((_reasons(source.refused) for source in sources), Counter[str]())
+        for reason in (*t.REFUSED.values(), t.OTHER):
+            say("wakelog.events.refused", refused[reason], reason=reason)
+        self._look_at_journals(sources, say)
+        self._look_at_deliveries(sources, say)
+        for source in sources:
+            self._look_at_components(source, say)
+        return found
+
+    @staticmethod
+    def _look_at_journals(sources: list[Source], say: Callable[..., None]) -> None:
+        journals = [source.journal for source in sources if source.journal is not None]
+        roots = {journal.root: journal for journal in journals}
+        say("wakelog.journal.disk.usage", sum(one.disk_usage for one in roots.values()))
+        say("wakelog.journal.disk.limit", sum(one.disk_limit for one in roots.values()))
+        recovered = sum((source.tally.recovered.copy() for source in sources), Counter[str]())
+        for kind in t.RECOVERED:
+            say("wakelog.journal.recovered", recovered[kind], kind=kind)
+        dropped: Counter[str] = Counter()
+        for source in sources:
+            if source.queue is not None:
+                dropped[source.queue.settings.overflow] += source.queue.dropped
+        for policy in _DROPPING:
+            say("wakelog.buffer.dropped", dropped[policy], policy=policy.value)
+
+    @staticmethod
+    def _look_at_deliveries(sources: list[Source], say: Callable[..., None]) -> None:
+        say("wakelog.delivery.replayed", sum(source.tally.replayed for source in sources))
+        refs = (source.delivery for source in sources)
+        deliveries = [found for ref in refs if ref is not None and (found := ref()) is not None]
+        say("wakelog.delivery.circuit.state", max((d.circuit_state for d in deliveries), default=0))
+
+    @staticmethod
+    def _look_at_components(source: Source, say: Callable[..., None]) -> None:
+        journal, queue = source.journal, source.queue
+        processor = source.component("wakelog_log_processor")
+        if queue is not None:
+            say(s.OTEL_PROCESSOR_QUEUE_SIZE, queue.size, **processor)
+            say(s.OTEL_PROCESSOR_QUEUE_CAPACITY, queue.capacity, **processor)
+        written = sum(writer.seq for writer in journal.writers) if journal is not None else 0
+        say(s.OTEL_PROCESSOR_PROCESSED, written, **processor)
+        wrong = _reasons(source.refused)
+        wrong["queue_full"] = wrong.pop("buffer_full") + (queue.dropped if queue is not None else 0)
+        for reason, count in wrong.items():
+            say(s.OTEL_PROCESSOR_PROCESSED, count, **processor, **{s.ERROR_TYPE: reason})
+        if source.delivery is not None:
+            exporter = source.component("wakelog_log_exporter")
+            say(s.OTEL_EXPORTER_INFLIGHT, source.tally.inflight, **exporter)
+            for reason, count in ({"": 0} | source.tally.exported).items():
+                failed = {s.ERROR_TYPE: reason} if reason else {}
+                say(s.OTEL_EXPORTER_EXPORTED, count, **exporter, **failed)
+
+    def _record_samples(self) -> None:
+        """Hand on what has been measured since the last collection."""
+        for name, left in (
+            ("wakelog.journal.write.duration", self._writes),
+            ("wakelog.journal.fsync.duration", self._syncs),
+            ("wakelog.journal.commit.events", self._commits),
+            ("wakelog.buffer.wait.duration", self._waits),
+        ):
+            self._drain(left, self._histograms[name])
+        for source in list(self._sources):
+            tally = source.tally
+            self._drain(tally.latencies, self._histograms["wakelog.delivery.latency"])
+            self._drain(tally.pauses, self._histograms["wakelog.delivery.retry.delay"])
+            exporter = source.component("wakelog_log_exporter")
+            duration = self._histograms[s.OTEL_EXPORTER_DURATION]
+            for _ in range(len(tally.operations)):
+                seconds, wrong = tally.operations.popleft()
+                failed = {s.ERROR_TYPE: wrong} if wrong else {}
+                duration.record(seconds, {**exporter, **failed})
+
+    @staticmethod
+    def _drain(left: deque[float], histogram: Histogram) -> None:
+        while True:
+            try:
+                histogram.record(left.popleft())
+            except IndexError:
+                return
+
+    def _after_fork(self) -> None:
+        self._asked = threading.local()
+        self._accounts.begin()
+        for left in (self._writes, self._syncs, self._commits, self._waits):
+            left.clear()
+        for source in self._sources:
+            source.begin()
+
+
+def metrics_on(provider: MeterProvider | None) -> Metrics | None:
+    """Return the metrics on a MeterProvider, or on the global one if the SDK has made it.
+
+    Args:
+        provider: The one that was given, if any.
+
+    Returns:
+        The metrics, the same ones for the same provider; None when there is nobody to collect them.
+    """
+    if provider is None:
+        provider = metrics.get_meter_provider()
+        if not isinstance(provider, SDKMeterProvider):
+            return None
+    with _making:
+        if provider not in _made:
+            _made[provider] = Metrics(provider)
+        return _made[provider]
+
+
+_making = threading.Lock()
+_made: weakref.WeakKeyDictionary[MeterProvider, Metrics] = weakref.WeakKeyDictionary()
+
+
+def _reasons(refused: Counter[str]) -> Counter[str]:
+    """Return refusals by the reasons that the table knows, each of which is there."""
+    result = Counter(dict.fromkeys((*t.REFUSED.values(), t.OTHER), 0))
+    for name, count in list(refused.items()):
+        result[t.REFUSED.get(name, t.OTHER)] += count
+    return result
