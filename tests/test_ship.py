@@ -242,12 +242,15 @@ def test_a_program_and_a_sidecar_never_deliver_the_same_writer_at_once(
     # What is under way when a program ends may be sent again; here nothing is.
     eventually(lambda: sum(b.pending for b in books(root)) == 0)
     program.end()
+    leave(root, 10)  # for the sidecar, which may not have been at work before
+    collector.wait_for_logs(2320, SECONDS)
+    eventually(lambda: sum(b.pending for b in books(root)) == 0)
     ship.send_signal(signal.SIGTERM)  # SIGINT may be ignored where the tests run
     ship.communicate(timeout=SECONDS)
 
-    assert len(received(collector)) == 2310
+    assert len(received(collector)) == 2320
     assert set(received(collector).values()) == {1}
-    assert sum(b.delivered for b in books(root)) == 2310
+    assert sum(b.delivered for b in books(root)) == 2320
 
 
 def test_a_sidecar_that_is_killed_loses_nothing_and_the_next_goes_on(
