@@ -612,3 +612,31 @@ def test_the_package_is_light_and_says_which_extra_postgres_needs() -> None:
 
     assert done.returncode == 0, done.stderr
     assert "pip install 'wakelog[postgres]'" in done.stdout
+
+
+def open_at_once(folder: Path, files: int, start: Any) -> None:
+    for number in range(files):
+        log = SQLiteSessionLog(folder / f"{number}.db")
+        start.wait(60)
+        asyncio.run(log.append(KEY, [said("first")]))
+        log.close()
+
+
+def test_processes_that_open_a_new_sqlite_file_at_once_all_get_in(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    processes, files = 4, 200
+    start = context.Barrier(processes)
+    workers = [
+        context.Process(target=open_at_once, args=(tmp_path, files, start))
+        for _ in range(processes)
+    ]
+
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+
+    assert [worker.exitcode for worker in workers] == [0] * processes
+    for number in range(files):
+        found = asyncio.run(SQLiteSessionLog(tmp_path / f"{number}.db").load_since(KEY))
+        assert [one.ordinal for one in found] == list(range(1, processes + 1))

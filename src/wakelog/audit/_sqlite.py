@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from wakelog.journal import Durability
 Result = TypeVar("Result")
 
 _VERSION = 1
+_RETRY_SECONDS = 0.01
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS threads (
     tenant_id TEXT NOT NULL, thread_id TEXT NOT NULL,
@@ -170,7 +172,7 @@ class SQLiteSessionLog:
     @contextmanager
     def _transaction(self, operation: str) -> Iterator[sqlite3.Connection]:
         try:
-            connection = self._connection = self._connection or self._open()
+            connection = self._connection = self._connection or self._open_patiently()
             # "IMMEDIATE": to wait for others here and not in the middle, where it could deadlock.
             connection.execute("BEGIN" if operation == "read" else "BEGIN IMMEDIATE")
             try:
@@ -181,6 +183,24 @@ class SQLiteSessionLog:
                     connection.execute("ROLLBACK")
         except (sqlite3.Error, OSError) as error:
             raise SessionLogError(f"cannot {operation} {self.path}: {error}") from error
+
+    def _open_patiently(self) -> sqlite3.Connection:
+        """Open the file, also while others do so for the first time.
+
+        SQLite does not wait where two connections want to change a new file to WAL mode: each would
+        wait for the other, so one of them is told that it is busy, whatever the time-out.
+        """
+        deadline = time.monotonic() + self._busy_timeout
+        while True:
+            try:
+                return self._open()
+            except sqlite3.OperationalError as error:
+                # The low byte is the primary code, see "Result and Error Codes" in SQLite's manual.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_RETRY_SECONDS)
 
     def _open(self) -> sqlite3.Connection:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
