@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from wakelog.errors import JournalError
+from wakelog.journal._background import Background
 
 _log = logging.getLogger("wakelog")
 
@@ -24,7 +25,8 @@ class Committer:
     first needed. Where none can be started any more, as at the end of some interpreters, whoever asks
     syncs.
 
-    ``_changed`` guards who waits and what is due; nothing is synced under it.
+    ``_lock`` guards who waits and what is due; nothing is synced under it. The thread that holds it
+    may come again, in a signal's handler or a finalizer.
 
     Args:
         sync: Makes everything written so far durable.
@@ -34,18 +36,19 @@ class Committer:
     def __init__(self, sync: Callable[[], None], interval: float) -> None:
         self._sync = sync
         self._interval = interval
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._waiters: list[_Waiter] = []
         self._due: float | None = None
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._thread = Background(self._run, "wakelog-commit")
         self._failing = False
 
     def sync_soon(self) -> None:
         """Have everything written so far synced within the interval."""
         if self._due is not None:
             return
-        with self._changed:
+        with self._lock:
             if self._due is not None:
                 return
             self._due = time.monotonic() + self._interval
@@ -63,7 +66,7 @@ class Committer:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        with self._changed:
+        with self._lock:
             started = self._start()
             if started:
                 self._waiters.append((loop, future))
@@ -74,26 +77,18 @@ class Committer:
 
     def stop(self) -> None:
         """Sync a last time if anything is due, and end the thread."""
-        with self._changed:
+        with self._lock:
             self._stopping = True
             self._changed.notify()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        self._thread.join()
 
     def _start(self) -> bool:
-        """See to it that there is a thread, unless it is stopping, and return False where none can be."""
-        if self._thread is None and not self._stopping:
-            thread = threading.Thread(target=self._run, name="wakelog-commit", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is exiting
-                return False
-            self._thread = thread
-        return True
+        """See to it that there is a thread, and return False where there is none any more."""
+        return not self._stopping and self._thread.start()
 
     def _run(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._waiters and not self._stopping:
                     left = None if self._due is None else self._due - time.monotonic()
                     if left is not None and left <= 0:

@@ -83,7 +83,7 @@ class Journal:
         self._fs = fs
         self._observer = observer
         self._sync_interval = sync_interval
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._writer: Writer | None = None
         self.writers: list[Writer] = []
         """Every writer of this process in the directory, oldest first; the last may be ended too."""
@@ -272,10 +272,14 @@ class Journal:
                     fs=self._fs,
                     observer=self._observer,
                 )
-                self._quota.begin(writer)
-                self._committer = Committer(writer.commit_written, self._sync_interval)
+                committer = Committer(writer.commit_written, self._sync_interval)
+                if self._writer is not None:  # a signal's handler was faster
+                    folder.release()
+                    return self._writer
                 self._writer = writer
+                self._committer = committer
                 self.writers.append(writer)
+                self._quota.begin(writer)
             return self._writer
 
     def _segment_bytes(self) -> int:
@@ -285,7 +289,7 @@ class Journal:
         )
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         writer, self._writer, self._committer = self._writer, None, None
         self.writers = []
         self._quota.after_fork()

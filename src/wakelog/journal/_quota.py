@@ -13,6 +13,7 @@ import orjson
 
 from wakelog.errors import JournalError, QuotaExceededError
 from wakelog.journal import _reserve as reserve
+from wakelog.journal._background import Background
 from wakelog.journal._cleaning import Cleaned, Cleaner
 from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._folder import RootLock
@@ -42,10 +43,9 @@ _NEVER = -1e9
 class Quota:
     """Keeps a journal's directory within its quota, for this process's writer.
 
-    ``_changed`` guards the figures. Who waits for room waits on it, and whoever makes some announces
-    it. It is held while room is made, so that of several threads that find none one cleans, but
-    not by cleaning that nobody waits for; and who asks for it holds no lock of a writer.
-    ``_starting`` guards the thread that cleans.
+    ``_lock`` guards the figures. Who waits for room waits for ``_changed``, and whoever makes some
+    announces it. It is held while room is made, so that of several threads that find none one
+    cleans, but not by cleaning that nobody waits for; and who asks for it holds no lock of a writer.
 
     Args:
         root: The journal's directory, which exists.
@@ -74,10 +74,10 @@ class Quota:
 
     def after_fork(self) -> None:
         """Begin without threads and locks, as a forked child does."""
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._writer = None
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = Background(self._clean_aside, "wakelog-cleaning")
         self._stopping = False
         # The parent counts what it has evicted.
         self.evicted.clear()
@@ -92,10 +92,9 @@ class Quota:
 
     def begin(self, writer: Writer) -> None:
         """Learn of this process's new writer, and look how much there is."""
-        with self._changed:
+        with self._lock:
             self._writer, self._written_then = writer, 0
-            with self._starting:
-                self._stopping = False
+            self._stopping = False
             reserve.keep(self._root, self._fs)
             self._say_settings()
             try:
@@ -108,16 +107,13 @@ class Quota:
 
     def end(self, writer: Writer) -> None:
         """Forget a writer, and end cleaning that is under way after its next step."""
-        with self._changed:
+        with self._lock:
             if self._writer is not writer:
                 return
             self._found, self._writer = self.usage, None
             self._changed.notify_all()
-        with self._starting:
-            self._stopping = True
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        self._stopping = True
+        self._thread.join()
 
     def look(self, rotated: bool) -> None:  # noqa: FBT001 - it is what has happened
         """Clean in a thread of its own when it is time: sooner after a new segment was begun."""
@@ -147,7 +143,7 @@ class Quota:
 
     def _grant(self, need: int) -> int:
         deadline: float | None = None
-        with self._changed:
+        with self._lock:
             while True:
                 now = time.monotonic()
                 if now >= self._tried_at + self._pause:
@@ -175,7 +171,7 @@ class Quota:
         Returns:
             Whether anything was deleted, so that writing is worth another try.
         """
-        with self._changed:
+        with self._lock:
             now = time.monotonic()
             if now < self._in_vain_at + _FRESH_SECONDS:
                 return False
@@ -231,14 +227,14 @@ class Quota:
         """Clean, or count at least, when somebody else cleans for longer than one can wait."""
         lock = RootLock.take(self._root, wait)
         if lock is None:
-            with self._changed:
+            with self._lock:
                 self._note(survey(self._root).size)
             return None
         try:
             cleaned = self._cleaner.clean(self._writer, most, evict=evict, stopping=stopping)
         finally:
             lock.release()
-        with self._changed:
+        with self._lock:
             self._cleaned_at = time.monotonic()
             self._note(cleaned.survey.size)
             self._pending = cleaned.pending
@@ -253,17 +249,9 @@ class Quota:
         return cleaned
 
     def _clean_soon(self) -> None:
-        with self._starting:
-            if self._thread is None and not self._stopping:
-                self._cleaned_at = time.monotonic()
-                thread = threading.Thread(
-                    target=self._clean_aside, name="wakelog-cleaning", daemon=True
-                )
-                self._thread = thread
-                try:
-                    thread.start()
-                except RuntimeError:
-                    self._thread = None  # the interpreter is exiting; the next process cleans
+        if not self._stopping:
+            self._cleaned_at = time.monotonic()
+            self._thread.start()  # where the interpreter is exiting, the next process cleans
 
     def _clean_aside(self) -> None:
         """Clean in a thread of its own: nobody waits for it, and nobody hears of an error but once."""
@@ -278,9 +266,6 @@ class Quota:
             if not self._failing:
                 _log.warning("the journal's directory could not be cleaned up: %s", error)
             self._failing = True
-        finally:
-            with self._starting:
-                self._thread = None
 
     def _say_settings(self) -> None:
         """Note for ``wakelog status`` what the quota is."""

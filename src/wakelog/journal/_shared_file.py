@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -78,8 +79,8 @@ class SharedFile:
         self._new_id = new_id
         self._fs = fs
         self._aside = aside if aside is not None and aside.happens else None
-        self._fd = -1
-        self._torn = False
+        self._fd, self._turn = -1, 0
+        self._torn = self._distrusted = False
         self._look_at = 0.0
         # Files that were written and whose lines somebody waits to see on the disk.
         self._unsynced_files: list[int] = []
@@ -97,9 +98,9 @@ class SharedFile:
 
     def _begin(self) -> None:
         """Begin a writer: at first, and again in a forked child."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._writer, self._seq, self._crc = self._new_id(), 0, 0
-        self._group = GroupCommit(self._sync_written, lambda: self._seq)
+        self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
         self._committer = Committer(self.commit_written, self._sync_interval)
 
     def append(self, record_id: str, content: bytes, durability: Durability) -> Receipt:
@@ -120,15 +121,16 @@ class SharedFile:
             JournalError: When the operating system refused, or the file is closed.
         """
         with self._lock:
-            self._be_ready()
-            seq = self._seq + 1
-            line, crc = seal(record_id, seq, content, self._crc, self._writer)
-            if self._aside is not None:
-                self._set_aside_if_due(len(line))
-            self._put(line)
-            self._seq, self._crc = seq, crc
-            if durability in _SYNCED:
-                self._sync_wanted = True
+            while True:
+                self._be_ready()
+                turn, seq = self._turn, self._seq + 1
+                line, crc = seal(record_id, seq, content, self._crc, self._writer)
+                if self._aside is not None:
+                    self._set_aside_if_due(len(line))
+                if durability is Durability.FSYNC or durability is Durability.PERIODIC:
+                    self._sync_wanted = True
+                if self._put(line, turn, seq, crc):
+                    break
             writer = self._writer
         if durability is Durability.PERIODIC:
             self._committer.sync_soon()
@@ -151,12 +153,11 @@ class SharedFile:
         with self._lock:
             try:
                 self._be_ready()
+                self._sync_wanted |= durability in _SYNCED
                 while len(receipts) < len(records):
                     self._put_group(records, receipts, durability)
             except JournalError as failure:
                 error = failure
-            if receipts and durability in _SYNCED:
-                self._sync_wanted = True
         if receipts and durability is Durability.PERIODIC:
             self._committer.sync_soon()
         elif receipts and durability is Durability.FSYNC:
@@ -170,10 +171,11 @@ class SharedFile:
         self, records: Sequence[tuple[str, bytes]], receipts: list[Receipt], durability: Durability
     ) -> None:
         """Write as many of the records that have no receipt yet as fit into one call."""
+        turn, first, crc = self._turn, self._seq, self._crc
         lines: list[tuple[bytes, int]] = []
-        size, crc = 0, self._crc
+        size = 0
         for record_id, content in records[len(receipts) :]:
-            sealed = seal(record_id, self._seq + len(lines) + 1, content, crc, self._writer)
+            sealed = seal(record_id, first + len(lines) + 1, content, crc, self._writer)
             size += len(sealed[0])
             if lines and size > _GROUP_BYTES:
                 break
@@ -185,20 +187,22 @@ class SharedFile:
             crc = sealed[1]
         taken = 0
         try:
-            self._put(b"".join([line for line, _ in lines]))
-            taken = len(lines)
+            whole = b"".join([line for line, _ in lines])
+            if self._put(whole, turn, first + len(lines), crc):
+                taken = len(lines)
         except _ShortWriteError as short:
             left = short.written
             while taken < len(lines) and left >= len(lines[taken][0]):
                 left -= len(lines[taken][0])
                 taken += 1
+            if taken:
+                self._seq, self._crc = first + taken, lines[taken - 1][1]
             self._torn = left > 0
             raise
         finally:
-            for _, crc in lines[:taken]:
-                self._seq, self._crc = self._seq + 1, crc
+            for seq in range(first + 1, first + taken + 1):
                 record_id = records[len(receipts)][0]
-                receipts.append(Receipt(record_id, self._writer, self._seq, durability))
+                receipts.append(Receipt(record_id, self._writer, seq, durability))
 
     async def settle(self) -> None:
         """Wait, without blocking the event loop, until what has been written is on the disk.
@@ -220,35 +224,76 @@ class SharedFile:
         """Sync what is due and close the file. Doing so twice is harmless."""
         self._committer.stop()
         with self._lock:
-            for fd in (*self._unsynced_files, self._fd):
-                if fd >= 0:
-                    os.close(fd)
+            fds = [*self._unsynced_files, self._fd]
             self._fd, self._unsynced_files = -1, []
+        _close(fds)
 
     def _sync_written(self) -> int:
         """Make everything written so far durable, one thread at a time, and return how far."""
         with self._lock:
-            if self._fd < 0:
-                raise JournalError("sync", self.path, "the sink is closed")
-            reached, named = self._seq, self._named
-            try:
-                fds = [*self._unsynced_files, os.dup(self._fd)]
-            except OSError as error:  # too many open files: all stays as it is for the next sync
+            self._sync_wanted = False
+            reached, ended = self._seq, len(self._unsynced_files)
+            fds = self._get_written()
+        try:
+            self._sync(fds)
+        except JournalError:
+            # Those who wait are told, and a later sync of the same lines says nothing of them.
+            self._distrusted = False
+            self._let_go(ended)
+            raise
+        except BaseException:
+            self._sync_wanted = True
+            raise
+        self._let_go(ended)
+        return reached
+
+    def _let_go(self, ended: int) -> None:
+        """Close files that have been set aside and that nobody waits for any more."""
+        with self._lock:
+            files, self._unsynced_files = (
+                self._unsynced_files[:ended],
+                self._unsynced_files[ended:],
+            )
+        _close(files)
+
+    def _sync_beside(self) -> None:
+        """Make everything written so far durable, whatever else is under way."""
+        with self._lock:
+            fds = self._get_written()
+        try:
+            self._sync(fds)
+        except JournalError:
+            self._distrusted = True
+            raise
+
+    def _get_written(self) -> list[int]:
+        """Return descriptors of what has to be synced; they are the caller's. Under the lock."""
+        if self._fd < 0:
+            raise JournalError("sync", self.path, "the sink is closed")
+        fds: list[int] = []
+        try:
+            for fd in (*self._unsynced_files, self._fd):
+                fds.append(os.dup(fd))  # noqa: PERF401 - those that were made are closed
+        except BaseException as error:
+            _close(fds)
+            if isinstance(error, OSError):  # too many open files: all stays for the next sync
                 raise self._refused("sync", error.strerror or error) from error
-            self._unsynced_files = []
-            self._sync_wanted, self._named = False, True
+            raise
+        return fds
+
+    def _sync(self, fds: list[int]) -> None:
         try:
             for fd in fds:
                 self._fs.fdatasync(fd)
-            if not named:
+            if not self._named:
                 self._fs.sync_directory(self.path.parent)
+                self._named = True
+            if self._distrusted:
+                raise OSError(errno.EIO, "an earlier sync failed")
         except OSError as error:
-            self._named = False
             raise self._refused("sync", error.strerror or error) from error
         finally:
-            for fd in fds:
-                os.close(fd)
-        return reached
+            _close(fds)
 
     def _be_ready(self) -> None:
         """Make sure that there is a file to write to, the one that the path names."""
@@ -272,7 +317,7 @@ class SharedFile:
             return
         try:
             set_aside(self.path, self._fd, self._fs)
-            self._go_on_with_the_named_file()
+            self._open()
         except (OSError, JournalError) as error:
             # The event must not pay for it: the file grows on, and somebody hears of it.
             self._aside_after = time.monotonic() + _RETRY_SECONDS
@@ -292,27 +337,44 @@ class SharedFile:
             self._due_at = self._aside.due_at(begun_at(self._fd) if self._size else time.time())
 
     def _open(self) -> None:
+        """Open the file that the path names, in place of the one that was."""
+        fd = -1
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             for _ in range(_OPENS):
-                self._fd = self._fs.open(self.path, _FLAGS, 0o600)
-                state = os.fstat(self._fd)
-                if share(self._fd) and state.st_nlink:
+                fd = self._fs.open(self.path, _FLAGS, 0o600)
+                size = os.fstat(fd).st_size
+                if share(fd) and os.fstat(fd).st_nlink:
                     break
-                os.close(self._fd)  # it is being deleted
-                self._fd = -1
-            self._size, self._named = state.st_size, False
-            self._note_age()
+                os.close(fd)  # it is being deleted
+                fd = -1
             # A line that a crash cut off must not swallow the first one of ours. One that another
             # process is writing just now looks the same, for a moment.
             for _ in range(_LOOKS):
-                self._torn = not self._ends_with_a_line()
-                if not self._torn:
+                torn = not _ends_with_a_line(fd)
+                if not torn:
                     break
                 time.sleep(_LOOK_SECONDS)
         except OSError as error:
+            if fd >= 0:
+                os.close(fd)
             hint = "Name a file in a directory that can be written"
             raise JournalError("open", self.path, error.strerror or error, hint) from error
+        self._go_on_with(fd, size, torn=torn)
+        self._note_age()
+
+    def _go_on_with(self, fd: int, size: int, *, torn: bool) -> None:
+        old, unsynced = self._fd, self._unsynced_files
+        if kept := self._sync_wanted and old >= 0:
+            unsynced = [*unsynced, old]
+        self._turn += 1
+        self._fd = fd
+        self._size = size
+        self._torn = torn
+        self._named = False
+        self._unsynced_files = unsynced
+        if old >= 0 and not kept:
+            os.close(old)
 
     def _look_where_the_file_is(self, now: float) -> None:
         """Once a second, follow the name: the file may have been rotated away, or deleted."""
@@ -324,39 +386,55 @@ class SharedFile:
                 return
         except FileNotFoundError:
             pass
-        self._go_on_with_the_named_file()
+        self._open()
 
-    def _go_on_with_the_named_file(self) -> None:
-        old = self._fd
-        try:
-            self._open()
-        except JournalError:
-            self._fd = old
-            raise
-        if self._sync_wanted:
-            self._unsynced_files.append(old)
-        else:
-            os.close(old)
+    def _put(self, lines: bytes, turn: int, seq: int, crc: int) -> bool:
+        """Write lines, and count them before, so that whoever comes in between goes on after them.
 
-    def _ends_with_a_line(self) -> bool:
-        size = os.fstat(self._fd).st_size
-        return size == 0 or os.pread(self._fd, 1, size - 1) == b"\n"
+        Args:
+            lines: The lines.
+            turn: When they were made.
+            seq: The sequence number of the last one.
+            crc: The checksum of the last one.
 
-    def _put(self, line: bytes) -> None:
-        whole = b"\n" + line if self._torn else line
+        Returns:
+            Whether it was still that turn; else nothing was written.
+        """
+        torn, before = self._torn, (self._seq, self._crc)
+        whole = b"\n" + lines if torn else lines
+        size = len(whole)
+        if turn != self._turn:
+            return False
+        self._turn = turn + 1
+        self._seq = seq
+        self._crc = crc
+        self._torn = False
         try:
             written = self._fs.write(self._fd, whole)
         except OSError as error:
+            self._torn = torn
+            self._seq, self._crc = before
             raise self._refused("write to", error.strerror or error) from error
-        if written != len(whole):
+        if written != size:
             # Finishing it with a second write could land after another process's line.
-            written -= len(whole) - len(line)
             self._torn = True
+            self._seq, self._crc = before
             cause, hint = "the disk took only a part of the line", "The event was not recorded"
-            raise _ShortWriteError(written, "write to", self.path, cause, hint)
-        self._torn = False
+            raise _ShortWriteError(written - torn, "write to", self.path, cause, hint)
         if self._aside is not None:
             self._size = os.lseek(self._fd, 0, os.SEEK_CUR)
+        return True
 
     def _refused(self, operation: str, cause: object) -> JournalError:
         return JournalError(operation, self.path, cause, "The event was not recorded")
+
+
+def _ends_with_a_line(fd: int) -> bool:
+    size = os.fstat(fd).st_size
+    return size == 0 or os.pread(fd, 1, size - 1) == b"\n"
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)

@@ -7,7 +7,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from wakelog.errors import JournalError
@@ -18,6 +18,7 @@ from wakelog.journal._ledger import segment_name
 from wakelog.journal._observer import MEASURED, Observer
 from wakelog.journal._rotation import Rotation
 from wakelog.record import Resource, seal, seal_header
+from wakelog.record._line import stated_crc
 
 _FILE_MODE = 0o600
 _LOOK_SECONDS = 1.0
@@ -25,7 +26,8 @@ _LOOK_SECONDS = 1.0
 _LINE_BYTES = 1024
 _NO_LIMIT = 1 << 62
 _BY_SIZE_ALONE = Rotation()
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+_BETWEEN = "a signal's handler came in between, while lines were saved from a file that failed"
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class Durability(enum.StrEnum):
@@ -76,10 +78,28 @@ class _Unsynced(NamedTuple):
 
 
 class _File(NamedTuple):
-    """An ended segment, or a second descriptor of the current one, that has to be synced."""
+    """A descriptor of a segment that has to be synced."""
 
     segment: int
     descriptor: int
+
+
+class _Written(NamedTuple):
+    """What had been written at some moment, and has to be synced.
+
+    Attributes:
+        seq: The last record.
+        segment: Its segment.
+        files: The files, with descriptors of their own.
+        ended: How many of them are ended segments.
+        lines: How many lines somebody waits for.
+    """
+
+    seq: int
+    segment: int
+    files: list[_File]
+    ended: int
+    lines: int
 
 
 class Writer:
@@ -88,6 +108,12 @@ class Writer:
     ``_lock`` guards the order of lines: the sequence number, the checksum chain and the open
     segment. Under it nothing is encoded, synced or logged. Threads whose appends wait for the disk
     share their syncs, see ``GroupCommit``.
+
+    A handler of a signal, or a finalizer, may come in between at any call, within the lock too. It
+    may record, which changes ``_turn``, so that what was prepared meanwhile is prepared anew. Or it
+    may raise: what has been written is counted before it is written, and from there to the system
+    call nothing can come between, because CPython lets them run where a call returns, and where a
+    function or another round of a loop begins.
 
     Args:
         folder: The folder to write into, owned.
@@ -121,14 +147,15 @@ class Writer:
         self._grant, self._look = grant, look
         self._fs = fs
         self._observer = observer
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._turn = 0
         # How many bytes have been written, and how many may be before the next grant.
         self._written = 0
         self._granted = _NO_LIMIT if grant is None else -1
         # Between which times the current segment may be written to.
         self._began = 0.0
         self._ends: float | None = None
-        self._group = GroupCommit(self._sync_written, lambda: self._seq)
+        self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
         self._resource: Resource | None = None
         self._fd = -1
         self._segment = 0
@@ -140,6 +167,9 @@ class Writer:
         self._sync_wanted = False
         self._unsynced_files: list[_File] = []
         self._unsynced: list[_Unsynced] = []
+        # Whether a sync beside the others has failed, after which none of them says anything.
+        self._distrusted = False
+        self._saving = False
         # The segment whose name the directory is known to keep through a power failure.
         self._named_segment = 0
         self._deleted_below = 0
@@ -193,29 +223,52 @@ class Writer:
         if self._written + len(content) > self._granted:
             self._get_leave(len(content))
         with self._lock:
-            if self._closed:
-                return 0
-            if (now := time.monotonic()) >= self._look_at:
-                self._look_around(now)
-            if self._ends is not None and not self._began <= self._clock() < self._ends:
-                self._offset = self._segment_bytes
-            if resource is not self._resource or self._offset >= self._segment_bytes:
-                self._begin_segment_for(resource)
-            seq = self._seq + 1
-            line, crc = seal(record_id, seq, content, self._crc)
-            took = 0.0
-            if self._observer is None or seq % MEASURED:
-                self._put(line)
-            else:
-                began = time.perf_counter()
-                self._put(line)
-                took = time.perf_counter() - began
-            self._seq, self._crc = seq, crc
+            begun = -1
+            while True:
+                turn = self._turn
+                if self._closed:
+                    return 0
+                if self._saving:
+                    raise self._refused("write to", _BETWEEN)
+                if (now := time.monotonic()) >= self._look_at:
+                    self._look_around(now)
+                if self._ends is not None and not self._began <= self._clock() < self._ends:
+                    self._offset = self._segment_bytes
+                if turn != begun and (
+                    resource is not self._resource or self._offset >= self._segment_bytes
+                ):
+                    begun = self._begin_segment_for(resource, turn)
+                    continue
+                seq = self._seq + 1
+                line, crc = seal(record_id, seq, content, self._crc)
+                if durability is Durability.FSYNC or durability is Durability.PERIODIC:
+                    self._sync_wanted = True
+                measured = self._observer is not None and not seq % MEASURED
+                began = time.perf_counter() if measured else 0.0
+                size, offset, crc_before = len(line), self._offset, self._crc
+                if turn == self._turn:
+                    break
+            self._turn = turn + 1
+            self._seq = seq
+            self._crc = crc
+            self._offset = offset + size
+            try:
+                written = self._fs.write(self._fd, line)
+                self._written += written
+                if written != size:
+                    self._write_rest(line, written)
+                    self._offset = offset + size if self._turn == turn + 1 else self._offset
+            except OSError as error:
+                if self._turn == turn + 1:
+                    self._seq, self._crc = seq - 1, crc_before
+                    # A part of the line may stand there. The next record begins a new segment
+                    # then, so that the part is never joined with it.
+                    torn = self._offset != offset + size or error.errno == errno.EIO
+                    self._offset = self._segment_bytes if torn else offset
+                raise self._refused("write to", error) from error
+            took = time.perf_counter() - began if measured else 0.0
             if durability is Durability.FSYNC:
-                self._sync_wanted = True
                 self._unsynced.append(_Unsynced(record_id, seq, content, resource))
-            elif durability is Durability.PERIODIC:
-                self._sync_wanted = True
         if self._look_due is not None:
             rotated, self._look_due = self._look_due, None
             if self._look is not None:
@@ -251,8 +304,10 @@ class Writer:
     def end_segment(self) -> None:
         """End the current segment, so that the next record begins another."""
         with self._lock:
-            self._end_file()
-            self._offset = self._segment_bytes
+            while not self._switch_to(
+                self._turn, -1, self._segment, self._segment_bytes, self._crc, self._resource
+            ):
+                pass
 
     def deleting_below(self, segment: int) -> None:
         """Learn that segments below an index are deleted on purpose, and need no sync any more."""
@@ -277,7 +332,7 @@ class Writer:
     def abandon(self) -> None:
         """Let go of the parent's files in a forked child, without touching the parent's lock."""
         # The locks may have been held by a thread that this process does not have.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = True
         self._close_files()
         self.folder.abandon()
@@ -285,84 +340,142 @@ class Writer:
     def _sync_written(self) -> int:
         """Make everything written so far durable, one thread at a time, and return how far."""
         with self._lock:
-            reached, segment = self._seq, self._segment
-            descriptors = self._take_descriptors()
-            waited_for, self._unsynced = self._unsynced, []
+            written = self._get_written()
+            self._sync_wanted = False
         began, before = time.perf_counter(), self._group.synced
+        reached, segment = written.seq, written.segment
         try:
-            self._sync(descriptors, segment)
+            self._sync(written)
         except OSError as error:
             # A later sync of the same file would claim success for pages that the kernel has
             # dropped, so the file is never used again and the lines go into a new one.
-            reached, segment = self._save(waited_for, error)
+            self._distrusted = True
+            reached, segment = self._save(error)
+        except BaseException:
+            self._sync_wanted = True
+            raise
+        else:
+            self._forget(written)
         self._named_segment = segment
-        if self._observer is not None and descriptors:
+        if self._observer is not None and written.files:
             self._observer.synced(time.perf_counter() - began)
             self._observer.committed(max(0, reached - before))
         return reached
 
-    def _take_descriptors(self) -> list[_File]:
-        descriptors = [*self._unsynced_files]
-        if self._fd >= 0:
-            try:
-                descriptors.append(_File(self._segment, os.dup(self._fd)))
-            except OSError as error:  # too many open files: all stays as it is for the next sync
-                raise self._refused("sync", error) from error
-        self._unsynced_files = []
-        self._sync_wanted = False
-        return descriptors
-
-    def _sync(self, files: list[_File], segment: int) -> None:
+    def _sync_beside(self) -> None:
+        """Make everything written so far durable, whatever else is under way."""
+        with self._lock:
+            written = self._get_written()
         try:
-            for index, descriptor in files:
+            self._sync(written)
+        except OSError as error:
+            self._distrusted = True
+            raise self._refused("sync", error) from error
+
+    def _get_written(self) -> _Written:
+        """Return what has to be synced; its files are the caller's to close. Under the lock."""
+        while True:
+            turn = self._turn
+            ended, lines = self._unsynced_files, len(self._unsynced)
+            files: list[_File] = []
+            try:
+                for file in (*ended, _File(self._segment, self._fd)):
+                    if file.descriptor >= 0:
+                        files.append(_File(file.segment, os.dup(file.descriptor)))
+                written = _Written(self._seq, self._segment, files, len(ended), lines)
+            except BaseException as error:
+                _close(files)
+                if isinstance(error, OSError):  # too many open files: all stays for the next sync
+                    raise self._refused("sync", error) from error
+                raise
+            if turn == self._turn:
+                return written
+            _close(files)
+
+    def _sync(self, written: _Written) -> None:
+        try:
+            for index, descriptor in written.files:
                 self._fs.fdatasync(descriptor)
                 if os.fstat(descriptor).st_nlink == 0 and index >= self._deleted_below:
                     raise FileNotFoundError(errno.ENOENT, "the file has been deleted")
-            if self._named_segment != segment:
+            if self._named_segment != written.segment:
                 self._fs.sync_directory(self.folder.path)
                 self._fs.sync_directory(self.folder.path.parent)
+            if self._distrusted:
+                raise OSError(errno.EIO, "an earlier sync failed")
         finally:
-            for file in files:
-                os.close(file.descriptor)
+            _close(written.files)
 
-    def _save(self, lines: list[_Unsynced], error: OSError) -> tuple[int, int]:
+    def _forget(self, written: _Written) -> None:
+        """Let go of what is on the disk."""
+        with self._lock:
+            ended = self._unsynced_files[: written.ended]
+            self._turn += 1
+            self._unsynced_files = self._unsynced_files[written.ended :]
+            del self._unsynced[: written.lines]
+            _close(ended)
+
+    def _save(self, error: OSError) -> tuple[int, int]:
         """Write the lines of a file whose sync failed into a new segment, and sync that."""
         with self._lock:
-            # What was written since the descriptors were taken is in the same file.
-            lines = [*lines, *self._unsynced]
-            self._unsynced = []
+            # What was written since the sync began is in the same file.
+            lines, reached = self._unsynced, self._seq
             self._close_files()
             self._sync_wanted = False
             self._offset = self._segment_bytes
-            if not lines:
-                raise self._refused("sync", error) from error
-            reached = self._seq
             try:
+                if not lines:
+                    raise self._refused("sync", error) from error
+                self._saving = True
                 for line in lines:
                     self._seq = line.seq - 1
                     if line.resource != self._resource or self._fd < 0:
                         self._begin_segment(line.resource)
-                        self._resource = line.resource
-                    sealed, self._crc = seal(line.id, line.seq, line.content, self._crc)
-                    self._put(sealed)
+                    self._put(line)
+            except JournalError:
+                self._give_up()
+                raise
             finally:
                 self._seq = reached
-            segment = self._segment
-            descriptors = self._take_descriptors()
+                self._saving = False
+            written = self._get_written()
+            self._distrusted = False
         try:
-            self._sync(descriptors, segment)
+            self._sync(written)
         except OSError as second:
             with self._lock:
                 self._close_files()
-                self._offset = self._segment_bytes
+                self._give_up()
             raise self._refused("sync", second) from second
-        return reached, segment
+        self._forget(written)
+        return reached, written.segment
+
+    def _give_up(self) -> None:
+        """Leave lines out that could not be saved: those who wait for them are told."""
+        self._offset = self._segment_bytes
+        self._unsynced, self._distrusted = [], False
+
+    def _put(self, line: _Unsynced) -> None:
+        """Write a line that is saved. Under the lock, and nobody else writes."""
+        sealed, crc = seal(line.id, line.seq, line.content, self._crc)
+        try:
+            written = self._fs.write(self._fd, sealed)
+            if written != len(sealed):
+                self._write_rest(sealed, written)
+        except OSError as error:
+            self._offset = self._segment_bytes
+            raise self._refused("write to", error) from error
+        self._crc = crc
+        self._offset += len(sealed)
+        self._written += len(sealed)
 
     def _close_files(self) -> None:
-        for descriptor in (*(file.descriptor for file in self._unsynced_files), self._fd):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._fd, self._unsynced_files = -1, []
+        files = [*self._unsynced_files, _File(self._segment, self._fd)]
+        none: list[_File] = []
+        self._turn += 1
+        self._fd = -1
+        self._unsynced_files = none
+        _close(files)
 
     def _get_leave(self, size: int) -> None:
         """Ask for leave to write, without the lock: it may take waiting, or deleting something."""
@@ -378,21 +491,34 @@ class Writer:
             self._offset = self._segment_bytes
         self._look_due = False
 
-    def _begin_segment_for(self, resource: Resource) -> None:
-        full = self._offset >= self._segment_bytes
-        if full or resource != self._resource or self._fd < 0:
-            self._begin_segment(resource)
-        self._resource = resource
+    def _begin_segment_for(self, resource: Resource, turn: int) -> int:
+        """Begin another segment where a record needs one, and return the turn that it is then."""
+        if self._offset < self._segment_bytes and resource == self._resource and self._fd >= 0:
+            if turn == self._turn:
+                self._resource = resource
+            return turn
+        return self._begin_segment(resource)
 
-    def _begin_segment(self, resource: Resource) -> None:
-        index = self._segment + 1
-        path = self.folder.path / segment_name(index)
-        line, header = seal_header(self.id, index, self._seq, self._crc, resource)
-        fd = -1
+    def _begin_segment(self, resource: Resource) -> int:
+        """Begin another segment and return the turn that it is then, 0 if something came between."""
+        turn, fd, index = self._turn, -1, self._segment
         try:
-            fd = self._fs.open(path, _FLAGS, _FILE_MODE)
-            if self._fs.write(fd, line) != len(line):
+            while fd < 0:
+                index += 1
+                path = self.folder.path / segment_name(index)
+                line, header = seal_header(self.id, index, self._seq, self._crc, resource)
+                size, crc, found = len(line), header.crc, b""
+                try:
+                    fd = self._fs.open(path, _FLAGS | os.O_EXCL, _FILE_MODE)
+                except FileExistsError:
+                    # Something came in between when it was begun before; it has no record.
+                    found = path.read_bytes()
+                    fd = self._fs.open(path, _FLAGS, _FILE_MODE) if found[-1:] == b"\n" else -1
+            if found and found != line:  # the header of another resource
+                size, crc, resource = self._segment_bytes, stated_crc(found[:-1]) or 0, Resource({})
+            if turn == self._turn and not found and self._fs.write(fd, line) != size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - one way out
+            begun = self._switch_to(turn, fd, index, size, crc, resource)
         except OSError as error:
             if fd >= 0:
                 os.close(fd)
@@ -400,40 +526,65 @@ class Writer:
             if error.errno == errno.ENOENT:
                 self._closed = True  # the folder is gone, and this writer with it
             raise self._refused("begin a segment in", error) from error
-        self._end_file()
-        self._fd, self._segment, self._offset, self._crc = fd, index, len(line), header.crc
-        self._written += len(line)
+        except BaseException:
+            if fd not in (-1, self._fd):
+                os.close(fd)
+            raise
+        if not begun:
+            os.close(fd)
+            return 0
+        self._written += size
         if self._rotation is not _BY_SIZE_ALONE:
             self._began = self._clock()
             self._ends = self._rotation.ends_at(self._began)
         self._look_due = True
+        return turn + 1 if found in (b"", line) else 0
 
-    def _end_file(self) -> None:
-        if self._sync_wanted and self._fd >= 0:
-            self._unsynced_files.append(_File(self._segment, self._fd))
-        elif self._fd >= 0:
-            os.close(self._fd)
-        self._sync_wanted, self._fd = False, -1
+    def _switch_to(  # noqa: PLR0913 - what the current file is
+        self,
+        turn: int,
+        fd: int,
+        segment: int,
+        offset: int,
+        crc: int,
+        resource: Resource | None,
+    ) -> bool:
+        """Go on with another file, or without one, unless something has come between."""
+        old, kept, unsynced = self._fd, self._sync_wanted, self._unsynced_files
+        if kept and old >= 0:
+            unsynced = [*unsynced, _File(self._segment, old)]
+        if turn != self._turn:
+            return False
+        self._turn = turn + 1
+        self._fd = fd
+        self._segment = segment
+        self._offset = offset
+        self._crc = crc
+        self._resource = resource
+        self._unsynced_files = unsynced
+        self._sync_wanted = False
+        if old >= 0 and not kept:
+            os.close(old)
+        return True
 
-    def _put(self, line: bytes) -> None:
-        written = 0
-        try:
-            written = self._fs.write(self._fd, line)
-            while written < len(line):  # a short write: the disk is nearly full
-                written += self._fs.write(self._fd, line[written:])
-        except OSError as error:
-            if written or error.errno == errno.EIO:
-                # A part of the line may stand there. The next record begins a new segment, so
-                # that the part is never joined with it.
-                self._offset = self._segment_bytes
-            raise self._refused("write to", error) from error
-        self._offset += written
-        self._written += written
+    def _write_rest(self, line: bytes, written: int) -> None:
+        """Write what is left of a line after a short write: the disk is nearly full."""
+        self._offset = self._segment_bytes  # until the line is whole, nothing may follow it
+        while written < len(line):
+            more = self._fs.write(self._fd, line[written:])
+            written += more
+            self._written += more
 
-    def _refused(self, operation: str, error: OSError) -> JournalError:
+    def _refused(self, operation: str, error: OSError | str) -> JournalError:
         return JournalError(
             operation,
             self.folder.path / segment_name(max(self._segment, 1)),
-            error.strerror or error,
+            getattr(error, "strerror", None) or error,
             "The event was not recorded; recording goes on by itself when the cause is gone",
         )
+
+
+def _close(files: Iterable[_File]) -> None:
+    for file in files:
+        if file.descriptor >= 0:
+            os.close(file.descriptor)

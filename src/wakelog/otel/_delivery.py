@@ -18,6 +18,7 @@ from typing import Protocol
 
 from wakelog.errors import JournalError, WakelogError
 from wakelog.journal import Chunk, Claim, Folder, Journal, set_aside_torn_tail
+from wakelog.journal._background import Alarm, Background
 from wakelog.journal._ledger import load
 from wakelog.otel._circuit import Circuit, Clock, Throttle
 from wakelog.otel._lane import Lane, WriterLanes
@@ -71,7 +72,7 @@ class OwnJournal:
 class Delivery:
     """The thread that delivers, and what others may ask of it.
 
-    ``_changed`` is a condition that guards nothing but waiting: the thread announces through it
+    ``_lock`` guards nothing but waiting for ``_changed``: the thread announces through it
     that it has got further or failed.
 
     Args:
@@ -132,11 +133,11 @@ class Delivery:
         self._replay_records = self._road.max_batch
         self._stopping = self._finished = False
         self._deadline = 0.0
-        self._wake = threading.Event()
-        self._changed = threading.Condition()
+        self._alarm = Alarm()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._wake_at = self._road.max_batch
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._thread = Background(self._run, "wakelog-delivery")
         self.settled = 0
         """How many records have been delivered or set aside."""
         self.dead_lettered = 0
@@ -168,8 +169,8 @@ class Delivery:
         """Learn that this process's writer has got to ``seq``. Cheap: called for every record."""
         if seq >= self._wake_at:
             self._wake_at = seq + self._road.max_batch
-            self._wake.set()
-        if self._thread is None:
+            self._alarm.ring()
+        if not self._thread.running:
             self._start()
 
     def flush(self, timeout: float) -> bool:
@@ -188,8 +189,8 @@ class Delivery:
         deadline = time.monotonic() + timeout
         if not self._is_settled(path, target):
             self._circuit.hurry()
-            self._wake.set()
-        with self._changed:
+            self._alarm.ring()
+        with self._lock:
             while not self._is_settled(path, target):
                 left = deadline - time.monotonic()
                 if left <= 0 or self._finished:
@@ -208,8 +209,8 @@ class Delivery:
         begun = time.monotonic()
         self._deadline = begun + timeout
         self._stopping = True
-        self._wake.set()
-        with self._changed:
+        self._alarm.ring()
+        with self._lock:
             while not self._at_rest() and not self.failing:
                 alive = max(begun, self._road.last_success)
                 left = min(self._deadline, alive + _PATIENCE_SECONDS) - time.monotonic()
@@ -279,33 +280,24 @@ class Delivery:
 
     def _at_rest(self) -> bool:
         """Tell whether the thread has ended, or never begun, as in a forked child."""
-        return self._finished or self._thread is None
+        return self._finished or not self._thread.running
 
     def _start(self) -> None:
-        if not self._threaded:
-            return
-        with self._starting:
-            if self._thread is None and not self._stopping:
-                thread = threading.Thread(target=self._run, name="wakelog-delivery", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:
-                    return  # the interpreter is exiting; the record is in the journal
-                self._thread = thread
+        if self._threaded and not self._stopping:
+            self._thread.start()  # where the interpreter is exiting, the record is in the journal
 
     def _run(self) -> None:
         with quietly():
             pause = self._schedule_delay
             while not self._stopping:
-                self._wake.wait(pause)
-                self._wake.clear()
+                self._alarm.wait(pause)
                 if not self._stopping:
                     pause = self.turn()
             # What was accepted while the last round was under way.
             while not self.failing and time.monotonic() < self._deadline and self.turn() == 0:
                 pass
             self.close()
-            with self._changed:
+            with self._lock:
                 self._finished = True
                 self._changed.notify_all()
 
@@ -486,7 +478,7 @@ class Delivery:
         self._announce()
 
     def _announce(self) -> None:
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
 
     def _after_fork(self) -> None:

@@ -185,7 +185,8 @@ def content_of(log_record: ReadWriteLogRecord, max_line_bytes: int) -> tuple[str
     if record.event_name:
         fields["event_name"] = record.event_name
     if record.severity_number is not None:
-        fields["severity_number"] = record.severity_number  # the codec writes an enum's value
+        # The codec would ask the enum for it, and crashes when a signal's handler raises meanwhile.
+        fields["severity_number"] = record.severity_number.value
     if record.severity_text:
         fields["severity_text"] = record.severity_text
     if record.body is not None:
