@@ -48,7 +48,7 @@ check: format-check lint types contract test ## Everything that CI runs, save th
 
 guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarantees.md
 	$(BIN)/python -m pytest -p tests.support.guarantees tests/test_faults.py tests/test_power_loss.py tests/test_guarantees.py \
-	  tests/test_space_faults.py tests/test_space.py tests/test_answers.py \
+	  tests/test_space_faults.py tests/test_space.py tests/test_answers.py tests/test_interruptions.py \
 	  tests/test_end_to_end.py::test_nothing_accepted_is_missing_after_twenty_kills_at_random_moments $(PYTEST_ARGS)
 
 collector: ## Builds the Collector and the Kafka broker of the tests, once, outside the repository

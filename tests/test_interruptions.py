@@ -1,28 +1,62 @@
-"""Interruptions: a handler or finalizer that raises, or that records, at any moment of an emit."""
+"""Interruptions: a signal's handler that raises, or that records, at any moment of an emit."""
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 
+from tests.support.guarantees import INTERRUPTED, PROPERTY, Row
 from tests.support.interruptions import Interrupted, Interruption, raise_interrupted
-from wakelog.errors import WakelogError
 from wakelog.events import AgentEvent
-from wakelog.journal import Durability, Journal, first_misfit, folders, read
+from wakelog.journal import Durability, Journal, _group, first_misfit, folders, read
+from wakelog.journal._aside import Aside
+from wakelog.journal._filesystem import FileSystem
+from wakelog.journal._shared_file import SharedFile
 from wakelog.logger import AgentLogger
-from wakelog.record import Resource, encode
-from wakelog.sinks import BufferedSink, JSONLSink, MemorySink
+from wakelog.otel import DurableLogRecordProcessor, OTelSink
+from wakelog.record import Resource, encode, uuid7
+from wakelog.sinks import BufferedSink, EventSink, JSONLSink, MemorySink, OverflowPolicy
 
-RESOURCE, OTHER = Resource({}), Resource({"service.name": "other"})
+RESOURCE = Resource({})
+FAST = FileSystem(fsync=lambda _: None, fdatasync=lambda _: None)
 CONTENT = encode({"body": "x" * 100}, 1 << 20)
-SEGMENT_BYTES = 900
 LEVELS = [Durability.OS_BUFFERED, Durability.PERIODIC, Durability.FSYNC]
-SECONDS = 30
+SECONDS = 60
+AFTERWARDS = 4
+
+Way = tuple[Callable[[], str], Callable[[], object]]
+"""How to write a record and return its id, and how to close."""
+
+# Where an exception meets a finalizer, Python drops it and says so.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+either = pytest.mark.parametrize("nested", [False, True], ids=["raises", "records"])
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who wait for a thread that is gone find out sooner."""
+    monkeypatch.setattr(_group, "_LOOK_SECONDS", 0.02)
+
+
+class Recorder:
+    """Records, and notes the ids of what was acknowledged."""
+
+    def __init__(self, write: Callable[[], str]) -> None:
+        self._write = write
+        self.acknowledged: set[str] = set()
+
+    def record(self) -> None:
+        self.acknowledged.add(self._write())
 
 
 def until_done(act: Callable[[], object]) -> bool:
@@ -33,55 +67,233 @@ def until_done(act: Callable[[], object]) -> bool:
     return not thread.is_alive()
 
 
-class Recorder:
-    """Records with ids that count up, and notes those that were acknowledged."""
+def interruptions(
+    write_to: Callable[[int], Way],
+    *,
+    nested: bool,
+    before: int = 0,
+) -> Iterator[tuple[int, str, Recorder]]:
+    """Interrupt recording at one moment after another, and record some more each time.
 
-    def __init__(self, write: Callable[[str], object]) -> None:
-        self._write, self._numbers = write, count()
-        self.acknowledged: list[str] = []
-
-    def record(self) -> None:
-        name = f"r-{next(self._numbers)}"
-        self._write(name)
-        self.acknowledged.append(name)
-
-
-def interruptions(happens: Callable[[], object]) -> Iterator[Interruption]:
-    """One interruption after another, until there is no later moment."""
+    Args:
+        write_to: Returns how to write a record, and how to close, in the run of a number.
+        nested: Whether the interruption records; else it raises.
+        before: How many records there are before.
+    """
     for moment in count():
-        interruption = Interruption(happens, moment)
-        yield interruption
+        write, close = write_to(moment)
+        recorder = Recorder(write)
+        interruption = Interruption(recorder.record if nested else raise_interrupted, moment)
+
+        def act(recorder: Recorder = recorder, interruption: Interruption = interruption) -> None:
+            for _ in range(before):
+                recorder.record()
+            with suppress(Interrupted):
+                interruption.of(recorder.record)
+            for _ in range(AFTERWARDS):
+                recorder.record()
+
+        assert until_done(act), interruption.where
         if not interruption.came:
             assert moment > 10  # it has been in the way of something
+            close()
             return
+        assert until_done(close), interruption.where
+        assert len(recorder.acknowledged) >= before + AFTERWARDS, interruption.where
+        yield moment, interruption.where, recorder
 
 
 @pytest.mark.parametrize("durability", LEVELS)
-@pytest.mark.parametrize("before", [0, 1, 4])
-@pytest.mark.parametrize("nested", [False, True], ids=["raises", "records"])
+@pytest.mark.parametrize("segment_bytes", [300, 1 << 20], ids=["rotating", "whole"])
+@either
 def test_the_journal_keeps_what_it_acknowledged_whatever_comes_between(
-    tmp_path: Path, durability: Durability, before: int, nested: bool
+    tmp_path: Path,
+    durability: Durability,
+    segment_bytes: int,
+    nested: bool,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    journal: Journal
-    recorder: Recorder
-    for number, interruption in enumerate(
-        interruptions(lambda: recorder.record() if nested else raise_interrupted())
-    ):
-        root = tmp_path / str(number)
-        journal = Journal(root, durability=durability, segment_bytes=SEGMENT_BYTES)
-        recorder = Recorder(lambda name: journal.append(name, CONTENT, RESOURCE))
-        for _ in range(before):
-            recorder.record()
+    fault = INTERRUPTED.format("records" if nested else "raises")
 
-        def act() -> None:
-            with suppress(Interrupted):
-                interruption.of(recorder.record)
-            for _ in range(7):
-                recorder.record()
-            journal.close()
+    def write_to(moment: int) -> Way:
+        root = tmp_path / str(moment)
+        journal = Journal(root, durability=durability, segment_bytes=segment_bytes, fs=FAST)
+        return lambda: journal.append(uuid7(), CONTENT, RESOURCE).id, journal.close
 
-        assert until_done(act), interruption.where
+    for moment, where, recorder in interruptions(write_to, nested=nested, before=1):
+        root = tmp_path / str(moment)
         found = [entry.record.id for entry in read(root)]
-        assert set(recorder.acknowledged) <= set(found), interruption.where
-        assert len(found) == len(set(found)), interruption.where
-        assert not any(map(first_misfit, folders(root))), interruption.where
+        assert recorder.acknowledged <= set(found), where
+        assert len(found) == len(set(found)), where
+        assert not any(map(first_misfit, folders(root))), where
+        tried, acknowledged = 2 + nested + AFTERWARDS, len(recorder.acknowledged)
+        record_property(PROPERTY, Row(fault, durability, 1, tried, acknowledged, 0, 0))
+
+
+@either
+def test_the_first_record_may_be_interrupted_like_any_other(tmp_path: Path, nested: bool) -> None:
+    def write_to(moment: int) -> Way:
+        journal = Journal(tmp_path / str(moment), fs=FAST)
+        return lambda: journal.append(uuid7(), CONTENT, RESOURCE).id, journal.close
+
+    for moment, where, recorder in interruptions(write_to, nested=nested):
+        root = tmp_path / str(moment)
+        assert recorder.acknowledged <= {entry.record.id for entry in read(root)}, where
+        assert not any(map(first_misfit, folders(root))), where
+
+
+def written_to(sink: EventSink) -> str:
+    event = AgentEvent("custom")
+    sink.write(event)
+    return event.event_id
+
+
+@pytest.mark.parametrize("durability", LEVELS)
+@pytest.mark.parametrize("max_bytes", [300, None], ids=["rotating", "whole"])
+@either
+def test_a_file_of_lines_keeps_what_it_acknowledged_whatever_comes_between(
+    tmp_path: Path, durability: Durability, max_bytes: int | None, nested: bool
+) -> None:
+    def write_to(moment: int) -> Way:
+        path = tmp_path / str(moment) / "events.jsonl"
+        file = SharedFile(path, aside=Aside(max_bytes=max_bytes), fs=FAST)
+        return lambda: file.append(uuid7(), CONTENT, durability).id, file.close
+
+    for moment, where, recorder in interruptions(write_to, nested=nested, before=1):
+        written = (tmp_path / str(moment)).iterdir()
+        found = [entry.record.id for file in written for entry in read(file)]
+        assert recorder.acknowledged <= set(found), where
+        assert len(found) == len(set(found)), where
+
+
+@pytest.mark.parametrize("overflow", OverflowPolicy)
+@either
+def test_a_buffer_hands_over_what_it_took_whatever_comes_between(
+    overflow: OverflowPolicy, nested: bool
+) -> None:
+    sinks: list[MemorySink] = []
+
+    def write_to(_: int) -> Way:
+        sinks.append(MemorySink())
+        buffer = BufferedSink(sinks[-1], 100, overflow)
+        return lambda: written_to(buffer), lambda: buffer.close(SECONDS)
+
+    for _, where, recorder in interruptions(write_to, nested=nested, before=1):
+        found = [event.event_id for event in sinks[-1].events]
+        assert recorder.acknowledged <= set(found), where
+        assert len(found) == len(set(found)), where
+
+
+def test_a_handler_may_record_though_the_buffer_is_full_and_it_has_interrupted_its_thread() -> None:
+    gate = threading.Event()
+
+    class Stalled(MemorySink):
+        def write(self, event: AgentEvent) -> None:
+            assert gate.wait(SECONDS)
+            super().write(event)
+
+    for moment in count():
+        gate.clear()
+        sink = Stalled()
+        buffer = BufferedSink(sink, 2)
+        recorder = Recorder(partial(written_to, buffer))
+        recorder.record()
+        while buffer.size:  # it is with the destination
+            time.sleep(0.001)
+        interruption = Interruption(recorder.record, moment)
+
+        def act(recorder: Recorder = recorder, interruption: Interruption = interruption) -> None:
+            recorder.record()
+            interruption.of(recorder.record)
+
+        thread = threading.Thread(target=act, daemon=True)
+        thread.start()
+        while len(recorder.acknowledged) < 3 + interruption.came and thread.is_alive():
+            if buffer.size >= 2:  # one waits for room, which is right where it holds no lock
+                gate.set()
+            time.sleep(0.001)
+        gate.set()
+        thread.join(SECONDS)
+        assert not thread.is_alive(), interruption.where
+        assert buffer.close(SECONDS)
+        assert {event.event_id for event in sink.events} == recorder.acknowledged
+        if not interruption.came:
+            return
+
+
+@pytest.fixture(params=["journal", "file", "buffer"])
+def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EventSink]:
+    """Each kind of way to the disk."""
+    if request.param != "journal":
+        file = JSONLSink(tmp_path / "events.jsonl")
+        yield file if request.param == "file" else BufferedSink(file)
+        return
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(DurableLogRecordProcessor(None, directory=tmp_path / "j"))
+    yield OTelSink(provider)
+    provider.shutdown()
+
+
+@either
+def test_signals_of_the_system_may_come_at_any_time(
+    tmp_path: Path, sink: EventSink, nested: bool
+) -> None:
+    log = AgentLogger(sink=sink)
+    recorder = Recorder(lambda: log.user_message("hello").event_id)
+    came = 0
+
+    def handler(*_: object) -> None:
+        nonlocal came
+        came += 1
+        if nested:
+            recorder.record()
+        else:
+            raise Interrupted
+
+    before = signal.signal(signal.SIGVTALRM, handler)
+    try:
+        deadline = time.monotonic() + SECONDS
+        while came < 100 and time.monotonic() < deadline:
+            next_one = came + 1
+            with suppress(Interrupted):
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0.0005)
+                while came < next_one:
+                    recorder.record()
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    if isinstance(sink, BufferedSink):
+        sink.close()
+
+    path = tmp_path / "events.jsonl"
+    found = {entry.record.id for entry in read(path if path.exists() else tmp_path / "j")}
+    assert came >= 100
+    assert recorder.acknowledged <= found
+
+
+@either
+def test_delivery_goes_on_whatever_comes_between(tmp_path: Path, nested: bool) -> None:
+    exporter = InMemoryLogRecordExporter()
+    durable = DurableLogRecordProcessor(exporter, directory=tmp_path, schedule_delay_millis=10)
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(durable)
+    sink = OTelSink(provider)
+
+    def write_to(_: int) -> Way:
+        # Each record wakes the thread that delivers.
+        durable_delivery = durable._delivery
+        assert durable_delivery is not None
+        durable_delivery._wake_at = 0
+        return lambda: written_to(sink), lambda: None
+
+    acknowledged: set[str] = set()
+    for _, _, recorder in interruptions(write_to, nested=nested):
+        acknowledged |= recorder.acknowledged
+
+    assert provider.force_flush(SECONDS * 1000)
+    found = [
+        (one.log_record.attributes or {})["log.record.uid"] for one in exporter.get_finished_logs()
+    ]
+    assert acknowledged <= set(found)
+    assert len(found) == len(set(found))
+    provider.shutdown()

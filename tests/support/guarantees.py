@@ -24,6 +24,7 @@ QUOTA = "the quota is used up by undelivered events: `{}`"
 ERROR = "`{}` from each `open`, `write`, `fdatasync`, `rename`"
 POWER = "the power fails after any operation"
 POWER_SYNC = "the power fails after an `fdatasync` has failed"
+INTERRUPTED = "a signal's handler {} wherever one can come in between"
 CUT = "the last segment is cut at each byte of its last lines"
 FLIP = "each byte is flipped"
 LEDGER = "the ledger is {}"
@@ -40,6 +41,7 @@ FAULTS = [
     *(ERROR.format(code) for code in CODES),
     FULL_DISK,
     *(QUOTA.format(policy) for policy in POLICIES),
+    *(INTERRUPTED.format(does) for does in ("raises", "records")),
     CUT,
     FLIP,
     *(LEDGER.format(state) for state in LEDGERS),

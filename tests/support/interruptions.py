@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Any
 
@@ -38,14 +39,14 @@ def _moments(code: CodeType) -> frozenset[int]:
     instruction that follows. So a call that is the last one of its ``try`` or ``with`` is left out.
     """
     instructions = list(dis.get_instructions(code))
-    caught = dis.Bytecode(code).exception_entries
+    caught: Any = getattr(dis.Bytecode(code), "exception_entries")  # noqa: B009 - no stub has it
 
     def catcher(offset: int) -> object:
         return next((e.target for e in reversed(caught) if e.start <= offset < e.end), None)
 
     after = {
         following.offset
-        for instruction, following in zip(instructions, instructions[1:], strict=False)
+        for instruction, following in pairwise(instructions)
         if (
             instruction.opname == "RESUME"
             or (instruction.opname.startswith("CALL") and "INTRINSIC" not in instruction.opname)

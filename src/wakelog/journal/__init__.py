@@ -10,6 +10,7 @@ from wakelog.journal._books import Books, books, end_of
 from wakelog.journal._claim import Claim
 from wakelog.journal._cursor import Chunk, Cursor, Entry, set_aside_torn_tail
 from wakelog.journal._dead_letters import DeadLetter, dead_letters, note_replayed, set_aside
+from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._journal import DEFAULT_SEGMENT_BYTES, Journal, default_root
 from wakelog.journal._mark import Mark, Span
@@ -20,7 +21,7 @@ from wakelog.journal._rotation import Rotation
 from wakelog.journal._space import QuotaPolicy, Space
 from wakelog.journal._survey import usage
 from wakelog.journal._verify import Misfit, first_misfit
-from wakelog.journal._writer import Durability, Receipt, Writer
+from wakelog.journal._writer import Writer
 
 __all__ = [
     "DEFAULT_SEGMENT_BYTES",

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from wakelog.errors import JournalError
 
-
 # How often those who wait make sure that somebody is syncing for them.
 _LOOK_SECONDS = 1.0
 

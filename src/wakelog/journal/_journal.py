@@ -14,6 +14,7 @@ import orjson
 
 from wakelog.errors import JournalError, JournalFormatError
 from wakelog.journal._committer import Committer
+from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import Folder, folders
 from wakelog.journal._ledger import load
@@ -22,7 +23,7 @@ from wakelog.journal._quota import Quota, is_full
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._space import Space
 from wakelog.journal._survey import look_into
-from wakelog.journal._writer import Durability, Receipt, Writer
+from wakelog.journal._writer import Writer
 from wakelog.record import FORMAT, Resource, uuid7
 
 DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024

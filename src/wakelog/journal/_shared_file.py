@@ -15,9 +15,9 @@ from typing import Any
 from wakelog.errors import JournalError
 from wakelog.journal._aside import Aside, begun_at, delete_old, set_aside, share
 from wakelog.journal._committer import Committer
+from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._group import GroupCommit
-from wakelog.journal._writer import Durability, Receipt
 from wakelog.record import seal, uuid7
 
 _log = logging.getLogger("wakelog")
@@ -231,9 +231,8 @@ class SharedFile:
     def _sync_written(self) -> int:
         """Make everything written so far durable, one thread at a time, and return how far."""
         with self._lock:
+            fds, reached, ended = self._get_written()
             self._sync_wanted = False
-            reached, ended = self._seq, len(self._unsynced_files)
-            fds = self._get_written()
         try:
             self._sync(fds)
         except JournalError:
@@ -259,27 +258,39 @@ class SharedFile:
     def _sync_beside(self) -> None:
         """Make everything written so far durable, whatever else is under way."""
         with self._lock:
-            fds = self._get_written()
+            fds, _, _ = self._get_written()
         try:
             self._sync(fds)
         except JournalError:
             self._distrusted = True
             raise
 
-    def _get_written(self) -> list[int]:
-        """Return descriptors of what has to be synced; they are the caller's. Under the lock."""
-        if self._fd < 0:
-            raise JournalError("sync", self.path, "the sink is closed")
-        fds: list[int] = []
-        try:
-            for fd in (*self._unsynced_files, self._fd):
-                fds.append(os.dup(fd))  # noqa: PERF401 - those that were made are closed
-        except BaseException as error:
+    def _get_written(self) -> tuple[list[int], int, int]:
+        """Return what has to be synced. Under the lock.
+
+        Returns:
+            Descriptors, which are the caller's to close, the sequence number up to which they hold
+            everything, and how many of them are files that have been set aside.
+        """
+        while True:
+            turn = self._turn
+            if self._fd < 0:
+                raise JournalError("sync", self.path, "the sink is closed")
+            reached, ended = self._seq, self._unsynced_files
+            fds: list[int] = []
+            try:
+                for fd in (*ended, self._fd):
+                    fds.append(os.dup(fd))  # noqa: PERF401 - those that were made are closed
+            except BaseException as error:
+                _close(fds)
+                if isinstance(error, OSError) and turn != self._turn:
+                    continue
+                if isinstance(error, OSError):  # too many open files: all stays for the next sync
+                    raise self._refused("sync", error.strerror or error) from error
+                raise
+            if turn == self._turn:
+                return fds, reached, len(ended)
             _close(fds)
-            if isinstance(error, OSError):  # too many open files: all stays for the next sync
-                raise self._refused("sync", error.strerror or error) from error
-            raise
-        return fds
 
     def _sync(self, fds: list[int]) -> None:
         try:
@@ -289,7 +300,7 @@ class SharedFile:
                 self._fs.sync_directory(self.path.parent)
                 self._named = True
             if self._distrusted:
-                raise OSError(errno.EIO, "an earlier sync failed")
+                raise OSError(errno.EIO, "an earlier sync failed")  # noqa: TRY301 - one way out
         except OSError as error:
             raise self._refused("sync", error.strerror or error) from error
         finally:
@@ -315,15 +326,17 @@ class SharedFile:
         if self._size == 0:  # too old, and empty: nothing to set aside
             self._note_age()
             return
+        # Not by whoever comes in between, and not at once again if that fails.
+        self._aside_after = time.monotonic() + _RETRY_SECONDS
         try:
             set_aside(self.path, self._fd, self._fs)
             self._open()
         except (OSError, JournalError) as error:
             # The event must not pay for it: the file grows on, and somebody hears of it.
-            self._aside_after = time.monotonic() + _RETRY_SECONDS
             _log.error("cannot set %s aside, it grows on: %s", self.path, error)
             return
         self._delete_old()
+        self._aside_after = 0.0
 
     def _delete_old(self) -> None:
         assert self._aside is not None  # noqa: S101 - whoever calls has looked

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from wakelog.errors import BufferFullError, SinkError
+from wakelog.journal._background import Background
 from wakelog.sinks._policy import Buffer, OverflowPolicy
 from wakelog.sinks._ticket import Ticket, Waker, raise_for, said
 
@@ -39,7 +40,9 @@ class Queue(Generic[Item]):
     over in the thread that brings them.
 
     ``lock`` guards everything that waits, and the counters; nothing is delivered or logged
-    under it. ``_delivering`` is held while a batch is with the destination.
+    under it. ``_delivering`` is held while a batch is with the destination. A signal's handler or a
+    finalizer may bring an item while its thread holds ``lock``. It is taken, beyond the capacity
+    where it would have to wait for room, since that would be to wait for itself.
 
     Args:
         settings: Capacity and policy.
@@ -78,18 +81,17 @@ class Queue(Generic[Item]):
 
     def _begin(self) -> None:
         """Begin empty: at first, and again in a forked child."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self._work = threading.Condition(self.lock)
-        self._delivering = threading.Lock()
-        self._items: deque[Item] = deque()
+        self._delivering = threading.RLock()
+        self._items: deque[tuple[Item, Ticket | None]] = deque()
         # Positions count items from the first one on: how many have left the queue, and the first
         # of those that are with the destination.
         self._left = 0
         self._writing_from: int | None = None
-        self._tickets: dict[int, Ticket] = {}
         self._for_room: deque[Waker] = deque()
         self._for_position: list[tuple[int, Waker]] = []
-        self._thread: threading.Thread | None = None
+        self._thread = Background(self._run, self._name)
         self._resting = False
         # Whether those who bring items hand them over themselves: the program is ending.
         self.direct = False
@@ -140,6 +142,8 @@ class Queue(Generic[Item]):
         if threading.get_ident() == self._deliverer:  # it would wait for itself
             self.put(item)
             return
+        if self._is_within():
+            raise SinkError(f"{self._name} cannot wait for a thread that it has interrupted itself")
         gate = _shut()
         ticket = Ticket(gate.release)
         with self.lock:
@@ -176,24 +180,29 @@ class Queue(Generic[Item]):
                 raise self.full()
             else:
                 return WAIT
-        if ticket is not None:
-            self._tickets[self._left + len(items)] = ticket
-        items.append(item)
+        items.append((item, ticket))
         if self._resting:
-            self._resting = False
             self._work.notify()
-        elif self._thread is None and not self.direct:
+            self._resting = False
+        elif not self._thread.running and not self.direct:
             self._start()
         return TAKEN
 
     def _drop_oldest(self) -> None:
-        self._items.popleft()
-        ticket = self._tickets.pop(self._left, None) if self._tickets else None
+        _, ticket = self._items.popleft()
         self._left += 1
         self.dropped += 1
         if ticket is not None:
             ticket.error = BufferFullError(f"{self._name}: the event was dropped for newer ones")
             ticket.wake()
+
+    def _is_within(self) -> bool:
+        """Tell whether this thread holds the lock: it has been interrupted there."""
+        try:
+            self._work.notify(0)
+        except RuntimeError:
+            return False
+        return True
 
     def full(self, waited: float | None = None) -> BufferFullError:
         """Count a refusal and return the error that says so. Under the lock."""
@@ -208,6 +217,9 @@ class Queue(Generic[Item]):
         timeout = self.settings.timeout
         began = time.monotonic()
         again = False
+        if self._is_within():
+            self._items.append((item, ticket))
+            return TAKEN
         while True:
             gate = _shut()
             wake = gate.release
@@ -278,6 +290,8 @@ class Queue(Generic[Item]):
         gate = _shut()
         if (wake := self.watch(gate.release)) is None:
             return True
+        if self._is_within():
+            timeout = 0.0
         if gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             return True
         self.forget(wake)
@@ -336,26 +350,20 @@ class Queue(Generic[Item]):
         Returns:
             Whether everything has been handed over.
         """
-        thread = self._thread
         self.refuse()
-        if thread is threading.current_thread():
+        if self._deliverer == threading.get_ident():
             return False
         done = self.settle(timeout)
         if done:
             atexit.unregister(self._at_exit)
-            if thread is not None:
-                thread.join()
+            self._thread.join()
         return done
 
     # The thread
 
     def _start(self) -> None:
         """Start the thread, or note that none can be started any more. Under the lock."""
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # the interpreter is ending
-            self._thread = None
+        if not self._thread.start():
             self.direct = True
             return
         atexit.register(self._at_exit)
@@ -384,36 +392,40 @@ class Queue(Generic[Item]):
 
     def _hand_over(self) -> None:
         """Hand over everything that waits, batch by batch."""
+        me = threading.get_ident()
         with self._delivering:
+            self._deliverer = me
             with self.lock:
-                first, batch = self._take()
-            self._deliverer = threading.get_ident()
+                batch = self._take()
             while batch:
                 if self._for_room:
                     self._give_room(len(batch))
-                failed = self._try(batch)
+                failed = self._try([item for item, _ in batch])
                 with self.lock:
                     self._writing_from = None
-                    tickets = self._tickets_of(first, failed) if self._tickets else {}
                     if failed:
-                        self._note({n: failed[n] for n in failed if first + n not in tickets})
-                    wakers = [*tickets.values(), *self._come_to(self._left)]
-                    first, batch = self._take()
+                        self._note({n: failed[n] for n in failed if batch[n][1] is None})
+                    wakers = self._come_to(self._left)
+                    before, batch = batch, self._take()
+                for number, (_, ticket) in enumerate(before):
+                    if ticket is not None:
+                        ticket.error = failed.get(number)
+                        ticket.wake()
                 for wake in wakers:
                     wake()
                 if (failed or self._failing) and self._tells:
                     self._report(failed)
             self._deliverer = 0
 
-    def _take(self) -> tuple[int, list[Item]]:
-        """Return the next batch, and the position of its first item. Under the lock."""
-        items, first = self._items, self._left
+    def _take(self) -> list[tuple[Item, Ticket | None]]:
+        """Return the next batch. Under the lock."""
+        items = self._items
         if not items:
-            return first, []
+            return []
         count = min(len(items), self._most)
+        self._writing_from = self._left
         self._left += count
-        self._writing_from = first
-        return first, [items.popleft() for _ in range(count)]
+        return [items.popleft() for _ in range(count)]
 
     def _come_to(self, position: int) -> list[Waker]:
         """Return how to wake those who wait up to a position. Under the lock."""
@@ -428,15 +440,6 @@ class Queue(Generic[Item]):
             return self._deliver(batch) or {}
         except BaseException as error:  # noqa: BLE001 - whatever it is, the thread has to go on
             return dict.fromkeys(range(len(batch)), error)
-
-    def _tickets_of(self, first: int, failed: Mapping[int, BaseException]) -> dict[int, Waker]:
-        """Answer those who wait for an item of a batch, and return how to wake them, by position."""
-        wakers = {}
-        for position in [p for p in self._tickets if p < self._left]:
-            ticket = self._tickets.pop(position)
-            ticket.error = failed.get(position - first)
-            wakers[position] = ticket.wake
-        return wakers
 
     def _note(self, failed: Mapping[int, BaseException]) -> None:
         """Keep failures until somebody can be told. Under the lock."""

@@ -1,0 +1,44 @@
+"""What the journal promises: levels of durability, and receipts."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Durability(enum.StrEnum):
+    """What has happened to an event's bytes when the call that recorded it returns."""
+
+    OS_BUFFERED = "os_buffered"
+    """The kernel has them: they survive ``kill -9``, and not a power failure."""
+    FLUSH = "flush"
+    """The same as ``OS_BUFFERED``, since no bytes are ever held in the process."""
+    PERIODIC = "periodic"
+    """The kernel has them, and the disk will after ``sync_interval`` at the latest."""
+    FSYNC = "fsync"
+    """The disk has them, by ``fdatasync``: they survive a power failure."""
+
+    def at_least(self, other: Durability | None) -> Durability:
+        """Return the stronger of two levels; None asks for nothing."""
+        if other is None or _STRENGTH[other] <= _STRENGTH[self]:
+            return self
+        return other
+
+
+_STRENGTH = {level: strength for strength, level in enumerate(Durability)}
+
+
+class Receipt(NamedTuple):
+    """What the journal promises about one record.
+
+    Attributes:
+        id: The record's id, exported as ``log.record.uid``.
+        writer: The writer that holds it.
+        seq: Its sequence number there, from 1, without gaps.
+        durability: What had been done when the receipt was given.
+    """
+
+    id: str
+    writer: str
+    seq: int
+    durability: Durability
