@@ -368,7 +368,8 @@ def built(one: Panel) -> Any:
     else:
         steps = [Threshold(None, "green"), Threshold(one.limit, "red")]
         colours = ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
-        panel = panel.thresholds(colours).height(4).span(6)
+        last = common.ReduceDataOptions().calcs(["lastNotNull"])
+        panel = panel.thresholds(colours).reduce_options(last).height(4).span(6)
     for number, (expression, legend_of_line) in enumerate(one.queries.items()):
         query = prometheus.Dataquery().expr(grafana(expression)).legend_format(legend_of_line)
         panel = panel.with_target(query.ref_id(chr(ord("A") + number)))
