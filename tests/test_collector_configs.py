@@ -173,7 +173,11 @@ def test_the_gateway_feeds_every_backend_and_the_scrape(
             model.respond("yes", input_tokens=30, output_tokens=4)
     meters.shutdown()
 
-    assert len(collector.wait_for_logs(6, SECONDS)) == 6
+    lines = collector.wait_for_logs(6, SECONDS)
+    assert len(lines) == 6
+    for line in lines:  # Loki shows the body, and knows of no event name
+        assert line.body == f"{line.event_name} {line.uid}"
+        assert line.attributes["event.name"] == line.event_name
     wait_until(lambda: len(collector.spans()) == 6)  # three spans, in Tempo and in Jaeger
     assert len({(span.trace_id, span.span_id) for span in collector.spans()}) == 3
 

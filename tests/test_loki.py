@@ -6,22 +6,24 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from opentelemetry._logs import LogRecord
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from scripts.build_jaeger import JAEGER
 from scripts.build_loki import LOKI, VERSION
 from tests.conftest import required
 from tests.support.collector import Collector
+from tests.support.jaeger import Jaeger
 from tests.support.loki import Line, Loki
 from wakelog import AgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
@@ -34,15 +36,15 @@ HOUR = 3600 * 10**9
 
 
 class Backend:
-    """The project's gateway and its Loki."""
+    """The project's gateway and what it feeds: a Loki, and a Jaeger if there is one."""
 
-    def __init__(self, gateway: Collector, loki: Loki, folder: Path) -> None:
-        self.loki = loki
+    def __init__(self, gateway: Collector, loki: Loki, jaeger: Jaeger | None, folder: Path) -> None:
+        self.loki, self.jaeger = loki, jaeger
         self._gateway, self._folder = gateway, folder
 
     @contextmanager
     def logs_of(self, service: str) -> Iterator[LoggerProvider]:
-        """The providers of a program; at the end, what it has logged has been delivered."""
+        """The logs of a program; at the end, the gateway has what was logged."""
         provider = LoggerProvider(
             resource=Resource.create({"service.name": service}), shutdown_on_exit=False
         )
@@ -56,13 +58,27 @@ class Backend:
         finally:
             provider.shutdown()
 
+    @contextmanager
+    def agent_of(self, service: str, ended: SpanExporter | None = None) -> Iterator[AgentLogger]:
+        """An agent of a program, whose spans go to the gateway too, or where it says."""
+        with self.logs_of(service) as logs:
+            spans = TracerProvider(resource=logs.resource, shutdown_on_exit=False)
+            to_gateway = OTLPSpanExporter(f"{self._gateway.http_endpoint}/v1/traces")
+            spans.add_span_processor(SimpleSpanProcessor(ended or to_gateway))
+            yield AgentLogger("dispatcher", sink=OTelSink(logs), tracer_provider=spans)
+            spans.shutdown()
+
 
 @pytest.fixture(scope="module")
 def backend(collector_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     binary = required(LOKI, "loki")
     folder = tmp_path_factory.mktemp("loki")
-    loki = Loki(binary, folder)
-    try:
+    with ExitStack() as ending:
+        loki, jaeger = Loki(binary, folder), None
+        ending.callback(loki.stop)
+        if JAEGER.binary.exists():
+            jaeger = Jaeger(JAEGER.binary, folder)
+            ending.callback(jaeger.stop)
         gateway = Collector(
             collector_binary,
             folder,
@@ -70,13 +86,11 @@ def backend(collector_binary: Path, tmp_path_factory: pytest.TempPathFactory) ->
             STATE_DIR=str(folder / "state"),
             LOKI_ENDPOINT=loki.otlp_endpoint,
             TEMPO_ENDPOINT=NOWHERE,
-            JAEGER_ENDPOINT=NOWHERE,
+            JAEGER_ENDPOINT=jaeger.endpoint if jaeger else NOWHERE,
             PROMETHEUS_ADDRESS="127.0.0.1:0",
         )
-        with gateway:
-            yield Backend(gateway, loki, folder)
-    finally:
-        loki.stop()
+        ending.enter_context(gateway)
+        yield Backend(gateway, loki, jaeger, folder)
 
 
 def queries_of_the_dashboards(service: str | None) -> list[str]:
@@ -108,12 +122,12 @@ def trace_that_grafana_links(line: Line) -> str:
     return next(value for name, value in sorted(line.labels.items()) if pattern.search(name))
 
 
-def query_that_grafana_links(span: Any) -> str:
+def query_that_grafana_links(service: str, trace_id: str) -> str:
     """Return the query for the log lines of a span."""
     query = provisioned("query", "__trace")
     for variable, value in (
-        ('${__span.tags["service.name"]}', span.resource.attributes["service.name"]),
-        ("${__trace.traceId}", f"{span.context.trace_id:032x}"),
+        ('${__span.tags["service.name"]}', service),
+        ("${__trace.traceId}", trace_id),
     ):
         assert variable in query
         query = query.replace(variable, value)
@@ -121,15 +135,17 @@ def query_that_grafana_links(span: Any) -> str:
     return query
 
 
+def number(line: Line) -> int:
+    """Return which event of its program a line is."""
+    return int(line.labels["wakelog_seq"])
+
+
 def test_a_line_reads_well_and_leads_to_its_trace_and_the_trace_to_its_lines(
     backend: Backend,
 ) -> None:
     begin = time.time_ns()
     ended = InMemorySpanExporter()
-    with backend.logs_of("harbour") as logs:
-        spans = TracerProvider(resource=logs.resource, shutdown_on_exit=False)
-        spans.add_span_processor(SimpleSpanProcessor(ended))
-        log = AgentLogger("dispatcher", sink=OTelSink(logs), tracer_provider=spans)
+    with backend.agent_of("harbour", ended) as log:
         with log.run(session_id="s-1"):
             with log.model("claude-sonnet-4-5", "anthropic") as model:
                 model.respond("Berth 7", input_tokens=10, output_tokens=2)
@@ -137,14 +153,12 @@ def test_a_line_reads_well_and_leads_to_its_trace_and_the_trace_to_its_lines(
                 raise TimeoutError
         with log.run(session_id="s-2"):
             log.decision("wait", attributes={"app.trace_id": "another"})
-        # What is not of an agent is no line of the panel.
-        logs.get_logger("app").emit(LogRecord(timestamp=begin, body="by the way"))
 
-    everything = backend.loki.wait_for(10, '{service_name="harbour"}', begin - 1)
+    everything = backend.loki.wait_for(9, '{service_name="harbour"}', begin)
     (of_harbour,), (of_all,) = queries_of_the_dashboards("harbour"), queries_of_the_dashboards(None)
-    lines = backend.loki.lines(of_harbour, begin)
-    assert [line for line in backend.loki.lines(of_all, begin) if line in lines] == lines
-    assert [line.text for line in reversed(lines)] == [
+    lines = sorted(backend.loki.lines(of_harbour, begin), key=number)
+    assert [line for line in lines if line not in backend.loki.lines(of_all, begin)] == []
+    assert [line.text for line in lines] == [
         "wakelog.run_start dispatcher started",
         "wakelog.model_call dispatcher claude-sonnet-4-5 started",
         "wakelog.model_response dispatcher claude-sonnet-4-5 success",
@@ -155,19 +169,34 @@ def test_a_line_reads_well_and_leads_to_its_trace_and_the_trace_to_its_lines(
         "wakelog.decision dispatcher",
         "wakelog.run_end dispatcher success",
     ]
-    assert {line.text for line in everything} > {"by the way"}
-    assert "" not in {line.text for line in everything}
+    # Also where a query makes no lines of its own, each says what it is.
+    assert {line.text.split()[0] for line in everything} == {line.text.split()[0] for line in lines}
 
     roots = [span for span in ended.get_finished_spans() if span.parent is None]
     traces = {f"{span.context.trace_id:032x}" for span in roots}
     assert len(traces) == 2
     assert {trace_that_grafana_links(line) for line in lines} == traces
-    for span, events in zip(roots, (6, 3), strict=True):
-        found = backend.loki.lines(query_that_grafana_links(span), begin)
-        assert len(found) == events
-        assert {trace_that_grafana_links(line) for line in found} == {
-            f"{span.context.trace_id:032x}"
-        }
+    for trace in traces:
+        found = backend.loki.lines(query_that_grafana_links("harbour", trace), begin)
+        assert {trace_that_grafana_links(line) for line in found} == {trace}
+        assert len(found) == sum(trace in line.labels.values() for line in lines) > 0
+
+
+def test_the_run_of_a_line_is_found_where_the_gateway_sends_traces(backend: Backend) -> None:
+    required(JAEGER, "jaeger")
+    assert backend.jaeger is not None
+    begin = time.time_ns()
+    with backend.agent_of("quay") as log, log.run(), log.tool("tide_table"):
+        log.decision("high water at ten")
+
+    (query,) = queries_of_the_dashboards("quay")
+    lines = backend.loki.wait_for(5, query, begin)
+    trace = backend.jaeger.trace(trace_that_grafana_links(lines[0]), 2)
+
+    assert {line.labels["span_id"] for line in lines} == {s["spanID"] for s in trace["spans"]}
+    (of_trace,) = {process["serviceName"] for process in trace["processes"].values()}
+    again = backend.loki.lines(query_that_grafana_links(of_trace, trace["traceID"]), begin)
+    assert sorted(map(number, again)) == sorted(map(number, lines))
 
 
 def test_events_of_one_nanosecond_are_all_kept_and_a_second_copy_is_not(backend: Backend) -> None:
