@@ -36,6 +36,15 @@ SELECTORS = {
     "$ours": 'otel_component_type=~"wakelog_.*",$by',
 }
 LOGS = DataSourceRef(type_val="loki", uid="${logs}")
+# What "All" services are. Loki refuses `.*`, which a line without a service would match too.
+ALL = ".+"
+# Events of agents, and what each has to say for itself: its text in Loki is but its name and id.
+LINES = (
+    '{service_name=~"$service"} | scope_name="wakelog" | line_format `{{.event_name}}'
+    "{{with .gen_ai_agent_name}} {{.}}{{end}}{{with .gen_ai_tool_name}} {{.}}{{end}}"
+    "{{with .gen_ai_request_model}} {{.}}{{end}}{{with .wakelog_status}} {{.}}{{end}}"
+    "{{with .error_type}} {{.}}{{end}}`"
+)
 
 
 class Panel(NamedTuple):
@@ -359,7 +368,8 @@ def built(one: Panel) -> Any:
     else:
         steps = [Threshold(None, "green"), Threshold(one.limit, "red")]
         colours = ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
-        panel = panel.thresholds(colours).height(4).span(6)
+        last = common.ReduceDataOptions().calcs(["lastNotNull"])
+        panel = panel.thresholds(colours).reduce_options(last).height(4).span(6)
     for number, (expression, legend_of_line) in enumerate(one.queries.items()):
         query = prometheus.Dataquery().expr(grafana(expression)).legend_format(legend_of_line)
         panel = panel.with_target(query.ref_id(chr(ord("A") + number)))
@@ -393,7 +403,7 @@ def dashboard(uid: str, title: str, rows: dict[str, list[Panel]]) -> Dashboard:
             .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
             .multi(True)
             .include_all(True)
-            .all_value(".*")
+            .all_value(ALL)
         )
     )
     for row, panels in rows.items():
@@ -417,9 +427,7 @@ def agents() -> Dashboard:
         .enable_log_details(True)
         .height(12)
         .span(24)
-        .with_target(
-            loki.Dataquery().expr('{service_name=~"$service"} | scope_name="wakelog"').ref_id("A")
-        )
+        .with_target(loki.Dataquery().expr(LINES).ref_id("A"))
     )
     result = dashboard("wakelog-agents", "Wakelog: agents", AGENTS)
     return result.with_row(Row("Events")).with_panel(lines)

@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from scripts.build_dashboards import AGENTS, HEALTH, Panel, grafana
+from scripts.build_dashboards import AGENTS, ALL, HEALTH, Panel, grafana
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 COLOURS = ("#3274d9", "#56a64b", "#e0752d", "#a352cc", "#e02f44", "#1f9e9e", "#7f7f7f", "#b8860b")
@@ -28,7 +28,7 @@ def series_of(url: str, panel: Panel, seconds: float) -> list[Series]:
     found: list[Series] = []
     end = time.time()
     for expression, legend in panel.queries.items():
-        query = grafana(expression).replace("$service", ".*").replace("$__rate_interval", "5s")
+        query = grafana(expression).replace("$service", ALL).replace("$__rate_interval", "5s")
         span = {"query": query, "start": end - seconds, "end": end, "step": 0.5}
         with urllib.request.urlopen(  # noqa: S310 - the caller's own Prometheus
             f"{url}/api/v1/query_range?{urllib.parse.urlencode(span)}", timeout=30

@@ -20,7 +20,7 @@ from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import LogRecordExportResult
+from opentelemetry.sdk._logs.export import LogRecordExportResult, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -173,7 +173,21 @@ def test_the_gateway_feeds_every_backend_and_the_scrape(
             model.respond("yes", input_tokens=30, output_tokens=4)
     meters.shutdown()
 
-    assert len(collector.wait_for_logs(6, SECONDS)) == 6
+    lines = collector.wait_for_logs(6, SECONDS)
+    assert len(lines) == 6
+    for line in lines:  # Loki shows the body, and knows of no event name
+        assert line.body == f"{line.event_name} {line.uid}"
+        assert line.attributes["event.name"] == line.event_name
+    others = LoggerProvider(shutdown_on_exit=False)
+    exporter = OTLPLogExporter(f"{gateway.http_endpoint}/v1/logs")
+    others.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    others.get_logger("other").emit(LogRecord(event_name="app.started"))
+    others.get_logger("other").emit(LogRecord(event_name="app.said", body="hello"))
+    wait_until(lambda: len(collector.log_records()) == 8)
+    assert [line.body for line in collector.log_records() if not line.uid] == [
+        "app.started",
+        "hello",
+    ]
     wait_until(lambda: len(collector.spans()) == 6)  # three spans, in Tempo and in Jaeger
     assert len({(span.trace_id, span.span_id) for span in collector.spans()}) == 3
 

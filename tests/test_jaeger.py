@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import time
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,79 +16,19 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from scripts.build_jaeger import JAEGER
 from tests.conftest import required
-from tests.support.collector import Collector, free_ports
+from tests.support.collector import Collector
+from tests.support.jaeger import Jaeger
 from wakelog import AgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 
 SECONDS = 60.0
 
 
-class Jaeger:
-    """A Jaeger of the test's own, with everything in memory."""
-
-    def __init__(self, folder: Path) -> None:
-        ports = free_ports(7)
-        query, otlp = ports[:2]
-        flags = [
-            "query.http-server",
-            "collector.otlp.http",
-            "collector.otlp.grpc",
-            "collector.grpc-server",
-            "collector.http-server",
-            "query.grpc-server",
-            "admin.http",
-        ]
-        self.endpoint = f"http://127.0.0.1:{otlp}"
-        self._query = f"http://127.0.0.1:{query}"
-        with (folder / "jaeger.log").open("wb") as output:
-            self.process = subprocess.Popen(
-                [
-                    required(JAEGER, "jaeger"),
-                    *(
-                        f"--{flag}.host-port=127.0.0.1:{p}"
-                        for flag, p in zip(flags, ports, strict=True)
-                    ),
-                ],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def traces(self, service: str, spans: int) -> list[dict[str, Any]]:
-        """Return the traces of a service, once they have so many spans in all."""
-        deadline = time.monotonic() + SECONDS
-        while True:
-            found = self._ask("/api/traces?" + urllib.parse.urlencode({"service": service}))
-            if sum(len(trace["spans"]) for trace in found) >= spans:
-                return found
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-    def wait(self) -> None:
-        deadline = time.monotonic() + SECONDS
-        while self.process.poll() is None and time.monotonic() < deadline:
-            try:
-                self._ask("/api/services")
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        pytest.fail("Jaeger did not start")
-
-    def _ask(self, path: str) -> list[dict[str, Any]]:
-        with urllib.request.urlopen(self._query + path, timeout=SECONDS) as answer:
-            data: list[dict[str, Any]] | None = json.load(answer)["data"]
-        return data or []
-
-
 @pytest.fixture
 def jaeger(tmp_path: Path) -> Iterator[Jaeger]:
-    started = Jaeger(tmp_path)
-    try:
-        started.wait()
-        yield started
-    finally:
-        started.process.kill()
-        started.process.wait()
+    started = Jaeger(required(JAEGER, "jaeger"), tmp_path)
+    yield started
+    started.stop()
 
 
 def tags(thing: dict[str, Any], key: str = "tags") -> dict[str, Any]:

@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from scripts.build_dashboards import expressions, files
+from scripts.build_dashboards import ALL, expressions, files
 from tests.support import prometheus
 from tests.support.collector import Collector, free_ports
 from tests.support.figures import Hop, emitting
@@ -138,7 +138,7 @@ def wait_for_data(server: Prometheus, queries: list[str]) -> None:
 @pytest.mark.parametrize("dashboard", sorted(expressions()))
 def test_every_expression_of_the_dashboards_has_data(scraped: Prometheus, dashboard: str) -> None:
     queries = [
-        query.replace("$service", ".*").replace("$__rate_interval", "5s")
+        query.replace("$service", ALL).replace("$__rate_interval", "5s")
         for query in expressions()[dashboard]
     ]
     assert len(queries) > 8
@@ -148,7 +148,28 @@ def test_every_expression_of_the_dashboards_has_data(scraped: Prometheus, dashbo
         wait_for_data(scraped, [f"({query}) > 0" for query in queries])
 
     for query in queries:
-        assert not scraped.has_data(query.replace(".*", "nobody")), query  # or 0 without a service
+        assert not scraped.has_data(query.replace(ALL, "nobody")), query  # or 0 without a service
+
+
+@needs_prometheus
+def test_a_span_of_a_trace_leads_to_the_figures_of_such_spans(scraped: Prometheus) -> None:
+    text = (GATEWAY.parent / "grafana/provisioning/datasources/wakelog.yaml").read_text("utf-8")
+    labels = dict(re.findall(r"- key: (\S+)\n +value: (\S+)", text))
+    span = {
+        "service.name": "shop",
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "search",
+    }
+    tags = ",".join(f'{labels[key]}="{value}"' for key, value in span.items())
+    queries = [
+        query.replace("$$__tags", tags) for query in re.findall(r"query: (.*\$\$__tags.*)", text)
+    ]
+    assert len(queries) == 2
+
+    wait_for_data(scraped, [f"({query}) > 0" for query in queries])
+
+    nothing = [query.replace("search", "nothing") for query in queries]
+    assert not any(scraped.has_data(query) for query in nothing)
 
 
 @needs_prometheus

@@ -127,8 +127,10 @@ def test_the_fixture_needs_no_network_and_writes_nothing(tmp_path: Path) -> None
         "    assert wakelog_recording.types == ['run_start', 'user_message', 'run_end']\n"
         "    assert not (tmp_path / 'journal').exists()\n"
     )
+    # With a folder of its own: else it ends by removing what other runs have left, whatever that takes.
+    own = f"--basetemp={tmp_path / 'inner'}"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", "-q", str(tmp_path)],
+        [sys.executable, "-W", "error", "-m", "pytest", "-q", own, str(tmp_path)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
