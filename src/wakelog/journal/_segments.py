@@ -169,7 +169,7 @@ class Segments:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - one way out
             begun = self._switch_to(turn, fd, index, size, crc, resource)
         except OSError as error:
-            if fd >= 0:
+            if fd not in (-1, self._fd):
                 os.close(fd)
                 path.unlink(missing_ok=True)  # it holds no record yet
             if error.errno == errno.ENOENT:
