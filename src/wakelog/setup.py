@@ -16,7 +16,6 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
     OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT,
     OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT,
-    OTEL_SDK_DISABLED,
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -24,28 +23,21 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from wakelog.errors import ConfigurationError
 from wakelog.events import semconv as s
-from wakelog.journal import DEFAULT_SEGMENT_BYTES, Durability, Space, default_root
+from wakelog.journal import Durability, Space, default_root
 from wakelog.logger import AgentLogger, set_current
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
 from wakelog.otel._exporters import log_exporter, span_exporter
 from wakelog.otel._processor import DIRECTORY_VARIABLE
+from wakelog.otel._settings import disabled, flag, for_journal
 from wakelog.redaction import RedactionConfig
-from wakelog.sinks import EventSink, NullSink
+from wakelog.sinks import Buffer, EventSink, NullSink
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
 
 _EXIT_SECONDS = 5.0
 _HOPELESS_SECONDS = 0.1
-_SPACE = {
-    "WAKELOG_RETENTION_AGE": "retention_age",
-    "WAKELOG_RETENTION_BYTES": "retention_bytes",
-    "WAKELOG_RETENTION_WRITERS": "retention_writers",
-    "WAKELOG_QUOTA_BYTES": "quota_bytes",
-    "WAKELOG_QUOTA_POLICY": "quota_policy",
-    "WAKELOG_BLOCK_TIMEOUT": "block_timeout",
-}
 _LIMITS = (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
@@ -94,6 +86,7 @@ def configure(
     segment_age: float | None = None,
     rotate_at_midnight: bool | None = None,
     space: Space | None = None,
+    buffer: Buffer | None = None,
     exporter: LogRecordExporter | None = None,
     span_events: bool | None = None,
     redact_payloads: bool | None = None,
@@ -130,6 +123,9 @@ def configure(
             else not.
         space: How much of the disk the journal may take, and for how long; else what the variables
             say that are named as its fields, ``WAKELOG_QUOTA_BYTES`` and so on.
+        buffer: Take events in memory and write them in a thread of their own, a trade that
+            ``DurableLogRecordProcessor`` describes; else what ``WAKELOG_BUFFER_CAPACITY``,
+            ``WAKELOG_BUFFER_OVERFLOW`` and ``WAKELOG_BUFFER_TIMEOUT`` say, else no buffer.
         exporter: Where to deliver, in place of what the environment says.
         span_events: Whether events also become events of the span that is running; else
             ``WAKELOG_SPAN_EVENTS``, else yes.
@@ -160,12 +156,20 @@ def configure(
             segment_age=segment_age,
             rotate_at_midnight=rotate_at_midnight,
             space=space,
+            buffer=buffer,
             exporter=exporter,
             span_events=span_events,
         )
-    if not _disabled():
-        level = _durability(durability)
-        bridged = _flag(span_events, "WAKELOG_SPAN_EVENTS")
+    if not disabled():
+        settings = for_journal(
+            durability=durability,
+            segment_bytes=segment_bytes,
+            segment_age=segment_age,
+            rotate_at_midnight=rotate_at_midnight,
+            space=space,
+            buffer=buffer,
+        )
+        bridged = flag(span_events, "WAKELOG_SPAN_EVENTS", default=True)
         if logger_provider is None and exporter is None:
             exporter = log_exporter()
         tracer_provider = tracer_provider or _tracer_provider(service_name)
@@ -176,15 +180,7 @@ def configure(
             processor = DurableLogRecordProcessor(
                 exporter,
                 directory=directory or os.environ.get(DIRECTORY_VARIABLE) or default_root(name),
-                durability=level,
-                segment_bytes=int(
-                    _above_0(segment_bytes, "WAKELOG_SEGMENT_BYTES") or DEFAULT_SEGMENT_BYTES
-                ),
-                segment_age=_above_0(segment_age, "WAKELOG_SEGMENT_AGE"),
-                rotate_at_midnight=_flag(
-                    rotate_at_midnight, "WAKELOG_ROTATE_AT_MIDNIGHT", default=False
-                ),
-                space=space or _space(),
+                **settings,
             )
             logger_provider = _logger_provider(resource, processor, bridged=bridged)
             with _lock:
@@ -196,7 +192,7 @@ def configure(
         agent_name or os.environ.get("WAKELOG_AGENT_NAME"),
         workflow_name or os.environ.get("WAKELOG_WORKFLOW_NAME"),
         sink,
-        _flag(redact_payloads, "WAKELOG_REDACT"),
+        flag(redact_payloads, "WAKELOG_REDACT", default=True),
         redaction_config,
         default_risk,
         metadata,
@@ -236,10 +232,6 @@ def _at_exit() -> None:
         _spans.shutdown(min(longest, max(0.0, deadline - time.monotonic())))
 
 
-def _disabled() -> bool:
-    return os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
-
-
 def _refuse_beside_a_provider(**settings: object) -> None:
     """Raise for settings that belong to the processor in the provider that was given."""
     if given := [name for name, value in settings.items() if value is not None]:
@@ -253,64 +245,6 @@ def _refuse_beside_a_provider(**settings: object) -> None:
 def _has_limits() -> bool:
     """Tell whether the environment limits the attributes of log records."""
     return any(os.environ.get(variable) for variable in _LIMITS)
-
-
-def _durability(given: Durability | str | None) -> Durability:
-    named = "durability" if given is not None else "WAKELOG_DURABILITY"
-    value = given if given is not None else os.environ.get(named) or Durability.OS_BUFFERED
-    try:
-        return Durability(value)
-    except ValueError:
-        message = f"{named}={value!r} is not known: use one of {', '.join(Durability)}"
-        raise ConfigurationError(message) from None
-
-
-def _above_0(given: float | None, variable: str) -> float | None:
-    """Return an argument, else the number that its variable says, else None."""
-    text = os.environ.get(variable, "").strip()
-    if given is not None or not text:
-        return given
-    number = _number(text)
-    if number is None or not number > 0:
-        message = f"{variable}={text!r} is not known: use a number above 0"
-        raise ConfigurationError(message)
-    return number
-
-
-def _space() -> Space:
-    """Make the space settings of the environment."""
-    given: dict[str, Any] = {}
-    for variable, name in _SPACE.items():
-        if not (text := os.environ.get(variable, "").strip()):
-            continue
-        value: Any = None if text == "none" else _number(text)
-        if value is None and text != "none":
-            value = text
-        try:
-            Space(**{name: value})
-        except ConfigurationError as error:
-            message = str(error).replace(f"{name}=", f"{variable}=")
-            raise ConfigurationError(message) from None
-        given[name] = value
-    return Space(**given)
-
-
-def _number(text: str) -> float | None:
-    try:
-        return int(text) if text.isdecimal() else float(text)
-    except ValueError:
-        return None
-
-
-def _flag(given: bool | None, variable: str, *, default: bool = True) -> bool:  # noqa: FBT001 - it is the value
-    """Return an argument, else what its variable says, else the default."""
-    if given is not None:
-        return given
-    value = os.environ.get(variable) or str(default)
-    if value.lower() not in ("true", "false"):
-        message = f"{variable}={value!r} is not known: use true or false"
-        raise ConfigurationError(message)
-    return value.lower() == "true"
 
 
 def _own_resource(service_name: str | None) -> Resource:
