@@ -461,6 +461,17 @@ REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
     "logs protocol": ({**GOOD, LOGS_PROTOCOL: "h2"}, LOGS_PROTOCOL, "http/protobuf"),
     "logs exporter": ({"OTEL_LOGS_EXPORTER": "jaeger"}, "OTEL_LOGS_EXPORTER", "otlp"),
     "traces exporter": ({"OTEL_TRACES_EXPORTER": "jaeger"}, "OTEL_TRACES_EXPORTER", "otlp"),
+    "metrics exporter": ({"OTEL_METRICS_EXPORTER": "jaeger"}, "OTEL_METRICS_EXPORTER", "otlp"),
+    "metrics endpoint": (
+        {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "ftp://x"},
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        "http://localhost:4317",
+    ),
+    "metrics interval": (
+        {"OTEL_METRIC_EXPORT_INTERVAL": "0", "OTEL_METRICS_EXPORTER": "console"},
+        "OTEL_METRIC_EXPORT_INTERVAL",
+        "above 0",
+    ),
     "content policy": ({CONTENT: "SPANS"}, CONTENT, "SPAN_ONLY"),
     "durability": ({"durability": "paper"}, "durability", "fsync"),
     "durability variable": ({"WAKELOG_DURABILITY": "paper"}, "WAKELOG_DURABILITY", "fsync"),
@@ -546,7 +557,7 @@ BUFFERED = """
     from wakelog import setup
     {made}
     log.user_message("hi")
-    queue = setup._processor.buffer
+    queue = setup._made.processor.buffer
     print(json.dumps(queue and [queue.settings.capacity, queue.settings.overflow,
                                 queue.settings.timeout]))
 """
@@ -708,6 +719,7 @@ def test_exporters_of_none_keep_everything_here(program: Program) -> None:
         RECORD,
         OTEL_LOGS_EXPORTER="none",
         OTEL_TRACES_EXPORTER="none",
+        OTEL_METRICS_EXPORTER="none",
         WAKELOG_DIR="journal",
         **GOOD,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
+from opentelemetry.metrics import MeterProvider, set_meter_provider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.environment_variables import (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
@@ -27,8 +28,15 @@ from wakelog.journal import Durability, Space, default_root
 from wakelog.logger import AgentLogger, set_current
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
-from wakelog.otel._exporters import log_exporter, span_exporter
+from wakelog.otel._exporters import (
+    log_exporter,
+    metric_exporter,
+    metrics_go_their_own_way,
+    span_exporter,
+)
+from wakelog.otel._metrics import is_unset
 from wakelog.otel._processor import DIRECTORY_VARIABLE
+from wakelog.otel._pushing import PushedMetrics
 from wakelog.otel._settings import disabled, flag, for_journal
 from wakelog.redaction import RedactionConfig
 from wakelog.sinks import Buffer, EventSink, NullSink
@@ -38,6 +46,8 @@ if TYPE_CHECKING:
 
 _EXIT_SECONDS = 5.0
 _HOPELESS_SECONDS = 0.1
+# For a next hop of which nothing is known: as long as delivery waits for a sign of life.
+_UNKNOWN_SECONDS = 0.8
 _LIMITS = (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
@@ -55,6 +65,11 @@ class _Spans:
 
     def __init__(self, provider: TracerProvider) -> None:
         self.provider = provider
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        """Begin at first, and anew in a forked child, which has no thread."""
         self._end, self._ended = threading.Event(), threading.Event()
         threading.Thread(target=self._run, name="wakelog-spans-exit", daemon=True).start()
 
@@ -63,16 +78,50 @@ class _Spans:
         self.provider.shutdown()
         self._ended.set()
 
-    def shutdown(self, timeout: float) -> bool:
+    def end(self, timeout: float) -> bool:
         """Export what is there and stop; return whether that took no longer than ``timeout``."""
         self._end.set()
         return self._ended.wait(timeout)
 
 
+class _Made:
+    """What ``configure`` has made: for the current set-up, and once a process.
+
+    Attributes:
+        processor: The processor of the current set-up.
+        spans: The tracer provider.
+        metrics: The MeterProvider.
+        hope: How long an exit waits for spans and metrics, in seconds, by what became of the events.
+    """
+
+    def __init__(self) -> None:
+        self.processor: DurableLogRecordProcessor | None = None
+        self.spans: _Spans | None = None
+        self.metrics: PushedMetrics | None = None
+        self.hope = _EXIT_SECONDS
+
+    def end_recording(self, timeout: float) -> bool:
+        """Deliver and end what is set up, and return whether everything was delivered."""
+        with _lock:
+            processor, self.processor = self.processor, None
+        if processor is None:
+            return True
+        delivers = processor.delivers
+        delivered = processor.close(timeout)
+        # Where events did not get through, nothing else will; where they stay here, nobody knows.
+        unknown = _HOPELESS_SECONDS if delivers else _UNKNOWN_SECONDS
+        self.hope = _EXIT_SECONDS if delivered else unknown
+        return delivered
+
+    def hope_for_metrics(self, metrics: PushedMetrics) -> float:
+        """Return how long to wait for metrics: events say nothing of an endpoint of their own."""
+        if metrics.failing is not False and metrics_go_their_own_way():
+            return min(self.hope, _UNKNOWN_SECONDS)
+        return self.hope
+
+
 _lock = threading.Lock()
-# What configure has made: the processor of the current set-up, and the spans, once a process.
-_processor: DurableLogRecordProcessor | None = None
-_spans: _Spans | None = None
+_made = _Made()
 
 
 def configure(
@@ -95,15 +144,17 @@ def configure(
     metadata: dict[str, Any] | None = None,
     logger_provider: LoggerProvider | None = None,
     tracer_provider: trace.TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
 ) -> AgentLogger:
     """Set recording up and return the logger.
 
     Events go to a journal on this machine. With ``OTEL_EXPORTER_OTLP_ENDPOINT`` set they are
-    delivered there too, and so are the spans; without it everything stays local and pending.
+    delivered there too, and spans and metrics are sent there; without it everything stays local and
+    pending, and no metrics are kept.
 
     Providers that exist are used and left as they are: a tracer provider opens the spans, a logger
-    provider's resource describes the events, and nothing is added to either. Where there is none,
-    one is made and becomes OpenTelemetry's global provider. With ``OTEL_SDK_DISABLED=true``
+    provider's resource describes the events, a MeterProvider has the metrics, and nothing is added
+    to any. Where there is none, one is made and becomes OpenTelemetry's global provider. With ``OTEL_SDK_DISABLED=true``
     nothing is set up, and the logger records nothing.
 
     Calling it again ends what the call before has set up. An argument wins over its variable.
@@ -137,6 +188,7 @@ def configure(
         logger_provider: A provider that already has a ``DurableLogRecordProcessor``; events are
             emitted into it, and nothing else is made for logs.
         tracer_provider: Where spans are opened, in place of the global provider.
+        meter_provider: Where Wakelog's metrics go, in place of the global provider.
 
     Returns:
         The logger.
@@ -145,8 +197,7 @@ def configure(
         ConfigurationError: For a setting or variable that cannot be used; it says which.
         JournalError: When the directory cannot be used.
     """
-    global _processor  # noqa: PLW0603 - there is one set-up a process
-    shutdown()
+    _made.end_recording(_EXIT_SECONDS)
     sink: EventSink = NullSink()
     if logger_provider is not None:
         _refuse_beside_a_provider(
@@ -159,6 +210,7 @@ def configure(
             buffer=buffer,
             exporter=exporter,
             span_events=span_events,
+            meter_provider=meter_provider,
         )
     if not disabled():
         settings = for_journal(
@@ -170,21 +222,27 @@ def configure(
             buffer=buffer,
         )
         bridged = flag(span_events, "WAKELOG_SPAN_EVENTS", default=True)
-        if logger_provider is None and exporter is None:
-            exporter = log_exporter()
-        tracer_provider = tracer_provider or _tracer_provider(service_name)
         made_here = logger_provider is None
+        pushed = None
+        if made_here:
+            exporter = exporter or log_exporter()
+            pushed = _pushed_metrics() if meter_provider is None else None
+        tracer_provider = tracer_provider or _tracer_provider(service_name)
         if logger_provider is None:
             resource = _resource(tracer_provider, service_name)
+            if pushed is not None:
+                set_meter_provider(pushed.start(resource))
+                _made.metrics = pushed
             name = str(resource.attributes.get(s.SERVICE_NAME, ""))
             processor = DurableLogRecordProcessor(
                 exporter,
+                meter_provider=meter_provider,
                 directory=directory or os.environ.get(DIRECTORY_VARIABLE) or default_root(name),
                 **settings,
             )
             logger_provider = _logger_provider(resource, processor, bridged=bridged)
             with _lock:
-                _processor = processor
+                _made.processor = processor
         sink = OTelSink(
             logger_provider, required=not made_here, without_limits=made_here and not _has_limits()
         )
@@ -214,22 +272,29 @@ def shutdown(timeout: float = _EXIT_SECONDS) -> bool:
     Returns:
         Whether everything recorded was delivered. True when nothing was set up.
     """
-    global _processor
-    with _lock:
-        processor, _processor = _processor, None
-    return processor is None or processor.close(timeout)
+    deadline = time.monotonic() + timeout
+    delivered = _made.end_recording(timeout)
+    if (metrics := _made.metrics) is not None:
+        left = max(0.0, deadline - time.monotonic())
+        metrics.flush(min(left, _made.hope_for_metrics(metrics)))
+    return delivered
 
 
 @atexit.register
 def _at_exit() -> None:
     deadline = time.monotonic() + _EXIT_SECONDS
-    if _spans is not None:
-        _spans.shutdown(0)  # begins it, while the events are delivered
-    delivered = shutdown(_EXIT_SECONDS)
-    if _spans is not None:
-        # Where events did not get through, spans will not either.
-        longest = _EXIT_SECONDS if delivered else _HOPELESS_SECONDS
-        _spans.shutdown(min(longest, max(0.0, deadline - time.monotonic())))
+    spans, metrics = _made.spans, _made.metrics
+    if spans is not None:
+        spans.end(0)  # begins it, while the events are delivered
+    _made.end_recording(_EXIT_SECONDS)
+    if metrics is not None:
+        metrics.end(0)  # begins it, so that its books are those of the end
+    begun = time.monotonic()
+    if spans is not None:
+        spans.end(max(0.0, min(deadline, begun + _made.hope) - time.monotonic()))
+    if metrics is not None:
+        until = min(deadline, begun + _made.hope_for_metrics(metrics))
+        metrics.end(max(0.0, until - time.monotonic()))
 
 
 def _refuse_beside_a_provider(**settings: object) -> None:
@@ -260,9 +325,14 @@ def _resource(tracer_provider: trace.TracerProvider, service_name: str | None) -
     return _own_resource(service_name)
 
 
+def _pushed_metrics() -> PushedMetrics | None:
+    """Return what sends metrics, when there is no MeterProvider yet and somewhere to send them."""
+    exporter = metric_exporter() if is_unset() else None
+    return None if exporter is None else PushedMetrics(exporter, metric_exporter)
+
+
 def _tracer_provider(service_name: str | None) -> trace.TracerProvider:
     """Return the global tracer provider, made here when there is none."""
-    global _spans  # noqa: PLW0603 - made once a process
     current = trace.get_tracer_provider()
     if not isinstance(current, trace.ProxyTracerProvider):
         return current
@@ -270,7 +340,7 @@ def _tracer_provider(service_name: str | None) -> trace.TracerProvider:
     if (exporter := span_exporter()) is not None:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    _spans = _Spans(provider)
+    _made.spans = _Spans(provider)
     return provider
 
 

@@ -257,6 +257,12 @@ def metrics_on(provider: MeterProvider | None) -> Metrics | None:
         return _made[provider]
 
 
+def is_unset() -> bool:
+    """Tell whether nobody has set a global MeterProvider yet."""
+    # The API's stand-in until then has no public name, unlike that for spans.
+    return type(metrics.get_meter_provider()).__name__ == "_ProxyMeterProvider"
+
+
 _making = threading.Lock()
 _made: weakref.WeakKeyDictionary[MeterProvider, Metrics] = weakref.WeakKeyDictionary()
 
