@@ -53,6 +53,7 @@ class Source:
         self.refused: Counter[str] = Counter()
         """Records that were not accepted, by the error's name."""
         self.journal: Journal | None = None
+        """What it records into; None when it only delivers what others record."""
         self.queue: Queue[Any] | None = None
         self.delivery: weakref.ref[Delivery] | None = None
 
@@ -161,9 +162,9 @@ class Metrics:
     @staticmethod
     def _look_at_journals(sources: list[Source], say: Callable[..., None]) -> None:
         journals = [source.journal for source in sources if source.journal is not None]
-        roots = {journal.root: journal for journal in journals}
-        say("wakelog.journal.disk.usage", sum(one.disk_usage for one in roots.values()))
-        say("wakelog.journal.disk.limit", sum(one.disk_limit for one in roots.values()))
+        if roots := {journal.root: journal for journal in journals}:
+            say("wakelog.journal.disk.usage", sum(one.disk_usage for one in roots.values()))
+            say("wakelog.journal.disk.limit", sum(one.disk_limit for one in roots.values()))
         recovered = sum((source.tally.recovered.copy() for source in sources), Counter[str]())
         for kind in t.RECOVERED:
             say("wakelog.journal.recovered", recovered[kind], kind=kind)
@@ -188,12 +189,14 @@ class Metrics:
         if queue is not None:
             say(s.OTEL_PROCESSOR_QUEUE_SIZE, queue.size, **processor)
             say(s.OTEL_PROCESSOR_QUEUE_CAPACITY, queue.capacity, **processor)
-        written = sum(writer.seq for writer in journal.writers) if journal is not None else 0
-        say(s.OTEL_PROCESSOR_PROCESSED, written, **processor)
-        wrong = _reasons(source.refused)
-        wrong["queue_full"] = wrong.pop("buffer_full") + (queue.dropped if queue is not None else 0)
-        for reason, count in wrong.items():
-            say(s.OTEL_PROCESSOR_PROCESSED, count, **processor, **{s.ERROR_TYPE: reason})
+        if journal is not None:
+            written = sum(writer.seq for writer in journal.writers)
+            say(s.OTEL_PROCESSOR_PROCESSED, written, **processor)
+            wrong = _reasons(source.refused)
+            dropped = queue.dropped if queue is not None else 0
+            wrong["queue_full"] = wrong.pop("buffer_full") + dropped
+            for reason, count in wrong.items():
+                say(s.OTEL_PROCESSOR_PROCESSED, count, **processor, **{s.ERROR_TYPE: reason})
         if source.delivery is not None:
             exporter = source.component("wakelog_log_exporter")
             say(s.OTEL_EXPORTER_INFLIGHT, source.tally.inflight, **exporter)

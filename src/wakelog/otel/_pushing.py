@@ -47,6 +47,12 @@ _SAYING_SO = (
 MakeExporter = Callable[[], MetricExporter | None]
 
 
+def hear_exporters() -> None:
+    """Have exporters say what is wrong where everything of OpenTelemetry is told to be silent."""
+    for name in _SAYING_SO:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 class PushedMetrics:
     """A MeterProvider, and a thread that sends what it collects: now and then, and at the end.
 
@@ -81,7 +87,7 @@ class PushedMetrics:
         Args:
             resource: Who reports.
         """
-        self._provider = MeterProvider([self._reader], resource, shutdown_on_exit=False)
+        self.provider = MeterProvider([self._reader], resource, shutdown_on_exit=False)
         for name in _SAYING_SO:
             logging.getLogger(name).addFilter(_overheard)
         self._begin()
@@ -90,7 +96,7 @@ class PushedMetrics:
             after_in_parent=self._after_fork,
             after_in_child=self._after_fork_in_child,
         )
-        return self._provider
+        return self.provider
 
     def _begin(self) -> None:
         """Begin at first, and anew in a forked child."""
@@ -210,9 +216,9 @@ class PushedMetrics:
             return
         inherited, self._reader = self._reader, _Reader(self._exporter, self)
         self._renewing = True
-        self._provider.remove_metric_reader(inherited)
+        self.provider.remove_metric_reader(inherited)
         self._renewing = False
-        self._provider.add_metric_reader(self._reader)
+        self.provider.add_metric_reader(self._reader)
         self._begin()
 
 
