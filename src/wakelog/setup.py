@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
 
 _EXIT_SECONDS = 5.0
-_HOPELESS_SECONDS = 0.1
+_HOPELESS_SECONDS = 0.05
 # For a next hop of which nothing is known: as long as delivery waits for a sign of life.
 _UNKNOWN_SECONDS = 0.8
 _LIMITS = (
