@@ -1,4 +1,4 @@
-"""Writes `docs/metrics.md` from the table of metrics.
+"""Writes `docs/metrics.md` from the tables of metrics.
 
 `python -m scripts.build_metrics_page` writes the page; a test fails when it differs from the code.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+from wakelog.audit import _metric_table as audit
 from wakelog.otel import _metric_table as t
 
+TABLE = (*t.TABLE, *audit.TABLE)
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 ABOUT = """\
 # Metrics
 
-<!-- Made by `python -m scripts.build_metrics_page` from `src/wakelog/otel/_metric_table.py`. -->
+<!-- Made by `python -m scripts.build_metrics_page` from `_metric_table.py` in `src/wakelog/otel` and beside. -->
 
 Wakelog's figures are under the meter `wakelog`. With an endpoint there is nothing to set up:
 
@@ -76,7 +78,7 @@ def wrapped(text: str) -> str:
 def page() -> str:
     """Return what the page has to hold."""
     parts = [ABOUT]
-    for one in t.TABLE:
+    for one in TABLE:
         kind = one.kind.replace("_", "-")
         parts.append(
             f"## `{one.name}`\n\n{kind}, unit `{one.unit}`\n\n{wrapped(one.description)}\n"

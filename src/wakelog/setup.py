@@ -34,6 +34,7 @@ from wakelog.otel._exporters import (
     metrics_go_their_own_way,
     span_exporter,
 )
+from wakelog.otel._instruments import finish, use
 from wakelog.otel._metrics import is_unset
 from wakelog.otel._processor import DIRECTORY_VARIABLE
 from wakelog.otel._pushing import PushedMetrics
@@ -230,6 +231,8 @@ def configure(
         tracer_provider = tracer_provider or _tracer_provider(service_name)
         if logger_provider is None:
             resource = _resource(tracer_provider, service_name)
+            if meter_provider is not None:
+                use(meter_provider)
             if pushed is not None:
                 set_meter_provider(pushed.start(resource))
                 _made.metrics = pushed
@@ -288,6 +291,7 @@ def _at_exit() -> None:
         spans.end(0)  # begins it, while the events are delivered
     _made.end_recording(_EXIT_SECONDS)
     if metrics is not None:
+        finish()
         metrics.end(0)  # begins it, so that its books are those of the end
     begun = time.monotonic()
     if spans is not None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 
+from opentelemetry import metrics
 from opentelemetry.metrics import (
     CallbackOptions,
     Histogram,
@@ -25,6 +26,16 @@ from wakelog.events import semconv as s
 from wakelog.otel._metric_table import Metric
 
 Observations = dict[str, list[Observation]]
+Begin = Callable[[MeterProvider], object]
+Finish = Callable[[], None]
+
+# Between two collections, the newest so many measurements of a kind are kept.
+MOST_SAMPLES = 8192
+
+
+def samples() -> deque[float]:
+    """Return a place for measurements: adding one takes no lock."""
+    return deque(maxlen=MOST_SAMPLES)
 
 
 class Instruments:
@@ -35,14 +46,18 @@ class Instruments:
     Args:
         provider: The MeterProvider.
         table: The metrics.
-        look: Looks at everything, once for a collection, and records measurements in ``histograms``.
+        look: Looks at everything, once for a collection, and records measurements in the histograms
+            of the instruments that it is given.
 
     Attributes:
         histograms: The histograms, by name.
     """
 
     def __init__(
-        self, provider: MeterProvider, table: Iterable[Metric], look: Callable[[], Observations]
+        self,
+        provider: MeterProvider,
+        table: Sequence[Metric],
+        look: Callable[[Instruments], Observations],
     ) -> None:
         self._look = look
         self.begin()
@@ -53,6 +68,7 @@ class Instruments:
             "up_down_counter": meter.create_observable_up_down_counter,
             "gauge": meter.create_observable_gauge,
         }
+        # Histograms first: from the first observable on, somebody may collect.
         for one in table:
             if one.kind == "histogram":
                 self.histograms[one.name] = meter.create_histogram(
@@ -61,7 +77,8 @@ class Instruments:
                     one.description,
                     explicit_bucket_boundaries_advisory=one.buckets,
                 )
-            else:
+        for one in table:
+            if one.kind != "histogram":
                 callback = partial(self._observe, one.name)
                 observable[one.kind](one.name, [callback], one.unit, one.description)
 
@@ -84,7 +101,52 @@ class Instruments:
         seen: set[str] = getattr(self._asked, "seen", {name})
         if name in seen:  # another collection than the last one in this thread
             self._asked.seen = seen = set()
-            self._asked.answers = self._look()
+            self._asked.answers = self._look(self)
         seen.add(name)
         answers: Observations = self._asked.answers
         return answers.get(name, [])
+
+
+def observe(begin: Begin) -> None:
+    """Have figures of another part observed, on the MeterProvider that the program has or gets.
+
+    Args:
+        begin: Makes its instruments on a MeterProvider, which may be the stand-in for one that is set
+            later. Called again for one that ``configure`` is given.
+    """
+    with _beginning:
+        provider = _given[-1] if _given else None
+        _begun[begin] = [provider]
+    begin(provider or metrics.get_meter_provider())
+
+
+def use(provider: MeterProvider) -> None:
+    """Have what other parts count on this MeterProvider, in place of the global one."""
+    # The global one stands for None: what began on the stand-in is on it too.
+    key = None if provider is metrics.get_meter_provider() else provider
+    with _beginning:
+        _given[:] = [provider]
+        new = [begin for begin, on in _begun.items() if key not in on]
+        for begin in new:
+            _begun[begin].append(key)
+    for begin in new:
+        begin(provider)
+
+
+def finishing(end: Finish) -> Finish:
+    """Have a part end what it has to do at the exit, before the last collection; a decorator."""
+    _finishing.append(end)
+    return end
+
+
+def finish() -> None:
+    """Have every part end what it has to do, so that what is collected next is the last."""
+    for end in _finishing:
+        end()
+
+
+_beginning = threading.Lock()
+_finishing: list[Finish] = []
+_given: list[MeterProvider] = []
+# Other parts that have figures, and where they have begun; None for the global MeterProvider.
+_begun: dict[Begin, list[MeterProvider | None]] = {}

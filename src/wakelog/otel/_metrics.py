@@ -18,8 +18,8 @@ from wakelog.events import semconv as s
 from wakelog.journal import Journal, Observer
 from wakelog.otel import _metric_table as t
 from wakelog.otel._accounts import Accounts
-from wakelog.otel._instruments import Instruments, Observations
-from wakelog.otel._tally import Tally, samples
+from wakelog.otel._instruments import Instruments, Observations, samples
+from wakelog.otel._tally import Tally
 from wakelog.sinks._policy import OverflowPolicy
 from wakelog.sinks._queue import Queue
 
@@ -88,9 +88,9 @@ class Metrics:
             queue.on_wait = self.waited
         self._accounts.follow(journal)
 
-    def _look(self) -> Observations:
+    def _look(self, instruments: Instruments) -> Observations:
         """Look at everything, once for a collection."""
-        self._record_samples()
+        self._record_samples(instruments)
         found: Observations = defaultdict(list)
         own, adopted, accounts = self._accounts.balance()
 
@@ -167,7 +167,7 @@ class Metrics:
                 failed = {s.ERROR_TYPE: reason} if reason else {}
                 say(s.OTEL_EXPORTER_EXPORTED, count, **exporter, **failed)
 
-    def _record_samples(self) -> None:
+    def _record_samples(self, instruments: Instruments) -> None:
         """Hand on what has been measured since the last collection."""
         for name, left in (
             ("wakelog.journal.write.duration", self._writes),
@@ -175,13 +175,13 @@ class Metrics:
             ("wakelog.journal.commit.events", self._commits),
             ("wakelog.buffer.wait.duration", self._waits),
         ):
-            self._instruments.drain(name, left)
+            instruments.drain(name, left)
         for source in list(self._sources):
             tally = source.tally
-            self._instruments.drain("wakelog.delivery.latency", tally.latencies)
-            self._instruments.drain("wakelog.delivery.retry.delay", tally.pauses)
+            instruments.drain("wakelog.delivery.latency", tally.latencies)
+            instruments.drain("wakelog.delivery.retry.delay", tally.pauses)
             exporter = source.component("wakelog_log_exporter")
-            duration = self._instruments.histograms[s.OTEL_EXPORTER_DURATION]
+            duration = instruments.histograms[s.OTEL_EXPORTER_DURATION]
             for _ in range(len(tally.operations)):
                 seconds, wrong = tally.operations.popleft()
                 failed = {s.ERROR_TYPE: wrong} if wrong else {}
