@@ -10,8 +10,9 @@ from pathlib import Path
 
 from wakelog.audit import _metric_table as audit
 from wakelog.otel import _metric_table as t
+from wakelog.streams import _metric_table as streams
 
-TABLE = (*t.TABLE, *audit.TABLE)
+TABLE = (*t.TABLE, *audit.TABLE, *streams.TABLE)
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 ABOUT = """\
 # Metrics
