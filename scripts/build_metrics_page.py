@@ -35,7 +35,7 @@ in the log, and no event. An exit does not wait for it ([Delivery](delivery.md#a
 A `MeterProvider` that the program has is used, and nothing is added to it: the one that
 `configure(meter_provider=...)` or `DurableLogRecordProcessor(meter_provider=...)` was given, else the global one,
 if it has been set by then. Beside `configure(logger_provider=...)`, and in zero code, the program or the SDK
-makes it. Without any, nothing is counted and nothing is paid.
+makes it. Without any, recording and delivery count nothing and pay nothing.
 
 <!-- not run: it needs a Collector -->
 ```python

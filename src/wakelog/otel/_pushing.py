@@ -330,11 +330,10 @@ class _Overheard(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         listener = getattr(self._here, "listener", None)
-        if listener is None:
+        if listener is None or record.levelno < logging.WARNING:
             return True
-        if record.levelno >= logging.WARNING:
-            error = record.exc_info[1] if record.exc_info else None
-            listener(f"{record.getMessage()}: {error}" if error else record.getMessage())
+        error = record.exc_info[1] if record.exc_info else None
+        listener(f"{record.getMessage()}: {error}" if error else record.getMessage())
         return False
 
 
