@@ -7,6 +7,7 @@ child nothing can be locked for ever.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -145,7 +146,13 @@ def finish() -> None:
         end()
 
 
+def _after_fork() -> None:
+    global _beginning  # noqa: PLW0603 - a forked child may have inherited it locked
+    _beginning = threading.Lock()
+
+
 _beginning = threading.Lock()
+os.register_at_fork(after_in_child=_after_fork)
 _finishing: list[Finish] = []
 _given: list[MeterProvider] = []
 # Other parts that have figures, and where they have begun; None for the global MeterProvider.
