@@ -231,7 +231,11 @@ def test_the_last_figures_that_arrive_are_those_after_the_queue_has_been_emptied
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CONFIGURED, str(tmp_path / "j")],
-        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_endpoint},
+        env={
+            **os.environ,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_endpoint,
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
+        },
         check=False,
         timeout=60,
         capture_output=True,

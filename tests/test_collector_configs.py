@@ -220,7 +220,11 @@ def test_what_configure_sends_to_the_agent_is_scraped_from_the_gateway(
 
     done = subprocess.run(
         [sys.executable, "-c", CONFIGURED, str(tmp_path / "journal")],
-        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": agent.grpc_endpoint},
+        env={
+            **os.environ,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": agent.grpc_endpoint,
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -43,8 +43,8 @@ PREAMBLE = (
 
 def environment(directory: Path, endpoint: str = "", **more: str) -> dict[str, str]:
     given = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint} if endpoint else {}
-    protocol = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
-    return {**os.environ, "WAKELOG_DIR": str(directory), **protocol, **given, **more}
+    usual = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
+    return {**os.environ, "WAKELOG_DIR": str(directory), **usual, **given, **more}
 
 
 def run(code: str, env: dict[str, str]) -> tuple[Any, str]:
@@ -414,6 +414,9 @@ child = os.fork()
 if child == 0:
     for number in range(16):
         log.user_message(f"child {number}")
+    # An exit does not wait for a second attempt, which a busy machine may need.
+    while not (log.flush(60) and setup._made.metrics.flush(60)):
+        pass
     if sys.argv[-1] == "exits":
         sys.exit(0)
     wakelog.shutdown(60)
@@ -432,7 +435,7 @@ def test_a_forked_child_reports_what_is_its_own_as_a_process_of_its_own(
         endpoint_of(collector, protocol),
         OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
     )
-    run(FORKS.replace("sys.argv[-1]", repr(how)), env)
+    _, errors = run(FORKS.replace("sys.argv[-1]", repr(how)), env)
 
     last: dict[str, ExportedMetrics] = {}
     for report in collector.metrics():
@@ -441,7 +444,7 @@ def test_a_forked_child_reports_what_is_its_own_as_a_process_of_its_own(
     instances: Counter[str] = Counter()
     for record in collector.log_records():
         instances[record.origin.resource[INSTANCE]] += 1
-    assert sorted(instances.values()) == [16, 32]
+    assert sorted(instances.values()) == [16, 32], errors
     assert last.keys() == instances.keys()
     for instance, count in instances.items():
         assert last[instance]("wakelog.events.delivered") == count
