@@ -219,7 +219,7 @@ sink = SessionAuditSink(Slow(sys.argv[1] + ".db"), ThreadKey("a", "b"))
 log = wakelog.configure("a", directory=sys.argv[1])  # what ends last began first, as a rule
 from wakelog import setup
 from wakelog.otel import _delivery
-setup._EXIT_SECONDS = setup._made.hope = _delivery._PATIENCE_SECONDS = 60.0
+setup._EXIT_SECONDS = setup._PATIENCE_SECONDS = setup._made.hope = _delivery._PATIENCE_SECONDS = 60.0
 log.decision("yes")
 for _ in range(100):
     sink.record_resumed("")

@@ -199,7 +199,7 @@ CONFIGURED = """
 import sys, wakelog
 from wakelog import setup
 from wakelog.otel import _delivery
-setup._EXIT_SECONDS = _delivery._PATIENCE_SECONDS = 60.0
+setup._EXIT_SECONDS = setup._PATIENCE_SECONDS = _delivery._PATIENCE_SECONDS = 60.0
 log = wakelog.configure("clerk", service_name="trips", directory=sys.argv[1])
 for number in range(7):
     log.decision(f"number {number}")

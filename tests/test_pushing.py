@@ -37,7 +37,7 @@ PREAMBLE = (
     + "from opentelemetry import metrics\n"
     + "import wakelog\n"
     + "from wakelog import setup\n"
-    + "setup._EXIT_SECONDS = setup._made.hope = 60.0\n"
+    + "setup._EXIT_SECONDS = setup._PATIENCE_SECONDS = setup._made.hope = 60.0\n"
 )
 
 
@@ -135,7 +135,7 @@ ENDS = """
 import atexit
 log = wakelog.configure("clerk", service_name="trips")
 log.user_message("hello")
-setup._EXIT_SECONDS, setup._made.hope = 5.0, 5.0
+setup._EXIT_SECONDS, setup._PATIENCE_SECONDS = 60.0, 0.8
 from wakelog.otel import _delivery; _delivery._PATIENCE_SECONDS = 0.8
 time.sleep(float(sys.argv[1]))
 atexit.register(lambda: print(json.dumps(time.monotonic()), flush=True))
@@ -169,6 +169,24 @@ def test_a_next_hop_that_is_down_does_not_hold_up_the_exit(
     assert ended - json.loads(process.stdout) < SOON
     assert "Traceback" not in process.stderr
     assert books(tmp_path)[0].pending == 1
+
+
+@pytest.mark.parametrize("next_hop", ["black hole"], indirect=True)
+def test_a_next_hop_that_is_gone_holds_up_no_exit_of_a_program_with_nothing_to_deliver(
+    tmp_path: Path, next_hop: str
+) -> None:
+    env = environment(tmp_path, next_hop, OTEL_EXPORTER_OTLP_TIMEOUT="120")
+    code = ENDS.replace('log.user_message("hello")', "")
+    process = subprocess.run(
+        [sys.executable, "-c", PREAMBLE + code, "0"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert time.monotonic() - json.loads(process.stdout) < SOON
 
 
 @pytest.mark.parametrize("next_hop", ["black hole"], indirect=True)

@@ -28,12 +28,7 @@ from wakelog.journal import Durability, Space, default_root
 from wakelog.logger import AgentLogger, set_current
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
-from wakelog.otel._exporters import (
-    log_exporter,
-    metric_exporter,
-    metrics_go_their_own_way,
-    span_exporter,
-)
+from wakelog.otel._exporters import log_exporter, metric_exporter, span_exporter
 from wakelog.otel._instruments import finish, use
 from wakelog.otel._metrics import is_unset
 from wakelog.otel._processor import DIRECTORY_VARIABLE
@@ -47,8 +42,8 @@ if TYPE_CHECKING:
 
 _EXIT_SECONDS = 5.0
 _HOPELESS_SECONDS = 0.05
-# For a next hop of which nothing is known: as long as delivery waits for a sign of life.
-_UNKNOWN_SECONDS = 0.8
+# As long as delivery waits for a sign of life from the next hop.
+_PATIENCE_SECONDS = 0.8
 _LIMITS = (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
@@ -92,7 +87,7 @@ class _Made:
         processor: The processor of the current set-up.
         spans: The tracer provider.
         metrics: The MeterProvider.
-        hope: How long an exit waits for spans and metrics, in seconds, by what became of the events.
+        hope: How long an exit waits for spans, in seconds, by what became of the events.
     """
 
     def __init__(self) -> None:
@@ -110,15 +105,14 @@ class _Made:
         delivers = processor.delivers
         delivered = processor.close(timeout)
         # Where events did not get through, nothing else will; where they stay here, nobody knows.
-        unknown = _HOPELESS_SECONDS if delivers else _UNKNOWN_SECONDS
+        unknown = _HOPELESS_SECONDS if delivers else _PATIENCE_SECONDS
         self.hope = _EXIT_SECONDS if delivered else unknown
         return delivered
 
-    def hope_for_metrics(self, metrics: PushedMetrics) -> float:
-        """Return how long to wait for metrics: events say nothing of an endpoint of their own."""
-        if metrics.failing is not False and metrics_go_their_own_way():
-            return min(self.hope, _UNKNOWN_SECONDS)
-        return self.hope
+    @property
+    def hope_for_metrics(self) -> float:
+        """How long to wait for metrics: one request, to a next hop that may be gone by now."""
+        return min(self.hope, _PATIENCE_SECONDS)
 
 
 _lock = threading.Lock()
@@ -155,8 +149,9 @@ def configure(
 
     Providers that exist are used and left as they are: a tracer provider opens the spans, a logger
     provider's resource describes the events, a MeterProvider has the metrics, and nothing is added
-    to any. Where there is none, one is made and becomes OpenTelemetry's global provider. With ``OTEL_SDK_DISABLED=true``
-    nothing is set up, and the logger records nothing.
+    to any. Where there is none, one is made and becomes OpenTelemetry's global provider; a
+    MeterProvider only where there is somewhere to send metrics, and not beside ``logger_provider``.
+    With ``OTEL_SDK_DISABLED=true`` nothing is set up, and the logger records nothing.
 
     Calling it again ends what the call before has set up. An argument wins over its variable.
 
@@ -279,7 +274,7 @@ def shutdown(timeout: float = _EXIT_SECONDS) -> bool:
     delivered = _made.end_recording(timeout)
     if (metrics := _made.metrics) is not None:
         left = max(0.0, deadline - time.monotonic())
-        metrics.flush(min(left, _made.hope_for_metrics(metrics)))
+        metrics.flush(min(left, _made.hope_for_metrics))
     return delivered
 
 
@@ -297,7 +292,7 @@ def _at_exit() -> None:
     if spans is not None:
         spans.end(max(0.0, min(deadline, begun + _made.hope) - time.monotonic()))
     if metrics is not None:
-        until = min(deadline, begun + _made.hope_for_metrics(metrics))
+        until = min(deadline, begun + _made.hope_for_metrics)
         metrics.end(max(0.0, until - time.monotonic()))
 
 

@@ -139,11 +139,6 @@ def metric_exporter() -> MetricExporter | None:
             return None
 
 
-def metrics_go_their_own_way() -> bool:
-    """Tell whether metrics have an endpoint of their own."""
-    return bool(os.environ.get(OTEL_EXPORTER_OTLP_METRICS_ENDPOINT))
-
-
 def endpoint_of(exporter: LogRecordExporter) -> str:
     """Return what an exporter exports to, in words, for people to read."""
     # The official ones have no public name for it; without it, the exporter's own name is said.
