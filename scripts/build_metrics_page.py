@@ -1,4 +1,4 @@
-"""Writes `docs/metrics.md` from the table of metrics.
+"""Writes `docs/metrics.md` from the tables of metrics.
 
 `python -m scripts.build_metrics_page` writes the page; a test fails when it differs from the code.
 """
@@ -8,17 +8,34 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+from wakelog.audit import _metric_table as audit
 from wakelog.otel import _metric_table as t
+from wakelog.streams import _metric_table as streams
 
+TABLE = (*t.TABLE, *audit.TABLE, *streams.TABLE)
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 ABOUT = """\
 # Metrics
 
-<!-- Made by `python -m scripts.build_metrics_page` from `src/wakelog/otel/_metric_table.py`. -->
+<!-- Made by `python -m scripts.build_metrics_page` from `_metric_table.py` in `src/wakelog/otel` and beside. -->
 
-Wakelog's figures are under the meter `wakelog`, on the `MeterProvider` that the program has: the one that
-`DurableLogRecordProcessor(meter_provider=...)` was given, else the global one, if it has been set before the
-processor is made. Without one nothing is counted and nothing is paid.
+Wakelog's figures are under the meter `wakelog`. With an endpoint there is nothing to set up:
+
+```sh
+export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317
+```
+
+`wakelog.configure()` then makes a `MeterProvider`, of the same resource as events and spans, makes it the
+global one, and sends what it collects every `OTEL_METRIC_EXPORT_INTERVAL` milliseconds (60,000), when
+`wakelog.shutdown()` is called, and at the end of the program after the delivery of events, so that the books
+that arrive last are the last. `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` and the other `OTEL_*` variables of the official exporter
+hold; `OTEL_METRICS_EXPORTER` may say `otlp`, `console` or `none`. A next hop that takes no metrics costs one line
+in the log, and no event. An exit does not wait for it ([Delivery](delivery.md#at-exit)).
+
+A `MeterProvider` that the program has is used, and nothing is added to it: the one that
+`configure(meter_provider=...)` or `DurableLogRecordProcessor(meter_provider=...)` was given, else the global one,
+if it has been set by then. Beside `configure(logger_provider=...)`, and in zero code, the program or the SDK
+makes it. Without any, recording and delivery count nothing and pay nothing.
 
 <!-- not run: it needs a Collector -->
 ```python
@@ -38,9 +55,12 @@ log = wakelog.configure("clerk")
   moment. They count from the start of the process; over restarts, `wakelog status` and `wakelog verify`
   add up the files. What a process left pending when it ended is counted by the one that adopts it, as
   accepted with `wakelog.origin` = `adopted`.
-- **Forked children** count from 0 what is their own. The SDK itself lets a child go on with the
-  histograms of its parent; give the child a `MeterProvider` and a `service.instance.id` of its own to tell
-  the two apart.
+- **Forked children** count from 0 what is their own, and the SDK gives each a `service.instance.id` of its own.
+  On a `MeterProvider` that Wakelog has made, that is true of everything, and what a child counted arrives when it
+  ends by itself or calls `wakelog.shutdown()`. On any other the SDK lets a child go on with the
+  histograms of its parent.
+- **A sidecar**, `wakelog ship --follow`, sends its own books where it delivers. What it delivers for others it
+  has accepted with `wakelog.origin` = `adopted`; the program that records counts the same as its own.
 - **What it costs.** Counts are read, and measurements fetched, when somebody collects. A thread that emits
   takes none of the SDK's locks; see [Performance](performance.md). Of a kind of measurement the newest 8192
   between two collections are kept.
@@ -59,7 +79,7 @@ def wrapped(text: str) -> str:
 def page() -> str:
     """Return what the page has to hold."""
     parts = [ABOUT]
-    for one in t.TABLE:
+    for one in TABLE:
         kind = one.kind.replace("_", "-")
         parts.append(
             f"## `{one.name}`\n\n{kind}, unit `{one.unit}`\n\n{wrapped(one.description)}\n"

@@ -209,6 +209,56 @@ def test_the_gateway_feeds_every_backend_and_the_scrape(
     assert [line[-2:] for line in series("agent_output_tokens_total{")] == [" 4"]
 
 
+CONFIGURED = """
+import sys, wakelog
+from wakelog import setup
+from wakelog.otel import _delivery
+setup._EXIT_SECONDS = setup._PATIENCE_SECONDS = _delivery._PATIENCE_SECONDS = 60.0
+log = wakelog.configure("clerk", service_name="trips", directory=sys.argv[1])
+for number in range(7):
+    log.decision(f"number {number}")
+"""
+
+
+def test_what_configure_sends_to_the_agent_is_scraped_from_the_gateway(
+    start: Starter, collector: Collector, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    backends = ("LOKI_ENDPOINT", "TEMPO_ENDPOINT", "JAEGER_ENDPOINT")
+    gateway = start(
+        "gateway",
+        PROMETHEUS_ADDRESS=f"127.0.0.1:{port}",
+        **dict.fromkeys(backends, collector.http_endpoint),
+    )
+    agent = start("agent", NEXT_HOP=gateway.http_endpoint)
+
+    done = subprocess.run(
+        [sys.executable, "-c", CONFIGURED, str(tmp_path / "journal")],
+        env={
+            **os.environ,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": agent.grpc_endpoint,
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+    def scraped(name: str) -> list[str]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as page:
+            lines = page.read().decode().splitlines()
+        mine = [line for line in lines if 'service_name="trips"' in line]
+        return [
+            line.rpartition(" ")[2] for line in mine if line.startswith(f"wakelog_events_{name}")
+        ]
+
+    wait_until(lambda: scraped("delivered_total") == ["7"])
+    assert sorted(scraped("accepted_total")) == ["0", "7"]  # of its own, and of others
+    assert scraped("pending") == ["0"]
+
+
 @pytest.fixture
 def kafka() -> Iterator[str]:
     (port,) = free_ports(1)
@@ -251,6 +301,12 @@ def test_events_go_through_kafka_whole_and_in_order_per_conversation(
     assert all(numbers == sorted(numbers) for numbers in in_order.values())
     assert len(in_order) == 7
     wait_until(lambda: len(collector.spans()) == 1)
+
+    metrics = OTLPMetricExporter(f"{middle.http_endpoint}/v1/metrics")
+    meters = MeterProvider([PeriodicExportingMetricReader(metrics)], shutdown_on_exit=False)
+    meters.get_meter("app").create_counter("orders").add(3)
+    meters.shutdown()
+    assert collector.metrics()[-1]("orders") == 3
 
 
 @pytest.mark.parametrize("content", [None, "EVENT_ONLY"])

@@ -135,3 +135,36 @@ def test_what_forked_workers_recorded_during_an_outage_is_delivered_when_it_ends
     assert received.keys() == ids
     numbers = {(log.attributes[s.WRITER_ID], log.attributes[s.SEQ]) for log in received.values()}
     assert numbers == {(w, seq) for w, numbered in accepted.items() for seq, _ in numbered}
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_nothing_is_imported_while_something_is_sent(
+    tmp_path: Path, collector: Collector, protocol: str
+) -> None:
+    """A child that is forked during an import inherits its lock, and waits for it for ever."""
+    code = """
+import sys, wakelog
+from opentelemetry import metrics, trace
+log = wakelog.configure("a", directory=sys.argv[1])
+before = set(sys.modules)
+with log.run():
+    log.user_message("x")
+assert log.flush(60)
+metrics.get_meter_provider().force_flush(60000)
+trace.get_tracer_provider().force_flush(60000)
+print(*sorted(set(sys.modules) - before))
+"""
+    grpc = protocol == "grpc"
+    endpoint = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_endpoint if grpc else collector.http_endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "journal")],
+        env={**os.environ, **endpoint},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

@@ -461,11 +461,38 @@ REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
     "logs protocol": ({**GOOD, LOGS_PROTOCOL: "h2"}, LOGS_PROTOCOL, "http/protobuf"),
     "logs exporter": ({"OTEL_LOGS_EXPORTER": "jaeger"}, "OTEL_LOGS_EXPORTER", "otlp"),
     "traces exporter": ({"OTEL_TRACES_EXPORTER": "jaeger"}, "OTEL_TRACES_EXPORTER", "otlp"),
+    "metrics exporter": ({"OTEL_METRICS_EXPORTER": "jaeger"}, "OTEL_METRICS_EXPORTER", "otlp"),
+    "metrics endpoint": (
+        {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "ftp://x"},
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        "http://localhost:4317",
+    ),
+    "metrics interval": (
+        {"OTEL_METRIC_EXPORT_INTERVAL": "0", "OTEL_METRICS_EXPORTER": "console"},
+        "OTEL_METRIC_EXPORT_INTERVAL",
+        "above 0",
+    ),
     "content policy": ({CONTENT: "SPANS"}, CONTENT, "SPAN_ONLY"),
     "durability": ({"durability": "paper"}, "durability", "fsync"),
     "durability variable": ({"WAKELOG_DURABILITY": "paper"}, "WAKELOG_DURABILITY", "fsync"),
     "span events": ({"WAKELOG_SPAN_EVENTS": "some"}, "WAKELOG_SPAN_EVENTS", "true or false"),
     "redaction": ({"WAKELOG_REDACT": "0"}, "WAKELOG_REDACT", "true or false"),
+    "buffer, no number": (
+        {"WAKELOG_BUFFER_CAPACITY": "many"},
+        "WAKELOG_BUFFER_CAPACITY",
+        "a whole number from 1 on",
+    ),
+    "buffer, a fraction": (
+        {"WAKELOG_BUFFER_CAPACITY": "0.5"},
+        "WAKELOG_BUFFER_CAPACITY",
+        "a whole number from 1 on",
+    ),
+    "buffer overflow": (
+        {"WAKELOG_BUFFER_OVERFLOW": "drop"},
+        "WAKELOG_BUFFER_OVERFLOW",
+        "drop_newest, drop_oldest",
+    ),
+    "buffer time-out": ({"WAKELOG_BUFFER_TIMEOUT": "soon"}, "WAKELOG_BUFFER_TIMEOUT", "seconds"),
 }
 TRY_ALL = """
     import os, sys
@@ -524,6 +551,55 @@ def test_everything_can_be_said_by_the_environment_and_an_argument_wins(program:
 
     assert said[:4] == ["env-agent", "env-flow", "fsync", "mail me@example.org"]
     assert said[4:] == ["arg", "mail [REDACTED]"]
+
+
+BUFFERED = """
+    from wakelog import setup
+    {made}
+    log.user_message("hi")
+    queue = setup._made.processor.buffer
+    print(json.dumps(queue and [queue.settings.capacity, queue.settings.overflow,
+                                queue.settings.timeout]))
+"""
+
+
+@pytest.mark.parametrize(
+    "made, variables, expected",
+    [
+        ("log = wakelog.configure()", {}, None),
+        (
+            "log = wakelog.configure(buffer=wakelog.Buffer(7, 'drop_oldest'))",
+            {"WAKELOG_BUFFER_CAPACITY": "9", "WAKELOG_BUFFER_TIMEOUT": "3"},
+            [7, "drop_oldest", None],
+        ),
+        ("log = wakelog.configure()", {"WAKELOG_BUFFER_CAPACITY": "9"}, [9, "block", None]),
+        (
+            "log = wakelog.configure()",
+            {"WAKELOG_BUFFER_OVERFLOW": "raise", "WAKELOG_BUFFER_TIMEOUT": "none"},
+            [1024, "raise", None],
+        ),
+        ("log = wakelog.configure()", {"WAKELOG_BUFFER_TIMEOUT": "0.5"}, [1024, "block", 0.5]),
+    ],
+)
+def test_a_buffer_is_there_when_it_is_asked_for_and_loses_nothing_at_the_end(
+    program: Program, made: str, variables: dict[str, str], expected: Any
+) -> None:
+    got = program.run(BUFFERED.format(made=made), WAKELOG_DIR="journal", **variables)
+
+    assert got == expected
+    assert names_of(program.folder / "journal") == ["wakelog.user_message"]
+
+
+def test_a_buffer_beside_a_provider_is_refused(program: Program) -> None:
+    said = program.run("""
+        from opentelemetry.sdk._logs import LoggerProvider
+        try:
+            wakelog.configure(logger_provider=LoggerProvider(), buffer=wakelog.Buffer())
+        except wakelog.ConfigurationError as error:
+            print(json.dumps(str(error)))
+    """)
+
+    assert "buffer cannot be set beside logger_provider" in said
 
 
 @pytest.mark.parametrize("kind", ["file", "below a file", "newer", "foreign"])
@@ -643,6 +719,7 @@ def test_exporters_of_none_keep_everything_here(program: Program) -> None:
         RECORD,
         OTEL_LOGS_EXPORTER="none",
         OTEL_TRACES_EXPORTER="none",
+        OTEL_METRICS_EXPORTER="none",
         WAKELOG_DIR="journal",
         **GOOD,
     )

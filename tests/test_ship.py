@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.collector import Collector, free_ports
 from tests.support.delivering import Bench, Hop, refuses
+from tests.support.figures import FATES
 from wakelog.events import semconv as s
 from wakelog.journal import Claim, Journal, books
 from wakelog.record import Resource, encode, uuid7
@@ -186,9 +187,12 @@ class Program:
         assert self.process.wait(SECONDS) == 0
 
 
-def sidecar(started: list[Any], root: Path, collector: Collector) -> subprocess.Popen[str]:
+def sidecar(
+    started: list[Any], root: Path, collector: Collector, **more: str
+) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "wakelog", "ship", root, "--follow", "--json", *to(collector)],
+        env={**os.environ, **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -221,6 +225,69 @@ def test_a_sidecar_delivers_for_a_program_that_does_not(
     assert (ship.returncode, errors) == (0, "")
     assert json.loads(output)["delivered"] == 170
     assert set(received(collector).values()) == {1}
+
+
+def test_what_a_sidecar_does_for_others_is_seen_where_it_delivers(
+    tmp_path: Path, collector: Collector, processes: list[Any]
+) -> None:
+    """The program does not deliver; the sidecar answers for what is pending when it comes, and later."""
+    root = tmp_path / "j"
+    leave(root, 30)
+    program = Program(processes, root)
+    program.record(100)
+    ship = sidecar(processes, root, collector, OTEL_METRIC_EXPORT_INTERVAL="50")
+    collector.wait_for_logs(130, SECONDS)
+    program.record(50)
+    collector.wait_for_logs(180, SECONDS)
+    program.end()
+
+    def delivered() -> float:
+        reports = collector.metrics()
+        return reports[-1]("wakelog.events.delivered") if reports else 0
+
+    eventually(lambda: delivered() == 180)
+    ship.send_signal(signal.SIGTERM)
+    _, errors = ship.communicate(timeout=SECONDS)
+
+    assert errors == ""
+    for report in collector.metrics():
+        found = {name: report(f"wakelog.events.{name}") for name in ("accepted", *FATES)}
+        assert found["accepted"] == sum(found[name] for name in FATES), found
+        assert report.resource["service.name"] == "wakelog-ship"
+    last = collector.metrics()[-1]
+    assert last("wakelog.events.accepted", wakelog__origin="adopted") == 180
+    assert last("wakelog.events.accepted", wakelog__origin="own") == 0
+    assert last("wakelog.delivery.replayed") + last("wakelog.delivery.latency") > 0
+
+
+def test_a_sidecar_says_once_that_its_metrics_are_not_taken(
+    tmp_path: Path, processes: list[Any]
+) -> None:
+    """And why; no port of HTTP's answers there."""
+    root = tmp_path / "j"
+    leave(root, 1)
+    nowhere = f"http://127.0.0.1:{free_ports(1)[0]}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wakelog", "ship", str(root), "--follow", "--json"],
+        env={
+            **os.environ,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
+            "OTEL_METRIC_EXPORT_INTERVAL": "10",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    processes.append(process)
+    assert process.stderr is not None
+    lines = [process.stderr.readline() for _ in range(2)]
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=SECONDS)
+
+    [line] = [line for line in [*lines, *rest.splitlines()] if "metrics" in line]
+    assert "Connection refused" in line
 
 
 @pytest.mark.parametrize("first", ["program", "sidecar"])

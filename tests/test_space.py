@@ -980,8 +980,8 @@ def test_configure_hands_every_setting_on(
         }.items():
             monkeypatch.setenv(f"WAKELOG_{name}", value)
     wakelog.configure("a", directory=tmp_path, **settings)
-    assert setup._processor is not None
-    journal = setup._processor.journal
+    assert setup._made.processor is not None
+    journal = setup._made.processor.journal
 
     assert journal._rotation == Rotation(5000, 60, at_midnight=True)
     space = journal._quota._space

@@ -421,3 +421,31 @@ def test_the_built_wheel_brings_its_entry_points(tmp_path: Path) -> None:
     ]
     assert "1 passed" in tested
     assert bodies(tmp_path / "journal") == ["late by 3 days"]
+
+
+def test_the_variables_for_space_and_buffer_hold_without_code_too(tmp_path: Path) -> None:
+    code = """
+        import json
+        from opentelemetry._logs import get_logger_provider
+        processors = get_logger_provider()._multi_log_record_processor._log_record_processors
+        [ours] = [one for one in processors if hasattr(one, "journal")]
+        print(json.dumps([ours.journal.disk_limit, ours.buffer.capacity]))
+    """
+    env = environment(
+        OTEL_PYTHON_CONFIGURATOR="wakelog",
+        WAKELOG_DIR=str(tmp_path / "journal"),
+        WAKELOG_QUOTA_BYTES="9000000",
+        WAKELOG_BUFFER_CAPACITY="77",
+    )
+
+    done = subprocess.run(
+        [INSTRUMENT, sys.executable, "-c", dedent(code)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [9_000_000, 77]

@@ -26,15 +26,15 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_CONFIG_FILE,
     OTEL_EXPORTER_OTLP_ENDPOINT,
     OTEL_EXPORTER_OTLP_LOGS_ENDPOINT,
-    OTEL_SDK_DISABLED,
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import get_tracer_provider
 
 from wakelog.errors import ConfigurationError
 from wakelog.events import semconv as s
-from wakelog.journal import Durability, default_root
+from wakelog.journal import default_root
 from wakelog.otel import DurableLogRecordProcessor
+from wakelog.otel._settings import disabled, durability_of, flag, for_journal
 from wakelog.setup import configure
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Configurator(_OTelSDKConfigurator):
     def _configure(self, **kwargs: Any) -> None:
         if os.environ.get(_CONFIGURATOR) != NAME:
             _leave_to_another(kwargs)
-        elif os.environ.get(OTEL_CONFIG_FILE) or _disabled():
+        elif os.environ.get(OTEL_CONFIG_FILE) or disabled():
             super()._configure(**kwargs)  # type: ignore[no-untyped-call]
         else:
             processors = _Processors()
@@ -116,7 +116,7 @@ class JournalExporter(LogRecordExporter):
         self.processor = DurableLogRecordProcessor(
             _next_hop(endpoint, protocol, headers, timeout),
             directory=directory,
-            durability=_durability(durability),
+            durability=durability_of(durability or None),
         )
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
@@ -164,8 +164,8 @@ class _Processors:
         return DurableLogRecordProcessor(
             exporter,
             directory=directory,
-            durability=_durability(None),
-            span_events=os.environ.get("WAKELOG_SPAN_EVENTS", "").strip().lower() == "true",
+            span_events=flag(None, "WAKELOG_SPAN_EVENTS", default=False),
+            **for_journal(),
         )
 
 
@@ -176,23 +176,9 @@ def _leave_to_another(kwargs: dict[str, Any]) -> None:
             return
 
 
-def _disabled() -> bool:
-    return os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
-
-
 def _has_endpoint() -> bool:
     names = (OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, OTEL_EXPORTER_OTLP_ENDPOINT)
     return any(os.environ.get(name) for name in names)
-
-
-def _durability(given: str | None) -> Durability:
-    value = given or os.environ.get("WAKELOG_DURABILITY") or Durability.OS_BUFFERED
-    try:
-        return Durability(value)
-    except ValueError:
-        allowed = ", ".join(Durability)
-        message = f"the durability {value!r} is not known: use one of {allowed}"
-        raise ConfigurationError(message) from None
 
 
 def _next_hop(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
+from opentelemetry.metrics import MeterProvider, set_meter_provider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.environment_variables import (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
     OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT,
     OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT,
-    OTEL_SDK_DISABLED,
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -24,28 +24,26 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from wakelog.errors import ConfigurationError
 from wakelog.events import semconv as s
-from wakelog.journal import DEFAULT_SEGMENT_BYTES, Durability, Space, default_root
+from wakelog.journal import Durability, Space, default_root
 from wakelog.logger import AgentLogger, set_current
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
-from wakelog.otel._exporters import log_exporter, span_exporter
+from wakelog.otel._exporters import log_exporter, metric_exporter, span_exporter
+from wakelog.otel._instruments import finish, use
+from wakelog.otel._metrics import is_unset
 from wakelog.otel._processor import DIRECTORY_VARIABLE
+from wakelog.otel._pushing import PushedMetrics
+from wakelog.otel._settings import disabled, flag, for_journal
 from wakelog.redaction import RedactionConfig
-from wakelog.sinks import EventSink, NullSink
+from wakelog.sinks import Buffer, EventSink, NullSink
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
 
 _EXIT_SECONDS = 5.0
-_HOPELESS_SECONDS = 0.1
-_SPACE = {
-    "WAKELOG_RETENTION_AGE": "retention_age",
-    "WAKELOG_RETENTION_BYTES": "retention_bytes",
-    "WAKELOG_RETENTION_WRITERS": "retention_writers",
-    "WAKELOG_QUOTA_BYTES": "quota_bytes",
-    "WAKELOG_QUOTA_POLICY": "quota_policy",
-    "WAKELOG_BLOCK_TIMEOUT": "block_timeout",
-}
+_HOPELESS_SECONDS = 0.05
+# As long as delivery waits for a sign of life from the next hop.
+_PATIENCE_SECONDS = 0.8
 _LIMITS = (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
@@ -63,6 +61,11 @@ class _Spans:
 
     def __init__(self, provider: TracerProvider) -> None:
         self.provider = provider
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        """Begin at first, and anew in a forked child, which has no thread."""
         self._end, self._ended = threading.Event(), threading.Event()
         threading.Thread(target=self._run, name="wakelog-spans-exit", daemon=True).start()
 
@@ -71,16 +74,49 @@ class _Spans:
         self.provider.shutdown()
         self._ended.set()
 
-    def shutdown(self, timeout: float) -> bool:
+    def end(self, timeout: float) -> bool:
         """Export what is there and stop; return whether that took no longer than ``timeout``."""
         self._end.set()
         return self._ended.wait(timeout)
 
 
+class _Made:
+    """What ``configure`` has made: for the current set-up, and once a process.
+
+    Attributes:
+        processor: The processor of the current set-up.
+        spans: The tracer provider.
+        metrics: The MeterProvider.
+        hope: How long an exit waits for spans, in seconds, by what became of the events.
+    """
+
+    def __init__(self) -> None:
+        self.processor: DurableLogRecordProcessor | None = None
+        self.spans: _Spans | None = None
+        self.metrics: PushedMetrics | None = None
+        self.hope = _EXIT_SECONDS
+
+    def end_recording(self, timeout: float) -> bool:
+        """Deliver and end what is set up, and return whether everything was delivered."""
+        with _lock:
+            processor, self.processor = self.processor, None
+        if processor is None:
+            return True
+        delivers = processor.delivers
+        delivered = processor.close(timeout)
+        # Where events did not get through, nothing else will; where they stay here, nobody knows.
+        unknown = _HOPELESS_SECONDS if delivers else _PATIENCE_SECONDS
+        self.hope = _EXIT_SECONDS if delivered else unknown
+        return delivered
+
+    @property
+    def hope_for_metrics(self) -> float:
+        """How long to wait for metrics: one request, to a next hop that may be gone by now."""
+        return min(self.hope, _PATIENCE_SECONDS)
+
+
 _lock = threading.Lock()
-# What configure has made: the processor of the current set-up, and the spans, once a process.
-_processor: DurableLogRecordProcessor | None = None
-_spans: _Spans | None = None
+_made = _Made()
 
 
 def configure(
@@ -94,6 +130,7 @@ def configure(
     segment_age: float | None = None,
     rotate_at_midnight: bool | None = None,
     space: Space | None = None,
+    buffer: Buffer | None = None,
     exporter: LogRecordExporter | None = None,
     span_events: bool | None = None,
     redact_payloads: bool | None = None,
@@ -102,16 +139,19 @@ def configure(
     metadata: dict[str, Any] | None = None,
     logger_provider: LoggerProvider | None = None,
     tracer_provider: trace.TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
 ) -> AgentLogger:
     """Set recording up and return the logger.
 
     Events go to a journal on this machine. With ``OTEL_EXPORTER_OTLP_ENDPOINT`` set they are
-    delivered there too, and so are the spans; without it everything stays local and pending.
+    delivered there too, and spans and metrics are sent there; without it everything stays local and
+    pending, and no metrics are kept.
 
     Providers that exist are used and left as they are: a tracer provider opens the spans, a logger
-    provider's resource describes the events, and nothing is added to either. Where there is none,
-    one is made and becomes OpenTelemetry's global provider. With ``OTEL_SDK_DISABLED=true``
-    nothing is set up, and the logger records nothing.
+    provider's resource describes the events, a MeterProvider has the metrics, and nothing is added
+    to any. Where there is none, one is made and becomes OpenTelemetry's global provider; a
+    MeterProvider only where there is somewhere to send metrics, and not beside ``logger_provider``.
+    With ``OTEL_SDK_DISABLED=true`` nothing is set up, and the logger records nothing.
 
     Calling it again ends what the call before has set up. An argument wins over its variable.
 
@@ -130,6 +170,9 @@ def configure(
             else not.
         space: How much of the disk the journal may take, and for how long; else what the variables
             say that are named as its fields, ``WAKELOG_QUOTA_BYTES`` and so on.
+        buffer: Take events in memory and write them in a thread of their own, a trade that
+            ``DurableLogRecordProcessor`` describes; else what ``WAKELOG_BUFFER_CAPACITY``,
+            ``WAKELOG_BUFFER_OVERFLOW`` and ``WAKELOG_BUFFER_TIMEOUT`` say, else no buffer.
         exporter: Where to deliver, in place of what the environment says.
         span_events: Whether events also become events of the span that is running; else
             ``WAKELOG_SPAN_EVENTS``, else yes.
@@ -141,6 +184,7 @@ def configure(
         logger_provider: A provider that already has a ``DurableLogRecordProcessor``; events are
             emitted into it, and nothing else is made for logs.
         tracer_provider: Where spans are opened, in place of the global provider.
+        meter_provider: Where Wakelog's metrics go, in place of the global provider.
 
     Returns:
         The logger.
@@ -149,8 +193,7 @@ def configure(
         ConfigurationError: For a setting or variable that cannot be used; it says which.
         JournalError: When the directory cannot be used.
     """
-    global _processor  # noqa: PLW0603 - there is one set-up a process
-    shutdown()
+    _made.end_recording(_EXIT_SECONDS)
     sink: EventSink = NullSink()
     if logger_provider is not None:
         _refuse_beside_a_provider(
@@ -160,35 +203,44 @@ def configure(
             segment_age=segment_age,
             rotate_at_midnight=rotate_at_midnight,
             space=space,
+            buffer=buffer,
             exporter=exporter,
             span_events=span_events,
+            meter_provider=meter_provider,
         )
-    if not _disabled():
-        level = _durability(durability)
-        bridged = _flag(span_events, "WAKELOG_SPAN_EVENTS")
-        if logger_provider is None and exporter is None:
-            exporter = log_exporter()
-        tracer_provider = tracer_provider or _tracer_provider(service_name)
+    if not disabled():
+        settings = for_journal(
+            durability=durability,
+            segment_bytes=segment_bytes,
+            segment_age=segment_age,
+            rotate_at_midnight=rotate_at_midnight,
+            space=space,
+            buffer=buffer,
+        )
+        bridged = flag(span_events, "WAKELOG_SPAN_EVENTS", default=True)
         made_here = logger_provider is None
+        pushed = None
+        if made_here:
+            exporter = exporter or log_exporter()
+            pushed = _pushed_metrics() if meter_provider is None else None
+        tracer_provider = tracer_provider or _tracer_provider(service_name)
         if logger_provider is None:
             resource = _resource(tracer_provider, service_name)
+            if meter_provider is not None:
+                use(meter_provider)
+            if pushed is not None:
+                set_meter_provider(pushed.start(resource))
+                _made.metrics = pushed
             name = str(resource.attributes.get(s.SERVICE_NAME, ""))
             processor = DurableLogRecordProcessor(
                 exporter,
+                meter_provider=meter_provider,
                 directory=directory or os.environ.get(DIRECTORY_VARIABLE) or default_root(name),
-                durability=level,
-                segment_bytes=int(
-                    _above_0(segment_bytes, "WAKELOG_SEGMENT_BYTES") or DEFAULT_SEGMENT_BYTES
-                ),
-                segment_age=_above_0(segment_age, "WAKELOG_SEGMENT_AGE"),
-                rotate_at_midnight=_flag(
-                    rotate_at_midnight, "WAKELOG_ROTATE_AT_MIDNIGHT", default=False
-                ),
-                space=space or _space(),
+                **settings,
             )
             logger_provider = _logger_provider(resource, processor, bridged=bridged)
             with _lock:
-                _processor = processor
+                _made.processor = processor
         sink = OTelSink(
             logger_provider, required=not made_here, without_limits=made_here and not _has_limits()
         )
@@ -196,7 +248,7 @@ def configure(
         agent_name or os.environ.get("WAKELOG_AGENT_NAME"),
         workflow_name or os.environ.get("WAKELOG_WORKFLOW_NAME"),
         sink,
-        _flag(redact_payloads, "WAKELOG_REDACT"),
+        flag(redact_payloads, "WAKELOG_REDACT", default=True),
         redaction_config,
         default_risk,
         metadata,
@@ -218,26 +270,30 @@ def shutdown(timeout: float = _EXIT_SECONDS) -> bool:
     Returns:
         Whether everything recorded was delivered. True when nothing was set up.
     """
-    global _processor
-    with _lock:
-        processor, _processor = _processor, None
-    return processor is None or processor.close(timeout)
+    deadline = time.monotonic() + timeout
+    delivered = _made.end_recording(timeout)
+    if (metrics := _made.metrics) is not None:
+        left = max(0.0, deadline - time.monotonic())
+        metrics.flush(min(left, _made.hope_for_metrics))
+    return delivered
 
 
 @atexit.register
 def _at_exit() -> None:
     deadline = time.monotonic() + _EXIT_SECONDS
-    if _spans is not None:
-        _spans.shutdown(0)  # begins it, while the events are delivered
-    delivered = shutdown(_EXIT_SECONDS)
-    if _spans is not None:
-        # Where events did not get through, spans will not either.
-        longest = _EXIT_SECONDS if delivered else _HOPELESS_SECONDS
-        _spans.shutdown(min(longest, max(0.0, deadline - time.monotonic())))
-
-
-def _disabled() -> bool:
-    return os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
+    spans, metrics = _made.spans, _made.metrics
+    if spans is not None:
+        spans.end(0)  # begins it, while the events are delivered
+    _made.end_recording(_EXIT_SECONDS)
+    if metrics is not None:
+        finish()
+        metrics.end(0)  # begins it, so that its books are those of the end
+    begun = time.monotonic()
+    if spans is not None:
+        spans.end(max(0.0, min(deadline, begun + _made.hope) - time.monotonic()))
+    if metrics is not None:
+        until = min(deadline, begun + _made.hope_for_metrics)
+        metrics.end(max(0.0, until - time.monotonic()))
 
 
 def _refuse_beside_a_provider(**settings: object) -> None:
@@ -255,64 +311,6 @@ def _has_limits() -> bool:
     return any(os.environ.get(variable) for variable in _LIMITS)
 
 
-def _durability(given: Durability | str | None) -> Durability:
-    named = "durability" if given is not None else "WAKELOG_DURABILITY"
-    value = given if given is not None else os.environ.get(named) or Durability.OS_BUFFERED
-    try:
-        return Durability(value)
-    except ValueError:
-        message = f"{named}={value!r} is not known: use one of {', '.join(Durability)}"
-        raise ConfigurationError(message) from None
-
-
-def _above_0(given: float | None, variable: str) -> float | None:
-    """Return an argument, else the number that its variable says, else None."""
-    text = os.environ.get(variable, "").strip()
-    if given is not None or not text:
-        return given
-    number = _number(text)
-    if number is None or not number > 0:
-        message = f"{variable}={text!r} is not known: use a number above 0"
-        raise ConfigurationError(message)
-    return number
-
-
-def _space() -> Space:
-    """Make the space settings of the environment."""
-    given: dict[str, Any] = {}
-    for variable, name in _SPACE.items():
-        if not (text := os.environ.get(variable, "").strip()):
-            continue
-        value: Any = None if text == "none" else _number(text)
-        if value is None and text != "none":
-            value = text
-        try:
-            Space(**{name: value})
-        except ConfigurationError as error:
-            message = str(error).replace(f"{name}=", f"{variable}=")
-            raise ConfigurationError(message) from None
-        given[name] = value
-    return Space(**given)
-
-
-def _number(text: str) -> float | None:
-    try:
-        return int(text) if text.isdecimal() else float(text)
-    except ValueError:
-        return None
-
-
-def _flag(given: bool | None, variable: str, *, default: bool = True) -> bool:  # noqa: FBT001 - it is the value
-    """Return an argument, else what its variable says, else the default."""
-    if given is not None:
-        return given
-    value = os.environ.get(variable) or str(default)
-    if value.lower() not in ("true", "false"):
-        message = f"{variable}={value!r} is not known: use true or false"
-        raise ConfigurationError(message)
-    return value.lower() == "true"
-
-
 def _own_resource(service_name: str | None) -> Resource:
     return Resource.create({s.SERVICE_NAME: service_name} if service_name else None)
 
@@ -326,9 +324,14 @@ def _resource(tracer_provider: trace.TracerProvider, service_name: str | None) -
     return _own_resource(service_name)
 
 
+def _pushed_metrics() -> PushedMetrics | None:
+    """Return what sends metrics, when there is no MeterProvider yet and somewhere to send them."""
+    exporter = metric_exporter() if is_unset() else None
+    return None if exporter is None else PushedMetrics(exporter, metric_exporter)
+
+
 def _tracer_provider(service_name: str | None) -> trace.TracerProvider:
     """Return the global tracer provider, made here when there is none."""
-    global _spans  # noqa: PLW0603 - made once a process
     current = trace.get_tracer_provider()
     if not isinstance(current, trace.ProxyTracerProvider):
         return current
@@ -336,7 +339,7 @@ def _tracer_provider(service_name: str | None) -> trace.TracerProvider:
     if (exporter := span_exporter()) is not None:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    _spans = _Spans(provider)
+    _made.spans = _Spans(provider)
     return provider
 
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import orjson
 
-from tests.support.otlp import ExportedLog, ExportedSpan, decode_logs, decode_spans
+from tests.support.otlp import (
+    ExportedLog,
+    ExportedMetrics,
+    ExportedSpan,
+    decode_logs,
+    decode_metrics,
+    decode_spans,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,11 +54,11 @@ class Collector:
 
         Args:
             binary: The Collector, as built by `scripts/build_collector.py`.
-            folder: Where the received records (`logs.jsonl`, `traces.jsonl`) and the Collector's own
-                output (`collector.log`) go; it must exist.
+            folder: Where the received records (`logs.jsonl`, `traces.jsonl`, `metrics.jsonl`) and the
+                Collector's own output (`collector.log`) go; it must exist.
             config: A Collector configuration that takes its addresses and files from
-                `OTLP_HTTP_ADDRESS`, `OTLP_GRPC_ADDRESS`, `HEALTH_ADDRESS`, `LOGS_FILE` and
-                `TRACES_FILE` in its environment.
+                `OTLP_HTTP_ADDRESS`, `OTLP_GRPC_ADDRESS`, `HEALTH_ADDRESS`, `LOGS_FILE`,
+                `TRACES_FILE` and `METRICS_FILE` in its environment.
             flags: More flags of the command.
             environment: What else stands in its environment.
         """
@@ -61,6 +68,7 @@ class Collector:
         self._output = folder / "collector.log"
         self._logs = _GrowingFile(folder / "logs.jsonl", decode_logs)
         self._spans = _GrowingFile(folder / "traces.jsonl", decode_spans)
+        self._metrics = _GrowingFile(folder / "metrics.jsonl", decode_metrics)
         self._environment = {
             "PATH": os.environ.get("PATH", ""),
             "OTLP_HTTP_ADDRESS": f"{_HOST}:{self._http}",
@@ -68,6 +76,7 @@ class Collector:
             "HEALTH_ADDRESS": f"{_HOST}:{self._health}",
             "LOGS_FILE": str(self._logs.path),
             "TRACES_FILE": str(self._spans.path),
+            "METRICS_FILE": str(self._metrics.path),
             **environment,
         }
         self._flags = flags
@@ -100,6 +109,7 @@ class Collector:
             raise RuntimeError(msg)
         self._logs.cut_unfinished_line()
         self._spans.cut_unfinished_line()
+        self._metrics.cut_unfinished_line()
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [self._binary, f"--config={self._config}", *self._flags],
@@ -147,6 +157,10 @@ class Collector:
     def spans(self) -> list[ExportedSpan]:
         """Returns every span received so far, in order of arrival, over all restarts."""
         return self._spans.items()
+
+    def metrics(self) -> list[ExportedMetrics]:
+        """Returns every collection of a program's metrics received so far, in order of arrival."""
+        return self._metrics.items()
 
     def wait_for_logs(self, count: int, timeout: float = 60.0) -> list[ExportedLog]:
         """Waits until log records with `count` distinct `log.record.uid` have arrived.

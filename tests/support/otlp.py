@@ -91,6 +91,33 @@ class ExportedSpan:
     status_message: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportedPoint:
+    """One data point: a number, or how many measurements a histogram has."""
+
+    value: float
+    attributes: Attributes
+    time_unix_nano: int
+    start_time_unix_nano: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedMetrics:
+    """What one resource reported in one request: the points of each metric, by its name."""
+
+    resource: Attributes
+    points: dict[str, list[ExportedPoint]]
+
+    def __call__(self, name: str, **attributes: str) -> float:
+        """Return the sum of a metric's points that have these attributes."""
+        wanted = {key.replace("__", "."): value for key, value in attributes.items()}
+        return sum(
+            point.value
+            for point in self.points.get(name, ())
+            if wanted.items() <= point.attributes.items()
+        )
+
+
 _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES = ("UNSET", "OK", "ERROR")
 
@@ -181,6 +208,30 @@ def decode_spans(request: Json) -> Iterator[ExportedSpan]:
             ),
             status=_STATUSES[status.get("code", 0)],
             status_message=status.get("message", ""),
+        )
+
+
+def decode_metrics(request: Json) -> Iterator[ExportedMetrics]:
+    """Yields what each resource reported in one line of the Collector's metrics file."""
+    for resource in request.get("resourceMetrics", ()):
+        points: dict[str, list[ExportedPoint]] = {}
+        for scope in resource.get("scopeMetrics", ()):
+            for metric in scope.get("metrics", ()):
+                data = metric.get("sum") or metric.get("gauge") or metric.get("histogram") or {}
+                points.setdefault(metric["name"], []).extend(
+                    ExportedPoint(
+                        value=float(
+                            raw.get("asInt", raw.get("asDouble", raw.get("count", 0))),
+                        ),
+                        attributes=decode_attributes(raw.get("attributes", ())),
+                        time_unix_nano=int(raw.get("timeUnixNano", 0)),
+                        start_time_unix_nano=int(raw.get("startTimeUnixNano", 0)),
+                    )
+                    for raw in data.get("dataPoints", ())
+                )
+        yield ExportedMetrics(
+            resource=decode_attributes(resource.get("resource", {}).get("attributes", ())),
+            points=points,
         )
 
 

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from wakelog.audit._figures import MEASURE_EACH, figures_of
 from wakelog.audit._keys import ThreadKey
 from wakelog.audit._log import SessionLog
 from wakelog.errors import ConfigurationError, EventTooLargeError, SessionLogBusyError
 from wakelog.events import AgentEvent
+from wakelog.otel._instruments import finishing
 
 _log = logging.getLogger("wakelog")
 
@@ -99,7 +101,9 @@ class _Pump:
         self._log = log
         self._direct = log if isinstance(log, DirectLog) else None
         self.max_pending = max_pending
+        self.figures = figures_of(log)
         self._begin()
+        self.figures.watch(self)
         after_fork = weakref.WeakMethod(self._begin)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
 
@@ -113,6 +117,11 @@ class _Pump:
         self._failures = Failures(f"{type(self._log).__name__} does not take audit records")
         self._thread: threading.Thread | None = None
 
+    @property
+    def pending(self) -> int:
+        """How many records wait."""
+        return self._pending
+
     def counts(self) -> AuditCounts:
         with self._lock:
             return AuditCounts(self._appended, self._pending, self._failed, self._dropped)
@@ -120,6 +129,7 @@ class _Pump:
     def submit(self, key: ThreadKey, event: AgentEvent) -> None:
         """Append an event now or soon. Whatever becomes of it is counted and not raised."""
         if self._direct is not None and key not in self._behind:
+            began = 0.0 if self._appended % MEASURE_EACH else time.perf_counter()
             try:
                 self._direct.append_now(key, (event,), _TURN_SECONDS)
             except SessionLogBusyError:
@@ -128,6 +138,8 @@ class _Pump:
                 self._note_failed(1, error)
                 return
             else:
+                if began:
+                    self.figures.durations.append(time.perf_counter() - began)
                 self._note_appended(1)
                 return
         with self._lock:
@@ -139,6 +151,7 @@ class _Pump:
             else:
                 self._dropped += 1
         if not fits:
+            self.figures.note_dropped()
             self._failures.failed(1, f"{self.max_pending} records are waiting already")
             return
         self._work()
@@ -236,6 +249,7 @@ class _Pump:
         await asyncio.gather(*(append(key, events) for key, events in batch.items()))
 
     async def _append(self, key: ThreadKey, events: list[AgentEvent]) -> None:
+        began = time.perf_counter()
         try:
             await self._log.append(key, events)
         except EventTooLargeError as error:
@@ -248,11 +262,13 @@ class _Pump:
         except Exception as error:  # noqa: BLE001 - a log that fails must not end the thread
             self._note_failed(len(events), error)
         else:
+            self.figures.durations.append(time.perf_counter() - began)
             self._note_appended(len(events))
 
     def _note_appended(self, count: int) -> None:
         with self._lock:
             self._appended += count
+        self.figures.note_appended(count)
         self._failures.worked()
 
     def lost(self, error: Exception) -> None:
@@ -262,6 +278,7 @@ class _Pump:
     def _note_failed(self, count: int, error: Exception) -> None:
         with self._lock:
             self._failed += count
+        self.figures.note_failed(count, error)
         self._failures.failed(count, f"{type(error).__name__}: {error}")
 
 
@@ -321,6 +338,7 @@ os.register_at_fork(after_in_child=_new_lock)
 
 
 @atexit.register
+@finishing
 def _drain() -> None:
     """Before the process ends, append what waits."""
     until = time.monotonic() + _EXIT_SECONDS

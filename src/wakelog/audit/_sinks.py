@@ -13,6 +13,7 @@ from opentelemetry import trace
 from wakelog import context
 from wakelog.audit._breach import UsageLimitBreach
 from wakelog.audit._channel import AuditCounts, Channel, Failures, channel_over
+from wakelog.audit._figures import figures_of
 from wakelog.audit._keys import ThreadKey, checked
 from wakelog.audit._log import SessionLog
 from wakelog.events import AgentEvent
@@ -218,6 +219,7 @@ class LoggerAuditSink(_EventAuditSink):
 
     def __init__(self, log: AgentLogger) -> None:
         self._log = log
+        self._figures = figures_of(log)
         self._failures = Failures("the logger does not take audit records")
         self.failed = 0
 
@@ -248,10 +250,12 @@ class LoggerAuditSink(_EventAuditSink):
         except Exception as error:  # noqa: BLE001 - nothing is raised into the agent
             self._lost(error)
         else:
+            self._figures.note_appended(1)
             self._failures.worked()
 
     def _lost(self, error: Exception) -> None:
         self.failed += 1
+        self._figures.note_failed(1, error)
         self._failures.failed(1, f"{type(error).__name__}: {error}")
 
 

@@ -185,6 +185,7 @@ def _environment(url: str | None) -> dict[str, str]:
     own = {
         _ENDPOINT: url,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_METRICS_EXPORTER": "none",  # the story is about events, and its endpoint takes no more
         # A proxy must not come between the agent and its own machine.
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",

@@ -2,6 +2,7 @@
 
 Once, or with --follow until Ctrl-C or SIGTERM, beside running programs. A writer whose program
 delivers by itself is left to it. Without --endpoint the OTEL_EXPORTER_OTLP_* variables say where to.
+With --follow its metrics go there too, unless OTEL_METRICS_EXPORTER=none.
 The exit code is 1 when it gave up, because nothing was accepted for --timeout seconds.
 
 With --json:
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from wakelog.otel._pushing import PushedMetrics
     from wakelog.otel.shipping import Shipment
 
     Show = Callable[[Shipment], None]
 
 _POLL_SECONDS = 0.05
+# How long the last figures are waited for, as long as a program waits for what it delivers.
+_FAREWELL_SECONDS = 0.8
+_NAMELESS = "unknown_service"  # what the SDK calls a service that nobody has named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,13 +75,22 @@ def run(arguments: argparse.Namespace) -> int:
     from wakelog.otel.shipping import Shipment
 
     begun = time.monotonic()
+    metrics = _metrics() if arguments.follow else None
     with until_asked(signal.SIGTERM, signal.SIGINT) as stop, progress as show:
-        shipment = Shipment(root, exporter, writer=writer, replay_rate=arguments.rate)
+        shipment = Shipment(
+            root,
+            exporter,
+            writer=writer,
+            replay_rate=arguments.rate,
+            meter_provider=metrics.provider if metrics is not None else None,
+        )
         try:
             patience = None if arguments.follow else arguments.timeout
             problem = _watch(shipment, stop, show, patience)
         finally:
             shipment.stop()
+            if metrics is not None:
+                metrics.end(_FAREWELL_SECONDS)
     pending = _pending(root, writer)
     if arguments.json:
         print_json(
@@ -108,6 +122,26 @@ def _journal_at(path: Path) -> tuple[Path, str | None]:
         return path.parent, path.name
     hint = "Name a directory that a program records into"
     raise JournalError("ship", path, "there is no journal in it", hint)
+
+
+def _metrics() -> PushedMetrics | None:
+    """Have the books of this process sent where its records go, under the service of the environment."""
+    from opentelemetry.sdk.resources import Resource
+
+    from wakelog.events import semconv as s
+    from wakelog.otel._exporters import metric_exporter
+    from wakelog.otel._pushing import PushedMetrics, hear_exporters
+
+    exporter = metric_exporter()
+    if exporter is None:
+        return None
+    resource = Resource.create()
+    if str(resource.attributes[s.SERVICE_NAME]).startswith(_NAMELESS):
+        resource = resource.merge(Resource({s.SERVICE_NAME: "wakelog-ship"}))
+    hear_exporters()
+    metrics = PushedMetrics(exporter, metric_exporter)
+    metrics.start(resource)
+    return metrics
 
 
 def _pending(root: Path, writer: str | None) -> int:

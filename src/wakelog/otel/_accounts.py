@@ -104,6 +104,8 @@ class Account:
         """
         if self._gone:
             return
+        if self.writer is None and lanes is not None and not lanes.gone:
+            self.look_at_end()  # another process is writing it
         if lanes is None and not self.path.exists():
             self._disappear()
             return
@@ -116,6 +118,10 @@ class Account:
             self._twice += max(0, self._last.evicted - known.evicted)
             self._last = known
         self._count(deletion.tombstones[-1].reason if deletion.tombstones else "quota")
+
+    def look_at_end(self) -> None:
+        """Learn how much another process has written."""
+        self._end = max(self._end, _end_seq(self.path, self.marks))
 
     def _count(self, reason: str) -> None:
         start, known, now = self._start, self._last, self.figures
@@ -211,11 +217,13 @@ class Accounts:
         self._held.append(weakref.WeakMethod(held))
 
     def adopt(self, lanes: WriterLanes) -> None:
-        """Answer for what is pending of a writer that is gone, unless that is so already."""
+        """Answer for what is pending of another process's writer, unless that is so already."""
         path = lanes.path
         with self._lock:
             self._open_own()
-            if path not in self._open and path not in self._closed:
+            if path in self._open:
+                self._open[path].look_at_end()
+            elif path not in self._closed:
                 self._open[path] = Account(path, lanes.marks)
                 for key, count in self._evictions().items():
                     if key[0] == path:

@@ -345,6 +345,8 @@ class Delivery:
                 self._live[path] = WriterLanes(claim)
                 if own is None or path.name != own.id:
                     self._maybe_behind.add(path)
+                    if self._tally is not None:
+                        self._tally.accounts.adopt(self._live[path])
         if self._maybe_behind and not self.failing:
             for path in self._maybe_behind & self._live.keys():
                 self._live[path].split_if_behind(self._road.max_queue)

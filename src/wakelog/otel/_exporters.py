@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+
+# requests imports it in the first request that it makes. A child that is forked in that moment would
+# inherit the module's lock, and wait for it in its own first request, for ever.
+import netrc  # noqa: F401
 import os
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -11,6 +15,8 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_OTLP_ENDPOINT,
     OTEL_EXPORTER_OTLP_LOGS_ENDPOINT,
     OTEL_EXPORTER_OTLP_LOGS_PROTOCOL,
+    OTEL_EXPORTER_OTLP_METRICS_ENDPOINT,
+    OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
     OTEL_EXPORTER_OTLP_PROTOCOL,
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
@@ -21,11 +27,14 @@ from wakelog.otel._hearing import named
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
+    from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace.export import SpanExporter
 
 _log = logging.getLogger("wakelog")
 
-Signal = Literal["logs", "traces"]
+METRICS_SELECTOR = "OTEL_METRICS_EXPORTER"
+
+Signal = Literal["logs", "traces", "metrics"]
 _VARIABLES = {
     "logs": (
         "OTEL_LOGS_EXPORTER",
@@ -36,6 +45,11 @@ _VARIABLES = {
         "OTEL_TRACES_EXPORTER",
         OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
         OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
+    ),
+    "metrics": (
+        METRICS_SELECTOR,
+        OTEL_EXPORTER_OTLP_METRICS_ENDPOINT,
+        OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
     ),
 }
 _PROTOCOLS = ("grpc", "http/protobuf")
@@ -89,6 +103,38 @@ def span_exporter() -> SpanExporter | None:
             from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
             return ConsoleSpanExporter()
+        case _:
+            return None
+
+
+def metric_exporter() -> MetricExporter | None:
+    """Make the metric exporter that the environment asks for; see ``log_exporter``.
+
+    None for ``OTEL_METRICS_EXPORTER=prometheus`` too, with a warning: who wants to be scraped makes the
+    MeterProvider for it.
+    """
+    if os.environ.get(METRICS_SELECTOR, "").strip() == "prometheus":
+        _log.warning(
+            "%s=prometheus makes no MeterProvider here: make one with a PrometheusMetricReader and "
+            "set it before wakelog.configure(), or use otlp, console or none",
+            METRICS_SELECTOR,
+        )
+        return None
+    match _choose("metrics"):
+        case "grpc":
+            from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
+                OTLPMetricExporter as GRPCMetricExporter,
+            )
+
+            return GRPCMetricExporter()
+        case "http/protobuf":
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+            return OTLPMetricExporter()
+        case "console":
+            from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
+
+            return ConsoleMetricExporter()
         case _:
             return None
 

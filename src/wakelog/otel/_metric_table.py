@@ -76,8 +76,9 @@ TABLE: Final = (
         _ACCEPTED,
         "counter",
         "{event}",
-        "Records that this process answers for: those that its own journal has accepted, and those "
-        "that were pending when it adopted their writer, whose process is gone.",
+        "Records that this process answers for: those that its own journal has accepted, and of other "
+        "processes those that were pending when it took their writer over, and, where it delivers for "
+        "one that runs, those since then.",
         "Take the rate of origin `own` for how much is emitted. It stops when the program does, or "
         "when records are refused. With a buffer, a record counts once it is in the journal.",
         {ORIGIN: (OWN, ADOPTED)},

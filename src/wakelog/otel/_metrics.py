@@ -1,9 +1,4 @@
-"""Metrics: what Wakelog does, on the MeterProvider of the program.
-
-Nothing is recorded where it happens. Counts are read, and measurements fetched from where they were
-left, when somebody collects; so a thread that emits meets none of the SDK's locks, and in a forked
-child nothing can be locked for ever.
-"""
+"""Metrics: what recording and delivery do, on the MeterProvider of the program."""
 
 from __future__ import annotations
 
@@ -11,31 +6,28 @@ import os
 import threading
 import time
 import weakref
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
-from functools import partial
-from importlib.metadata import version
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+from opentelemetry.metrics import MeterProvider, Observation
 from opentelemetry.sdk.metrics import MeterProvider as SDKMeterProvider
 
 from wakelog.events import semconv as s
 from wakelog.journal import Journal, Observer
 from wakelog.otel import _metric_table as t
 from wakelog.otel._accounts import Accounts
-from wakelog.otel._tally import Tally, samples
+from wakelog.otel._instruments import Instruments, Observations, samples
+from wakelog.otel._tally import Tally
 from wakelog.sinks._policy import OverflowPolicy
 from wakelog.sinks._queue import Queue
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import Histogram
     from opentelemetry.util.types import AttributeValue
 
     from wakelog.otel._delivery import Delivery
 
-Observations = dict[str, list[Observation]]
 _DROPPING = (OverflowPolicy.DROP_NEWEST, OverflowPolicy.DROP_OLDEST)
 
 
@@ -53,6 +45,7 @@ class Source:
         self.refused: Counter[str] = Counter()
         """Records that were not accepted, by the error's name."""
         self.journal: Journal | None = None
+        """What it records into; None when it only delivers what others record."""
         self.queue: Queue[Any] | None = None
         self.delivery: weakref.ref[Delivery] | None = None
 
@@ -69,8 +62,6 @@ class Source:
 class Metrics:
     """The instruments on one MeterProvider, for every processor that uses it.
 
-    A collection asks each instrument in turn, in one thread, and all answers are of one moment.
-
     Args:
         provider: The MeterProvider.
     """
@@ -78,28 +69,10 @@ class Metrics:
     def __init__(self, provider: MeterProvider) -> None:
         self._accounts = Accounts()
         self._sources: list[Source] = []
-        self._asked = threading.local()
         self._writes, self._syncs, self._commits, self._waits = (samples() for _ in range(4))
         self.observer = Observer(self._writes.append, self._syncs.append, self._commits.append)
         self.waited: Callable[[float], None] = self._waits.append
-        self._histograms: dict[str, Histogram] = {}
-        meter = provider.get_meter(s.SCOPE_NAME, version("wakelog"))
-        observable = {
-            "counter": meter.create_observable_counter,
-            "up_down_counter": meter.create_observable_up_down_counter,
-            "gauge": meter.create_observable_gauge,
-        }
-        for one in t.TABLE:
-            if one.kind == "histogram":
-                self._histograms[one.name] = meter.create_histogram(
-                    one.name,
-                    one.unit,
-                    one.description,
-                    explicit_bucket_boundaries_advisory=one.buckets,
-                )
-            else:
-                callback = partial(self._observe, one.name)
-                observable[one.kind](one.name, [callback], one.unit, one.description)
+        self._instruments = Instruments(provider, t.TABLE, self._look)
         os.register_at_fork(after_in_child=self._after_fork)
 
     def source(self) -> Source:
@@ -115,18 +88,9 @@ class Metrics:
             queue.on_wait = self.waited
         self._accounts.follow(journal)
 
-    def _observe(self, name: str, _: CallbackOptions) -> Sequence[Observation]:
-        seen: set[str] = getattr(self._asked, "seen", {name})
-        if name in seen:  # another collection than the last one in this thread
-            self._asked.seen = seen = set()
-            self._asked.answers = self._look()
-        seen.add(name)
-        answers: Observations = self._asked.answers
-        return answers.get(name, [])
-
-    def _look(self) -> Observations:
+    def _look(self, instruments: Instruments) -> Observations:
         """Look at everything, once for a collection."""
-        self._record_samples()
+        self._record_samples(instruments)
         found: Observations = defaultdict(list)
         own, adopted, accounts = self._accounts.balance()
 
@@ -161,9 +125,9 @@ class Metrics:
     @staticmethod
     def _look_at_journals(sources: list[Source], say: Callable[..., None]) -> None:
         journals = [source.journal for source in sources if source.journal is not None]
-        roots = {journal.root: journal for journal in journals}
-        say("wakelog.journal.disk.usage", sum(one.disk_usage for one in roots.values()))
-        say("wakelog.journal.disk.limit", sum(one.disk_limit for one in roots.values()))
+        if roots := {journal.root: journal for journal in journals}:
+            say("wakelog.journal.disk.usage", sum(one.disk_usage for one in roots.values()))
+            say("wakelog.journal.disk.limit", sum(one.disk_limit for one in roots.values()))
         recovered = sum((source.tally.recovered.copy() for source in sources), Counter[str]())
         for kind in t.RECOVERED:
             say("wakelog.journal.recovered", recovered[kind], kind=kind)
@@ -188,12 +152,14 @@ class Metrics:
         if queue is not None:
             say(s.OTEL_PROCESSOR_QUEUE_SIZE, queue.size, **processor)
             say(s.OTEL_PROCESSOR_QUEUE_CAPACITY, queue.capacity, **processor)
-        written = sum(writer.seq for writer in journal.writers) if journal is not None else 0
-        say(s.OTEL_PROCESSOR_PROCESSED, written, **processor)
-        wrong = _reasons(source.refused)
-        wrong["queue_full"] = wrong.pop("buffer_full") + (queue.dropped if queue is not None else 0)
-        for reason, count in wrong.items():
-            say(s.OTEL_PROCESSOR_PROCESSED, count, **processor, **{s.ERROR_TYPE: reason})
+        if journal is not None:
+            written = sum(writer.seq for writer in journal.writers)
+            say(s.OTEL_PROCESSOR_PROCESSED, written, **processor)
+            wrong = _reasons(source.refused)
+            dropped = queue.dropped if queue is not None else 0
+            wrong["queue_full"] = wrong.pop("buffer_full") + dropped
+            for reason, count in wrong.items():
+                say(s.OTEL_PROCESSOR_PROCESSED, count, **processor, **{s.ERROR_TYPE: reason})
         if source.delivery is not None:
             exporter = source.component("wakelog_log_exporter")
             say(s.OTEL_EXPORTER_INFLIGHT, source.tally.inflight, **exporter)
@@ -201,7 +167,7 @@ class Metrics:
                 failed = {s.ERROR_TYPE: reason} if reason else {}
                 say(s.OTEL_EXPORTER_EXPORTED, count, **exporter, **failed)
 
-    def _record_samples(self) -> None:
+    def _record_samples(self, instruments: Instruments) -> None:
         """Hand on what has been measured since the last collection."""
         for name, left in (
             ("wakelog.journal.write.duration", self._writes),
@@ -209,28 +175,20 @@ class Metrics:
             ("wakelog.journal.commit.events", self._commits),
             ("wakelog.buffer.wait.duration", self._waits),
         ):
-            self._drain(left, self._histograms[name])
+            instruments.drain(name, left)
         for source in list(self._sources):
             tally = source.tally
-            self._drain(tally.latencies, self._histograms["wakelog.delivery.latency"])
-            self._drain(tally.pauses, self._histograms["wakelog.delivery.retry.delay"])
+            instruments.drain("wakelog.delivery.latency", tally.latencies)
+            instruments.drain("wakelog.delivery.retry.delay", tally.pauses)
             exporter = source.component("wakelog_log_exporter")
-            duration = self._histograms[s.OTEL_EXPORTER_DURATION]
+            duration = instruments.histograms[s.OTEL_EXPORTER_DURATION]
             for _ in range(len(tally.operations)):
                 seconds, wrong = tally.operations.popleft()
                 failed = {s.ERROR_TYPE: wrong} if wrong else {}
                 duration.record(seconds, {**exporter, **failed})
 
-    @staticmethod
-    def _drain(left: deque[float], histogram: Histogram) -> None:
-        while True:
-            try:
-                histogram.record(left.popleft())
-            except IndexError:
-                return
-
     def _after_fork(self) -> None:
-        self._asked = threading.local()
+        self._instruments.begin()
         self._accounts.begin()
         for left in (self._writes, self._syncs, self._commits, self._waits):
             left.clear()
@@ -255,6 +213,12 @@ def metrics_on(provider: MeterProvider | None) -> Metrics | None:
         if provider not in _made:
             _made[provider] = Metrics(provider)
         return _made[provider]
+
+
+def is_unset() -> bool:
+    """Tell whether nobody has set a global MeterProvider yet."""
+    # The API's stand-in until then has no public name, unlike that for spans.
+    return type(metrics.get_meter_provider()).__name__ == "_ProxyMeterProvider"
 
 
 _making = threading.Lock()

@@ -214,6 +214,11 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         if delivery is not None:
             delivery.accepted(seq)
 
+    @property
+    def delivers(self) -> bool:
+        """Whether there is somewhere to deliver to."""
+        return self._delivery is not None
+
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Wait until the next hop has accepted everything that was recorded so far.
 

@@ -10,16 +10,10 @@ from opentelemetry.sdk._logs import ReadableLogRecord
 
 from wakelog.journal import Entry
 from wakelog.otel._accounts import Accounts
+from wakelog.otel._instruments import MOST_SAMPLES, samples
 from wakelog.otel._verdict import Judge, Outcome, Verdict
 
-# Between two collections, the newest so many measurements of a kind are kept.
-MOST_SAMPLES = 8192
 _FROM_A_ROUND = 16
-
-
-def samples() -> deque[float]:
-    """Return a place for measurements: adding one takes no lock."""
-    return deque(maxlen=MOST_SAMPLES)
 
 
 class Tally:

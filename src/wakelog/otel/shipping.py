@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 
@@ -23,6 +25,7 @@ from wakelog.otel._content import ContentPolicy
 from wakelog.otel._delivery import Delivery
 from wakelog.otel._exporters import endpoint_of
 from wakelog.otel._judging import judge_for
+from wakelog.otel._metrics import metrics_on
 from wakelog.otel._processor import MAX_RECORD_BYTES, REPLAY_RATE, positive_setting
 from wakelog.otel._quiet import quietly
 from wakelog.otel._records import Rebuilder
@@ -77,6 +80,7 @@ class Shipment:
         exporter: The exporter to the next hop.
         writer: Only this writer.
         replay_rate: The most records a second of a backlog; else ``WAKELOG_REPLAY_RATE``, else no limit.
+        meter_provider: Where metrics go; else the global one, if it has been set by then.
 
     Raises:
         JournalError: When the directory cannot be used.
@@ -90,8 +94,12 @@ class Shipment:
         *,
         writer: str | None = None,
         replay_rate: float | None = None,
+        meter_provider: MeterProvider | None = None,
     ) -> None:
         journal = Journal(root)
+        metrics = metrics_on(meter_provider)
+        source = metrics.source() if metrics is not None else None
+        tally = source.tally if source is not None else None
         road = Road(
             exporter,
             _rebuilder(),
@@ -99,6 +107,7 @@ class Shipment:
             max_batch=_MAX_BATCH,
             max_queue=_MAX_QUEUE,
             export_timeout=30.0,
+            tally=tally,
         )
         self._delivery = Delivery(
             journal,
@@ -107,7 +116,10 @@ class Shipment:
             schedule_delay=_SCHEDULE_SECONDS,
             replay_rate=positive_setting(replay_rate, REPLAY_RATE),
             sources=_EveryWriter(journal, writer),
+            tally=tally,
         )
+        if source is not None:
+            source.delivery = weakref.ref(self._delivery)
 
     @property
     def delivered(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 
 from wakelog.errors import ConfigurationError
@@ -42,10 +43,16 @@ class Buffer:
     timeout: float | None = None
 
     def __post_init__(self) -> None:
-        if self.capacity < 1:
-            raise ConfigurationError(f"capacity={self.capacity} is no capacity: use at least 1")
-        if self.timeout is not None and self.timeout < 0:
-            raise ConfigurationError(f"timeout={self.timeout} is negative: use seconds, or None")
+        capacity: object = self.capacity
+        if not isinstance(capacity, int) or capacity < 1:
+            message = f"capacity={capacity!r} is no capacity: use a whole number from 1 on"
+            raise ConfigurationError(message)
+        timeout: object = self.timeout
+        if timeout is not None and not (
+            isinstance(timeout, int | float) and 0 <= timeout < math.inf
+        ):
+            message = f"timeout={timeout!r} is no time-out: use seconds from 0 on, or None"
+            raise ConfigurationError(message)
         try:
             object.__setattr__(self, "overflow", OverflowPolicy(self.overflow))
         except ValueError:

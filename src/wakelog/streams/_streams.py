@@ -14,6 +14,7 @@ from wakelog.events import AgentEvent
 from wakelog.journal import Durability, Journal, Receipt
 from wakelog.record import Resource, uuid7
 from wakelog.streams._adopting import adopt, note_dealt_with
+from wakelog.streams._figures import FIGURES
 from wakelog.streams._lane import Lane
 from wakelog.streams._lanes import Lanes
 from wakelog.streams._lines import (
@@ -43,7 +44,9 @@ _EVENT_OF = {
 
 def open_journal(directory: Path, durability: Durability) -> Journal:
     """Open the journal of a streams directory; how its segments end and are deleted is said here."""
-    return Journal(directory, durability=durability, rotate_at_midnight=True)
+    return Journal(
+        directory, durability=durability, rotate_at_midnight=True, observer=FIGURES.observer
+    )
 
 
 class SessionStreams:
@@ -101,6 +104,21 @@ class SessionStreams:
         self._watcher: Watcher | None = None
         after_fork = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+
+    @property
+    def open_streams(self) -> int:
+        """How many streams have begun here and not ended."""
+        return len(self._open)
+
+    @property
+    def read_sessions(self) -> int:
+        """How many sessions somebody reads here."""
+        return len(self.lanes.watches)
+
+    @property
+    def journal(self) -> Journal | None:
+        """The journal of the streams, once there is one."""
+        return self._journal
 
     # Writing
 
@@ -326,10 +344,12 @@ class SessionStreams:
             own = lanes.own
             try:
                 receipt = journal.write(record_id, line, _RESOURCE)
-            except JournalError:
+            except JournalError as error:
                 if own is not None:
                     own.failed()
+                FIGURES.note_refused(error)
                 raise
+            FIGURES.note_written()
             rotated = own is not None and own.segment
             if own is None or own.writer != receipt.writer:
                 assert journal.writer is not None  # noqa: S101 - it has just written
@@ -404,6 +424,7 @@ class SessionStreams:
             with self.lanes.lock:
                 if self._journal is None:
                     self._journal = open_journal(self.directory, self._durability)
+                    FIGURES.show(self)
             self.lanes.list()
             self._watch()
         return self._journal

@@ -1,0 +1,340 @@
+"""Metrics on their way to the next hop, where Wakelog has made the MeterProvider.
+
+The SDK's own reader holds a lock while it exports, which a forked child inherits as it is; it lets the
+child go on with the histograms of its parent; and each export that fails is logged again. So turns
+are taken here, and the SDK's reader is asked for the figures.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry.sdk.environment_variables import (
+    OTEL_METRIC_EXPORT_INTERVAL,
+    OTEL_METRIC_EXPORT_TIMEOUT,
+)
+from opentelemetry.sdk.metrics import MeterProvider, MetricsTimeoutError
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.resources import Resource
+
+from wakelog.otel._hearing import readable
+from wakelog.otel._quiet import quietly
+from wakelog.otel._settings import above_0
+
+_log = logging.getLogger("wakelog")
+
+_INTERVAL_MILLIS, _TIMEOUT_MILLIS = 60_000.0, 30_000.0
+# Longer than a collection takes that does not hang in somebody's callback.
+_FORK_SECONDS = 1.0
+# Where the SDK and the official exporters say that an export fails.
+_SAYING_SO = (
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+    "opentelemetry.sdk.metrics._internal.export",
+)
+
+MakeExporter = Callable[[], MetricExporter | None]
+
+
+def hear_exporters() -> None:
+    """Have exporters say what is wrong where everything of OpenTelemetry is told to be silent."""
+    for name in _SAYING_SO:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class PushedMetrics:
+    """A MeterProvider, and a thread that sends what it collects: now and then, and at the end.
+
+    ``_still`` is held while figures are collected. Whoever forks waits for it, for a second at most,
+    so that no child inherits the SDK's locks as a collection holds them. ``_changed`` guards what
+    is asked of the thread and what it says; nothing is collected or sent under it.
+
+    A forked child reports what is its own, under the ``service.instance.id`` that the SDK gives it,
+    through an exporter of its own.
+
+    Args:
+        exporter: Where to send.
+        renew: Makes another exporter like it, for a forked child.
+
+    Raises:
+        ConfigurationError: For an ``OTEL_METRIC_EXPORT_INTERVAL`` or ``OTEL_METRIC_EXPORT_TIMEOUT``
+            that is not above 0.
+    """
+
+    def __init__(self, exporter: MetricExporter, renew: MakeExporter) -> None:
+        interval = above_0(None, OTEL_METRIC_EXPORT_INTERVAL) or _INTERVAL_MILLIS
+        self._interval = min(interval / 1000, threading.TIMEOUT_MAX)
+        self._timeout = above_0(None, OTEL_METRIC_EXPORT_TIMEOUT) or _TIMEOUT_MILLIS
+        self._exporter = _Exporter(exporter, renew)
+        self._reader = _Reader(self._exporter, self)
+        self._forking: int | None = None
+        self._renewing = False
+
+    def start(self, resource: Resource) -> MeterProvider:
+        """Make the MeterProvider and begin.
+
+        Args:
+            resource: Who reports.
+        """
+        self.provider = MeterProvider([self._reader], resource, shutdown_on_exit=False)
+        for name in _SAYING_SO:
+            logging.getLogger(name).addFilter(_overheard)
+        self._begin()
+        os.register_at_fork(
+            before=self._before_fork,
+            after_in_parent=self._after_fork,
+            after_in_child=self._after_fork_in_child,
+        )
+        return self.provider
+
+    def _begin(self) -> None:
+        """Begin at first, and anew in a forked child."""
+        self._still = threading.RLock()
+        self._changed = threading.Condition()
+        self._asked = self._answered = 0
+        self._ending = self._ended = self._complained = False
+        # What is wrong with the attempt that is under way, as soon as that is heard.
+        self._trouble = ""
+        self.failing: bool | None = None
+        """Whether the last attempt failed; None when there was none."""
+        self._thread = threading.Thread(target=self._run, name="wakelog-metrics", daemon=True)
+        self._thread.start()
+
+    def flush(self, timeout: float) -> bool:
+        """Collect and send now.
+
+        Args:
+            timeout: The longest wait, in seconds. It ends at once when the attempt is seen to fail.
+
+        Returns:
+            Whether the next hop has taken it.
+        """
+        with self._changed:
+            if self._ending:
+                return self._ended and not self.failing
+            self._asked += 1
+            asked = self._asked
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._answered >= asked or self._trouble, timeout)
+            return self._answered >= asked and not self.failing
+
+    def end(self, timeout: float) -> bool:
+        """Collect and send for the last time; waits as ``flush`` does.
+
+        Returns:
+            Whether the thread has ended.
+        """
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._ended or self._trouble, timeout)
+            return self._ended
+
+    @property
+    def is_renewing(self) -> bool:
+        """Whether the reader is being replaced in a forked child."""
+        return self._renewing
+
+    def _run(self) -> None:
+        ending = False
+        try:
+            while not ending:
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: self._ending or self._asked > self._answered, self._interval
+                    )
+                    asked, ending = self._asked, self._ending
+                self._push()
+                with self._changed:
+                    self._answered, self._trouble = asked, ""
+                    self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._ending = self._ended = True
+                self._changed.notify_all()
+            self._exporter.shutdown()
+
+    def _push(self) -> None:
+        try:
+            with self._still:
+                data = self._reader.take(self._timeout)
+        except MetricsTimeoutError:
+            _log.warning("collecting metrics took longer than %g s", self._timeout / 1000)
+            return
+        if data is None:
+            return
+        with quietly():
+            with _overheard.by(self._hear):
+                sent = self._reader.send(data, self._timeout)
+            self.failing = not sent
+            if sent and self._complained:
+                self._complained = False
+                _log.warning("metrics are sent again")
+            elif not sent and not self._complained:
+                self._complained = True
+                _log.warning(
+                    "cannot send metrics: %s. It is tried again every %g s and not said again; "
+                    "events are not affected. OTEL_METRICS_EXPORTER=none sends no metrics",
+                    readable(self._trouble or "the exporter gave no reason").rstrip("."),
+                    self._interval,
+                )
+
+    def _hear(self, message: str) -> None:
+        with self._changed:
+            self._trouble = self._trouble or message
+            self._changed.notify_all()
+
+    def _before_fork(self) -> None:
+        # A callback that forks does so inside a collection.
+        ours = threading.current_thread() is self._thread
+        if not ours and self._still.acquire(timeout=_FORK_SECONDS):
+            self._forking = threading.get_ident()
+
+    def _after_fork(self) -> None:
+        if self._forking == threading.get_ident():
+            self._forking = None
+            self._still.release()
+
+    def _after_fork_in_child(self) -> None:
+        still, self._forking = self._forking == threading.get_ident(), None
+        self._exporter.renew()
+        if not still:
+            # The SDK's locks are held for ever here: nothing can be collected.
+            self._changed = threading.Condition()
+            self._ending = self._ended = self.failing = True
+            return
+        inherited, self._reader = self._reader, _Reader(self._exporter, self)
+        self._renewing = True
+        self.provider.remove_metric_reader(inherited)
+        self._renewing = False
+        self.provider.add_metric_reader(self._reader)
+        self._begin()
+
+
+class _Reader(PeriodicExportingMetricReader):
+    """Collects when it is told to, and keeps sending apart from that.
+
+    Args:
+        exporter: Where to send.
+        owner: Who tells it, and is told what the MeterProvider is told.
+    """
+
+    def __init__(self, exporter: _Exporter, owner: PushedMetrics) -> None:
+        super().__init__(exporter, export_interval_millis=math.inf)
+        self._owner = owner
+        self._to_send = exporter
+        self._taken: MetricsData | None = None
+
+    def take(self, timeout_millis: float) -> MetricsData | None:
+        """Collect, and return what there is.
+
+        Raises:
+            MetricsTimeoutError: When that takes too long.
+        """
+        self._taken = None
+        self.collect(timeout_millis)
+        return self._taken
+
+    def send(self, data: MetricsData, timeout_millis: float) -> bool:
+        """Export as the SDK does, and return whether that succeeded."""
+        self._to_send.sent = False
+        super()._receive_metrics(data, timeout_millis)
+        return self._to_send.sent
+
+    def _receive_metrics(
+        self,
+        metrics_data: MetricsData,
+        timeout_millis: float = 10_000,  # noqa: ARG002 - the SDK's signature
+        **_: Any,
+    ) -> None:
+        self._taken = metrics_data
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return self._owner.flush(timeout_millis / 1000)
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        if not self._owner.is_renewing:
+            self._owner.end(timeout_millis / 1000)
+
+
+class _Exporter(MetricExporter):
+    """An exporter in every process: a forked child may not use its parent's connections.
+
+    Attributes:
+        sent: Whether the last export succeeded.
+    """
+
+    def __init__(self, exporter: MetricExporter, make: MakeExporter) -> None:
+        # As the SDK's reader asks an exporter what it prefers; there is no public way.
+        super().__init__(
+            getattr(exporter, "_preferred_temporality", None),
+            getattr(exporter, "_preferred_aggregation", None),
+        )
+        self._exporter: MetricExporter | None = exporter
+        self._make = make
+        self._inherited: list[MetricExporter] = []
+        self.sent = False
+
+    def renew(self) -> None:
+        """Leave the exporter to the process that has it, and make another one when it is needed."""
+        if self._exporter is not None:
+            self._inherited.append(self._exporter)  # to shut it down would be felt by the parent
+        self._exporter = None
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **more: Any
+    ) -> MetricExportResult:
+        if self._exporter is None:
+            self._exporter = self._make()
+        if self._exporter is None:
+            return MetricExportResult.FAILURE
+        result = self._exporter.export(metrics_data, timeout_millis=timeout_millis, **more)
+        self.sent = result is MetricExportResult.SUCCESS
+        return result
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return self._exporter is None or self._exporter.force_flush(timeout_millis)
+
+    def shutdown(self, timeout_millis: float = 30_000, **more: Any) -> None:
+        if self._exporter is not None:
+            with quietly():
+                self._exporter.shutdown(timeout_millis, **more)
+
+
+class _Overheard(logging.Filter):
+    """Keeps what is said in a thread while it listens, so that it is said once and not every time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._here = threading.local()
+
+    @contextmanager
+    def by(self, listener: Callable[[str], None]) -> Iterator[None]:
+        """Give what is said in this thread inside the block to a listener alone."""
+        self._here.listener = listener
+        try:
+            yield
+        finally:
+            self._here.listener = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        listener = getattr(self._here, "listener", None)
+        if listener is None or record.levelno < logging.WARNING:
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        listener(f"{record.getMessage()}: {error}" if error else record.getMessage())
+        return False
+
+
+_overheard = _Overheard()

@@ -1,0 +1,77 @@
+"""Every metric of session streams: `docs/metrics.md` is made from this table too."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from wakelog.otel._metric_table import Metric
+
+REASON, OTHER = "reason", "other"
+REASONS = {"QuotaExceededError": "quota", "JournalError": "journal"}
+"""Why a line was refused, by the error; ``other`` for any other."""
+
+WRITTEN = "wakelog.streams.lines.written"
+REFUSED = "wakelog.streams.lines.refused"
+OPEN = "wakelog.streams.open"
+READ = "wakelog.streams.sessions.read"
+DURATION = "wakelog.streams.write.duration"
+USAGE = "wakelog.streams.disk.usage"
+LIMIT = "wakelog.streams.disk.limit"
+
+TABLE: Final = (
+    Metric(
+        WRITTEN,
+        "counter",
+        "{line}",
+        "Lines that this process has written for sessions: chunks, and the beginnings and ends of streams.",
+        "With `join=True`, a whole message is one line, or some.",
+    ),
+    Metric(
+        REFUSED,
+        "counter",
+        "{line}",
+        "Lines that could not be written. Who wrote to the stream was told by an exception.",
+        "`quota`: what is kept fills the quota. `journal`: the file system refused, for want of space or "
+        "permission.",
+        {REASON: (*REASONS.values(), OTHER)},
+    ),
+    Metric(
+        OPEN,
+        "up_down_counter",
+        "{stream}",
+        "Streams that have begun in this process and not ended.",
+        "If it only grows, streams are not ended; use `with`.",
+    ),
+    Metric(
+        READ,
+        "up_down_counter",
+        "{session}",
+        "Sessions that somebody reads in this process; any number of readers of one count once.",
+        "It is how much is watched. Readers that nobody closes keep it up.",
+    ),
+    Metric(
+        DURATION,
+        "histogram",
+        "s",
+        "The time of a `write` into the journal of the streams. One in 16 is measured.",
+        "Microseconds are usual. More means that the disk is slow, or memory is short.",
+        buckets=(
+            *(5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3),
+            *(2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0),
+        ),
+    ),
+    Metric(
+        USAGE,
+        "up_down_counter",
+        "By",
+        "The size of the directories of streams, as far as it is known without looking.",
+        "Near the limit, what is oldest and finished is deleted first.",
+    ),
+    Metric(
+        LIMIT,
+        "up_down_counter",
+        "By",
+        "The quota of these directories.",
+        "It moves with the number of directories, or with the size of the disk.",
+    ),
+)
