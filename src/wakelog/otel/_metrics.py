@@ -1,9 +1,4 @@
-"""Metrics: what Wakelog does, on the MeterProvider of the program.
-
-Nothing is recorded where it happens. Counts are read, and measurements fetched from where they were
-left, when somebody collects; so a thread that emits meets none of the SDK's locks, and in a forked
-child nothing can be locked for ever.
-"""
+"""Metrics: what the processors of a program do, on its MeterProvider; see ``_instruments``."""
 
 from __future__ import annotations
 
@@ -11,31 +6,26 @@ import os
 import threading
 import time
 import weakref
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
-from functools import partial
-from importlib.metadata import version
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
-from opentelemetry.sdk.metrics import MeterProvider as SDKMeterProvider
+from opentelemetry.metrics import MeterProvider, Observation
 
 from wakelog.events import semconv as s
 from wakelog.journal import Journal, Observer
 from wakelog.otel import _metric_table as t
 from wakelog.otel._accounts import Accounts
+from wakelog.otel._instruments import Instruments, Observations, drain, provider_or_global
 from wakelog.otel._tally import Tally, samples
 from wakelog.sinks._policy import OverflowPolicy
 from wakelog.sinks._queue import Queue
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import Histogram
     from opentelemetry.util.types import AttributeValue
 
     from wakelog.otel._delivery import Delivery
 
-Observations = dict[str, list[Observation]]
 _DROPPING = (OverflowPolicy.DROP_NEWEST, OverflowPolicy.DROP_OLDEST)
 
 
@@ -69,8 +59,6 @@ class Source:
 class Metrics:
     """The instruments on one MeterProvider, for every processor that uses it.
 
-    A collection asks each instrument in turn, in one thread, and all answers are of one moment.
-
     Args:
         provider: The MeterProvider.
     """
@@ -78,28 +66,11 @@ class Metrics:
     def __init__(self, provider: MeterProvider) -> None:
         self._accounts = Accounts()
         self._sources: list[Source] = []
-        self._asked = threading.local()
         self._writes, self._syncs, self._commits, self._waits = (samples() for _ in range(4))
         self.observer = Observer(self._writes.append, self._syncs.append, self._commits.append)
         self.waited: Callable[[float], None] = self._waits.append
-        self._histograms: dict[str, Histogram] = {}
-        meter = provider.get_meter(s.SCOPE_NAME, version("wakelog"))
-        observable = {
-            "counter": meter.create_observable_counter,
-            "up_down_counter": meter.create_observable_up_down_counter,
-            "gauge": meter.create_observable_gauge,
-        }
-        for one in t.TABLE:
-            if one.kind == "histogram":
-                self._histograms[one.name] = meter.create_histogram(
-                    one.name,
-                    one.unit,
-                    one.description,
-                    explicit_bucket_boundaries_advisory=one.buckets,
-                )
-            else:
-                callback = partial(self._observe, one.name)
-                observable[one.kind](one.name, [callback], one.unit, one.description)
+        self._instruments = Instruments(provider, t.TABLE, self._look)
+        self._histograms = self._instruments.histograms
         os.register_at_fork(after_in_child=self._after_fork)
 
     def source(self) -> Source:
@@ -114,15 +85,6 @@ class Metrics:
         if queue is not None:
             queue.on_wait = self.waited
         self._accounts.follow(journal)
-
-    def _observe(self, name: str, _: CallbackOptions) -> Sequence[Observation]:
-        seen: set[str] = getattr(self._asked, "seen", {name})
-        if name in seen:  # another collection than the last one in this thread
-            self._asked.seen = seen = set()
-            self._asked.answers = self._look()
-        seen.add(name)
-        answers: Observations = self._asked.answers
-        return answers.get(name, [])
 
     def _look(self) -> Observations:
         """Look at everything, once for a collection."""
@@ -209,11 +171,11 @@ class Metrics:
             ("wakelog.journal.commit.events", self._commits),
             ("wakelog.buffer.wait.duration", self._waits),
         ):
-            self._drain(left, self._histograms[name])
+            drain(left, self._histograms[name])
         for source in list(self._sources):
             tally = source.tally
-            self._drain(tally.latencies, self._histograms["wakelog.delivery.latency"])
-            self._drain(tally.pauses, self._histograms["wakelog.delivery.retry.delay"])
+            drain(tally.latencies, self._histograms["wakelog.delivery.latency"])
+            drain(tally.pauses, self._histograms["wakelog.delivery.retry.delay"])
             exporter = source.component("wakelog_log_exporter")
             duration = self._histograms[s.OTEL_EXPORTER_DURATION]
             for _ in range(len(tally.operations)):
@@ -221,16 +183,8 @@ class Metrics:
                 failed = {s.ERROR_TYPE: wrong} if wrong else {}
                 duration.record(seconds, {**exporter, **failed})
 
-    @staticmethod
-    def _drain(left: deque[float], histogram: Histogram) -> None:
-        while True:
-            try:
-                histogram.record(left.popleft())
-            except IndexError:
-                return
-
     def _after_fork(self) -> None:
-        self._asked = threading.local()
+        self._instruments.begin()
         self._accounts.begin()
         for left in (self._writes, self._syncs, self._commits, self._waits):
             left.clear()
@@ -247,10 +201,9 @@ def metrics_on(provider: MeterProvider | None) -> Metrics | None:
     Returns:
         The metrics, the same ones for the same provider; None when there is nobody to collect them.
     """
+    provider = provider_or_global(provider)
     if provider is None:
-        provider = metrics.get_meter_provider()
-        if not isinstance(provider, SDKMeterProvider):
-            return None
+        return None
     with _making:
         if provider not in _made:
             _made[provider] = Metrics(provider)
