@@ -124,7 +124,7 @@ def test_no_transport_holds_an_agent_up_and_everything_arrives_in_order_once_it_
             await until(lambda: logger.stats().circuit_state is not CircuitState.CLOSED)
             await log(logger, 20, range(10, 20))
             assert transport.taken == []
-            assert (logger.stats().accepted, logger.stats().pending) == (400, 400)
+            assert (logger.stats().logged, logger.stats().pending) == (400, 400)
             assert logger.stats().is_connected is (mood != "is closed")
 
             transport.mood = None
@@ -325,7 +325,7 @@ def test_an_event_that_cannot_be_sent_is_set_aside_and_counted(tmp_path: Path) -
             await log(logger, 1, range(6))
             assert await logger.flush(SECONDS)
             stats = logger.stats()
-            assert (stats.accepted, stats.forwarded, stats.rejected, stats.pending) == (6, 5, 1, 0)
+            assert (stats.logged, stats.forwarded, stats.rejected, stats.pending) == (6, 5, 1, 0)
 
     asyncio.run(run())
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.errors import ConfigurationError
 from wakelog.gateway._formats import Custom, Document, Format, Formatter, Lines
@@ -16,6 +16,9 @@ from wakelog.gateway._sending import ErrorHandler
 from wakelog.journal import Durability, default_root
 from wakelog.redaction import RedactionConfig
 from wakelog.sinks import OverflowPolicy
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
 
 _FORMATS: Final = ("jsonl", "json", "custom")
 _TRUE: Final = ("true", "1", "yes", "on")
@@ -53,6 +56,7 @@ class Settings:
     concurrency: int = 8
     send_timeout_seconds: float = 10.0
     close_timeout_seconds: float = 5.0
+    meter_provider: MeterProvider | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "durability", _member("durability", Durability, self.durability))
@@ -69,6 +73,11 @@ class Settings:
         handler = self.error_handler
         if handler is not None and not callable(handler):
             raise ConfigurationError(f"error_handler={handler!r} cannot be called")
+        meters = self.meter_provider
+        if meters is not None and not callable(getattr(meters, "get_meter", None)):
+            raise ConfigurationError(
+                f"meter_provider={meters!r} has no get_meter(): give an OpenTelemetry MeterProvider"
+            )
         self.format()
         self.directories()
         self.names()
