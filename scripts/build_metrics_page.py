@@ -1,4 +1,4 @@
-"""Writes `docs/metrics.md` from the table of metrics.
+"""Writes `docs/metrics.md` from the tables of metrics.
 
 `python -m scripts.build_metrics_page` writes the page; a test fails when it differs from the code.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from wakelog.otel import _metric_table as t
+from wakelog.gateway import _metric_table as gateway
+from wakelog.otel import _metric_table as otel
 
+TABLES = (otel.TABLE, gateway.TABLE)
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 ABOUT = """\
 # Metrics
 
-<!-- Made by `python -m scripts.build_metrics_page` from `src/wakelog/otel/_metric_table.py`. -->
+<!-- Made by `python -m scripts.build_metrics_page` from each `_metric_table.py` below `src/wakelog`. -->
 
 Wakelog's figures are under the meter `wakelog`, on the `MeterProvider` that the program has: the one that
 `DurableLogRecordProcessor(meter_provider=...)` was given, else the global one, if it has been set before the
@@ -38,6 +40,11 @@ log = wakelog.configure("clerk")
   moment. They count from the start of the process; over restarts, `wakelog status` and `wakelog verify`
   add up the files. What a process left pending when it ended is counted by the one that adopts it, as
   accepted with `wakelog.origin` = `adopted`.
+- **The gateway's books.** In every collection:
+  `wakelog.gateway.events.accepted = forwarded + pending + rejected + corrupt + dropped`. What a killed process
+  has left is accepted, and pending, as soon as another one on the same directory has found it. An event that may
+  have been sent just before a kill is sent again, and counts again. `EventSessionLogger` takes `meter_provider=`
+  too; all gateways of a process share these figures.
 - **Forked children** count from 0 what is their own. The SDK itself lets a child go on with the
   histograms of its parent; give the child a `MeterProvider` and a `service.instance.id` of its own to tell
   the two apart.
@@ -59,7 +66,7 @@ def wrapped(text: str) -> str:
 def page() -> str:
     """Return what the page has to hold."""
     parts = [ABOUT]
-    for one in t.TABLE:
+    for one in (metric for table in TABLES for metric in table):
         kind = one.kind.replace("_", "-")
         parts.append(
             f"## `{one.name}`\n\n{kind}, unit `{one.unit}`\n\n{wrapped(one.description)}\n"

@@ -35,6 +35,7 @@ from wakelog.gateway import (
 )
 from wakelog.gateway import _metric_table as t
 from wakelog.gateway._metrics import metrics_on
+from wakelog.otel import DurableLogRecordProcessor
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 60
@@ -295,13 +296,16 @@ def test_the_books_hold_at_every_collection_through_outages_and_two_kills(tmp_pa
 
 
 def leave(base: Path, count: int) -> None:
-    """Have a process log events, of which nothing is forwarded, and be killed."""
+    """Have a process log events, of which nothing is forwarded, and more that go nowhere; kill it."""
     program = (
         "import asyncio, os, signal, sys\n"
         "from wakelog.gateway import EventSessionLogger\n"
         "async def run():\n"
         "    logger = EventSessionLogger(sys.argv[1], lambda event: False)\n"
         "    for n in range(int(sys.argv[2])):\n"
+        "        await logger({'session_id': f's{n % 5}', 'n': n})\n"
+        "    logger.update_downstream_transport(None)\n"
+        "    for n in range(10):\n"
         "        await logger({'session_id': f's{n % 5}', 'n': n,\n"
         "            'attributes': {'wakelog.gateway.forward': True}})\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -345,7 +349,7 @@ def test_what_cannot_be_read_back_is_corrupt_and_not_pending_for_ever(
         hop = Hop(down=True)
         if harm == "damage":
             for file in tmp_path.glob("s1/*.jsonl"):
-                file.write_bytes(file.read_bytes().replace(b'"n":6', b'"n":7'))
+                file.write_bytes(file.read_bytes().replace(b'"n":6', b'"n":7', 1))
         async with gateway(tmp_path, hop, meter) as logger:
             await log(logger, 10)
             await until(lambda: balanced(meter.read())["pending"] == 30)
@@ -363,6 +367,25 @@ def test_what_cannot_be_read_back_is_corrupt_and_not_pending_for_ever(
     asyncio.run(run())
 
 
+def test_damage_to_a_file_that_is_being_written_is_counted(tmp_path: Path, meter: Meter) -> None:
+    async def run() -> None:
+        hop = Hop(down=True)
+        async with gateway(tmp_path, hop, meter, concurrency=1) as logger:
+            await log(logger, 10)
+            await until(lambda: logger.stats().circuit_state == "open")
+            await log(logger, 10)
+            # The one worker is at the first session, so none of the others has been read.
+            (file,) = tmp_path.glob("s3/*.jsonl")
+            file.write_bytes(file.read_bytes().replace(b'"n":8', b'"n":9'))
+            hop.down = False
+            assert await logger.flush(SECONDS)
+            books = balanced(meter.read())
+            assert (books["accepted"], books["corrupt"], books["pending"]) == (20, 2, 0)
+            assert logger.stats().corrupt == 2
+
+    asyncio.run(run())
+
+
 def test_a_second_gateway_in_the_process_goes_on_with_the_books_of_the_first(
     tmp_path: Path, meter: Meter
 ) -> None:
@@ -376,8 +399,9 @@ def test_a_second_gateway_in_the_process_goes_on_with_the_books_of_the_first(
         async with gateway(tmp_path, hop, meter) as second:
             await log(second, 5)
             assert await second.flush(SECONDS)
-            assert balanced(meter.read())["forwarded"] == 15
-            assert adopted(meter.read()) == 0
+            scrape = meter.read()
+            assert balanced(scrape)["forwarded"] == balanced(scrape)["accepted"] == 15
+            assert adopted(scrape) == 0
 
     asyncio.run(run())
 
@@ -644,6 +668,43 @@ def test_the_global_meter_provider_is_used(tmp_path: Path) -> None:
         "assert meter.read()('wakelog.gateway.events.logged') == 1\n"
     )
     subprocess.run([sys.executable, "-c", program, tmp_path, ROOT], check=True, timeout=SECONDS)
+
+
+@pytest.mark.parametrize("make", ["gateway", "processor"])
+def test_a_collection_while_the_instruments_are_made_finds_nothing_yet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, make: str
+) -> None:
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader], shutdown_on_exit=False)
+    collections = 0
+
+    class Eager(MeterProvider):
+        """Collects before and after each instrument is made."""
+
+        def get_meter(self, *arguments: Any, **named: Any) -> Any:
+            meter: Any = meters.get_meter(*arguments, **named)
+            for name in ("observable_counter", "observable_gauge", "histogram"):
+                create = getattr(meter, f"create_{name}")
+                setattr(meter, f"create_{name}", partial(self.creating, create))
+            return meter
+
+        def creating(self, create: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+            nonlocal collections
+            reader.get_metrics_data()
+            made = create(*arguments, **named)
+            reader.get_metrics_data()
+            collections += 2
+            return made
+
+    eager = Eager(shutdown_on_exit=False)
+    if make == "gateway":
+        EventSessionLogger(tmp_path, meter_provider=eager)
+    else:
+        DurableLogRecordProcessor(None, directory=tmp_path, meter_provider=eager).shutdown()
+
+    assert collections > 20
+    assert "Callback failed" not in caplog.text
+    assert len(Meter.read_from(reader).points) > 10
 
 
 def test_a_provider_that_collects_nothing_does_no_harm(tmp_path: Path) -> None:

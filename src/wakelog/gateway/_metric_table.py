@@ -155,7 +155,7 @@ TABLE: Final = (
     Metric(
         "wakelog.gateway.transport.healthy",
         "gauge",
-        "1",
+        "{state}",
         "1 when the last attempt to send, or the last health check, went well, else 0; the lowest of all "
         "gateways that forward.",
         "0 for long is an outage. 0 now and then are attempts that fail and are made again.",

@@ -37,8 +37,9 @@ class Metrics:
     def __init__(self, provider: MeterProvider) -> None:
         self._books = Books(are_read=True)
         self._tallies: list[Tally] = []
-        self._instruments = Instruments(provider, t.TABLE, self._look)
         self._begin()
+        self._instruments = Instruments(provider, t.TABLE, self._look)
+        self._instruments.begin()
         os.register_at_fork(after_in_child=self._after_fork)
 
     def _begin(self) -> None:

@@ -30,7 +30,8 @@ Observations = dict[str, list[Observation]]
 class Instruments:
     """Makes the instruments, which ask for everything once in a collection.
 
-    A collection asks each instrument in turn, in one thread, and all answers are of one moment.
+    A collection asks each instrument in turn, in one thread, and all answers are of one moment. Nothing
+    is answered before ``begin``, since a collection may come while the instruments are made.
 
     Args:
         provider: The MeterProvider.
@@ -43,7 +44,7 @@ class Instruments:
     ) -> None:
         self.histograms: dict[str, Histogram] = {}
         self._look = look
-        self.begin()
+        self._asked: threading.local | None = None
         meter = provider.get_meter(s.SCOPE_NAME, version("wakelog"))
         observable: dict[str, Callable[..., Any]] = {
             "counter": meter.create_observable_counter,
@@ -63,16 +64,19 @@ class Instruments:
                 observable[one.kind](one.name, [callback], one.unit, one.description)
 
     def begin(self) -> None:
-        """Begin anew: at first, and again in a forked child."""
+        """Begin to answer: once whoever looks is ready to, and again in a forked child."""
         self._asked = threading.local()
 
     def _observe(self, name: str, _: CallbackOptions) -> Sequence[Observation]:
-        seen: set[str] = getattr(self._asked, "seen", {name})
+        asked = self._asked
+        if asked is None:
+            return []
+        seen: set[str] = getattr(asked, "seen", {name})
         if name in seen:  # another collection than the last one in this thread
-            self._asked.seen = seen = set()
-            self._asked.answers = self._look()
+            asked.answers = self._look()
+            asked.seen = seen = set()
         seen.add(name)
-        answers: Observations = self._asked.answers
+        answers: Observations = asked.answers
         return answers.get(name, [])
 
 

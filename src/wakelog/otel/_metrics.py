@@ -71,6 +71,7 @@ class Metrics:
         self.waited: Callable[[float], None] = self._waits.append
         self._instruments = Instruments(provider, t.TABLE, self._look)
         self._histograms = self._instruments.histograms
+        self._instruments.begin()
         os.register_at_fork(after_in_child=self._after_fork)
 
     def source(self) -> Source:
