@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -213,65 +212,6 @@ async def consumed(url: str, unroutable: TransportInterface) -> list[Any]:
             await message.ack()
             found.append(message)
     return found
-
-
-def test_kafka_messages_are_keyed_by_session_and_name_their_id() -> None:
-    message = KafkaTransport("127.0.0.1:1", topic="events").message(EVENT)
-
-    assert message["key"] == b"s-1"
-    assert message["headers"] == [("id", b"id-1")]
-    assert message["timestamp_ms"] == 1_700_000_000_000
-    assert json.loads(message["value"]) == {
-        "id": "id-1",
-        "session_id": "s-1",
-        "timestamp": "2023-11-14T22:13:20.000000000Z",
-        "event_name": "ping",
-        "event": {"n": 1, "raw": {"$wakelog": "bytes", "value": "AA=="}},
-    }
-
-
-def test_kafka_without_a_broker_is_an_outage_and_nothing_worse(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
-    transport = KafkaTransport(f"127.0.0.1:{port}", topic="events", request_timeout_ms=500)
-
-    async def run() -> None:
-        async with EventSessionLogger(
-            tmp_path, None, transport, max_retry_attempts=0, **QUICK
-        ) as logger:
-            await log(logger, range(2))
-            await until(lambda: logger.stats().transport_errors)
-            assert logger.stats().pending == 2
-
-    asyncio.run(run())
-
-
-def test_kafka_events_reach_a_real_broker(tmp_path: Path) -> None:
-    servers = os.environ.get("WAKELOG_TEST_KAFKA")
-    if not servers:
-        pytest.skip("no Kafka broker is at hand: set WAKELOG_TEST_KAFKA=host:port to one")
-    topic = f"wakelog-test-{os.getpid()}"
-
-    async def run() -> list[dict[str, Any]]:
-        import aiokafka
-
-        async with EventSessionLogger(
-            tmp_path, None, KafkaTransport(servers, topic=topic), **QUICK
-        ) as logger:
-            await log(logger, range(30))
-            assert await logger.flush(SECONDS)
-        consumer = aiokafka.AIOKafkaConsumer(
-            topic, bootstrap_servers=servers, auto_offset_reset="earliest"
-        )
-        await consumer.start()
-        try:
-            found: list[dict[str, Any]] = []
-            while len(found) < 30:
-                found.append(json.loads((await consumer.getone()).value or b""))
-            return found
-        finally:
-            await consumer.stop()
-
-    assert numbers_by_session(asyncio.run(run())) == EXPECTED
 
 
 def test_otel_events_become_log_records_of_the_users_provider(tmp_path: Path) -> None:
