@@ -134,11 +134,11 @@ def test_nothing_is_missing_after_a_kill_of_the_broker_in_the_middle(
         transport = KafkaTransport(address(broker), topic="killed")
         quick = {**QUICK, "send_timeout_seconds": 2}
         async with EventSessionLogger(tmp_path, None, transport, **quick) as logger:
-            logging = asyncio.ensure_future(log(logger, 0, EVENTS))
+            feeding = asyncio.ensure_future(log(logger, 0, EVENTS))
             await until(lambda: logger.stats().forwarded > EVENTS)
             await asyncio.to_thread(broker.kill)
             before = logger.stats().forwarded
-            await logging
+            await feeding
             await until(lambda: logger.stats().transport_errors)
             assert logger.stats().pending > 0
             await asyncio.to_thread(broker.start)

@@ -71,7 +71,7 @@ async def through_an_outage(
         return count
 
     async with EventSessionLogger(base, None, transport, **QUICK) as logger:
-        logging = asyncio.ensure_future(keep_logging(logger))
+        feeding = asyncio.ensure_future(keep_logging(logger))
         await until(lambda: logger.stats().forwarded > 30)
         assert transport.is_connected
         await asyncio.to_thread(stop)
@@ -79,7 +79,7 @@ async def through_an_outage(
         await asyncio.to_thread(start)
         await until(lambda: logger.stats().circuit_state is CircuitState.CLOSED)
         over.set()
-        count = await logging
+        count = await feeding
         assert await logger.flush(SECONDS), logger.stats()
         assert (logger.stats().logged, logger.stats().local_errors) == (count, 0)
     return count
