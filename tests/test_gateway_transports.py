@@ -324,6 +324,29 @@ def test_a_missing_extra_is_told_by_its_name(
         make()
 
 
+@pytest.mark.parametrize(
+    "make, allowed",
+    [
+        (lambda: HTTPTransport("localhost:8080/events"), "http:// or https://"),
+        (lambda: RedisStreamTransport("localhost"), "redis:// or rediss:// or unix://"),
+        (lambda: RabbitMQTransport("guest:secret@localhost"), "amqp:// or amqps://"),
+    ],
+    ids=["http", "redis", "rabbitmq"],
+)
+def test_an_address_that_is_none_is_told_at_once_without_what_it_holds(
+    make: Callable[[], object], allowed: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"has to begin with {allowed}") as raised:
+        make()
+    assert "secret" not in str(raised.value)
+
+
+def test_what_is_no_logger_provider_is_told_at_once() -> None:
+    provider: Any = "global"
+    with pytest.raises(ConfigurationError, match="logger_provider='global' has no get_logger"):
+        OTelTransport(provider)
+
+
 def test_a_closed_transport_says_so() -> None:
     async def run() -> None:
         for transport in (HTTPTransport("http://127.0.0.1:1"), RedisStreamTransport()):
