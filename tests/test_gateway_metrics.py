@@ -209,6 +209,23 @@ def test_the_books_balance_in_every_collection_while_everything_happens(
     assert max(books["pending"] for books in seen) > 0
 
 
+def test_what_tasks_in_several_threads_log_is_counted_once(tmp_path: Path, meter: Meter) -> None:
+    async def run() -> None:
+        async with gateway(tmp_path, Hop(), meter) as logger:
+            threads = (asyncio.to_thread(asyncio.run, log(logger, 100)) for _ in range(4))
+            working = asyncio.gather(*threads)
+            while not working.done():
+                balanced(meter.read())
+                await asyncio.sleep(0.01)
+            await working
+            assert await logger.flush(SECONDS)
+            scrape = meter.read()
+            assert balanced(scrape)["forwarded"] == balanced(scrape)["accepted"] == 400
+            assert scrape("wakelog.gateway.events.logged") == 400
+
+    asyncio.run(run())
+
+
 PROGRAM = """
 import asyncio, json, os, sys
 sys.path.insert(0, sys.argv[4])
