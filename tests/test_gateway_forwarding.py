@@ -630,12 +630,15 @@ def test_without_files_the_queue_is_bounded_and_says_what_it_dropped(
 
 
 def test_without_files_a_full_queue_raises_or_waits_as_asked(tmp_path: Path) -> None:
+    told: list[Exception] = []
+
     async def run(overflow: str) -> Moody:
         transport = Moody("returns False")
         async with EventSessionLogger(
             tmp_path,
             None,
             transport,
+            error_handler=lambda error, _: told.append(error),
             enable_local_logging=False,
             queue_size=2,
             overflow=overflow,
@@ -646,6 +649,7 @@ def test_without_files_a_full_queue_raises_or_waits_as_asked(tmp_path: Path) -> 
             if overflow == "raise":
                 with pytest.raises(BufferFullError):
                     await logger({"session_id": "s", "n": 2})
+                assert any(isinstance(error, BufferFullError) for error in told)
                 transport.mood = None
             else:
                 waiting = asyncio.ensure_future(logger({"session_id": "s", "n": 2}))

@@ -237,15 +237,14 @@ class EventSessionLogger:
         Raises:
             LocalLoggingError: When it was not logged; the cause says why.
             BufferFullError: Without files to read back, when the queue is full and its policy is
-                to raise.
+                to raise, or when the logger is closed while the event waits for room.
         """
         begun = time.perf_counter()
         try:
             return await self._log(event)
         except (LocalLoggingError, BufferFullError) as error:
             self._tally.failed_locally(error)
-            if isinstance(error, LocalLoggingError):
-                self._report(error, event)
+            self._report(error, event)
             raise
         finally:
             self._tally.spent(time.perf_counter() - begun)

@@ -106,8 +106,13 @@ class KafkaTransport(ClientTransport[Any]):
 
         task = asyncio.create_task(end())
         self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be left to hear of it
 
     async def close(self) -> None:
         """Close the client, and wait for those that were given up. Nothing can be sent afterwards."""
