@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format format-check types contract check guarantees collector jaeger loki bench lock clean
+.PHONY: help demo test lint format format-check types contract check guarantees collector jaeger loki kafka bench lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ jaeger: ## Builds the Jaeger of a test in the same way; without it that test is 
 
 loki: ## Builds the Loki of some tests in the same way; without it those are skipped
 	@$(PYTHON) -m scripts.build_loki
+
+kafka: ## Fetches Apache Kafka for the tests of KafkaTransport, once (needs Java 17 and Maven)
+	@$(PYTHON) -m scripts.fetch_kafka
 
 bench: $(STAMP) ## Runs every benchmark
 	@set -e; for file in benchmarks/bench_*.py; do \

@@ -55,7 +55,7 @@ async def main() -> None:
             sessions = ("ann", "bob", "eve")
             await asyncio.gather(*(conversation(logger, name) for name in sessions))
             stats = logger.stats()
-            print(f"webhook down: {stats.accepted} events logged, {stats.pending} waiting")
+            print(f"webhook down: {stats.logged} events logged, {stats.pending} waiting")
             webhook.up = True
             forwarded = await logger.flush(timeout=30)
             print(f"webhook up:   everything forwarded: {forwarded}")

@@ -237,6 +237,100 @@ HEALTH = {
             {"sum by (kind) (wakelog_journal_recovered_total{$by})": "{{kind}}"},
         ),
     ],
+    "Gateway": [
+        Panel(
+            "Gateway: not accounted for",
+            "Accepted to be forwarded, less everything that became of it. Anything but 0 is a bug.",
+            "short",
+            {
+                "sum(wakelog_gateway_events_accepted_total{$by}) "
+                "- sum(wakelog_gateway_events_forwarded_total{$by}) "
+                "- sum(wakelog_gateway_events_pending{$by}) "
+                "- sum(wakelog_gateway_events_rejected_total{$by}) "
+                "- sum(wakelog_gateway_events_corrupt_total{$by}) "
+                "- sum(wakelog_gateway_events_dropped_total{$by})": "events"
+            },
+            limit=1,
+        ),
+        Panel(
+            "Gateway: oldest pending",
+            "How far behind the transport is. With a closed circuit, one session alone is stuck.",
+            "s",
+            {"max(wakelog_gateway_pending_age_seconds{$by})": "age"},
+            limit=300,
+        ),
+        Panel(
+            "Gateway: circuit",
+            "0: events are sent. 1: one is sent to see. 2: the transport fails, and is left alone.",
+            "short",
+            {"max(wakelog_gateway_circuit_state{$by})": "state"},
+            limit=2,
+        ),
+        Panel(
+            "Gateway: transports that fail",
+            "Processes in which the last attempt to send, or the last health check, failed.",
+            "short",
+            {"sum(1 - wakelog_gateway_transport_healthy{$by})": "processes"},
+            limit=1,
+        ),
+        Panel(
+            "Gateway: logged and forwarded",
+            "Forwarded runs behind during an outage and catches up after it.",
+            "short",
+            {
+                "sum(rate(wakelog_gateway_events_logged_total{$by}[$span]))": "logged",
+                "sum(rate(wakelog_gateway_events_forwarded_total{$by}[$span]))": "forwarded",
+            },
+        ),
+        Panel(
+            "Gateway: pending",
+            "In the files, or in the queue in memory of gateways without files, which has a capacity.",
+            "short",
+            {
+                "sum by (service_name) (wakelog_gateway_events_pending{$by})": "{{service_name}}",
+                "sum(wakelog_gateway_queue_size{$by})": "of these, in memory",
+                "sum(wakelog_gateway_queue_capacity{$by})": "room in memory",
+            },
+        ),
+        Panel(
+            "Gateway: errors",
+            "Local: the agent was told that an event was not logged. Transport: it is sent again.",
+            "short",
+            {
+                "sum by (kind, error_type) (rate(wakelog_gateway_errors_total{$by}[$span]))": (
+                    "{{kind}}: {{error_type}}"
+                ),
+                "sum(rate(wakelog_gateway_events_rejected_total{$by}[$span]))": "rejected",
+                "sum(rate(wakelog_gateway_events_corrupt_total{$by}[$span]))": "corrupt",
+                "sum by (reason) (rate(wakelog_gateway_events_dropped_total{$by}[$span]))": "{{reason}}",
+            },
+        ),
+        Panel(
+            "Gateway: overhead",
+            "What an await costs the agent, the local write included; one in sixteen measured.",
+            "s",
+            {
+                quantile(0.5, "wakelog_gateway_overhead_duration_seconds"): "median",
+                quantile(0.99, "wakelog_gateway_overhead_duration_seconds"): "99th percentile",
+            },
+        ),
+        Panel(
+            "Gateway: send",
+            "Time of an attempt, by what came of it.",
+            "s",
+            {
+                quantile(
+                    0.99, "wakelog_gateway_send_duration_seconds", "le, error_type"
+                ): "{{error_type}}",
+            },
+        ),
+        Panel(
+            "Gateway: open files",
+            "At most max_open_files for each gateway.",
+            "short",
+            {"sum by (service_name) (wakelog_gateway_files_open{$by})": "{{service_name}}"},
+        ),
+    ],
 }
 
 RUNS = 'gen_ai_operation_name="invoke_agent"'
@@ -378,7 +472,8 @@ def built(one: Panel) -> Any:
 
 def dashboard(uid: str, title: str, rows: dict[str, list[Panel]]) -> Dashboard:
     """Build a dashboard, with the data sources and the services as its variables."""
-    services = "label_values(wakelog_events_accepted_total, service_name)"
+    accepted = '{__name__=~"wakelog_(gateway_)?events_accepted_total"}'
+    services = f"label_values({accepted}, service_name)"
     result = (
         Dashboard(title)
         .uid(uid)

@@ -9,15 +9,16 @@ import textwrap
 from pathlib import Path
 
 from wakelog.audit import _metric_table as audit
-from wakelog.otel import _metric_table as t
+from wakelog.gateway import _metric_table as gateway
+from wakelog.otel import _metric_table as otel
 from wakelog.streams import _metric_table as streams
 
-TABLE = (*t.TABLE, *audit.TABLE, *streams.TABLE)
+TABLE = (*otel.TABLE, *gateway.TABLE, *audit.TABLE, *streams.TABLE)
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 ABOUT = """\
 # Metrics
 
-<!-- Made by `python -m scripts.build_metrics_page` from `_metric_table.py` in `src/wakelog/otel` and beside. -->
+<!-- Made by `python -m scripts.build_metrics_page` from each `_metric_table.py` below `src/wakelog`. -->
 
 Wakelog's figures are under the meter `wakelog`. With an endpoint there is nothing to set up:
 
@@ -55,6 +56,11 @@ log = wakelog.configure("clerk")
   moment. They count from the start of the process; over restarts, `wakelog status` and `wakelog verify`
   add up the files. What a process left pending when it ended is counted by the one that adopts it, as
   accepted with `wakelog.origin` = `adopted`.
+- **The gateway's books.** In every collection:
+  `wakelog.gateway.events.accepted = forwarded + pending + rejected + corrupt + dropped`. What a killed process
+  has left is accepted, and pending, as soon as another one on the same directory has found it. An event that may
+  have been sent just before a kill is sent again, and counts again. `EventSessionLogger` takes `meter_provider=`
+  too; all gateways of a process share these figures.
 - **Forked children** count from 0 what is their own, and the SDK gives each a `service.instance.id` of its own.
   On a `MeterProvider` that Wakelog has made, that is true of everything, and what a child counted arrives when it
   ends by itself or calls `wakelog.shutdown()`. On any other the SDK lets a child go on with the

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT_VARIABLES = frozenset(
     {
         "WAKELOG_REQUIRE_COLLECTOR",
+        "WAKELOG_REQUIRE_KAFKA",
         "WAKELOG_CACHE",
         "WAKELOG_TEST_DATA",
         "WAKELOG_TEST_OUTAGE_SECONDS",

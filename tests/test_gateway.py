@@ -627,7 +627,15 @@ def test_the_errors_are_in_one_tree() -> None:
     assert issubclass(EventSessionLoggerError, WakelogError)
 
 
+def test_a_directory_that_is_no_path_is_refused() -> None:
+    directory: Any = 5
+    with pytest.raises(ConfigurationError, match="log_base_dir=5 is not usable: give a path"):
+        EventSessionLogger(directory)
+
+
 def test_arguments_that_do_not_exist_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="did you mean downstream_callback"):
+        EventSessionLogger(tmp_path, down_stream_callback=print)
     with pytest.raises(ConfigurationError, match=r"max_retries.*max_retry_attempts.*nonsense"):
         EventSessionLogger(tmp_path, max_retries=3, nonsense=1)
 
@@ -657,6 +665,14 @@ def test_arguments_that_do_not_exist_are_named(tmp_path: Path) -> None:
         {"downstream_callback": "no function"},
         {"downstream_callback": print, "downstream_transport": NullTransport()},
         {"error_handler": 3},
+        {"downstream_transport": NullTransport},
+        {"include_system_prompt": "false"},
+        {"enable_local_logging": 0},
+        {"redact_payloads": "no"},
+        {"redaction_config": {"keys": []}},
+        {"queue_size": 2.5},
+        {"max_retry_attempts": "3"},
+        {"meter_provider": "global"},
     ],
     ids=str,
 )

@@ -124,7 +124,7 @@ def test_no_transport_holds_an_agent_up_and_everything_arrives_in_order_once_it_
             await until(lambda: logger.stats().circuit_state is not CircuitState.CLOSED)
             await log(logger, 20, range(10, 20))
             assert transport.taken == []
-            assert (logger.stats().accepted, logger.stats().pending) == (400, 400)
+            assert (logger.stats().logged, logger.stats().pending) == (400, 400)
             assert logger.stats().is_connected is (mood != "is closed")
 
             transport.mood = None
@@ -325,7 +325,7 @@ def test_an_event_that_cannot_be_sent_is_set_aside_and_counted(tmp_path: Path) -
             await log(logger, 1, range(6))
             assert await logger.flush(SECONDS)
             stats = logger.stats()
-            assert (stats.accepted, stats.forwarded, stats.rejected, stats.pending) == (6, 5, 1, 0)
+            assert (stats.logged, stats.forwarded, stats.rejected, stats.pending) == (6, 5, 1, 0)
 
     asyncio.run(run())
 
@@ -630,12 +630,15 @@ def test_without_files_the_queue_is_bounded_and_says_what_it_dropped(
 
 
 def test_without_files_a_full_queue_raises_or_waits_as_asked(tmp_path: Path) -> None:
+    told: list[Exception] = []
+
     async def run(overflow: str) -> Moody:
         transport = Moody("returns False")
         async with EventSessionLogger(
             tmp_path,
             None,
             transport,
+            error_handler=lambda error, _: told.append(error),
             enable_local_logging=False,
             queue_size=2,
             overflow=overflow,
@@ -646,6 +649,7 @@ def test_without_files_a_full_queue_raises_or_waits_as_asked(tmp_path: Path) -> 
             if overflow == "raise":
                 with pytest.raises(BufferFullError):
                     await logger({"session_id": "s", "n": 2})
+                assert any(isinstance(error, BufferFullError) for error in told)
                 transport.mood = None
             else:
                 waiting = asyncio.ensure_future(logger({"session_id": "s", "n": 2}))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,9 +25,13 @@ from scripts.build_metrics_page import PAGE, page
 from tests.support.figures import FATES, Hop, Meter, emitting
 from tests.support.programs import wait_until
 from wakelog import AgentLogger, Buffer, OTelSink, OverflowPolicy, SinkError
-from wakelog.journal import Durability, QuotaPolicy, Space, books
+from wakelog.journal import Durability, Mark, QuotaPolicy, Space, books
+from wakelog.journal import _deletions as deletions
+from wakelog.journal import _ledger as ledger
+from wakelog.journal._deletions import Deletion, Tombstone
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel import _metric_table as t
+from wakelog.otel._accounts import Account
 from wakelog.otel.shipping import Shipment
 
 ROOT = Path(__file__).parents[1]
@@ -397,6 +402,27 @@ def test_what_somebody_else_delivers_is_not_pending(tmp_path: Path, meter: Meter
         wait_until(lambda: meter.read().balanced()["pending"] == 0, "delivery from outside")
         shipment.stop()
         assert meter.read().balanced()["delivered"] == 3
+
+
+def test_what_was_delivered_is_not_evicted_as_well(tmp_path: Path) -> None:
+    """The ledger of a writer that is let go is one round behind, and its file has been evicted."""
+    with processing(None, tmp_path) as gone:
+        emitting(gone)(*"abcdefghij")
+        assert gone.journal.writer is not None
+        folder = gone.journal.writer.folder.path
+    account = Account(folder, (Mark(), ()))
+    lanes: Any = SimpleNamespace(marks=(Mark(1, 1000, 5), ()), gone=False)
+    account.update(lanes)
+    assert (account.figures.delivered, account.figures.pending) == (5, 5)
+
+    stone = Tombstone(5, 10, 6, "quota")
+    record = Deletion(2, 10, Mark(2, 0, 10, evicted=6), (stone,))
+    (folder / deletions.NAME).write_bytes(record.to_bytes(folder.name))
+    ledger.save(folder, folder.name, Mark(1, 900, 4))
+    account.update(None)
+
+    now = account.figures
+    assert (now.accepted, now.delivered, now.evicted["quota"], now.pending) == (10, 5, 5, 0)
 
 
 def test_a_folder_that_somebody_deletes_is_not_pending_for_ever(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import threading
@@ -27,6 +28,7 @@ from tests.support.collector import Collector, free_ports
 from tests.support.figures import Hop, emitting
 from tests.support.prometheus import Prometheus
 from wakelog import AgentLogger, Buffer, OTelSink, OverflowPolicy
+from wakelog.gateway import EventSessionLogger, ForwardedEvent, SerializationError
 from wakelog.otel import DurableLogRecordProcessor
 
 GATEWAY = Path(__file__).parents[1] / "collector-config" / "gateway.yaml"
@@ -64,16 +66,22 @@ class Shop:
         self.logs.add_log_record_processor(self.up)
         self.spans = TracerProvider(resource=RESOURCE, shutdown_on_exit=False)
         self.spans.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"{gateway}/v1/traces")))
+        self._sessions = folder / "sessions"
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._work)
+        self._threads = [
+            threading.Thread(target=self._work),
+            threading.Thread(target=lambda: asyncio.run(self._forward())),
+        ]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self.logs.shutdown()
         self.flaky.shutdown()
         self.spans.shutdown()
@@ -96,6 +104,27 @@ class Shop:
             emit("bad", *["good"] * 20)
             self.hop.down = not self.hop.down
             self._ending.wait(0.05)
+
+    async def _forward(self) -> None:
+        """Log through gateways, with a transport that comes and goes and never takes what is bad."""
+
+        async def callback(event: ForwardedEvent) -> bool:
+            if event.get("bad"):
+                raise SerializationError("bad")
+            return not self.hop.down
+
+        options: dict[str, Any] = {"meter_provider": self.meters, "retry_delay_seconds": 0.01}
+        memory = {**options, "enable_local_logging": False, "queue_size": 2}
+        async with (
+            EventSessionLogger(self._sessions, callback, **options) as files,
+            EventSessionLogger(None, callback, **memory) as queue,
+        ):
+            number = 0
+            while not self._ending.is_set():
+                number += 1
+                event = {"session_id": f"s-{number % 5}", "n": number, "bad": number % 9 == 0}
+                await asyncio.gather(*(logger(event) for logger in (files, queue, queue, queue)))
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +205,7 @@ def test_a_span_of_a_trace_leads_to_the_figures_of_such_spans(scraped: Prometheu
 def test_every_condition_of_the_alerts_has_data(scraped: Prometheus) -> None:
     conditions = {rule["name"]: rule["query"] for rule in scraped.rules()}
     assert conditions.keys() == alerts()
-    assert len(conditions) == 5
+    assert len(conditions) == 7
     left_sides = [CONDITION.sub("", condition) for condition in conditions.values()]
     assert not set(left_sides) & set(conditions.values())
 
@@ -192,6 +221,7 @@ def test_what_is_lost_is_an_alert(scraped: Prometheus) -> None:
         [
             'ALERTS{alertname="WakelogDeadLetters",alertstate="firing",service_name="shop"}',
             'ALERTS{alertname="WakelogEventsLost",reason="buffer drop_newest",service_name="shop"}',
+            'ALERTS{alertname="WakelogEventsLost",reason="gateway drop_oldest",service_name="shop"}',
         ],
     )
 

@@ -1,4 +1,7 @@
-"""Servers of others, each a process of the test's own on a free port; skipped where missing."""
+"""Servers of others, each a process of the test's own on a free port; skipped where missing.
+
+With `WAKELOG_REQUIRE_KAFKA=1` a test that needs Kafka fails instead, so that CI cannot pass without it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import fetch_kafka
 from tests.support.collector import free_ports
 
 _SECONDS = 60.0
@@ -38,9 +42,16 @@ class Server:
     """A process that can be killed and started again on the same port and data."""
 
     def __init__(
-        self, command: list[str], port: int, folder: Path, environment: dict[str, str] | None = None
+        self,
+        command: list[str],
+        port: int,
+        folder: Path,
+        environment: dict[str, str] | None = None,
+        *,
+        required: bool = False,
     ) -> None:
         self.port = port
+        self._required = required
         self._command, self._folder = command, folder
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,7 +74,8 @@ class Server:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 said = (self._folder / "output.txt").read_text(errors="replace")[-500:]
-                pytest.skip(f"{self._command[0]} did not start within {_SECONDS:.0f} s: {said}")
+                reason = f"{self._command[0]} did not start within {_SECONDS:.0f} s: {said}"
+                pytest.fail(reason) if self._required else pytest.skip(reason)
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -82,6 +94,16 @@ class Server:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(_SECONDS)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Have it do nothing for a while, with its connections open."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
 
 @contextmanager
@@ -136,3 +158,54 @@ def rabbitmq_server(folder: Path) -> Iterator[Server]:
         server.kill()
         epmd.kill()
         epmd.wait(_SECONDS)
+
+
+_KAFKA = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+log.dirs={folder}/data
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+# After a kill, the controller takes the broker for alive until this is over.
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=250
+"""
+
+
+@contextmanager
+def kafka_broker(folder: Path) -> Iterator[Server]:
+    """Apache Kafka's broker, which keeps its topics over a kill and makes none by itself."""
+    jars = fetch_kafka.jars()
+    required = os.environ.get("WAKELOG_REQUIRE_KAFKA") == "1"
+    reason = fetch_kafka.missing()
+    if not reason and not jars.exists():
+        reason = f"no Kafka at {jars}: run `make kafka` (needs Java and Maven)"
+    if reason:
+        pytest.fail(reason) if required else pytest.skip(reason)
+    port, controller = free_ports(2)
+    config = folder / "server.properties"
+    config.write_text(_KAFKA.format(port=port, controller=controller, folder=folder))
+    java = [
+        *("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"),
+        *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*"),
+    ]
+    subprocess.run(
+        [
+            *(*java, "kafka.tools.StorageTool", "format"),
+            *("--config", config, "--cluster-id", "d2FrZWxvZy10ZXN0cy0wMQ"),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=_SECONDS,
+    )
+    command = [*java, "kafka.Kafka", str(config)]
+    server = Server(command, port, folder, required=required)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 import orjson
 
+from wakelog.errors import EventTooLargeError, SerializationError
 from wakelog.events import semconv as s
-from wakelog.record import from_line, to_line
+from wakelog.record import encode, from_line, rfc3339, to_line
 
+_SCOPE: Final = {"name": s.SCOPE_NAME}
 _PROMPT_ROLES: Final = frozenset({"system", "developer"})
 # Without case, "_", "-" and ".".
 _PROMPT_KEYS: Final = frozenset(
@@ -57,6 +59,38 @@ class ForwardedEvent(dict[str, Any]):
         self.session_id = session_id
         self.timestamp = timestamp
         self.event_name = event_name
+
+
+def encoded_line(
+    plain: dict[str, Any],
+    name: str | None,
+    attributes: dict[str, Any],
+    now: int,
+    max_line_bytes: int,
+) -> bytes:
+    """Return the middle part of an event's line.
+
+    Raises:
+        SerializationError: When it is too large.
+    """
+    fields: dict[str, Any] = {"timestamp": rfc3339(now)}
+    if name is not None:
+        fields["event_name"] = name
+    fields["event"] = plain
+    fields["attributes"] = attributes
+    fields["scope"] = _SCOPE
+    try:
+        return encode(fields, max_line_bytes)
+    except EventTooLargeError as error:
+        raise SerializationError(str(error)) from error
+
+
+def as_read_back(
+    plain: dict[str, Any], record_id: str, session: str, now: int, name: str | None
+) -> ForwardedEvent:
+    """Return an event in the form in which it would be read back from a file."""
+    event: Any = from_line(to_line(plain))
+    return ForwardedEvent(event, record_id, session, now, name)
 
 
 def plain_event(event: object) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from pathlib import Path
 
 from wakelog.errors import EventSessionLoggerError, SerializationError
 from wakelog.gateway import _ledger as ledger
+from wakelog.gateway._books import Account, Tally
 from wakelog.gateway._calls import BlockingCalls
 from wakelog.gateway._circuit import Circuit, CircuitState, backoff
 from wakelog.gateway._events import ForwardedEvent
@@ -40,6 +40,8 @@ class Forwarder:
         settings: How events are forwarded.
         transport: Where to.
         report: Is told each error, with the event that it concerned.
+        tally: Counts what is done.
+        account: The account of this run.
         memory: The queue in memory, in place of the files.
     """
 
@@ -51,22 +53,27 @@ class Forwarder:
         settings: Forwarding,
         transport: TransportInterface,
         report: ErrorHandler,
+        tally: Tally,
+        account: Account,
         memory: MemoryQueue | None = None,
     ) -> None:
         self.transport = transport
         self.memory = memory
+        self.account = account
         self.prepared = False
-        self.forwarded = self.transport_errors = self.rejected = self.corrupt = 0
+        self.is_healthy = True
+        self.forwarded = self.rejected = self.corrupt = 0
+        self._tally = tally
+        # The accounts of runs that are gone.
+        self._others: dict[str, Account] = {}
         self._base, self._depth, self._run = base, depth, run
         self._settings, self._report = settings, report
         self._locks = Locks(base, run)
-        self._lanes: OrderedDict[str, Lane] = OrderedDict()
+        self._lanes: dict[str, Lane] = {}
         self._most_lanes = _IDLE_LANES
-        self._noted = self._settled = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._circuit: Circuit | None = None
-        self._moved: dict[Path, tuple[str, FileMark]] = {}
         self._closed = False
         self._saving: asyncio.Future[None] | None = None
         self._dead: set[str] = set()
@@ -76,9 +83,12 @@ class Forwarder:
     @property
     def pending(self) -> int:
         """How many events of this run have not been dealt with."""
-        if self.memory is not None:
-            return self.memory.waiting
-        return max(0, self._noted - self._settled)
+        return self.account.pending
+
+    @property
+    def oldest(self) -> int:
+        """When the oldest waiting event was logged, in nanoseconds since 1970; 0 without one."""
+        return min((at for lane in list(self._lanes.values()) if (at := lane.oldest)), default=0)
 
     @property
     def is_running(self) -> bool:
@@ -129,7 +139,7 @@ class Forwarder:
         """Learn that an event was written to a file. Cheap: called for every event."""
         if self._closed:
             return  # it was on its way; the next process finds it in the file
-        self._noted += 1
+        self.account.noted += 1
         running = asyncio.get_running_loop()
         if self._loop is not running:
             self.start()
@@ -153,11 +163,10 @@ class Forwarder:
         lane = self._lanes.get(session_id)
         if not isinstance(lane, MemoryLane):
             self._forget_idle()
-            lane = self._lanes[session_id] = MemoryLane()
+            lane = self._lanes[session_id] = MemoryLane(self.account)
         taken = await self.memory.put(lane, event)
         if taken:
             lane.noted += 1
-            self._noted += 1
             loop = self._loop
             if loop is None or loop is asyncio.get_running_loop():
                 self._queue(lane)
@@ -193,9 +202,14 @@ class Forwarder:
         self._closed = True
         await self._stop()
         self._save_all(self._take_moved())
+        if self.memory is not None:
+            self.memory.close()
         if done:
             self._forget_dead()
         self._locks.end(forwarded=done)
+        self.account.leave(self._locks.path_of(self._run) if self.prepared else None)
+        for run, account in self._others.items():
+            account.leave(self._locks.path_of(run))
         return done
 
     async def _stop(self) -> None:
@@ -223,6 +237,7 @@ class Forwarder:
     def replace(self, transport: TransportInterface) -> TransportInterface:
         """Send to another transport from now on, and return the one before."""
         before, self.transport = self.transport, transport
+        self.is_healthy = True
         if self._circuit is not None:
             self._circuit.poke()
         return before
@@ -237,7 +252,14 @@ class Forwarder:
             self._queue(lane)
 
     def _lane(self, directory: str) -> FileLane:
-        return FileLane(self._base / directory, self._run, self._locks)
+        return FileLane(self._base / directory, self._run, self._locks, self._account_of)
+
+    def _account_of(self, run: str) -> Account:
+        if run == self._run:
+            return self.account
+        if run not in self._others:
+            self._others[run] = self._tally.books.of(run)
+        return self._others[run]
 
     def _forget_idle(self) -> None:
         """Forget lanes in which nothing waits; the ledger knows where they were."""
@@ -254,6 +276,8 @@ class Forwarder:
             lane.again = True
         elif not lane.queued and not lane.resting:
             lane.queued = True
+            if not lane.oldest:
+                lane.oldest = time.time_ns()
             self._ready.put_nowait(lane)
 
     def _wake(self, lane: Lane) -> None:
@@ -270,7 +294,7 @@ class Forwarder:
                 more = await self._turn(lane)
             except Exception as error:  # noqa: BLE001 - a worker that dies once would stay dead
                 _log.exception("forwarding hit an unexpected error and goes on")
-                self._tell(EventSessionLoggerError(f"cannot read what to forward: {error}"), None)
+                self._report(EventSessionLoggerError(f"cannot read what to forward: {error}"), None)
                 more = None
             finally:
                 lane.busy = False
@@ -292,20 +316,23 @@ class Forwarder:
         while sent < _TURN_EVENTS:
             items = lane.read()
             if not items:
+                lane.oldest = 0
                 if lane.settled < lane.noted and not lane.again:
                     # Somebody has deleted the file, or damaged the ends of its lines.
                     missing = lane.noted - lane.settled
                     self.corrupt += missing
-                    self._settled += missing
+                    self.account.corrupt += missing
                     lane.settled = lane.noted
                 return False
             for item in items:
-                if item.event is not None and not await self._deliver(item.event):
-                    return None
-                before = lane.settled
+                account = lane.account
+                if item.event is not None:
+                    lane.oldest = item.event.timestamp
+                    if not await self._deliver(item.event, account):
+                        return None
                 lane.advance(item)
-                self._settled += lane.settled - before
                 self.corrupt += item.corrupt
+                account.corrupt += item.corrupt
                 if self.memory is not None:
                     self.memory.taken()
                 if self._waits:
@@ -314,7 +341,7 @@ class Forwarder:
             await asyncio.sleep(0)
         return True
 
-    async def _deliver(self, event: ForwardedEvent) -> bool:
+    async def _deliver(self, event: ForwardedEvent, account: Account) -> bool:
         """Send an event until it is there; return False to leave its session for later."""
         circuit = self._circuit
         assert circuit is not None  # noqa: S101 - set by start
@@ -324,6 +351,7 @@ class Forwarder:
             error = await self._attempt(event)
             if error is None:
                 self.forwarded += 1
+                account.forwarded += 1
                 if circuit.succeeded():
                     _log.warning("forwarding again, after an outage")
                     for lane in list(self._lanes.values()):
@@ -331,12 +359,12 @@ class Forwarder:
                 return True
             if isinstance(error, SerializationError):
                 self.rejected += 1
+                account.rejected += 1
                 circuit.succeeded()
                 _log.error("an event of session %s is set aside: %s", event.session_id, error)
-                self._tell(error, event)
+                self._report(error, event)
                 return True
-            self.transport_errors += 1
-            self._tell(error, event)
+            self._report(error, event)
             attempts += 1
             if probe or attempts > self._settings.max_retries:
                 # Where others get through, it is this event, or this session.
@@ -350,13 +378,16 @@ class Forwarder:
 
     async def _attempt(self, event: ForwardedEvent) -> Exception | None:
         seconds = self._settings.send_timeout
-        return await attempt(self.transport, event, seconds, self._blocking)
+        begun = time.perf_counter()
+        error = await attempt(self.transport, event, seconds, self._blocking)
+        rejected = isinstance(error, SerializationError)
+        self.is_healthy = rejected or error is None
+        self._tally.attempted(time.perf_counter() - begun, error, rejected=rejected)
+        return error
 
     async def _is_healthy(self) -> bool:
-        return await is_healthy(self.transport, self._blocking)
-
-    def _tell(self, error: Exception, event: object) -> None:
-        self._report(error, event)
+        self.is_healthy = await is_healthy(self.transport, self._blocking)
+        return self.is_healthy
 
     async def _flush(self, seconds: float, *, patient: bool) -> bool:
         circuit = self._circuit
@@ -406,12 +437,16 @@ class Forwarder:
                 _log.warning("cannot look for what is left to forward: %s", error)
             self._searched = True
             self._announce()
-            if self._dead and not any(lane.old for lane in self._lanes.values()):
+            if (self._dead or self._others) and not any(lane.old for lane in self._lanes.values()):
                 self._forget_dead()
-            await asyncio.sleep(_RECOVERY_SECONDS if not self._dead else _BOOKS_SECONDS)
+            waits = self._dead or self._others
+            await asyncio.sleep(_BOOKS_SECONDS if waits else _RECOVERY_SECONDS)
 
     def _forget_dead(self) -> None:
         """Note that nothing is left of the runs that have died."""
+        for account in self._others.values():
+            account.finish()
+        self._others.clear()
         for run in self._dead:
             self._locks.forget(run)
         self._dead = set()
@@ -424,17 +459,21 @@ class Forwarder:
         dead = set(self._locks.dead_runs()) - self._dead
         if not first and not dead:
             return
-        folders = await asyncio.to_thread(
-            lambda: list(left_behind(self._base, self._depth, self._run, self._locks))
+        account_of = self._tally.books.of if self._tally.books.are_read else None
+        left = await asyncio.to_thread(
+            lambda: list(left_behind(self._base, self._depth, self._run, self._locks, account_of))
         )
         self._dead |= dead
-        for folder in folders:
+        for folder, files, oldest in left:
+            for run, path, count in files:
+                self._account_of(run).adopt(path, count)
             directory = str(folder.relative_to(self._base))
             lane = self._lanes.get(directory)
             if not isinstance(lane, FileLane):
                 lane = self._lanes[directory] = self._lane(directory)
             lane.look()
             lane.old = True
+            lane.oldest = min(filter(None, (lane.oldest, oldest)), default=0)
             self._queue(lane)
 
     async def _keep_books(self) -> None:
@@ -448,19 +487,14 @@ class Forwarder:
             self._forget_idle()
 
     def _take_moved(self) -> list[tuple[Path, str, FileMark]]:
-        lanes = self._lanes.values()
-        return [
-            moved for lane in lanes if isinstance(lane, FileLane) for moved in lane.take_moved()
-        ]
+        lanes = [lane for lane in self._lanes.values() if isinstance(lane, FileLane)]
+        return [moved for lane in lanes for moved in lane.take_moved()]
 
     def _save_all(self, moved: list[tuple[Path, str, FileMark]]) -> None:
-        for one in moved:
-            self._save(*one)
-
-    def _save(self, path: Path, writer: str, mark: FileMark) -> None:
-        try:
-            ledger.save(path, writer, mark)
-        except OSError as error:
-            _log.warning(
-                "cannot note that %s was forwarded (%s); it may be sent again", path, error
-            )
+        for path, writer, mark in moved:
+            try:
+                ledger.save(path, writer, mark)
+            except OSError as error:
+                _log.warning(
+                    "cannot note that %s was forwarded (%s); it may be sent again", path, error
+                )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from wakelog.gateway import _ledger as ledger
+from wakelog.gateway._books import Account
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._ledger import FileMark, Item, Locks
 
@@ -25,6 +26,7 @@ class Lane(Protocol):
         again: Whether something has come while a worker was there.
         parked: How often in a row it was left for later.
         resting: Whether it is left until a timer ends.
+        oldest: When its oldest waiting event was logged, in nanoseconds since 1970; 0 without one.
     """
 
     noted: int
@@ -35,6 +37,12 @@ class Lane(Protocol):
     again: bool
     parked: int
     resting: bool
+    oldest: int
+
+    @property
+    def account(self) -> Account:
+        """The account of what was read last."""
+        ...
 
     @property
     def is_idle(self) -> bool:
@@ -52,7 +60,7 @@ class Lane(Protocol):
 
 class _State:
     def __init__(self) -> None:
-        self.noted = self.settled = self.parked = 0
+        self.noted = self.settled = self.parked = self.oldest = 0
         self.old = self.queued = self.busy = self.again = self.resting = False
 
     @property
@@ -64,10 +72,13 @@ class _State:
 class _File:
     """A file that is being read."""
 
-    __slots__ = ("mark", "mine", "path", "writer")
+    __slots__ = ("account", "mark", "mine", "path", "writer")
 
-    def __init__(self, path: Path, writer: str, mark: FileMark, *, mine: bool) -> None:
+    def __init__(
+        self, path: Path, writer: str, mark: FileMark, account: Account, *, mine: bool
+    ) -> None:
         self.path, self.writer, self.mark, self.mine = path, writer, mark, mine
+        self.account = account
 
 
 class FileLane(_State):
@@ -77,11 +88,15 @@ class FileLane(_State):
         folder: The session's directory.
         run: This run.
         locks: Which other runs are alive.
+        account_of: Returns the account of a run.
     """
 
-    def __init__(self, folder: Path, run: str, locks: Locks) -> None:
+    def __init__(
+        self, folder: Path, run: str, locks: Locks, account_of: Callable[[str], Account]
+    ) -> None:
         super().__init__()
         self._folder, self._run, self._locks = folder, run, locks
+        self._account_of = account_of
         self._files: list[_File] = []
         self._newest: Path | None = None
         self._look = True
@@ -91,6 +106,11 @@ class FileLane(_State):
     def is_idle(self) -> bool:
         """Whether it can be forgotten: nothing waits in it, and the ledger has been written."""
         return super().is_idle and not self._moved
+
+    @property
+    def account(self) -> Account:
+        """The account of what was read last."""
+        return self._files[0].account
 
     def note(self, path: Path) -> None:
         """Learn that an event was written to a file of this run."""
@@ -165,17 +185,50 @@ class FileLane(_State):
             size = path.stat().st_size
         except OSError:
             return None
-        is_done = mark.offset >= size and path != self._newest
-        return None if is_done else _File(path, writer, mark, mine=mine)
+        if mark.offset >= size and path != self._newest:
+            return None
+        account = self._account_of(run)
+        if not mine:
+            account.begun.setdefault(path, mark.offset)
+        return _File(path, writer, mark, account, mine=mine)
 
 
-def left_behind(base: Path, depth: int, run: str, locks: Locks) -> Iterator[Path]:
+class Left(NamedTuple):
+    """What dead runs have left in a session's directory.
+
+    Attributes:
+        folder: The directory.
+        files: Of each file its run, where it is, and how many events it holds, 0 where not counted.
+        oldest: When the oldest event was logged, in nanoseconds since 1970; 0 where not known.
+    """
+
+    folder: Path
+    files: list[tuple[str, Path, int]]
+    oldest: int
+
+
+def left_behind(
+    base: Path,
+    depth: int,
+    run: str,
+    locks: Locks,
+    account_of: Callable[[str], Account] | None = None,
+) -> Iterator[Left]:
     """Find the directories of sessions in which dead runs have left events to forward.
 
     What needs no forwarding is noted, so that it is read through once and not at every start.
+
+    Args:
+        base: The base directory.
+        depth: How many directories a session's directory is below it.
+        run: This run.
+        locks: Which other runs are alive.
+        account_of: Returns the account of a run, when what is left shall be counted.
     """
     alive: dict[str, bool] = {run: True}
     for folder in _folders(base, depth):
+        found: list[tuple[str, Path, int]] = []
+        oldest = 0
         for path in ledger.candidates(folder):
             writer = ledger.writer_of(path)
             if writer is None:
@@ -190,12 +243,20 @@ def left_behind(base: Path, depth: int, run: str, locks: Locks) -> Iterator[Path
                 end = ledger.at_end(path, mark)
                 if end == mark:
                     continue
-                if ledger.holds_marked(path, mark.offset):
-                    yield folder
+                if not ledger.holds_marked(path, mark.offset):
+                    ledger.save(path, writer, end)
+                    continue
+                if account_of is None:
+                    found.append((owner, path, 0))
                     break
-                ledger.save(path, writer, end)
+                # A lane may have come earlier, and have gone on since.
+                begin = account_of(owner).begun.setdefault(path, mark.offset)
+                found.append((owner, path, ledger.count_marked(path, begin)))
+                oldest = min(filter(None, (oldest, ledger.logged_at(path, mark))), default=0)
             except OSError:
                 continue  # deleted in this moment, or not ours to read
+        if found:
+            yield Left(folder, found, oldest)
 
 
 def _folders(base: Path, depth: int) -> Iterator[Path]:
@@ -211,10 +272,15 @@ def _folders(base: Path, depth: int) -> Iterator[Path]:
 
 
 class MemoryLane(_State):
-    """A session's events in memory, where no file holds them in a form that can be read back."""
+    """A session's events in memory, where no file holds them in a form that can be read back.
 
-    def __init__(self) -> None:
+    Args:
+        account: The account of this run.
+    """
+
+    def __init__(self, account: Account) -> None:
         super().__init__()
+        self.account = account
         self._lock = threading.Lock()
         self._waiting: deque[tuple[int, ForwardedEvent]] = deque()
         self._in_flight: int | None = None

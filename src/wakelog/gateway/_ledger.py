@@ -102,6 +102,26 @@ def holds_marked(path: Path, after: int) -> bool:
     return False
 
 
+def count_marked(path: Path, after: int) -> int:
+    """Count the lines of a file, after a place, that are to be forwarded."""
+    found = 0
+    with path.open("rb") as file:
+        file.seek(after)
+        for line in file:
+            # What a user's event says stands before the attributes.
+            found += (
+                line.startswith(_BEGINS_A_RECORD)
+                and line.endswith(b"\n")
+                and line.rfind(_MARKED) > line.rfind(b',"attributes":{')
+            )
+    return found
+
+
+def logged_at(path: Path, mark: FileMark) -> int:
+    """Return when the next event to forward was logged, in nanoseconds since 1970, 0 if unknown."""
+    return next((item.event.timestamp for item in read_items(path, mark) if item.event), 0)
+
+
 def read_items(path: Path, mark: FileMark, *, most: int = 256) -> list[Item]:
     """Read on in a file.
 
@@ -272,9 +292,13 @@ class Locks:
             if dot and ending == "lock" and run != self._run and not self.is_alive(run):
                 yield run
 
+    def path_of(self, run: str) -> Path:
+        """Return where the lock of a run is."""
+        return self._folder / f"{run}.lock"
+
     def forget(self, run: str) -> None:
         """Remove the lock of a dead run of which everything has been forwarded."""
-        (self._folder / f"{run}.lock").unlink(missing_ok=True)
+        self.path_of(run).unlink(missing_ok=True)
 
     def end(self, *, forwarded: bool) -> None:
         """Say that this run has ended.

@@ -15,16 +15,22 @@ from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, Self
 
 from wakelog.errors import (
+    BufferFullError,
     ConfigurationError,
-    EventTooLargeError,
     LocalLoggingError,
-    SerializationError,
 )
 from wakelog.events import AgentEvent, plain_fields, session_of
 from wakelog.events import semconv as s
 from wakelog.events._plain import SESSION_KEYS
+from wakelog.gateway._books import State, tally_on
 from wakelog.gateway._circuit import CircuitState
-from wakelog.gateway._events import ForwardedEvent, plain_event, without_system_prompts
+from wakelog.gateway._events import (
+    ForwardedEvent,
+    as_read_back,
+    encoded_line,
+    plain_event,
+    without_system_prompts,
+)
 from wakelog.gateway._files import SessionFiles
 from wakelog.gateway._formats import Formatter
 from wakelog.gateway._forwarding import Forwarder
@@ -36,34 +42,33 @@ from wakelog.gateway._syncing import Syncer
 from wakelog.gateway.transports import CallbackTransport, TransportInterface
 from wakelog.gateway.transports._local import Callback, Nowhere
 from wakelog.journal import Durability
-from wakelog.record import encode, from_line, rfc3339, to_line, uuid7
+from wakelog.record import uuid7
 from wakelog.redaction import redact
 from wakelog.sinks import OverflowPolicy
 
 _log = logging.getLogger("wakelog")
 _P = ParamSpec("_P")
-_SCOPE = {"name": s.SCOPE_NAME}
 
 
 class GatewayStats(NamedTuple):
     """What a gateway has done so far.
 
     Attributes:
-        accepted: Events logged.
-        local_errors: Events that could not be logged.
+        logged: Events in files.
+        local_errors: Awaits that raised, because the event was not logged or the queue was full.
         overhead_seconds: Time spent inside ``await logger(event)``, in all.
         forwarded: Events that the transport took.
         transport_errors: Attempts that failed.
         rejected: Events that the transport will never take, and that were set aside.
         corrupt: Events that could not be read back from their file.
-        dropped: Events dropped by the overflow policy of the queue in memory.
+        dropped: Events dropped from the queue in memory, by its policy or at the end.
         pending: Events of this logger that wait to be forwarded.
         open_files: Descriptors that are open.
         circuit_state: Whether events are sent now.
         is_connected: Whether the transport says that it can be used; False without one.
     """
 
-    accepted: int
+    logged: int
     local_errors: int
     overhead_seconds: float
     forwarded: int
@@ -117,7 +122,9 @@ class EventSessionLogger:
             ``max_file_bytes`` (after which a session goes on in another file; 0 for never),
             ``max_line_bytes``, ``max_open_files``, ``redact_payloads``, ``redaction_config``,
             ``queue_size`` and ``overflow`` (of the queue in memory), ``concurrency`` (sessions that
-            are forwarded at the same time), ``send_timeout_seconds``, ``close_timeout_seconds``.
+            are forwarded at the same time), ``send_timeout_seconds``, ``close_timeout_seconds``,
+            ``meter_provider`` (where metrics go, see ``docs/metrics.md``; else the global one, if
+            it has been set before the logger is made).
 
     Raises:
         ConfigurationError: For an argument that does not exist or cannot be used.
@@ -152,25 +159,25 @@ class EventSessionLogger:
             self._transport = CallbackTransport(downstream_callback)
         elif downstream_transport is not None:
             self._transport = as_transport(downstream_transport)
-        self._accepted = self._local_errors = 0
-        self._overhead = 0.0
         self._closed = False
         self._forwarder: Forwarder | None = None
-        self._set_up(
-            Settings(
-                log_base_dir=log_base_dir,
-                include_system_prompt=include_system_prompt,
-                log_format=log_format,
-                file_naming_pattern=file_naming_pattern,
-                error_handler=error_handler,
-                max_retry_attempts=max_retry_attempts,
-                retry_delay_seconds=retry_delay_seconds,
-                enable_local_logging=enable_local_logging,
-                session_directory_pattern=session_directory_pattern,
-                unknown_session_pattern=unknown_session_pattern,
-                **kwargs,
-            )
+        settings = Settings(
+            log_base_dir=log_base_dir,
+            include_system_prompt=include_system_prompt,
+            log_format=log_format,
+            file_naming_pattern=file_naming_pattern,
+            error_handler=error_handler,
+            max_retry_attempts=max_retry_attempts,
+            retry_delay_seconds=retry_delay_seconds,
+            enable_local_logging=enable_local_logging,
+            session_directory_pattern=session_directory_pattern,
+            unknown_session_pattern=unknown_session_pattern,
+            **kwargs,
         )
+        # Before anything is registered below: in a forked child, the metrics begin first.
+        self._tally = tally_on(settings.meter_provider)
+        self._tally.follow(self._state)
+        self._set_up(settings)
         after_fork = weakref.WeakMethod(self._after_fork)
         os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
 
@@ -190,11 +197,14 @@ class EventSessionLogger:
         self._syncer = Syncer(self._files)
         # Whether what waits to be forwarded can be read back from the files.
         self._reads_files = settings.enable_local_logging and self._files.format.readable
+        if self._forwarder is not None:
+            self._forwarder.account.leave(None)
         if self._transport is not None:
             self._forwarder = self._forward_to(self._transport)
 
     def _forward_to(self, transport: TransportInterface) -> Forwarder:
         settings = self.settings
+        account = self._tally.books.open(self._files.run)
         return Forwarder(
             self.log_base_dir,
             settings.directories().depth,
@@ -207,9 +217,11 @@ class EventSessionLogger:
             ),
             transport,
             self._report,
+            self._tally,
+            account,
             None
             if self._reads_files
-            else MemoryQueue(settings.queue_size, OverflowPolicy(settings.overflow)),
+            else MemoryQueue(settings.queue_size, OverflowPolicy(settings.overflow), account),
         )
 
     async def __call__(self, event: object) -> bool:
@@ -225,17 +237,17 @@ class EventSessionLogger:
         Raises:
             LocalLoggingError: When it was not logged; the cause says why.
             BufferFullError: Without files to read back, when the queue is full and its policy is
-                to raise.
+                to raise, or when the logger is closed while the event waits for room.
         """
         begun = time.perf_counter()
         try:
             return await self._log(event)
-        except LocalLoggingError as error:
-            self._local_errors += 1
+        except (LocalLoggingError, BufferFullError) as error:
+            self._tally.failed_locally(error)
             self._report(error, event)
             raise
         finally:
-            self._overhead += time.perf_counter() - begun
+            self._tally.spent(time.perf_counter() - begun)
 
     async def _log(self, event: object) -> bool:
         if self._closed:
@@ -255,12 +267,12 @@ class EventSessionLogger:
             record_id = event.event_id if isinstance(event, AgentEvent) else uuid7()
             now = time.time_ns()
             made: Callable[[], ForwardedEvent] = functools.partial(
-                _forwarded, plain, record_id, session, now, name
+                as_read_back, plain, record_id, session, now, name
             )
             if not settings.enable_local_logging:
                 content = b""
             else:
-                content = _encode(plain, name, attributes, now, settings.max_line_bytes)
+                content = encoded_line(plain, name, attributes, now, settings.max_line_bytes)
                 if forwarder is not None and not forwarder.prepared:
                     self._prepare(forwarder)
                 file, _ = self._files.append(session, record_id, content, made)
@@ -268,7 +280,7 @@ class EventSessionLogger:
                     await self._syncer.synced(file)
                 elif settings.durability is Durability.PERIODIC:
                     self._syncer.sync_soon(file)
-                self._accepted += 1
+                self._tally.logged += 1
         except Exception as error:
             raise LocalLoggingError(f"the event was not logged: {error}") from error
         if forwarder is None:
@@ -366,7 +378,7 @@ class EventSessionLogger:
         found = from_environment(self._given)
         if not found:
             return
-        if self._accepted or (self._forwarder is not None and self._forwarder.is_running):
+        if self._tally.logged or (self._forwarder is not None and self._forwarder.is_running):
             raise ConfigurationError(
                 "configure_from_env() came after the first event: call it before"
             )
@@ -424,20 +436,34 @@ class EventSessionLogger:
 
     def stats(self) -> GatewayStats:
         """Return what has been done so far. Cheap."""
-        forwarder = self._forwarder
+        forwarder, tally = self._forwarder, self._tally
         return GatewayStats(
-            accepted=self._accepted,
-            local_errors=self._local_errors,
-            overhead_seconds=self._overhead,
+            logged=tally.logged,
+            local_errors=tally.local_errors.total(),
+            overhead_seconds=tally.overhead,
             forwarded=forwarder.forwarded if forwarder else 0,
-            transport_errors=forwarder.transport_errors if forwarder else 0,
+            transport_errors=tally.transport_errors.total(),
             rejected=forwarder.rejected if forwarder else 0,
             corrupt=forwarder.corrupt if forwarder else 0,
-            dropped=forwarder.memory.dropped if forwarder and forwarder.memory else 0,
+            dropped=forwarder.account.dropped.total() if forwarder else 0,
             pending=forwarder.pending if forwarder else 0,
             open_files=self._files.open_files,
             circuit_state=forwarder.circuit_state if forwarder else CircuitState.CLOSED,
             is_connected=_is_connected(self._transport),
+        )
+
+    def _state(self) -> State:
+        forwarder = self._forwarder
+        memory = forwarder.memory if forwarder is not None else None
+        if forwarder is None or self._closed:
+            return State(self._files.open_files)
+        return State(
+            open_files=self._files.open_files,
+            circuit=forwarder.circuit_state,
+            is_healthy=forwarder.is_healthy if self._transport is not None else None,
+            queue_size=memory.waiting if memory else 0,
+            queue_capacity=memory.capacity if memory else 0,
+            oldest=forwarder.oldest,
         )
 
     def _report(self, error: Exception, event: object) -> None:
@@ -450,40 +476,16 @@ class EventSessionLogger:
             _log.exception("the error handler failed on %s", error)
 
     def _after_fork(self) -> None:
+        self._tally.begin()
         self._files.abandon(uuid7())
         self._syncer = Syncer(self._files)
-        if self._forwarder is not None and self._transport is not None:
+        if self._forwarder is not None:
             self._forwarder.abandon()
+            self._forwarder = None
+        if self._transport is not None:
             self._forwarder = self._forward_to(self._transport)
 
 
 def _is_connected(transport: TransportInterface | None) -> bool:
     connected: Any = getattr(transport, "is_connected", transport is not None)
     return bool(connected() if callable(connected) else connected)
-
-
-def _encode(
-    plain: dict[str, Any],
-    name: str | None,
-    attributes: dict[str, Any],
-    now: int,
-    max_line_bytes: int,
-) -> bytes:
-    fields: dict[str, Any] = {"timestamp": rfc3339(now)}
-    if name is not None:
-        fields["event_name"] = name
-    fields["event"] = plain
-    fields["attributes"] = attributes
-    fields["scope"] = _SCOPE
-    try:
-        return encode(fields, max_line_bytes)
-    except EventTooLargeError as error:
-        raise SerializationError(str(error)) from error
-
-
-def _forwarded(
-    plain: dict[str, Any], record_id: str, session: str, now: int, name: str | None
-) -> ForwardedEvent:
-    """Return an event in the form in which it would be read back from a file."""
-    event: Any = from_line(to_line(plain))
-    return ForwardedEvent(event, record_id, session, now, name)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 
 from wakelog.errors import BufferFullError
+from wakelog.gateway._books import Account
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._lanes import MemoryLane
 from wakelog.sinks import OverflowPolicy
 
+_log = logging.getLogger("wakelog")
 _Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
@@ -22,15 +25,16 @@ class MemoryQueue:
     Args:
         capacity: The most events that wait.
         overflow: What happens to an event beyond that.
+        account: The account of this run.
     """
 
-    def __init__(self, capacity: int, overflow: OverflowPolicy) -> None:
-        self._capacity, self._overflow = capacity, overflow
+    def __init__(self, capacity: int, overflow: OverflowPolicy, account: Account) -> None:
+        self.capacity, self._overflow, self._account = capacity, overflow, account
         self._lock = threading.Lock()
         self._count = self._number = 0
         self._order: deque[tuple[int, MemoryLane]] = deque()
         self._waiters: deque[_Waiter] = deque()
-        self.dropped = 0
+        self._closed = False
 
     @property
     def waiting(self) -> int:
@@ -44,11 +48,14 @@ class MemoryQueue:
             Whether it was taken.
 
         Raises:
-            BufferFullError: When there is no room, and the policy is to say so.
+            BufferFullError: When there is no room, and the policy is to say so; or after ``close``.
         """
         while True:
             with self._lock:
-                if self._count < self._capacity or self._make_room():
+                if self._closed:
+                    raise BufferFullError("the gateway has been closed: nothing is forwarded")
+                if self._count < self.capacity or self._make_room():
+                    self._account.noted += 1
                     self._number += 1
                     self._count += 1
                     self._order.append((self._number, lane))
@@ -60,7 +67,8 @@ class MemoryQueue:
                         "allows. Wait, or raise queue_size"
                     )
                 if self._overflow is not OverflowPolicy.BLOCK:
-                    self.dropped += 1
+                    self._account.noted += 1
+                    self._account.dropped[self._overflow.value] += 1
                     return False
                 loop = asyncio.get_running_loop()
                 waiter: asyncio.Future[None] = loop.create_future()
@@ -71,11 +79,25 @@ class MemoryQueue:
         """Learn that an event has been dealt with."""
         with self._lock:
             self._count -= 1
-            if len(self._order) > 2 * self._capacity:
+            if len(self._order) > 2 * self.capacity:
                 self._order = deque(one for one in self._order if one[1].holds(one[0]))
             waiter = self._waiters.popleft() if self._waiters else None
         if waiter is not None and not waiter[0].is_closed():
             waiter[0].call_soon_threadsafe(_wake, waiter[1])
+
+    def close(self) -> None:
+        """Give up what waits, which nobody can forward later."""
+        with self._lock:
+            self._closed = True
+            lost, self._count = self._count, 0
+            waiters, self._waiters = self._waiters, deque()
+            if lost:
+                self._account.dropped["closed"] += lost
+        for loop, future in waiters:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_wake, future)
+        if lost:
+            _log.warning("%d events were in memory and not forwarded: they are lost", lost)
 
     def _make_room(self) -> bool:
         if self._overflow is not OverflowPolicy.DROP_OLDEST:
@@ -92,7 +114,7 @@ class MemoryQueue:
         self._order.extendleft(reversed(in_flight))
         if made:
             self._count -= 1
-            self.dropped += 1
+            self._account.dropped[self._overflow.value] += 1
         return made
 
 

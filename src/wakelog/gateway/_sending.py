@@ -84,6 +84,10 @@ def as_transport(transport: object) -> TransportInterface:
     Raises:
         ConfigurationError: When it has no ``send``.
     """
+    if isinstance(transport, type):
+        raise ConfigurationError(
+            f"downstream_transport is the class {transport.__name__}: give an object of it"
+        )
     if isinstance(transport, TransportInterface):
         return transport
     if callable(getattr(transport, "send", None)):

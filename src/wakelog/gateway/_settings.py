@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.errors import ConfigurationError
 from wakelog.gateway._formats import Custom, Document, Format, Formatter, Lines
@@ -16,6 +16,9 @@ from wakelog.gateway._sending import ErrorHandler
 from wakelog.journal import Durability, default_root
 from wakelog.redaction import RedactionConfig
 from wakelog.sinks import OverflowPolicy
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
 
 _FORMATS: Final = ("jsonl", "json", "custom")
 _TRUE: Final = ("true", "1", "yes", "on")
@@ -53,30 +56,55 @@ class Settings:
     concurrency: int = 8
     send_timeout_seconds: float = 10.0
     close_timeout_seconds: float = 5.0
+    meter_provider: MeterProvider | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "durability", _member("durability", Durability, self.durability))
         object.__setattr__(self, "overflow", _member("overflow", OverflowPolicy, self.overflow))
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
-                raise ConfigurationError(f"{name}={value!r} is not usable: use {least} or more")
+            seconds = name.endswith("_seconds")
+            kind = int | float if seconds else int
+            if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
+                what = "a number of seconds" if seconds else "a whole number"
+                raise ConfigurationError(
+                    f"{name}={value!r} is not usable: use {what}, at least {least}"
+                )
+        for name in ("include_system_prompt", "enable_local_logging", "redact_payloads"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ConfigurationError(f"{name}={value!r} is not usable: use True or False")
+        self._check_objects()
+        self.base()
         if isinstance(self.log_format, str) and self.log_format not in _FORMATS:
             raise ConfigurationError(
                 f"log_format={self.log_format!r} is not known: use one of {', '.join(_FORMATS)}, or "
                 "a callable"
             )
-        handler = self.error_handler
-        if handler is not None and not callable(handler):
-            raise ConfigurationError(f"error_handler={handler!r} cannot be called")
         self.format()
         self.directories()
         self.names()
         unknown_session(self.unknown_session_pattern)
 
+    def _check_objects(self) -> None:
+        handler, meters, config = self.error_handler, self.meter_provider, self.redaction_config
+        if handler is not None and not callable(handler):
+            raise ConfigurationError(f"error_handler={handler!r} cannot be called")
+        if meters is not None and not callable(getattr(meters, "get_meter", None)):
+            raise ConfigurationError(
+                f"meter_provider={meters!r} has no get_meter(): give an OpenTelemetry MeterProvider"
+            )
+        if config is not None and not isinstance(config, RedactionConfig):
+            raise ConfigurationError(f"redaction_config={config!r} is no RedactionConfig")
+
     def base(self) -> Path:
         """Return the base directory."""
-        return Path(self.log_base_dir) if self.log_base_dir is not None else default_base()
+        if self.log_base_dir is None:
+            return default_base()
+        try:
+            return Path(self.log_base_dir)
+        except TypeError:
+            message = f"log_base_dir={self.log_base_dir!r} is not usable: give a path"
+            raise ConfigurationError(message) from None
 
     def format(self) -> Format:
         """Return what files look like."""
@@ -121,6 +149,7 @@ def check_names(given: Mapping[str, object]) -> None:
         ConfigurationError: It names all of them, and what was probably meant.
     """
     known = [field.name for field in fields(Settings)]
+    known += ["downstream_callback", "downstream_transport"]
     unknown = [name for name in given if name not in known]
     if not unknown:
         return

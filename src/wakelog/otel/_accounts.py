@@ -127,16 +127,18 @@ class Account:
         start, known, now = self._start, self._last, self.figures
         end = self._end if self.writer is None else self.writer.seq
         dealt_with = known.dealt_with - start.dealt_with
+        # A record may be read before its writer has counted it.
+        now.accepted = max(now.accepted, dealt_with, end - start.dealt_with)
         evicted = known.evicted - start.evicted + self._twice
-        if evicted > self._evicted:
-            now.evicted[reason] += evicted - self._evicted
-            self._evicted = evicted
+        # What was delivered stays delivered when a ledger that is behind says that it was evicted.
+        more = min(evicted - self._evicted, now.pending)
+        if more > 0:
+            now.evicted[reason] += more
+            self._evicted += more
         now.dead_lettered = max(now.dead_lettered, known.dead_lettered - start.dead_lettered)
         now.corrupt = max(now.corrupt, known.corrupt - start.corrupt)
         rest = dealt_with - now.dead_lettered - now.corrupt - self._evicted
         now.delivered = max(now.delivered, rest)
-        # A record may be read before its writer has counted it.
-        now.accepted = max(now.accepted, dealt_with, end - start.dealt_with)
 
     def _disappear(self) -> None:
         """Account for the rest of a folder that is gone: delivered and swept, or deleted by hand."""

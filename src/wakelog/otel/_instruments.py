@@ -21,6 +21,7 @@ from opentelemetry.metrics import (
     MeterProvider,
     Observation,
 )
+from opentelemetry.sdk.metrics import MeterProvider as SDKMeterProvider
 from opentelemetry.util.types import AttributeValue
 
 from wakelog.events import semconv as s
@@ -106,6 +107,22 @@ class Instruments:
         seen.add(name)
         answers: Observations = self._asked.answers
         return answers.get(name, [])
+
+
+def provider_or_global(provider: MeterProvider | None) -> MeterProvider | None:
+    """Return a MeterProvider, or else the one that ``configure`` was given, or the SDK's global one.
+
+    Args:
+        provider: The one that was given, if any.
+
+    Returns:
+        None when there is nobody to collect.
+    """
+    if provider is None:
+        provider = _given[-1] if _given else metrics.get_meter_provider()
+        if not isinstance(provider, SDKMeterProvider):
+            return None
+    return provider
 
 
 def observe(begin: Begin) -> None:

@@ -1,4 +1,4 @@
-"""Every metric of Wakelog: the one table. `docs/metrics.md` is made from it."""
+"""Every metric of the processors. `docs/metrics.md` is made from it, among others."""
 
 from __future__ import annotations
 

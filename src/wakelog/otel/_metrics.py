@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics
 from opentelemetry.metrics import MeterProvider, Observation
-from opentelemetry.sdk.metrics import MeterProvider as SDKMeterProvider
 
 from wakelog.events import semconv as s
 from wakelog.journal import Journal, Observer
 from wakelog.otel import _metric_table as t
 from wakelog.otel._accounts import Accounts
-from wakelog.otel._instruments import Instruments, Observations, samples
+from wakelog.otel._instruments import Instruments, Observations, provider_or_global, samples
 from wakelog.otel._tally import Tally
 from wakelog.sinks._policy import OverflowPolicy
 from wakelog.sinks._queue import Queue
@@ -205,10 +204,9 @@ def metrics_on(provider: MeterProvider | None) -> Metrics | None:
     Returns:
         The metrics, the same ones for the same provider; None when there is nobody to collect them.
     """
+    provider = provider_or_global(provider)
     if provider is None:
-        provider = metrics.get_meter_provider()
-        if not isinstance(provider, SDKMeterProvider):
-            return None
+        return None
     with _making:
         if provider not in _made:
             _made[provider] = Metrics(provider)

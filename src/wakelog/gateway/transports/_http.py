@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from wakelog.errors import SerializationError, TransportConnectionError, TransportError
 from wakelog.gateway._events import ForwardedEvent
-from wakelog.gateway.transports._interface import ClientTransport, encoded, message_of, needed
+from wakelog.gateway.transports._interface import (
+    ClientTransport,
+    checked_url,
+    encoded,
+    message_of,
+    needed,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -32,7 +38,7 @@ class HTTPTransport(ClientTransport["httpx.AsyncClient"]):
             one, an attempt to send is what tells.
 
     Raises:
-        ConfigurationError: Without httpx.
+        ConfigurationError: Without httpx, or for an address that is none.
     """
 
     def __init__(
@@ -45,7 +51,7 @@ class HTTPTransport(ClientTransport["httpx.AsyncClient"]):
     ) -> None:
         super().__init__()
         self._httpx = needed("httpx", "http")
-        self.url = url
+        self.url = checked_url(url, "http", "https")
         self._headers = {"content-type": "application/x-ndjson", **(headers or {})}
         self._timeout = timeout
         self._health_url = health_url

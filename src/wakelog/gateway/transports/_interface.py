@@ -143,6 +143,20 @@ def needed(module: str, extra: str) -> ModuleType:
         ) from error
 
 
+def checked_url(url: str, *schemes: str) -> str:
+    """Return an address as it is.
+
+    Raises:
+        ConfigurationError: When it does not begin as it has to. It may hold a password, so it is not
+            told.
+    """
+    beginnings = [f"{scheme}://" for scheme in schemes]
+    if not str(url).lower().startswith(tuple(beginnings)):
+        allowed = " or ".join(beginnings)
+        raise ConfigurationError(f"url is not usable: it has to begin with {allowed}")
+    return url
+
+
 def message_of(event: ForwardedEvent) -> dict[str, Any]:
     """Return what is sent about an event: who it is, and what it says."""
     from wakelog.record import rfc3339

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from wakelog.errors import SerializationError, TransportConnectionError
+from wakelog.errors import ConfigurationError, SerializationError, TransportConnectionError
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway.transports._interface import ClientTransport, encoded, message_of, needed
+
+# Together less than an attempt may take by default, so that it is told which of the two it was.
+_CONNECT_SECONDS, _TOPIC_SECONDS = 5.0, 2.0
 
 
 class KafkaTransport(ClientTransport[Any]):
     """Sends each event to a topic, keyed by its session, so that a session's order is kept.
 
-    All in-sync replicas have to acknowledge it, and the producer is idempotent.
+    All in-sync replicas have to acknowledge it, and the producer is idempotent. The topic has to
+    exist, unless the broker makes topics by itself.
 
     Args:
         bootstrap_servers: One address or several.
@@ -21,7 +27,7 @@ class KafkaTransport(ClientTransport[Any]):
         options: For ``aiokafka.AIOKafkaProducer``, such as ``security_protocol``.
 
     Raises:
-        ConfigurationError: Without aiokafka.
+        ConfigurationError: Without aiokafka, or for an option that it does not have.
     """
 
     def __init__(
@@ -39,8 +45,13 @@ class KafkaTransport(ClientTransport[Any]):
             "bootstrap_servers": bootstrap_servers,
             "acks": "all",
             "enable_idempotence": True,
+            "request_timeout_ms": 10_000,
             **options,
         }
+        known = inspect.signature(self._aiokafka.AIOKafkaProducer).parameters
+        if unknown := [name for name in options if name not in known]:
+            raise ConfigurationError(f"aiokafka's producer has no option {', '.join(unknown)}")
+        self._ending: set[asyncio.Task[None]] = set()
 
     def message(self, event: ForwardedEvent) -> dict[str, Any]:
         """Return what is sent for an event: ``key``, ``value``, ``headers`` and ``timestamp_ms``."""
@@ -52,19 +63,62 @@ class KafkaTransport(ClientTransport[Any]):
         }
 
     async def _connect(self) -> Any:
-        producer = self._aiokafka.AIOKafkaProducer(**self._options)
+        servers = self._options["bootstrap_servers"]
         try:
-            await producer.start()
-        except self._errors.KafkaError as error:
-            await producer.stop()
-            raise TransportConnectionError(f"cannot connect to Kafka: {error}") from error
-        except BaseException:
-            await producer.stop()
+            producer = self._aiokafka.AIOKafkaProducer(**self._options)
+        except (TypeError, ValueError) as error:
+            message = f"cannot make a producer for Kafka at {servers!r}: {error}"
+            raise TransportConnectionError(message) from error
+        starting = asyncio.ensure_future(producer.start())
+        seconds = _CONNECT_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(starting)
+            seconds = _TOPIC_SECONDS
+            async with asyncio.timeout(seconds):
+                await producer.partitions_for(self.topic)
+        except BaseException as error:
+            ending = self._end(producer, starting)
+            if not isinstance(error, TimeoutError | asyncio.CancelledError):
+                await asyncio.shield(ending)
+            if isinstance(error, TimeoutError | self._errors.KafkaError | ValueError):
+                told = str(error) or f"it did not answer within {seconds:g} s"
+                if seconds == _TOPIC_SECONDS:
+                    told = f"there is no topic {self.topic!r} for this client: make the topic"
+                message = f"cannot use Kafka at {servers!r}: {told}"
+                raise TransportConnectionError(message) from error
             raise
         return producer
 
     async def _disconnect(self, client: Any) -> None:
-        await client.stop()
+        await asyncio.shield(self._end(client))
+
+    def _end(
+        self, producer: Any, starting: asyncio.Future[None] | None = None
+    ) -> asyncio.Task[None]:
+        """Stop a producer, however long it takes: one that is cancelled leaves its connections open."""
+
+        async def end() -> None:
+            if starting is not None:
+                await asyncio.wait({starting})
+                starting.exception()
+            await producer.stop()
+
+        task = asyncio.create_task(end())
+        self._ending.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be left to hear of it
+
+    async def close(self) -> None:
+        """Close the client, and wait for those that were given up. Nothing can be sent afterwards."""
+        await super().close()
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     async def _send(self, client: Any, event: ForwardedEvent) -> bool:
         try:

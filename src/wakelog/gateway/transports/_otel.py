@@ -6,6 +6,7 @@ from typing import Any
 
 from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber, get_logger_provider
 
+from wakelog.errors import ConfigurationError
 from wakelog.events import plain_fields
 from wakelog.events import semconv as s
 from wakelog.gateway._events import ForwardedEvent
@@ -21,10 +22,17 @@ class OTelTransport(TransportInterface):
 
     Args:
         logger_provider: Where to emit; OpenTelemetry's global provider by default.
+
+    Raises:
+        ConfigurationError: For what is no LoggerProvider.
     """
 
     def __init__(self, logger_provider: LoggerProvider | None = None) -> None:
-        provider = logger_provider or get_logger_provider()
+        provider = get_logger_provider() if logger_provider is None else logger_provider
+        if not callable(getattr(provider, "get_logger", None)):
+            raise ConfigurationError(
+                f"logger_provider={provider!r} has no get_logger(): give a LoggerProvider"
+            )
         self._logger = provider.get_logger(s.SCOPE_NAME)
 
     async def send(self, event: ForwardedEvent) -> bool:

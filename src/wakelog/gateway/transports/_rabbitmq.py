@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 
 from wakelog.errors import TransportConnectionError
 from wakelog.gateway._events import ForwardedEvent
-from wakelog.gateway.transports._interface import ClientTransport, encoded, message_of, needed
+from wakelog.gateway.transports._interface import (
+    ClientTransport,
+    checked_url,
+    encoded,
+    message_of,
+    needed,
+)
 
 
 class _Open(NamedTuple):
@@ -27,7 +33,7 @@ class RabbitMQTransport(ClientTransport[_Open]):
         queue: A durable queue to declare, when it shall be made here.
 
     Raises:
-        ConfigurationError: Without aio-pika.
+        ConfigurationError: Without aio-pika, or for an address that is none.
     """
 
     def __init__(
@@ -41,7 +47,8 @@ class RabbitMQTransport(ClientTransport[_Open]):
         super().__init__()
         self._aio_pika = needed("aio_pika", "rabbitmq")
         self._errors = needed("aio_pika.exceptions", "rabbitmq")
-        self._url, self._exchange, self._queue = url, exchange, queue
+        self._url = checked_url(url, "amqp", "amqps")
+        self._exchange, self._queue = exchange, queue
         self.routing_key = routing_key
 
     async def _connect(self) -> _Open:

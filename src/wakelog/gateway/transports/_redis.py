@@ -6,7 +6,13 @@ from typing import Any
 
 from wakelog.errors import TransportConnectionError
 from wakelog.gateway._events import ForwardedEvent
-from wakelog.gateway.transports._interface import ClientTransport, encoded, message_of, needed
+from wakelog.gateway.transports._interface import (
+    ClientTransport,
+    checked_url,
+    encoded,
+    message_of,
+    needed,
+)
 
 
 class RedisStreamTransport(ClientTransport[Any]):
@@ -18,7 +24,7 @@ class RedisStreamTransport(ClientTransport[Any]):
         maxlen: About how many entries the stream keeps; all of them by default.
 
     Raises:
-        ConfigurationError: Without redis.
+        ConfigurationError: Without redis, or for an address that is none.
     """
 
     def __init__(
@@ -31,7 +37,8 @@ class RedisStreamTransport(ClientTransport[Any]):
         super().__init__()
         self._redis = needed("redis.asyncio", "redis")
         self._errors = needed("redis.exceptions", "redis").RedisError
-        self.url, self.stream, self._maxlen = url, stream, maxlen
+        self.url = checked_url(url, "redis", "rediss", "unix")
+        self.stream, self._maxlen = stream, maxlen
 
     async def _connect(self) -> Any:
         return self._redis.Redis.from_url(self.url)

@@ -1,0 +1,151 @@
+"""Metrics: what the gateways of a program do, on its MeterProvider."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from opentelemetry.metrics import MeterProvider, Observation
+
+from wakelog.events import semconv as s
+from wakelog.gateway import _metric_table as t
+from wakelog.gateway._books import FATES, Books, Tally
+from wakelog.gateway._circuit import CircuitState
+from wakelog.otel._instruments import Instruments, Observations, provider_or_global
+from wakelog.otel._metric_table import ADOPTED, ORIGIN, OTHER, OWN
+
+if TYPE_CHECKING:
+    from opentelemetry.util.types import AttributeValue
+
+_STATES = (CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN)
+
+
+class Metrics:
+    """The instruments on one MeterProvider, for every gateway that uses it.
+
+    ``_lock`` guards the sums of gateways that are gone. Only who collects takes it.
+
+    Args:
+        provider: The MeterProvider.
+    """
+
+    def __init__(self, provider: MeterProvider) -> None:
+        self._books = Books(are_read=True)
+        self._tallies: list[Tally] = []
+        self._begin()
+        self._instruments = Instruments(provider, t.TABLE, self._look)
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        # Of gateways that are gone.
+        self._logged = 0
+        self._errors: Counter[tuple[str, str]] = Counter()
+
+    def tally(self) -> Tally:
+        """Return where another gateway may count what it does."""
+        tally = Tally(self._books)
+        self._tallies.append(tally)
+        return tally
+
+    def _look(self, instruments: Instruments) -> Observations:
+        """Look at everything, once for a collection."""
+        found: Observations = defaultdict(list)
+        for tally in list(self._tallies):
+            self._record_samples(instruments, tally)
+
+        def say(name: str, value: float, **attributes: AttributeValue) -> None:
+            found[f"wakelog.gateway.{name}"].append(Observation(value, attributes))
+
+        own, adopted = self._books.balance()
+        say("events.accepted", own["accepted"], **{ORIGIN: OWN})
+        say("events.accepted", adopted["accepted"], **{ORIGIN: ADOPTED})
+        for fate in (*FATES, "pending"):
+            say(f"events.{fate}", own[fate] + adopted[fate])
+        for reason in t.DROPPED:
+            say("events.dropped", own[f"dropped {reason}"], reason=reason)
+        with self._lock:
+            self._look_at_gateways(say, is_pending=own["pending"] + adopted["pending"] > 0)
+        return found
+
+    def _look_at_gateways(self, say: Callable[..., None], *, is_pending: bool) -> None:
+        logged, errors = self._logged, self._errors.copy()
+        states = []
+        for tally in list(self._tallies):
+            state = tally.state()
+            counted, wrong = tally.logged, _errors_of(tally)
+            logged += counted
+            errors.update(wrong)
+            if state is not None:
+                states.append(state)
+            else:
+                self._tallies.remove(tally)
+                self._logged += counted
+                self._errors.update(wrong)
+        say("events.logged", logged)
+        for kind, types in ((t.LOCAL, t.LOCAL_ERRORS), (t.TRANSPORT, t.TRANSPORT_ERRORS)):
+            for why in (*types.values(), OTHER):
+                say("errors", errors[kind, why], kind=kind, **{s.ERROR_TYPE: why})
+        now = time.time_ns()
+        oldest = min((state.oldest for state in states if state.oldest), default=now)
+        say("pending.age", max(0, now - oldest) / 1e9 if is_pending else 0)
+        say("queue.size", sum(state.queue_size for state in states))
+        say("queue.capacity", sum(state.queue_capacity for state in states))
+        say("circuit.state", max((_STATES.index(state.circuit) for state in states), default=0))
+        health = [state.is_healthy for state in states if state.is_healthy is not None]
+        if health:
+            say("transport.healthy", int(all(health)))
+        say("files.open", sum(state.open_files for state in states))
+
+    @staticmethod
+    def _record_samples(instruments: Instruments, tally: Tally) -> None:
+        """Hand on what has been measured since the last collection."""
+        instruments.drain("wakelog.gateway.overhead.duration", tally.overheads)
+        sends = instruments.histograms["wakelog.gateway.send.duration"]
+        for _ in range(len(tally.sends)):
+            seconds, wrong = tally.sends.popleft()
+            sends.record(seconds, {s.ERROR_TYPE: wrong} if wrong else {})
+
+    def _after_fork(self) -> None:
+        self._instruments.begin()
+        self._begin()
+        self._books.begin()
+
+
+def metrics_on(provider: MeterProvider | None) -> Metrics | None:
+    """Return the metrics on a MeterProvider, or on the global one if the SDK has made it.
+
+    Args:
+        provider: The one that was given, if any.
+
+    Returns:
+        The metrics, the same ones for the same provider; None when there is nobody to collect them.
+    """
+    provider = provider_or_global(provider)
+    if provider is None:
+        return None
+    with _making:
+        if provider not in _made:
+            _made[provider] = Metrics(provider)
+        return _made[provider]
+
+
+def _after_fork() -> None:
+    global _making  # noqa: PLW0603 - a thread of the parent may have held it
+    _making = threading.Lock()
+
+
+_making = threading.Lock()
+_made: weakref.WeakKeyDictionary[MeterProvider, Metrics] = weakref.WeakKeyDictionary()
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _errors_of(tally: Tally) -> Counter[tuple[str, str]]:
+    wrong = Counter({(t.LOCAL, why): n for why, n in list(tally.local_errors.items())})
+    wrong.update({(t.TRANSPORT, why): n for why, n in list(tally.transport_errors.items())})
+    return wrong
