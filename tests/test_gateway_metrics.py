@@ -293,7 +293,8 @@ def test_the_books_hold_at_every_collection_through_outages_and_two_kills(tmp_pa
                 assert process.stdout is not None
                 for line in process.stdout:
                     seen.append(json.loads(line))
-                    if how == "forever" and len(seen) > 30 and seen[-1]["forwarded"]:
+                    found = seen[-1]["adopted"] == adoptable[-1]
+                    if how == "forever" and len(seen) > 30 and found and seen[-1]["forwarded"]:
                         hold.touch()
                         if seen[-1]["open"] and seen[-1]["pending"] > 50:
                             process.kill()

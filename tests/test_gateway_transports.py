@@ -67,7 +67,7 @@ async def through_an_outage(
         while not over.is_set():
             await log(logger, range(count, count + 2))
             count += 2
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.01)
         return count
 
     async with EventSessionLogger(base, None, transport, **QUICK) as logger:

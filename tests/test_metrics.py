@@ -352,7 +352,9 @@ def test_the_books_hold_at_every_collection_through_outages_and_two_kills(tmp_pa
     """With evictions, dead letters and an overflowing buffer; the third process delivers the rest."""
     runs: list[list[dict[str, float]]] = []
     hold = tmp_path / "hold"
+    left = 0
     for kill in (True, True, False):
+        left = sum(one.pending for one in books(tmp_path / "journal")) if runs else 0
         seen: list[dict[str, float]] = []
         runs.append(seen)
         with subprocess.Popen(
@@ -386,7 +388,8 @@ def test_the_books_hold_at_every_collection_through_outages_and_two_kills(tmp_pa
             assert all(now[name] >= before[name] for name in FATES if name != "pending"), now
     last = runs[-1][-1]
     assert last["pending"] == 0
-    assert last["accepted"] > last["own"]  # it has taken over what the killed ones had left
+    # It has taken over what the killed ones had left, if the quota had let them leave anything.
+    assert last["accepted"] > last["own"] or not left
     kept = books(tmp_path / "journal", exact=True)
     assert sum(one.pending for one in kept) == 0
     assert sum(one.evicted for one in kept) >= sum(run[-1]["evicted"] for run in runs[:1])
