@@ -467,4 +467,13 @@ HOSTILE = [
     "-----BEGIN PRIVATE KEY", "-----", "password", "password=", 'password="', '"password": "',
     'key="', 'key=\\"', "key=", "xkey:", "token: a ", "cookie: ", "cookie:a1b2c3 ", "?a=", "&token=",
     "#a", "%41", "\ud800", "a1", "a_", "a-", "018a9876-e46a-7f45-abba-fb73e179d4b3 ",
+    # Found by trying what costs most.
+    "@A", "=S", ":Se", "AB12AB12", "1-b", "@AS1", "@AB12ABA8B2", "e:", "&e=", "&aae=", "url:", ":;S ", "#AB12", "AB12+", "+300-1-", "GB1 ", "at-",
+    " SG.", " AIza", "A KIA", "+1234567 ", "+123456 ", "+11111111111111-1", "@a.1.1.1.1.1.1.1.1 ",
+    "300 300 300, ", "219099999 ", "1-312-555-019 ", "(312)555-0199,", "3782 822463 10005 ",
+    "gb82west12345698765432 ", "1-300.", "4111\n", "a@b.cd\n", "key: x\n", "password:\n",
+    "http://a:b@c/ ", "a://b:c@d ", "postgres://", "hf_aaaaaaaaaaaaaaaa ", "hf_" + "a" * 19 + "-",
+    "password=x ", 'token="x" ', "cookie: a1b2c3\n", "Basic dXNlcjpwYXNz ", "bearer abc.def ",
+    "?asid=1", "x1 token= a1b2c3d4 ", "a" * 250 + "@b.cd ", "token=" * 600 + "(", "AKIAIOSFODNN7EXAMPLE ",
+    'password="' + "\\" * 4000, "-----BEGIN PRIVATE KEY-----\n-----END ", "123.456.789-09 ",
 ]  # fmt: skip

@@ -2,9 +2,10 @@
 
 Every string is read once, by one expression per configuration. Each kind of secret has a
 character that it cannot do without (``@``, a digit, ``=``); the expression skips to the next such
-character and matches no more than bounded evidence there. A *judge* then decides, and only what
-it accepts is read to its end. So an ordinary string costs one scan, and a hostile one costs time
-linear in its length.
+character and matches no more than bounded evidence there. A *judge* then decides about this
+*candidate*, and only what it accepts is read to its end. So an ordinary string costs one scan, and
+a hostile one costs time linear in its length. A value has only so many candidates judged; after
+that, whole passages around candidates go.
 """
 
 from __future__ import annotations
@@ -55,6 +56,11 @@ class RedactionConfig:
     ``redact_connection_strings`` credentials in URLs and ``password=...`` in texts.
     ``sensitive_field_names`` are compared without regard to case and separators, with a whole key
     or its last words (``user_password``); the values of such keys are replaced whole.
+
+    ``max_candidates`` bounds the time that a hostile value can cost: so many places that look like
+    a secret are judged one by one in one call. From then on each goes unjudged with the rest of its
+    line, at least 256 characters, and up to as many before it: more than had to, never less. The
+    category of such a passage is ``passage``. None judges all.
     """
 
     replacement: str = "[REDACTED]"
@@ -73,10 +79,14 @@ class RedactionConfig:
     redact_signed_urls: bool = True
     sensitive_field_names: tuple[str, ...] = SECRET_FIELDS + _PERSONAL_FIELDS
     redact_payment_cards: bool = True
+    max_candidates: int | None = 5_000
 
     def __post_init__(self) -> None:
         if isinstance(self.sensitive_field_names, str):
             msg = "sensitive_field_names is a string; give a tuple of names, such as ('password',)"
+            raise ConfigurationError(msg)
+        if self.max_candidates is not None and self.max_candidates < 0:
+            msg = f"max_candidates is {self.max_candidates}; give 0 or more, or None for no limit"
             raise ConfigurationError(msg)
 
     @property
@@ -114,7 +124,7 @@ def redact(value: Any, config: RedactionConfig | None = None) -> Any:
     """
     engine = (_DEFAULT if config is None else config)._engine  # noqa: SLF001 - this module's own
     try:
-        return engine.value(value, ())
+        return engine.value(value, (), [engine.candidates])
     except RecursionError as error:
         msg = "cannot redact: no stack is left, because the value or its caller is nested deeply"
         raise RedactionError(msg) from error

@@ -2,159 +2,137 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import lru_cache
+from math import inf
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
 
 from wakelog.errors import RedactionError
-from wakelog.redaction._rules import (
-    ASSIGNED,
-    FIELD,
-    JUDGES,
-    KNOWN_NAMES,
-    LINE,
-    LONGEST_NAME,
-    MANY,
-    NOT_VALUES,
-    NUMBER_BEGINS,
-    NUMBER_FRAME,
-    NUMBERS,
-    PLAIN,
-    PLAIN_MODULES,
-    PROOF,
-    QUERY_SECRETS,
-    RULES,
-    SECRET_FIELDS,
-    SHORTEST,
-    WORDS,
-    Span,
-    extended,
-)
+from wakelog.redaction._names import KNOWN_NAMES, LONGEST_NAME, Names
+from wakelog.redaction._patience import Allowance, passage
+from wakelog.redaction._rules import expression
 from wakelog.redaction._strategies import ReplacementStrategy
 
 if TYPE_CHECKING:
+    import re
+
     from wakelog.redaction import RedactionConfig
 
 CYCLE_MARKER: Final = "[CYCLE]"
 DEPTH_MARKER: Final = "[TOO DEEP]"
 MAX_DEPTH: Final = 100
+PLAIN: Final = frozenset({int, float, bool, complex, type(None)})
+PLAIN_MODULES: Final = frozenset({"datetime", "uuid", "decimal", "fractions", "zoneinfo"})
+MANY: Final = 16
 
 
 class Engine:
     """The compiled form of one configuration."""
 
     def __init__(self, config: RedactionConfig) -> None:
-        self.config = config
+        from wakelog.redaction._judges import judges  # its expressions are compiled with it
+
         self.strategy = config.active_strategy
+        # What everything becomes, and what it becomes in a URL, if that is always the same.
+        self.fixed: tuple[str, str] | None = None
+        if type(self.strategy) is ReplacementStrategy:
+            new = self.strategy.replacement
+            self.fixed = new, quote(new, safe="")
         self.detectors = tuple(config.detectors)
-        self.fields = {"".join(WORDS(name)).lower() for name in config.sensitive_field_names}
-        self.search = self._compile(config)
+        self.candidates = inf if config.max_candidates is None else config.max_candidates
+        names = Names(config.sensitive_field_names)
+        self.is_secret = names.has
+        found = expression(config, names.compact)
+        self.search = found.search
         # Whether a text needs a closer look; with detectors of the caller's own, each does.
-        self.suspect = (lambda _: True) if self.detectors else self.search
-        self.judges = {**JUDGES, "credential": self._credential, "signed_url": self._signed_url}
+        self.suspect: Callable[[str], Any] = (lambda _: True) if self.detectors else self.search
+        self.kinds = tuple(found.groupindex)
+        every = judges(config, names)
+        self.judges = {kind: every[kind] for kind in self.kinds}
         self.keys: dict[str, bool] = {}  # a cache: is this key, whose text is clean, sensitive?
-        self.is_secret = lru_cache(KNOWN_NAMES)(self._is_secret)
 
-    def _compile(self, config: RedactionConfig) -> Callable[..., re.Match[str] | None]:
-        by_chars: dict[str, list[str]] = {}
-        shapes = [f"(?P<{kind}>{shape})" for flag, kind, shape in NUMBERS if getattr(config, flag)]
-        if shapes:
-            by_chars[NUMBER_BEGINS] = [NUMBER_FRAME % "|".join(shapes)]
-        for flag, chars, body in RULES:
-            if getattr(config, flag):
-                by_chars.setdefault(chars, []).append(body)
-        names = [n for n in SECRET_FIELDS if "".join(WORDS(n)) in self.fields]
-        if names and (config.redact_api_keys or config.redact_connection_strings):
-            ends = "|".join({"".join(f"[{c}{c.upper()}]" for c in name[-3:]) for name in names})
-            looks = (rf"(?<=(?:{ends}){then})" for then in (".", r"[\"' ].", r"\\[\"']."))
-            by_chars[r"[:=](?<=[A-Za-z\"' ].)"] = [f"(?:{'|'.join(looks)})(?P<credential>)"]
-        rules = (f"{chars}(?={'|'.join(bodies)})" for chars, bodies in by_chars.items())
-        needed = "".join(chars[1 : chars.index("]")] for chars in by_chars)
-        return re.compile(f"[{needed}](?<=(?:{'|'.join(rules)}))" if needed else "(?!)").search
-
-    def value(self, item: Any, above: tuple[int, ...]) -> Any:
+    def value(self, item: Any, above: tuple[int, ...], allowance: Allowance) -> Any:
         """Return the redacted ``item``; ``above`` are the ids of the containers that hold it."""
         kind = type(item)
         if kind is str:
-            return self.text(item) if self.suspect(item) else item
+            found = self.suspect(item)
+            return item if found is None else self.text(item, allowance, found)
         if kind in PLAIN:
             return item
         if kind is not dict and kind is not list and kind is not tuple:
-            return self._other(item, above)
+            return self._other(item, above, allowance)
         if id(item) in above:
             return CYCLE_MARKER
         if len(above) >= MAX_DEPTH:
             return DEPTH_MARKER
-        return (self._dict if kind is dict else self._items)(item, (*above, id(item)))
+        return (self._dict if kind is dict else self._items)(item, (*above, id(item)), allowance)
 
-    def _dict(self, item: dict[Any, Any], above: tuple[int, ...]) -> dict[Any, Any]:
+    def _dict(
+        self, item: dict[Any, Any], above: tuple[int, ...], allowance: Allowance
+    ) -> dict[Any, Any]:
         keys, suspect, changed = self.keys, self.suspect, None
         for key, child in item.items():
             sensitive = keys.get(key)
             if sensitive is None:
-                sensitive = self._key(key)
-            if sensitive is False:
-                kind = type(child)
-                if kind in PLAIN or (kind is str and not suspect(child)):
-                    continue
-                new = self.value(child, above)
-            elif sensitive:
+                sensitive, name = self._key(key, allowance)
+                if name is not key:
+                    return self._rekeyed(item, above, allowance)
+            if sensitive:
                 new = self._hidden(child)
             else:
-                return self._rekeyed(item, above)
+                kind = type(child)
+                if kind in PLAIN or (kind is str and suspect(child) is None):
+                    continue
+                new = self.value(child, above, allowance)
             if new is not child:
                 if changed is None:
                     changed = item.copy()
                 changed[key] = new
         return item if changed is None else changed
 
-    def _key(self, key: Any) -> bool | None:
-        """Return whether ``key`` names something sensitive; None if its own text must change."""
+    def _key(self, key: Any, allowance: Allowance) -> tuple[bool, Any]:
+        """Return whether ``key`` names something sensitive, and what stands for it, or itself."""
         if type(key) in PLAIN:
-            return False
+            return False, key
         name = key if isinstance(key, str) else self._str(key)
-        if self.text(name) != name:
-            return None
         sensitive = self.is_secret(name[-LONGEST_NAME:])
+        if self.suspect(name) is not None:
+            new = self.text(name, allowance)
+            if new != name:
+                return sensitive, new
         if type(key) is str and len(key) <= LONGEST_NAME:
             if len(self.keys) >= KNOWN_NAMES:
                 self.keys.clear()
             self.keys[key] = sensitive
-        return sensitive
+        return sensitive, key
 
-    def _is_secret(self, name: str, whole_names: frozenset[str] = frozenset()) -> bool:
-        words = [word.lower() for word in WORDS(name)]
-        if len(words) > 1 and words[-1].isdigit() and words[-1][0] != "0":
-            words.pop()  # password2
-        endings = ["".join(words[at:]) for at in range(len(words))]
-        return not self.fields.isdisjoint(endings) or "".join(words) in whole_names
-
-    def _rekeyed(self, item: dict[Any, Any], above: tuple[int, ...]) -> dict[Any, Any]:
+    def _rekeyed(
+        self, item: dict[Any, Any], above: tuple[int, ...], allowance: Allowance
+    ) -> dict[Any, Any]:
         """Return ``item`` anew, in order: two keys that become the same text must both stay."""
         result: dict[Any, Any] = {}
+        counts: dict[Any, int] = {}
         for key, child in item.items():
-            sensitive, name = self._key(key), key
-            if sensitive is None:
-                text = self._str(key)
-                sensitive, name = self.is_secret(text[-LONGEST_NAME:]), self.text(text)
-            taken, count = name, 1
+            sensitive, taken = self._key(key, allowance)
+            name = taken
             while name in result or (name is not key and name in item):
-                count += 1
-                name = f"{taken}#{count}"
-            result[name] = self._hidden(child) if sensitive else self.value(child, above)
+                counts[taken] = counts.get(taken, 1) + 1
+                name = f"{taken}#{counts[taken]}"
+            result[name] = self._hidden(child) if sensitive else self.value(child, above, allowance)
         return result
 
-    def _items(self, items: Sequence[Any], above: tuple[int, ...]) -> Sequence[Any]:
+    def _items(
+        self, items: Sequence[Any], above: tuple[int, ...], allowance: Allowance
+    ) -> Sequence[Any]:
         if len(items) > MANY and PLAIN.issuperset(map(type, items)):
             return items  # an embedding
         changed: list[Any] | None = None
         for at, child in enumerate(items):
-            new = self.value(child, above)
+            new = self.value(child, above, allowance)
             if new is not child:
                 if changed is None:
                     changed = list(items)
@@ -163,21 +141,21 @@ class Engine:
             return items
         return tuple(changed) if isinstance(items, tuple) else changed
 
-    def _other(self, item: Any, above: tuple[int, ...]) -> Any:
+    def _other(self, item: Any, above: tuple[int, ...], allowance: Allowance) -> Any:
         if isinstance(item, str):
             plain = str.__str__(item)
-            text = self.text(plain)
+            text = self.text(plain, allowance)
             return item if text == plain else text
         if isinstance(item, (int, float, complex)) or type(item).__module__ in PLAIN_MODULES:
             return item
         if isinstance(item, (bytes, bytearray, memoryview)):
             plain = bytes(item).decode("utf-8", "surrogateescape")
-            text = self.text(plain)
+            text = self.text(plain, allowance)
             return item if text is plain else text.encode("utf-8", "surrogateescape")
         if id(item) in above or len(above) >= MAX_DEPTH:
             return CYCLE_MARKER if id(item) in above else DEPTH_MARKER
         content = self._content(item)
-        new = self.value(content, (*above, id(item)))
+        new = self.value(content, (*above, id(item)), allowance)
         # A model's dict is new each time; what only wraps its content can stay as it is.
         return item if new is content and isinstance(item, (dict, tuple, Enum, PathLike)) else new
 
@@ -209,8 +187,45 @@ class Engine:
         except Exception:  # noqa: BLE001 - a broken __str__ must cost the text and not the event
             return f"<{type(item).__module__}.{type(item).__qualname__} object>"
 
-    def text(self, text: str) -> str:
-        """Return ``text`` with everything found in it replaced; the same object if nothing is."""
+    def text(self, text: str, allowance: Allowance, found_at: re.Match[str] | None = None) -> str:
+        """Return ``text`` with everything found in it replaced; the same object if nothing is.
+
+        ``found_at`` is what ``suspect`` has said of it, if it was asked.
+        """
+        if self.detectors:
+            text, found_at = self._detected(text), None
+        if found_at is None:
+            found_at = self.search(text)
+        pieces: list[str] = []
+        done = 0
+        left = allowance[0]
+        while found_at is not None:
+            at = found_at.start()
+            if left < 1:
+                start, end = passage(text, at, done)
+                pieces += text[done:start], self._transformed(text[start:end], "passage")
+                done = end
+                found_at = self.search(text, end) if end < len(text) else None
+                continue
+            left -= 1
+            category = found_at.lastgroup or ""
+            span = self.judges[category](category, text, found_at, done)
+            resume = at + 1
+            if span is not None:
+                start, end = max(span[0], done), span[1]
+                # The n of an escaped line break belongs to the JSON around the secret.
+                start += text[start - 1 : start] == "\\" and text[start] in "nrt"
+                resume = max(resume, end)
+                if start < end:
+                    quoted = category == "signed_url" or text.endswith("://", 0, start)
+                    new = self._transformed(text[start:end], category, quoted=quoted)
+                    pieces += text[done:start], new
+                    done = end
+            found_at = self.search(text, resume)
+        allowance[0] = left
+        return "".join((*pieces, text[done:])) if pieces else text
+
+    def _detected(self, text: str) -> str:
         for detector in self.detectors:
             try:
                 found = detector.redact(text, self.strategy)
@@ -219,31 +234,13 @@ class Engine:
             if not isinstance(found, str):
                 raise _failed(f"the detector {_name(detector)}", f"{type(found).__name__} returned")
             text = found
-        pieces: list[str] = []
-        done = 0
-        found_at = self.search(text)
-        while found_at is not None:
-            category = found_at.lastgroup or ""
-            span = self.judges.get(category, extended)(category, text, found_at, done)
-            resume = found_at.start() + 1
-            if span is not None:
-                start, end = max(span[0], done), span[1]
-                # The n of an escaped line break belongs to the JSON around the secret.
-                start += text[start - 1 : start] == "\\" and text[start] in "nrt"
-                resume = max(resume, end)
-                if start < end:
-                    quoted = category == "signed_url" or text[max(0, start - 3) : start] == "://"
-                    new = self._transformed(text[start:end], category, quoted=quoted)
-                    pieces += text[done:start], new
-                    done = end
-            found_at = self.search(text, resume)
-        return "".join((*pieces, text[done:])) if pieces else text
+        return text
 
     def _transformed(self, value: str, category: str, *, quoted: bool = False) -> str:
         """Return what the strategy makes of ``value``, in a URL (``quoted``) with its escapes."""
+        if self.fixed is not None:
+            return self.fixed[quoted]
         if quoted:
-            from urllib.parse import quote, unquote
-
             value = unquote(value)
         try:
             new = self.strategy.transform(value, category)
@@ -254,40 +251,9 @@ class Engine:
         return quote(new, safe="") if quoted else new
 
     def _hidden(self, child: Any) -> str:
-        if type(self.strategy) is ReplacementStrategy:
-            return self.strategy.replacement  # whatever it is, and however long its str() takes
+        if self.fixed is not None:
+            return self.fixed[0]  # whatever it is, and however long its str() takes
         return self._transformed(self._str(child), "sensitive_field")
-
-    def _signed_url(self, kind: str, text: str, m: re.Match[str], done: int) -> Span | None:
-        if not self.is_secret(m[kind], QUERY_SECRETS):
-            return None
-        return m.end(kind) + 1, extended(kind, text, m, done)[1]
-
-    def _credential(self, _: str, text: str, m: re.Match[str], done: int) -> Span | None:
-        """Judge ``password=...``, ``"api_key": "..."`` and the like within a text."""
-        at = m.start()
-        before = text[max(done, at - 48) : at].rstrip(" \\\"'")[::-1]
-        name = before[: FIELD(before).end()][::-1]
-        is_password = "pass" in name.lower() or "pwd" in name.lower()
-        flag = "redact_connection_strings" if is_password else "redact_api_keys"
-        if not getattr(self.config, flag) or not self.is_secret(name):
-            return None
-        found = ASSIGNED(text, at + 1)
-        if found is None:
-            return None
-        value, (start, end) = found["value"], found.span("value")
-        if found["open"] is None:
-            if value.lower() in NOT_VALUES or text[end : end + 1] in ("(", "["):
-                return None  # `password=None`, `token=get_token()`
-            if text[at] == "=" and (is_password or not found["space"]):
-                likely = is_password or len(value) >= SHORTEST
-            else:
-                likely = len(value) >= SHORTEST and PROOF(value) is not None
-            if not likely:
-                return None
-            if name.lower().endswith("cookie") and (line := LINE(text, end)):
-                end = line.end()
-        return start, end
 
 
 def _name(owner: object) -> str:
