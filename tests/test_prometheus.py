@@ -27,6 +27,7 @@ from tests.support import prometheus
 from tests.support.collector import Collector, free_ports
 from tests.support.figures import Hop, emitting
 from tests.support.prometheus import Prometheus
+from tests.support.scripted import Answer, ScriptedHTTP
 from wakelog import AgentLogger, Buffer, OTelSink, OverflowPolicy
 from wakelog.gateway import EventSessionLogger, ForwardedEvent, SerializationError
 from wakelog.otel import DurableLogRecordProcessor
@@ -133,20 +134,24 @@ def scraped(
 ) -> Iterator[Prometheus]:
     """A Prometheus that scrapes the gateway, which a shop reports to."""
     folder = tmp_path_factory.mktemp("scraped")
-    (port,) = free_ports(1)
+    port, own = free_ports(2)
+    refusing = ScriptedHTTP(Answer(status=400))
     gateway = Collector(
         collector_binary,
         folder,
         GATEWAY,
         STATE_DIR=str(folder / "state"),
-        LOKI_ENDPOINT=NOWHERE,
+        LOKI_ENDPOINT=refusing.endpoint,
         TEMPO_ENDPOINT=NOWHERE,
         JAEGER_ENDPOINT=NOWHERE,
         PROMETHEUS_ADDRESS=f"127.0.0.1:{port}",
         SPAN_METRICS_INTERVAL="100ms",
+        TELEMETRY_LEVEL="normal",
+        TELEMETRY_HOST="127.0.0.1",
+        TELEMETRY_PORT=str(own),
     )
-    with gateway:
-        server = Prometheus(folder, f"127.0.0.1:{port}")
+    with refusing, gateway:
+        server = Prometheus(folder, f"127.0.0.1:{port}", f"127.0.0.1:{own}")
         try:
             with Shop(folder, gateway.http_endpoint):
                 yield server
@@ -205,7 +210,7 @@ def test_a_span_of_a_trace_leads_to_the_figures_of_such_spans(scraped: Prometheu
 def test_every_condition_of_the_alerts_has_data(scraped: Prometheus) -> None:
     conditions = {rule["name"]: rule["query"] for rule in scraped.rules()}
     assert conditions.keys() == alerts()
-    assert len(conditions) == 7
+    assert len(conditions) == 8
     left_sides = [CONDITION.sub("", condition) for condition in conditions.values()]
     assert not set(left_sides) & set(conditions.values())
 
@@ -222,6 +227,7 @@ def test_what_is_lost_is_an_alert(scraped: Prometheus) -> None:
             'ALERTS{alertname="WakelogDeadLetters",alertstate="firing",service_name="shop"}',
             'ALERTS{alertname="WakelogEventsLost",reason="buffer drop_newest",service_name="shop"}',
             'ALERTS{alertname="WakelogEventsLost",reason="gateway drop_oldest",service_name="shop"}',
+            'ALERTS{alertname="WakelogCollectorDrops",exporter="otlp_http/loki"}',
         ],
     )
 

@@ -77,6 +77,7 @@ class Collector:
             "LOGS_FILE": str(self._logs.path),
             "TRACES_FILE": str(self._spans.path),
             "METRICS_FILE": str(self._metrics.path),
+            "TELEMETRY_LEVEL": "none",
             **environment,
         }
         self._flags = flags

@@ -26,16 +26,21 @@ def missing() -> str:
 
 
 class Prometheus:
-    """Scrapes one address every fifth of a second, until `stop`.
+    """Scrapes two addresses every fifth of a second, until `stop`.
 
     Args:
         folder: Where it keeps what it has; it must exist.
-        target: What it scrapes.
+        target: Where the gateway has the metrics of programs.
+        collector: Where it has its own.
     """
 
-    def __init__(self, folder: Path, target: str) -> None:
+    def __init__(self, folder: Path, target: str, collector: str) -> None:
         config = (CONFIG / "prometheus.yaml").read_text(encoding="utf-8")
-        for shipped, ours in (("gateway:8889", target), ("15s", "200ms")):
+        for shipped, ours in (
+            ("gateway:8889", target),
+            ("gateway:8888", collector),
+            ("15s", "200ms"),
+        ):
             assert shipped in config
             config = config.replace(shipped, ours)
         (folder / "prometheus.yaml").write_text(config, encoding="utf-8")
