@@ -167,7 +167,8 @@ def test_what_a_killed_process_leaves_is_adopted_and_counted_once(
         def adopted() -> bool:
             return meter.read()("wakelog.events.accepted", wakelog__origin="adopted") > 0
 
-        wait_until(lambda: meter.read().balanced()["pending"] == 1, "the own record being pending")
+        # The others may have been adopted by the time that somebody looks.
+        wait_until(lambda: meter.read().balanced()["pending"] >= 1, "the own record being pending")
         hop.down = False
         wait_until(adopted, "an adoption")
         wait_until(lambda: meter.read().balanced()["delivered"] == 1 + 7 * kills, "all delivered")
