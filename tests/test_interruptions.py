@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -18,6 +19,10 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from tests.support.guarantees import INTERRUPTED, PROPERTY, Row
 from tests.support.interruptions import Interrupted, Interruption, raise_interrupted
 from wakelog.events import AgentEvent
+from wakelog.gateway._events import ForwardedEvent
+from wakelog.gateway._files import SessionFiles
+from wakelog.gateway._formats import Document, Lines
+from wakelog.gateway._names import DirectoryPattern, FilePattern
 from wakelog.journal import Durability, Journal, _group, first_misfit, folders, read
 from wakelog.journal._aside import Aside
 from wakelog.journal._filesystem import FileSystem
@@ -297,3 +302,44 @@ def test_delivery_goes_on_whatever_comes_between(tmp_path: Path, nested: bool) -
     assert acknowledged <= set(found)
     assert len(found) == len(set(found))
     provider.shutdown()
+
+
+def unread() -> ForwardedEvent:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("format_", [Lines, Document])
+def test_a_sessions_files_are_whole_though_an_event_was_interrupted(
+    tmp_path: Path, format_: type[Lines | Document]
+) -> None:
+    def write_to(moment: int) -> Way:
+        files = SessionFiles(
+            tmp_path / str(moment),
+            uuid7(),
+            DirectoryPattern("{session_id}"),
+            FilePattern("%Y"),
+            format_(),
+            max_open=2,
+            max_bytes=0,
+        )
+
+        lengths = iter([1, 2000, 1, 1, 1, 1])  # those that follow do not cover the one interrupted
+
+        def write() -> str:
+            record_id = uuid7()
+            content = encode({"body": "x" * next(lengths)}, 1 << 20)
+            files.append("s", record_id, content, unread)
+            return record_id
+
+        return write, files.close
+
+    for moment, where, recorder in interruptions(write_to, nested=False, before=1):
+        found: list[str] = []
+        for file in (tmp_path / str(moment) / "s").iterdir():
+            if format_ is Lines:
+                assert all(map(json.loads, file.read_text().splitlines())), where
+                found += [entry.record.id for entry in read(file)]
+            elif text := file.read_text():
+                found += [event["id"] for event in json.loads(text)["events"]]
+        assert recorder.acknowledged <= set(found), where
+        assert len(found) == len(set(found)), where

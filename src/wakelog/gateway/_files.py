@@ -121,6 +121,12 @@ class SessionFiles:
                 # A part of the event may stand there, so nothing is written behind it.
                 self._retire(file)
                 raise _refused("write to", file.path, error) from error
+            except BaseException as error:
+                if not isinstance(
+                    error, Exception
+                ):  # as Ctrl-C is; a formatter's is the event's own
+                    self._retire(file)
+                raise
             return file, file.end
 
     def retire(self, file: SessionFile) -> None:
