@@ -41,6 +41,7 @@ from wakelog import (
     bound,
     context,
 )
+from wakelog.errors import ConfigurationError
 from wakelog.journal import read
 
 if TYPE_CHECKING:
@@ -1134,3 +1135,10 @@ def test_a_mistyped_field_is_named_with_what_there_is() -> None:
         log.tool("search", arguments={"q": "x"}),
     ):
         pass
+
+
+def test_a_redaction_config_of_another_kind_is_refused_at_once() -> None:
+    wrong: Any = {"redact_emails": False}
+
+    with pytest.raises(ConfigurationError, match="of type dict; give a RedactionConfig"):
+        AgentLogger("a", redaction_config=wrong)

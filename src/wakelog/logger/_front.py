@@ -23,7 +23,7 @@ from wakelog.logger._blocks import (
     type_name,
 )
 from wakelog.logger._decorators import Function, decorated, name_of
-from wakelog.redaction import RedactionConfig, redact
+from wakelog.redaction import RedactionConfig, prepare, redact
 from wakelog.sinks import EventSink, JSONLSink, NullSink
 
 Recorded = TypeVar("Recorded")
@@ -61,6 +61,8 @@ class Front(abc.ABC, Generic[Recorded]):
             self.sink = NullSink() if sink is None else sink
         self.redact_payloads = redact_payloads
         self.redaction_config = redaction_config
+        if redact_payloads:
+            prepare(redaction_config)
         self.default_risk = dict(default_risk or {})
         self.metadata = dict(metadata or {})
         self.tracer_provider = tracer_provider

@@ -21,7 +21,6 @@ from opentelemetry.metrics import (
     MeterProvider,
     Observation,
 )
-from opentelemetry.sdk.metrics import MeterProvider as SDKMeterProvider
 from opentelemetry.util.types import AttributeValue
 
 from wakelog.events import semconv as s
@@ -119,6 +118,8 @@ def provider_or_global(provider: MeterProvider | None) -> MeterProvider | None:
         None when there is nobody to collect.
     """
     if provider is None:
+        from opentelemetry.sdk.metrics import MeterProvider as SDKMeterProvider
+
         provider = _given[-1] if _given else metrics.get_meter_provider()
         if not isinstance(provider, SDKMeterProvider):
             return None

@@ -106,6 +106,18 @@ class RedactionConfig:
 _DEFAULT: Final = RedactionConfig()
 
 
+def prepare(config: RedactionConfig | None = None) -> None:
+    """Compile a configuration now: what is imported in an event may meet a fork in another thread.
+
+    Raises:
+        ConfigurationError: When it is no ``RedactionConfig``.
+    """
+    if config is not None and not isinstance(config, RedactionConfig):
+        msg = f"redaction_config is of type {type(config).__name__}; give a RedactionConfig"
+        raise ConfigurationError(msg)
+    _ = (_DEFAULT if config is None else config)._engine  # noqa: SLF001 - this module's own
+
+
 def redact(value: Any, config: RedactionConfig | None = None) -> Any:
     """Return ``value`` with everything sensitive replaced; ``value`` itself is never changed.
 
