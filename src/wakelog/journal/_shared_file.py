@@ -248,6 +248,8 @@ class SharedFile:
 
     def _let_go(self, ended: int) -> None:
         """Close files that have been set aside and that nobody waits for any more."""
+        if not ended:
+            return
         with self._lock:
             files, self._unsynced_files = (
                 self._unsynced_files[:ended],
