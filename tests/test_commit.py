@@ -18,6 +18,7 @@ from wakelog.errors import JournalError, SinkError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability, Journal, Space, read
 from wakelog.journal._filesystem import FileSystem
+from wakelog.journal._shared_file import SharedFile
 from wakelog.logger import AgentLogger, AsyncAgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.record import Resource, encode, uuid7
@@ -334,3 +335,30 @@ def test_where_no_thread_can_be_started_any_more_whoever_asks_syncs(
     journal.close()
 
     assert [entry.record.body for entry in read(tmp_path)] == [0, 1, 2]
+
+
+def test_a_file_that_is_begun_during_a_sync_gets_its_name_synced_by_the_next(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "events.jsonl"
+    synced: list[Path] = []
+
+    def fsync(fd: int) -> None:
+        os.fsync(fd)
+        synced.append(path)
+        if len(synced) == 1:  # between the sync and what is noted of it
+            path.rename(tmp_path / "older.jsonl")
+            file._look_at = 0.0
+            other = threading.Thread(
+                target=file.append, args=("r-2", content(2), Durability.OS_BUFFERED)
+            )
+            other.start()
+            other.join(60)
+
+    file = SharedFile(path, fs=FileSystem(fsync=fsync))
+    file.append("r-1", content(1), Durability.FSYNC)
+    file.append("r-3", content(3), Durability.FSYNC)
+    file.close()
+
+    assert len(synced) == 2
+    assert [entry.record.id for entry in read(path)] == ["r-2", "r-3"]

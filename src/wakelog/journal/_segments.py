@@ -18,7 +18,7 @@ from wakelog.record import Resource, seal_header
 from wakelog.record._line import stated_crc
 
 _FILE_MODE = 0o600
-_BY_SIZE_ALONE = Rotation()
+BY_SIZE_ALONE = Rotation()
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -76,7 +76,7 @@ class Segments:
         self,
         folder: Folder,
         segment_bytes: int,
-        rotation: Rotation = _BY_SIZE_ALONE,
+        rotation: Rotation = BY_SIZE_ALONE,
         clock: Callable[[], float] = time.time,
         fs: FileSystem = SYSTEM,
     ) -> None:
@@ -183,9 +183,8 @@ class Segments:
             os.close(fd)
             return 0
         self._written += size
-        if self._rotation is not _BY_SIZE_ALONE:
-            self._began = self._clock()
-            self._ends = self._rotation.ends_at(self._began)
+        self._began = self._clock()
+        self._ends = self._rotation.ends_at(self._began)
         self._look_due = True
         return turn + 1 if found in (b"", line) else 0
 

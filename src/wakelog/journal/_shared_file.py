@@ -85,8 +85,9 @@ class SharedFile:
         # Files that were written and whose lines somebody waits to see on the disk.
         self._unsynced_files: list[int] = []
         self._sync_wanted = False
-        # Whether the directory is known to keep the file's name through a power failure.
-        self._named = False
+        # How many files have been opened, and of which one the directory is known to keep the name
+        # through a power failure.
+        self._opened = self._named = 0
         # Where the file ends, when it is set aside for its age, and when to try again if that failed.
         self._size, self._due_at, self._aside_after = 0, float("inf"), 0.0
         self._begin()
@@ -232,9 +233,9 @@ class SharedFile:
         """Make everything written so far durable, one thread at a time, and return how far."""
         with self._lock:
             fds, reached, ended = self._get_written()
-            self._sync_wanted = False
+            self._sync_wanted, opened = False, self._opened
         try:
-            self._sync(fds)
+            self._sync(fds, opened)
         except JournalError:
             # Those who wait are told, and a later sync of the same lines says nothing of them.
             self._distrusted = False
@@ -261,8 +262,9 @@ class SharedFile:
         """Make everything written so far durable, whatever else is under way."""
         with self._lock:
             fds, _, _ = self._get_written()
+            opened = self._opened
         try:
-            self._sync(fds)
+            self._sync(fds, opened)
         except JournalError:
             self._distrusted = True
             raise
@@ -294,13 +296,13 @@ class SharedFile:
                 return fds, reached, len(ended)
             _close(fds)
 
-    def _sync(self, fds: list[int]) -> None:
+    def _sync(self, fds: list[int], opened: int) -> None:
         try:
             for fd in fds:
                 self._fs.fdatasync(fd)
-            if not self._named:
+            if self._named != opened:
                 self._fs.sync_directory(self.path.parent)
-                self._named = True
+                self._named = opened
             if self._distrusted:
                 raise OSError(errno.EIO, "an earlier sync failed")  # noqa: TRY301 - one way out
         except OSError as error:
@@ -386,7 +388,7 @@ class SharedFile:
         self._fd = fd
         self._size = size
         self._torn = torn
-        self._named = False
+        self._opened += 1
         self._unsynced_files = unsynced
         if old >= 0 and not kept:
             os.close(old)

@@ -15,14 +15,13 @@ from wakelog.journal._folder import Folder
 from wakelog.journal._group import GroupCommit
 from wakelog.journal._observer import MEASURED, Observer
 from wakelog.journal._rotation import Rotation
-from wakelog.journal._segments import Segments, Unsynced, Written, close
+from wakelog.journal._segments import BY_SIZE_ALONE, Segments, Unsynced, Written, close
 from wakelog.record import Resource, seal
 
 _LOOK_SECONDS = 1.0
 # What a line is longer than its content, with room for a header.
 _LINE_BYTES = 1024
 _NO_LIMIT = 1 << 62
-_BY_SIZE_ALONE = Rotation()
 _BETWEEN = "a signal's handler came in between, while lines were saved from a file that failed"
 
 
@@ -54,7 +53,7 @@ class Writer(Segments):
         folder: Folder,
         *,
         segment_bytes: int,
-        rotation: Rotation = _BY_SIZE_ALONE,
+        rotation: Rotation = BY_SIZE_ALONE,
         grant: Callable[[int], int] | None = None,
         look: Callable[[bool], None] | None = None,
         clock: Callable[[], float] = time.time,
