@@ -32,6 +32,7 @@ from wakelog.journal._deletions import Deletion, Tombstone
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel import _metric_table as t
 from wakelog.otel._accounts import Account
+from wakelog.otel._instruments import PerProvider
 from wakelog.otel.shipping import Shipment
 
 ROOT = Path(__file__).parents[1]
@@ -493,6 +494,31 @@ def test_a_child_that_is_forked_during_a_collection_is_not_held_up(
         finally:
             over.set()
             thread.join()
+
+
+def test_a_child_that_is_forked_while_instruments_are_made_can_make_its_own() -> None:
+    made, go_on = threading.Event(), threading.Event()
+
+    def make(provider: Any) -> Any:
+        made.set()
+        assert go_on.wait(60)
+        return provider
+
+    parents, childs = MeterProvider(), MeterProvider()
+    each: PerProvider[Any] = PerProvider(make)
+    thread = threading.Thread(target=each.on, args=(parents,))
+    thread.start()
+    try:
+        assert made.wait(60)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            go_on.set()
+            os._exit(0 if each.on(childs) is childs else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        go_on.set()
+        thread.join()
 
 
 def test_the_global_meter_provider_is_used(tmp_path: Path) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.metrics import MeterProvider, Observation
 
@@ -16,7 +15,7 @@ from wakelog.events import semconv as s
 from wakelog.gateway import _metric_table as t
 from wakelog.gateway._books import FATES, Books, Tally
 from wakelog.gateway._circuit import CircuitState
-from wakelog.otel._instruments import Instruments, Observations, provider_or_global
+from wakelog.otel._instruments import Instruments, Observations, PerProvider
 from wakelog.otel._metric_table import ADOPTED, ORIGIN, OTHER, OWN
 
 if TYPE_CHECKING:
@@ -117,32 +116,7 @@ class Metrics:
         self._books.begin()
 
 
-def metrics_on(provider: MeterProvider | None) -> Metrics | None:
-    """Return the metrics on a MeterProvider, or on the global one if the SDK has made it.
-
-    Args:
-        provider: The one that was given, if any.
-
-    Returns:
-        The metrics, the same ones for the same provider; None when there is nobody to collect them.
-    """
-    provider = provider_or_global(provider)
-    if provider is None:
-        return None
-    with _making:
-        if provider not in _made:
-            _made[provider] = Metrics(provider)
-        return _made[provider]
-
-
-def _after_fork() -> None:
-    global _making  # noqa: PLW0603 - a thread of the parent may have held it
-    _making = threading.Lock()
-
-
-_making = threading.Lock()
-_made: weakref.WeakKeyDictionary[MeterProvider, Metrics] = weakref.WeakKeyDictionary()
-os.register_at_fork(after_in_child=_after_fork)
+metrics_on: Final = PerProvider(Metrics).on
 
 
 def _errors_of(tally: Tally) -> Counter[tuple[str, str]]:

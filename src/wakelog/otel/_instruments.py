@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
+from typing import Generic, TypeVar
 
 from opentelemetry import metrics
 from opentelemetry.metrics import (
@@ -26,6 +28,7 @@ from opentelemetry.util.types import AttributeValue
 from wakelog.events import semconv as s
 from wakelog.otel._metric_table import Metric
 
+T = TypeVar("T")
 Observations = dict[str, list[Observation]]
 Begin = Callable[[MeterProvider], object]
 Finish = Callable[[], None]
@@ -108,22 +111,43 @@ class Instruments:
         return answers.get(name, [])
 
 
-def provider_or_global(provider: MeterProvider | None) -> MeterProvider | None:
-    """Return a MeterProvider, or else the one that ``configure`` was given, or the SDK's global one.
+class PerProvider(Generic[T]):
+    """Something that there is one of for each MeterProvider.
 
     Args:
-        provider: The one that was given, if any.
-
-    Returns:
-        None when there is nobody to collect.
+        make: Makes it.
     """
-    if provider is None:
-        from opentelemetry.sdk.metrics import MeterProvider as SDKMeterProvider
 
-        provider = _given[-1] if _given else metrics.get_meter_provider()
-        if not isinstance(provider, SDKMeterProvider):
-            return None
-    return provider
+    def __init__(self, make: Callable[[MeterProvider], T]) -> None:
+        self._make = make
+        self._made: weakref.WeakKeyDictionary[MeterProvider, T] = weakref.WeakKeyDictionary()
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        """Begin, and again in a forked child, which may have inherited the lock as somebody held it."""
+        self._lock = threading.Lock()
+
+    def on(self, provider: MeterProvider | None) -> T | None:
+        """Return the one for a MeterProvider.
+
+        Args:
+            provider: The one that was given, if any. Else it is the one that ``configure`` was given,
+                else the global one if the SDK has made it.
+
+        Returns:
+            The same one for the same provider; None when there is nobody to collect.
+        """
+        if provider is None:
+            from opentelemetry.sdk.metrics import MeterProvider as SDKMeterProvider
+
+            provider = _given[-1] if _given else metrics.get_meter_provider()
+            if not isinstance(provider, SDKMeterProvider):
+                return None
+        with self._lock:
+            if provider not in self._made:
+                self._made[provider] = self._make(provider)
+            return self._made[provider]
 
 
 def observe(begin: Begin) -> None:

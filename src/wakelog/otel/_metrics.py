@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics
 from opentelemetry.metrics import MeterProvider, Observation
@@ -17,7 +16,7 @@ from wakelog.events import semconv as s
 from wakelog.journal import Journal, Observer
 from wakelog.otel import _metric_table as t
 from wakelog.otel._accounts import Accounts
-from wakelog.otel._instruments import Instruments, Observations, provider_or_global, samples
+from wakelog.otel._instruments import Instruments, Observations, PerProvider, samples
 from wakelog.otel._tally import Tally
 from wakelog.sinks._policy import OverflowPolicy
 from wakelog.sinks._queue import Queue
@@ -195,32 +194,13 @@ class Metrics:
             source.begin()
 
 
-def metrics_on(provider: MeterProvider | None) -> Metrics | None:
-    """Return the metrics on a MeterProvider, or on the global one if the SDK has made it.
-
-    Args:
-        provider: The one that was given, if any.
-
-    Returns:
-        The metrics, the same ones for the same provider; None when there is nobody to collect them.
-    """
-    provider = provider_or_global(provider)
-    if provider is None:
-        return None
-    with _making:
-        if provider not in _made:
-            _made[provider] = Metrics(provider)
-        return _made[provider]
+metrics_on: Final = PerProvider(Metrics).on
 
 
 def is_unset() -> bool:
     """Tell whether nobody has set a global MeterProvider yet."""
     # The API's stand-in until then has no public name, unlike that for spans.
     return type(metrics.get_meter_provider()).__name__ == "_ProxyMeterProvider"
-
-
-_making = threading.Lock()
-_made: weakref.WeakKeyDictionary[MeterProvider, Metrics] = weakref.WeakKeyDictionary()
 
 
 def _reasons(refused: Counter[str]) -> Counter[str]:
