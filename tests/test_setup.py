@@ -786,3 +786,10 @@ def test_shutting_down_twice_or_before_the_start_is_harmless(program: Program) -
     assert got == [True, False, True, True]
     assert names_of(program.folder / "journal") == ["wakelog.user_message"] * 2
     assert program.stderr == ""
+
+
+def test_a_buffer_of_another_kind_is_refused(tmp_path: Path) -> None:
+    wrong: Any = 100
+
+    with pytest.raises(wakelog.ConfigurationError, match="of type int; give"):
+        wakelog.configure("a", directory=tmp_path, buffer=wrong)

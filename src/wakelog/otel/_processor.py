@@ -112,6 +112,11 @@ class DurableLogRecordProcessor(LogRecordProcessor):
         replay_rate: float | None = None,
         max_record_bytes: int | None = None,
     ) -> None:
+        if buffer is not None and not isinstance(buffer, Buffer):
+            message = (
+                f"buffer is of type {type(buffer).__name__}; give a wakelog.Buffer(capacity=...)"
+            )
+            raise ConfigurationError(message)
         metrics = metrics_on(meter_provider)
         self._source = metrics.source() if metrics is not None else None
         self.journal = Journal(
