@@ -1,4 +1,4 @@
-# Needs Python 3.11 or later, make and PyPI; `make collector` needs Go as well.
+# Needs Python 3.11 or later, make and PyPI; `make servers` says what else it can use.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format format-check types contract check guarantees collector jaeger loki kafka bench lock clean
+.PHONY: help demo test lint format format-check types contract check guarantees attack servers collector jaeger victoria-logs kafka uwsgi bench package pythons dependencies lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ demo: $(STAMP) ## Records, breaks, recovers: the whole story in one run
 	$(BIN)/wakelog demo
 
 test: $(STAMP) ## Runs the tests (PYTEST_ARGS="-k journal" for some of them)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m scripts.run_tests $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Finds mistakes and bad style
 	$(BIN)/ruff check
@@ -44,12 +44,21 @@ types: $(STAMP) ## Checks the types
 contract: $(STAMP) ## Checks that each floor imports only floors below it
 	$(BIN)/lint-imports
 
-check: format-check lint types contract test ## Everything that CI runs, save the Collector
+check: format-check lint types contract test ## Everything that CI runs, save getting the servers
 
 guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarantees.md
 	$(BIN)/python -m pytest -p tests.support.guarantees tests/test_faults.py tests/test_power_loss.py tests/test_guarantees.py \
-	  tests/test_space_faults.py tests/test_space.py tests/test_answers.py tests/test_interruptions.py \
+	  tests/test_append_files.py tests/test_space_faults.py tests/test_space.py tests/test_answers.py tests/test_interruptions.py tests/test_owners.py \
+	  tests/test_span_faults.py \
+	  tests/test_evidence_table.py \
 	  tests/test_end_to_end.py::test_nothing_accepted_is_missing_after_twenty_kills_at_random_moments $(PYTEST_ARGS)
+
+attack: $(STAMP) ## Tries what goes by chance with the full counts; hours (WAKELOG_TEST_SEED=... repeats a run)
+	@seed=$${WAKELOG_TEST_SEED:-$$(date +%s)}; echo "seed $$seed"; \
+	  WAKELOG_ATTACK=1 WAKELOG_TEST_SEED=$$seed $(BIN)/python -m pytest -m attack --hypothesis-seed=$$seed $(PYTEST_ARGS)
+
+servers: ## Installs and builds every server that tests talk to, as far as this machine may
+	@$(PYTHON) -m scripts.servers
 
 collector: ## Builds the Collector and the Kafka broker of the tests, once, outside the repository
 	@$(PYTHON) -m scripts.build_collector
@@ -58,19 +67,33 @@ collector: ## Builds the Collector and the Kafka broker of the tests, once, outs
 jaeger: ## Builds the Jaeger of a test in the same way; without it that test is skipped
 	@$(PYTHON) -m scripts.build_jaeger
 
-loki: ## Builds the Loki of some tests in the same way; without it those are skipped
-	@$(PYTHON) -m scripts.build_loki
+victoria-logs: ## Builds the VictoriaLogs of some tests in the same way; without it those are skipped
+	@$(PYTHON) -m scripts.build_victoria_logs
 
 kafka: ## Fetches Apache Kafka for the tests of KafkaTransport, once (needs Java 17 and Maven)
 	@$(PYTHON) -m scripts.fetch_kafka
+
+uwsgi: $(STAMP) ## Builds uWSGI for some tests, once, outside the repository; without it those are skipped
+	@$(BIN)/python -m scripts.build_uwsgi
 
 bench: $(STAMP) ## Runs every benchmark
 	@set -e; for file in benchmarks/bench_*.py; do \
 	  test -e "$$file" || { echo "no benchmarks yet"; break; }; \
 	  echo "== $$file"; $(BIN)/python "$$file"; done
 
-lock: | $(BIN)/python ## Brings requirements-dev.lock up to pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
+$(BIN)/uv: | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+package: $(STAMP) $(BIN)/uv ## Builds wheel and source distribution, and checks them with each extra, in empty environments
+	@$(BIN)/python -m scripts.check_package
+
+pythons: $(STAMP) $(BIN)/uv ## Runs a small set of tests under every supported Python that is on this machine
+	@$(BIN)/python -m scripts.try_environments pythons
+
+dependencies: $(STAMP) $(BIN)/uv ## Runs the same with the oldest and with the newest dependencies
+	@$(BIN)/python -m scripts.try_environments dependencies
+
+lock: $(BIN)/uv ## Brings requirements-dev.lock up to pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
 	$(BIN)/uv pip compile pyproject.toml --extra cli --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	  --quiet $(LOCK_ARGS) --output-file requirements-dev.lock
@@ -78,3 +101,10 @@ lock: | $(BIN)/python ## Brings requirements-dev.lock up to pyproject.toml (LOCK
 clean: ## Removes the virtual environment and everything that tools left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: axe pictures
+axe: ## Fetches axe-core for a test of the page, once, outside the repository (needs npm)
+	@$(PYTHON) -m scripts.fetch_axe
+
+pictures: $(STAMP) ## Takes the pictures of the local page for README and docs (needs Chromium)
+	@$(BIN)/python -m scripts.render_page

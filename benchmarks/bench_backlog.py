@@ -25,10 +25,11 @@ from typing import Any
 
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
+from opentelemetry.sdk.resources import Resource as SDKResource
 
 from wakelog.journal import Folder, Journal, books
 from wakelog.otel import DurableLogRecordProcessor
-from wakelog.record import Resource, encode, seal, seal_header, uuid7
+from wakelog.record import DEFAULT_PIPELINE, Resource, encode, seal, seal_header, uuid7
 
 GIGABYTE, MEGABYTE = 10**9, 10**6
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -97,7 +98,12 @@ def measure(root: Path, answer: LogRecordExportResult) -> dict[str, float]:
     logger = provider.get_logger("bench")
     before, _ = memory()
     begin = time.perf_counter()
-    processor = DurableLogRecordProcessor(NextHop(answer), directory=root)
+    processor = DurableLogRecordProcessor(
+        NextHop(answer),
+        directory=root,
+        pipeline=DEFAULT_PIPELINE,
+        resource=SDKResource(RESOURCE.attributes),
+    )
     made = time.perf_counter()
     provider.add_log_record_processor(processor)
     logger.emit(event_name="wakelog.custom", body="the first event")

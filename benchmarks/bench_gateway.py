@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -242,7 +241,6 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=None, help="where to put the files")
     parser.add_argument("--survive", action="store_true", help="kill and restart, and account")
     options = parser.parse_args()
-    os.environ.pop("WAKELOG_FAULT", None)
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         if options.survive:
             survive(Path(directory))

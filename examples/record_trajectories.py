@@ -100,7 +100,7 @@ def main() -> int:
         "airline-agent", service_name="trajectories", directory=options.directory
     )
     events = sum(replay(log, run) for run in runs)
-    delivered = log.flush(30)
+    delivered = bool(log.flush(30))
     print(json.dumps({"runs": len(runs), "events": events, "delivered": delivered}))
     return 0
 

@@ -137,6 +137,73 @@ HEALTH = {
             {"sum by (service_name) (wakelog_events_pending{$by})": "{{service_name}}"},
         ),
     ],
+    "Spans": [
+        Panel(
+            "Spans: not accounted for",
+            "Accepted, less everything that became of it. Anything but 0 is a bug worth a report.",
+            "short",
+            {
+                "sum(wakelog_spans_accepted_total{$by}) - sum(wakelog_spans_delivered_total{$by}) "
+                "- sum(wakelog_spans_dead_lettered_total{$by} or vector(0)) "
+                "- sum(wakelog_spans_evicted_total{$by} or vector(0)) "
+                "- sum(wakelog_spans_corrupt_total{$by} or vector(0)) "
+                "- sum(wakelog_spans_pending{$by})": "spans"
+            },
+            limit=1,
+        ),
+        Panel(
+            "Spans: pending",
+            "In the journal and not delivered yet. It grows while the next hop is down.",
+            "short",
+            {"sum(wakelog_spans_pending{$by})": "spans"},
+            limit=100_000,
+        ),
+        Panel(
+            "Open spans",
+            "Started and not ended. One that only grows has streams that nobody closes: see idle_limit.",
+            "short",
+            {"sum(wakelog_spans_open{$by})": "spans"},
+            limit=10_000,
+        ),
+        Panel(
+            "Unknown outcomes",
+            "Spans in which their process was killed, or in which nothing happened for too long, in an hour.",
+            "short",
+            {"sum(increase(wakelog_spans_unknown_outcome_total{$by}[1h]))": "spans"},
+            limit=1,
+        ),
+        Panel(
+            "Spans: accepted and delivered",
+            "Delivered runs behind during an outage and catches up after it.",
+            "short",
+            {
+                "sum(rate(wakelog_spans_accepted_total{$own}[$span]))": "accepted",
+                "sum(rate(wakelog_spans_delivered_total{$by}[$span]))": "delivered",
+            },
+        ),
+        Panel(
+            "Spans: lost, by reason",
+            "Nothing, unless a policy that you chose gives spans up, or a disk damages them.",
+            "short",
+            {
+                "sum by (reason) (rate(wakelog_spans_refused_total{$by}[$span]))": "refused: {{reason}}",
+                "sum by (reason) (rate(wakelog_spans_evicted_total{$by}[$span]))": "evicted: {{reason}}",
+                "sum(rate(wakelog_spans_dead_lettered_total{$by}[$span]))": "dead letters",
+                "sum(rate(wakelog_spans_corrupt_total{$by}[$span]))": "corrupt",
+            },
+        ),
+        Panel(
+            "Open and unknown, by service",
+            "Which program has spans open, and which one's processes are killed inside of spans.",
+            "short",
+            {
+                "sum by (service_name) (wakelog_spans_open{$by})": "open: {{service_name}}",
+                "sum by (service_name) (rate(wakelog_spans_unknown_outcome_total{$by}[$span])) * 60": (
+                    "unknown a minute: {{service_name}}"
+                ),
+            },
+        ),
+    ],
     "Emit": [
         Panel(
             "Buffer",
@@ -247,6 +314,7 @@ HEALTH = {
                 "- sum(wakelog_gateway_events_forwarded_total{$by}) "
                 "- sum(wakelog_gateway_events_pending{$by}) "
                 "- sum(wakelog_gateway_events_rejected_total{$by}) "
+                "- sum(wakelog_gateway_events_dead_lettered_total{$by}) "
                 "- sum(wakelog_gateway_events_corrupt_total{$by}) "
                 "- sum(wakelog_gateway_events_dropped_total{$by})": "events"
             },
@@ -301,6 +369,7 @@ HEALTH = {
                     "{{kind}}: {{error_type}}"
                 ),
                 "sum(rate(wakelog_gateway_events_rejected_total{$by}[$span]))": "rejected",
+                "sum(rate(wakelog_gateway_events_dead_lettered_total{$by}[$span]))": "dead letters",
                 "sum(rate(wakelog_gateway_events_corrupt_total{$by}[$span]))": "corrupt",
                 "sum by (reason) (rate(wakelog_gateway_events_dropped_total{$by}[$span]))": "{{reason}}",
             },
@@ -370,6 +439,17 @@ AGENTS = {
         ),
     ],
     "Tools and models": [
+        Panel(
+            "Unknown outcomes",
+            "Spans whose end nobody has seen, a minute: their process was killed, or nobody closed them.",
+            "short",
+            {
+                "sum by (gen_ai_operation_name) (rate("
+                'agent_calls_total{wakelog_span_outcome="unknown",$by}[$span])) * 60': (
+                    "{{gen_ai_operation_name}}"
+                )
+            },
+        ),
         Panel(
             "Tool calls",
             "A minute, by tool.",

@@ -11,14 +11,15 @@ from pathlib import Path
 from wakelog.audit import _metric_table as audit
 from wakelog.gateway import _metric_table as gateway
 from wakelog.otel import _metric_table as otel
+from wakelog.otel import _span_metrics as spans
 from wakelog.streams import _metric_table as streams
 
-TABLE = (*otel.TABLE, *gateway.TABLE, *audit.TABLE, *streams.TABLE)
+TABLE = (*otel.TABLE, *spans.TABLE, *gateway.TABLE, *audit.TABLE, *streams.TABLE)
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 ABOUT = """\
 # Metrics
 
-<!-- Made by `python -m scripts.build_metrics_page` from each `_metric_table.py` below `src/wakelog`. -->
+<!-- Made by `python -m scripts.build_metrics_page` from the tables below `src/wakelog`. -->
 
 Wakelog's figures are under the meter `wakelog`. With an endpoint there is nothing to set up:
 

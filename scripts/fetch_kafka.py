@@ -47,40 +47,46 @@ def missing() -> str:
     return ""
 
 
+def unavailable() -> str:
+    """Returns why the broker cannot be fetched and run on this machine, empty when it can."""
+    return missing() or ("" if shutil.which("mvn") else "Maven (mvn) is not on PATH")
+
+
+def fetch() -> None:
+    """Fetches the jars.
+
+    Raises:
+        subprocess.CalledProcessError: When Maven fails.
+    """
+    folder = jars()
+    print("Fetching Apache Kafka, once; it takes less than a minute", file=sys.stderr)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder.parent) as work:
+        run(
+            *("mvn", "--batch-mode", "--quiet", "--strict-checksums", f"--file={POM}", PLUGIN),
+            *("-DincludeScope=runtime", f"-DoutputDirectory={work}/jars"),
+            f"-Dmaven.repo.local={work}/repository",
+            cwd=Path(work),
+        )
+        if not folder.exists():  # somebody else may have fetched them meanwhile
+            # In one step, so that no reader sees half of it.
+            Path(work, "jars").replace(folder)
+
+
 def main() -> int:
     """Fetches the jars unless they are there, prints their folder, and returns the exit code."""
-    folder = jars()
-    if not folder.exists():
-        reason = missing() or ("" if shutil.which("mvn") else "Maven (mvn) is not on PATH")
-        if reason:
+    if not jars().exists():
+        if reason := unavailable():
             print(
                 f"{reason}. Without it, the tests of KafkaTransport are skipped.", file=sys.stderr
             )
             return EXIT_NO_JAVA
-        print("Fetching Apache Kafka, once; it takes less than a minute", file=sys.stderr)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="fetch-", dir=folder.parent) as work:
-            try:
-                run(
-                    *(
-                        "mvn",
-                        "--batch-mode",
-                        "--quiet",
-                        "--strict-checksums",
-                        f"--file={POM}",
-                        PLUGIN,
-                    ),
-                    *("-DincludeScope=runtime", f"-DoutputDirectory={work}/jars"),
-                    f"-Dmaven.repo.local={work}/repository",
-                    cwd=Path(work),
-                )
-            except subprocess.CalledProcessError as error:
-                print(f"kafka: {error}", file=sys.stderr)
-                return EXIT_FETCH_FAILED
-            if not folder.exists():  # somebody else may have fetched them meanwhile
-                # In one step, so that no reader sees half of it.
-                Path(work, "jars").replace(folder)
-    print(folder)
+        try:
+            fetch()
+        except subprocess.CalledProcessError as error:
+            print(f"kafka: {error}", file=sys.stderr)
+            return EXIT_FETCH_FAILED
+    print(jars())
     return 0
 
 

@@ -43,10 +43,25 @@ class GoProgram(NamedTuple):
             key.update(len(part).to_bytes(8) + part)
         return cache_directory() / self.name / key.hexdigest()[:16] / self.name
 
+    def make(self, go: str) -> None:
+        """Builds the program.
+
+        Args:
+            go: The Go command.
+
+        Raises:
+            subprocess.CalledProcessError: When that fails.
+        """
+        binary = self.binary
+        print(f"Building {self.name}, once; it takes a few minutes", file=sys.stderr)
+        binary.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=binary.parent) as work:
+            # In one step, so that no reader sees half of it.
+            self.build(go, Path(work)).replace(binary)
+
     def main(self) -> int:
         """Builds the program unless it is there, prints its path, and returns the exit code."""
-        binary = self.binary
-        if not binary.exists():
+        if not self.binary.exists():
             go = shutil.which("go")
             if go is None:
                 print(
@@ -56,16 +71,12 @@ class GoProgram(NamedTuple):
                     file=sys.stderr,
                 )
                 return EXIT_NO_GO
-            print(f"Building {self.name}, once; it takes a few minutes", file=sys.stderr)
-            binary.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix="build-", dir=binary.parent) as work:
-                try:
-                    # In one step, so that no reader sees half of it.
-                    self.build(go, Path(work)).replace(binary)
-                except subprocess.CalledProcessError as error:
-                    print(f"{self.name}: {error}", file=sys.stderr)
-                    return EXIT_BUILD_FAILED
-        print(binary)
+            try:
+                self.make(go)
+            except subprocess.CalledProcessError as error:
+                print(f"{self.name}: {error}", file=sys.stderr)
+                return EXIT_BUILD_FAILED
+        print(self.binary)
         return 0
 
 

@@ -18,6 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.support.redaction_corpus import GOES, MISSED, STAYS  # noqa: E402 - needs the path
+from tests.support.redaction_forms import (  # noqa: E402 - as above
+    FORMS_THAT_GO,
+    FORMS_THAT_STAY,
+    opened,
+    text_of,
+)
 from wakelog.redaction import RedactionConfig, redact  # noqa: E402 - as above
 
 
@@ -60,6 +66,35 @@ def main() -> None:
         _print(kind, secrets[kind], gone[kind], right[kind], wrong[kind])
     _print("all", secrets.total(), gone.total(), right.total(), wrong.total())
     print(f"{len(GOES) + len(MISSED)} texts with secrets, {len(STAYS)} without")
+    _by_form()
+
+
+def _by_form() -> None:
+    """Count by the form in which a secret stands, whichever detector finds it."""
+    go: Counter[str] = Counter()
+    gone: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
+    stay: Counter[str] = Counter()
+    for form, marked in FORMS_THAT_GO:
+        value, secrets = opened(marked)
+        go[form] += 1
+        left = text_of(redact(value))
+        lost = not any(secret in left for secret in secrets)
+        gone[form] += lost
+        if "-v" in sys.argv and not lost:
+            print("missed", form, ascii(value), ascii(left))
+    for form, value in FORMS_THAT_STAY:
+        stay[form] += 1
+        changed[form] += redact(value) != value
+        if "-v" in sys.argv and redact(value) != value:
+            print("wrong", form, ascii(value), ascii(redact(value)))
+    print(f"\n{'form':20} {'secrets':>8} {'found':>6} {'recall':>7} {'others':>7} {'wrong':>6}")
+    for form in (*sorted(stay), "all"):
+        if form == "all":
+            for counter in (go, gone, stay, changed):
+                counter["all"] = counter.total()
+        recall = f"{gone[form] / go[form]:7.1%}" if go[form] else f"{'':7}"
+        print(f"{form:20} {go[form]:8} {gone[form]:6} {recall} {stay[form]:7} {changed[form]:6}")
 
 
 def _print(name: str, secrets: int, gone: int, right: int, wrong: int) -> None:

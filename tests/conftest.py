@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from scripts.build_collector import COLLECTOR
 from scripts.go_program import GoProgram
 from tests.support import postgres
+from tests.support.attack import SEED_VARIABLE, VARIABLE, header, lengthen, repeat
 from tests.support.collector import Collector
+from tests.support.parts import REQUIRED, unavailable
 from tests.support.postgres import Postgres
 
 if TYPE_CHECKING:
@@ -22,18 +25,34 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 KEPT_VARIABLES = frozenset(
     {
-        "WAKELOG_REQUIRE_COLLECTOR",
-        "WAKELOG_REQUIRE_KAFKA",
+        REQUIRED,
+        "WAKELOG_ATTACK",
         "WAKELOG_CACHE",
         "WAKELOG_TEST_DATA",
         "WAKELOG_TEST_OUTAGE_SECONDS",
-        "WAKELOG_TEST_SEED",
+        SEED_VARIABLE,
+        VARIABLE,
     }
 )
 
 # Who runs the tests in the background has them ignore Ctrl-C, and every program that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Says how this run can be repeated."""
+    return header()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeats what `make attack` repeats."""
+    repeat(metafunc)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Gives tests more time under `make attack`."""
+    lengthen(items, float(config.getini("timeout")))
 
 
 @pytest.fixture(autouse=True)
@@ -45,23 +64,26 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def required(program: GoProgram, target: str = "collector") -> Path:
-    """Returns where a program is that `make collector` built; without it the test is skipped.
+@pytest.fixture(autouse=True)
+def logger_levels() -> Iterator[None]:
+    """Puts back the level of OpenTelemetry's loggers, which commands set for the rest of their process."""
+    logger = logging.getLogger("opentelemetry")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
-    With `WAKELOG_REQUIRE_COLLECTOR=1` the test fails instead, so that CI cannot pass without one. What
-    another target builds is always skipped when it is not there.
-    """
+
+def required(program: GoProgram, part: str = "collector") -> Path:
+    """Returns where a program is that `make servers` built; see `unavailable` for what happens without it."""
     if not program.binary.exists():
-        reason = f"no {program.name} at {program.binary}: run `make {target}` (needs Go)"
-        if target == "collector" and os.environ.get("WAKELOG_REQUIRE_COLLECTOR") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        reason = f"no {program.name} at {program.binary}: run `make servers` (needs Go)"
+        unavailable(part, reason)
     return program.binary
 
 
 @pytest.fixture(scope="session")
 def collector_binary() -> Path:
-    """The Collector that `make collector` built."""
+    """The Collector that `make servers` built."""
     return required(COLLECTOR)
 
 
@@ -78,7 +100,7 @@ def collector(collector_binary: Path, tmp_path: Path) -> Iterator[Collector]:
 def postgres_server() -> Iterator[Postgres]:
     """A running PostgreSQL server; without PostgreSQL on the machine the test is skipped."""
     if reason := postgres.missing():
-        pytest.skip(reason)
+        unavailable("postgresql", reason)
     server = Postgres()
     try:
         server.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.support import postgres
+from tests.support.attack import times
 from wakelog import AgentEvent, AgentLogger, ConfigurationError, MemorySink, SessionLogError
 from wakelog.audit import (
     InMemorySessionLog,
@@ -135,10 +137,11 @@ def new_log(backend: str) -> Iterator[SessionLog]:
 
 # A shrunk example is worth the wait; a slow machine is no failure.
 tried = settings(
-    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=times(250), deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
 
 
+@pytest.mark.attack
 @pytest.mark.parametrize("backend", ["memory", "journal", "sqlite"])
 def test_appending_archiving_and_forking_agree_with_a_model(backend: str) -> None:
     @tried
@@ -150,6 +153,7 @@ def test_appending_archiving_and_forking_agree_with_a_model(backend: str) -> Non
     check()
 
 
+@pytest.mark.attack
 def test_postgres_agrees_with_the_model_too(postgres_server: postgres.Postgres) -> None:
     from wakelog.audit import PostgresSessionLog
 
@@ -157,7 +161,7 @@ def test_postgres_agrees_with_the_model_too(postgres_server: postgres.Postgres) 
     asyncio.run(log.create_schema())
     tenants = count()
 
-    @settings(tried, max_examples=10)
+    @settings(tried, max_examples=times(100))
     @given(st.lists(STEPS, max_size=10))
     def check(steps: list[Any]) -> None:
         asyncio.run(follow(log, f"tenant-{next(tenants)}", steps))
@@ -333,3 +337,161 @@ def test_without_a_span_there_is_nothing_to_link_to() -> None:
     assert graph.links("agent_handoff") == []
     with pytest.raises(ConfigurationError, match="outside any span"):
         link_to(graph.events_since()[0].event)
+
+
+# To the letter
+
+
+def call_event(id_: str, name: str = "calc") -> AgentEvent:
+    return AgentEvent("tool_call", tool_name=name, call_id=id_, payload={"args": {}})
+
+
+def result_event(id_: str) -> AgentEvent:
+    return AgentEvent("tool_result", call_id=id_, payload={"result": "4"})
+
+
+def spoken_by(event_type: str, *parts: dict[str, Any]) -> AgentEvent:
+    if event_type == "assistant_message":
+        return AgentEvent(event_type, payload={"message": list(parts)})
+    messages = [{"role": "assistant", "parts": list(parts)}]
+    return AgentEvent(event_type, payload={"output_messages": messages})
+
+
+def part(id_: str) -> dict[str, Any]:
+    return {"type": "tool_call", "id": id_, "name": "calc", "arguments": {}}
+
+
+TEXT = {"type": "text", "content": "Let me see."}
+RESPONSE = spoken_by("model_response", TEXT, part("a"), part("b"))
+OPENAI = {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}, {"id": "b"}]}
+ANTHROPIC = {
+    "role": "assistant",
+    "content": [{"type": "tool_use", "id": "a"}, {"type": "tool_use", "id": "b"}],
+}
+ORDERS: dict[str, list[AgentEvent]] = {
+    "message first": [
+        RESPONSE,
+        call_event("a"),
+        result_event("a"),
+        call_event("b"),
+        result_event("b"),
+    ],
+    "calls first": [
+        call_event("a"),
+        call_event("b"),
+        RESPONSE,
+        result_event("a"),
+        result_event("b"),
+    ],
+    "answered first": [
+        call_event("a"),
+        result_event("a"),
+        RESPONSE,
+        call_event("b"),
+        result_event("b"),
+    ],
+    "message twice": [RESPONSE, spoken_by("assistant_message", part("a"), part("b"))],
+    "event twice": [call_event("a"), call_event("a"), call_event("b"), result_event("a")],
+    "a provider's own, calls apart": [
+        AgentEvent("assistant_message", payload={"message": OPENAI}),
+        call_event("a"),
+        call_event("b"),
+    ],
+    "a provider's own, calls among the content": [
+        AgentEvent("model_response", payload={"output_messages": [ANTHROPIC]}),
+        call_event("b"),
+        call_event("a"),
+    ],
+}
+
+
+@pytest.mark.parametrize("events", ORDERS.values(), ids=ORDERS.keys())
+def test_each_tool_call_is_there_once_and_before_its_answer(events: list[AgentEvent]) -> None:
+    graph = SessionGraph("t-1")
+    for event in events:
+        graph.append(event)
+
+    messages = graph.current_branch_messages()
+
+    order: list[tuple[str, str]] = []
+    for message in messages:
+        parts = [*(message.get("parts") or []), *(message.get("content") or [])]
+        assert parts or message.get("tool_calls")
+        for one in [*parts, *(message.get("tool_calls") or [])]:
+            if "id" in one:
+                is_answer = one.get("type") == "tool_call_response"
+                order.append(("answer" if is_answer else "call", one["id"]))
+    assert sorted(id_ for kind, id_ in order if kind == "call") == ["a", "b"]
+    for kind, id_ in order:
+        if kind == "answer":
+            assert order.index(("call", id_)) < order.index((kind, id_))
+    assert [one.event for one in graph.events_since()] == events  # nothing in it has changed
+    assert graph.events == events
+
+
+def test_calls_without_an_id_all_stay() -> None:
+    graph = SessionGraph("t-1")
+    for _ in range(2):
+        graph.append(AgentEvent("tool_call", tool_name="calc", payload={"args": {}}))
+
+    assert len(graph.current_branch_messages()) == 2
+
+
+def test_a_graph_says_how_much_is_in_it_and_which_branches_began_there() -> None:
+    graph = SessionGraph("t-1")
+    assert (len(graph), graph.is_empty(), graph.events) == (0, True, [])
+
+    events = [said(text) for text in "abc"]
+    for event in events:
+        graph.append(event)
+    graph.fork(2, "t-2")
+    graph.append(AgentEvent("branch_created", payload={"by": "somebody else"}))
+    graph.fork(4, "t-3")
+
+    assert (len(graph), graph.is_empty(), graph.events[:3]) == (6, False, events)
+    assert graph.branch_events() == [("t-2", 2), ("t-3", 4)]
+
+
+def test_archiving_in_a_graph_never_goes_back_and_keeps_its_events() -> None:
+    graph = SessionGraph("t-1")
+    for text in "abc":
+        graph.append(said(text))
+
+    assert [graph.archive_before(n) for n in (2, 1, 2, 99, -1)] == [2, 0, 0, 1, 0]
+    assert graph.archival_watermark == 3
+    assert len(graph) == 3
+
+
+def test_a_graph_comes_back_from_plain_data_as_it_was() -> None:
+    log = InMemorySessionLog()
+
+    async def scenario() -> list[SessionGraph]:
+        event = said("b")
+        event.span_context = (7, 8, 1)
+        await log.append(KEY, [said("a"), event, AgentEvent("mine", allow_custom_event_types=True)])
+        await log.archive_before(KEY, 1)
+        live = await SessionGraph.hydrate(log, KEY)
+        whole = await SessionGraph.hydrate(log, KEY, archived=True)
+        await log.archive_before(KEY, 3)
+        return [live, whole, await SessionGraph.hydrate(log, KEY), SessionGraph("t-9")]
+
+    for graph in asyncio.run(scenario()):
+        data = json.loads(json.dumps(graph.to_dict()))
+        again = SessionGraph.from_dict(data)
+
+        assert again.thread_id == graph.thread_id
+        assert again.archival_watermark == graph.archival_watermark
+        assert again.last_ordinal == graph.last_ordinal
+        assert again.events_since() == graph.events_since()
+        assert again.to_dict() == data
+        contexts = [event.span_context for event in again.events]
+        assert contexts == [event.span_context for event in graph.events]
+        assert again.append(said("next")) == graph.append(said("next"))
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"thread_id": "t"}, [], None, {**SessionGraph("t").to_dict(), "events": [7]}]
+)
+def test_what_is_no_graph_is_refused(data: Any) -> None:
+    with pytest.raises(ConfigurationError, match="to_dict"):
+        SessionGraph.from_dict(data)

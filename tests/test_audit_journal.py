@@ -7,20 +7,23 @@ import errno
 import gzip
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.appending import in_place_of_the_system
+from tests.support.faults import with_fault
 from wakelog import AgentEvent, JournalError
 from wakelog.audit import JournalSessionLog, Logged, ThreadKey
 from wakelog.audit import _archive as archive
-from wakelog.audit import _thread_folder as thread_folder
 from wakelog.audit import _thread_reading as reading
 from wakelog.journal import read
-from wakelog.journal._filesystem import SYSTEM, with_fault
+from wakelog.runtime._filesystem import SYSTEM
 
 KEY = ThreadKey("acme", "t-1")
 
@@ -235,26 +238,28 @@ def test_without_its_watermark_what_is_compressed_stays_archived(
 class Failing:
     """Fails one call after so many."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._patch = monkeypatch
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
 
-    def once(self, name: str, code: int, *, short: bool = False) -> None:
-        real = SYSTEM
-        call = getattr(real, name)
+    def next(self, name: str, *codes: int) -> None:
+        """Fail the next calls with these codes; 0 lets a ``write`` take a half."""
+        call, left = getattr(SYSTEM, name), list(codes)
 
         def failing(*arguments: Any) -> Any:
-            self._patch.setattr(thread_folder, "SYSTEM", real)
-            if short:
-                fd, data = arguments
-                return call(fd, data[: len(data) // 2])
-            raise OSError(code, os.strerror(code))
+            if not left:
+                return call(*arguments)
+            if code := left.pop(0):
+                raise OSError(code, os.strerror(code))
+            fd, data = arguments
+            return call(fd, data[: len(data) // 2])
 
-        self._patch.setattr(thread_folder, "SYSTEM", replace(real, **{name: failing}))
+        self._stack.enter_context(in_place_of_the_system(replace(SYSTEM, **{name: failing})))
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
-    return Failing(monkeypatch)
+def failing() -> Iterator[Failing]:
+    with ExitStack() as stack:
+        yield Failing(stack)
 
 
 def test_a_full_disk_is_raised_and_leaves_a_log_that_goes_on(
@@ -263,10 +268,10 @@ def test_a_full_disk_is_raised_and_leaves_a_log_that_goes_on(
     log = opened(tmp_path)
     append(log, 1)
 
-    failing.once("write", errno.ENOSPC)
+    failing.next("write", errno.ENOSPC)
     with pytest.raises(JournalError, match="No space left"):
         append(log, 2)
-    failing.once("write", 0, short=True)
+    failing.next("write", 0, errno.ENOSPC)
     with pytest.raises(JournalError, match="No space left"):
         append(log, 2)
 
@@ -274,26 +279,70 @@ def test_a_full_disk_is_raised_and_leaves_a_log_that_goes_on(
     assert ordinals(live(tmp_path)) == [1, 2]
 
 
-def test_a_failed_sync_is_raised_and_later_ones_are_of_another_file(
+def test_after_a_failed_sync_the_events_go_into_another_file_and_are_synced_there(
     tmp_path: Path, failing: Failing
 ) -> None:
     log = opened(tmp_path, durability="fsync", segment_bytes=100_000)
     append(log, 1)
 
-    failing.once("fdatasync", errno.EIO)
+    failing.next("fdatasync", errno.EIO)
+    append(log, 2)
+    append(log, 3)
+
+    assert ordinals(live(tmp_path)) == [1, 2, 3]
+    assert [lines_in(path) for path in segments(tmp_path)] == [[1, 2], [2, 3]]
+
+
+def test_a_sync_that_fails_again_is_raised_and_later_ones_are_of_another_file(
+    tmp_path: Path, failing: Failing
+) -> None:
+    log = opened(tmp_path, durability="fsync", segment_bytes=100_000)
+    append(log, 1)
+
+    failing.next("fdatasync", errno.EIO, errno.EIO)
     with pytest.raises(JournalError, match="nobody knows"):
         append(log, 2)
     # It was written, and may be there.
     append(log, 3)
 
     assert ordinals(live(tmp_path)) == [1, 2, 3]
-    assert len(segments(tmp_path)) == 2
+    assert lines_in(segments(tmp_path)[-1]) == [3]
 
 
-def test_no_task_is_told_that_the_disk_has_what_a_failed_sync_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_after_a_failed_sync_events_of_other_processes_are_written_again_in_their_order(
+    tmp_path: Path, failing: Failing
 ) -> None:
-    """A disk that fails every third sync, and many who wait: who was told yes is on it."""
+    log, other = (
+        opened(tmp_path, durability=level, segment_bytes=100_000)
+        for level in ("fsync", "os_buffered")
+    )
+    append(log, 1)
+    calls = iter([True])
+
+    def fdatasync(fd: int) -> None:
+        if next(calls, False):
+            append(other, 3)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with in_place_of_the_system(replace(SYSTEM, fdatasync=fdatasync)):
+        append(log, 2)
+    append(other, 4)
+    append(log, 5)
+
+    assert [one.event.payload["message"] for one in live(tmp_path)] == [
+        f"m{n}" for n in range(1, 6)
+    ]
+    assert lines_in(segments(tmp_path)[-1]) == [2, 3, 4, 5]
+    asyncio.run(log.archive_before(KEY, 2))
+    assert (ordinals(old(tmp_path)), ordinals(live(tmp_path))) == ([1, 2], [3, 4, 5])
+
+
+def lines_in(segment: Path) -> list[int]:
+    return [entry.record.seq for entry in read(segment)]
+
+
+def test_no_task_is_told_that_the_disk_has_what_a_failed_sync_left_out(tmp_path: Path) -> None:
+    """A disk that fails two syncs of five, and many who wait: who was told yes is on it."""
     synced: dict[int, int] = {}
     failed: set[int] = set()
     calls = 0
@@ -302,14 +351,13 @@ def test_no_task_is_told_that_the_disk_has_what_a_failed_sync_left_out(
         nonlocal calls
         calls += 1
         status = os.fstat(fd)
-        if calls % 3 == 0:
+        if calls % 5 in (0, 1):
             # The kernel has dropped the pages, and claims success from now on.
             failed.add(status.st_ino)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         if status.st_ino not in failed:
             synced[status.st_ino] = status.st_size
 
-    monkeypatch.setattr(thread_folder, "SYSTEM", replace(SYSTEM, fdatasync=fdatasync))
     log = opened(tmp_path, durability="fsync")
 
     async def one(text: str) -> str | None:
@@ -323,7 +371,8 @@ def test_no_task_is_told_that_the_disk_has_what_a_failed_sync_left_out(
         rounds = [await asyncio.gather(*(one(f"{n}/{m}") for m in range(8))) for n in range(12)]
         return [text for texts in rounds for text in texts]
 
-    told_yes = {text for text in asyncio.run(scenario()) if text is not None}
+    with in_place_of_the_system(replace(SYSTEM, fdatasync=fdatasync)):
+        told_yes = {text for text in asyncio.run(scenario()) if text is not None}
 
     on_disk = set()
     for path in segments(tmp_path):
@@ -333,19 +382,19 @@ def test_no_task_is_told_that_the_disk_has_what_a_failed_sync_left_out(
     assert 0 < len(told_yes) < 96
 
 
-def test_periodic_syncs_soon_and_close_syncs_what_is_due(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import threading
-
-    real = SYSTEM
+def test_periodic_syncs_soon_and_close_syncs_what_is_due(tmp_path: Path) -> None:
+    real = replace(SYSTEM)
     synced = threading.Event()
 
     def fdatasync(fd: int) -> None:
         real.fdatasync(fd)
         synced.set()
 
-    monkeypatch.setattr(thread_folder, "SYSTEM", replace(real, fdatasync=fdatasync))
+    with in_place_of_the_system(replace(real, fdatasync=fdatasync)):
+        periodic(tmp_path, synced)
+
+
+def periodic(tmp_path: Path, synced: threading.Event) -> None:
     log = opened(tmp_path, durability="periodic", sync_interval=0.01)
     append(log, 1)
     assert synced.wait(60)
@@ -375,9 +424,8 @@ def crashed(root: Path, fault: str) -> tuple[int, list[str]]:
     if pid == 0:
         code = 1
         try:
-            faulty = with_fault(SYSTEM, fault)
-            thread_folder.SYSTEM = archive.SYSTEM = faulty  # type: ignore[attr-defined]
-            asyncio.run(write_and_archive(root, lambda text: os.write(theirs, text.encode())))
+            with in_place_of_the_system(with_fault(SYSTEM, fault)):
+                asyncio.run(write_and_archive(root, lambda text: os.write(theirs, text.encode())))
             code = 0
         finally:
             os._exit(code)

@@ -520,6 +520,59 @@ def test_what_append_has_returned_for_survives_kill_9(reopen: Reopen, tmp_path: 
 # PostgreSQL
 
 
+@pytest.mark.parametrize("undo", ["DISABLE", "NO FORCE"])
+@pytest.mark.parametrize("table", ["threads", "events", "archived_events"])
+def test_tables_without_forced_row_level_security_take_nothing(
+    pg: Any, postgres_server: postgres.Postgres, table: str, undo: str
+) -> None:
+    import psycopg
+
+    from wakelog.audit import PostgresSessionLog
+
+    with psycopg.connect(postgres_server.app, autocommit=True) as connection:
+        connection.execute(f"ALTER TABLE wakelog.{table} {undo} ROW LEVEL SECURITY")
+    log = PostgresSessionLog(postgres_server.app)
+
+    with pytest.raises(SessionLogError, match=rf"not forced on wakelog\.{table}.*create_schema"):
+        asyncio.run(fill(log, 1))
+    with psycopg.connect(postgres_server.admin) as connection:
+        row = connection.execute("SELECT count(*) FROM wakelog.events").fetchone()
+    asyncio.run(log.create_schema())
+    asyncio.run(fill(log, 1))
+    log.close()
+
+    assert row == (0,)
+
+
+@pytest.mark.parametrize("role", ["superuser", "bypass", "app"])
+def test_a_login_that_no_policy_binds_is_said_once(
+    pg: Any,
+    postgres_server: postgres.Postgres,
+    caplog: pytest.LogCaptureFixture,
+    role: str,
+) -> None:
+    import psycopg
+
+    from wakelog.audit import PostgresSessionLog
+
+    with psycopg.connect(postgres_server.admin, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS bypass")
+        connection.execute("CREATE ROLE bypass LOGIN BYPASSRLS IN ROLE app")
+    login = {
+        "superuser": postgres_server.admin,
+        "app": postgres_server.app,
+        "bypass": postgres_server.app.replace("user=app", "user=bypass"),
+    }[role]
+    log = PostgresSessionLog(login)
+    asyncio.run(fill(log, 2))
+    log.close()  # so that the next one connects anew
+    asyncio.run(fill(log, 2))
+    log.close()
+
+    said = [record.getMessage() for record in caplog.records if "BYPASSRLS" in record.getMessage()]
+    assert len(said) == (0 if role == "app" else 1)
+
+
 def test_the_server_hides_other_tenants_from_a_query_that_names_none(
     pg: Any, postgres_server: postgres.Postgres
 ) -> None:
@@ -599,7 +652,7 @@ heavy = [name for name in ("opentelemetry.sdk", "psycopg", "structlog") if name 
 assert not heavy, heavy
 sys.modules["psycopg"] = None
 try:
-    wakelog.audit.PostgresSessionLog
+    wakelog.audit.PostgresSessionLog("host=db")
 except wakelog.ConfigurationError as error:
     print(error)
 """

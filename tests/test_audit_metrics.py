@@ -29,8 +29,9 @@ from wakelog.audit import (
 from wakelog.audit import (
     _metric_table as t,
 )
-from wakelog.audit._figures import MEASURE_EACH, _figures, _observe_on
+from wakelog.audit._figures import MEASURE_EACH, _figures, _look
 from wakelog.events import semconv as s
+from wakelog.telemetry.instruments import Instruments
 
 KEY = ThreadKey("acme-tenant", "thread-17")
 
@@ -41,7 +42,7 @@ def meter() -> Any:
     for figures in _figures.values():
         figures.begin()
     meter = Meter()
-    _observe_on(meter.provider)
+    Instruments(meter.provider, t.TABLE, _look)
     return meter
 
 
@@ -217,9 +218,9 @@ class Slow(SQLiteSessionLog):
         return await super().append(key, events)
 sink = SessionAuditSink(Slow(sys.argv[1] + ".db"), ThreadKey("a", "b"))
 log = wakelog.configure("a", directory=sys.argv[1])  # what ends last began first, as a rule
-from wakelog import setup
-from wakelog.otel import _delivery
-setup._EXIT_SECONDS = setup._PATIENCE_SECONDS = setup._made.hope = _delivery._PATIENCE_SECONDS = 60.0
+from wakelog.otel import _made as setup
+from wakelog.delivery import _thread
+setup._EXIT_SECONDS = setup._PATIENCE_SECONDS = setup.made.hope = _thread._PATIENCE_SECONDS = 60.0
 log.decision("yes")
 for _ in range(100):
     sink.record_resumed("")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -14,7 +15,7 @@ import time
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -348,6 +349,28 @@ def test_a_directory_that_cannot_be_written_is_not_raised_into_the_agent(
 
     assert sink.counts() == (0, 0, 7, 0)
     assert len(caplog.records) == 1
+
+
+def test_without_an_event_loop_records_are_counted_as_failed_and_recording_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = SlowLog()
+    log.let.set()
+    sink = SessionAuditSink(log, KEY)
+
+    def refuse() -> NoReturn:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("asyncio.new_event_loop", refuse)
+        sink.record_memory_recall("semantic", "u", 0)
+        assert sink.flush(SECONDS)
+    assert sink.counts() == (0, 0, 1, 0)
+
+    sink.record_memory_recall("semantic", "u", 1)
+
+    assert sink.flush(SECONDS)
+    assert sink.counts() == (1, 0, 1, 0)
 
 
 def test_garbage_is_counted_and_not_raised() -> None:

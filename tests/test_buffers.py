@@ -9,7 +9,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import until
 from wakelog import (
     AgentEvent,
     AgentLogger,
@@ -34,6 +34,7 @@ from wakelog import (
     OverflowPolicy,
     SinkError,
 )
+from wakelog.errors import EventTooLargeError
 from wakelog.journal import read
 
 LONG = 60.0
@@ -90,13 +91,6 @@ def stalled(
     return sink, buffer
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 # --- overflow: one test a policy ----------------------------------------------------------------
 
 
@@ -107,7 +101,7 @@ def test_block_waits_for_room_and_keeps_everything_in_order() -> None:
 
     writer = threading.Thread(target=lambda: [buffer.write(named(n)) for n in ("4", "5")])
     writer.start()
-    until(lambda: len(buffer.queue._for_room) == 1)
+    until(lambda: len(buffer.queue.room) == 1)
     assert (buffer.size, sink.names) == (3, [])
     sink.let()
     writer.join(LONG)
@@ -292,7 +286,7 @@ def test_those_who_wait_for_room_hear_that_the_sink_was_closed() -> None:
     sink, buffer = stalled("block")
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(buffer.write, named(n)) for n in ("4", "5")]
-        until(lambda: len(buffer.queue._for_room) == 2)
+        until(lambda: len(buffer.queue.room) == 2)
 
         closing = threading.Thread(target=buffer.close)
         closing.start()
@@ -321,7 +315,7 @@ def test_a_failure_told_to_one_who_waits_leaves_the_room_to_the_next() -> None:
     buffer.write(named("1"))
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(buffer.write, named(n)) for n in ("2", "3", "4")]
-        until(lambda: len(buffer.queue._for_room) == 3)
+        until(lambda: len(buffer.queue.room) == 3)
         sink.let()
         errors = [future.exception(LONG) for future in waiting]
 
@@ -358,7 +352,7 @@ def test_flush_reaches_the_destinations_own_flush() -> None:
     log = AgentLogger(sink=BufferedSink(sink))
     log.user_message("hi")
 
-    assert log.flush(LONG) is True
+    assert log.flush(LONG)
     assert sink.flushed == 1
     log.sink.close()  # type: ignore[attr-defined]
 
@@ -366,7 +360,7 @@ def test_flush_reaches_the_destinations_own_flush() -> None:
 def test_a_loggers_flush_gives_up_on_a_destination_that_stalls() -> None:
     sink, buffer = stalled("block")
 
-    assert AgentLogger(sink=buffer).flush(0.01) is False
+    assert not AgentLogger(sink=buffer).flush(0.01)
 
     sink.let()
     buffer.close()
@@ -430,20 +424,22 @@ def test_a_file_gets_batches_and_every_line_stays_whole(
     assert [event.receipt.seq for event in events if event.receipt] == list(range(1, 3001))
 
 
-def test_one_bad_event_in_a_batch_costs_one_event(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wakelog.sinks._jsonl.MAX_LINE_BYTES", 2000)
+def test_one_bad_event_in_a_batch_costs_one_event(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    sink = JSONLSink(path)
+    sink = JSONLSink(path, max_event_bytes=2000)
     events = [named(str(number)) for number in range(5)]
     events[2].payload["many"] = list(range(2000))
 
     failed = sink.write_many(events)
 
     assert list(failed) == [2]
-    assert "max_line_bytes" in str(failed[2])
-    assert lines_of(path) == ["0", "1", "3", "4"]
+    assert "max_event_bytes" in str(failed[2])
+    assert [entry.record.seq for entry in read(path)] == [1, 2, 3, 4, 5]
+    stub = [entry.record for entry in read(path)][2]
+    assert stub.attributes["wakelog.too_large.bytes"] > 2000
+    assert isinstance(failed[2], EventTooLargeError)
+    assert failed[2].receipt is not None
+    assert failed[2].receipt.seq == stub.seq
     assert [event.receipt is not None for event in events] == [True, True, False, True, True]
 
 
@@ -542,7 +538,7 @@ def test_at_the_end_of_the_program_what_waits_is_written(tmp_path: Path) -> None
 
 STALLED = """
 import sys, threading
-import wakelog.sinks._queue as queue
+import wakelog.buffer._queue as queue
 from wakelog import AgentEvent, BufferedSink
 
 queue._EXIT_SECONDS = 0.05
@@ -722,7 +718,7 @@ def test_an_event_loop_that_ended_while_its_task_waited_takes_no_room_from_other
 
     writer = threading.Thread(target=buffer.write, args=(named("3"),))
     writer.start()
-    until(lambda: len(buffer.queue._for_room) == 2)
+    until(lambda: len(buffer.queue.room) == 2)
     sink.let()
     writer.join(LONG)
     task._log_destroy_pending = False  # type: ignore[attr-defined]

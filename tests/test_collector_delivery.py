@@ -21,10 +21,10 @@ from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 
 from tests.support.collector import CONFIG, Collector
 from tests.support.delivering import Bench, Hop
+from wakelog.delivery import ExportOutcome, Outcome, _circuit
 from wakelog.events import semconv as s
 from wakelog.journal import books
-from wakelog.otel import DurableLogRecordProcessor, _circuit
-from wakelog.otel._verdict import Outcome, Verdict
+from wakelog.otel import DurableLogRecordProcessor
 from wakelog.record import Resource, encode, uuid7
 
 SECONDS = 60
@@ -186,40 +186,53 @@ class Posting(Hop):
         super().__init__()
         self._url = f"{endpoint}/v1/logs"
 
-    def __call__(self, batch: Sequence[ReadableLogRecord]) -> Verdict:
+    def __call__(self, batch: Sequence[ReadableLogRecord]) -> ExportOutcome:
         data = encode_logs(batch).SerializeToString()
         headers = {"Content-Type": "application/x-protobuf"}
         try:
             answer = requests.post(self._url, data, headers=headers, timeout=30)
         except requests.ConnectionError as error:
             # It closes the connection upon a body that is too large, before it was sent whole.
-            outcome = Outcome.TOO_LARGE if len(data) > 20 << 20 else Outcome.PENDING
-            return Verdict(outcome, str(error))
+            outcome = Outcome.TOO_LARGE if len(data) > 20 << 20 else Outcome.RETRYABLE
+            return ExportOutcome(outcome, str(error))
         if answer.ok:
             self.records += batch
-            return Verdict(Outcome.DELIVERED)
-        return Verdict(Outcome.TOO_LARGE, f"{answer.status_code}: {answer.text[:200]}")
+            return ExportOutcome(Outcome.DELIVERED)
+        return ExportOutcome(Outcome.TOO_LARGE, f"{answer.status_code}: {answer.text[:200]}")
 
 
-def test_a_record_that_the_collector_never_takes_is_set_aside_and_named(
-    tmp_path: Path, collector: Collector
+@pytest.mark.parametrize("can_be_shorter", [True, False])
+def test_a_record_that_is_too_large_for_the_collector_costs_no_other(
+    tmp_path: Path, collector: Collector, can_be_shorter: bool
 ) -> None:
     """Above its limit of 20 MiB a request, everything is the same as at 100 MB."""
     bench = Bench(tmp_path / "j", Posting(collector.http_endpoint))
     size = 22 << 20
+    large = "x" * size
+    # Content is sent once more with a preview; a name or id is never shortened.
+    fields: dict[str, object] = (
+        {"body": large} if can_be_shorter else {"attributes": {s.CONVERSATION_ID: large}}
+    )
     for number in range(512):
-        body = "x" * size if number == 300 else number
-        bench.journal.append(uuid7(), encode({"body": body}, 2 * size), Resource({}))
+        content = encode(fields if number == 300 else {"body": number}, 2 * size)
+        bench.journal.append(uuid7(), content, Resource({}))
     bench.drain()
     bench.close()
 
     [found] = books(tmp_path / "j")
-    assert (found.delivered, found.dead_lettered, found.pending) == (511, 1, 0)
+    delivered = (512, 0, 0) if can_be_shorter else (511, 1, 0)
+    assert (found.delivered, found.dead_lettered, found.pending) == delivered
     received = collector.wait_for_logs(512, SECONDS)
-    [stand_in] = [log for log in received if log.event_name == s.DEAD_LETTER_EVENT]
-    assert stand_in.attributes[s.SEQ] == 301
-    assert stand_in.attributes[s.DEAD_LETTER_SIZE] > size
     assert {log.attributes[s.SEQ] for log in received} == set(range(1, 513))
+    stand_ins = [log for log in received if log.event_name == s.DEAD_LETTER_EVENT]
+    if can_be_shorter:
+        [shortened] = [log for log in received if log.attributes[s.SEQ] == 301]
+        assert not stand_ins
+        assert shortened.attributes[s.TRUNCATED_BYTES] > size // 2
+    else:
+        [stand_in] = stand_ins
+        assert stand_in.attributes[s.SEQ] == 301
+        assert stand_in.attributes[s.DEAD_LETTER_SIZE] > size
 
 
 def test_a_small_backlog_drains_while_live_events_arrive(collector_binary: Path) -> None:

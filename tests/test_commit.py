@@ -17,11 +17,11 @@ from opentelemetry.sdk._logs import LoggerProvider
 from wakelog.errors import JournalError, SinkError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability, Journal, Space, read
-from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._shared_file import SharedFile
 from wakelog.logger import AgentLogger, AsyncAgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.record import Resource, encode, uuid7
+from wakelog.runtime._filesystem import FileSystem
 from wakelog.sinks import JSONLSink
 
 RESOURCE = Resource({})
@@ -113,7 +113,7 @@ def test_no_thread_is_answered_before_its_own_line_is_synced(tmp_path: Path) -> 
 
 def durable_logger(tmp_path: Path, disk: Disk) -> tuple[AsyncAgentLogger, Any]:
     durable = DurableLogRecordProcessor(None, directory=tmp_path, durability="fsync")
-    durable.journal = Journal(tmp_path, durability=Durability.FSYNC, fs=disk.fs)
+    durable._journal = Journal(tmp_path, durability=Durability.FSYNC, fs=disk.fs)
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(durable)
     return AsyncAgentLogger("a", sink=OTelSink(provider)), durable
@@ -232,20 +232,37 @@ def test_a_cancelled_wait_leaves_the_event_written_once(tmp_path: Path) -> None:
     assert len(list(read(tmp_path))) == 2
 
 
-def test_after_a_failed_sync_of_a_named_file_nobody_is_told_that_all_is_well(
+def test_after_a_failed_sync_a_named_file_is_set_aside_and_begun_anew_with_what_is_waited_for(
     tmp_path: Path,
 ) -> None:
     disk = Disk()
     sink = JSONLSink(tmp_path / "events.jsonl", Durability.FSYNC)
     sink._file._fs = disk.fs
+    sink.write(AgentEvent("custom"))
     disk.errors = [errno.EIO]
+    sink.write(AgentEvent("custom"))
+    sink.write(AgentEvent("custom"))
+
+    [aside] = [path for path in tmp_path.iterdir() if path.name != "events.jsonl"]
+    assert [entry.record.seq for entry in read(aside)] == [1, 2]
+    assert [entry.record.seq for entry in read(tmp_path / "events.jsonl")] == [2, 3]
+
+
+def test_when_a_named_file_cannot_be_saved_nobody_is_told_that_all_is_well(
+    tmp_path: Path,
+) -> None:
+    disk = Disk()
+    sink = JSONLSink(tmp_path / "events.jsonl", Durability.FSYNC)
+    sink._file._fs = disk.fs
+    disk.errors = [errno.EIO, errno.EIO]
     with pytest.raises(JournalError, match="Input/output error"):
         sink.write(AgentEvent("custom"))
     with pytest.raises(JournalError, match="Input/output error"):
         sink._file.commit_written()
 
     sink.write(AgentEvent("custom"))
-    assert len(list(read(tmp_path / "events.jsonl"))) == 2
+    assert [entry.record.seq for entry in read(tmp_path / "events.jsonl")] == [2]
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_sink_of_the_callers_own_may_be_a_coroutine(tmp_path: Path) -> None:

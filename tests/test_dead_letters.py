@@ -14,10 +14,11 @@ import orjson
 import pytest
 
 from tests.support.delivering import DOWN, TAKEN, Bench, Hop, refuses, rejects
+from wakelog.delivery import ExportOutcome, Outcome
 from wakelog.events import semconv as s
 from wakelog.journal import books, dead_letters
 from wakelog.journal._dead_letters import DEAD_LETTERS
-from wakelog.otel._verdict import Outcome, Verdict
+from wakelog.otel._records import Rebuilder
 
 STAND_IN = s.DEAD_LETTER_EVENT
 Make = Callable[..., Bench]
@@ -86,12 +87,12 @@ def test_a_dead_letter_says_what_why_and_when_and_a_stand_in_names_it(
     assert stand_in[s.DEAD_LETTER_SIZE] == letter.size
 
 
-@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.TOO_LARGE])
+@pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.TOO_LARGE])
 def test_a_server_that_refuses_everything_makes_no_dead_letters(
     tmp_path: Path, bench: Make, outcome: Outcome
 ) -> None:
     """A wrong path or a wrong tenant says nothing about any record."""
-    one = bench(lambda _: Verdict(outcome, "404: no such page"))
+    one = bench(lambda _: ExportOutcome(outcome, "404: no such page"))
     one.record(*range(600))
     one.turn(20)
 
@@ -107,7 +108,7 @@ def test_a_server_that_refuses_everything_makes_no_dead_letters(
 def test_a_server_that_rejects_everything_in_its_answers_makes_no_dead_letters(
     tmp_path: Path, bench: Make
 ) -> None:
-    one = bench(lambda batch: Verdict(Outcome.DELIVERED, "quota", rejected=len(batch)))
+    one = bench(lambda batch: ExportOutcome(Outcome.DELIVERED, "quota", rejected=len(batch)))
     one.record(*range(20))
     one.turn(10)
 
@@ -117,7 +118,7 @@ def test_a_server_that_rejects_everything_in_its_answers_makes_no_dead_letters(
 def test_a_single_record_that_is_refused_waits_until_others_are_accepted(
     tmp_path: Path, bench: Make
 ) -> None:
-    one = bench(lambda _: Verdict(Outcome.REFUSED, "400"))
+    one = bench(lambda _: ExportOutcome(Outcome.REJECTED, "400"))
     one.record("bad")
     one.turn(5)
     assert figures(tmp_path) == (1, 0, 1, 0)
@@ -142,7 +143,9 @@ def test_a_batch_that_is_too_large_is_halved_and_nothing_is_set_aside(
     tmp_path: Path, bench: Make
 ) -> None:
     one = bench(
-        lambda batch: TAKEN if len(batch) <= 100 else Verdict(Outcome.TOO_LARGE, "413: too large")
+        lambda batch: (
+            TAKEN if len(batch) <= 100 else ExportOutcome(Outcome.TOO_LARGE, "413: too large")
+        )
     )
     one.record(*range(512))
     one.drain()
@@ -180,15 +183,15 @@ def test_an_outage_in_the_middle_of_a_search_accuses_nobody(tmp_path: Path, benc
 def test_what_cannot_be_made_into_a_record_is_set_aside(
     tmp_path: Path, bench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = bench()
-    real = one.road._rebuilder.rebuild
+    real = Rebuilder.rebuild
 
-    def rebuild(entry: Any, **named: Any) -> Any:
+    def rebuild(self: Rebuilder, entry: Any, **named: Any) -> Any:
         if entry.record.body == 3:
             raise ZeroDivisionError("odd")
-        return real(entry, **named)
+        return real(self, entry, **named)
 
-    monkeypatch.setattr(one.road._rebuilder, "rebuild", rebuild)
+    monkeypatch.setattr(Rebuilder, "rebuild", rebuild)
+    one = bench()
     one.record(*range(6))
     one.drain()
 
@@ -256,6 +259,8 @@ def test_a_letter_that_a_crash_cut_off_is_not_joined_with_the_next(
 DELIVERS = """
 import sys
 sys.path.insert(0, sys.argv[2])
+from tests.support import faults
+faults.install()
 from pathlib import Path
 from tests.support.delivering import Bench, Hop, refuses
 Bench(Path(sys.argv[1]), Hop(refuses(1, 5))).drain()
@@ -278,7 +283,7 @@ def test_a_kill_between_dead_letter_and_ledger_loses_and_doubles_nothing(
             check=False,
             timeout=60,
         ).returncode
-        for fault in ({"WAKELOG_FAULT": f"{when}:{call}"}, {})
+        for fault in ({"WAKELOG_TEST_FAULT": f"{when}:{call}"}, {})
     ]
 
     assert codes == [-signal.SIGKILL, 0]

@@ -19,9 +19,12 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 
+from wakelog.delivery import _circuit, _thread, _writers
 from wakelog.journal import Journal, books
-from wakelog.otel import DurableLogRecordProcessor, _circuit, _delivery
+from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel._exporters import endpoint_of
+from wakelog.otel._pipeline import NAMES
+from wakelog.runtime import Background
 
 OK, FAILED = LogRecordExportResult.SUCCESS, LogRecordExportResult.FAILURE
 
@@ -241,13 +244,28 @@ def test_shutting_down_does_not_wait_at_all_for_a_next_hop_that_is_failing(
 def test_shutting_down_delivers_what_is_pending(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_delivery, "_PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(_thread, "_PATIENCE_SECONDS", 60.0)
     exporter = Scripted()
     durable, emit = start(exporter, delay=60_000)
     emit(*range(700))
 
     assert durable.close(60)
     assert exporter.accepted == list(range(700))
+
+
+def test_a_run_that_ends_at_once_delivers_what_another_left(start: Start) -> None:
+    down = Scripted()
+    down.default = FAILED
+    durable, emit = start(down)
+    emit(1, 2)
+    assert not durable.close(60)
+
+    exporter = Scripted()
+    durable, emit = start(exporter, delay=60_000)
+    emit(3)
+
+    assert durable.close(60)
+    assert sorted(exporter.accepted) == [1, 2, 3]
 
 
 def test_an_outage_is_reported_once_and_so_is_its_end(
@@ -316,16 +334,16 @@ def test_the_thread_survives_an_error_that_nobody_foresaw(
     durable, emit = start(exporter)
     real, calls = Journal.orphans, []
 
-    def unforeseen(self: Journal) -> Any:
+    def unforeseen(self: Journal, wanted: Any) -> Any:
         calls.append(1)
         if len(calls) == 1:
             raise ZeroDivisionError
-        return real(self)
+        return real(self, wanted)
 
     monkeypatch.setattr(Journal, "orphans", unforeseen)
-    monkeypatch.setattr(_delivery, "_ORPHAN_SEARCH_SECONDS", 0)
+    monkeypatch.setattr(_writers, "_ORPHAN_SEARCH_SECONDS", 0)
     assert durable._delivery is not None
-    durable._delivery._next_search = 0
+    durable._delivery._writers._next_search = 0
     assert eventually(lambda: bool(calls))
     emit(1, 2)
 
@@ -333,12 +351,30 @@ def test_the_thread_survives_an_error_that_nobody_foresaw(
     assert exporter.accepted == [1, 2]
 
 
+def test_a_background_thread_that_an_exception_ended_can_be_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    runs: list[int] = []
+
+    def run() -> None:
+        runs.append(1)
+        raise SystemExit
+
+    thread = Background(run, "test")
+    for _ in range(2):
+        assert thread.start()
+        assert eventually(lambda: not thread.running)
+    assert runs == [1, 1]
+
+
 def test_other_processes_orphans_are_found_while_this_one_runs(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_delivery, "_ORPHAN_SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr(_writers, "_ORPHAN_SEARCH_SECONDS", 0.05)
     exporter = Scripted()
-    start(exporter)
+    running, _ = start(exporter)
+    NAMES.release(running)  # in another process the pipeline has the same name
     down = Scripted()
     down.default = FAILED
     durable, emit = start(down)

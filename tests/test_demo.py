@@ -71,13 +71,18 @@ def test_everything_accepted_arrived_once_and_what_was_in_doubt_twice(
     directory, text = told
 
     all_books = books(directory)
-    accepted = sum(one.accepted for one in all_books)
+    everything = sum(one.accepted for one in all_books)
     ids = {entry.record.id for entry in read(directory)}
+    span_ids = {entry.record.id for entry in read(directory, signal="spans")}
+    accepted = everything - len(span_ids)
 
-    assert len(all_books) == 2
-    assert [one.pending for one in all_books] == [0, 0]
+    assert [one.pending for one in all_books] == [0, 0, 0, 0]
     assert 30 <= accepted == len(ids) <= 60
-    assert f"The books balance: accepted {accepted} = delivered {accepted} + pending 0" in text
+    assert f"The books balance: accepted {everything} = delivered {everything} + pending 0" in text
+    match = re.search(r"It has (\d+) spans of (\d+); (\d+) were open", text)
+    assert match is not None
+    assert [int(number) for number in match.groups()[:2]] == [len(span_ids)] * 2
+    assert int(match[3]) > 0
     match = re.search(r"has (\d+) distinct records of (\d+) accepted; (\d+) came again", text)
     assert match is not None
     assert [int(number) for number in match.groups()[:2]] == [accepted, accepted]
@@ -120,8 +125,12 @@ def test_a_record_that_did_not_arrive_is_a_difference(
 
     wrong = difference(directory, endpoint)
 
-    accepted = sum(one.accepted for one in books(directory))
-    assert wrong == [f"{accepted} records are in the journal and not at the endpoint"]
+    accepted = len({entry.record.id for entry in read(directory)})
+    spans = len({entry.record.id for entry in read(directory, signal="spans")})
+    assert wrong == [
+        f"{accepted} records are in the journal and not at the endpoint",
+        f"{spans} spans are in the journal and not at the endpoint",
+    ]
 
 
 def test_a_record_that_was_not_delivered_is_a_difference(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ import pytest
 from opentelemetry.sdk import environment_variables
 
 import wakelog
+from scripts import build_api_page
 from scripts.build_metrics_page import TABLE as METRICS
 from wakelog.cli import COMMANDS
 from wakelog.events import EVENT_TYPES, semconv
-from wakelog.otel._metric_table import ORIGIN
+from wakelog.telemetry import ORIGIN
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -173,7 +174,8 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
             continue
         name, _, anchor = target.partition("#")
         file = (page.parent / name).resolve() if name else page
-        headings = HEADING.findall(FENCE.sub("", file.read_text("utf-8"))) if file.is_file() else []
+        text = file.read_text("utf-8") if file.suffix == ".md" and file.is_file() else ""
+        headings = HEADING.findall(FENCE.sub("", text))
         if not file.exists() or (anchor and anchor not in map(slug, headings)):
             broken.append(target)
 
@@ -188,6 +190,32 @@ def test_every_page_is_in_the_index() -> None:
     }
 
     assert {page.name for page in PAGES if page.parent == index.parent} - {"README.md"} <= listed
+
+
+def test_the_page_of_public_names_is_that_of_the_code() -> None:
+    assert build_api_page.PAGE.read_text(encoding="utf-8") == build_api_page.page(), (
+        "a public name has come, moved, changed or gone; python -m scripts.build_api_page writes "
+        "docs/api.md, for a change that is meant"
+    )
+
+
+@every_page
+def test_what_the_pages_import_is_public(page: Path) -> None:
+    public = {package: set(names) for package, names in build_api_page.public()}
+    used = re.findall(
+        r"^from (wakelog[\w.]*) import (\([^)]+\)|.+)$",
+        "\n".join(block.code for block in blocks_of(page)),
+        re.MULTILINE,
+    )
+
+    wrong = [
+        f"{package}.{name}"
+        for package, names in used
+        for name in re.findall(r"\w+", re.sub(r"#.*| as \w+", "", names))
+        if name not in public.get(package, ()) and f"{package}.{name}" not in public
+    ]
+
+    assert wrong == []
 
 
 @every_page
@@ -209,8 +237,19 @@ def options() -> dict[str, set[str]]:
     cli = ROOT / "src" / "wakelog" / "cli"
     files = {name: cli / f"{name.replace('-', '_')}.py" for name in COMMANDS}
     found = {name: options_in(file.read_text("utf-8")) for name, file in files.items()}
+    for name in COMMANDS:
+        if "add_filters(" in files[name].read_text("utf-8"):
+            found[name] |= options_in((cli / "_filters.py").read_text("utf-8"))
+    for name in ("ship", "dead-letters"):
+        found[name] |= options_in((cli / "_whose.py").read_text("utf-8"))
+    found["ship"] |= options_in((cli / "_sealing.py").read_text("utf-8"))
+    found["verify"] |= options_in((cli / "_evidence.py").read_text("utf-8"))
     scripts = options_in(sources("benchmarks", "examples", "scripts"))
     return found | {"": scripts.union(*found.values())}
+
+
+# Of gunicorn and uWSGI, which are started with them.
+OF_SERVERS = {"--preload", "--enable-threads", "--py-call-osafterfork"}
 
 
 @every_page
@@ -219,7 +258,7 @@ def test_commands_and_their_options_exist(page: Path, options: dict[str, set[str
     for code in code_in(page):
         if "otelcol --" in code:
             continue  # somebody else's command
-        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", code))
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)) - OF_SERVERS
         command = re.match(r"wakelog ([a-z-]+)\b(?!:)", code)
         known = options.get(command[1]) if command else options[""]
         if known is None or not named <= known:
@@ -241,11 +280,13 @@ def test_environment_variables_exist(page: Path) -> None:
 
 @every_page
 def test_dotted_names_exist(page: Path) -> None:
-    attributes = {value for name, value in vars(semconv).items() if name.isupper()}
+    attributes = [value for name, value in vars(semconv).items() if name.isupper()]
     constants = {value for value in attributes if isinstance(value, str)}
+    constants |= {*semconv.RENAMED}  # names that lines of earlier versions have
     constants |= {semconv.EVENT_PREFIX + name for name in EVENT_TYPES}
     constants |= {one.name for one in METRICS} | {ORIGIN}
-    files = {"wakelog.json", "wakelog.truncated_bytes"}
+    files = {"wakelog.json"}
+    files |= {f"wakelog.too_large.{name}" for name in ("bytes", "sha256", "sizes")}
 
     named = {
         name
@@ -283,5 +324,7 @@ def test_the_page_has_every_option_and_every_key_that_the_command_documents(
     )
 
     assert section
-    assert {option for option in options[command] if f"`{option}" not in section} == set()
+    shared = page.partition("\n## Which events\n")[2].partition("\n## ")[0]
+    told = section + (shared if "(#which-events)" in section else "")
+    assert {option for option in options[command] if f"`{option}" not in told} == set()
     assert {key for key in keys if f"`{key}`" not in section and f'"{key}"' not in section} == set()

@@ -198,6 +198,16 @@ TYPES: list[Row] = [
         },
     ),
     (
+        "memory_write",
+        {"payload": {"count": 1, "store": "ms", "records": [{"content": "tea"}]}},
+        INFO,
+        {
+            "gen_ai.memory.record.count": 1,
+            "gen_ai.memory.store.id": "ms",
+            "gen_ai.memory.records": [{"content": "tea"}],
+        },
+    ),
+    (
         "usage_limit_exceeded",
         {"payload": {"kind": "tokens", "limit": 10, "observed": 11}},
         WARN,
@@ -270,7 +280,53 @@ TYPES: list[Row] = [
     ("reasoning_start", {"payload": STREAM_PAYLOAD}, INFO, STREAM_ATTRIBUTES),
     ("reasoning_stop", {"payload": STREAM_PAYLOAD}, INFO, STREAM_ATTRIBUTES),
     ("custom", {"payload": {"any": 1}}, INFO, {"wakelog.payload": {"any": 1}}),
+    (
+        "evaluation",
+        {"payload": {"name": "relevance", "score": 1, "label": "pass", "explanation": "fits"}},
+        INFO,
+        {
+            "gen_ai.evaluation.name": "relevance",
+            "gen_ai.evaluation.score.value": 1.0,
+            "gen_ai.evaluation.score.label": "pass",
+            "gen_ai.evaluation.explanation": "fits",
+        },
+    ),
+    (
+        "inference_details",
+        {"payload": {"seed": 1, "input_tokens": 2}, "model": "m"},
+        (5, "DEBUG"),
+        {
+            **CHAT,
+            "gen_ai.request.model": "m",
+            "gen_ai.request.seed": 1,
+            "gen_ai.usage.input_tokens": 2,
+        },
+    ),
+    (
+        "inference_exception",
+        {"payload": {"error": "no", "exception_type": "KeyError"}},
+        WARN,
+        {**CHAT, "exception.message": "no", "exception.type": "KeyError"},
+    ),
+    (
+        "tool_exception",
+        {"payload": {"error": "no", "exception_type": "KeyError"}, "tool_name": "t"},
+        WARN,
+        {
+            **TOOL,
+            "gen_ai.tool.name": "t",
+            "exception.message": "no",
+            "exception.type": "KeyError",
+        },
+    ),
 ]
+# Events that the conventions have.
+THEIRS = {
+    "evaluation": "gen_ai.evaluation.result",
+    "inference_details": "gen_ai.client.inference.operation.details",
+    "inference_exception": "gen_ai.client.inference.exception",
+    "tool_exception": "gen_ai.execute_tool.exception",
+}
 
 
 @pytest.mark.parametrize("event_type, given, severity, attributes", TYPES)
@@ -284,7 +340,7 @@ def test_every_type_has_the_designs_name_severity_and_attributes(
 
     fields = fields_of(event)
 
-    assert fields["event_name"] == f"wakelog.{event_type}"
+    assert fields["event_name"] == THEIRS.get(event_type, f"wakelog.{event_type}")
     assert (fields["severity_number"], fields["severity_text"]) == severity
     assert fields["attributes"] == attributes
 
@@ -317,7 +373,7 @@ def test_what_every_event_may_carry_becomes_the_common_attributes() -> None:
     assert attributes == {
         "wakelog.run.id": "r-1",
         "gen_ai.agent.name": "planner",
-        "gen_ai.workflow.name": "trip",
+        "wakelog.workflow.name": "trip",
         "wakelog.parent.id": "e-0",
         "wakelog.status": "success",
         "gen_ai.conversation.id": "s-1",
@@ -603,6 +659,8 @@ def test_nobody_changes_the_schema_for_others() -> None:
 
 
 def test_the_schema_has_the_fields_of_an_event_in_their_order() -> None:
-    event = AgentEvent("custom", session_id="s", tenant_id="t", call_id="c", attributes={"a": 1})
+    event = AgentEvent(
+        "custom", session_id="s", tenant_id="t", call_id="c", attributes={"a": 1}, event_key="k"
+    )
 
     assert list(AgentEvent.json_schema()["properties"]) == list(event.to_dict())

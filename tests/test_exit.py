@@ -97,7 +97,7 @@ for number in range(3):
     log.user_message(f"message {number}")
 time.sleep(float(sys.argv[1]) if len(sys.argv) > 1 else 0)
 begun = time.monotonic()
-delivered = wakelog.shutdown()
+delivered = bool(wakelog.shutdown())
 print(json.dumps([time.monotonic() - begun, delivered]))
 """
 DOWN = ["refused", "black hole", "503"]
@@ -328,7 +328,7 @@ import json, time, wakelog
 log = wakelog.configure("clerk")
 log.user_message("mine")
 begun = time.monotonic()
-delivered = wakelog.shutdown(100)
+delivered = bool(wakelog.shutdown(100))
 print(json.dumps([time.monotonic() - begun, delivered]))
 """
 

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from tests.support.delivering import DOWN, RESOURCE, TAKEN, Bench, Hop, refuses
+from wakelog.delivery import ExportOutcome, Outcome
 from wakelog.events import semconv as s
 from wakelog.journal import Entry, books
-from wakelog.otel._verdict import Outcome, Verdict
 from wakelog.record import encode, uuid7
 
 Make = Callable[..., Bench]
@@ -63,6 +63,8 @@ def figures(root: Path) -> tuple[int, int, int, int]:
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[2])
+from tests.support import faults
+faults.install()
 from pathlib import Path
 from tests.support.delivering import Bench, Hop
 bench = Bench(Path(sys.argv[1]), Hop(), max_batch=2, max_queue=4)
@@ -163,7 +165,7 @@ def test_row_6_a_crash_between_any_two_system_calls(
     left_behind(bench, 20)
     killed = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path), HERE, "deliver"],
-        env={**os.environ, "WAKELOG_FAULT": f"{when}:{call}"},
+        env={**os.environ, "WAKELOG_TEST_FAULT": f"{when}:{call}"},
         stdout=subprocess.DEVNULL,
         timeout=60,
         check=False,
@@ -185,11 +187,11 @@ def test_row_7_a_disk_that_is_full(
     one = bench()
     one.record(*range(5))
     [folder] = tmp_path.glob("*-*")
-    (folder / "ledger.new").mkdir()  # the ledger cannot be written
+    (folder / "ledger").mkdir()  # the ledger cannot be written
     one.turn(5)
     assert set(one.hop.bodies) == set(range(5))
 
-    (folder / "ledger.new").rmdir()
+    (folder / "ledger").rmdir()
     one.record(5)
     one.drain()
     assert one.hop.bodies[-1] == 5
@@ -206,16 +208,18 @@ def test_row_9_a_poison_record(tmp_path: Path, bench: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "verdict",
+    "outcome",
     [
-        Verdict(Outcome.PENDING, "302"),
-        Verdict(Outcome.PENDING, "no answer"),
-        Verdict(Outcome.DELIVERED, "partial", rejected=3),
-        Verdict(Outcome.REFUSED, "400"),
+        ExportOutcome(Outcome.RETRYABLE, "302"),
+        ExportOutcome(Outcome.RETRYABLE, "no answer"),
+        ExportOutcome(Outcome.DELIVERED, "partial", rejected=3),
+        ExportOutcome(Outcome.REJECTED, "400"),
     ],
 )
-def test_row_10_a_lying_or_partial_answer(tmp_path: Path, bench: Make, verdict: Verdict) -> None:
-    one = bench(lambda batch: Verdict(verdict.outcome, verdict.reason, None, len(batch)))
+def test_row_10_a_lying_or_partial_answer(
+    tmp_path: Path, bench: Make, outcome: ExportOutcome
+) -> None:
+    one = bench(lambda batch: ExportOutcome(outcome.kind, outcome.reason, None, len(batch)))
     one.record(1, 2, 3)
     one.turn(10)
     assert figures(tmp_path) == (3, 0, 3, 0)
@@ -261,7 +265,7 @@ def test_row_13_a_backlog_of_any_size_is_held_in_memory_two_rounds_at_a_time(
     def entries() -> int:
         return sum(type(thing) is Entry for thing in gc.get_objects())
 
-    def count(_: Any) -> Verdict:
+    def count(_: Any) -> ExportOutcome:
         nonlocal most
         if len(one.hop.batches) % 50 == 0:
             most = max(most, entries() - others)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,12 +19,19 @@ from typing import Any
 import pytest
 
 from tests.support import journal_program
+from tests.support.faults import VARIABLE, with_fault
 from tests.support.guarantees import ERROR, PROPERTY, SIGKILL, Row
-from wakelog.errors import ConfigurationError
 from wakelog.journal import books, read
-from wakelog.journal._filesystem import VARIABLE, FileSystem, with_fault
+from wakelog.runtime._filesystem import FileSystem
 
-PROGRAM = Path(journal_program.__file__)
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = ["-m", journal_program.__name__]
+FAULTY = f"""
+from tests.support import faults
+faults.install()
+import runpy
+runpy.run_module({journal_program.__name__!r}, run_name="__main__", alter_sys=True)
+"""
 OPERATIONS = ["open", "write", "fdatasync", "fsync", "mkdir", "rename"]
 
 
@@ -37,7 +45,8 @@ class Program:
     def __init__(self, folder: Path) -> None:
         self._output = folder / f"said-{id(self)}"
         self._process = subprocess.Popen(
-            [sys.executable, str(PROGRAM)],
+            [sys.executable, *PROGRAM],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -131,8 +140,9 @@ def test_a_kill_before_and_after_every_system_call_loses_nothing_acknowledged(
 
 def test_the_variable_brings_a_fault_into_any_program(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(tmp_path / "j"), "work"],
-        env={**os.environ, VARIABLE: "after:write:5"},
+        [sys.executable, "-c", FAULTY, str(tmp_path / "j"), "work"],
+        cwd=ROOT,
+        env={**os.environ, VARIABLE: "after:write:6"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -144,6 +154,16 @@ def test_the_variable_brings_a_fault_into_any_program(tmp_path: Path) -> None:
     acknowledged = set(said["fsync"] + said["buffered"])
     in_journal = {entry.record.id for entry in read(tmp_path / "j")}
     assert acknowledged < in_journal <= set(said["tried"])
+
+
+def test_what_is_shipped_has_no_hook_for_faults() -> None:
+    sources = list((ROOT / "src").rglob("*.py"))
+
+    # The demonstration kills an agent of its own, in another process.
+    killers = {path.name for path in sources if "SIGKILL" in path.read_text()}
+
+    assert "FAULT" not in re.sub("DEFAULT", "", "".join(path.read_text() for path in sources))
+    assert killers == {"demo.py", "_demo_process.py"}
 
 
 def counted(call: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:
@@ -204,5 +224,5 @@ def test_an_error_of_any_system_call_is_raised_or_answered_and_never_an_acknowle
     "fault", ["x", "before:nothing:1", "before:write:x", "error:write:1:EWHAT"]
 )
 def test_a_fault_that_does_not_exist_is_refused(fault: str) -> None:
-    with pytest.raises(ConfigurationError, match="before:write:3"):
+    with pytest.raises(ValueError, match="before:write:3"):
         with_fault(FileSystem(), fault)

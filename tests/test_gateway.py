@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pydantic
 import pytest
 
+from tests.support.appending import in_place_of_the_system
 from wakelog import (
     AgentEvent,
     RedactionConfig,
@@ -44,8 +46,10 @@ from wakelog.gateway import (
     create_with_transport,
     migrate_from_session_logger,
 )
-from wakelog.journal import read
+from wakelog.journal import Entry, read
 from wakelog.record import verify
+from wakelog.runtime import FileSystem
+from wakelog.runtime._filesystem import SYSTEM
 
 HOSTILE = [
     "..",
@@ -233,7 +237,7 @@ def test_whatever_comes_in_a_line_comes_out(tmp_path: Path) -> None:
 
 
 def test_what_could_not_be_written_raises_and_says_why(tmp_path: Path) -> None:
-    seen: list[tuple[Exception, object]] = []
+    seen: list[tuple[Exception, str]] = []
     (tmp_path / "file").write_text("in the way")
     logger = EventSessionLogger(tmp_path / "file", error_handler=lambda e, o: seen.append((e, o)))
     event = {"session_id": "s"}
@@ -241,15 +245,15 @@ def test_what_could_not_be_written_raises_and_says_why(tmp_path: Path) -> None:
     with pytest.raises(LocalLoggingError, match="file") as raised:
         asyncio.run(logger(event))
 
-    assert seen == [(raised.value, event)]
+    assert seen == [(raised.value, "local_logging: an event of type dict")]
     assert logger.stats().local_errors == 1
     assert isinstance(raised.value, SinkError)
 
 
-def test_an_event_too_large_for_a_line_is_cut_and_one_of_many_values_refused(
+def test_an_event_too_large_for_a_line_is_whole_beside_it_and_a_larger_one_leaves_a_stub(
     tmp_path: Path,
 ) -> None:
-    logger = EventSessionLogger(tmp_path, max_line_bytes=4096)
+    logger = EventSessionLogger(tmp_path, max_line_bytes=4096, max_event_bytes=20_000)
 
     async def run() -> None:
         assert await logger({"session_id": "s", "text": "x" * 10_000})
@@ -260,8 +264,13 @@ def test_an_event_too_large_for_a_line_is_cut_and_one_of_many_values_refused(
 
     asyncio.run(run())
 
-    (line,) = lines_of(tmp_path / "s")
-    assert line["attributes"]["wakelog.truncated_bytes"] > 5000
+    line, stub = lines_of(tmp_path / "s")
+    assert line["event"]["$wakelog"] == "blob"
+    assert stub["attributes"]["wakelog.too_large.bytes"] > 40_000
+    (file,) = (tmp_path / "s").glob("*.jsonl")
+    event, left = (entry.record for entry in read(file))
+    assert event.body == {"session_id": "s", "text": "x" * 10_000}
+    assert left.attributes["gen_ai.conversation.id"] == "s"
 
 
 def test_secrets_are_out_before_anything_is_written_unless_asked_for(tmp_path: Path) -> None:
@@ -405,47 +414,91 @@ def test_every_durability_keeps_every_event(tmp_path: Path, durability: str) -> 
     assert sorted(found) == list(range(100))
 
 
-def test_a_failed_sync_is_told_and_its_file_is_not_used_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("log_format", ["jsonl", "json"])
+def test_after_a_failed_sync_the_event_goes_into_another_file_and_is_forwarded(
+    tmp_path: Path, log_format: str
 ) -> None:
-    logger = EventSessionLogger(tmp_path, durability="fsync")
-
-    def failing(descriptor: int) -> None:
-        raise OSError(5, "Input/output error")
+    got: list[int] = []
+    logger = EventSessionLogger(
+        tmp_path, lambda event: got.append(event["n"]), durability="fsync", log_format=log_format
+    )
 
     async def run() -> None:
         await logger({"session_id": "s", "n": 1})
         before = logger.get_log_file_path("s")
-        with monkeypatch.context() as patch:
-            patch.setattr("wakelog.gateway._syncing._fdatasync", failing)
-            with pytest.raises(LocalLoggingError, match="sync"):
-                await logger({"session_id": "s", "n": 2})
+        with in_place_of_the_system(failing_syncs(1)):
+            await logger({"session_id": "s", "n": 2})
         await logger({"session_id": "s", "n": 3})
-        assert logger.get_log_file_path("s") != before
+        after = logger.get_log_file_path("s")
+        assert numbers_in(before) == [1, 2]
+        assert numbers_in(after) == [2, 3]
+        assert await logger.flush()
+        # What was written twice is sent twice, and counted so.
+        assert list(dict.fromkeys(got)) == [1, 2, 3]
+        stats = logger.stats()
+        assert (stats.logged, stats.forwarded, stats.pending) == (3, len(got), 0)
         await logger.close()
 
     asyncio.run(run())
 
 
+def test_a_sync_that_fails_again_is_told_and_its_files_are_not_used_again(tmp_path: Path) -> None:
+    logger = EventSessionLogger(tmp_path, durability="fsync")
+
+    async def run() -> None:
+        await logger({"session_id": "s", "n": 1})
+        before = logger.get_log_file_path("s")
+        with (
+            in_place_of_the_system(failing_syncs(2)),
+            pytest.raises(LocalLoggingError, match="sync"),
+        ):
+            await logger({"session_id": "s", "n": 2})
+        await logger({"session_id": "s", "n": 3})
+        assert logger.get_log_file_path("s") != before
+        assert numbers_in(logger.get_log_file_path("s")) == [3]
+        await logger.close()
+
+    asyncio.run(run())
+
+
+def failing_syncs(count: int) -> FileSystem:
+    """Return a file system on which the next syncs fail."""
+    left, real = [5] * count, SYSTEM.fdatasync
+
+    def fdatasync(descriptor: int) -> None:
+        if left:
+            raise OSError(left.pop(), "Input/output error")
+        real(descriptor)
+
+    return replace(SYSTEM, fdatasync=fdatasync)
+
+
+def numbers_in(path: Path) -> list[int]:
+    return [body_of(entry)["n"] for entry in read(path)]
+
+
+def body_of(entry: Entry) -> dict[str, Any]:
+    assert isinstance(entry.record.body, dict)
+    return entry.record.body
+
+
 @pytest.mark.parametrize("log_format", ["jsonl", "json"])
 def test_a_write_that_the_disk_takes_in_part_never_joins_two_events(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_format: str
+    tmp_path: Path, log_format: str
 ) -> None:
     logger = EventSessionLogger(tmp_path, log_format=log_format)
-    real = os.pwrite
     calls = 0
 
-    def short(descriptor: int, data: bytes, at: int) -> int:
+    def short(descriptor: int, data: bytes) -> int:
         nonlocal calls
         calls += 1
         if calls == 3:
-            return real(descriptor, data[:20], at)
+            return os.write(descriptor, data[:20])
         if calls == 4:
             raise OSError(28, "No space left on device")
-        return real(descriptor, data, at)
+        return os.write(descriptor, data)
 
     async def run() -> list[bool]:
-        monkeypatch.setattr(os, "pwrite", short)
         told = []
         for n in range(5):
             try:
@@ -455,7 +508,8 @@ def test_a_write_that_the_disk_takes_in_part_never_joins_two_events(
         await logger.close()
         return told
 
-    assert asyncio.run(run()) == [True, True, False, True, True]
+    with in_place_of_the_system(replace(SYSTEM, write=short)):
+        assert asyncio.run(run()) == [True, True, False, True, True]
     files = list((tmp_path / "s").glob(f"*.{log_format}"))
     assert len(files) == 2
     if log_format == "json":
@@ -467,6 +521,8 @@ def test_a_write_that_the_disk_takes_in_part_never_joins_two_events(
 KILLED = """
 import asyncio, os, signal, sys
 from wakelog.gateway import EventSessionLogger
+from wakelog.runtime import FileSystem
+from wakelog.runtime._filesystem import SYSTEM
 async def run():
     logger = EventSessionLogger(sys.argv[1], log_format=sys.argv[2])
     for n in range(20):
@@ -661,9 +717,10 @@ def test_arguments_that_do_not_exist_are_named(tmp_path: Path) -> None:
         {"retry_delay_seconds": float("nan")},
         {"durability": "maybe"},
         {"overflow": "maybe"},
-        {"downstream_transport": object()},
+        {"downstream_transport": NotImplemented},
         {"downstream_callback": "no function"},
-        {"downstream_callback": print, "downstream_transport": NullTransport()},
+        {"max_probe_attempts": -1},
+        {"pipeline": ""},
         {"error_handler": 3},
         {"downstream_transport": NullTransport},
         {"include_system_prompt": "false"},
@@ -764,27 +821,46 @@ def test_the_factories_make_what_they_say(tmp_path: Path) -> None:
 
     transport = NullTransport()
     old = SimpleNamespace(
-        log_file_path=tmp_path / "logs" / "old.jsonl", include_system_prompt=False
+        log_file_path=tmp_path / "logs" / "s-1" / "old.jsonl", include_system_prompt=False
     )
     assert create_session_logger(tmp_path, log_format="json").settings.log_format == "json"
-    assert create_logging_only(tmp_path).update_downstream_transport(None) is None
-    assert create_with_transport(transport, tmp_path).update_downstream_callback(None) is transport
-    made: Any = create_with_callback(callback, tmp_path).update_downstream_transport(None)
-    assert made.callback is callback
-    assert create_backward_compatible(tmp_path / "a.jsonl").log_base_dir == tmp_path
-    migrated = migrate_from_session_logger(old, downstream_callback=callback)
+    alone = create_logging_only(tmp_path)
+    assert (alone.downstream_callback, alone.downstream_transport) == (None, None)
+    with pytest.raises(TypeError, match="downstream_callback"):
+        create_logging_only(tmp_path, downstream_callback=callback)
+    assert create_with_transport(
+        transport=transport, log_base_dir=tmp_path
+    ).downstream_transport is (transport)
+    assert (
+        create_with_callback(callback=callback, log_base_dir=tmp_path).downstream_callback
+        is callback
+    )
+    both = create_with_callback(callback, tmp_path, downstream_transport=transport)
+    assert (both.downstream_callback, both.downstream_transport) == (callback, transport)
+    plain = create_backward_compatible(
+        log_base_dir=tmp_path, downstream_callback=callback, max_retry_attempts=9
+    )
+    assert (plain.log_base_dir, plain.log_format, plain.max_retry_attempts) == (
+        tmp_path,
+        "jsonl",
+        9,
+    )
+    migrated = migrate_from_session_logger(old_session_logger=old, downstream_callback=callback)
     assert migrated.log_base_dir == tmp_path / "logs"
     assert migrated.include_system_prompt is False
     with pytest.raises(ConfigurationError, match="log_file_path"):
         migrate_from_session_logger(object())
 
 
-def test_by_default_sessions_are_in_the_users_state_directory(
+def test_by_default_sessions_are_where_the_environment_says_else_in_logs_sessions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert EventSessionLogger().log_base_dir == tmp_path / "wakelog-sessions" / "shop"
+    monkeypatch.delenv("AGENT_LOG_DIR", raising=False)
+    assert EventSessionLogger().log_base_dir == Path("logs/sessions")
+    monkeypatch.setenv("AGENT_LOG_DIR", str(tmp_path))
+    assert EventSessionLogger().log_base_dir == tmp_path
+    assert create_session_logger().log_base_dir == tmp_path
+    assert create_backward_compatible().log_base_dir == tmp_path
 
 
 def test_importing_the_gateway_loads_no_client_and_no_sdk() -> None:

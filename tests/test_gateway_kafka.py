@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.support.collector import free_ports
 from tests.support.servers import Server, kafka_broker
+from tests.support.waiting import until_in_loop as until
 from wakelog.errors import ConfigurationError
 from wakelog.gateway import (
     EventSessionLogger,
@@ -34,13 +34,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A broker for all tests of this file, each of which has a topic of its own."""
     with kafka_broker(tmp_path_factory.mktemp("kafka")) as server:
         yield server
-
-
-async def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.01)
 
 
 async def log(logger: EventSessionLogger, begin: int, end: int) -> None:
@@ -213,7 +206,6 @@ def test_a_topic_that_does_not_exist_is_told_and_used_once_it_is_made(
     [
         ("127.0.0.1:{port}", "Unable to bootstrap"),
         ("no-such-host.invalid:{port}", "Unable to bootstrap"),
-        ("127.0.0.1:kafka", "invalid literal"),
     ],
 )
 def test_a_bad_address_is_told_with_the_address(servers: str, why: str) -> None:
@@ -227,6 +219,34 @@ def test_a_bad_address_is_told_with_the_address(servers: str, why: str) -> None:
         await transport.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "127.0.0.1:kafka",
+        "a:1,bob:secret@b:1",
+        ["a:1", "kafka://b:1"],
+        "dad:beef",
+        "a:123456",
+        "a:1/x",
+        "",
+        "a b",
+    ],
+)
+def test_an_address_that_is_none_is_told_at_once_without_what_may_be_secret(
+    servers: str | list[str],
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"bootstrap_servers has .* no host:port") as told:
+        KafkaTransport(servers)
+    assert not any(secret in str(told.value) for secret in ("secret", "beef"))
+
+
+@pytest.mark.parametrize(
+    "servers", ["a", "a:1", "a_b-c.d:9092, e:1", "[::1]:9092", "::1", "fe80::1", ("a:1", "b:2")]
+)
+def test_addresses_that_the_client_takes_are_taken(servers: str | tuple[str, ...]) -> None:
+    KafkaTransport(servers)
 
 
 def test_an_option_that_does_not_exist_is_told_at_once() -> None:

@@ -24,10 +24,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from tests.support.figures import Meter, Scrape
+from tests.support.waiting import until_in_loop as until
 from wakelog.errors import BufferFullError, ConfigurationError
 from wakelog.gateway import (
     EventSessionLogger,
-    ForwardedEvent,
     LocalLoggingError,
     SerializationError,
     TransportConnectionError,
@@ -39,7 +39,7 @@ from wakelog.otel import DurableLogRecordProcessor
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 60
-FATES = ("forwarded", "pending", "rejected", "corrupt", "dropped")
+FATES = ("forwarded", "pending", "rejected", "dead_lettered", "corrupt", "dropped")
 QUICK: dict[str, Any] = {"retry_delay_seconds": 0.01, "send_timeout_seconds": 0.1}
 
 
@@ -51,7 +51,7 @@ class Hop(TransportInterface):
         self.raises: Exception | None = None
         self.taken = 0
 
-    async def send(self, event: ForwardedEvent) -> bool:
+    async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
         if self.raises is not None:
             raise self.raises
         if not self.down and event.get("bad"):
@@ -80,20 +80,14 @@ def adopted(scrape: Scrape) -> float:
     return scrape("wakelog.gateway.events.accepted", wakelog__origin="adopted")
 
 
-async def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.01)
-
-
 async def log(logger: EventSessionLogger, count: int, **fields: object) -> None:
     for n in range(count):
         assert await logger({"session_id": f"s{n % 5}", "n": n, **fields})
 
 
 def gateway(base: Path, hop: TransportInterface | None, meter: Meter, **more: Any) -> Any:
-    return EventSessionLogger(base, None, hop, meter_provider=meter.provider, **{**QUICK, **more})
+    settings = {"pipeline": "one", "meter_provider": meter.provider, **QUICK, **more}
+    return EventSessionLogger(base, None, hop, **settings)
 
 
 def test_the_books_say_what_became_of_each_event(tmp_path: Path, meter: Meter) -> None:
@@ -209,6 +203,27 @@ def test_the_books_balance_in_every_collection_while_everything_happens(
     assert max(books["pending"] for books in seen) > 0
 
 
+def test_a_collection_while_a_gateway_is_made_takes_it_for_one_that_has_done_nothing(
+    tmp_path: Path, meter: Meter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_up = EventSessionLogger._set_up
+
+    def collecting(self: EventSessionLogger, *args: Any) -> None:
+        meter.read()
+        set_up(self, *args)
+
+    async def run() -> None:
+        monkeypatch.setattr(EventSessionLogger, "_set_up", collecting)
+        async with gateway(tmp_path, Hop(), meter) as logger:
+            await log(logger, 3)
+            assert meter.read()("wakelog.gateway.files.open") == 3
+            assert await logger.flush(SECONDS)
+
+    asyncio.run(run())
+    assert balanced(meter.read())["forwarded"] == 3
+    assert caplog.messages == []
+
+
 def test_what_tasks_in_several_threads_log_is_counted_once(tmp_path: Path, meter: Meter) -> None:
     async def run() -> None:
         async with gateway(tmp_path, Hop(), meter) as logger:
@@ -233,7 +248,7 @@ from tests.support.figures import Meter
 from wakelog.gateway import EventSessionLogger
 
 base, hold, forever = sys.argv[1], sys.argv[2], sys.argv[3] == "forever"
-names = ("accepted", "forwarded", "pending", "rejected", "corrupt", "dropped")
+names = ("accepted", "forwarded", "pending", "rejected", "dead_lettered", "corrupt", "dropped")
 meter = Meter()
 
 async def callback(event):
@@ -319,10 +334,10 @@ def leave(base: Path, count: int) -> None:
         "import asyncio, os, signal, sys\n"
         "from wakelog.gateway import EventSessionLogger\n"
         "async def run():\n"
-        "    logger = EventSessionLogger(sys.argv[1], lambda event: False)\n"
+        "    logger = EventSessionLogger(sys.argv[1], lambda event: False, pipeline='one')\n"
         "    for n in range(int(sys.argv[2])):\n"
         "        await logger({'session_id': f's{n % 5}', 'n': n})\n"
-        "    logger.update_downstream_transport(None)\n"
+        "    logger.update_downstream_callback(None)\n"
         "    for n in range(10):\n"
         "        await logger({'session_id': f's{n % 5}', 'n': n,\n"
         "            'attributes': {'wakelog.gateway.forward': True}})\n"
@@ -489,6 +504,36 @@ def test_an_event_that_waits_for_room_when_the_gateway_is_closed_is_told(tmp_pat
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("turns", range(12))
+def test_a_cancelled_wait_for_room_passes_the_room_on(tmp_path: Path, turns: int) -> None:
+    async def run() -> list[int]:
+        held, taken = asyncio.Event(), []
+
+        async def hold(event: dict[str, Any]) -> bool:
+            await held.wait()
+            taken.append(event["n"])
+            return True
+
+        logger = EventSessionLogger(
+            tmp_path, hold, enable_local_logging=False, queue_size=1, overflow="block"
+        )
+        assert await logger({"n": 0})
+        first, second = (asyncio.ensure_future(logger({"n": n})) for n in (1, 2))
+        await asyncio.sleep(0)
+        held.set()
+        # In one of these turns of the loop, the room has come to the first, which does not know yet.
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first], timeout=SECONDS)
+        assert await asyncio.wait_for(second, 5)
+        assert await logger.flush(SECONDS)
+        await logger.close()
+        return taken if first.cancelled() else [n for n in taken if n != 1]
+
+    assert asyncio.run(run()) == [0, 2]
+
+
 def test_errors_are_counted_by_where_and_why(tmp_path: Path, meter: Meter) -> None:
     def count(kind: str, why: str) -> float:
         return meter.read()("wakelog.gateway.errors", kind=kind, error__type=why)
@@ -500,7 +545,7 @@ def test_errors_are_counted_by_where_and_why(tmp_path: Path, meter: Meter) -> No
             await refused({"n": 1})
         assert count("local", "journal") == 1
         hop = Hop()
-        logger = gateway(tmp_path, hop, meter, max_line_bytes=1024)
+        logger = gateway(tmp_path, hop, meter, max_event_bytes=1024)
         with pytest.raises(LocalLoggingError):
             await logger({"n": list(range(1000))})
         assert count("local", "too_large") == 1

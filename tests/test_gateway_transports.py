@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 
 from tests.support.collector import free_ports
 from tests.support.servers import rabbitmq_server, redis_server
+from tests.support.waiting import until_in_loop as until
 from wakelog.errors import ConfigurationError
 from wakelog.gateway import (
     CircuitState,
@@ -47,13 +48,6 @@ EVENT = ForwardedEvent({"n": 1, "raw": b"\0"}, "id-1", "s-1", 1_700_000_000_000_
 async def log(logger: EventSessionLogger, numbers: range) -> None:
     for n in numbers:
         assert await logger({"session_id": f"s{n % 2}", "n": n})
-
-
-async def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.01)
 
 
 async def through_an_outage(
@@ -139,6 +133,7 @@ class Webhook:
             self._server = None
 
 
+@pytest.mark.attack(runs=10)
 def test_http_events_arrive_over_an_outage_of_the_webhook(tmp_path: Path) -> None:
     hook = Webhook()
     hook.start()
@@ -179,6 +174,7 @@ def test_http_only_2xx_is_success_and_what_is_refused_for_good_is_set_aside(tmp_
     assert [json.loads(body)["event"]["n"] for body in hook.bodies] == [0, 2]
 
 
+@pytest.mark.attack(runs=10)
 def test_redis_events_are_in_the_stream_over_a_kill_of_the_server(tmp_path: Path) -> None:
     folder = tmp_path / "redis"
     folder.mkdir()
@@ -199,6 +195,7 @@ def test_redis_events_are_in_the_stream_over_a_kill_of_the_server(tmp_path: Path
     assert [f[b"id"].decode() for f in fields] == [message["id"] for message in messages]
 
 
+@pytest.mark.attack(runs=10)
 @pytest.mark.timeout(240)
 def test_rabbitmq_messages_are_in_the_queue_over_a_kill_of_the_broker(tmp_path: Path) -> None:
     folder = tmp_path / "rabbitmq"
@@ -219,6 +216,75 @@ def test_rabbitmq_messages_are_in_the_queue_over_a_kill_of_the_broker(tmp_path: 
 
     assert numbers_by_session([json.loads(m.body) for m in messages]) == expected(count)
     assert all(m.message_id == json.loads(m.body)["id"] for m in messages)
+
+
+@pytest.fixture(scope="module")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a broker that is ready, with a classic queue `old`."""
+    import aio_pika
+
+    async def ready() -> None:
+        deadline = time.monotonic() + SECONDS
+        while True:  # it accepts connections sooner than it talks
+            try:
+                connection = await aio_pika.connect(url)
+                break
+            except (aio_pika.exceptions.AMQPError, OSError):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+        async with connection:
+            await (await connection.channel()).declare_queue("old", durable=True)
+
+    with rabbitmq_server(tmp_path_factory.mktemp("rabbitmq")) as server:
+        url = f"amqp://guest:guest@127.0.0.1:{server.port}/"
+        asyncio.run(ready())
+        yield url
+
+
+def test_rabbitmq_a_queue_of_another_type_is_an_error_that_says_what_to_do(rabbitmq: str) -> None:
+    async def run() -> None:
+        transport = RabbitMQTransport(rabbitmq, routing_key="old", queue="old")
+        with pytest.raises(TransportConnectionError) as failed:
+            await transport.send(EVENT)
+        await transport.close()
+        said = str(failed.value)
+        assert "cannot declare the queue 'old' as a durable queue of the type 'quorum'" in said
+        assert "inequivalent arg 'x-queue-type'" in said
+        assert "pass its type as queue_type=" in said
+
+        as_it_is = RabbitMQTransport(rabbitmq, routing_key="old", queue="old", queue_type="classic")
+        assert await as_it_is.send(EVENT)
+        await as_it_is.close()
+        not_declared = RabbitMQTransport(rabbitmq, routing_key="old")
+        assert await not_declared.send(EVENT)
+        await not_declared.close()
+
+    asyncio.run(run())
+
+
+def test_rabbitmq_nothing_is_sent_to_a_new_queue_that_a_kill_could_lose(rabbitmq: str) -> None:
+    async def run() -> None:
+        transport = RabbitMQTransport(rabbitmq, routing_key="new", queue="new")
+        begin = time.monotonic()
+        with pytest.raises(TimeoutError):  # as a short send_timeout_seconds would have it
+            async with asyncio.timeout(1):
+                await transport.send(EVENT)
+        assert await transport.send(EVENT)
+        assert time.monotonic() - begin >= 3
+        await transport.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", ["classic", "stream"])
+def test_rabbitmq_a_queue_of_each_type_takes_events(rabbitmq: str, kind: str) -> None:
+    async def run() -> None:
+        transport = RabbitMQTransport(rabbitmq, routing_key=kind, queue=kind, queue_type=kind)
+        assert await transport.send(EVENT)
+        assert await transport.health_check()
+        await transport.close()
+
+    asyncio.run(run())
 
 
 async def consumed(url: str, unroutable: TransportInterface) -> list[Any]:
@@ -289,7 +355,7 @@ def test_otel_events_are_in_the_journal_under_the_id_of_their_line(tmp_path: Pat
 
 
 def test_the_logging_transport_writes_one_line_of_json(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "wakelog.gateway.events"):
+    with caplog.at_level(logging.INFO, "event_transport"):
         assert asyncio.run(LoggingTransport().send(EVENT))
     (line,) = caplog.messages
     assert json.loads(line)["id"] == "id-1"
@@ -339,6 +405,11 @@ def test_an_address_that_is_none_is_told_at_once_without_what_it_holds(
     with pytest.raises(ConfigurationError, match=f"has to begin with {allowed}") as raised:
         make()
     assert "secret" not in str(raised.value)
+
+
+def test_a_type_of_a_queue_that_is_none_is_told_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="use one of quorum, classic, stream"):
+        RabbitMQTransport(queue_type="mirrored")
 
 
 def test_what_is_no_logger_provider_is_told_at_once() -> None:

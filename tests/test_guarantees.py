@@ -12,9 +12,10 @@ from tests.support.guarantees import CUT, FLIP, LEDGER, LEDGERS, POLICIES, PROPE
 from wakelog.errors import QuotaExceededError
 from wakelog.journal import Cursor, Durability, Journal, Mark, Space, books, folders, read
 from wakelog.journal import _deletions as deletions
-from wakelog.journal._filesystem import FileSystem
-from wakelog.journal._ledger import load, save, segment_name, segments
+from wakelog.journal._ledger import load, save
 from wakelog.record import Resource, encode, uuid7
+from wakelog.runtime._filesystem import FileSystem
+from wakelog.storage import segment_name, segments
 
 LEVELS = [Durability.OS_BUFFERED, Durability.PERIODIC, Durability.FSYNC]
 UNSYNCED = FileSystem(fdatasync=lambda _: None, fsync=lambda _: None)

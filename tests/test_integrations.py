@@ -154,7 +154,7 @@ def test_an_event_type_in_extra_makes_an_agent_event(
 def test_what_wakelog_says_itself_is_not_recorded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    journaled = Journaled(tmp_path / "small", max_line_bytes=2_000)
+    journaled = Journaled(tmp_path / "small", max_event_bytes=2_000)
     handler = WakelogHandler(log=journaled.log)
     logging.getLogger().addHandler(handler)
     try:
@@ -164,7 +164,8 @@ def test_what_wakelog_says_itself_is_not_recorded(
         logging.getLogger().removeHandler(handler)
 
     assert handler.refused == {"EventTooLargeError": 1}
-    assert journaled.records() == []
+    [stub] = journaled.records()
+    assert "wakelog.too_large.bytes" in stub.attributes
     assert any("were not recorded" in message for message in caplog.messages)
     journaled.close()
 
@@ -306,7 +307,7 @@ def test_that_content_leaves_only_where_the_policy_says_so(
     assert ("the question" in str(exported.log_record.attributes)) is bool(policy)
     [entry] = read(tmp_path / "journal")
     assert "the question" in str(entry.record.attributes[s.INPUT_MESSAGES])
-    assert "search" in str(entry.record.attributes[s.PAYLOAD])
+    assert "search" in str(entry.record.attributes[s.TOOL_DEFINITIONS])
 
 
 def test_importing_an_integration_loads_no_other_library() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from tests.conftest import required
 from tests.support.collector import Collector
 from tests.support.jaeger import Jaeger
 from wakelog import AgentLogger
+from wakelog.cli import main
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 
 SECONDS = 60.0
@@ -93,3 +97,36 @@ def test_a_run_reads_well_in_jaeger(jaeger: Jaeger, collector: Collector, tmp_pa
     lines = collector.wait_for_logs(11, SECONDS)
     assert {line.trace_id for line in lines} == {trace["traceID"]}
     assert {line.span_id for line in lines} == {span["spanID"] for span in trace["spans"]}
+
+
+def test_the_demo_is_whole_in_a_jaeger_that_takes_no_logs(
+    jaeger: Jaeger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = {
+        **os.environ,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    }
+    command = [sys.executable, "-m", "wakelog", "demo", "--directory", str(tmp_path / "journal")]
+    told = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert told.returncode == 0, told.stdout
+    assert "takes spans and no log records: it has all 17 spans" in told.stdout
+    assert main(["status", str(tmp_path / "journal")]) == 0
+    assert "are waiting for a logs endpoint: " in capsys.readouterr().out
+
+    (trace,) = jaeger.traces("harbour-desk", 17)
+    assert len(trace["spans"]) == 17
+    ids = {span["spanID"] for span in trace["spans"]}
+    parents = [r["spanID"] for span in trace["spans"] for r in span["references"]]
+    assert len(parents) == 16
+    assert set(parents) <= ids
+    unknown = {
+        span["operationName"] for span in trace["spans"] if "wakelog.span.outcome" in tags(span)
+    }
+    assert unknown == {
+        "invoke_agent dispatcher",
+        "invoke_agent customs-desk",
+        "execute_tool declare_cargo",
+    }

@@ -31,10 +31,11 @@ from wakelog.journal import (
     read,
     set_aside_torn_tail,
 )
-from wakelog.journal._filesystem import FileSystem
-from wakelog.journal._ledger import load, save, segment_name, segments
+from wakelog.journal._ledger import load, save
 from wakelog.journal._shared_file import SharedFile
 from wakelog.record import Resource, encode, uuid7
+from wakelog.runtime._filesystem import FileSystem
+from wakelog.storage import segment_name, segments
 
 BEGINNING = Mark()
 RESOURCE = Resource({"service.name": "tests"})
@@ -354,6 +355,27 @@ def test_a_directory_that_is_deleted_under_us_is_raised_once_and_made_again(
 
     assert bodies(root) == [10, 11]
     journal.close()
+
+
+def test_cleaning_puts_nothing_into_a_directory_that_somebody_is_deleting(tmp_path: Path) -> None:
+    root = tmp_path / "journal"
+    journal = Journal(root)
+    fill(journal, 3)
+    for (
+        path
+    ) in root.iterdir():  # what `rm -r` does before its last step, which removes the directory
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+    journal.clean_up()
+
+    assert list(root.iterdir()) == []
+    root.rmdir()
+    with pytest.raises(JournalError, match="cannot clean up"):
+        journal.clean_up()
+    assert not root.exists()
 
 
 @pytest.mark.parametrize("renamed", [True, False])

@@ -5,7 +5,9 @@ Time is turned by hand here: outages of days take no time.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +16,15 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.support.attack import times
 from tests.support.delivering import DOWN, TAKEN, Bench, Hop, refuses
+from wakelog.delivery import ExportOutcome, Outcome
+from wakelog.delivery._circuit import LONGEST_DELAY, Circuit
+from wakelog.delivery._journal_lanes import MOST_SPANS
 from wakelog.events import semconv as s
-from wakelog.journal import books
+from wakelog.journal import _cursor, books
 from wakelog.journal._ledger import load_with_spans
-from wakelog.otel._circuit import LONGEST_DELAY, Circuit
-from wakelog.otel._lane import MOST_SPANS
-from wakelog.otel._verdict import Outcome, Verdict
+from wakelog.runtime import open_file
 
 Make = Callable[..., Bench]
 DAY = 24 * 3600.0
@@ -108,7 +112,8 @@ def test_what_was_left_behind_is_marked_and_keeps_its_time(bench: Make) -> None:
     assert "after" not in marked
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.attack
+@pytest.mark.parametrize("seed", range(times(100)))
 def test_whatever_happens_everything_arrives_and_the_books_balance(
     tmp_path: Path, bench: Make, seed: int
 ) -> None:
@@ -239,7 +244,7 @@ def test_more_damage_than_one_reading_takes_does_not_end_a_backlog(
     tmp_path: Path, bench: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A part with nothing but damaged lines used to be taken for the end."""
-    monkeypatch.setattr("wakelog.otel._delivery._CHUNK_BYTES", 500)
+    monkeypatch.setattr("wakelog.delivery._thread._CHUNK_BYTES", 500)
     one = bench(lambda _: DOWN, segment_bytes=1 << 20)
     one.record(*range(100))
     one.close()
@@ -297,17 +302,24 @@ def test_orphans_are_drained_oldest_first_while_new_events_pass_them(
 
 
 def test_a_writer_whose_files_cannot_be_read_holds_up_no_other(
-    tmp_path: Path, bench: Make, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    bench: Make,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for process in range(3):
         down = bench(lambda _: DOWN)
         down.record(*(f"{process}-{number}" for number in range(30)))
         down.close()
     middle = sorted(tmp_path.glob("*-*"))[1]
-    first = min(middle.glob("*.jsonl"))
-    content = first.read_bytes()
-    first.unlink()
-    first.mkdir()  # neither a file nor missing
+    opened = open_file
+
+    def fail(path: Path, flags: int) -> int:
+        if path.parent == middle:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(path, flags)
+
+    monkeypatch.setattr(_cursor, "open_file", fail)
     one = bench()
     one.record("mine")
     one.drain()
@@ -315,8 +327,7 @@ def test_a_writer_whose_files_cannot_be_read_holds_up_no_other(
     assert not one.delivery.failing
     assert [str(middle) in message for message in caplog.messages] == [True]
 
-    first.rmdir()
-    first.write_bytes(content)
+    monkeypatch.setattr(_cursor, "open_file", opened)
     one.clock.now += 11  # the next search
     one.drain()
     assert len(set(one.hop.bodies)) == 91
@@ -368,7 +379,7 @@ def test_an_attempt_after_a_failure_is_one_small_batch(bench: Make) -> None:
 
 @pytest.mark.parametrize("seconds", [60.0, 3600.0, 3 * DAY])
 def test_who_asks_to_be_left_alone_is_left_alone_for_that_long(bench: Make, seconds: float) -> None:
-    one = bench(lambda _: Verdict(Outcome.PENDING, "429", retry_after=seconds))
+    one = bench(lambda _: ExportOutcome(Outcome.RETRYABLE, "429", retry_after=seconds))
     one.record(1)
     begun = one.clock.now
     one.delivery.turn()

@@ -20,10 +20,11 @@ import pytest
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 
 from scripts.build_metrics_page import PAGE, page
 from tests.support.figures import FATES, Hop, Meter, emitting
-from tests.support.programs import wait_until
+from tests.support.waiting import until
 from wakelog import AgentLogger, Buffer, OTelSink, OverflowPolicy, SinkError
 from wakelog.journal import Durability, Mark, QuotaPolicy, Space, books
 from wakelog.journal import _deletions as deletions
@@ -31,9 +32,9 @@ from wakelog.journal import _ledger as ledger
 from wakelog.journal._deletions import Deletion, Tombstone
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel import _metric_table as t
-from wakelog.otel._accounts import Account
-from wakelog.otel._instruments import PerProvider
+from wakelog.otel._accounts import WriterAccount
 from wakelog.otel.shipping import Shipment
+from wakelog.telemetry.instruments import PerProvider
 
 ROOT = Path(__file__).parents[1]
 EVICT = QuotaPolicy.EVICT_OLDEST
@@ -84,7 +85,7 @@ def test_an_outage_is_seen_and_its_end(tmp_path: Path, meter: Meter) -> None:
     with processing(hop, tmp_path, meter_provider=meter.provider) as processor:
         emit = emitting(processor)
         emit(*"12345")
-        wait_until(lambda: meter.read()("wakelog.delivery.circuit.state") == 2, "an open circuit")
+        until(lambda: meter.read()("wakelog.delivery.circuit.state") == 2, "an open circuit")
 
         scrape = meter.read()
         assert scrape.balanced()["pending"] == 5
@@ -152,7 +153,8 @@ def test_what_a_killed_process_leaves_is_adopted_and_counted_once(
         "import os, signal, sys; sys.path.insert(0, sys.argv[2])\n"
         "from tests.support.figures import emitting\n"
         "from wakelog.otel import DurableLogRecordProcessor\n"
-        "emitting(DurableLogRecordProcessor(None, directory=sys.argv[1]))(*'abcdefg')\n"
+        "processor = DurableLogRecordProcessor(None, directory=sys.argv[1], pipeline='p')\n"
+        "emitting(processor)(*'abcdefg')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     for _ in range(kills):
@@ -162,17 +164,17 @@ def test_what_a_killed_process_leaves_is_adopted_and_counted_once(
         assert done.returncode == -signal.SIGKILL
     hop = Hop()
     hop.down = True
-    with processing(hop, tmp_path, meter_provider=meter.provider) as processor:
+    with processing(hop, tmp_path, meter_provider=meter.provider, pipeline="p") as processor:
         emitting(processor)("own")
 
         def adopted() -> bool:
             return meter.read()("wakelog.events.accepted", wakelog__origin="adopted") > 0
 
         # The others may have been adopted by the time that somebody looks.
-        wait_until(lambda: meter.read().balanced()["pending"] >= 1, "the own record being pending")
+        until(lambda: meter.read().balanced()["pending"] >= 1, "the own record being pending")
         hop.down = False
-        wait_until(adopted, "an adoption")
-        wait_until(lambda: meter.read().balanced()["delivered"] == 1 + 7 * kills, "all delivered")
+        until(adopted, "an adoption")
+        until(lambda: meter.read().balanced()["delivered"] == 1 + 7 * kills, "all delivered")
 
         scrape = meter.read()
         assert scrape("wakelog.events.accepted", wakelog__origin="own") == 1
@@ -193,8 +195,8 @@ def test_a_second_processor_in_the_same_process_goes_on_with_the_books_of_the_fi
     hop.down = False
     with processing(hop, tmp_path, meter_provider=meter.provider) as second:
         emitting(second)("4")
-        wait_until(lambda: len(hop.taken) == 4, "delivery of all")
-        wait_until(lambda: meter.read().balanced()["pending"] == 0, "the ledger")
+        until(lambda: len(hop.taken) == 4, "delivery of all")
+        until(lambda: meter.read().balanced()["pending"] == 0, "the ledger")
     scrape = meter.read()
     assert scrape.balanced()["delivered"] == 4
     assert scrape("wakelog.events.accepted", wakelog__origin="own") == 4
@@ -239,7 +241,7 @@ def test_a_forked_child_counts_what_is_its_own_from_zero(tmp_path: Path, meter: 
 
 
 def test_what_is_refused_is_counted_by_its_reason(tmp_path: Path, meter: Meter) -> None:
-    space = Space(quota_bytes=100_000)
+    space = Space(quota_bytes=100_000, quota_policy="refuse")  # local only, else it would evict
     with processing(None, tmp_path, meter_provider=meter.provider, space=space) as processor:
         emit = emitting(processor)
         while not processor.refused:
@@ -321,7 +323,7 @@ def test_every_metric_is_what_the_table_says(tmp_path: Path, meter: Meter) -> No
         processor.force_flush()
         hop.down = True
         emit("good")
-        wait_until(lambda: meter.read()("wakelog.delivery.circuit.state") == 2, "an open circuit")
+        until(lambda: meter.read()("wakelog.delivery.circuit.state") == 2, "an open circuit")
         while not processor.buffer.waits:
             emit(*["good"] * 32)
         scrape = meter.read()
@@ -404,7 +406,7 @@ def test_what_somebody_else_delivers_is_not_pending(tmp_path: Path, meter: Meter
         emitting(processor)(*"123")
         assert meter.read().balanced()["pending"] == 3
         shipment = Shipment(tmp_path, hop)
-        wait_until(lambda: meter.read().balanced()["pending"] == 0, "delivery from outside")
+        until(lambda: meter.read().balanced()["pending"] == 0, "delivery from outside")
         shipment.stop()
         assert meter.read().balanced()["delivered"] == 3
 
@@ -415,7 +417,7 @@ def test_what_was_delivered_is_not_evicted_as_well(tmp_path: Path) -> None:
         emitting(gone)(*"abcdefghij")
         assert gone.journal.writer is not None
         folder = gone.journal.writer.folder.path
-    account = Account(folder, (Mark(), ()))
+    account = WriterAccount(folder, (Mark(), ()))
     lanes: Any = SimpleNamespace(marks=(Mark(1, 1000, 5), ()), gone=False)
     account.update(lanes)
     assert (account.figures.delivered, account.figures.pending) == (5, 5)
@@ -441,13 +443,14 @@ def test_a_folder_that_somebody_deletes_is_not_pending_for_ever(
 
 
 def test_damaged_lines_are_counted_when_they_are_found(tmp_path: Path, meter: Meter) -> None:
-    with processing(None, tmp_path) as gone:
+    same: dict[str, Any] = {"pipeline": "p", "resource": Resource({})}
+    with processing(None, tmp_path, **same) as gone:
         emitting(gone)(*"abc")
     [segment] = tmp_path.glob("*/*.jsonl")
     segment.write_bytes(segment.read_bytes().replace(b'"b"', b'"x"'))
     hop = Hop()
-    with processing(hop, tmp_path, meter_provider=meter.provider):
-        wait_until(lambda: meter.read().balanced()["delivered"] == 2, "delivery of the rest")
+    with processing(hop, tmp_path, meter_provider=meter.provider, **same):
+        until(lambda: meter.read().balanced()["delivered"] == 2, "delivery of the rest")
     scrape = meter.read()
     assert scrape.balanced()["corrupt"] == 1
     assert scrape("wakelog.events.accepted", wakelog__origin="adopted") == 3

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.support.attack import ATTACKING, times
 from wakelog.journal import (
     Cursor,
     Durability,
@@ -24,10 +25,11 @@ from wakelog.journal import (
     usage,
 )
 from wakelog.journal._cleaning import Cleaner
-from wakelog.journal._filesystem import FileSystem
-from wakelog.journal._ledger import load, save, segment_name, segments
+from wakelog.journal._ledger import load, save
 from wakelog.journal._quota import Quota
 from wakelog.record import Resource, encode, uuid7
+from wakelog.runtime._filesystem import FileSystem
+from wakelog.storage import segment_name, segments
 
 RESOURCES = [Resource({"n": n}) for n in range(2)]
 DURABILITIES = st.sampled_from(Durability)
@@ -156,7 +158,8 @@ class Recording(RuleBasedStateMachine):
             own.end_segment()
         before = {path: segments(path) for path in folders(self.root)}
         cleaner = Cleaner(self.root, space, UNSYNCED)
-        cleaned = cleaner.clean(own, most, evict="quota" if evict else None)
+        mine = {} if own is None else {own.folder.path: own}
+        cleaned = cleaner.clean(mine, most, evict="quota" if evict else None)
         assert cleaned.error is None
         self.deleted |= before != {path: segments(path) for path in folders(self.root)}
 
@@ -243,12 +246,12 @@ class Recording(RuleBasedStateMachine):
         assert len(self.acknowledged) - self.flips <= accepted <= len(self.acknowledged)
 
 
-TestRecording = Recording.TestCase
+TestRecording = pytest.mark.attack(Recording.TestCase)
 TestRecording.settings = settings(
-    max_examples=200,
+    max_examples=times(2000),
     stateful_step_count=30,
     deadline=None,
-    derandomize=True,
+    derandomize=not ATTACKING,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -21,7 +21,8 @@ import pytest
 
 from tests.support.collector import Collector
 from tests.support.otlp import ExportedLog
-from tests.support.programs import EXAMPLES, PATIENT, SECONDS, environment, run, wait_until
+from tests.support.programs import EXAMPLES, PATIENT, SECONDS, environment, run
+from tests.support.waiting import until
 
 EVENTS = 1_000
 WAKELOG, SDK = ["structlog", "logging", "AgentLogger"], ["SDK"]
@@ -126,7 +127,7 @@ def started(program: str, doors: list[str], env: dict[str, str]) -> Iterator[sub
 def let_arrive(collector: Collector, doors: list[str]) -> None:
     """Wait for everything that Wakelog delivers; for the SDK, its exit sends what it has."""
     if doors != SDK:
-        wait_until(lambda: arrived(collector) == expected(doors), "the delivery of everything")
+        until(lambda: arrived(collector) == expected(doors), "the delivery of everything")
 
 
 def check(what: str, doors: list[str], collector: Collector) -> None:
@@ -221,7 +222,7 @@ def test_an_existing_pipeline_works_on_and_nothing_is_exported_twice(
 
     assert done.stdout == '{"unchanged": true, "metrics": {"transfers": 5}}\n'
     collector.wait_for_logs(10, SECONDS)
-    wait_until(lambda: len(collector.log_records()) >= 15, "the export of the program's own")
+    until(lambda: len(collector.log_records()) >= 15, "the export of the program's own")
     logs = collector.log_records()
     theirs = [str(log.body) for log in logs if log.uid is None]
     ours = [log.event_name for log in logs if log.uid is not None]

@@ -31,10 +31,10 @@ from wakelog.journal import (
     read,
     set_aside_torn_tail,
 )
-from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._ledger import load, save
 from wakelog.journal._quota import Quota
 from wakelog.record import Resource, encode, uuid7
+from wakelog.runtime._filesystem import FileSystem
 
 RESOURCE = Resource({})
 OTHER = Resource({"n": 1})
@@ -46,7 +46,7 @@ UNSYNCED = FileSystem(fdatasync=lambda _: None, fsync=lambda _: None)
 
 @pytest.fixture(autouse=True)
 def _without_files_that_recovery_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_reserve, "keep", lambda *_: True)
+    monkeypatch.setattr(_reserve, "keep", lambda *_, **__: True)
     monkeypatch.setattr(Quota, "_say_settings", lambda _: None)
     # In the order of the calls here, and not of a thread's.
     monkeypatch.setattr(Quota, "_clean_soon", lambda _: None)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 
+from tests.support.waiting import until
 from wakelog import (
     AgentLogger,
     AsyncAgentLogger,
@@ -88,13 +88,6 @@ def held(directory: Path, capacity: int, overflow: str = "block", **options: Any
         made.provider.shutdown()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_what_was_emitted_is_delivered_as_without_a_buffer(tmp_path: Path) -> None:
     names = [str(n) for n in range(2000)]
     with held(tmp_path, 100) as made:
@@ -116,7 +109,7 @@ def test_block_waits_for_room(tmp_path: Path) -> None:
 
         emitter = threading.Thread(target=made.emit, args=("3", "4"))
         emitter.start()
-        until(lambda: len(made.queue._for_room) == 1)
+        until(lambda: len(made.queue.room) == 1)
         made.let()
         emitter.join(LONG)
 
@@ -262,11 +255,11 @@ def test_a_record_that_waits_for_room_at_shutdown_is_written(tmp_path: Path) -> 
         made.emit("1")
         emitter = threading.Thread(target=made.emit, args=("2",))
         emitter.start()
-        until(lambda: len(made.queue._for_room) == 1)
+        until(lambda: len(made.queue.room) == 1)
 
         closing = threading.Thread(target=made.processor.close, args=(LONG,))
         closing.start()
-        until(lambda: made.queue._closed)
+        until(lambda: made.queue.closed)
         made.let()
         closing.join(LONG)
         emitter.join(LONG)

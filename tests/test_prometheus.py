@@ -20,17 +20,17 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from scripts.build_dashboards import ALL, expressions, files
 from tests.support import prometheus
 from tests.support.collector import Collector, free_ports
 from tests.support.figures import Hop, emitting
+from tests.support.parts import need
 from tests.support.prometheus import Prometheus
 from tests.support.scripted import Answer, ScriptedHTTP
 from wakelog import AgentLogger, Buffer, OTelSink, OverflowPolicy
 from wakelog.gateway import EventSessionLogger, ForwardedEvent, SerializationError
-from wakelog.otel import DurableLogRecordProcessor
+from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor
 
 GATEWAY = Path(__file__).parents[1] / "collector-config" / "gateway.yaml"
 SECONDS = 60.0
@@ -38,7 +38,10 @@ NOWHERE = "http://127.0.0.1:1"
 RESOURCE = Resource.create({"service.name": "shop"})
 CONDITION = re.compile(r"\s*[<>=]=?\s*[\d.]+\s*\Z")
 
-needs_prometheus = pytest.mark.skipif(bool(prometheus.missing()), reason=prometheus.missing())
+
+@pytest.fixture(scope="module")
+def needs_prometheus() -> None:
+    need("prometheus")
 
 
 def alerts() -> set[str]:
@@ -66,7 +69,15 @@ class Shop:
         self.logs = LoggerProvider(RESOURCE, shutdown_on_exit=False)
         self.logs.add_log_record_processor(self.up)
         self.spans = TracerProvider(resource=RESOURCE, shutdown_on_exit=False)
-        self.spans.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"{gateway}/v1/traces")))
+        self.spans.add_span_processor(
+            DurableSpanProcessor(
+                OTLPSpanExporter(f"{gateway}/v1/traces"),
+                schedule_delay_millis=20,
+                meter_provider=self.meters,
+                directory=folder / "spans",
+                idle_limit=0.1,
+            )
+        )
         self._sessions = folder / "sessions"
         self._ending = threading.Event()
         self._threads = [
@@ -102,6 +113,7 @@ class Shop:
                         raise LookupError
             except LookupError:
                 pass
+            self.spans.get_tracer("shop").start_span("a stream that nobody closes")
             emit("bad", *["good"] * 20)
             self.hop.down = not self.hop.down
             self._ending.wait(0.05)
@@ -130,7 +142,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def scraped(
-    collector_binary: Path, tmp_path_factory: pytest.TempPathFactory
+    needs_prometheus: None, collector_binary: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     """A Prometheus that scrapes the gateway, which a shop reports to."""
     folder = tmp_path_factory.mktemp("scraped")
@@ -168,7 +180,7 @@ def wait_for_data(server: Prometheus, queries: list[str]) -> None:
         time.sleep(0.1)
 
 
-@needs_prometheus
+@pytest.mark.usefixtures("needs_prometheus")
 @pytest.mark.parametrize("dashboard", sorted(expressions()))
 def test_every_expression_of_the_dashboards_has_data(scraped: Prometheus, dashboard: str) -> None:
     queries = [
@@ -185,7 +197,7 @@ def test_every_expression_of_the_dashboards_has_data(scraped: Prometheus, dashbo
         assert not scraped.has_data(query.replace(ALL, "nobody")), query  # or 0 without a service
 
 
-@needs_prometheus
+@pytest.mark.usefixtures("needs_prometheus")
 def test_a_span_of_a_trace_leads_to_the_figures_of_such_spans(scraped: Prometheus) -> None:
     text = (GATEWAY.parent / "grafana/provisioning/datasources/wakelog.yaml").read_text("utf-8")
     labels = dict(re.findall(r"- key: (\S+)\n +value: (\S+)", text))
@@ -206,11 +218,18 @@ def test_a_span_of_a_trace_leads_to_the_figures_of_such_spans(scraped: Prometheu
     assert not any(scraped.has_data(query) for query in nothing)
 
 
-@needs_prometheus
+@pytest.mark.usefixtures("needs_prometheus")
+def test_every_expression_of_the_local_page_has_data(scraped: Prometheus) -> None:
+    from wakelog.page._prometheus import QUERIES
+
+    wait_for_data(scraped, [query.replace("[5m]", "[5s]") for query in QUERIES.values()])
+
+
+@pytest.mark.usefixtures("needs_prometheus")
 def test_every_condition_of_the_alerts_has_data(scraped: Prometheus) -> None:
     conditions = {rule["name"]: rule["query"] for rule in scraped.rules()}
     assert conditions.keys() == alerts()
-    assert len(conditions) == 8
+    assert len(conditions) == 10
     left_sides = [CONDITION.sub("", condition) for condition in conditions.values()]
     assert not set(left_sides) & set(conditions.values())
 
@@ -219,7 +238,7 @@ def test_every_condition_of_the_alerts_has_data(scraped: Prometheus) -> None:
     assert {rule["health"] for rule in scraped.rules()} <= {"ok", "unknown"}
 
 
-@needs_prometheus
+@pytest.mark.usefixtures("needs_prometheus")
 def test_what_is_lost_is_an_alert(scraped: Prometheus) -> None:
     wait_for_data(
         scraped,
@@ -228,11 +247,12 @@ def test_what_is_lost_is_an_alert(scraped: Prometheus) -> None:
             'ALERTS{alertname="WakelogEventsLost",reason="buffer drop_newest",service_name="shop"}',
             'ALERTS{alertname="WakelogEventsLost",reason="gateway drop_oldest",service_name="shop"}',
             'ALERTS{alertname="WakelogCollectorDrops",exporter="otlp_http/loki"}',
+            'ALERTS{alertname="WakelogUnknownOutcomes",alertstate="firing",service_name="shop"}',
         ],
     )
 
 
-@needs_prometheus
+@pytest.mark.usefixtures("needs_prometheus")
 def test_each_alert_fires_for_what_it_is_about_and_not_before() -> None:
     rules = prometheus.CONFIG / "alerts_test.yaml"
     text = rules.read_text(encoding="utf-8")

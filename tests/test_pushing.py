@@ -22,7 +22,8 @@ import pytest
 from tests.support.collector import CONFIG, Collector
 from tests.support.figures import FATES
 from tests.support.otlp import ExportedMetrics
-from tests.support.programs import PATIENTLY, SECONDS, wait_until
+from tests.support.programs import PATIENTLY, SECONDS
+from tests.support.waiting import until
 from tests.test_exit import DOWN, SOON, next_hop
 from wakelog.journal import books
 
@@ -36,8 +37,8 @@ PREAMBLE = (
     + "import json, os, sys, threading, time\n"
     + "from opentelemetry import metrics\n"
     + "import wakelog\n"
-    + "from wakelog import setup\n"
-    + "setup._EXIT_SECONDS = setup._PATIENCE_SECONDS = setup._made.hope = 60.0\n"
+    + "from wakelog.otel import _made as setup\n"
+    + "setup._EXIT_SECONDS = setup._PATIENCE_SECONDS = setup.made.hope = 60.0\n"
 )
 
 
@@ -122,7 +123,7 @@ def test_they_are_sent_in_the_interval_and_the_books_of_each_time_balance(
 ) -> None:
     env = environment(tmp_path / "j", collector.http_endpoint, OTEL_METRIC_EXPORT_INTERVAL="50")
     with running(WAITS, env) as process:
-        wait_until(lambda: len(collector.metrics()) > 3, "four reports")
+        until(lambda: len(collector.metrics()) > 3, "four reports")
         process.communicate(timeout=SECONDS)
 
     reports = collector.metrics()
@@ -136,7 +137,7 @@ import atexit
 log = wakelog.configure("clerk", service_name="trips")
 log.user_message("hello")
 setup._EXIT_SECONDS, setup._PATIENCE_SECONDS = 60.0, 0.8
-from wakelog.otel import _delivery; _delivery._PATIENCE_SECONDS = 0.8
+from wakelog.delivery import _thread; _thread._PATIENCE_SECONDS = 0.8
 time.sleep(float(sys.argv[1]))
 atexit.register(lambda: print(json.dumps(time.monotonic()), flush=True))
 """
@@ -227,7 +228,7 @@ found = data and [m.name for r in data.resource_metrics for s in r.scope_metrics
 print(json.dumps({{
     "theirs": metrics.get_meter_provider() is theirs,
     "found": bool(found) and "wakelog.events.accepted" in found,
-    "made": setup._made.metrics is not None,
+    "made": setup.made.metrics is not None,
     "kind": type(metrics.get_meter_provider()).__name__,
     "threads": sum(t.name == "wakelog-metrics" for t in threading.enumerate()),
     "added": len(theirs._metric_readers) - 1,
@@ -405,12 +406,12 @@ def test_an_outage_is_said_once_and_its_end_too(tmp_path: Path, collector: Colle
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline()
-        wait_until(lambda: bool(collector.metrics()), "the first report")
+        until(lambda: bool(collector.metrics()), "the first report")
         collector.stop()
         said.append(process.stderr.readline())
         before = len(collector.metrics())
         collector.start()
-        wait_until(lambda: len(collector.metrics()) > before + 2, "reports after the outage")
+        until(lambda: len(collector.metrics()) > before + 2, "reports after the outage")
         _, rest = process.communicate(timeout=SECONDS)
         said += rest.splitlines()
 
@@ -433,7 +434,7 @@ if child == 0:
     for number in range(16):
         log.user_message(f"child {number}")
     # An exit does not wait for a second attempt, which a busy machine may need.
-    while not (log.flush(60) and setup._made.metrics.flush(60)):
+    while not (log.flush(60) and setup.made.metrics.flush(60)):
         pass
     if sys.argv[-1] == "exits":
         sys.exit(0)
@@ -488,7 +489,7 @@ assert collecting.wait(60)
 child = os.fork()
 if child == 0:
     log.user_message("child")
-    os._exit(3 if setup._made.metrics.flush(60) else 4)
+    os._exit(3 if setup.made.metrics.flush(60) else 4)
 go_on.set()
 code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 print(json.dumps(code))
@@ -514,11 +515,11 @@ def test_a_child_that_is_forked_during_an_export_is_not_held_up(
     env = environment(tmp_path / "j", next_hop, OTEL_EXPORTER_OTLP_TIMEOUT="120")
     code = f"""
 log = wakelog.configure("clerk")
-assert not setup._made.metrics.flush(0.3)  # it goes on in its thread
+assert not setup.made.metrics.flush(0.3)  # it goes on in its thread
 os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = {collector.http_endpoint!r}
 child = os.fork()
 if child == 0:
-    os._exit(3 if setup._made.metrics.flush(60) else 4)
+    os._exit(3 if setup.made.metrics.flush(60) else 4)
 print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])), flush=True)
 os._exit(0)
 """
@@ -533,7 +534,7 @@ def test_a_user_may_flush_and_end_the_provider(tmp_path: Path, collector: Collec
 log = wakelog.configure("clerk")
 log.user_message("x")
 provider = metrics.get_meter_provider()
-print(json.dumps([provider.force_flush(60000), provider.shutdown(60000), wakelog.shutdown(60)]))
+print(json.dumps([provider.force_flush(60000), provider.shutdown(60000), bool(wakelog.shutdown(60))]))
 """
     said, errors = run(code, environment(tmp_path / "j", collector.http_endpoint))
 

@@ -106,7 +106,8 @@ def test_pytest_starts_without_loading_anything_of_ours(tmp_path: Path) -> None:
         "    assert 'wakelog.integrations.pytest' in sys.modules\n"
         "    assert not [name for name in heavy if name in sys.modules]\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:hypothesispytest", str(tmp_path)]
+    others = ["-p", "no:hypothesispytest", "-p", "no:langsmith_plugin"]
+    command = [sys.executable, "-m", "pytest", "-q", *others, str(tmp_path)]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
@@ -138,3 +139,11 @@ def test_the_fixture_needs_no_network_and_writes_nothing(tmp_path: Path) -> None
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_a_further_agent_records_in_memory_too(wakelog_recording: Recording) -> None:
+    import wakelog
+
+    wakelog.get_logger("critic").decision("go")
+
+    assert wakelog_recording.one("decision").agent_name == "critic"

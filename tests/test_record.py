@@ -10,15 +10,19 @@ import math
 import time
 import uuid
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import PurePosixPath
 
+import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.attack import times
 from wakelog.errors import CorruptLineError, EventTooLargeError, JournalFormatError
 from wakelog.record import (
     Resource,
+    blobs_of,
     decode,
     encode,
     parse_rfc3339,
@@ -38,6 +42,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
+
+
+often = settings(max_examples=times(5_000), deadline=None)
 
 
 def line_of(attributes: dict[str, object], **fields: object) -> bytes:
@@ -61,11 +68,15 @@ def same(left: object, right: object) -> bool:
     return left == right
 
 
+@pytest.mark.attack
+@often
 @given(VALUES)
 def test_what_goes_in_comes_out(value: object) -> None:
     assert same(through(value), value)
 
 
+@pytest.mark.attack
+@often
 @given(st.dictionaries(TEXT, VALUES, max_size=4), VALUES)
 def test_a_line_is_one_line_of_utf8_json(attributes: dict[str, object], body: object) -> None:
     line = line_of(attributes, body=body)
@@ -107,13 +118,13 @@ class Point:
     y: object
 
 
-class Model:
-    def model_dump(self) -> dict[str, object]:
-        return {"a": 1, "b": b"x"}
+class Model(pydantic.BaseModel):
+    a: int = 1
+    b: bytes = b"x"
 
 
 class BrokenModel(Model):
-    def model_dump(self) -> dict[str, object]:
+    def model_dump(self, **_: object) -> dict[str, object]:
         raise RuntimeError
 
     def __str__(self) -> str:
@@ -179,24 +190,43 @@ def test_the_same_value_twice_is_no_cycle() -> None:
 
 
 @pytest.mark.parametrize("size", [2000, 60_000, 3_000_000])
-def test_content_above_the_limit_is_cut_and_says_by_how_much(size: int) -> None:
+def test_content_above_the_limit_leaves_the_line_whole(size: int) -> None:
     fields: dict[str, object] = {"attributes": {"text": "é" * size, "small": "kept", "n": 7}}
 
     content = encode(fields, 1500)
 
-    assert len(seal("x" * 36, 10**9, content, 0, "w" * 36)[0]) <= 1500
-    attributes = decode(seal("i", 1, content, 0)[0]).attributes
-    assert attributes["small"] == "kept"
-    assert attributes["n"] == 7
-    assert attributes["wakelog.truncated_bytes"] >= 2 * size - 1500
-    assert set(attributes["text"]) == {"é"}
+    line = seal("x" * 36, 10**9, content, 0, "w" * 36)[0]
+    assert len(line) <= 1500
+    [blob] = blobs_of(content)
+    assert (blob.data, blob.sha256) == (("é" * size).encode(), sha256(blob.data).hexdigest())
+    assert (
+        decode(line, lambda digest, _: {blob.sha256: blob.data}[digest]).attributes
+        == fields["attributes"]
+    )
+    missing = decode(line).attributes
+    assert (missing["small"], missing["n"]) == ("kept", 7)
+    assert missing["text"].startswith("éé")
+    assert f"{2 * size} bytes of text/plain are not here" in missing["text"]
 
 
-def test_content_that_cannot_be_cut_to_fit_is_one_clear_error() -> None:
-    with pytest.raises(EventTooLargeError, match="max_line_bytes=1000"):
-        encode({"attributes": {"numbers": list(range(5000))}}, 1000)
+def test_an_event_that_is_too_large_is_one_clear_error_with_a_stub() -> None:
+    fields: dict[str, object] = {
+        "event_name": "e",
+        "body": "b" * 700,
+        "attributes": {"run": "r", "numbers": list(range(5000))},
+    }
+    with pytest.raises(EventTooLargeError, match="max_event_bytes=1,000") as raised:
+        encode(fields, 1000, max_event_bytes=1000, staying=frozenset({"run"}))
+
+    assert raised.value.stub is not None
+    stub = decode(seal("i", 1, raised.value.stub, 0)[0])
+    assert (stub.event_name, stub.body, stub.attributes["run"]) == ("e", None, "r")
+    assert stub.attributes["wakelog.too_large.sizes"].keys() == {"body", "numbers"}
+    assert stub.attributes["wakelog.too_large.bytes"] > 24_000
 
 
+@pytest.mark.attack
+@settings(max_examples=times(20_000), deadline=None)
 @given(st.integers(0, 253_402_300_799_999_999_999) | st.integers())
 def test_times_keep_their_nanoseconds(nanoseconds: int) -> None:
     assert parse_rfc3339(rfc3339(nanoseconds)) == nanoseconds
@@ -254,4 +284,4 @@ def test_a_header_of_a_newer_format_says_so() -> None:
     line, _ = seal_header("w", 1, 0, 0, Resource({}))
 
     with pytest.raises(JournalFormatError, match=r"line format is 99.*Install the newer"):
-        read_header(line[:-1].replace(b'"format":1', b'"format":99'), "f")
+        read_header(line[:-1].replace(b'"format":2', b'"format":99'), "f")

@@ -18,6 +18,7 @@ import uuid
 from collections import OrderedDict, deque, namedtuple
 from typing import Any
 
+import pydantic
 import pytest
 
 from tests.support.redaction_corpus import A36, GOES, HOSTILE, JWT, MISSED, PEM, STAYS, Q, X
@@ -291,14 +292,13 @@ class Login:
     password: str
 
 
-class Model:
-    def model_dump(self):
-        return {"token": "x", "n": 1}
+class Model(pydantic.BaseModel):
+    token: str = "x"
+    n: int = 1
 
 
-class OldModel:
-    def dict(self):
-        return {"note": "a@b.example"}
+class Note(pydantic.BaseModel):
+    note: str = "a@b.example"
 
 
 class Opaque:
@@ -319,7 +319,7 @@ Credentials = namedtuple("Credentials", "user note")  # noqa: PYI024
     [
         (Login("u", "p"), {"user": "u", "password": X}),
         (Model(), {"token": X, "n": 1}),
-        (OldModel(), {"note": X}),
+        (Note(), {"note": X}),
         (Opaque(), f"Opaque({X})"),
         (types.MappingProxyType({"pwd": 1, "a": 2}), {"pwd": X, "a": 2}),
         (deque(["a@b.example"]), [X]),
@@ -381,14 +381,17 @@ def test_depth_is_bounded_and_what_is_above_the_bound_stays():
 
 
 def test_an_object_that_unfolds_for_ever_is_bounded():
-    class Endless:
-        def model_dump(self):
-            return Endless()
+    class Endless(pydantic.BaseModel):
+        def model_dump(self, **_):
+            return {"again": Endless()}
 
-    assert redact(Endless()) == DEPTH_MARKER
+    got = redact(Endless())
+    while isinstance(got, dict):
+        got = got["again"]
+    assert got == DEPTH_MARKER
 
 
-def test_no_stack_left_is_an_error_and_not_a_leak():
+def test_no_stack_left_costs_what_is_inside_and_is_no_leak():
     def descend(levels):
         return redact([[[["a@b.example"]]]]) if levels == 0 else descend(levels - 1)
 
@@ -397,11 +400,13 @@ def test_no_stack_left_is_an_error_and_not_a_leak():
     for levels in range(sys.getrecursionlimit() - 80, sys.getrecursionlimit()):
         try:
             outcomes.add(str(descend(levels)))
-        except RedactionError as error:
-            outcomes.add(type(error))
-        except RecursionError:
+        except RecursionError:  # the caller's own
             break
-    assert outcomes <= {f"[[[['{X}']]]]", RedactionError}
+    assert len(outcomes) > 1
+    assert outcomes <= {
+        DEPTH_MARKER,
+        *("[" * n + f"'{w}'" + "]" * n for n in range(5) for w in (X, DEPTH_MARKER)),
+    }
 
 
 # --- strategies and detectors ------------------------------------------------------------------
@@ -523,13 +528,15 @@ def test_the_cause_of_a_failure_is_kept():
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-def test_a_model_that_cannot_dump_itself_is_an_error_that_names_it():
-    class Broken:
-        def model_dump(self):
+def test_a_model_that_cannot_dump_itself_has_its_fields_redacted():
+    class Broken(pydantic.BaseModel):
+        password: str = "x"
+        note: str = "a@b.example"
+
+        def model_dump(self, **_):
             raise OSError
 
-    with pytest.raises(RedactionError, match="Broken: OSError"):
-        redact([Broken()])
+    assert redact([Broken()]) == [{"password": X, "note": X}]
 
 
 def test_the_protocols_recognise_what_follows_them():
@@ -640,7 +647,7 @@ def test_hashes_and_tokens_stay_linkable_with_those_already_written():
         {"token": None, "email": 5, "a": (1, {2}), "Set-Cookie": ["x"]},
         Login("u", "p"),
         Model(),
-        OldModel(),
+        Note(),
         Opaque(),
         None,
         1.5,
@@ -697,3 +704,9 @@ def test_a_hostile_object_with_many_keys_stays_linear():
 def test_everything_found_is_valid_for_json():
     got = redact({str(n): text for n, (_, text, _) in enumerate(GOES)})
     assert json.loads(json.dumps(got)) == got
+
+
+def test_what_a_strategy_hashes_with_is_in_no_text_of_it() -> None:
+    for strategy in (HashStrategy(salt=b"hunter2"), TokenizationStrategy(b"hunter2")):
+        for shown in (repr(strategy), str(strategy), repr(RedactionConfig(strategy=strategy))):
+            assert "hunter2" not in shown

@@ -125,7 +125,8 @@ RECORDED = ["wakelog.run_start", "wakelog.user_message", "wakelog.run_end"]
 
 def test_without_an_endpoint_everything_stays_here_and_pending(program: Program) -> None:
     done = program.run(
-        RECORD + "    print(json.dumps({'flushed': log.flush(0.1), 'ended': wakelog.shutdown()}))",
+        RECORD
+        + "    print(json.dumps({'flushed': bool(log.flush(0.1)), 'ended': bool(wakelog.shutdown())}))",
         OTEL_SERVICE_NAME="trips",
     )
 
@@ -202,7 +203,7 @@ def test_a_disabled_sdk_sets_nothing_up_and_the_program_runs_on(
         with log.run() as run_id, log.tool("search") as call:
             call.result(1)
         kinds = [type(trace.get_tracer_provider()), type(get_logger_provider())]
-        print(json.dumps({"flushed": log.flush(), "kinds": [kind.__name__ for kind in kinds]}))
+        print(json.dumps({"flushed": bool(log.flush()), "kinds": [kind.__name__ for kind in kinds]}))
         """,
         OTEL_SDK_DISABLED=value,
         OTEL_EXPORTER_OTLP_ENDPOINT="not an endpoint at all",
@@ -316,8 +317,8 @@ def test_a_provider_with_the_drop_in_takes_the_events_and_nothing_else_is_made(
         event = log.user_message("hi")
         theirs.get_logger("app").emit(event_name="app.event")
         print(json.dumps({
-            "flushed": log.flush(),
-            "ended": wakelog.shutdown(),
+            "flushed": bool(log.flush()),
+            "ended": bool(wakelog.shutdown()),
             "receipt": event.receipt is not None,
             "again": log.user_message("still open").receipt is not None,
             "exported": [data.log_record.event_name for data in exporter.get_finished_logs()],
@@ -335,7 +336,8 @@ def test_a_provider_with_the_drop_in_takes_the_events_and_nothing_else_is_made(
 def test_a_provider_without_the_drop_in_is_no_silent_loss(program: Program) -> None:
     said = program.run("""
         from opentelemetry.sdk._logs import LoggerProvider
-        log = wakelog.configure(logger_provider=LoggerProvider())
+        provider = LoggerProvider()
+        log = wakelog.configure(logger_provider=provider, on_error="raise")
         said = []
         for call in (lambda: log.user_message("hi"),
                      lambda: wakelog.configure(logger_provider=LoggerProvider(), directory="d")):
@@ -367,30 +369,117 @@ def test_a_nameless_program_and_the_command_line_agree_where_the_journal_is(
     assert shown["total"]["accepted"] == 1
 
 
-def test_configuring_again_ends_the_first_set_up_and_begins_the_second(program: Program) -> None:
-    got = program.run(
-        """
-        from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
-        import threading
-        from wakelog.otel import _delivery
-        _delivery._PATIENCE_SECONDS = 60.0
-        first, second = InMemoryLogRecordExporter(), InMemoryLogRecordExporter()
-        log = wakelog.configure("a", directory="one", service_name="one", exporter=first)
-        log.user_message("first")
-        log = wakelog.configure("b", directory="two", service_name="two", exporter=second)
-        log.user_message("second")
-        flushed = log.flush()
-        names = [[d.log_record.event_name for d in e.get_finished_logs()] for e in (first, second)]
-        threads = [t.name for t in threading.enumerate() if t.name == "wakelog-delivery"]
-        print(json.dumps({"flushed": flushed, "names": names, "threads": len(threads)}))
-        """
-    )
+AGAIN = """
+    from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+    import threading
+    from wakelog.delivery import _thread
+    _thread._PATIENCE_SECONDS = 60.0
+    first, second = InMemoryLogRecordExporter(), InMemoryLogRecordExporter()
+    one = wakelog.configure("a", directory="one", service_name="one", exporter=first)
+    one.user_message("first")
+    two = wakelog.configure("b", directory="two", service_name="two", exporter=second)
+    two.user_message("second")
+    one.user_message("third")
+    further = wakelog.get_logger("c").user_message("fourth")
+    ended = bool(wakelog.shutdown())
+    bodies = [[d.log_record.attributes["gen_ai.agent.name"] for d in e.get_finished_logs()]
+              for e in (first, second)]
+    late = one.user_message("late").receipt is not None
+    print(json.dumps({"ended": ended, "agents": bodies, "late": late}))
+"""
 
-    expected = [["wakelog.user_message"], ["wakelog.user_message"]]
-    assert got == {"flushed": True, "names": expected, "threads": 1}
+
+def test_configuring_again_with_other_settings_ends_nothing_and_says_what_differs(
+    program: Program,
+) -> None:
+    got = program.run(AGAIN)
+
+    assert got == {"ended": True, "agents": [["a", "a"], ["b", "c"]], "late": True}
     assert services_of(program.folder / "one") == {"one"}
     assert services_of(program.folder / "two") == {"two"}
+    assert len(program.stderr.splitlines()) == 1
+    assert "other settings (service_name, directory, exporter)" in program.stderr
+    assert "wakelog.get_logger" in program.stderr
+
+
+SHARED = """
+    import os, threading
+    from wakelog.otel._made import made
+    one = wakelog.configure("a", **{first})
+    two = wakelog.configure("b", "flow", default_risk={{"tier": 1}}, metadata={{"m": 2}}, **{second})
+    events = [one.user_message("x"), two.user_message("y"), wakelog.get_logger("c").user_message("z")]
+    print(json.dumps([
+        len(made.set_ups),
+        len({{event.receipt and event.receipt.writer for event in events}}),
+        [event.agent_name for event in events],
+        two.metadata, one.sink is two.sink,
+    ]))
+"""
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ("{}", "{}"),
+        ("dict(directory='j')", "dict(directory=os.path.abspath('j'))"),
+        ("dict(durability='fsync')", "dict(durability=wakelog.Durability.FSYNC)"),
+        (
+            "dict(space=wakelog.Space(quota_bytes=10**7))",
+            "dict(space=wakelog.Space(quota_bytes=10**7))",
+        ),
+        ("dict(buffer=wakelog.Buffer(9))", "dict(buffer=wakelog.Buffer(9))"),
+        ("dict(span_events=True, on_error='log', redact_payloads=True)", "{}"),
+        (
+            "dict(redaction_config=wakelog.RedactionConfig(max_candidates=9))",
+            "dict(redaction_config=wakelog.RedactionConfig(max_candidates=9))",
+        ),
+    ],
+)
+def test_equal_settings_share_one_set_up(program: Program, first: str, second: str) -> None:
+    got = program.run(SHARED.format(first=first, second=second))
+
+    assert got[:2] == [1, 1]
+    assert got[2:] == [["a", "b", "c"], {"m": 2}, True]
     assert program.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "second, named",
+    [
+        ("dict(directory='other')", "directory"),
+        ("dict(durability='fsync')", "durability"),
+        ("dict(segment_bytes=10**6)", "segment_bytes"),
+        ("dict(span_events=False)", "span_events"),
+        ("dict(redact_payloads=False)", "redact_payloads"),
+        ("dict(on_error='raise')", "on_error"),
+        ("dict(space=wakelog.Space(quota_bytes=10**7))", "space"),
+        (
+            "(os.environ.update(OTEL_EXPORTER_OTLP_TIMEOUT='3') or {})",
+            "OTEL_EXPORTER_OTLP_TIMEOUT",
+        ),
+        ("(os.environ.update(WAKELOG_DURABILITY='fsync') or {})", "durability"),
+        ("(os.environ.update(WAKELOG_REPLAY_RATE='5') or {})", "WAKELOG_REPLAY_RATE"),
+    ],
+)
+def test_what_differs_is_named_and_both_set_ups_live(
+    program: Program, second: str, named: str
+) -> None:
+    got = program.run(SHARED.format(first="{}", second=second))
+
+    assert got[:2] == [2, 2]
+    assert f"other settings ({named}):" in program.stderr
+    assert len(program.stderr.splitlines()) == 1
+
+
+def test_a_further_agent_before_any_set_up_is_told_what_to_do(program: Program) -> None:
+    said = program.run("""
+        try:
+            wakelog.get_logger("critic")
+        except wakelog.ConfigurationError as error:
+            print(json.dumps(str(error)))
+    """)
+
+    assert "call wakelog.configure(...) before" in said
 
 
 def test_a_refused_setting_leaves_a_set_up_that_can_be_tried_again(program: Program) -> None:
@@ -444,7 +533,6 @@ REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
     "line end after": ({ENDPOINT: "http://h:1\n", **HTTP}, ENDPOINT, "http://localhost:4318"),
     "space after, grpc": ({ENDPOINT: "localhost:4317 "}, ENDPOINT, "http://localhost:4317"),
     "only spaces": ({ENDPOINT: "  "}, ENDPOINT, "http://localhost:4317"),
-    "no port number": ({ENDPOINT: "http://h:port", **HTTP}, ENDPOINT, "http://localhost:4318"),
     "port too high": ({ENDPOINT: "http://h:99999", **HTTP}, ENDPOINT, "http://localhost:4318"),
     "half an address": ({ENDPOINT: "http://[::1", **HTTP}, ENDPOINT, "http://localhost:4318"),
     "logs endpoint": (
@@ -471,6 +559,11 @@ REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
         {"OTEL_METRIC_EXPORT_INTERVAL": "0", "OTEL_METRICS_EXPORTER": "console"},
         "OTEL_METRIC_EXPORT_INTERVAL",
         "above 0",
+    ),
+    "metrics exemplars": (
+        {**GOOD, "OTEL_METRICS_EXEMPLAR_FILTER": "foo"},
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+        "foo",
     ),
     "content policy": ({CONTENT: "SPANS"}, CONTENT, "SPAN_ONLY"),
     "durability": ({"durability": "paper"}, "durability", "fsync"),
@@ -554,10 +647,10 @@ def test_everything_can_be_said_by_the_environment_and_an_argument_wins(program:
 
 
 BUFFERED = """
-    from wakelog import setup
+    from wakelog.otel import _made as setup
     {made}
     log.user_message("hi")
-    queue = setup._made.processor.buffer
+    queue = setup.made.processor.buffer
     print(json.dumps(queue and [queue.settings.capacity, queue.settings.overflow,
                                 queue.settings.timeout]))
 """
@@ -755,7 +848,8 @@ def test_a_program_ends_by_itself_while_the_endpoint_refuses(
 
     assert time.monotonic() - began < 50
     assert names_of(program.folder / "journal") == RECORDED
-    assert sum(b.pending for b in books(program.folder / "journal")) == len(RECORDED)
+    events, spans = [b.pending for b in books(program.folder / "journal")]
+    assert {events, spans} == {len(RECORDED), 1}
 
 
 def test_an_exception_keeps_its_exit_code_and_its_events(program: Program) -> None:
@@ -774,10 +868,10 @@ def test_an_exception_keeps_its_exit_code_and_its_events(program: Program) -> No
 def test_shutting_down_twice_or_before_the_start_is_harmless(program: Program) -> None:
     got = program.run(
         """
-        before = wakelog.shutdown()
+        before = bool(wakelog.shutdown())
         log = wakelog.configure(directory="journal")
         log.user_message("hi")
-        first, second = wakelog.shutdown(), wakelog.shutdown()
+        first, second = bool(wakelog.shutdown()), bool(wakelog.shutdown())
         late = log.user_message("late").receipt is not None
         print(json.dumps([before, first, second, late]))
         """

@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 from tests.support.collector import Collector, free_ports
 from tests.support.delivering import Bench, Hop, refuses
 from tests.support.figures import FATES
+from tests.support.waiting import until
 from wakelog.events import semconv as s
 from wakelog.journal import Claim, Journal, books
 from wakelog.record import Resource, encode, uuid7
@@ -47,13 +47,6 @@ def leave(root: Path, count: int, processes: int = 1) -> None:
         for number in range(count):
             journal.append(uuid7(), encode({"body": f"{process}-{number}"}, 9999), Resource({}))
         journal.close()
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -116,13 +109,13 @@ def test_a_next_hop_that_is_down_is_named_and_costs_nothing(
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        (["ship", "missing"], "there is no journal in it"),
-        (["ship", "file"], "it is a file"),
+        (["ship", "missing"], "there is no such file or directory"),
+        (["ship", "file"], "it is JSON, but no line of it is a record"),
         (["ship", "j"], "there is nowhere to deliver to: give --endpoint"),
-        (["dead-letters", "list", "missing"], "there is no journal in it"),
+        (["dead-letters", "list", "missing"], "there is no such file or directory"),
         (["dead-letters", "show", "j"], "show needs --id"),
         (["dead-letters", "show", "j", "--id", "x"], "no dead letter whose id begins with 'x'"),
-        (["verify", "missing"], "cannot list"),
+        (["verify", "missing"], "there is no such file or directory"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -191,7 +184,17 @@ def sidecar(
     started: list[Any], root: Path, collector: Collector, **more: str
 ) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "wakelog", "ship", root, "--follow", "--json", *to(collector)],
+        [
+            sys.executable,
+            "-m",
+            "wakelog",
+            "ship",
+            root,
+            "--all",
+            "--follow",
+            "--json",
+            *to(collector),
+        ],
         env={**os.environ, **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -218,7 +221,7 @@ def test_a_sidecar_delivers_for_a_program_that_does_not(
     program.record(20)
     program.end()
     collector.wait_for_logs(170, SECONDS)
-    eventually(lambda: books(root)[0].pending == 0)
+    until(lambda: books(root)[0].pending == 0)
     ship.send_signal(signal.SIGTERM)
     output, errors = ship.communicate(timeout=SECONDS)
 
@@ -245,7 +248,7 @@ def test_what_a_sidecar_does_for_others_is_seen_where_it_delivers(
         reports = collector.metrics()
         return reports[-1]("wakelog.events.delivered") if reports else 0
 
-    eventually(lambda: delivered() == 180)
+    until(lambda: delivered() == 180)
     ship.send_signal(signal.SIGTERM)
     _, errors = ship.communicate(timeout=SECONDS)
 
@@ -307,11 +310,11 @@ def test_a_program_and_a_sidecar_never_deliver_the_same_writer_at_once(
         program.record(100)
     collector.wait_for_logs(2310, SECONDS)
     # What is under way when a program ends may be sent again; here nothing is.
-    eventually(lambda: sum(b.pending for b in books(root)) == 0)
+    until(lambda: sum(b.pending for b in books(root)) == 0)
     program.end()
     leave(root, 10)  # for the sidecar, which may not have been at work before
     collector.wait_for_logs(2320, SECONDS)
-    eventually(lambda: sum(b.pending for b in books(root)) == 0)
+    until(lambda: sum(b.pending for b in books(root)) == 0)
     ship.send_signal(signal.SIGTERM)  # SIGINT may be ignored where the tests run
     ship.communicate(timeout=SECONDS)
 
@@ -328,13 +331,13 @@ def test_a_sidecar_that_is_killed_loses_nothing_and_the_next_goes_on(
     for _ in range(3):
         program.record(2000)
         ship = sidecar(processes, root, collector)
-        eventually(lambda: len(collector.log_records()) > 0)
+        until(lambda: len(collector.log_records()) > 0)
         ship.kill()
         ship.wait(SECONDS)
     last = sidecar(processes, root, collector)
     collector.wait_for_logs(6000, SECONDS)
     program.end()
-    eventually(lambda: sum(b.pending for b in books(root)) == 0)
+    until(lambda: sum(b.pending for b in books(root)) == 0)
     last.send_signal(signal.SIGTERM)
     last.communicate(timeout=SECONDS)
 

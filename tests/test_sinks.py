@@ -41,8 +41,8 @@ from wakelog import (
 )
 from wakelog.journal import _aside, read
 from wakelog.journal._aside import Aside, files_set_aside
-from wakelog.journal._filesystem import SYSTEM
 from wakelog.journal._shared_file import SharedFile
+from wakelog.runtime._filesystem import SYSTEM
 
 LONG = 60.0
 
@@ -465,7 +465,7 @@ def test_the_time_of_setting_aside_is_never_given_twice(
     for name in "ab":
         path.write_text(name)
         with path.open() as file:
-            _aside.set_aside(path, file.fileno())
+            _aside.set_aside(path, _aside.identity(file.fileno()))
 
     assert [old.read_text() for old in set_aside(path)] == ["a", "b"]
 
@@ -482,7 +482,7 @@ def test_while_a_file_is_renamed_nobody_else_renames_beside_it(tmp_path: Path) -
         renamed.append(names)
 
     with path.open() as file:
-        _aside.set_aside(path, file.fileno(), replace(SYSTEM, rename=rename))
+        _aside.set_aside(path, _aside.identity(file.fileno()), replace(SYSTEM, rename=rename))
 
     assert len(renamed) == 1
     os.close(directory)

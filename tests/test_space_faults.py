@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.faults import with_fault
 from tests.support.guarantees import CLEANING, PROPERTY, Row
 from wakelog.journal import Cursor, Durability, Folder, Journal, QuotaPolicy, Space, books, read
 from wakelog.journal import _deletions as deletions
-from wakelog.journal._filesystem import FileSystem, with_fault
 from wakelog.journal._folder import folders
 from wakelog.journal._ledger import load, save
 from wakelog.journal._quota import Quota
 from wakelog.record import Resource, encode, uuid7
+from wakelog.runtime._filesystem import FileSystem
 
 # What the disk does is the matter of test_power_loss.py.
 UNSYNCED = FileSystem(fdatasync=lambda _: None, fsync=lambda _: None)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,8 +22,8 @@ import pytest
 
 from wakelog.errors import ConfigurationError, SinkError
 from wakelog.journal import Journal, books, read
-from wakelog.journal._filesystem import FileSystem
 from wakelog.logger import AgentLogger
+from wakelog.runtime._filesystem import FileSystem
 from wakelog.sinks import MemorySink
 from wakelog.streams import Chunk, Reader, SessionStreams, _streams
 from wakelog.streams import _lane as lane_module
@@ -294,7 +296,7 @@ def test_long_and_strange_texts_come_back_as_they_were(streams: SessionStreams) 
 
 
 def test_what_is_no_text_is_refused(streams: SessionStreams) -> None:
-    with pytest.raises(ConfigurationError, match="a chunk is text"):
+    with pytest.raises(ConfigurationError, match="text=7 is no text"):
         streams.write("s", 7)  # type: ignore[arg-type]
 
 
@@ -927,3 +929,165 @@ def test_forty_sessions_with_three_readers_each_one_slow_one_cancelled(
     began = time.monotonic()
     run(session())
     assert time.monotonic() - began < SECONDS
+
+
+def test_what_is_kept_is_seven_days_of_whole_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, now = 86_400, [time.time() - 30 * 86_400]
+    monkeypatch.setattr(_streams, "Journal", functools.partial(Journal, clock=lambda: now[0]))
+    streams = SessionStreams(tmp_path, clock=lambda: int(now[0] * 1e9))
+
+    def kept() -> list[str]:
+        async def read() -> list[str]:
+            with SessionStreams(tmp_path) as elsewhere:  # which has nothing in memory
+                reader = elsewhere.read("s", from_start=True, idle_timeout=0.05)
+                return [chunk.text async for chunk in reader]
+
+        assert streams.journal is not None
+        streams.journal.clean_up()
+        return asyncio.run(asyncio.wait_for(read(), SECONDS))
+
+    def write(text: str) -> None:
+        streams.write("s", text)
+        newest = max(tmp_path.glob("*/*.jsonl"))
+        os.utime(newest, (now[0], now[0]))  # as if the file system had the same clock
+
+    for number in range(4):
+        write(f"day {number}")
+        now[0] += day
+    assert kept() == ["day 0", "day 1", "day 2", "day 3"]
+    now[0] += 4.5 * day
+    write("day 8")
+
+    assert kept() == ["day 2", "day 3", "day 8"]
+    assert len(list(tmp_path.glob("*/*.jsonl"))) == 3
+    streams.close()
+
+
+PROCESS_WITH_A_CLOCK = """
+import asyncio, sys, time
+shift = float(sys.argv[2])
+real, real_ns = time.time, time.time_ns
+time.time = lambda: real() + shift
+time.time_ns = lambda: real_ns() + int(shift * 1e9)
+from wakelog.streams import SessionStreams
+
+streams = SessionStreams(sys.argv[1])
+
+
+async def read(after):
+    reader = streams.read("s", after=after or None, from_start=not after, idle_timeout=0.2)
+    texts = [chunk.text async for chunk in reader if chunk.text]
+    print("|".join(texts))
+    print(reader.position)
+
+
+if sys.argv[3] == "write":
+    streams.write("s", sys.argv[4])
+else:
+    asyncio.run(read(sys.argv[4]))
+streams.close()
+"""
+
+
+@pytest.mark.parametrize("shifts", [(0, 600, 0), (600, 0, -600), (-86400, 0, 86400), (0, -30, -60)])
+def test_a_reader_that_comes_back_misses_nothing_whatever_the_clocks_of_writers_say(
+    tmp_path: Path, shifts: tuple[int, int, int]
+) -> None:
+    def run(shift: int, *arguments: str) -> list[str]:
+        command = [
+            sys.executable,
+            "-c",
+            PROCESS_WITH_A_CLOCK,
+            str(tmp_path),
+            str(shift),
+            *arguments,
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(
+            "\n"
+        )
+
+    seen: list[str] = []
+    position = ""
+    for number, shift in enumerate(shifts):
+        run(shift, "write", f"text {number}")
+        texts, position, _ = run(0, "read", position)
+        seen += texts.split("|")
+
+    assert seen == ["text 0", "text 1", "text 2"]
+
+
+def test_a_position_from_before_generations_is_read_as_it_was_meant(tmp_path: Path) -> None:
+    streams = SessionStreams(tmp_path)
+    streams.write("s", "one")
+    position = streams.position()
+    streams.write("s", "two")
+    old = re.sub(r"~g\d+$", "", position)
+    assert old != position
+
+    async def texts(after: str) -> list[str]:
+        reader = streams.read("s", after=after, idle_timeout=0.05)
+        return [chunk.text async for chunk in reader]
+
+    assert asyncio.run(texts(old)) == asyncio.run(texts(position)) == ["two"]
+    streams.close()
+
+
+@pytest.mark.parametrize("position", ["g", "gx", "g-1", "g1~g", "g\u0661"])
+def test_what_is_no_generation_is_no_position(tmp_path: Path, position: str) -> None:
+    with pytest.raises(ConfigurationError, match="is no position"):
+        SessionStreams(tmp_path).read("s", after=position)
+
+
+LEAVES_A_STREAM = """
+import os, sys
+import wakelog
+from wakelog.streams import SessionStreams
+
+log = wakelog.configure("a", directory=sys.argv[2])
+streams = SessionStreams(sys.argv[1], log=log)
+stream = streams.stream("s-" + os.environ["OTEL_SERVICE_NAME"])
+stream.write("what " + os.environ["OTEL_SERVICE_NAME"] + " has said")
+os._exit(9)
+"""
+CLOSES_STREAMS = """
+import sys, time
+import wakelog
+from wakelog.journal import read
+from wakelog.streams import SessionStreams
+
+log = wakelog.configure("a", directory=sys.argv[2])
+with SessionStreams(sys.argv[1], log=log) as streams:
+    deadline = time.monotonic() + 30
+    # The first use adopts as well; and cleaning may have a folder's lock just then.
+    while not list(read(sys.argv[2], event_name="wakelog.stream_end")):
+        assert time.monotonic() < deadline
+        streams.adopt()
+        time.sleep(0.01)
+"""
+
+
+def test_what_a_killed_services_streams_have_said_leaves_by_its_own_log_alone(
+    tmp_path: Path,
+) -> None:
+    def run(code: str, service: str) -> int:
+        return subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "streams"), str(tmp_path / service)],
+            env={**os.environ, "OTEL_SERVICE_NAME": service},
+            capture_output=True,
+            check=False,
+        ).returncode
+
+    def ends(service: str) -> list[str]:
+        found = read(tmp_path / service, event_name="wakelog.stream_end")
+        return [text for entry in found for text in re.findall(r"what \w+ has said", str(entry))]
+
+    assert run(LEAVES_A_STREAM, "payroll") == run(LEAVES_A_STREAM, "webshop") == 9
+
+    assert run(CLOSES_STREAMS, "webshop") == 0
+    assert ends("payroll") == []
+    assert run(CLOSES_STREAMS, "payroll") == 0
+
+    assert ends("webshop") == ["what webshop has said"]
+    assert ends("payroll") == ["what payroll has said"]

@@ -326,7 +326,144 @@ def test_the_directory_is_the_argument_else_the_variable_else_logs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LOGS_PATH", raising=False)
-    assert Logger().logs_dir == Path("logs")
+    assert Logger().logs_dir == Path.cwd() / "logs"
     monkeypatch.setenv("LOGS_PATH", str(tmp_path))
     assert Logger().logs_dir == tmp_path
-    assert Logger("mine").logs_dir == Path("mine")
+    assert Logger("mine").logs_dir == Path.cwd() / "mine"
+
+
+# To the letter
+
+
+LONG = 65_536
+
+
+@pytest.mark.parametrize(
+    "before", [0, 1, LONG - 8, *range(LONG - 7, LONG + 1), 2 * LONG - 3, 200_000]
+)
+def test_a_long_message_is_one_entry_and_pop_ends_with_it(before: int, logger: Logger) -> None:
+    message = "x" * before + "</think>" + "y" * LONG
+
+    async def session() -> None:
+        await say(logger, "s", message, "after")
+        assert [m async for m in logger.pop("s")] == [message]
+        assert await some(logger.get_session_logs("s"), 2) == [message, "after"]
+
+    run(session())
+    assert [entry.message for entry in logger.get_all_logs_in_queue()] == [message, "after"]
+
+
+@pytest.mark.parametrize("cut", range(1, len("</think>")))
+def test_pop_ends_where_messages_cut_the_token_in_two(cut: int, logger: Logger) -> None:
+    token = "</think>"
+    pieces = ["a " + token[:cut], token[cut:] + " b"]
+
+    async def session() -> None:
+        await say(logger, "s", *pieces, "after")
+        assert [m async for m in logger.pop("s")] == pieces
+        assert [m async for m in logger.get_session_logs("s", timeout=0.05)] == [*pieces, "after"]
+
+    run(session())
+
+
+def test_long_messages_of_several_threads_do_not_mix(logger: Logger) -> None:
+    messages = [str(number) * (3 * LONG) for number in range(8)]
+
+    async def session() -> list[str]:
+        await asyncio.gather(
+            *(asyncio.to_thread(asyncio.run, say(logger, "s", message)) for message in messages)
+        )
+        return await some(logger.get_session_logs("s"), 8)
+
+    assert sorted(run(session())) == messages
+
+
+def test_a_long_message_that_was_refused_midway_is_left_out(
+    logger: Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wakelog.errors import JournalError
+
+    async def session() -> list[str]:
+        await say(logger, "s", "before")
+        journal = logger.streams.journal
+        assert journal is not None
+        write, calls = journal.write, iter([True, False])
+
+        def full(*arguments: Any) -> Any:
+            if next(calls, True):
+                return write(*arguments)
+            raise JournalError("write to", "there", "No space left on device")
+
+        monkeypatch.setattr(journal, "write", full)
+        with pytest.raises(JournalError):
+            await say(logger, "s", "x" * (3 * LONG))
+        await say(logger, "s", "after")
+        return await some(logger.get_session_logs("s"), 2)
+
+    assert run(session()) == ["before", "after"]
+    assert [entry.message for entry in logger.get_all_logs_in_queue()] == ["before", "after"]
+
+
+def test_who_goes_on_after_a_reader_that_ended_in_a_long_message_gets_it_whole(
+    logger: Logger,
+) -> None:
+    message = "x" * (3 * LONG)
+
+    async def session() -> None:
+        await say(logger, "s", "first", message, "last")
+        kept = logger.get_session_logs("s")
+        assert await anext(kept) == "first"
+        (following,) = logger._turns["logs", "s"].following
+        assert (
+            await anext(following.reader, None) is not None
+        )  # as if it were cancelled after a part
+        part = following.reader
+        following._amid = type(following.reached)(1, part.position_before_last)
+        await kept.aclose()
+        assert await some(logger.get_session_logs("s"), 2) == [message, "last"]
+
+    run(session())
+
+
+def test_the_logger_of_a_logger_is_there_and_touches_nothing(
+    logger: Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    from wakelog.streams import _logger
+
+    before = logging.root.handlers[:], logging.root.level
+
+    with caplog.at_level(logging.INFO):
+        logger.logger.info("ready")
+        _logger.logger.error("failed: %s", "why")
+
+    assert caplog.messages == ["ready", "failed: why"]
+    assert (logging.root.handlers[:], logging.root.level) == before
+    assert logger.logger.handlers == []
+    assert "loguru" not in type(logger.logger).__module__
+
+
+def test_errors_name_the_arguments_of_the_class_that_was_called(tmp_path: Path) -> None:
+    from wakelog import ConfigurationError, JournalError
+    from wakelog.streams import SessionStreams
+
+    file = tmp_path / "file"
+    file.write_text("")
+
+    with pytest.raises(JournalError, match=r"logs_dir= or LOGS_PATH") as caught:
+        run(Logger(file).log_chunk_to_queue("x", "s"))
+    assert "WAKELOG_DIR" not in str(caught.value)
+    with pytest.raises(JournalError, match=r"logs_dir= or LOGS_PATH"):
+        Logger(file).get_session_logs("s")
+    with pytest.raises(JournalError, match=r"another directory with directory=$"):
+        SessionStreams(file).write("s", "x")
+    for newer in (tmp_path / "newer",):
+        newer.mkdir()
+        (newer / "wakelog.json").write_text('{"wakelog":"journal","format":99}')
+        with pytest.raises(JournalError, match=r"logs_dir= or LOGS_PATH"):
+            Logger(newer).get_session_logs("s")
+    with pytest.raises(ConfigurationError, match="session_id=7"):
+        Logger(tmp_path).pop(7)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="after=7"):
+        SessionStreams(tmp_path).read("s", after=7)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="durability='bogus'"):
+        SessionStreams(tmp_path, durability="bogus")

@@ -14,6 +14,7 @@ from wakelog.errors import JournalError
 from wakelog.streams import SessionStreams
 from wakelog.streams import _metric_table as t
 from wakelog.streams._figures import FIGURES
+from wakelog.telemetry.instruments import Instruments
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def meter() -> Any:
     """A meter that observes the figures of streams, which begin at zero."""
     FIGURES._begin()
     meter = Meter()
-    FIGURES._observe_on(meter.provider)
+    Instruments(meter.provider, t.TABLE, FIGURES._look)
     return meter
 
 

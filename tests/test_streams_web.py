@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import http.client
 import json
 import socket
@@ -23,8 +24,9 @@ from starlette.routing import Mount
 
 from tests.support.browser import Browser
 from tests.support.collector import free_ports
-from wakelog.errors import ConfigurationError
+from wakelog.errors import ConfigurationError, TooManyReadersError
 from wakelog.streams import SessionStreams, StreamsApp, _logger, sse
+from wakelog.streams._scans import Scans
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60
@@ -216,6 +218,287 @@ def test_what_it_cannot_serve_is_said(streams: SessionStreams) -> None:
             with served.get(path, method) as response:
                 assert response.status == status
                 assert len(response.read()) > 10
+
+
+# Who is served, and how many
+
+
+def status_of(served: Served, path: str = "/s?until=end", **headers: str) -> int:
+    with served.get(path, **headers) as response:
+        assert response.getheader("x-content-type-options") == "nosniff"
+        return int(response.status)
+
+
+def mounted(app: StreamsApp, framework: str) -> Any:
+    if framework == "starlette":
+        return Starlette(routes=[Mount("/live", app)])
+    if framework == "fastapi":
+        outer = FastAPI()
+        outer.mount("/live", app)
+        return outer
+    return app
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi", "none"])
+def test_without_authorize_nobody_beyond_the_loopback_is_served(
+    streams: SessionStreams, framework: str
+) -> None:
+    write(streams, "s", "x")
+    path = "/s?until=end" if framework == "none" else "/live/s?until=end"
+
+    with Served(mounted(StreamsApp(streams), framework)) as served:
+        assert status_of(served, path) == 200
+        for header, value in [
+            ("X-Forwarded-For", "203.0.113.7"),  # uvicorn takes it for the client
+            ("X-Forwarded-For", "127.0.0.1"),
+            ("Forwarded", "for=127.0.0.1"),
+            ("X-Forwarded-Host", "localhost"),
+            ("X-Real-IP", "127.0.0.1"),
+            ("Via", "1.1 proxy"),
+        ]:
+            assert status_of(served, path, **{header: value}) == 403
+    with Served(mounted(StreamsApp(streams, authorize=lambda *_: True), framework)) as served:
+        assert status_of(served, path, **{"X-Forwarded-For": "203.0.113.7"}) == 200
+
+
+@pytest.mark.parametrize(
+    "client, server",
+    [
+        (("203.0.113.7", 1), ("127.0.0.1", 80)),
+        (("127.0.0.1", 1), ("192.0.2.1", 80)),
+        (("::ffff:203.0.113.7", 1), ("::1", 80)),
+        (("testclient", 1), ("testserver", 80)),
+        (None, ("/run/app.sock", None)),
+        (None, None),
+    ],
+)
+def test_an_address_that_is_not_surely_the_loopback_is_beyond_it(
+    streams: SessionStreams, client: Any, server: Any
+) -> None:
+    sent: list[Any] = []
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/s",
+        "headers": [(b"host", b"localhost")],
+        "client": client,
+        "server": server,
+    }
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    asyncio.run(StreamsApp(streams)(scope, receive, send))
+
+    assert sent[0]["status"] == 403
+
+
+@pytest.mark.parametrize("framework", ["starlette", "fastapi", "none"])
+def test_a_host_of_another_site_is_refused(streams: SessionStreams, framework: str) -> None:
+    write(streams, "s", "x")
+    path = "/s?until=end" if framework == "none" else "/live/s?until=end"
+    asked: list[str] = []
+
+    def authorize(scope: Any, session_id: str) -> bool:
+        asked.append(session_id)
+        return True
+
+    app = StreamsApp(
+        streams, authorize=authorize, allowed_hosts=["chat.example.com", "*.a.example"]
+    )
+    with Served(mounted(app, framework)) as served:
+        for host in (
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "a.example",
+            "xa.example",
+            "evil.example:80",
+            "chat.example.com@evil.example",
+            "",
+        ):
+            assert status_of(served, path, Host=host) == 421
+        assert asked == []
+        for host in (
+            "localhost",
+            "LOCALHOST:8000",
+            "127.0.0.1:80",
+            "[::1]:80",
+            "chat.example.com:443",
+            "Chat.Example.com",
+            "deep.b.a.example",
+        ):
+            assert status_of(served, path, Host=host) == 200
+    with Served(StreamsApp(streams, allowed_hosts=["*"])) as served:
+        assert status_of(served, Host="any.example") == 200
+
+
+@pytest.mark.parametrize(
+    "hosts", ["chat.example.com", ["https://chat.example.com"], ["chat.example.com:443"], [""], [7]]
+)
+def test_what_is_no_host_is_refused_at_once(streams: SessionStreams, hosts: Any) -> None:
+    with pytest.raises(ConfigurationError, match="allowed_hosts"):
+        StreamsApp(streams, allowed_hosts=hosts)
+
+
+def test_further_connections_are_answered_and_not_served(streams: SessionStreams) -> None:
+    write(streams, "s", "x")
+
+    with Served(StreamsApp(streams, max_connections=2)) as served:
+        with served.get("/s") as first, served.get("/other") as second:
+            next(frames_of(first)), next(frames_of(second))
+            with served.get("/s") as third:
+                assert third.status == 503
+                assert third.getheader("retry-after") == "5"
+                assert b"max_connections" in third.read()
+        until = time.monotonic() + SECONDS
+        while (status := status_of(served)) == 503:  # the server has to see that they have left
+            assert time.monotonic() < until
+        assert status == 200
+
+
+def test_further_readers_are_refused_until_one_has_ended(tmp_path: Path) -> None:
+    with SessionStreams(tmp_path, max_readers=2) as streams:
+        write(streams, "s", "x")
+        first, second = streams.read("s"), streams.read("s")
+        with pytest.raises(TooManyReadersError, match=r"2 readers already.*max_readers"):
+            streams.read("s")
+        with Served(StreamsApp(streams)) as served:
+            assert status_of(served) == 503
+            first.close()
+            assert status_of(served) == 200
+        del second
+        gc.collect()
+        assert streams.read("s") is not streams.read("t")
+
+
+@pytest.mark.parametrize("name", ["max_readers", "max_scans"])
+@pytest.mark.parametrize("limit", [0, -1, 1.5, None])
+def test_a_limit_is_a_number_from_one_on(tmp_path: Path, name: str, limit: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} must be at least 1"):
+        SessionStreams(tmp_path, **{name: limit})
+
+
+def test_a_connection_limit_is_a_number_from_one_on(streams: SessionStreams) -> None:
+    with pytest.raises(ConfigurationError, match="max_connections must be at least 1"):
+        StreamsApp(streams, max_connections=0)
+
+
+# Sessions that are not there
+
+
+def finished_writers(directory: Path, count: int, sessions: int) -> int:
+    """Write as processes that are gone did; return how many bytes their segments have."""
+    for writer in range(count):
+        with SessionStreams(directory) as streams:
+            for session in range(sessions):
+                streams.write(f"s-{writer}-{session}", "x" * 500)
+    return sum(path.stat().st_size for path in directory.rglob("*.jsonl"))
+
+
+def test_requests_for_sessions_that_are_not_there_read_the_journal_once(tmp_path: Path) -> None:
+    size = finished_writers(tmp_path, 3, 400)
+
+    async def drain(streams: SessionStreams, session_id: str) -> list[str]:
+        reader = streams.read(session_id, from_start=True, idle_timeout=0)
+        return [chunk.text async for chunk in reader]
+
+    with SessionStreams(tmp_path) as streams:
+        scans = streams.lanes.scans
+        assert asyncio.run(drain(streams, "nobody-0")) == []
+        learned = scans.bytes_read
+        for number in range(1, 200):
+            assert asyncio.run(drain(streams, f"nobody-{number}")) == []
+        again = scans.bytes_read
+        assert asyncio.run(drain(streams, "s-1-7")) == ["x" * 500]
+
+    assert size / 2 < learned <= size
+    assert again == learned
+
+
+def test_a_web_asks_for_sessions_that_are_not_there_and_the_journal_is_read_once(
+    tmp_path: Path,
+) -> None:
+    size = finished_writers(tmp_path, 2, 400)
+
+    with SessionStreams(tmp_path) as streams, Served(StreamsApp(streams)) as served:
+        for number in range(50):
+            with served.get(f"/nobody-{number}") as response:
+                next(frames_of(response))
+        with served.get("/s-1-399") as response:
+            frames = frames_of(response)
+            next(frames)
+            assert next(frames)[2] == {"text": "x" * 500}
+        assert streams.lanes.scans.bytes_read <= 2 * size
+
+
+def test_what_another_process_adds_to_a_segment_is_found_all_the_same(tmp_path: Path) -> None:
+    async def texts(streams: SessionStreams, session_id: str) -> list[str]:
+        reader = streams.read(session_id, from_start=True, idle_timeout=0)
+        return [chunk.text async for chunk in reader]
+
+    with SessionStreams(tmp_path) as writing, SessionStreams(tmp_path) as reading:
+        for turn in range(5):
+            name = f"later-{turn}"
+            assert asyncio.run(texts(reading, name)) == []
+            writing.write(name, "here")
+            assert asyncio.run(texts(reading, name)) == ["here"]
+            assert asyncio.run(texts(reading, "later-0")) == ["here"]
+
+
+@pytest.mark.parametrize("entries", [0, 1, 3, 1000])
+def test_the_index_is_bounded_and_what_it_forgets_is_read_again(
+    tmp_path: Path, entries: int
+) -> None:
+    finished_writers(tmp_path, 4, 3)
+
+    async def texts(streams: SessionStreams, session_id: str) -> list[str]:
+        reader = streams.read(session_id, from_start=True, idle_timeout=0)
+        return [chunk.text async for chunk in reader]
+
+    with SessionStreams(tmp_path) as streams:
+        streams.lanes.scans = Scans(2, entries)
+        for _ in range(2):
+            for writer in range(4):
+                for session in range(3):
+                    name = f"s-{writer}-{session}"
+                    assert asyncio.run(texts(streams, name)) == ["x" * 500]
+                    assert streams.lanes.scans.entries <= entries
+            assert asyncio.run(texts(streams, "nobody")) == []
+
+
+def test_no_more_scans_run_at_once_than_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished_writers(tmp_path, 2, 20)
+    running, most = [0], [0]
+    lock, real = threading.Lock(), Scans._find
+
+    def counted(self: Scans, *arguments: Any) -> Any:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        try:
+            return real(self, *arguments)
+        finally:
+            with lock:
+                running[0] -= 1
+
+    monkeypatch.setattr(Scans, "_find", counted)
+
+    async def everybody(streams: SessionStreams) -> list[int]:
+        async def drain(session_id: str) -> int:
+            reader = streams.read(session_id, from_start=True, idle_timeout=0)
+            return len([chunk async for chunk in reader])
+
+        return await asyncio.gather(*(drain(f"s-1-{number}") for number in range(20)))
+
+    with SessionStreams(tmp_path, max_scans=2) as streams:
+        assert asyncio.run(everybody(streams)) == [1] * 20
+    assert 1 <= most[0] <= 2
 
 
 # The example, in a browser

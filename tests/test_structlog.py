@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import io
 import logging
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from opentelemetry import trace
 from tests.support.journaled import Journaled
 from wakelog import RedactionConfig, bound
 from wakelog.events import semconv as s
+from wakelog.integrations.logging import WakelogHandler
 from wakelog.integrations.structlog import WakelogProcessor, development_chain, production_chain
 from wakelog.journal import Durability
 from wakelog.logger import set_current
@@ -138,8 +141,8 @@ def test_what_only_looks_like_structlogs_own_stays_an_attribute(
     assert journaled.one().attributes == fields
 
 
-def test_an_event_dict_that_cannot_be_looked_at_costs_one_record(
-    journaled: Journaled, caplog: pytest.LogCaptureFixture
+def test_an_object_that_cannot_be_looked_at_costs_its_text_and_no_record(
+    journaled: Journaled,
 ) -> None:
     class Undecided:
         def __bool__(self) -> bool:
@@ -147,14 +150,13 @@ def test_an_event_dict_that_cannot_be_looked_at_costs_one_record(
 
     processor = WakelogProcessor(journaled.log)
 
-    event_dict: dict[Any, Any] = {"event": "x", "exc_info": Undecided(), 7: "seven"}
-    assert processor(None, "info", event_dict) is event_dict
-    event_dict = {"event": "next", 7: "seven"}
-    processor(None, "info", event_dict)
+    for key in ("exc_info", "level", "timestamp", "logger", "stack", "exception", "event", "x"):
+        event_dict: dict[Any, Any] = {"event": "x", 7: "seven", key: Undecided()}
+        assert processor(None, "info", event_dict) is event_dict
 
-    assert processor.refused == {"ValueError": 1}
-    assert journaled.one().attributes == {"7": "seven"}
-    assert len(caplog.messages) == 1
+    assert processor.refused == {}
+    assert len(journaled.records()) == 8
+    assert journaled.records()[0].attributes["7"] == "seven"
 
 
 @pytest.mark.parametrize("merged", [True, False])
@@ -323,6 +325,195 @@ def test_the_time_is_the_one_that_was_stamped(journaled: Journaled) -> None:
     assert first == 1767323045_678901000
     assert second == 1767323045_500000000
     assert all(time_ is not None and before <= time_ for time_ in others)
+
+
+ZONES = ("Z", "+00:00", "+05:30", "-0800")
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        *(f"2026-01-02T03:04:05{zone}" for zone in ZONES),
+        "2026-01-02 03:04:05.5+00:00",
+        "2026-01-02T03:04Z",
+        "20260102T030405Z",
+        dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC),
+        dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.timezone(dt.timedelta(hours=5, seconds=7))),
+        1767323045,
+        1767323045.25,
+    ],
+    ids=str,
+)
+def test_a_sure_time_is_the_records(journaled: Journaled, stamp: Any) -> None:
+    chain(WakelogProcessor(journaled.log, last=True)).info("x", timestamp=stamp)
+
+    record = journaled.one()
+    moment = dt.datetime.fromisoformat(stamp) if isinstance(stamp, str) else stamp
+    seconds = moment.timestamp() if isinstance(moment, dt.datetime) else moment
+    assert record.timestamp == pytest.approx(seconds * 1e9, abs=1000)
+    assert record.attributes == {}
+
+
+@pytest.mark.parametrize(
+    "fmt",
+    ["%s", "%Y", "%Y%m%d", "%Y%m%d%H%M%S", "%j", "%H:%M", "%H:%M:%S.%f", "%Y-%m-%d", "%c", "%x", "%s.%f",
+     "%Y-%m-%d %H:%M:%S", "%d/%b/%Y:%H:%M:%S", "at noon", ""],
+)  # fmt: skip
+@pytest.mark.parametrize("utc", [True, False])
+@pytest.mark.parametrize("way", ["direct", "wrapped", "keywords"])
+def test_a_stamp_that_is_no_sure_time_is_an_attribute_and_the_time_is_now(
+    journaled: Journaled, fmt: str, utc: bool, way: str
+) -> None:
+    before = time.time_ns()
+
+    through(journaled, way, structlog.processors.TimeStamper(fmt=fmt, utc=utc)).info("x")
+
+    record = journaled.one()
+    assert record.timestamp is not None
+    assert abs(record.timestamp - before) < 60 * 10**9
+    assert type(record.attributes["timestamp"]) is str
+
+
+@pytest.mark.parametrize(
+    "stamp", [20260101, 2026, 20260101120000, 0, -1, True, float("nan"), dt.datetime(2026, 1, 2),
+              dt.date(2026, 1, 2), None, b"2026-01-02T03:04:05Z", 1767323045678],
+    ids=str,
+)  # fmt: skip
+def test_a_number_or_object_that_is_no_sure_time_is_an_attribute(
+    journaled: Journaled, stamp: Any
+) -> None:
+    before = time.time_ns()
+
+    chain(WakelogProcessor(journaled.log, last=True)).info("x", timestamp=stamp)
+
+    record = journaled.one()
+    assert record.timestamp is not None
+    assert before <= record.timestamp
+    assert "timestamp" in record.attributes
+
+
+WAYS = ("direct", "wrapped", "keywords")
+
+
+def through(journaled: Journaled, way: str, *processors: Any) -> Any:
+    """Return a logger whose chain ends in Wakelog, itself or by way of the standard library."""
+    logger = logging.Logger("tests.shop")  # noqa: LOG001 - one that no other test sees
+    logger.addHandler(WakelogHandler(log=journaled.log))
+    logger.addHandler(logging.NullHandler())
+    end: Any = {
+        "direct": WakelogProcessor(journaled.log, last=True),
+        "wrapped": structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        "keywords": structlog.stdlib.render_to_log_kwargs,
+    }[way]
+    return structlog.wrap_logger(
+        logger, processors=[*processors, end], wrapper_class=structlog.stdlib.BoundLogger
+    )
+
+
+CHAINS: dict[str, list[Any]] = {
+    "bare": [],
+    "levels and names": [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_log_level_number,
+        structlog.stdlib.add_logger_name,
+    ],
+    "times": [structlog.processors.TimeStamper(fmt="iso"), structlog.stdlib.add_log_level],
+    "unix times": [structlog.processors.TimeStamper()],
+    "arguments": [structlog.stdlib.PositionalArgumentsFormatter()],
+    "stack": [structlog.processors.StackInfoRenderer()],
+    "exceptions as text": [structlog.stdlib.add_log_level, structlog.processors.format_exc_info],
+    "exceptions as dicts": [structlog.processors.dict_tracebacks],
+    "exceptions as dicts without locals": [
+        structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        )
+    ],
+    "exc_info of the exception": [structlog.processors.ExceptionPrettyPrinter(io.StringIO())],
+    "callsite": [
+        structlog.processors.CallsiteParameterAdder(
+            {
+                structlog.processors.CallsiteParameter.FUNC_NAME,
+                structlog.processors.CallsiteParameter.THREAD_NAME,
+                structlog.processors.CallsiteParameter.PROCESS_NAME,
+            }
+        )
+    ],
+    "the manual's": [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.UnicodeDecoder(),
+    ],
+}
+
+
+def said(journaled: Journaled, way: str, processors: list[Any], call: str) -> dict[str, Any]:
+    """Log in one of the ways, and return what is recorded of it."""
+    log = through(journaled, way, *processors)
+    try:
+        raise LookupError("row 7")
+    except LookupError as error:
+        match call:
+            case "message":
+                log.warning("late", order=7, tags=["a"])
+            case "exception":
+                log.exception("late", order=7)
+            case "error":
+                log.error("late", exc_info=error)  # noqa: TRY400 - the other way to say it
+            case "stack":
+                log.info("late", stack_info=True)
+            case "event":
+                log.info("late", event_type="tool_call", tool="flights", risk={"level": "low"})
+            case "bound":
+                with structlog.contextvars.bound_contextvars(user="u1"):
+                    log.bind(order=7).critical("late")
+    record = journaled.records()[-1]
+    fields = {name: getattr(record, name) for name in (
+        "body", "event_name", "severity_number", "severity_text", "scope", "attributes",
+    )}  # fmt: skip
+    # The lines of this function that are on the stack differ in nothing but their number.
+    for name in (s.CODE_STACKTRACE, s.EXCEPTION_STACKTRACE):
+        if name in fields["attributes"]:
+            fields["attributes"][name] = type(fields["attributes"][name])
+    assert record.timestamp is not None
+    assert abs(record.timestamp - time.time_ns()) < 60 * 10**9
+    return fields
+
+
+@pytest.mark.parametrize("call", ["message", "exception", "error", "stack", "event", "bound"])
+@pytest.mark.parametrize("name", CHAINS)
+def test_the_record_is_the_same_by_way_of_the_standard_library(
+    journaled: Journaled, name: str, call: str
+) -> None:
+    processors = CHAINS[name]
+
+    direct = said(journaled, "direct", processors, call)
+    wrapped = said(journaled, "wrapped", processors, call)
+    keywords = said(journaled, "keywords", processors, call)
+
+    assert wrapped == direct
+    if call != "bound" or name == "the manual's":  # what is bound is no keyword otherwise
+        assert keywords == direct
+    if call in ("exception", "error") and name not in (
+        "exceptions as text",
+        "exc_info of the exception",
+    ):
+        kind = "LookupError"
+        assert direct["attributes"][s.EXCEPTION_TYPE] == kind
+        assert direct["attributes"][s.EXCEPTION_MESSAGE] == "row 7"
+
+
+@pytest.mark.parametrize("way", ["wrapped", "keywords"])
+def test_the_time_by_way_of_the_standard_library_is_the_one_that_was_stamped(
+    journaled: Journaled, way: str
+) -> None:
+    through(journaled, way).info("x", timestamp="2026-01-02T03:04:05.678901Z")
+
+    record = journaled.one()
+    assert (record.timestamp, record.attributes) == (1767323045_678901000, {})
 
 
 def test_the_standard_librarys_wrapper_names_the_logger_and_its_arguments(
@@ -517,7 +708,7 @@ def test_a_record_that_nothing_takes_is_counted_and_said_once(
 def test_a_journal_that_refuses_never_raises_into_the_program(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    journaled = Journaled(tmp_path / "journal", max_line_bytes=2_000)
+    journaled = Journaled(tmp_path / "journal", max_event_bytes=2_000)
     seen = Seen()
     processor = WakelogProcessor(journaled.log)
     log = chain(processor, seen)
@@ -529,7 +720,9 @@ def test_a_journal_that_refuses_never_raises_into_the_program(
     assert processor.refused == {"EventTooLargeError": 3}
     assert len(seen.event_dicts) == 4
     assert len(caplog.messages) == 1
-    assert journaled.one().body == "small"
+    *stubs, small = journaled.records()
+    assert small.body == "small"
+    assert ["wakelog.too_large.bytes" in stub.attributes for stub in stubs] == [True] * 3
     journaled.close()
 
 

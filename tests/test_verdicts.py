@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import enum
 import json
 import logging
 import os
@@ -31,6 +33,7 @@ from opentelemetry.sdk._logs.export import (
     LogRecordExportResult,
 )
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from tests.support.scripted import (
@@ -47,16 +50,15 @@ from tests.support.scripted import (
     ScriptedHTTP,
     http_date,
 )
+from wakelog.delivery import ExportOutcome, Outcome, is_quiet
 from wakelog.otel import _grpc_answers, _http_answers
+from wakelog.otel._export_attempt import attempt_through
 from wakelog.otel._exporters import log_exporter
-from wakelog.otel._hearing import LONGEST_RETRY_AFTER, HearingJudge
-from wakelog.otel._judging import judge_for
-from wakelog.otel._quiet import is_quiet
-from wakelog.otel._verdict import Judge, Outcome, Verdict
+from wakelog.otel._response_capture import LONGEST_RETRY_AFTER, CapturedAttempt, ExportAttempt
 
 DOCS = Path(__file__).parent.parent / "docs" / "delivery.md"
 TLS = Path(__file__).parent / "support" / "tls"
-DELIVERED = Verdict(Outcome.DELIVERED)
+DELIVERED = ExportOutcome(Outcome.DELIVERED)
 SHORT = 0.2
 # The exporters hand down what is left of their time-out after encoding.
 IN_TIME = r" did not answer within 0(\.[12])? s$"
@@ -98,8 +100,8 @@ def tried():
     """A next hop and a judge for each protocol, for the many answers that are tried alike."""
     with ScriptedHTTP() as http, ScriptedGRPC() as grpc_:
         yield {
-            "http": (http, judge_for(exporter_to(http))),
-            "grpc": (grpc_, judge_for(exporter_to(grpc_))),
+            "http": (http, attempt_through(exporter_to(http))),
+            "grpc": (grpc_, attempt_through(exporter_to(grpc_))),
         }
 
 
@@ -124,18 +126,18 @@ def _nothing_is_logged(caplog, request):
 
 
 def table(protocol: str) -> list[tuple[str, str]]:
-    """The rows of a table in docs/delivery.md: what was answered, and the verdict."""
+    """The rows of a table in docs/delivery.md: what was answered, and the outcome."""
     section = re.search(
         rf"<!-- verdicts: {protocol} -->(.*?)<!-- end -->", DOCS.read_text(), re.DOTALL
     )
     assert section, f"docs/delivery.md has no table of verdicts for {protocol}"
     rows = [row.strip("|").split("|") for row in section[1].strip().splitlines()[2:]]
-    return [(answer.strip(), verdict.strip()) for answer, verdict, *_ in rows]
+    return [(answer.strip(), outcome.strip()) for answer, outcome, *_ in rows]
 
 
 def documented(protocol: str, pattern: str) -> dict[str, str]:
     return {
-        name: verdict for answer, verdict in table(protocol) for name in re.findall(pattern, answer)
+        name: outcome for answer, outcome in table(protocol) for name in re.findall(pattern, answer)
     }
 
 
@@ -143,8 +145,8 @@ STATUSES = documented("http", r"`(\d{3})`")
 CODES = documented("grpc", r"`([A-Z_]+)`")
 WORDS = {
     "delivered": Outcome.DELIVERED,
-    "pending": Outcome.PENDING,
-    "refused": Outcome.REFUSED,
+    "pending": Outcome.RETRYABLE,
+    "refused": Outcome.REJECTED,
     "too large": Outcome.TOO_LARGE,
 }
 
@@ -155,14 +157,14 @@ def test_every_status_in_the_table_has_the_verdict_that_the_table_says(tried, st
     before = len(hop.received)
     hop.answer(Answer(status=int(status), message="what it says"))
 
-    verdict = judge(BATCH)
+    outcome = judge(BATCH)
 
-    assert verdict.outcome is WORDS[STATUSES[status]]
+    assert outcome.kind is WORDS[STATUSES[status]]
     assert len(hop.received) == before + 1
     if int(status) >= 300:
-        assert verdict.reason.startswith(f"{hop.logs_endpoint} answered {status} ")
+        assert outcome.reason.startswith(f"{hop.logs_endpoint} answered {status} ")
         if status != "304":  # has no body
-            assert "what it says" in verdict.reason
+            assert "what it says" in outcome.reason
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
@@ -171,33 +173,33 @@ def test_every_code_in_the_table_has_the_verdict_that_the_table_says(tried, code
     before = len(hop.received)
     hop.answer(Answer(code=grpc.StatusCode[code], message="what it says"))
 
-    verdict = judge(BATCH)
+    outcome = judge(BATCH)
 
-    assert verdict.outcome is WORDS[CODES[code]]
+    assert outcome.kind is WORDS[CODES[code]]
     assert len(hop.received) == before + 1
     if code != "OK":
-        assert f"127.0.0.1:{hop.port} (gRPC) answered {code}: what it says" in verdict.reason
+        assert f"127.0.0.1:{hop.port} (gRPC) answered {code}: what it says" in outcome.reason
 
 
 def test_the_tables_leave_no_answer_out():
     named = {int(status) for status in STATUSES}
     others = {s.value for s in HTTPStatus if s.value >= 300} - named
     judged = {
-        status: _http_answers.judge_status("http://hop", status, {}, b"", 1).outcome
+        status: _http_answers.outcome_of_status("http://hop", status, {}, b"", 1).kind
         for status in (*others, 299, 399, 420, 499, 599, 600)
     }
     expected = {
         status: Outcome.DELIVERED
         if status < 300
-        else Outcome.REFUSED
+        else Outcome.REJECTED
         if 400 <= status < 500
-        else Outcome.PENDING
+        else Outcome.RETRYABLE
         for status in judged
     }
 
     assert judged == expected
     assert set(CODES) == {code.name for code in grpc.StatusCode}
-    assert {verdict for p in ("http", "grpc") for _, verdict in table(p)} == set(WORDS)
+    assert {outcome for p in ("http", "grpc") for _, outcome in table(p)} == set(WORDS)
 
 
 # --- Success ------------------------------------------------------------------------------------
@@ -207,22 +209,22 @@ def test_the_tables_leave_no_answer_out():
 def test_what_a_success_rejects_is_read(hop, rejected):
     hop.answer(Answer(rejected=rejected, message="too old"))
 
-    verdict = judge_for(exporter_to(hop))(BATCH)
+    outcome = attempt_through(exporter_to(hop))(BATCH)
 
-    assert (verdict.outcome, verdict.rejected) == (Outcome.DELIVERED, rejected)
+    assert (outcome.kind, outcome.rejected) == (Outcome.DELIVERED, rejected)
     if rejected:
-        assert verdict.reason.endswith(f"rejected {rejected} of 3 records: too old")
+        assert outcome.reason.endswith(f"rejected {rejected} of 3 records: too old")
     else:
-        assert verdict.reason == "too old"
+        assert outcome.reason == "too old"
 
 
 @pytest.mark.parametrize("claimed, counted", [(4, 3), (2**62, 3), (-1, 0)])
 def test_no_more_records_are_rejected_than_were_sent(hop, claimed, counted):
     hop.answer(Answer(rejected=claimed))
 
-    verdict = judge_for(exporter_to(hop))(BATCH)
+    outcome = attempt_through(exporter_to(hop))(BATCH)
 
-    assert (verdict.outcome, verdict.rejected) == (Outcome.DELIVERED, counted)
+    assert (outcome.kind, outcome.rejected) == (Outcome.DELIVERED, counted)
 
 
 @pytest.mark.parametrize(
@@ -252,10 +254,10 @@ def test_a_rejection_is_read_from_json_too(http_hop):
         Answer(body=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
     )
 
-    verdict = judge_for(exporter_to(http_hop))(BATCH)
+    outcome = attempt_through(exporter_to(http_hop))(BATCH)
 
-    assert (verdict.outcome, verdict.rejected) == (Outcome.DELIVERED, 2)
-    assert verdict.reason.endswith("rejected 2 of 3 records: too old")
+    assert (outcome.kind, outcome.rejected) == (Outcome.DELIVERED, 2)
+    assert outcome.reason.endswith("rejected 2 of 3 records: too old")
 
 
 @pytest.mark.parametrize(
@@ -275,11 +277,11 @@ def test_a_success_that_no_receiver_of_logs_gives_proves_nothing(tried, kind, bo
     hop, judge = tried["http"]
     hop.answer(Answer(body=body, headers={"Content-Type": kind}))
 
-    verdict = judge(BATCH)
+    outcome = judge(BATCH)
 
-    assert verdict.outcome is Outcome.PENDING
-    assert said in verdict.reason
-    assert verdict.reason.startswith(f"{hop.logs_endpoint} answered 200 (OK), but ")
+    assert outcome.kind is Outcome.RETRYABLE
+    assert said in outcome.reason
+    assert outcome.reason.startswith(f"{hop.logs_endpoint} answered 200 (OK), but ")
 
 
 @pytest.mark.usefixtures("noisy")  # gRPC itself says that it cannot read or write
@@ -287,10 +289,10 @@ def test_a_response_over_grpc_that_cannot_be_read_proves_nothing(tried):
     hop, judge = tried["grpc"]
     hop.answer(Answer(body=b"\xff\xfe\x00 no message"))
 
-    verdict = judge(BATCH)
+    outcome = judge(BATCH)
 
-    assert verdict.outcome is Outcome.PENDING
-    assert "answered OK, but what it said cannot be read" in verdict.reason
+    assert outcome.kind is Outcome.RETRYABLE
+    assert "answered OK, but what it said cannot be read" in outcome.reason
 
 
 # --- Refusals -----------------------------------------------------------------------------------
@@ -301,12 +303,12 @@ def test_a_redirect_is_not_followed_and_not_a_delivery(http_hop, status):
     to = f"http://ann:secret@127.0.0.1:{http_hop.port}/elsewhere?token=secret"
     http_hop.answer(Answer(status=status, headers={"Location": to}))
 
-    verdict = judge_for(exporter_to(http_hop))(BATCH)
+    outcome = attempt_through(exporter_to(http_hop))(BATCH)
 
-    assert verdict.outcome is Outcome.PENDING
-    assert f"answered {status} " in verdict.reason
-    assert f"(http://127.0.0.1:{http_hop.port}/elsewhere)" in verdict.reason
-    assert "secret" not in verdict.reason
+    assert outcome.kind is Outcome.RETRYABLE
+    assert f"answered {status} " in outcome.reason
+    assert f"(http://127.0.0.1:{http_hop.port}/elsewhere)" in outcome.reason
+    assert "secret" not in outcome.reason
     assert len(http_hop.received) == 1
 
 
@@ -327,7 +329,9 @@ def test_a_reason_is_what_the_next_hop_says_on_one_line(tried, kind, body, said)
     hop, judge = tried["http"]
     hop.answer(Answer(status=400, body=body, headers={"Content-Type": kind}))
 
-    assert judge(BATCH) == Verdict(Outcome.REFUSED, f"{hop.logs_endpoint} answered 400 {said}")
+    assert judge(BATCH) == ExportOutcome(
+        Outcome.REJECTED, f"{hop.logs_endpoint} answered 400 {said}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -342,11 +346,11 @@ def test_a_reason_is_what_the_next_hop_says_on_one_line(tried, kind, body, said)
 def test_a_wrong_setting_is_no_records_fault_and_says_what_to_check(hop, answer, hint):
     hop.answer(answer)
 
-    verdict = judge_for(exporter_to(hop))(BATCH)
+    outcome = attempt_through(exporter_to(hop))(BATCH)
 
-    assert verdict.outcome is Outcome.PENDING
-    assert hint in verdict.reason
-    assert f"127.0.0.1:{hop.port}" in verdict.reason
+    assert outcome.kind is Outcome.RETRYABLE
+    assert hint in outcome.reason
+    assert f"127.0.0.1:{hop.port}" in outcome.reason
 
 
 @pytest.mark.parametrize(
@@ -364,28 +368,30 @@ def test_every_servers_words_for_too_large_are_known(tried, code, words):
     hop, judge = tried["grpc"]
     hop.answer(Answer(code=grpc.StatusCode[code], message=words))
 
-    assert judge(BATCH).outcome is Outcome.TOO_LARGE
+    assert judge(BATCH).kind is Outcome.TOO_LARGE
 
 
 def test_a_message_above_the_limit_of_a_real_grpc_server_is_too_large():
     with ScriptedGRPC() as hop:
-        verdict = judge_for(exporter_to(hop))([record("a", "x" * 5_000_000)])
+        outcome = attempt_through(exporter_to(hop))([record("a", "x" * 5_000_000)])
 
-    assert verdict.outcome is Outcome.TOO_LARGE
-    assert "larger than max" in verdict.reason
+    assert outcome.kind is Outcome.TOO_LARGE
+    assert "larger than max" in outcome.reason
     assert hop.received == []
 
 
 def test_what_is_too_large_for_the_real_collector_is_too_large(collector):
-    over_http = judge_for(HTTPExporter(endpoint=f"{collector.http_endpoint}/v1/logs", timeout=60))
-    over_grpc = judge_for(GRPCExporter(endpoint=collector.grpc_endpoint, timeout=60))
+    over_http = attempt_through(
+        HTTPExporter(endpoint=f"{collector.http_endpoint}/v1/logs", timeout=60)
+    )
+    over_grpc = attempt_through(GRPCExporter(endpoint=collector.grpc_endpoint, timeout=60))
 
     verdicts = [
         over_http([record("a", "x" * 21_000_000)]),
         over_grpc([record("b", "x" * 5_000_000)]),
     ]
 
-    assert [verdict.outcome for verdict in verdicts] == [Outcome.TOO_LARGE] * 2
+    assert [outcome.kind for outcome in verdicts] == [Outcome.TOO_LARGE] * 2
     assert over_http([record("c")]) == over_grpc([record("d")]) == DELIVERED
     assert {log.uid for log in collector.wait_for_logs(2)} == {"c", "d"}
 
@@ -397,9 +403,9 @@ def test_what_is_too_large_for_the_real_collector_is_too_large(collector):
 def test_retry_after_is_obeyed_in_seconds(http_hop, status):
     http_hop.answer(Answer(status=status, retry_after=70))
 
-    verdict = judge_for(exporter_to(http_hop))(BATCH)
+    outcome = attempt_through(exporter_to(http_hop))(BATCH)
 
-    assert (verdict.outcome, verdict.retry_after) == (Outcome.PENDING, 70)
+    assert (outcome.kind, outcome.retry_after) == (Outcome.RETRYABLE, 70)
 
 
 @pytest.mark.parametrize("code", ["RESOURCE_EXHAUSTED", "UNAVAILABLE"])
@@ -408,27 +414,27 @@ def test_retry_info_is_obeyed(tried, code, seconds):
     hop, judge = tried["grpc"]
     hop.answer(Answer(code=grpc.StatusCode[code], retry_after=seconds))
 
-    verdict = judge(BATCH)
+    outcome = judge(BATCH)
 
-    assert (verdict.outcome, verdict.retry_after) == (Outcome.PENDING, seconds)
+    assert (outcome.kind, outcome.retry_after) == (Outcome.RETRYABLE, seconds)
 
 
 def test_retry_after_is_a_date_by_the_clock_of_the_one_who_answered():
     wrong = 86_400.0  # its clock is a day ahead of ours
     headers = {"date": http_date(wrong), "retry-after": http_date(wrong + 90)}
 
-    verdict = _http_answers.judge_status("http://hop", 503, headers, b"", 1)
+    outcome = _http_answers.outcome_of_status("http://hop", 503, headers, b"", 1)
 
-    assert verdict.retry_after == pytest.approx(90, abs=1)
+    assert outcome.retry_after == pytest.approx(90, abs=1)
 
 
 def test_retry_after_is_a_date_by_our_clock_when_there_is_no_other():
     headers = {"Retry-After": http_date(90)}
 
-    verdict = _http_answers.judge_status("http://hop", 503, headers, b"", 1)
+    outcome = _http_answers.outcome_of_status("http://hop", 503, headers, b"", 1)
 
-    assert verdict.retry_after is not None
-    assert 60 < verdict.retry_after <= 90  # the time that this test may take
+    assert outcome.retry_after is not None
+    assert 60 < outcome.retry_after <= 90  # the time that this test may take
 
 
 @pytest.mark.parametrize(
@@ -452,9 +458,9 @@ def test_retry_after_is_a_date_by_our_clock_when_there_is_no_other():
     ],
 )
 def test_what_is_no_sane_wait_is_no_wait_and_none_is_longer_than_an_hour(value, seconds):
-    verdict = _http_answers.judge_status("http://hop", 503, {"Retry-After": value}, b"", 1)
+    outcome = _http_answers.outcome_of_status("http://hop", 503, {"Retry-After": value}, b"", 1)
 
-    assert verdict.retry_after == seconds
+    assert outcome.retry_after == seconds
 
 
 @pytest.mark.parametrize(
@@ -469,10 +475,10 @@ def test_no_wait_over_grpc_is_insane_either(seconds, expected):
         ("google.rpc.retryinfo-bin", info.SerializeToString()),
     ]
 
-    verdict = _grpc_answers.judge_code("hop:1", grpc.StatusCode.UNAVAILABLE, "", trailing)
+    outcome = _grpc_answers.outcome_of_code("hop:1", grpc.StatusCode.UNAVAILABLE, "", trailing)
 
-    assert verdict == Verdict(
-        Outcome.PENDING, "hop:1 (gRPC) answered UNAVAILABLE", retry_after=expected
+    assert outcome == ExportOutcome(
+        Outcome.RETRYABLE, "hop:1 (gRPC) answered UNAVAILABLE", retry_after=expected
     )
 
 
@@ -481,51 +487,51 @@ def test_no_wait_over_grpc_is_insane_either(seconds, expected):
 
 def test_no_answer_in_time_is_pending_and_the_exporters_time_out_is_kept(hop):
     hop.answer(HANG)
-    judge = judge_for(exporter_to(hop, timeout=SHORT))
+    judge = attempt_through(exporter_to(hop, timeout=SHORT))
 
     begun = time.monotonic()
-    verdict = judge(BATCH)
+    outcome = judge(BATCH)
 
     assert time.monotonic() - begun >= SHORT * 0.9
-    assert verdict.outcome is Outcome.PENDING
-    assert re.search(IN_TIME, verdict.reason)
+    assert outcome.kind is Outcome.RETRYABLE
+    assert re.search(IN_TIME, outcome.reason)
     assert len(hop.received) <= 1  # a slow machine may not have got so far
 
 
-def connected_again(judge: Judge) -> Verdict:
-    """Return the first verdict of an attempt that is made over a new connection.
+def connected_again(judge: ExportAttempt) -> ExportOutcome:
+    """Return the first outcome of an attempt that is made over a new connection.
 
     Over gRPC an attempt right after a broken one may still be given to the connection that has broken.
     """
     deadline = time.monotonic() + 60
-    while (verdict := judge(BATCH)).outcome is Outcome.PENDING:
-        assert time.monotonic() < deadline, verdict.reason
-    return verdict
+    while (outcome := judge(BATCH)).kind is Outcome.RETRYABLE:
+        assert time.monotonic() < deadline, outcome.reason
+    return outcome
 
 
 @pytest.mark.parametrize("answer", [RESET, CLOSE], ids=["reset", "close"])
 def test_a_connection_that_ends_without_an_answer_leaves_the_batch_pending(hop, answer):
     hop.answer(answer)
-    judge = judge_for(exporter_to(hop))
+    judge = attempt_through(exporter_to(hop))
 
-    verdict = judge(BATCH)
+    outcome = judge(BATCH)
 
-    assert verdict.outcome is Outcome.PENDING
-    assert re.search(r"(closed the connection|broke its answer off)$", verdict.reason)
+    assert outcome.kind is Outcome.RETRYABLE
+    assert re.search(r"(closed the connection|broke its answer off)$", outcome.reason)
     assert len(hop.received) == 1
     assert connected_again(judge) == DELIVERED
     assert len(hop.received) == 2
 
 
 def test_a_next_hop_that_is_down_refuses_and_is_found_again_at_once_when_it_is_back(hop):
-    judge = judge_for(exporter_to(hop))
+    judge = attempt_through(exporter_to(hop))
     assert judge(BATCH) == DELIVERED
 
     hop.stop()
     verdicts = [judge(BATCH) for _ in range(5)]
     hop.start()
 
-    assert {verdict.outcome for verdict in verdicts} == {Outcome.PENDING}
+    assert {outcome.kind for outcome in verdicts} == {Outcome.RETRYABLE}
     assert verdicts[-1].reason.endswith(" refuses connections")
     assert judge(BATCH) == DELIVERED
     assert hop.uids() == UIDS * 2
@@ -533,21 +539,21 @@ def test_a_next_hop_that_is_down_refuses_and_is_found_again_at_once_when_it_is_b
 
 @pytest.mark.parametrize("exporter", [HTTPExporter, GRPCExporter])
 def test_a_host_that_has_no_address_is_named(exporter):
-    judge = judge_for(exporter(endpoint="http://nowhere.invalid:4317", timeout=60))
+    judge = attempt_through(exporter(endpoint="http://nowhere.invalid:4317", timeout=60))
 
-    verdict = judge(BATCH)
+    outcome = judge(BATCH)
 
-    assert verdict.outcome is Outcome.PENDING
-    assert "nowhere.invalid:4317" in verdict.reason
-    assert verdict.reason.endswith(" has a host name that cannot be resolved")
+    assert outcome.kind is Outcome.RETRYABLE
+    assert "nowhere.invalid:4317" in outcome.reason
+    assert outcome.reason.endswith(" has a host name that cannot be resolved")
 
 
 def test_the_wrong_protocol_is_named():
     with ScriptedHTTP() as http, ScriptedGRPC() as grpc_:
-        over_http = judge_for(HTTPExporter(endpoint=f"{grpc_.endpoint}/v1/logs"))(BATCH)
-        over_grpc = judge_for(GRPCExporter(endpoint=http.endpoint))(BATCH)
+        over_http = attempt_through(HTTPExporter(endpoint=f"{grpc_.endpoint}/v1/logs"))(BATCH)
+        over_grpc = attempt_through(GRPCExporter(endpoint=http.endpoint))(BATCH)
 
-    assert over_http.outcome is over_grpc.outcome is Outcome.PENDING
+    assert over_http.kind is over_grpc.kind is Outcome.RETRYABLE
     assert "it may be an OTLP/gRPC port" in over_http.reason
     assert "it may be an OTLP/HTTP port" in over_grpc.reason
 
@@ -556,14 +562,14 @@ def test_a_proxy_that_is_in_the_way_is_named(http_hop, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", http_hop.endpoint)
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    judge = judge_for(HTTPExporter(endpoint="http://elsewhere.invalid/v1/logs"))
+    judge = attempt_through(HTTPExporter(endpoint="http://elsewhere.invalid/v1/logs"))
     http_hop.answer(Answer(status=407))
 
     asked = judge(BATCH)
     http_hop.stop()
     refused = judge(BATCH)
 
-    assert asked.outcome is refused.outcome is Outcome.PENDING
+    assert asked.kind is refused.kind is Outcome.RETRYABLE
     assert "check the credentials for the proxy" in asked.reason
     assert "could not be reached through the proxy" in refused.reason
 
@@ -572,10 +578,10 @@ def test_credentials_in_an_address_stay_out_of_the_reason(http_hop):
     address = http_hop.logs_endpoint.replace("http://", "http://ann:secret@") + "?key=secret"
     http_hop.answer(BAD_REQUEST)
 
-    verdict = judge_for(HTTPExporter(endpoint=address))(BATCH)
+    outcome = attempt_through(HTTPExporter(endpoint=address))(BATCH)
 
-    assert http_hop.logs_endpoint in verdict.reason
-    assert "secret" not in verdict.reason
+    assert http_hop.logs_endpoint in outcome.reason
+    assert "secret" not in outcome.reason
 
 
 # --- TLS ----------------------------------------------------------------------------------------
@@ -605,7 +611,7 @@ def test_an_exporter_that_trusts_the_certificate_delivers(tls_hop):
         root = (TLS / "certificate.pem").read_bytes()
         exporter = exporter_to(tls_hop, credentials=grpc.ssl_channel_credentials(root))
 
-    assert judge_for(exporter)(BATCH) == DELIVERED
+    assert attempt_through(exporter)(BATCH) == DELIVERED
     assert tls_hop.uids() == UIDS
 
 
@@ -613,15 +619,15 @@ def test_a_certificate_from_the_environment_is_trusted(tls_hop, monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(TLS / "certificate.pem"))
     exporter = made_from_environment(tls_hop, monkeypatch)
 
-    assert judge_for(exporter)(BATCH) == DELIVERED
+    assert attempt_through(exporter)(BATCH) == DELIVERED
 
 
 def test_a_certificate_that_is_not_trusted_leaves_the_batch_pending(tls_hop):
-    verdict = judge_for(exporter_to(tls_hop))(BATCH)
+    outcome = attempt_through(exporter_to(tls_hop))(BATCH)
 
-    assert verdict.outcome is Outcome.PENDING
-    assert "has a TLS certificate that is not trusted here" in verdict.reason
-    assert f"127.0.0.1:{tls_hop.port}" in verdict.reason
+    assert outcome.kind is Outcome.RETRYABLE
+    assert "has a TLS certificate that is not trusted here" in outcome.reason
+    assert f"127.0.0.1:{tls_hop.port}" in outcome.reason
     assert tls_hop.received == []
 
 
@@ -654,11 +660,11 @@ def test_a_batch_that_cannot_be_encoded_is_refused_with_the_encoders_words(tried
         batch = [record(str(number)) for number in range(511)]
         batch.insert(300, poison)
 
-        verdict = judge(batch)
+        outcome = judge(batch)
 
-        assert verdict.outcome is Outcome.REFUSED
-        assert verdict.reason.startswith("cannot be encoded: ")
-        assert said in verdict.reason
+        assert outcome.kind is Outcome.REJECTED
+        assert outcome.reason.startswith("cannot be encoded: ")
+        assert said in outcome.reason
         assert len(hop.received) == before
         batch.remove(poison)
         assert judge(batch) == DELIVERED
@@ -666,12 +672,12 @@ def test_a_batch_that_cannot_be_encoded_is_refused_with_the_encoders_words(tried
 
 @pytest.mark.usefixtures("noisy")
 def test_a_batch_above_the_exporters_own_limit_is_too_large(http_hop):
-    judge = judge_for(exporter_to(http_hop, max_request_size=1000))
+    judge = attempt_through(exporter_to(http_hop, max_request_size=1000))
 
-    verdict = judge([record("a", "x" * 2000)])
+    outcome = judge([record("a", "x" * 2000)])
 
-    assert verdict.outcome is Outcome.TOO_LARGE
-    assert "max_request_size of 1000" in verdict.reason
+    assert outcome.kind is Outcome.TOO_LARGE
+    assert "max_request_size of 1000" in outcome.reason
     assert http_hop.received == []
     assert judge(BATCH) == DELIVERED
 
@@ -686,9 +692,9 @@ def test_what_grpc_cannot_serialize_inside_the_call_is_refused(monkeypatch):
         exporter = exporter_to(hop)
         monkeypatch.setattr(exporter, "_translate_data", lambda data: Unwritable())
 
-        verdict = judge_for(exporter)(BATCH)
+        outcome = attempt_through(exporter)(BATCH)
 
-    assert verdict == Verdict(Outcome.REFUSED, "cannot be encoded: nested too deep")
+    assert outcome == ExportOutcome(Outcome.REJECTED, "cannot be encoded: nested too deep")
     assert hop.received == []
 
 
@@ -706,22 +712,22 @@ def made_from_environment(hop: Scripted, monkeypatch: pytest.MonkeyPatch) -> Log
 
 
 def test_an_exporter_that_configure_makes_is_judged_by_the_answer(hop, monkeypatch):
-    judge = judge_for(made_from_environment(hop, monkeypatch))
+    judge = attempt_through(made_from_environment(hop, monkeypatch))
     hop.answer(ACCEPT, BAD_REQUEST, TOO_LARGE, UNAVAILABLE, RESET, Answer(rejected=2), ACCEPT)
 
     verdicts = [judge(BATCH) for _ in range(5)]
     verdicts += [connected_again(judge), judge(BATCH)]
 
-    assert [verdict.outcome for verdict in verdicts] == [
+    assert [outcome.kind for outcome in verdicts] == [
         Outcome.DELIVERED,
-        Outcome.REFUSED,
+        Outcome.REJECTED,
         Outcome.TOO_LARGE,
-        Outcome.PENDING,
-        Outcome.PENDING,
+        Outcome.RETRYABLE,
+        Outcome.RETRYABLE,
         Outcome.DELIVERED,
         Outcome.DELIVERED,
     ]
-    assert [verdict.rejected for verdict in verdicts] == [0, 0, 0, 0, 0, 2, 0]
+    assert [outcome.rejected for outcome in verdicts] == [0, 0, 0, 0, 0, 2, 0]
     assert len(hop.received) == 7
 
 
@@ -729,7 +735,7 @@ def test_what_the_environment_says_of_the_exporter_keeps_its_meaning(hop, monkey
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=blue")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
-    judge = judge_for(made_from_environment(hop, monkeypatch))
+    judge = attempt_through(made_from_environment(hop, monkeypatch))
 
     assert judge(BATCH) == DELIVERED
     headers = hop.received[0].headers
@@ -743,15 +749,15 @@ def test_the_time_out_of_the_environment_keeps_its_meaning(hop, monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(SHORT))
     hop.always = HANG
 
-    verdict = judge_for(made_from_environment(hop, monkeypatch))(BATCH)
+    outcome = attempt_through(made_from_environment(hop, monkeypatch))(BATCH)
 
-    assert re.search(IN_TIME, verdict.reason)
+    assert re.search(IN_TIME, outcome.reason)
 
 
 def test_gzip_and_headers_of_the_users_exporter_are_kept():
     with ScriptedHTTP() as hop:
         exporter = exporter_to(hop, compression=Compression.Gzip, headers={"X-Tenant": "blue"})
-        assert judge_for(exporter)([record("a", "x" * 10_000)]) == DELIVERED
+        assert attempt_through(exporter)([record("a", "x" * 10_000)]) == DELIVERED
 
     (request,) = hop.received
     assert request.size < 1000
@@ -769,13 +775,13 @@ def test_options_of_the_users_channel_are_kept_also_after_reconnecting():
             compression=grpc.Compression.Gzip,
             headers=(("x-tenant", "blue"),),
         )
-        judge = judge_for(exporter)
+        judge = attempt_through(exporter)
         hop.answer(UNAVAILABLE)
-        assert judge(BATCH).outcome is Outcome.PENDING
+        assert judge(BATCH).kind is Outcome.RETRYABLE
 
         assert judge(BATCH) == DELIVERED
         incompressible = os.urandom(2000).hex()
-        assert judge([record("a", incompressible)]).outcome is Outcome.TOO_LARGE
+        assert judge([record("a", incompressible)]).kind is Outcome.TOO_LARGE
 
     last = hop.received[-1].headers
     assert last["x-tenant"] == "blue"
@@ -805,7 +811,7 @@ def test_the_users_session_with_its_adapters_and_its_login_is_kept(http_hop):
     session = _Login()
     session.mount("http://", _Counting())
     session.auth = ("ann", "secret")
-    judge = judge_for(exporter_to(http_hop, session=session))
+    judge = attempt_through(exporter_to(http_hop, session=session))
     http_hop.answer(Answer(status=401))
 
     assert judge(BATCH) == DELIVERED
@@ -815,24 +821,24 @@ def test_the_users_session_with_its_adapters_and_its_login_is_kept(http_hop):
 
 def test_who_else_uses_the_exporter_gets_the_answers_as_they_are(hop, caplog):
     exporter = exporter_to(hop)
-    judge = judge_for(exporter)
+    judge = attempt_through(exporter)
     hop.answer(BAD_REQUEST, ACCEPT, BAD_REQUEST)
 
     assert exporter.export(BATCH) is LogRecordExportResult.FAILURE
     assert exporter.export(BATCH) is LogRecordExportResult.SUCCESS
     caplog.clear()
-    assert judge(BATCH).outcome is Outcome.REFUSED
+    assert judge(BATCH).kind is Outcome.REJECTED
 
 
 def test_two_judges_may_listen_to_one_exporter_in_two_threads(hop):
     exporter = exporter_to(hop)
-    judges = [judge_for(exporter), judge_for(exporter)]
+    judges = [attempt_through(exporter), attempt_through(exporter)]
     hop.always = lambda request: BAD_REQUEST if "bad" in request.uids else ACCEPT
     seen: list[tuple[str, Outcome]] = []
 
-    def export(judge: Judge, uid: str) -> None:
+    def export(judge: ExportAttempt, uid: str) -> None:
         for _ in range(20):
-            seen.append((uid, judge([record(uid)]).outcome))  # noqa: PERF401
+            seen.append((uid, judge([record(uid)]).kind))  # noqa: PERF401
 
     threads = [
         threading.Thread(target=export, args=pair)
@@ -843,15 +849,15 @@ def test_two_judges_may_listen_to_one_exporter_in_two_threads(hop):
     for thread in threads:
         thread.join()
 
-    assert sorted(set(seen), key=str) == [("bad", Outcome.REFUSED), ("good", Outcome.DELIVERED)]
+    assert sorted(set(seen), key=str) == [("bad", Outcome.REJECTED), ("good", Outcome.DELIVERED)]
     assert len(hop.received) == 40
 
 
 def test_shutting_down_does_not_wait_for_an_attempt_that_hangs(hop):
     exporter = exporter_to(hop, timeout=60)
-    judge = judge_for(exporter)
+    judge = attempt_through(exporter)
     hop.answer(HANG)
-    verdicts: list[Verdict] = []
+    verdicts: list[ExportOutcome] = []
     attempt = threading.Thread(target=lambda: verdicts.append(judge(BATCH)))
     attempt.start()
     hop.wait_for_requests(1)
@@ -860,35 +866,35 @@ def test_shutting_down_does_not_wait_for_an_attempt_that_hangs(hop):
     hop.stop()
     attempt.join(60)
 
-    assert [verdict.outcome for verdict in verdicts] == [Outcome.PENDING]
+    assert [outcome.kind for outcome in verdicts] == [Outcome.RETRYABLE]
 
 
 @pytest.mark.usefixtures("noisy")
 def test_after_shutdown_everything_stays_pending(hop):
     exporter = exporter_to(hop)
-    judge = judge_for(exporter)
+    judge = attempt_through(exporter)
     exporter.shutdown()
 
-    verdict = judge(BATCH)
+    outcome = judge(BATCH)
 
-    assert verdict.outcome is Outcome.PENDING
-    assert "shut down" in verdict.reason
+    assert outcome.kind is Outcome.RETRYABLE
+    assert "shut down" in outcome.reason
     assert hop.received == []
 
 
 FORKING = """
 import os, sys
 from tests.test_verdicts import BATCH, exporter_for, record
-from wakelog.otel._judging import judge_for
+from wakelog.otel._export_attempt import attempt_through
 
-judge = judge_for(exporter_for(*sys.argv[1:]))
-assert judge([record("parent")]).outcome.name == "DELIVERED"
+judge = attempt_through(exporter_for(*sys.argv[1:]))
+assert judge([record("parent")]).kind.name == "DELIVERED"
 child = os.fork()
 if child == 0:
-    os._exit(0 if judge([record("child")]).outcome.name == "DELIVERED" else 1)
+    os._exit(0 if judge([record("child")]).kind.name == "DELIVERED" else 1)
 _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == 0
-assert judge([record("parent")]).outcome.name == "DELIVERED"
+assert judge([record("parent")]).kind.name == "DELIVERED"
 """
 
 
@@ -926,10 +932,10 @@ def test_the_exporters_still_have_the_places_where_we_listen():
 
     assert callable(http._client._transport.request)
     assert all(hasattr(over_grpc, name) for name in _grpc_answers._NEEDED)
-    assert isinstance(judge_for(http), HearingJudge)
-    assert isinstance(judge_for(over_grpc), HearingJudge)
-    assert isinstance(http._client._transport, _http_answers._HeardTransport)
-    assert isinstance(over_grpc._client, _grpc_answers._HeardStub)
+    assert isinstance(attempt_through(http), CapturedAttempt)
+    assert isinstance(attempt_through(over_grpc), CapturedAttempt)
+    assert isinstance(http._client._transport, _http_answers._CapturingTransport)
+    assert isinstance(over_grpc._client, _grpc_answers._CapturingStub)
 
 
 def test_the_session_of_an_exporter_of_ours_needs_no_private_name(http_hop, monkeypatch):
@@ -937,7 +943,7 @@ def test_the_session_of_an_exporter_of_ours_needs_no_private_name(http_hop, monk
     before = exporter._client._transport  # type: ignore[attr-defined]
     http_hop.answer(Answer(status=302))
 
-    assert judge_for(exporter)(BATCH).outcome is Outcome.PENDING
+    assert attempt_through(exporter)(BATCH).kind is Outcome.RETRYABLE
     assert exporter._client._transport is before  # type: ignore[attr-defined]
 
 
@@ -955,9 +961,9 @@ def test_a_session_that_the_environment_names_is_not_replaced(http_hop, monkeypa
     monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "mine")
     http_hop.answer(Answer(status=401), Answer(status=400))
 
-    verdict = judge_for(made_from_environment(http_hop, monkeypatch))(BATCH)
+    outcome = attempt_through(made_from_environment(http_hop, monkeypatch))(BATCH)
 
-    assert verdict.outcome is Outcome.REFUSED
+    assert outcome.kind is Outcome.REJECTED
     assert http_hop.received[1].headers["authorization"] == "Bearer fresh"
 
 
@@ -976,11 +982,13 @@ def test_an_exporter_without_such_a_place_is_believed_and_that_is_said(caplog, k
         del exporter._stub
 
     with hop:
-        judge = judge_for(exporter)
+        judge = attempt_through(exporter)
         hop.answer(ACCEPT, BAD_REQUEST)
 
         assert judge(BATCH) == DELIVERED
-        assert judge(BATCH) == Verdict(Outcome.PENDING, "OTLPLogExporter reported a failure")
+        assert judge(BATCH) == ExportOutcome(
+            Outcome.RETRYABLE, "OTLPLogExporter reported a failure"
+        )
     assert "cannot be listened to" in caplog.text
 
 
@@ -993,7 +1001,7 @@ class _Other(LogRecordExporter):
 
     def export(self, batch: Any) -> Any:
         self.quiet = is_quiet()
-        if isinstance(self.result, Exception):
+        if isinstance(self.result, BaseException):
             raise self.result
         return self.result
 
@@ -1007,15 +1015,38 @@ class _Other(LogRecordExporter):
 def test_any_exporters_success_is_delivery():
     exporter = InMemoryLogRecordExporter()
 
-    assert judge_for(exporter)(BATCH) == DELIVERED
+    assert attempt_through(exporter)(BATCH) == DELIVERED
     assert len(exporter.get_finished_logs()) == 3
+
+
+class Deprecated(enum.Enum):
+    """As LogExportResult is, which warns where it is named."""
+
+    SUCCESS = 0
+    FAILURE = 1
+
+
+@pytest.mark.parametrize("result", [Deprecated.SUCCESS, SpanExportResult.SUCCESS])
+def test_a_success_of_another_enum_is_what_its_name_says(result: Any) -> None:
+    assert attempt_through(_Other(result))(BATCH) == DELIVERED
+
+
+def test_none_without_an_exception_is_delivery_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    judge = attempt_through(_Other(None))
+
+    assert [judge(BATCH) for _ in range(3)] == [DELIVERED] * 3
+    assert ["_Other.export() returns None" in message for message in caplog.messages] == [True]
+    caplog.clear()
 
 
 @pytest.mark.parametrize(
     "result, said",
     [
         (LogRecordExportResult.FAILURE, "_Other reported a failure"),
-        (None, "_Other returned None, not LogRecordExportResult.SUCCESS"),
+        (Deprecated.FAILURE, "_Other reported a failure"),
+        (SpanExportResult.FAILURE, "_Other reported a failure"),
         (True, "_Other returned True, not LogRecordExportResult.SUCCESS"),
         (0, "_Other returned 0, not LogRecordExportResult.SUCCESS"),
         (OSError("no route"), "_Other raised OSError: no route"),
@@ -1032,11 +1063,66 @@ def test_any_exporters_success_is_delivery():
 def test_what_is_not_success_is_pending(result, said):
     exporter = _Other(result)
 
-    verdict = judge_for(exporter)(BATCH)
+    outcome = attempt_through(exporter)(BATCH)
 
-    assert verdict.outcome is Outcome.PENDING
-    assert verdict.reason.startswith(said)
+    assert outcome.kind is Outcome.RETRYABLE
+    assert outcome.reason.startswith(said)
     assert exporter.quiet
+
+
+def test_a_span_exporter_is_told_which_result_is_its_own():
+    class OfSpans(SpanExporter):
+        def export(self, spans):
+            return True
+
+    outcome = attempt_through(OfSpans())(BATCH)
+
+    assert outcome.kind is Outcome.RETRYABLE
+    assert outcome.reason == "OfSpans returned True, not SpanExportResult.SUCCESS"
+
+
+ENDINGS = [asyncio.CancelledError(), GeneratorExit(), SystemExit(3)]
+
+
+@pytest.mark.parametrize("error", ENDINGS, ids=lambda error: type(error).__name__)
+def test_what_would_end_our_thread_is_pending_there_and_passes_in_the_main_thread(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = HTTPExporter(endpoint="http://localhost:1/v1/logs")
+    official = attempt_through(exporter)
+    monkeypatch.setattr(exporter, "export", _Other(error).export)
+    said: list[ExportOutcome] = []
+
+    for judge in (attempt_through(_Other(error)), official):
+        thread = threading.Thread(target=lambda judge=judge: said.append(judge(BATCH)))
+        thread.start()
+        thread.join()
+        with pytest.raises(type(error)):
+            judge(BATCH)
+
+    assert [outcome.kind for outcome in said] == [Outcome.RETRYABLE] * 2
+    assert f"raised {type(error).__name__}" in said[0].reason
+    assert f"raised {type(error).__name__}" in said[1].reason
+
+
+class _UnprintableError(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+    __str__ = __repr__
+
+
+class _UnprintableAnswer:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("result", [_UnprintableError(), _UnprintableAnswer()])
+def test_an_answer_without_a_text_is_named_by_its_type(result: object) -> None:
+    outcome = attempt_through(_Other(result))(BATCH)
+
+    assert outcome.kind is Outcome.RETRYABLE
+    assert type(result).__name__ in outcome.reason
 
 
 def encode_error() -> Exception:
@@ -1059,10 +1145,10 @@ def encode_error() -> Exception:
     ids=lambda error: type(error).__name__,
 )
 def test_an_exception_of_the_kinds_that_encoding_raises_blames_a_record(error):
-    verdict = judge_for(_Other(error))(BATCH)
+    outcome = attempt_through(_Other(error))(BATCH)
 
-    assert verdict.outcome is Outcome.REFUSED
-    assert str(error)[:20] in verdict.reason
+    assert outcome.kind is Outcome.REJECTED
+    assert str(error)[:20] in outcome.reason
 
 
 def test_a_subclass_of_an_official_exporter_is_heard_too(hop):
@@ -1076,13 +1162,13 @@ def test_a_subclass_of_an_official_exporter_is_heard_too(hop):
             return super().export(batch[1:])
 
     address = hop.logs_endpoint if isinstance(hop, ScriptedHTTP) else hop.endpoint
-    judge = judge_for(Halving(endpoint=address))
+    judge = attempt_through(Halving(endpoint=address))
     hop.answer(ACCEPT, BAD_REQUEST, BAD_REQUEST, ACCEPT, Answer(rejected=1), Answer(rejected=1))
 
     first, second, third = judge(BATCH), judge(BATCH), judge(BATCH)
 
-    assert first.outcome is second.outcome is Outcome.REFUSED
-    assert (third.outcome, third.rejected) == (Outcome.DELIVERED, 2)
+    assert first.kind is second.kind is Outcome.REJECTED
+    assert (third.kind, third.rejected) == (Outcome.DELIVERED, 2)
 
 
 def test_a_subclass_that_reports_a_failure_of_its_own_is_not_overruled(http_hop):
@@ -1091,6 +1177,6 @@ def test_a_subclass_that_reports_a_failure_of_its_own_is_not_overruled(http_hop)
             super().export(batch)
             return LogRecordExportResult.FAILURE
 
-    verdict = judge_for(Doubtful(endpoint=http_hop.logs_endpoint))(BATCH)
+    outcome = attempt_through(Doubtful(endpoint=http_hop.logs_endpoint))(BATCH)
 
-    assert verdict.outcome is Outcome.PENDING
+    assert outcome.kind is Outcome.RETRYABLE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,14 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
 from rich.console import Console
 
 import wakelog
 from wakelog import AgentLogger, JSONLSink, OTelSink
+from wakelog.cli.tail import _Printer, record_dict
 from wakelog.errors import JournalError
 from wakelog.events import semconv as s
+from wakelog.integrations.logging import WakelogHandler
+from wakelog.integrations.structlog import WakelogProcessor
+from wakelog.journal import read as read_journal
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.record import Record
 from wakelog.viewer import RUN, RUNNING, UNKNOWN, Step, View, ViewBuilder, every_step, load
@@ -346,13 +353,113 @@ def test_a_step_as_plain_data_has_the_documented_shape(log: AgentLogger, tmp_pat
         "duration_ms",
         "status",
         "summary",
+        "level",
+        "message",
+        "exception",
         "trace_id",
         "span_id",
+        "usage",
+        "cost_usd",
         "steps",
         "attributes",
+        "body",
     ]
     assert step["attributes"][s.TOOL_CALL_ARGUMENTS] == {"q": 1}
     assert step["start"].endswith("Z")
+
+
+FAULT = {"type": "ZeroDivisionError", "message": "division by zero"}
+LONG = "charging card failed for order 7, " * 20
+
+
+def fail(log: logging.Logger | Any, text: str) -> None:
+    try:
+        1 / 0  # noqa: B018 - to have an exception
+    except ZeroDivisionError:
+        log.exception(text)
+
+
+def logged(directory: Path, way: str, text: str) -> Path:
+    """Log an exception by one of the ways into the journal, and return the journal."""
+    if way == "a sink without OpenTelemetry":
+        log = AgentLogger("a", sink=JSONLSink(directory / "events.jsonl"))
+    else:
+        log = AgentLogger("a", sink=OTelSink(provider_over(directory)))
+    logger = logging.Logger("pay")  # noqa: LOG001 - one that no other test sees
+    logger.addHandler(WakelogHandler(log=log))
+    if way == "structlog":
+        processors: list[Any] = [structlog.stdlib.add_log_level, WakelogProcessor(log, last=True)]
+        fail(structlog.wrap_logger(None, processors=processors), text)
+    elif way == "inside a run":
+        with log.run():
+            fail(logger, text)
+    else:
+        fail(logger, text)
+    return directory
+
+
+def provider_over(directory: Path) -> LoggerProvider:
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(DurableLogRecordProcessor(None, directory=directory))
+    return provider
+
+
+@pytest.mark.parametrize("text", ["charging card failed", LONG], ids=["short", "long"])
+@pytest.mark.parametrize(
+    "way", ["logging", "structlog", "inside a run", "a sink without OpenTelemetry"]
+)
+def test_a_logged_exception_leaves_message_and_level_their_places(
+    tmp_path: Path, way: str, text: str
+) -> None:
+    view = load(logged(tmp_path, way, text))
+
+    steps = [*steps_of(view), *view.other_records]
+    (step,) = [step for step in steps if step.exception is not None]
+    data = step.to_dict()
+    assert (data["level"], data["message"], data["exception"]) == ("ERROR", text, FAULT)
+    assert data["summary"].startswith("charging card failed")
+    shown = drawn(view, width=100)
+    assert "ERROR  charging card failed" in shown
+    assert "✗ ZeroDivisionError: division by zero" in shown
+
+
+@pytest.mark.parametrize("way", ["logging", "structlog", "a sink without OpenTelemetry"])
+def test_tail_says_message_level_and_exception(tmp_path: Path, way: str) -> None:
+    directory = logged(tmp_path, way, "charging card failed")
+    file = directory / "events.jsonl"
+    record = next(read_journal(file if file.exists() else directory)).record
+
+    line = _Printer()._line(record).plain
+    data = record_dict(record, "w")
+
+    assert "ERROR" in line
+    assert "charging card failed" in line
+    assert "ZeroDivisionError: division by zero" in line
+    assert "division by zero" in data["attributes"][s.EXCEPTION_MESSAGE]
+    assert "charging card failed" in json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    "number, text, level",
+    [(17, "ERROR", "ERROR"), (17, None, "ERROR"), (10, None, "INFO"), (None, "NOTICE", "NOTICE"),
+     (None, None, None), (99, None, None), (0, None, None)],
+)  # fmt: skip
+def test_a_level_is_its_text_or_else_its_number(
+    number: int | None, text: str | None, level: str | None
+) -> None:
+    one = Record("1", 1, body="x", severity_number=number, severity_text=text)
+
+    (step,) = view_of(one).other_records
+
+    assert (step.level, step.message, step.exception) == (level, "x", None)
+
+
+def test_an_exception_without_a_message_is_the_summary() -> None:
+    one = Record("1", 1, attributes={s.EXCEPTION_TYPE: "KeyError", s.EXCEPTION_MESSAGE: "'x'"})
+
+    (step,) = view_of(one).other_records
+
+    assert step.summary == "KeyError: 'x'"
 
 
 def test_what_was_recorded_cannot_write_to_the_terminal(log: AgentLogger, tmp_path: Path) -> None:

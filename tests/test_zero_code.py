@@ -24,11 +24,12 @@ from tests.support.programs import (
     INSTRUMENT,
     PATIENTLY,
     SECONDS,
+    UNUSED,
     environment,
     run,
-    wait_until,
 )
-from wakelog.journal import books, read
+from tests.support.waiting import until
+from wakelog.journal import books, owner_of, read
 
 STOCK = "configurator"  # the name of opentelemetry-distro's
 REQUESTS = 100
@@ -60,7 +61,7 @@ def served(env: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]
     command = [INSTRUMENT, sys.executable, str(EXAMPLES / "fastapi_agent.py"), "--port", str(port)]
     with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_until(lambda: answers(port), "the server's start")
+            until(lambda: answers(port), "the server's start")
             yield process, port
         finally:
             process.kill()
@@ -116,9 +117,9 @@ def test_a_server_killed_after_its_last_response_loses_nothing(
     with served(env) as (process, port):
         assert get(port, "/answer/1000") == 200
         last = "answered 1000"
-        wait_until(lambda: questions(collector.log_records())[last] > 0, "the export")
+        until(lambda: questions(collector.log_records())[last] > 0, "the export")
         if configurator == "wakelog":
-            wait_until(lambda: asked <= questions(collector.log_records()), "the delivery")
+            until(lambda: asked <= questions(collector.log_records()), "the delivery")
         process.terminate()
         process.wait(SECONDS)
 
@@ -213,8 +214,8 @@ def test_the_other_signals_and_the_service_are_configured_as_ever(
     collector: Collector, tmp_path: Path
 ) -> None:
     code = """
-    from wakelog.otel import _delivery
-    _delivery._PATIENCE_SECONDS = 60.0
+    from wakelog.delivery import _thread
+    _thread._PATIENCE_SECONDS = 60.0
     from opentelemetry import metrics, trace
     with trace.get_tracer("shop").start_as_current_span("sell"):
         with trace.get_tracer("shop").start_as_current_span("dropped"):
@@ -235,7 +236,7 @@ def test_the_other_signals_and_the_service_are_configured_as_ever(
         OTEL_TRACES_EXPORTER="otlp",
         OTEL_METRICS_EXPORTER="console",
         OTEL_SERVICE_NAME="shop",
-        OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="structlog",
+        OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=f"structlog,{UNUSED}",
     )
 
     assert "sold" in done.stdout
@@ -246,7 +247,7 @@ def test_the_other_signals_and_the_service_are_configured_as_ever(
     assert spans.keys() == {"sell", "dropped", "note"}
     assert log.span_id == spans["note"].span_id
     assert {span.origin.resource["service.name"] for span in spans.values()} == {"shop"}
-    assert [b.pending for b in books(tmp_path / "journal")] == [0]
+    assert [b.pending for b in books(tmp_path / "journal")] == [0, 0]
 
 
 def test_of_several_exporters_each_has_a_journal_of_its_own(
@@ -261,9 +262,15 @@ def test_of_several_exporters_each_has_a_journal_of_its_own(
 
     [log] = collector.wait_for_logs(1, SECONDS)
     assert log.body == "late by 3 days"
-    for name, pending in (("journal", 0), ("journal-2", 1)):  # gRPC was sent to the HTTP port
-        assert bodies(tmp_path / name) == ["late by 3 days"]
-        assert [kept.pending for kept in books(tmp_path / name)] == [pending]
+    kept = books(tmp_path / "journal")
+    assert sorted(one.pending for one in kept) == [0, 1]  # gRPC was sent to the HTTP port
+    pipelines = set()
+    for one in kept:
+        assert bodies(tmp_path / "journal" / one.writer) == ["late by 3 days"]
+        owner = owner_of(tmp_path / "journal" / one.writer)
+        assert owner is not None
+        pipelines.add(owner.pipeline)
+    assert len(pipelines) == 2  # each named by where it delivers to
 
 
 def test_a_disabled_sdk_records_nothing_and_makes_nothing(tmp_path: Path) -> None:
@@ -329,14 +336,17 @@ def test_a_configuration_file_may_name_the_journal_as_an_exporter(
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert bodies(directory) == ["late by 3 days"]
-    again = "import time\nfrom wakelog.journal import books\nfrom pathlib import Path\n"
+    # Which service the file names, the exporter learns from its first record.
+    again = "import logging; logging.getLogger('again').warning('started')\n"
+    again += "import time\nfrom wakelog.journal import books, owner_of\nfrom pathlib import Path\n"
     again += "end = time.monotonic() + 50\n"
     again += f"while any(b.pending for b in books(Path({str(directory)!r}))):\n"
     again += "    assert time.monotonic() < end; time.sleep(0.05)\n"
     subprocess.run([INSTRUMENT, sys.executable, "-c", again], env=env, check=True, timeout=SECONDS)
 
-    [log] = collector.wait_for_logs(1, SECONDS)
-    assert (log.body, log.origin.resource["service.name"]) == ("late by 3 days", "declared")
+    logs = collector.wait_for_logs(2, SECONDS)
+    assert sorted(log.body for log in logs) == ["late by 3 days", "started"]
+    assert {log.origin.resource["service.name"] for log in logs} == {"declared"}
 
 
 # --- the wheel -----------------------------------------------------------------------------------

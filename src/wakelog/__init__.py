@@ -28,12 +28,20 @@ if TYPE_CHECKING:
         RedactionError,
         SessionLogError,
         SinkError,
+        UsageLimitError,
         WakelogError,
     )
     from wakelog.events import AgentEvent, register_event_type
     from wakelog.journal import Durability, QuotaPolicy, Receipt, Space
-    from wakelog.logger import AgentLogger, AsyncAgentLogger
-    from wakelog.otel import DurableLogRecordProcessor, EventToSpanEventBridge, OTelSink
+    from wakelog.logger import AgentLogger, AsyncAgentLogger, Budget, LimitExceeded
+    from wakelog.otel import (
+        DeliveryResult,
+        DurableLogRecordProcessor,
+        DurableSpanProcessor,
+        EventToSpanEventBridge,
+        OTelSink,
+    )
+    from wakelog.propagation import carried, carrier, propagate
     from wakelog.redaction import (
         HashStrategy,
         RedactionConfig,
@@ -44,7 +52,7 @@ if TYPE_CHECKING:
         TokenizationStrategy,
         redact,
     )
-    from wakelog.setup import configure, shutdown
+    from wakelog.setup import configure, get_logger, shutdown
     from wakelog.sinks import (
         AsyncBufferedSink,
         AsyncEventSink,
@@ -74,12 +82,20 @@ _HOMES = {
         "RedactionError",
         "SessionLogError",
         "SinkError",
+        "UsageLimitError",
         "WakelogError",
     ],
     "wakelog.events": ["AgentEvent", "register_event_type"],
     "wakelog.journal": ["Durability", "QuotaPolicy", "Receipt", "Space"],
-    "wakelog.logger": ["AgentLogger", "AsyncAgentLogger"],
-    "wakelog.otel": ["DurableLogRecordProcessor", "EventToSpanEventBridge", "OTelSink"],
+    "wakelog.logger": ["AgentLogger", "AsyncAgentLogger", "Budget", "LimitExceeded"],
+    "wakelog.otel": [
+        "DeliveryResult",
+        "DurableLogRecordProcessor",
+        "DurableSpanProcessor",
+        "EventToSpanEventBridge",
+        "OTelSink",
+    ],
+    "wakelog.propagation": ["carried", "carrier", "propagate"],
     "wakelog.redaction": [
         "HashStrategy",
         "RedactionConfig",
@@ -90,7 +106,7 @@ _HOMES = {
         "TokenizationStrategy",
         "redact",
     ],
-    "wakelog.setup": ["configure", "shutdown"],
+    "wakelog.setup": ["configure", "get_logger", "shutdown"],
     "wakelog.sinks": [
         "AsyncBufferedSink",
         "AsyncEventSink",
@@ -115,13 +131,16 @@ __all__ = [
     "AsyncBufferedSink",
     "AsyncEventSink",
     "AsyncJSONLSink",
+    "Budget",
     "Buffer",
     "BufferFullError",
     "BufferedSink",
     "ConfigurationError",
     "CorruptLineError",
+    "DeliveryResult",
     "Durability",
     "DurableLogRecordProcessor",
+    "DurableSpanProcessor",
     "EventSink",
     "EventToSpanEventBridge",
     "EventTooLargeError",
@@ -131,6 +150,7 @@ __all__ = [
     "JSONLSink",
     "JournalError",
     "JournalFormatError",
+    "LimitExceeded",
     "MemorySink",
     "NullSink",
     "OTelSink",
@@ -149,9 +169,14 @@ __all__ = [
     "Space",
     "StructuredLoggingSink",
     "TokenizationStrategy",
+    "UsageLimitError",
     "WakelogError",
     "bound",
+    "carried",
+    "carrier",
     "configure",
+    "get_logger",
+    "propagate",
     "redact",
     "register_event_type",
     "shutdown",

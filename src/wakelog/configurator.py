@@ -1,15 +1,17 @@
 """Zero code: ``OTEL_PYTHON_CONFIGURATOR=wakelog opentelemetry-instrument python app.py``.
 
 The SDK's own configurator does the work, so that every ``OTEL_*`` variable means what it means;
-only the processor of log records is another one. That configurator has an underscore in its name
+only the processors of log records and of spans are other ones. That configurator has an underscore in its name
 and says that it is there to be subclassed, and no public name does the same; this module is the
 only one that knows it, and ``tests/test_zero_code.py`` fails when it changes.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +29,27 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_OTLP_ENDPOINT,
     OTEL_EXPORTER_OTLP_LOGS_ENDPOINT,
 )
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from opentelemetry.trace import get_tracer_provider
 
+from wakelog import _arguments as a
 from wakelog.errors import ConfigurationError
-from wakelog.events import semconv as s
-from wakelog.journal import default_root
-from wakelog.otel import DurableLogRecordProcessor
-from wakelog.otel._settings import disabled, durability_of, flag, for_journal
+from wakelog.otel import (
+    LOGS_SELECTOR,
+    TRACES_SELECTOR,
+    DurableLogRecordProcessor,
+    DurableSpanProcessor,
+    disabled,
+    flag,
+    for_journal,
+    for_spans,
+    log_exporter,
+    named_pipeline,
+    names_in,
+    otlp_log_exporter,
+)
+from wakelog.record import DEFAULT_PIPELINE
 from wakelog.setup import configure
 
 if TYPE_CHECKING:
@@ -49,16 +64,18 @@ except ImportError as error:
     )
     raise ConfigurationError(message) from error
 
+_log = logging.getLogger("wakelog")
+
 __all__ = ["Configurator", "JournalExporter"]
 
 NAME = "wakelog"
 _CONFIGURATOR = "OTEL_PYTHON_CONFIGURATOR"
-_LOGS_EXPORTER = "OTEL_LOGS_EXPORTER"
+_LOADER = "opentelemetry.instrumentation.auto_instrumentation._load"
 _GROUP = "opentelemetry_configurator"
 
 
 class Configurator(_OTelSDKConfigurator):
-    """The SDK's configurator, with a journal between log records and their exporter.
+    """The SDK's configurator, with a journal between log records or spans and their exporter.
 
     It does so only when it was chosen by ``OTEL_PYTHON_CONFIGURATOR=wakelog``. Without that
     variable ``opentelemetry-instrument`` runs the first configurator that is installed, which may
@@ -68,20 +85,24 @@ class Configurator(_OTelSDKConfigurator):
     def _configure(self, **kwargs: Any) -> None:
         if os.environ.get(_CONFIGURATOR) != NAME:
             _leave_to_another(kwargs)
-        elif os.environ.get(OTEL_CONFIG_FILE) or disabled():
+            return
+        _chosen_on_purpose()
+        if os.environ.get(OTEL_CONFIG_FILE) or disabled():
             super()._configure(**kwargs)  # type: ignore[no-untyped-call]
         else:
-            processors = _Processors()
-            if not os.environ.get(_LOGS_EXPORTER) and _has_endpoint():
-                kwargs.setdefault("log_exporter_names", ["otlp"])  # the specification's default
-            super()._configure(  # type: ignore[no-untyped-call]
-                export_log_record_processor=processors, **kwargs
-            )
+            processors = _Processors(kwargs.get("log_exporter_names"))
+            with _exporters_for_the_sdk():
+                super()._configure(  # type: ignore[no-untyped-call]
+                    export_log_record_processor=processors,
+                    export_span_processor=_SpanProcessors(kwargs.get("trace_exporter_names")),
+                    **kwargs,
+                )
             provider = get_logger_provider()
             if isinstance(provider, LoggerProvider):
                 if not processors.durable:
                     provider.add_log_record_processor(processors.journal(None))
                 configure(logger_provider=provider, tracer_provider=get_tracer_provider())
+            _say_if_nobody_hands_over()
 
 
 class JournalExporter(LogRecordExporter):
@@ -92,7 +113,8 @@ class JournalExporter(LogRecordExporter):
     emitted it returns; behind a ``batch`` processor records wait in memory before they get here.
 
     Args:
-        endpoint: Where to deliver, by OTLP; else what the ``OTEL_*`` variables say.
+        endpoint: Where to deliver, by OTLP; else what the ``OTEL_*`` variables say. Where
+            ``OTEL_LOGS_EXPORTER`` names ``wakelog``, that is the OTLP endpoint, if there is one.
         protocol: ``http/protobuf`` or ``grpc``, for ``endpoint``.
         headers: Headers for ``endpoint``.
         timeout: Milliseconds for one export to ``endpoint``.
@@ -113,10 +135,19 @@ class JournalExporter(LogRecordExporter):
         directory: str | None = None,
         durability: str | None = None,
     ) -> None:
+        a.check(
+            endpoint=(endpoint, *a.TEXT),
+            protocol=(protocol, str),
+            headers=(headers, *a.MAPPING),
+            timeout=(timeout, *a.NUMBER),
+            directory=(directory, *a.PATH, None),
+            durability=(durability, *a.TEXT),
+        )
         self.processor = DurableLogRecordProcessor(
             _next_hop(endpoint, protocol, headers, timeout),
             directory=directory,
-            durability=durability_of(durability or None),
+            **for_journal(durability=durability or None),
+            pipeline=named_pipeline(None) or (None if endpoint else DEFAULT_PIPELINE),
         )
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
@@ -139,12 +170,19 @@ class JournalExporter(LogRecordExporter):
 class _Processors:
     """Makes the processor for each log exporter that the environment names.
 
+    Args:
+        names: The exporters' names; else those that the environment lists.
+
     Attributes:
         durable: How many of them have a journal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str] | None = None) -> None:
         self.durable = 0
+        given = names or names_in(LOGS_SELECTOR)
+        exporters = [name for name in given if name.strip() not in ("", "console", "none")]
+        # The order in which several are listed may change, so none of them is the default.
+        self._pipeline = named_pipeline(None) or (None if len(exporters) > 1 else DEFAULT_PIPELINE)
 
     def __call__(self, exporter: LogRecordExporter, *_: Any, **__: Any) -> LogRecordProcessor:
         if isinstance(exporter, ConsoleLogRecordExporter):
@@ -155,18 +193,34 @@ class _Processors:
         return self.journal(exporter)
 
     def journal(self, exporter: LogRecordExporter | None) -> DurableLogRecordProcessor:
-        """Make a processor with a journal; each exporter after the first has one of its own."""
+        """Make a processor with a journal; each exporter has folders of its own in it."""
         self.durable += 1
-        directory = os.environ.get("WAKELOG_DIR")
-        if self.durable > 1:
-            service = Resource.create().attributes.get(s.SERVICE_NAME, "")
-            directory = f"{directory or default_root(str(service))}-{self.durable}"
         return DurableLogRecordProcessor(
             exporter,
-            directory=directory,
+            pipeline=self._pipeline,
             span_events=flag(None, "WAKELOG_SPAN_EVENTS", default=False),
             **for_journal(),
         )
+
+
+class _SpanProcessors:
+    """Makes the processor for each span exporter that the environment names.
+
+    Args:
+        names: The exporters' names; else those that the environment lists.
+    """
+
+    def __init__(self, names: Sequence[str] | None = None) -> None:
+        given = names or names_in(TRACES_SELECTOR)
+        exporters = [name for name in given if name.strip() not in ("", "console", "none")]
+        self._pipeline = named_pipeline(None) or (None if len(exporters) > 1 else DEFAULT_PIPELINE)
+
+    def __call__(self, exporter: SpanExporter, *_: Any, **__: Any) -> SpanProcessor:
+        if isinstance(exporter, ConsoleSpanExporter):
+            return BatchSpanProcessor(exporter)
+        settings = for_journal()
+        del settings["buffer"]  # a span is on the disk when it starts, or its process may be gone
+        return DurableSpanProcessor(exporter, pipeline=self._pipeline, **settings, **for_spans())
 
 
 def _leave_to_another(kwargs: dict[str, Any]) -> None:
@@ -174,6 +228,59 @@ def _leave_to_another(kwargs: dict[str, Any]) -> None:
         if entry_point.name != NAME:
             entry_point.load()().configure(**kwargs)
             return
+
+
+@contextmanager
+def _exporters_for_the_sdk() -> Iterator[None]:
+    """Have the SDK's configurator read names in ``OTEL_LOGS_EXPORTER`` that mean the same here.
+
+    Every exporter has a journal under this configurator, so ``wakelog`` is no exporter beside others:
+    alone it means OTLP where there is an endpoint, and else that records stay in the journal.
+    """
+    before = os.environ.get(LOGS_SELECTOR)
+    names = names_in(LOGS_SELECTOR) if (before or "").strip() else [NAME]
+    others = [name for name in names if name.lower() != NAME]
+    if len(others) < len(names) and _has_endpoint() and set(others) <= {"console"}:
+        others.append("otlp")
+    os.environ[LOGS_SELECTOR] = ",".join(others) or "none"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[LOGS_SELECTOR]
+        else:
+            os.environ[LOGS_SELECTOR] = before
+
+
+def _chosen_on_purpose() -> None:
+    """Keep it from being a warning at each start that other configurators are not run."""
+    logging.getLogger(_LOADER).addFilter(
+        lambda record: not str(record.msg).startswith("Configuration of %s not loaded")
+    )
+
+
+def _say_if_nobody_hands_over() -> None:
+    """Say that what the program logs is not recorded, when no instrumentation hands it over."""
+    disabled_ones = {
+        name.strip()
+        for name in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
+    }
+    installed = set(entry_points(group="opentelemetry_instrumentor").names)
+    handing_over = {"logging", "structlog"} & installed - disabled_ones
+    if _is("OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION", "false"):
+        handing_over.discard("logging")
+    by_the_sdk = _is("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED", "true")
+    if not handing_over and not by_the_sdk:
+        _log.warning(
+            "what the program logs is not recorded, because no instrumentation hands it over: install "
+            "opentelemetry-instrumentation-logging (and take it out of "
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS), or add wakelog.integrations.logging."
+            "WakelogHandler() to the root logger. Wakelog's own loggers record in any case"
+        )
+
+
+def _is(variable: str, value: str) -> bool:
+    return os.environ.get(variable, "").strip().lower() == value
 
 
 def _has_endpoint() -> bool:
@@ -185,9 +292,7 @@ def _next_hop(
     endpoint: str | None, protocol: str, headers: dict[str, str] | None, timeout: float | None
 ) -> LogRecordExporter | None:
     if endpoint is None:
-        from wakelog.otel._exporters import log_exporter
-
-        return log_exporter()
+        return _next_hop_of_the_environment()
     seconds = None if timeout is None else timeout / 1000
     if protocol == "http/protobuf":
         from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
@@ -201,3 +306,21 @@ def _next_hop(
         return GRPCLogExporter(endpoint=endpoint, headers=headers, timeout=seconds)
     message = f"the protocol {protocol!r} is not known: use http/protobuf or grpc"
     raise ConfigurationError(message)
+
+
+def _next_hop_of_the_environment() -> LogRecordExporter | None:
+    if os.environ.get(OTEL_CONFIG_FILE):
+        return otlp_log_exporter()  # no variable selects exporters then
+    names = [name.lower() for name in names_in(LOGS_SELECTOR)]
+    if NAME not in names:
+        return log_exporter()
+    # The SDK makes the others that are named, beside this one.
+    if any(name.startswith("otlp") for name in names):
+        _log.warning(
+            "%s=%s delivers by OTLP without a journal, and the journal of wakelog is delivered by "
+            "nobody: name wakelog alone, and it delivers to the OTLP endpoint",
+            LOGS_SELECTOR,
+            os.environ.get(LOGS_SELECTOR),
+        )
+        return None
+    return otlp_log_exporter()

@@ -6,14 +6,28 @@ was not accepted", so a caller who only wants to know that catches one name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from wakelog._printable import printable
 
 if TYPE_CHECKING:
     import os
 
+    from wakelog.journal import Receipt
+
 
 class WakelogError(Exception):
-    """The root of Wakelog's errors."""
+    """The root of Wakelog's errors. Their texts are safe to print, whatever they quote.
+
+    Attributes:
+        reason: What metrics call it.
+    """
+
+    reason: ClassVar[str] = "other"
+
+    def __str__(self) -> str:
+        """Return what went wrong, with control characters as escapes."""
+        return printable(super().__str__())
 
 
 class ConfigurationError(WakelogError, ValueError):
@@ -46,6 +60,8 @@ class JournalError(SinkError):
         hint: What the reader can do about it.
     """
 
+    reason = "journal"
+
     def __init__(
         self, operation: str, path: str | os.PathLike[str], cause: object, hint: str = ""
     ) -> None:
@@ -70,31 +86,68 @@ class QuotaExceededError(JournalError):
         pending: How many of them are in files that hold undelivered events.
     """
 
+    reason = "quota"
+
     def __init__(
         self, path: str | os.PathLike[str], *, quota: int, used: int, pending: int, hint: str
     ) -> None:
         self.quota, self.used, self.pending = quota, used, pending
-        cause = (
-            f"its quota of {quota:,} bytes is used up: it has {used:,}, of which {pending:,} are in "
-            "files with events that are not delivered yet"
+        waiting = (
+            f"of which {pending:,} are in files with events that are not delivered yet"
+            if pending
+            else "and no event in it waits for delivery"
         )
+        # A quota may be too small for the first event, with hardly anything there.
+        full = "used up" if used >= quota or pending else "too small for another event"
+        cause = f"its quota of {quota:,} bytes is {full}: it has {used:,}, {waiting}"
         super().__init__("write to", path, cause, hint)
 
 
 class EventTooLargeError(SinkError):
-    """An event that is larger than its line may be, with all of its texts cut where that is done."""
+    """An event that is larger than an event may be, in the place of which a stub is recorded.
+
+    Args:
+        message: What is too large.
+        stub: The encoded content of the stub, where one can be recorded.
+
+    Attributes:
+        stub_id: The id of the stub, where that is known by whoever raises.
+        receipt: The receipt of the stub; None where none was recorded.
+    """
+
+    reason = "too_large"
+
+    def __init__(self, message: str, *, stub: bytes | None = None) -> None:
+        super().__init__(message)
+        self.stub = stub
+        self.stub_id = ""
+        self.receipt: Receipt | None = None
 
 
 class BufferFullError(SinkError):
     """A buffer had no room for the event, and its policy is not to wait, or not any longer."""
 
+    reason = "buffer_full"
+
+
+class UsageLimitError(WakelogError):
+    """A run has used more than its budget, which is to be enforced; what it used is recorded."""
+
+
+class TooManyReadersError(WakelogError):
+    """There are as many readers of sessions as there may be at once."""
+
 
 class SessionLogError(SinkError):
     """A session log could not do what was asked: it names the log, what was tried, and why."""
 
+    reason = "database"
+
 
 class SessionLogBusyError(SessionLogError):
     """Somebody else held a thread of a session log for longer than the caller wanted to wait."""
+
+    reason = "busy"
 
 
 class EventSessionLoggerError(WakelogError):
@@ -104,9 +157,13 @@ class EventSessionLoggerError(WakelogError):
 class LocalLoggingError(EventSessionLoggerError, SinkError):
     """An event was not written to its session's file; the cause says why."""
 
+    reason = "closed"
+
 
 class SerializationError(EventSessionLoggerError):
     """An event has no form that can be written or sent, however often it is tried."""
+
+    reason = "too_large"
 
 
 class TransportError(EventSessionLoggerError):
@@ -116,6 +173,10 @@ class TransportError(EventSessionLoggerError):
 class TransportConnectionError(TransportError):
     """A transport has no connection to its other side, or has been closed."""
 
+    reason = "connection"
+
 
 class TransportTimeoutError(TransportError):
     """A transport did not answer in time."""
+
+    reason = "timeout"

@@ -2,123 +2,86 @@
 
 from __future__ import annotations
 
-import atexit
+import logging
 import os
-import threading
-import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry import trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
 from opentelemetry.metrics import MeterProvider, set_meter_provider
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk.environment_variables import (
-    OTEL_ATTRIBUTE_COUNT_LIMIT,
-    OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
-    OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT,
-    OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT,
-)
+from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
 
+from wakelog import _arguments as a
+from wakelog._arguments import MAX_EVENT_BYTES
+from wakelog.buffer import Buffer
+from wakelog.context import CARRIER
 from wakelog.errors import ConfigurationError
 from wakelog.events import semconv as s
-from wakelog.journal import Durability, Space, default_root
+from wakelog.evidence import Sealing
+from wakelog.journal import Durability, Space
 from wakelog.logger import AgentLogger, set_current
-from wakelog.otel import DurableLogRecordProcessor, OTelSink
-from wakelog.otel._content import ContentAwareBridge, ContentPolicy
-from wakelog.otel._exporters import log_exporter, metric_exporter, span_exporter
-from wakelog.otel._instruments import finish, use
-from wakelog.otel._metrics import is_unset
-from wakelog.otel._processor import DIRECTORY_VARIABLE
-from wakelog.otel._pushing import PushedMetrics
-from wakelog.otel._settings import disabled, flag, for_journal
+from wakelog.otel import (
+    ATTRIBUTE_LIMITS,
+    DIRECTORY_VARIABLE,
+    FOREIGN_VARIABLES,
+    MAX_RECORD_BYTES,
+    REPLAY_RATE,
+    ContentAwareBridge,
+    ContentPolicy,
+    DeliveryResult,
+    DurableLogRecordProcessor,
+    DurableSpanProcessor,
+    OTelSink,
+    PushedMetrics,
+    SetUp,
+    Spans,
+    TraceIds,
+    disabled,
+    flag,
+    for_journal,
+    for_spans,
+    has_limits,
+    in_time,
+    log_exporters,
+    made,
+    metric_exporter,
+    named_pipeline,
+    naming_variables,
+    on_error_of,
+    refuse_beside_a_provider,
+    say_misspelt,
+    span_exporters,
+)
+from wakelog.record import DEFAULT_PIPELINE
 from wakelog.redaction import RedactionConfig
-from wakelog.sinks import Buffer, EventSink, NullSink
+from wakelog.runtime import notice_fork
+from wakelog.sinks import NullSink
+from wakelog.telemetry.instruments import is_unset, use
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
 
-_EXIT_SECONDS = 5.0
-_HOPELESS_SECONDS = 0.05
-# As long as delivery waits for a sign of life from the next hop.
-_PATIENCE_SECONDS = 0.8
-_LIMITS = (
-    OTEL_ATTRIBUTE_COUNT_LIMIT,
-    OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
-    OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT,
-    OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT,
+_log = logging.getLogger("wakelog")
+
+# Variables whose values are compared as they are: no argument of `configure` stands for them.
+_COMPARED = ("OTEL_", REPLAY_RATE, MAX_RECORD_BYTES, MAX_EVENT_BYTES, *FOREIGN_VARIABLES)
+# Settings that each logger has.
+_OF_LOGGERS = (
+    "redact_payloads",
+    "redaction_config",
+    "on_error",
+    "genai_events",
+    "genai_metrics",
+    "costs",
 )
 
 
-class _Spans:
-    """The tracer provider that this module has made, which lives as long as the process.
-
-    Its exporter may wait for a next hop that is down, so it is ended in a thread of its own, which
-    exists from the start: an interpreter that is exiting may not start one any more.
-    """
-
-    def __init__(self, provider: TracerProvider) -> None:
-        self.provider = provider
-        self._begin()
-        os.register_at_fork(after_in_child=self._begin)
-
-    def _begin(self) -> None:
-        """Begin at first, and anew in a forked child, which has no thread."""
-        self._end, self._ended = threading.Event(), threading.Event()
-        threading.Thread(target=self._run, name="wakelog-spans-exit", daemon=True).start()
-
-    def _run(self) -> None:
-        self._end.wait()
-        self.provider.shutdown()
-        self._ended.set()
-
-    def end(self, timeout: float) -> bool:
-        """Export what is there and stop; return whether that took no longer than ``timeout``."""
-        self._end.set()
-        return self._ended.wait(timeout)
-
-
-class _Made:
-    """What ``configure`` has made: for the current set-up, and once a process.
-
-    Attributes:
-        processor: The processor of the current set-up.
-        spans: The tracer provider.
-        metrics: The MeterProvider.
-        hope: How long an exit waits for spans, in seconds, by what became of the events.
-    """
-
-    def __init__(self) -> None:
-        self.processor: DurableLogRecordProcessor | None = None
-        self.spans: _Spans | None = None
-        self.metrics: PushedMetrics | None = None
-        self.hope = _EXIT_SECONDS
-
-    def end_recording(self, timeout: float) -> bool:
-        """Deliver and end what is set up, and return whether everything was delivered."""
-        with _lock:
-            processor, self.processor = self.processor, None
-        if processor is None:
-            return True
-        delivers = processor.delivers
-        delivered = processor.close(timeout)
-        # Where events did not get through, nothing else will; where they stay here, nobody knows.
-        unknown = _HOPELESS_SECONDS if delivers else _PATIENCE_SECONDS
-        self.hope = _EXIT_SECONDS if delivered else unknown
-        return delivered
-
-    @property
-    def hope_for_metrics(self) -> float:
-        """How long to wait for metrics: one request, to a next hop that may be gone by now."""
-        return min(self.hope, _PATIENCE_SECONDS)
-
-
-_lock = threading.Lock()
-_made = _Made()
-
-
+# Long: each argument has a line, is checked and handed on.
 def configure(
     agent_name: str | None = None,
     workflow_name: str | None = None,
@@ -137,9 +100,15 @@ def configure(
     redaction_config: RedactionConfig | None = None,
     default_risk: dict[str, Any] | None = None,
     metadata: dict[str, Any] | None = None,
+    on_error: Literal["log", "raise"] | None = None,
     logger_provider: LoggerProvider | None = None,
     tracer_provider: trace.TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
+    pipeline: str | None = None,
+    genai_events: bool | None = None,
+    genai_metrics: bool | None = None,
+    costs: bool | None = None,
+    sealing: Sealing | None = None,
 ) -> AgentLogger:
     """Set recording up and return the logger.
 
@@ -153,7 +122,10 @@ def configure(
     MeterProvider only where there is somewhere to send metrics, and not beside ``logger_provider``.
     With ``OTEL_SDK_DISABLED=true`` nothing is set up, and the logger records nothing.
 
-    Calling it again ends what the call before has set up. An argument wins over its variable.
+    Calling it again with equal settings (all but agent, workflow, risk and metadata) gives another
+    logger of the same set-up; ``get_logger`` does too. With others it is said once what differs, the
+    new set-up becomes the current one, and the one before lives on until ``shutdown``. An argument
+    wins over its variable.
 
     Args:
         agent_name: The agent whose events the logger records; else ``WAKELOG_AGENT_NAME``.
@@ -181,10 +153,23 @@ def configure(
         redaction_config: What is taken out, and what stands in its place.
         default_risk: Classifications that every event carries.
         metadata: Anything else that every event carries.
+        on_error: What a call does whose event could not be recorded: ``log`` counts it, says so once a
+            minute and returns; ``raise`` raises. A call with ``durability=Durability.FSYNC`` raises in
+            any case. Else ``WAKELOG_ON_ERROR``, else ``log``.
         logger_provider: A provider that already has a ``DurableLogRecordProcessor``; events are
             emitted into it, and nothing else is made for logs.
         tracer_provider: Where spans are opened, in place of the global provider.
         meter_provider: Where Wakelog's metrics go, in place of the global provider.
+        pipeline: The name under which events wait to be delivered, over a restart too; else
+            ``WAKELOG_PIPELINE``, else ``default``, which follows the service to whatever destination
+            it has.
+        genai_events: Whether calls of models, and exceptions, are also recorded as the events that
+            OpenTelemetry's conventions for generative AI have; else ``WAKELOG_GENAI_EVENTS``, else not.
+        genai_metrics: Whether tokens and durations are also counted as their metrics; else
+            ``WAKELOG_GENAI_METRICS``, else not.
+        costs: Whether the costs of calls are on their records, by the price list of ``genai-prices``;
+            else ``WAKELOG_COSTS``, else not.
+        sealing: Sign the journal, see ``docs/evidence.md``; else by ``WAKELOG_SEAL_KEY``, else not.
 
     Returns:
         The logger.
@@ -193,10 +178,41 @@ def configure(
         ConfigurationError: For a setting or variable that cannot be used; it says which.
         JournalError: When the directory cannot be used.
     """
-    _made.end_recording(_EXIT_SECONDS)
-    sink: EventSink = NullSink()
+    notice_fork()
+    a.check(
+        agent_name=(agent_name, *a.TEXT),
+        workflow_name=(workflow_name, *a.TEXT),
+        service_name=(service_name, *a.TEXT),
+        directory=(directory, *a.PATH, None),
+        durability=(durability, str, None),
+        segment_bytes=(segment_bytes, *a.COUNT),
+        segment_age=(segment_age, *a.NUMBER),
+        rotate_at_midnight=(rotate_at_midnight, *a.FLAG),
+        space=(space, Space, None),
+        buffer=(buffer, Buffer, None),
+        exporter=(exporter, a.With("export", "a LogRecordExporter"), None),
+        span_events=(span_events, *a.FLAG),
+        redact_payloads=(redact_payloads, *a.FLAG),
+        redaction_config=(redaction_config, RedactionConfig, None),
+        default_risk=(default_risk, *a.MAPPING),
+        metadata=(metadata, *a.MAPPING),
+        on_error=(on_error, *a.TEXT),
+        pipeline=(pipeline, *a.TEXT),
+        genai_events=(genai_events, *a.FLAG),
+        genai_metrics=(genai_metrics, *a.FLAG),
+        costs=(costs, *a.FLAG),
+        sealing=(sealing, Sealing, None),
+        logger_provider=(logger_provider, a.With("get_logger", "a LoggerProvider"), None),
+        tracer_provider=(tracer_provider, a.With("get_tracer", "a TracerProvider"), None),
+        meter_provider=(meter_provider, a.With("get_meter", "a MeterProvider"), None),
+    )
+    say_misspelt()
+    if CARRIER in os.environ:
+        from wakelog.propagation import adopt_environment
+
+        adopt_environment()
     if logger_provider is not None:
-        _refuse_beside_a_provider(
+        refuse_beside_a_provider(
             directory=directory,
             durability=durability,
             segment_bytes=segment_bytes,
@@ -207,108 +223,181 @@ def configure(
             exporter=exporter,
             span_events=span_events,
             meter_provider=meter_provider,
+            pipeline=pipeline,
+            sealing=sealing,
         )
-    if not disabled():
-        settings = for_journal(
+    directory = directory or os.environ.get(DIRECTORY_VARIABLE)
+    settings: dict[str, Any] = {
+        "service_name": service_name,
+        "directory": None if directory is None else os.path.abspath(directory),
+        "exporter": exporter,
+        "span_events": flag(span_events, "WAKELOG_SPAN_EVENTS", default=True),
+        "redact_payloads": flag(redact_payloads, "WAKELOG_REDACT", default=True),
+        "redaction_config": redaction_config,
+        "genai_events": flag(genai_events, "WAKELOG_GENAI_EVENTS", default=False),
+        "genai_metrics": flag(genai_metrics, "WAKELOG_GENAI_METRICS", default=False),
+        "costs": flag(costs, "WAKELOG_COSTS", default=False),
+        "on_error": on_error_of(on_error),
+        "pipeline": named_pipeline(pipeline),
+        "logger_provider": logger_provider,
+        "tracer_provider": tracer_provider,
+        "meter_provider": meter_provider,
+        **for_journal(
             durability=durability,
             segment_bytes=segment_bytes,
             segment_age=segment_age,
             rotate_at_midnight=rotate_at_midnight,
             space=space,
             buffer=buffer,
-        )
-        bridged = flag(span_events, "WAKELOG_SPAN_EVENTS", default=True)
-        made_here = logger_provider is None
-        pushed = None
-        if made_here:
-            exporter = exporter or log_exporter()
-            pushed = _pushed_metrics() if meter_provider is None else None
-        tracer_provider = tracer_provider or _tracer_provider(service_name)
-        if logger_provider is None:
-            resource = _resource(tracer_provider, service_name)
-            if meter_provider is not None:
-                use(meter_provider)
-            if pushed is not None:
-                set_meter_provider(pushed.start(resource))
-                _made.metrics = pushed
-            name = str(resource.attributes.get(s.SERVICE_NAME, ""))
-            processor = DurableLogRecordProcessor(
-                exporter,
-                meter_provider=meter_provider,
-                directory=directory or os.environ.get(DIRECTORY_VARIABLE) or default_root(name),
-                **settings,
-            )
-            logger_provider = _logger_provider(resource, processor, bridged=bridged)
-            with _lock:
-                _made.processor = processor
-        sink = OTelSink(
-            logger_provider, required=not made_here, without_limits=made_here and not _has_limits()
-        )
-    log = AgentLogger(
-        agent_name or os.environ.get("WAKELOG_AGENT_NAME"),
-        workflow_name or os.environ.get("WAKELOG_WORKFLOW_NAME"),
-        sink,
-        flag(redact_payloads, "WAKELOG_REDACT", default=True),
-        redaction_config,
-        default_risk,
-        metadata,
-        tracer_provider=tracer_provider,
-    )
-    set_current(log)
+            sealing=sealing,
+        ),
+        **{n: value for n, value in os.environ.items() if n.startswith(_COMPARED)},
+    }
+    with made.making:
+        set_up = made.like(settings)
+        if set_up is None:
+            if (before := made.current) in made.set_ups and before is not None:
+                _log.warning(
+                    "wakelog.configure() was called before with other settings (%s): what was made "
+                    "then goes on as it is, and what is made from now on has the new ones. For a "
+                    "further agent with the same settings, call wakelog.get_logger(name)",
+                    ", ".join(before.differs(settings)),
+                )
+            set_up = _set_up(settings)
+            made.begin(set_up)
+        log = _logger(set_up, agent_name, workflow_name, default_risk, metadata)
+        set_current(log)
     return log
 
 
-def shutdown(timeout: float = _EXIT_SECONDS) -> bool:
-    """Deliver what the next hop takes and end what ``configure`` has set up.
+def get_logger(
+    agent_name: str | None = None,
+    workflow_name: str | None = None,
+    *,
+    default_risk: dict[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> AgentLogger:
+    """Return a logger for a further agent, with what ``configure`` has set up last.
 
-    What is still pending stays in the journal, and the next process that uses the directory
-    delivers it. It happens at the normal end of a program by itself.
+    Args:
+        agent_name: The agent whose events the logger records; else ``WAKELOG_AGENT_NAME``.
+        workflow_name: The workflow that it works in; else ``WAKELOG_WORKFLOW_NAME``.
+        default_risk: Classifications that every event carries.
+        metadata: Anything else that every event carries.
+
+    Returns:
+        The logger.
+
+    Raises:
+        ConfigurationError: When ``configure`` has not been called, or an argument is of a wrong type.
+    """
+    a.check(
+        agent_name=(agent_name, *a.TEXT),
+        workflow_name=(workflow_name, *a.TEXT),
+        default_risk=(default_risk, *a.MAPPING),
+        metadata=(metadata, *a.MAPPING),
+    )
+    if (set_up := made.current) is None:
+        message = (
+            "nothing is set up yet: call wakelog.configure(...) before wakelog.get_logger(...)"
+        )
+        raise ConfigurationError(message)
+    return _logger(set_up, agent_name, workflow_name, default_risk, metadata)
+
+
+def shutdown(timeout: float = 5.0) -> DeliveryResult:
+    """Deliver what the next hop takes and end what ``configure`` has set up, in every call.
+
+    Events, spans and metrics are sent. What is still pending of the events stays in the journal, and
+    the next process that uses the directory delivers it. It happens by itself at the normal end of
+    a program and of a child of ``multiprocessing``; a process that ends by ``os._exit`` has to call it.
+
+    Providers that were there before are flushed, and go on.
 
     Args:
         timeout: The longest wait, in seconds.
 
     Returns:
-        Whether everything recorded was delivered. True when nothing was set up.
+        What became of what was recorded: true when all events were delivered and all spans accepted,
+        and when nothing was set up; it says how many were delivered, what is pending, and why.
     """
-    deadline = time.monotonic() + timeout
-    delivered = _made.end_recording(timeout)
-    if (metrics := _made.metrics) is not None:
-        left = max(0.0, deadline - time.monotonic())
-        metrics.flush(min(left, _made.hope_for_metrics))
-    return delivered
+    return made.shutdown(timeout)
 
 
-@atexit.register
-def _at_exit() -> None:
-    deadline = time.monotonic() + _EXIT_SECONDS
-    spans, metrics = _made.spans, _made.metrics
-    if spans is not None:
-        spans.end(0)  # begins it, while the events are delivered
-    _made.end_recording(_EXIT_SECONDS)
-    if metrics is not None:
-        finish()
-        metrics.end(0)  # begins it, so that its books are those of the end
-    begun = time.monotonic()
-    if spans is not None:
-        spans.end(max(0.0, min(deadline, begun + _made.hope) - time.monotonic()))
-    if metrics is not None:
-        until = min(deadline, begun + _made.hope_for_metrics)
-        metrics.end(max(0.0, until - time.monotonic()))
+def _logger(
+    set_up: SetUp,
+    agent_name: str | None,
+    workflow_name: str | None,
+    default_risk: dict[str, Any] | None,
+    metadata: dict[str, Any] | None,
+) -> AgentLogger:
+    return AgentLogger(
+        agent_name or os.environ.get("WAKELOG_AGENT_NAME"),
+        workflow_name or os.environ.get("WAKELOG_WORKFLOW_NAME"),
+        set_up.sink,
+        default_risk=default_risk,
+        metadata=metadata,
+        **set_up.logging,
+    )
 
 
-def _refuse_beside_a_provider(**settings: object) -> None:
-    """Raise for settings that belong to the processor in the provider that was given."""
-    if given := [name for name, value in settings.items() if value is not None]:
-        message = (
-            f"{' and '.join(given)} cannot be set beside logger_provider: give "
-            "them to the DurableLogRecordProcessor in that provider"
-        )
-        raise ConfigurationError(message)
+# The settings of a journal, for log records and for spans.
+_JOURNAL = ("durability", "segment_bytes", "segment_age", "rotate_at_midnight", "space", "sealing")
 
 
-def _has_limits() -> bool:
-    """Tell whether the environment limits the attributes of log records."""
-    return any(os.environ.get(variable) for variable in _LIMITS)
+def _set_up(settings: Mapping[str, Any]) -> SetUp:
+    """Make what events, spans and metrics go through."""
+    logging = {name: settings[name] for name in _OF_LOGGERS}
+    if disabled():
+        return SetUp(settings, NullSink(), logging)
+    service_name: str | None = settings["service_name"]
+    logger_provider: LoggerProvider | None = settings["logger_provider"]
+    meter_provider: MeterProvider | None = settings["meter_provider"]
+    made_here = logger_provider is None
+    exporters: list[LogRecordExporter] = []
+    pushed = None
+    if made_here:
+        given = settings["exporter"]
+        exporters = [given] if given is not None else log_exporters()
+        pushed = _pushed_metrics() if meter_provider is None else None
+    tracer_provider = settings["tracer_provider"] or _tracer_provider(service_name, settings)
+    processors: list[DurableLogRecordProcessor] = []
+    flushes: list[Callable[[int], object]] = []
+    if logger_provider is None:
+        resource = _resource(tracer_provider, service_name)
+        if meter_provider is not None:
+            use(meter_provider)
+            flushes.extend(_flush_of(meter_provider))
+        if pushed is not None:
+            set_meter_provider(pushed.start(resource))
+            made.metrics = pushed
+        logger_provider = _logger_provider(resource, exporters, settings, processors)
+    else:
+        flushes.extend(_flush_of(logger_provider))
+    ours = made.spans is not None and made.spans.provider is tracer_provider
+    flush_spans: Callable[[float], bool] = made.flush_spans
+    if not ours:
+        flushes_spans = _flush_of(tracer_provider)
+        flushes.extend(flushes_spans)
+
+        def flush_spans(timeout: float) -> bool:
+            return all(in_time(flush, timeout) for flush in flushes_spans)
+
+    sink = OTelSink(
+        logger_provider,
+        required=not made_here,
+        without_limits=made_here and not has_limits(),
+        flush_spans=flush_spans,
+        processors=processors,
+    )
+    logging["tracer_provider"] = tracer_provider
+    return SetUp(settings, sink, logging, processors=processors, flushes=flushes)
+
+
+def _flush_of(provider: object) -> list[Callable[[int], object]]:
+    """Return how to flush a provider of others; stand-ins and those of other makers may not know how."""
+    flush = getattr(provider, "force_flush", None)
+    return [flush] if callable(flush) else []
 
 
 def _own_resource(service_name: str | None) -> Resource:
@@ -330,27 +419,82 @@ def _pushed_metrics() -> PushedMetrics | None:
     return None if exporter is None else PushedMetrics(exporter, metric_exporter)
 
 
-def _tracer_provider(service_name: str | None) -> trace.TracerProvider:
+def _tracer_provider(service_name: str | None, settings: Mapping[str, Any]) -> trace.TracerProvider:
     """Return the global tracer provider, made here when there is none."""
     current = trace.get_tracer_provider()
     if not isinstance(current, trace.ProxyTracerProvider):
         return current
-    provider = TracerProvider(resource=_own_resource(service_name), shutdown_on_exit=False)
-    if (exporter := span_exporter()) is not None:
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+    exporters = span_exporters()
+    consoles = [one for one in exporters if isinstance(one, ConsoleSpanExporter)]
+    durable = [one for one in exporters if one not in consoles]
+    resource = _own_resource(service_name)
+    pipeline = settings["pipeline"] or (DEFAULT_PIPELINE if len(durable) == 1 else None)
+    processors = [
+        DurableSpanProcessor(
+            exporter,
+            meter_provider=settings["meter_provider"],
+            directory=settings["directory"],
+            pipeline=pipeline,
+            resource=resource,
+            **{setting: settings[setting] for setting in _JOURNAL},
+            **for_spans(),
+        )
+        for exporter in durable
+    ]
+    with naming_variables("the tracer provider", "OTEL_SPAN_", "OTEL_TRACES_", *ATTRIBUTE_LIMITS):
+        provider = TracerProvider(
+            resource=resource, shutdown_on_exit=False, id_generator=TraceIds()
+        )
+    for console in consoles:
+        provider.add_span_processor(SimpleSpanProcessor(console))
+    for processor in processors:
+        provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)
-    _made.spans = _Spans(provider)
+    made.spans = Spans(provider, processors)
     return provider
 
 
 def _logger_provider(
-    resource: Resource, processor: DurableLogRecordProcessor, *, bridged: bool
+    resource: Resource,
+    exporters: Sequence[LogRecordExporter],
+    settings: Mapping[str, Any],
+    processors: list[DurableLogRecordProcessor],
 ) -> LoggerProvider:
-    """Make the logger provider, and make it the global one when there is none."""
-    provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-    if bridged:
+    """Make the logger provider, and make it the global one when there is none.
+
+    Args:
+        resource: Whose records they are.
+        exporters: Where to. Beside others, the console gets records at once and no journal.
+        settings: What ``configure`` was told.
+        processors: Where to add what was made.
+    """
+    consoles = [one for one in exporters if isinstance(one, ConsoleLogRecordExporter)]
+    durable: Sequence[LogRecordExporter | None] = [one for one in exporters if one not in consoles]
+    if not durable:
+        durable, consoles = consoles[:1] or [None], []
+    # The order in which several are listed may change, so none of them is the default.
+    pipeline = settings["pipeline"] or (DEFAULT_PIPELINE if len(durable) == 1 else None)
+    processors.extend(
+        DurableLogRecordProcessor(
+            exporter,
+            meter_provider=settings["meter_provider"],
+            directory=settings["directory"],
+            pipeline=pipeline,
+            resource=resource,
+            **{setting: settings[setting] for setting in (*_JOURNAL, "buffer")},
+        )
+        for exporter in durable
+    )
+    with naming_variables(
+        "the logger provider", "OTEL_LOGRECORD_", "OTEL_BLRP_", *ATTRIBUTE_LIMITS
+    ):
+        provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    if settings["span_events"]:
         provider.add_log_record_processor(ContentAwareBridge(ContentPolicy.from_environment()))
-    provider.add_log_record_processor(processor)
+    for console in consoles:
+        provider.add_log_record_processor(SimpleLogRecordProcessor(console))
+    for processor in processors:
+        provider.add_log_record_processor(processor)
     if not isinstance(get_logger_provider(), LoggerProvider):
         set_logger_provider(provider)
     return provider

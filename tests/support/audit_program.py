@@ -11,6 +11,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 
 from wakelog.audit import (
     JournalSessionLog,
@@ -45,7 +46,7 @@ def main() -> None:
         worker.join()
     print("done", *sink.counts(), flush=True)
     while how == "wait":
-        signal.pause()
+        time.sleep(0.05)  # not `pause`, which a signal just before it would not end
 
 
 main()

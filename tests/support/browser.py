@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-import pytest
+from tests.support.parts import unavailable
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SECONDS = 60
@@ -27,11 +28,11 @@ os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3]
 
 
 def find_browser() -> str:
-    """Return the browser's path; without one the test is skipped."""
-    for name in NAMES:
-        if (path := shutil.which(name)) is not None:
-            return path
-    pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+    """Return the browser's path; without one it is unavailable."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        unavailable("chromium", f"no browser: none of {', '.join(NAMES)} is installed")
+    return path
 
 
 class Browser:
@@ -71,11 +72,12 @@ class Browser:
             os.close(end)
         self._buffer = b""
         self._number = 0
+        self.events: list[dict[str, Any]] = []
         try:
             targets = self._call("Target.getTargets")["targetInfos"]
         except (AssertionError, BrokenPipeError) as error:
             self.close()
-            pytest.skip(f"{program} does not start here: {error}")
+            unavailable("chromium", f"{program} does not start here: {error}")
         page = next(target["targetId"] for target in targets if target["type"] == "page")
         attached = self._call("Target.attachToTarget", targetId=page, flatten=True)
         self._session = attached["sessionId"]
@@ -85,6 +87,56 @@ class Browser:
     def open(self, address: str) -> None:
         """Go to an address."""
         self._call("Page.navigate", url=address)
+
+    def watch(self) -> None:
+        """Keep what the page says, asks for and breaks from now on, for ``complaints`` and ``requests``."""
+        for domain in ("Runtime", "Log", "Network"):
+            self._call(f"{domain}.enable")
+
+    def complaints(self) -> list[str]:
+        """Return what the console has of errors and warnings, and exceptions that nobody caught."""
+        self.evaluate("1")
+        found = []
+        for event in self.events:
+            about = event["params"]
+            if event["method"] == "Runtime.exceptionThrown":
+                found.append(str(about["exceptionDetails"].get("exception", about)))
+            elif event["method"] == "Runtime.consoleAPICalled" and about["type"] != "log":
+                found.append(str(about["args"]))
+            elif event["method"] == "Log.entryAdded":
+                found.append(f"{about['entry']['text']} {about['entry'].get('url', '')}")
+        return found
+
+    def requests(self) -> set[str]:
+        """Return the addresses that the page has asked for."""
+        self.evaluate("1")
+        asked = (e["params"] for e in self.events if e["method"] == "Network.requestWillBeSent")
+        return {one["request"]["url"] for one in asked}
+
+    def resize(self, width: int, height: int, *, scale: float = 1) -> None:
+        """Make the window so large, in CSS pixels."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=False,
+        )
+
+    def prefer(self, scheme: str) -> None:
+        """Have the user prefer ``light`` or ``dark``."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._call("Emulation.setEmulatedMedia", features=features)
+
+    def press(self, key: str) -> None:
+        """Press and release a key, by its name in the event."""
+        text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
+        self._call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, **text)
+        self._call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key)
+
+    def screenshot(self) -> bytes:
+        """Return what the window shows, as PNG."""
+        return base64.b64decode(self._call("Page.captureScreenshot", format="png")["data"])
 
     def evaluate(self, expression: str) -> Any:
         """Return what an expression of JavaScript is in the page."""
@@ -126,6 +178,8 @@ class Browser:
         until = time.monotonic() + SECONDS
         while True:
             answer = self._receive(until)
+            if "method" in answer:
+                self.events.append(answer)
             if answer.get("id") == self._number:
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]

@@ -190,6 +190,23 @@ class Collector:
                 raise TimeoutError(msg)
             time.sleep(_POLL_S)
 
+    def wait_for_spans(self, ids: set[str], timeout: float = 60.0) -> list[ExportedSpan]:
+        """Waits until spans with these ids have arrived, and returns every span received.
+
+        Raises:
+            TimeoutError: Some did not arrive in time.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            spans = self.spans()
+            missing = ids - {span.span_id for span in spans}
+            if not missing:
+                return spans
+            if time.monotonic() > deadline:
+                msg = f"{len(missing)} of {len(ids)} spans did not arrive"
+                raise TimeoutError(msg)
+            time.sleep(_POLL_S)
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -258,13 +275,14 @@ def free_ports(count: int) -> list[int]:
     They lie below the range that the kernel gives to outgoing connections: there, a client that keeps
     dialling a stopped server can be connected to itself, and the server could not come back.
     """
+    chance = random.SystemRandom()  # Hypothesis gives every process the same `random`
     ports: list[int] = []
     with_ports: list[socket.socket] = []
     try:
         while len(ports) < count:
             candidate = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             with_ports.append(candidate)
-            port = random.randrange(15_000, 32_000)
+            port = chance.randrange(15_000, 32_000)
             try:
                 candidate.bind((_HOST, port))
             except OSError:

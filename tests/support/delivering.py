@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 
+from wakelog.delivery import Delivery, ExportOutcome, Outcome
 from wakelog.events import semconv as s
-from wakelog.journal import Journal
+from wakelog.journal import Journal, Service
 from wakelog.otel._content import ContentPolicy
-from wakelog.otel._delivery import Delivery
+from wakelog.otel._export_pipeline import ExportPipeline, log_records
+from wakelog.otel._leftovers import OwnJournal
 from wakelog.otel._records import Rebuilder
-from wakelog.otel._road import Road
-from wakelog.otel._verdict import Outcome, Verdict
 from wakelog.record import Resource, encode, uuid7
 
 if TYPE_CHECKING:
@@ -21,23 +21,25 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk._logs import ReadableLogRecord
 
-    Script = Callable[[list[Any]], Verdict]
+    Script = Callable[[list[Any]], ExportOutcome]
 
-TAKEN = Verdict(Outcome.DELIVERED)
-DOWN = Verdict(Outcome.PENDING, "connection refused")
+TAKEN = ExportOutcome(Outcome.DELIVERED)
+DOWN = ExportOutcome(Outcome.RETRYABLE, "connection refused")
 RESOURCE = Resource({"service.name": "tests"})
 
 
-def refuses(*bodies: Any, outcome: Outcome = Outcome.REFUSED, reason: str = "400: no") -> Script:
+def refuses(*bodies: Any, outcome: Outcome = Outcome.REJECTED, reason: str = "400: no") -> Script:
     """A next hop that takes no batch with one of these bodies in it."""
-    return lambda batch: Verdict(outcome, reason) if set(bodies) & set(batch) else TAKEN
+    return lambda batch: ExportOutcome(outcome, reason) if set(bodies) & set(batch) else TAKEN
 
 
 def rejects(*bodies: Any) -> Script:
     """A next hop that takes every batch and throws the records with these bodies away."""
 
-    def script(batch: list[Any]) -> Verdict:
-        return Verdict(Outcome.DELIVERED, "no such field", rejected=len(set(bodies) & set(batch)))
+    def script(batch: list[Any]) -> ExportOutcome:
+        return ExportOutcome(
+            Outcome.DELIVERED, "no such field", rejected=len(set(bodies) & set(batch))
+        )
 
     return script
 
@@ -50,13 +52,13 @@ class Hop(LogRecordExporter):
         self.records: list[ReadableLogRecord] = []
         self.batches: list[list[Any]] = []
 
-    def __call__(self, batch: Sequence[ReadableLogRecord]) -> Verdict:
+    def __call__(self, batch: Sequence[ReadableLogRecord]) -> ExportOutcome:
         bodies = [body_of(record) for record in batch]
         self.batches.append(bodies)
-        verdict = self.script(bodies)
-        if verdict.outcome is Outcome.DELIVERED and not verdict.rejected:
+        outcome = self.script(bodies)
+        if outcome.kind is Outcome.DELIVERED and not outcome.rejected:
             self.records += batch
-        return verdict
+        return outcome
 
     @property
     def bodies(self) -> list[Any]:
@@ -102,20 +104,25 @@ class Bench:
     def __init__(self, root: Path, hop: Hop, **options: Any) -> None:
         self.clock = Clock()
         self.hop = hop
-        self.journal = Journal(root, segment_bytes=options.pop("segment_bytes", 1 << 20))
-        self.road = Road(
+        self.journal = Journal(
+            root,
+            segment_bytes=options.pop("segment_bytes", 1 << 20),
+            service=Service.of(RESOURCE),
+        )
+        self.destination = ExportPipeline(
             hop,
-            Rebuilder(ContentPolicy()),
+            log_records(Rebuilder(ContentPolicy())),
             schedule_delay=3600,
             max_batch=options.pop("max_batch", 512),
             max_queue=options.pop("max_queue", 2048),
             export_timeout=30,
-            judge=hop,
+            attempt=hop,
         )
         self.delivery = Delivery(
             self.journal,
-            self.road,
+            self.destination,
             endpoint="the hop",
+            sources=OwnJournal(self.journal),
             schedule_delay=1,
             clock=self.clock,
             threaded=False,

@@ -18,10 +18,11 @@ import os
 import sys
 from pathlib import Path
 
+from tests.support.faults import with_fault
 from wakelog.journal import Cursor, Durability, Folder, Journal
-from wakelog.journal._filesystem import SYSTEM, FileSystem, with_fault
 from wakelog.journal._ledger import load, save
 from wakelog.record import Resource, encode, uuid7
+from wakelog.runtime._filesystem import SYSTEM, FileSystem
 
 EVENTS = 12
 

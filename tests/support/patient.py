@@ -12,9 +12,9 @@ import os
 import runpy
 import sys
 
-from wakelog.otel import _delivery
+from wakelog.delivery import _thread
 
-_delivery._PATIENCE_SECONDS = 60.0
+_thread._PATIENCE_SECONDS = 60.0
 sys.argv = sys.argv[1:]
 sys.path[0] = os.path.dirname(sys.argv[0])
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wakelog.journal._filesystem import FileSystem
+from wakelog.runtime._filesystem import FileSystem
 
 Image = tuple[tuple[str, bytes | None], ...]
 """A disk: paths, parents first, each with a file's content or None for a directory."""
@@ -33,15 +33,20 @@ class State(enum.Enum):
 
 @dataclass(eq=False, slots=True)
 class Write:
-    """Bytes that were appended to a file."""
+    """Bytes that were written to a file, and where."""
 
     data: bytes
+    at: int = 0
     state: State = State.PENDING
+
+    @property
+    def end(self) -> int:
+        return self.at + len(self.data)
 
 
 @dataclass(eq=False, slots=True)
 class File:
-    """A file: nothing but what was appended to it."""
+    """A file: what was appended to it, and written over its end."""
 
     writes: list[Write] = field(default_factory=list)
 
@@ -66,21 +71,29 @@ class File:
     def cuts(self) -> Iterator[bytes]:
         """Return what is in the file when it ends at each byte that is not synced."""
         content = self.content([len(write.data) for write in self.writes])
+        unsynced = [n for n, write in enumerate(self.writes) if write.state is not State.SYNCED]
+        if any(write.state is State.DOUBTFUL for write in self.writes):
+            return
+        if any(write.at != before.end for before, write in itertools.pairwise(self.writes)):
+            for n in unsynced[:1]:  # it is written over what is there
+                kept = [len(write.data) if m < n else 0 for m, write in enumerate(self.writes)]
+                for size in range(len(self.writes[n].data)):
+                    yield self.content([*kept[:n], size, *kept[n + 1 :]])
+            return
         synced = sum(len(write.data) for write in self.writes if write.state is State.SYNCED)
-        if not any(write.state is State.DOUBTFUL for write in self.writes):
-            yield from (content[:size] for size in range(synced, len(content)))
+        yield from (content[:size] for size in range(synced, len(content)))
 
     def content(self, kept: list[int], *, whole_length: bool = False) -> bytes:
         """Return the content when of each write only so many bytes were kept."""
-        parts = [
-            w.data[:k].ljust(len(w.data), b"\0") for w, k in zip(self.writes, kept, strict=True)
-        ]
-        whole = b"".join(parts)
+        found = bytearray()
+        for write, size in zip(self.writes, kept, strict=True):
+            if size:
+                end = write.at + size
+                found += bytes(max(0, end - len(found)))  # what is missing before it are zeros
+                found[write.at : end] = write.data[:size]
         if whole_length:
-            return whole
-        last = max((n for n, size in enumerate(kept) if size), default=-1)
-        sizes = [len(write.data) for write in self.writes]
-        return whole[: sum(sizes[:last]) + kept[last]] if last >= 0 else b""
+            found += bytes(max((write.end for write in self.writes), default=0) - len(found))
+        return bytes(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +151,7 @@ class Power:
             mkdir=self._mkdir,
             rename=self._rename,
             unlink=self._unlink,
+            rmdir=self._unlink,
         )
 
     def say(self, word: str, record_id: str) -> None:
@@ -196,13 +210,13 @@ class Power:
                 child = node.names[entry.name] = Directory()
                 self._find(entry, child)
             else:
-                file = node.names[entry.name] = File([Write(entry.read_bytes(), State.SYNCED)])
+                file = node.names[entry.name] = File([Write(entry.read_bytes(), 0, State.SYNCED)])
                 self._nodes[entry.stat().st_ino] = file
 
     def _directory(self, path: Path) -> Directory:
         """Return a directory, which may have been made without our knowing."""
         node = self._nodes.get(path.stat().st_ino)
-        if node is None:
+        if not isinstance(node, Directory):  # a number may have been a file's
             node = Directory()
             self._named(path, node)
         assert isinstance(node, Directory)
@@ -230,7 +244,8 @@ class Power:
     def _write(self, fd: int, data: bytes) -> int:
         file = self._file(fd)
         written = os.write(fd, data)
-        self._steps.append(lambda: file.writes.append(Write(data[:written])))
+        at = os.lseek(fd, 0, os.SEEK_CUR) - written
+        self._steps.append(lambda: file.writes.append(Write(data[:written], at)))
         return written
 
     def _fdatasync(self, fd: int) -> None:
@@ -243,8 +258,14 @@ class Power:
         self._steps.append(file.sync)
 
     def _fsync(self, fd: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
         node = self._nodes.get(os.fstat(fd).st_ino)
-        if node is not None:  # else it is above the base, or was made without our knowing
+        if path.is_dir() and path.is_relative_to(self.base):
+            node = self._directory(path)
+            for entry in path.iterdir():  # what was made without our knowing
+                if entry.is_dir():
+                    self._directory(entry)
+        if node is not None:  # else it is above the base
             os.fsync(fd)
             self._steps.append(node.sync)
 
@@ -261,7 +282,7 @@ class Power:
 
     def _unlink(self, path: str | os.PathLike[str]) -> None:
         gone = Path(path)
-        os.unlink(gone)
+        (os.rmdir if gone.is_dir() else os.unlink)(gone)
         parent = self._directory(gone.parent)
         self._steps.append(lambda: parent.pending.append(Change(gone.name, None)))
 

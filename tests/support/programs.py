@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from tests.support.collector import Collector
@@ -14,20 +13,32 @@ from tests.support.collector import Collector
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENT = Path(__file__).with_name("patient.py")
 # The same, for a program that is given as text.
-PATIENTLY = "from wakelog.otel import _delivery; _delivery._PATIENCE_SECONDS = 60.0\n"
+PATIENTLY = "from wakelog.delivery import _thread; _thread._PATIENCE_SECONDS = 60.0\n"
 INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 SECONDS = 60
 
 
+UNUSED = ",".join(
+    one.name
+    for one in entry_points(group="opentelemetry_instrumentor")
+    if one.name not in {"fastapi", "logging", "structlog"}
+)
+
+
 def environment(collector: Collector | None = None, /, **more: str) -> dict[str, str]:
-    """Return the test's environment, with the Collector as OTLP endpoint."""
+    """Return the test's environment, with the Collector as OTLP endpoint.
+
+    Of the instrumentations that are installed only those that the programs use are loaded by ``opentelemetry-instrument``:
+    others import whole frameworks, which takes seconds.
+    """
     to_it = {}
     if collector is not None:
         to_it = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         }
-    return {**os.environ, **to_it, "PYTHONUNBUFFERED": "1", **more}
+    always = {"PYTHONUNBUFFERED": "1", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": UNUSED}
+    return {**os.environ, **to_it, **always, **more}
 
 
 def run(*command: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -42,11 +53,3 @@ def run(*command: object, env: dict[str, str]) -> subprocess.CompletedProcess[st
     )
     assert done.returncode == 0, done.stderr
     return done
-
-
-def wait_until(holds: Callable[[], bool], what: str, timeout: float = SECONDS) -> None:
-    """Wait for something, and fail by its name when it does not come."""
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout} s"
-        time.sleep(0.02)

@@ -19,12 +19,6 @@ CONFIG = Path(__file__).parents[2] / "collector-config" / "prometheus"
 _SECONDS = 60.0
 
 
-def missing() -> str:
-    """Return why there is no Prometheus, or nothing."""
-    wanted = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
-    return f"no {' and no '.join(wanted)}: install the package `prometheus`" if wanted else ""
-
-
 class Prometheus:
     """Scrapes two addresses every fifth of a second, until `stop`.
 

@@ -337,6 +337,8 @@ MARKED = [
     ("api_key", "sentry «sntrys_eyJpYXQiOjE2OTQ1MDA2MDAuMH0_aBcDeF0123456789»"),
     ("api_key", "notion «ntn_12345678901AbCdEfGhIjKlMnOpQrStUvWxYz»"),
     ("api_key", "figma «figd_Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0»"),
+    ("dotted_key", "vault «hvs.CAESIAbCdEfGhIjKlMnOpQrStUvWxYz0123456789»"),
+    ("api_key", "mailgun «key-3ax6xnjp29jd6fds4gc373sgvjxteol0»"),
     ("google_api_key", "maps key «AIzaSyDdI0hCZtE6vySjMm-WEfRq3CPzqKqqsHI» used"),
     ("aws_access_key", "«AKIA2E0A8F3B244C9986» in us-east-1"),
     ("aws_access_key", "AWS_ACCESS_KEY_ID=«ASIAY34FZKBOKMUTVV7A»"),
@@ -446,8 +448,6 @@ MISSED = [
     _unmarked(kind, text)
     for kind, text in (
         ("api_key", "databricks «dapi0123456789abcdef0123456789abcdef»"),
-        ("api_key", "vault «hvs.CAESIAbCdEfGhIjKlMnOpQrStUvWxYz0123456789»"),
-        ("api_key", "mailgun «key-3ax6xnjp29jd6fds4gc373sgvjxteol0»"),
         ("international_phone", "ring «0044 20 7946 0958» from abroad"),
         ("us_phone", "my phone is «4155552671»"),
         ("us_ssn", "number «219099999» on the form"),

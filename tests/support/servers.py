@@ -1,12 +1,11 @@
-"""Servers of others, each a process of the test's own on a free port; skipped where missing.
+"""Servers of others, each a process of the test's own on a free port.
 
-With `WAKELOG_REQUIRE_KAFKA=1` a test that needs Kafka fails instead, so that CI cannot pass without it.
+`tests/support/parts.py` says what happens to a test where one is missing, or does not start.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,18 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
-
 from scripts import fetch_kafka
+from scripts.servers import find
 from tests.support.collector import free_ports
+from tests.support.parts import need, unavailable
 
 _SECONDS = 60.0
 
 
-def _binary(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    if found is None:
-        pytest.skip(f"{name} is not installed: apt-get install {name}")
+def _binary(name: str, part: str) -> str:
+    need(part)
+    found = find(name)
+    assert found is not None
     return found
 
 
@@ -48,16 +47,16 @@ class Server:
         folder: Path,
         environment: dict[str, str] | None = None,
         *,
-        required: bool = False,
+        part: str,
     ) -> None:
         self.port = port
-        self._required = required
+        self._part = part
         self._command, self._folder = command, folder
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it accepts connections; skip the test when it never does."""
+        """Start it, and wait until it accepts connections; else the part is unavailable."""
         log = (self._folder / "output.txt").open("ab")
         with log:
             self._process = subprocess.Popen(
@@ -75,7 +74,7 @@ class Server:
                 self.kill()
                 said = (self._folder / "output.txt").read_text(errors="replace")[-500:]
                 reason = f"{self._command[0]} did not start within {_SECONDS:.0f} s: {said}"
-                pytest.fail(reason) if self._required else pytest.skip(reason)
+                unavailable(self._part, reason)
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -111,10 +110,10 @@ def redis_server(folder: Path) -> Iterator[Server]:
     """A Redis that keeps what it was told over a kill."""
     (port,) = free_ports(1)
     command = [
-        *(_binary("redis-server"), "--port", str(port), "--bind", "127.0.0.1"),
+        *(_binary("redis-server", "redis"), "--port", str(port), "--bind", "127.0.0.1"),
         *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "always", "--save", ""),
     ]
-    server = Server(command, port, folder)
+    server = Server(command, port, folder, part="redis")
     server.start()
     try:
         yield server
@@ -144,13 +143,13 @@ def rabbitmq_server(folder: Path) -> Iterator[Server]:
     }
     # The wrapper of the package would become another user; the server itself does not.
     wrapped = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-    command = [str(wrapped) if wrapped.exists() else _binary("rabbitmq-server")]
+    command = [str(wrapped) if wrapped.exists() else _binary("rabbitmq-server", "rabbitmq")]
     epmd = subprocess.Popen(
-        [_binary("epmd"), "-port", str(mapper), "-address", "127.0.0.1"],
+        [_binary("epmd", "rabbitmq"), "-port", str(mapper), "-address", "127.0.0.1"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    server = Server(command, port, folder, environment)
+    server = Server(command, port, folder, environment, part="rabbitmq")
     try:
         server.start()
         yield server
@@ -179,13 +178,8 @@ broker.heartbeat.interval.ms=250
 @contextmanager
 def kafka_broker(folder: Path) -> Iterator[Server]:
     """Apache Kafka's broker, which keeps its topics over a kill and makes none by itself."""
+    need("kafka")
     jars = fetch_kafka.jars()
-    required = os.environ.get("WAKELOG_REQUIRE_KAFKA") == "1"
-    reason = fetch_kafka.missing()
-    if not reason and not jars.exists():
-        reason = f"no Kafka at {jars}: run `make kafka` (needs Java and Maven)"
-    if reason:
-        pytest.fail(reason) if required else pytest.skip(reason)
     port, controller = free_ports(2)
     config = folder / "server.properties"
     config.write_text(_KAFKA.format(port=port, controller=controller, folder=folder))
@@ -203,7 +197,7 @@ def kafka_broker(folder: Path) -> Iterator[Server]:
         timeout=_SECONDS,
     )
     command = [*java, "kafka.Kafka", str(config)]
-    server = Server(command, port, folder, required=required)
+    server = Server(command, port, folder, part="kafka")
     try:
         server.start()
         yield server

@@ -6,8 +6,6 @@ conversations, per tenant and thread, and a ``SessionGraph`` is one conversation
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from wakelog.audit._breach import UsageAxis, UsageLimitBreach
 from wakelog.audit._channel import AuditCounts
 from wakelog.audit._graph import SessionGraph, link_to
@@ -15,6 +13,7 @@ from wakelog.audit._journal import JournalSessionLog
 from wakelog.audit._keys import ThreadKey
 from wakelog.audit._log import Logged, SessionLog
 from wakelog.audit._memory import InMemorySessionLog
+from wakelog.audit._postgres import PostgresSessionLog
 from wakelog.audit._sinks import (
     AuditSink,
     FanOutAuditSink,
@@ -24,9 +23,6 @@ from wakelog.audit._sinks import (
     using_audit_sink,
 )
 from wakelog.audit._sqlite import SQLiteSessionLog
-
-if TYPE_CHECKING:
-    from wakelog.audit._postgres import PostgresSessionLog
 
 __all__ = [
     "AuditCounts",
@@ -48,12 +44,3 @@ __all__ = [
     "link_to",
     "using_audit_sink",
 ]
-
-
-def __getattr__(name: str) -> object:
-    # It needs the extra `postgres`, which nothing else does.
-    if name != "PostgresSessionLog":
-        raise AttributeError(f"module 'wakelog.audit' has no attribute {name!r}")
-    from wakelog.audit._postgres import PostgresSessionLog
-
-    return PostgresSessionLog

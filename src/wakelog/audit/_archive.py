@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import os
 from itertools import pairwise
 from pathlib import Path
 
-from wakelog.audit._thread_folder import (
-    ThreadFolder,
-    header_in,
-    segment_name,
-    segments,
-    watermark_line,
-)
-from wakelog.audit._thread_reading import ARCHIVE, ENDING, decompressed
+from wakelog.audit._thread_folder import ThreadFolder, header_in, watermark_line
+from wakelog.audit._thread_reading import ARCHIVE, LONGEST_ARCHIVED, decompressed
 from wakelog.audit._thread_reading import watermark as read_watermark
 from wakelog.errors import JournalError
-from wakelog.journal._filesystem import SYSTEM
+from wakelog.runtime import SYSTEM, fcntl, is_directory, read_small, regular_file
+from wakelog.storage import COMPRESSED, segment_name, segments
 
 _HINT = "Nothing is lost. Archive again when the cause is gone"
 
@@ -41,11 +35,11 @@ def archive(folder: ThreadFolder, watermark: int) -> int:
         JournalError: When the file system refuses.
     """
     path = folder.path
-    if watermark < 1 or not path.is_dir():
+    if watermark < 1 or not is_directory(path):
         return 0
     try:
         # One archives at a time; who appends takes another lock.
-        guard = SYSTEM.open(path / "archiving", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        guard = SYSTEM.open(path / "archiving", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(guard, fcntl.LOCK_EX)
             with folder.turn(None):
@@ -66,23 +60,23 @@ def archive(folder: ThreadFolder, watermark: int) -> int:
 
 def _end_last_segment(folder: ThreadFolder) -> None:
     """Begin a segment, so that the last one can go, unless it has no records."""
-    last = segments(folder.path)[-1]
+    last = segments(folder.path, missing_ok=True)[-1]
     header = header_in(folder.path / segment_name(last))
     if header is None or header.last_seq < folder.seq:
         folder.begin_segment()
 
 
 def _compress(path: Path, watermark: int) -> None:
-    indices = segments(path)
+    indices = segments(path, missing_ok=True)
     for index, following in pairwise(indices):
         header = header_in(path / segment_name(following))
         if header is None or header.last_seq > watermark:
             return
         segment = path / segment_name(index)
-        target = path / ARCHIVE / f"{index:08d}{ENDING}"
-        data = segment.read_bytes()
-        if not target.exists() or decompressed(target) != data:
-            if not target.parent.is_dir():
+        target = path / ARCHIVE / segment_name(index, COMPRESSED)
+        data = read_small(segment, LONGEST_ARCHIVED)
+        if regular_file(target) is None or decompressed(target) != data:
+            if not is_directory(target.parent):
                 SYSTEM.mkdir(target.parent, 0o700)
                 SYSTEM.sync_directory(path)
             SYSTEM.write_whole(target, gzip.compress(data, mtime=0), synced=True)

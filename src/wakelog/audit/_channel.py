@@ -5,20 +5,28 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
-import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
-from queue import Empty, SimpleQueue
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from wakelog.audit._failures import Failures, named
 from wakelog.audit._figures import MEASURE_EACH, figures_of
+from wakelog.audit._home import Home, leave_to_parent, own_loop
 from wakelog.audit._keys import ThreadKey
 from wakelog.audit._log import SessionLog
-from wakelog.errors import ConfigurationError, EventTooLargeError, SessionLogBusyError
+from wakelog.buffer import TAKEN, Buffer, OverflowPolicy, Queue
+from wakelog.errors import (
+    ConfigurationError,
+    EventTooLargeError,
+    SessionLogBusyError,
+    SessionLogError,
+)
 from wakelog.events import AgentEvent
-from wakelog.otel._instruments import finishing
+from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
+from wakelog.runtime.daemon_threads import DaemonThreads
+from wakelog.telemetry.instruments import finishing
 
 _log = logging.getLogger("wakelog")
 
@@ -29,8 +37,8 @@ _AT_ONCE = 8
 _TURN_SECONDS = 1.0
 _GIVE_WAY_SECONDS = 0.0005
 _EXIT_SECONDS = 30.0
-# Within a burst of failures, this often.
-_REPORT_SECONDS = 60.0
+# So many threads are named of those whose records were lost at exit.
+_SHOWN = 3
 
 
 @runtime_checkable
@@ -58,76 +66,65 @@ class AuditCounts(NamedTuple):
     dropped: int
 
 
-class Failures:
-    """Counts what was lost and says so once a burst. Nothing here may raise.
-
-    Args:
-        what: What fails, as the beginning of the warning.
-    """
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._in_burst = 0
-        self._report_at = 0.0
-
-    def failed(self, count: int, why: object) -> None:
-        """Note that records were lost."""
-        self._in_burst += count
-        now = time.monotonic()
-        if now >= self._report_at:
-            self._report_at = now + _REPORT_SECONDS
-            _log.warning("%s: %d records lost so far: %s", self._what, self._in_burst, why)
-
-    def worked(self) -> None:
-        """Note that a record was not lost, which ends a burst."""
-        if self._in_burst:
-            lost, self._in_burst, self._report_at = self._in_burst, 0, 0.0
-            _log.warning("%s: it works again, after %d lost records", self._what, lost)
+_Item = tuple[ThreadKey, AgentEvent]
 
 
-class _Item(NamedTuple):
-    key: ThreadKey
-    event: AgentEvent
+class AuditQueue:
+    """What waits for a session log, and how it is appended.
 
-
-class _Pump:
-    """The queue in front of a session log, and the thread that empties it.
-
-    The queue takes from signal handlers and destructors too. ``_lock`` guards the counts, and which
-    keys have something in the queue; it may be taken twice by the same thread.
+    The queue's lock guards the counts, and which keys have something in the queue, too.
     """
 
     def __init__(self, log: SessionLog, max_pending: int) -> None:
         self._log = log
-        self._direct = log if isinstance(log, DirectLog) else None
+        self._direct = log if isinstance(log, DirectLog) and _holds(log, "append_now") else None
         self.max_pending = max_pending
         self.figures = figures_of(log)
+        is_anywhere = getattr(log, "any_event_loop", False) and _holds(log, "any_event_loop")
+        is_bound = self._direct is None and not is_anywhere
+        self._home = Home(_finisher(weakref.ref(self))) if is_bound else None
         self._begin()
+        self._queue: Queue[_Item] = Queue(
+            Buffer(max_pending, OverflowPolicy.DROP_NEWEST),
+            self._append_batch,
+            most=_BATCH,
+            name="wakelog-audit",
+            tells=False,
+            counts_batch=True,
+            at_exit=False,
+            at_end=self._close_loop,
+        )
         self.figures.watch(self)
-        after_fork = weakref.WeakMethod(self._begin)
-        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+        _queues.add(self)
+        reset_in_child(self._after_fork, ForkOrder.BUFFERS)
+
+    def _after_fork(self) -> None:
+        """Begin with nothing: the parent appends what waits."""
+        leave_to_parent(self._loop)
+        self._begin()
 
     def _begin(self) -> None:
-        """Begin with nothing: at first, and in a forked child, whose parent appends what waits."""
-        self._queue: SimpleQueue[_Item | threading.Event | None] = SimpleQueue()
-        self._pending = 0
-        self._lock = threading.RLock()
         self._behind: dict[ThreadKey, int] = {}
-        self._appended = self._failed = self._dropped = 0
+        self._appended = self._failed = 0
         self._failures = Failures(f"{type(self._log).__name__} does not take audit records")
-        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_said = False
+        if self._home is not None and self._home.loop is not None:
+            self._home.forget()
 
     @property
     def pending(self) -> int:
         """How many records wait."""
-        return self._pending
+        return self._queue.unfinished
 
     def counts(self) -> AuditCounts:
-        with self._lock:
-            return AuditCounts(self._appended, self._pending, self._failed, self._dropped)
+        with self._queue.lock:
+            return AuditCounts(self._appended, self.pending, self._failed, self._queue.dropped)
 
     def submit(self, key: ThreadKey, event: AgentEvent) -> None:
         """Append an event now or soon. Whatever becomes of it is counted and not raised."""
+        queue = self._queue
+        queue.prepare()
         if self._direct is not None and key not in self._behind:
             began = 0.0 if self._appended % MEASURE_EACH else time.perf_counter()
             try:
@@ -135,155 +132,215 @@ class _Pump:
             except SessionLogBusyError:
                 pass  # the queue can wait for its turn, and the agent cannot
             except Exception as error:  # noqa: BLE001 - nothing is raised into the agent
-                self._note_failed(1, error)
+                self._note_failed(1, error, key)
                 return
             else:
                 if began:
                     self.figures.durations.append(time.perf_counter() - began)
-                self._note_appended(1)
+                self._note_appended(1, key)
                 return
-        with self._lock:
-            fits = self._pending < self.max_pending
-            if fits:
-                self._pending += 1
+        if self._home is not None:
+            self._home.look()
+        event.detach()  # what waits is what was said now
+        with queue.lock:
+            is_taken = queue.offer((key, event), None) is TAKEN
+            if is_taken:
                 self._behind[key] = self._behind.get(key, 0) + 1
-                self._queue.put(_Item(key, event))
-            else:
-                self._dropped += 1
-        if not fits:
+        if not is_taken:
             self.figures.note_dropped()
-            self._failures.failed(1, f"{self.max_pending} records are waiting already")
+            self._failures.failed(1, f"{self.max_pending} records are waiting already", key)
             return
-        self._work()
+        if queue.direct:
+            queue.empty()
         if self._direct is not None and self._behind.get(key, 0) > _BATCH:
             # One who records without a pause would keep the key in the queue for good.
             time.sleep(_GIVE_WAY_SECONDS)
 
+    def look(self) -> None:
+        """Take note of the event loop that runs here, when the log may live in one."""
+        if self._home is not None:
+            self._home.look()
+
     def flush(self, timeout: float) -> bool:
         """Wait until what was submitted so far has been appended, or refused."""
-        reached = threading.Event()
-        self._queue.put(reached)
-        self._work()
-        return reached.wait(timeout)
-
-    def end(self) -> None:
-        """Have the thread end after what is in the queue."""
-        self._queue.put(None)
+        notice_fork()
+        if self._home is not None and self._home.is_here and self.pending:
+            if not self._has_said:
+                self._has_said = True
+                _log.warning(
+                    "flush() was called in the event loop that appends to %s, which it would only hold "
+                    "up: use await asyncio.to_thread(sink.flush)",
+                    type(self._log).__name__,
+                )
+            return False
+        return self._queue.settle(timeout)
 
     def finish(self, timeout: float) -> bool:
-        """Have the thread end, and return whether it has."""
-        thread = self._thread
-        self.end()
-        if thread is not None:
-            thread.join(timeout)
-        return thread is None or not thread.is_alive()
+        """Append what waits, and return whether all of it was offered to the log."""
+        return self._queue.finish(timeout)
 
-    def _work(self) -> None:
-        """See to it that a thread is at work."""
-        if self._thread is not None:
-            return
-        with self._lock:
-            if self._thread is not None:
-                return
-            self._thread = threading.Thread(target=self._run, name="wakelog-audit", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:  # the interpreter is shutting down and starts no thread any more
-                self._thread = None
-                self.end()
-                self._run()
-            else:
-                _pumps.add(self)
+    def unappended(self) -> str:
+        """Say whose records wait: a few threads by name, and how many there are beside them."""
+        with self._queue.lock:
+            keys = list(self._behind)
+        rest = f" and {len(keys) - _SHOWN} more threads" if len(keys) > _SHOWN else ""
+        return "; ".join(map(named, keys[:_SHOWN])) + rest
 
-    def _run(self) -> None:
-        loop = asyncio.new_event_loop()
-        try:
-            while self._append_batch(loop):
-                pass
-        finally:
-            loop.close()
-            with self._lock:
-                self._thread = None
-            _pumps.discard(self)
-
-    def _append_batch(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Take what is in the queue, append it, and return whether to go on."""
+    def _append_batch(self, items: list[_Item]) -> dict[int, BaseException]:
+        """Append what the queue hands over, for each thread in order. Failures are counted here."""
         batch: dict[ThreadKey, list[AgentEvent]] = {}
-        waiting: list[threading.Event] = []
-        count = 0
-        item = self._queue.get()
+        for key, event in items:
+            batch.setdefault(key, []).append(event)
         try:
-            while item is not None:
-                if isinstance(item, _Item):
-                    batch.setdefault(item.key, []).append(item.event)
-                    count += 1
-                else:
-                    waiting.append(item)
-                if count >= _BATCH:
-                    break
-                item = self._queue.get_nowait()
-        except Empty:
-            pass
-        loop.run_until_complete(self._append_all(batch))
-        with self._lock:
-            # A signal handler may have come in between while somebody counted: begin anew when empty.
-            self._pending = 0 if self._queue.empty() else self._pending - count
-        for one in waiting:
-            one.set()
-        return item is not None
+            if self._loop is None:
+                self._loop = own_loop()
+                self._loop.set_default_executor(DaemonThreads("wakelog-audit-append"))
+            self._offer(batch, self._loop)
+        except Exception as error:  # noqa: BLE001 - without an event loop: no file can be opened
+            for key, events in batch.items():
+                self._note_failed(len(events), error, key)
+                self._leave(key, len(events))
+        return {}
 
-    async def _append_all(self, batch: dict[ThreadKey, list[AgentEvent]]) -> None:
-        """Append for several threads at the same time, and in order for each."""
+    def end(self) -> None:
+        """Have the thread end after what is in the queue: no sink is left."""
+        self._queue.refuse()
+        if not self.pending:
+            self.figures.unwatch(self)
+
+    def _close_loop(self) -> None:
+        """Close the loop of a thread that has ended delivering."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.close()
+        if self._queue.closed:
+            self.figures.unwatch(self)
+
+    def _offer(
+        self, batch: dict[ThreadKey, list[AgentEvent]], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Append a batch where the log lives, else in a loop of this thread."""
+        begun: dict[ThreadKey, list[AgentEvent]] = {}
+        home = self._home
+        # What a loop that ends has cancelled before it was begun is offered again.
+        while batch and home is not None:
+            if not home.run(lambda: self._append_all(batch, begun), lambda: self._queue.ending):
+                break
+        for key in list(begun):
+            self._give_up(key, begun.pop(key, []))
+        if batch:
+            loop.run_until_complete(self._append_all(batch, begun))
+
+    def _give_up(self, key: ThreadKey, events: list[AgentEvent]) -> None:
+        """Count what was being appended when the log's event loop ended."""
+        ended = "the event loop that the log lives in ended before the log had answered"
+        self._note_failed(len(events), SessionLogError(ended), key)
+        self._leave(key, len(events))
+
+    async def _append_all(
+        self,
+        batch: dict[ThreadKey, list[AgentEvent]],
+        begun: dict[ThreadKey, list[AgentEvent]],
+    ) -> None:
+        """Append for several threads at the same time, and in order for each.
+
+        Args:
+            batch: What to append; what is begun is taken out of it.
+            begun: Is given what is begun and has no result yet.
+        """
         free = asyncio.Semaphore(_AT_ONCE)
 
-        async def append(key: ThreadKey, events: list[AgentEvent]) -> None:
+        async def append(key: ThreadKey) -> None:
             async with free:
-                await self._append(key, events)
-            with self._lock:
-                left = self._behind.get(key, 0) - len(events)
-                if left > 0:
-                    self._behind[key] = left
-                else:
-                    self._behind.pop(key, None)
+                begun[key] = batch.pop(key)
+                try:
+                    await self._append(key, begun)
+                except asyncio.CancelledError:
+                    # Whoever finds it there counts it.
+                    if events := begun.pop(key, None):
+                        self._give_up(key, events)
+                    raise
+                begun.pop(key, None)
 
-        await asyncio.gather(*(append(key, events) for key, events in batch.items()))
+        await asyncio.gather(*map(append, list(batch)), return_exceptions=True)
 
-    async def _append(self, key: ThreadKey, events: list[AgentEvent]) -> None:
+    async def _append(self, key: ThreadKey, begun: dict[ThreadKey, list[AgentEvent]]) -> None:
+        events = begun[key]
+        if not await self._append_together(key, events):
+            for number, event in enumerate(events):
+                begun[key] = events[number:]
+                await self._append_together(key, [event])
+
+    async def _append_together(self, key: ThreadKey, events: list[AgentEvent]) -> bool:
+        """Append events of a thread, or return False when one of several is too large."""
         began = time.perf_counter()
         try:
             await self._log.append(key, events)
-        except EventTooLargeError as error:
-            # Nothing has been appended yet, and one bad record costs one record.
-            if len(events) == 1:
-                self._note_failed(1, error)
-            else:
-                for event in events:
-                    await self._append(key, [event])
         except Exception as error:  # noqa: BLE001 - a log that fails must not end the thread
-            self._note_failed(len(events), error)
+            if isinstance(error, EventTooLargeError) and len(events) > 1:
+                # Nothing has been appended yet, and one bad record costs one record.
+                return False
+            self._note_failed(len(events), error, key)
         else:
             self.figures.durations.append(time.perf_counter() - began)
-            self._note_appended(len(events))
+            self._note_appended(len(events), key)
+        self._leave(key, len(events))
+        return True
 
-    def _note_appended(self, count: int) -> None:
-        with self._lock:
+    def _leave(self, key: ThreadKey, count: int) -> None:
+        """Take note that records of a thread are not in the queue any more."""
+        with self._queue.lock:
+            left = self._behind.get(key, 0) - count
+            if left > 0:
+                self._behind[key] = left
+            else:
+                self._behind.pop(key, None)
+
+    def _note_appended(self, count: int, key: ThreadKey) -> None:
+        with self._queue.lock:
             self._appended += count
         self.figures.note_appended(count)
-        self._failures.worked()
+        self._failures.worked(key)
 
-    def lost(self, error: Exception) -> None:
+    def lost(self, error: Exception, key: ThreadKey) -> None:
         """Count a record that could not even be made."""
-        self._note_failed(1, error)
+        self._note_failed(1, error, key)
 
-    def _note_failed(self, count: int, error: Exception) -> None:
-        with self._lock:
+    def _note_failed(self, count: int, error: Exception, key: ThreadKey) -> None:
+        with self._queue.lock:
             self._failed += count
         self.figures.note_failed(count, error)
-        self._failures.failed(count, f"{type(error).__name__}: {error}")
+        self._failures.failed(count, f"{type(error).__name__}: {error}", key)
 
 
-# Those whose threads are at work, which the exit waits for.
-_pumps: set[_Pump] = set()
+def _holds(log: SessionLog, name: str) -> bool:
+    """Tell whether what a log says of its ``append`` is said of the one that it has.
+
+    Somebody who inherits from a log and writes another ``append`` wants it called.
+    """
+    if name in getattr(log, "__dict__", {}):
+        return True
+    for kind in type(log).__mro__:
+        if name in kind.__dict__:
+            return True
+        if "append" in kind.__dict__:
+            return False
+    return True
+
+
+def _finisher(queue: weakref.ref[AuditQueue]) -> Callable[[], Awaitable[object]]:
+    """Return what waits, in an event loop that is about to end, for what a queue has for its log."""
+
+    async def finish() -> None:
+        known = queue()
+        if known is not None and known.pending:
+            await asyncio.to_thread(known.flush, _EXIT_SECONDS)
+
+    return finish
+
+
+# Those that the exit waits for.
+_queues: weakref.WeakSet[AuditQueue] = weakref.WeakSet()
 
 
 class Channel:
@@ -297,10 +354,10 @@ class Channel:
     def __init__(self, log: SessionLog, max_pending: int) -> None:
         self.log = log
         self.max_pending = max_pending
-        self._pump = pump = _Pump(log, max_pending)
-        self.submit, self.flush, self.counts = pump.submit, pump.flush, pump.counts
-        self.lost = pump.lost
-        weakref.finalize(self, pump.end).atexit = False
+        queue = AuditQueue(log, max_pending)
+        self.submit, self.flush, self.counts = queue.submit, queue.flush, queue.counts
+        self.lost, self.look = queue.lost, queue.look
+        weakref.finalize(self, queue.end).atexit = False
 
 
 _channels: weakref.WeakValueDictionary[int, Channel] = weakref.WeakValueDictionary()
@@ -311,11 +368,14 @@ def channel_over(log: SessionLog, max_pending: int | None) -> Channel:
     """Return the one channel over a session log, since two would not keep the order.
 
     Raises:
-        ConfigurationError: For a ``max_pending`` that is not positive, or not the one that the
-            channel has.
+        ConfigurationError: For what is no log, or a ``max_pending`` that is not positive, or not the
+            one that the channel has.
     """
+    notice_fork()
     if max_pending is not None and max_pending < 1:
         raise ConfigurationError(f"max_pending={max_pending}: at least one record has to fit")
+    if not callable(getattr(log, "append", None)):
+        raise ConfigurationError(f"log={log!r:.80} is no session log: it has no append()")
     with _channels_lock:
         channel = _channels.get(id(log))
         if channel is None:
@@ -325,27 +385,29 @@ def channel_over(log: SessionLog, max_pending: int | None) -> Channel:
                 f"max_pending={max_pending}: the sinks over this log share a queue, and it has "
                 f"max_pending={channel.max_pending}"
             )
+    channel.look()
     return channel
 
 
 def _new_lock() -> None:
     global _channels_lock  # noqa: PLW0603 - a forked child may have inherited it locked
     _channels_lock = threading.Lock()
-    _pumps.clear()
 
 
-os.register_at_fork(after_in_child=_new_lock)
+reset_in_child(_new_lock, ForkOrder.BUFFERS)
 
 
 @atexit.register
 @finishing
 def _drain() -> None:
     """Before the process ends, append what waits."""
+    notice_fork()
     until = time.monotonic() + _EXIT_SECONDS
-    for pump in list(_pumps):
-        if not pump.finish(max(0.0, until - time.monotonic())):
+    for queue in list(_queues):
+        if not queue.finish(max(0.0, until - time.monotonic())):
             _log.warning(
-                "%d audit records were not appended within %g s at exit and are lost",
-                pump.counts().pending,
+                "%d audit records were not appended within %g s at exit and are lost: %s",
+                queue.pending,
                 _EXIT_SECONDS,
+                queue.unappended(),
             )

@@ -13,9 +13,7 @@ import sys
 import orjson
 
 from wakelog.errors import CorruptLineError, EventTooLargeError
-from wakelog.events import EVENT_TYPES, AgentEvent
-from wakelog.events import semconv as s
-from wakelog.events._mapping import attributes_of
+from wakelog.events import EVENT_TYPES, AgentEvent, attributes_of, event_name_of
 from wakelog.record import Record, decode, encode, rfc3339, to_line
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -34,6 +32,7 @@ _FIELDS = (
     "tenant_id",
     "call_id",
     "attributes",
+    "event_key",
 )
 _DICTS = ("payload", "risk", "metadata")
 
@@ -53,7 +52,7 @@ def content_of(event: AgentEvent) -> bytes:
         body["schema_version"] = event.schema_version
     fields: dict[str, object] = {
         "timestamp": rfc3339(event.time_unix_nano),
-        "event_name": s.EVENT_PREFIX + event.event_type,
+        "event_name": event_name_of(event.event_type),
         "severity_number": number,
         "severity_text": text,
         "attributes": attributes_of(event, {}),

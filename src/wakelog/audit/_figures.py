@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from typing import Protocol
 
-from opentelemetry.metrics import MeterProvider, Observation
-
 from wakelog.audit import _metric_table as t
-from wakelog.otel._instruments import Instruments, Observations, observe, samples
+from wakelog.runtime import ForkOrder, reset_in_child
+from wakelog.telemetry import OTHER, reason_of, samples
+from wakelog.telemetry.instruments import Instruments, Observations, observe
 
 MEASURE_EACH = 16
 
@@ -27,7 +26,7 @@ class Waiting(Protocol):
         ...
 
 
-class Figures:
+class AuditFigures:
     """What became of the records for one kind of destination.
 
     ``_lock`` guards the counts and the queues, and may be taken twice by a thread: a signal handler may
@@ -50,9 +49,14 @@ class Figures:
         self.durations: deque[float] = samples()
 
     def watch(self, queue: Waiting) -> None:
-        """Count a queue too, for as long as it lives."""
+        """Include a queue's figures from now on."""
         with self._lock:
             self._queues.add(queue)
+
+    def unwatch(self, queue: Waiting) -> None:
+        """Stop counting a queue, which no sink uses any more."""
+        with self._lock:
+            self._queues.discard(queue)
 
     def queues(self) -> list[Waiting]:
         """Return the queues there are."""
@@ -66,7 +70,7 @@ class Figures:
 
     def note_failed(self, count: int, error: Exception) -> None:
         """Note that records were not."""
-        reason = t.REASONS.get(type(error).__name__, t.OTHER)
+        reason = reason_of(error, t.REASONS)
         with self._lock:
             self.failed[reason] += count
 
@@ -76,41 +80,35 @@ class Figures:
             self.dropped += 1
 
 
-def _observe_on(provider: MeterProvider) -> None:
-    instruments = Instruments(provider, t.TABLE, _look)
-    os.register_at_fork(after_in_child=instruments.begin)
-
-
 def _look(instruments: Instruments) -> Observations:
-    found: Observations = defaultdict(list)
+    found = Observations()
     for figures in list(_figures.values()):
         on = {t.BACKEND: figures.backend}
         instruments.drain(t.DURATION, figures.durations, {**on})
-        found[t.APPENDED].append(Observation(figures.appended, on))
-        for reason in (*t.REASONS.values(), t.OTHER):
-            failed = Observation(figures.failed[reason], {**on, t.REASON: reason})
-            found[t.FAILED].append(failed)
+        found.say(t.APPENDED, figures.appended, **on)
+        for reason in (*t.REASONS, OTHER):
+            found.say(t.FAILED, figures.failed[reason], **on, reason=reason)
         if figures.backend != t.LOGGER:
             queues = figures.queues()
-            found[t.QUEUE_SIZE].append(Observation(sum(one.pending for one in queues), on))
-            found[t.QUEUE_CAPACITY].append(Observation(sum(one.max_pending for one in queues), on))
-            found[t.QUEUE_DROPPED].append(Observation(figures.dropped, on))
+            found.say(t.QUEUE_SIZE, sum(one.pending for one in queues), **on)
+            found.say(t.QUEUE_CAPACITY, sum(one.max_pending for one in queues), **on)
+            found.say(t.QUEUE_DROPPED, figures.dropped, **on)
     return found
 
 
-_figures: dict[str, Figures] = {}
+_figures: dict[str, AuditFigures] = {}
 _making = threading.Lock()
 
 
-def figures_of(destination: object) -> Figures:
+def figures_of(destination: object) -> AuditFigures:
     """Return the figures of a session log's kind, or of the logger's, which have metrics from then on."""
     names = (kind.__name__ for kind in type(destination).__mro__)
-    backend = next((t.BACKENDS[name] for name in names if name in t.BACKENDS), t.OTHER)
+    backend = next((t.BACKENDS[name] for name in names if name in t.BACKENDS), OTHER)
     with _making:
         first = not _figures
-        figures = _figures.setdefault(backend, Figures(backend))
+        figures = _figures.setdefault(backend, AuditFigures(backend))
     if first:
-        observe(_observe_on)
+        observe(t.TABLE, _look)
     return figures
 
 
@@ -121,4 +119,4 @@ def _after_fork() -> None:
         figures.begin()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+reset_in_child(_after_fork, ForkOrder.FIGURES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, Self, TypeVar
 
@@ -10,6 +10,7 @@ from opentelemetry import trace
 
 from wakelog.audit._keys import ThreadKey
 from wakelog.audit._log import Logged, SessionLog
+from wakelog.audit._messages import messages_of
 from wakelog.errors import ConfigurationError, SessionLogError
 from wakelog.events import AgentEvent
 
@@ -25,8 +26,8 @@ class SessionGraph:
 
     Attributes:
         thread_id: The conversation.
-        archival_watermark: The ordinal up to which its log had archived everything, when it was
-            read.
+        archival_watermark: The ordinal up to which everything is archived: in its log, when it was
+            read, or by ``archive_before``.
     """
 
     def __init__(self, thread_id: str, *, archival_watermark: int = 0) -> None:
@@ -61,6 +62,70 @@ class SessionGraph:
         graph._begins_after = 0 if archived else watermark
         graph._logged = logged
         return graph
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Make a graph of what ``to_dict`` returned.
+
+        Args:
+            data: The graph as plain data, which is not changed.
+
+        Returns:
+            The graph.
+
+        Raises:
+            ConfigurationError: When the data is no graph's.
+        """
+        try:
+            graph = cls(data["thread_id"], archival_watermark=data["archival_watermark"])
+            graph._begins_after = data["begins_after"]
+            for number, one in enumerate(data["events"], graph._begins_after + 1):
+                event = AgentEvent.from_dict(one["event"], allow_custom_event_types=True)
+                if "trace_id" in one:
+                    ids = int(one["trace_id"], 16), int(one["span_id"], 16)
+                    event.span_context = (*ids, one["trace_flags"])
+                graph._logged.append(Logged(number, event))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigurationError(
+                f"data is not what SessionGraph.to_dict returns: {type(error).__name__}: {error}"
+            ) from error
+        return graph
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the graph as plain data, ready for any JSON encoder.
+
+        Returns:
+            A new dict: ``thread_id``, ``archival_watermark``, ``begins_after`` (the ordinal before
+            the first event) and ``events``, each with what ``AgentEvent.to_dict`` gives as its
+            ``event``, and with ``trace_id``, ``span_id`` and ``trace_flags`` when it has a span.
+        """
+        events: list[dict[str, Any]] = []
+        for event in self.events:
+            one: dict[str, Any] = {"event": event.to_dict()}
+            if event.span_context is not None:
+                trace_id, span_id, trace_flags = event.span_context
+                one["trace_id"], one["span_id"] = f"{trace_id:032x}", f"{span_id:016x}"
+                one["trace_flags"] = int(trace_flags)
+            events.append(one)
+        return {
+            "thread_id": self.thread_id,
+            "archival_watermark": self.archival_watermark,
+            "begins_after": self._begins_after,
+            "events": events,
+        }
+
+    def __len__(self) -> int:
+        """Return how many events are in the graph."""
+        return len(self._logged)
+
+    def is_empty(self) -> bool:
+        """Return whether no event is in the graph."""
+        return not self._logged
+
+    @property
+    def events(self) -> list[AgentEvent]:
+        """The events in order, as a new list."""
+        return [one.event for one in self._logged]
 
     @property
     def last_ordinal(self) -> int:
@@ -97,9 +162,10 @@ class SessionGraph:
         """Return the conversation as a model takes it: messages in OpenTelemetry's form.
 
         They come from ``system_instruction``, ``user_message``, ``assistant_message``,
-        ``model_response``, ``tool_call`` and ``tool_result``, in order.
+        ``model_response``, ``tool_call`` and ``tool_result``, in order. A tool call that several of
+        them have, by its id, is there once.
         """
-        return [message for one in self._logged for message in _messages(one.event)]
+        return messages_of(self.events)
 
     def fork(self, branch_at: int, new_thread_id: str) -> SessionGraph:
         """Begin another conversation that has this one's beginning, and record that here.
@@ -137,6 +203,37 @@ class SessionGraph:
         self.append(AgentEvent("branch_created", session_id=self.thread_id, payload=payload))
         return branch
 
+    def branch_events(self) -> list[tuple[str, int]]:
+        """Return the branches that began here, in order, for a drawing of the tree.
+
+        Returns:
+            For each ``branch_created`` the new thread's id, and the ordinal of the last event that
+            both have.
+        """
+        payloads = [e.payload for e in self.events if e.event_type == "branch_created"]
+        return [
+            (payload["thread_id"], payload["at"])
+            for payload in payloads
+            if "thread_id" in payload and "at" in payload
+        ]
+
+    def archive_before(self, watermark: int) -> int:
+        """Note that everything up to an ordinal is archived, that one included.
+
+        The events stay in the graph, and no log is touched. As in a log, the watermark never goes
+        back, and beyond the end it is the end.
+
+        Args:
+            watermark: The ordinal.
+
+        Returns:
+            How many events this call has noted as archived.
+        """
+        reached = max(self.archival_watermark, min(watermark, self.last_ordinal))
+        archived = reached - self.archival_watermark
+        self.archival_watermark = reached
+        return archived
+
     def links(self, event_type: str | None = None) -> list[trace.Link]:
         """Return a link to the span that the last event was recorded in, for the span of what follows.
 
@@ -170,33 +267,3 @@ def link_to(event: AgentEvent) -> trace.Link:
             trace_id, span_id, is_remote=True, trace_flags=trace.TraceFlags(trace_flags)
         )
     )
-
-
-def _messages(event: AgentEvent) -> list[dict[str, Any]]:
-    payload = event.payload
-    match event.event_type:
-        case "user_message":
-            return _said("user", payload.get("message"))
-        case "assistant_message":
-            return _said("assistant", payload.get("message"))
-        case "model_response":
-            return _said("assistant", payload.get("output_messages"))
-        case "system_instruction":
-            return _said("system", payload.get("instruction"))
-        case "tool_call":
-            call = {"type": "tool_call", "id": event.call_id, "name": event.tool_name}
-            return [{"role": "assistant", "parts": [{**call, "arguments": payload.get("args")}]}]
-        case "tool_result":
-            answer = {"type": "tool_call_response", "id": event.call_id}
-            return [{"role": "tool", "parts": [{**answer, "response": payload.get("result")}]}]
-    return []
-
-
-def _said(role: str, content: Any) -> list[dict[str, Any]]:
-    if content is None:
-        return []
-    if isinstance(content, list) and all(isinstance(m, dict) and "role" in m for m in content):
-        return content
-    if isinstance(content, list) and all(isinstance(p, dict) and "type" in p for p in content):
-        return [{"role": role, "parts": content}]
-    return [{"role": role, "parts": [{"type": "text", "content": content}]}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
@@ -18,9 +19,11 @@ from wakelog.audit._codec import content_of, id_of
 from wakelog.audit._keys import ThreadKey, checked
 from wakelog.audit._log import Logged, in_thread
 from wakelog.audit._thread_folder import Sealable, ThreadFolder
-from wakelog.errors import JournalError, SessionLogBusyError
+from wakelog.errors import SessionLogBusyError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability
+from wakelog.runtime import ForkOrder, absolute, notice_fork, reset_in_child, resolved
+from wakelog.storage import FilesCommitter
 
 _log = logging.getLogger("wakelog")
 _OPEN_FOLDERS = 128
@@ -57,20 +60,18 @@ class JournalSessionLog:
         segment_bytes: int = 1024 * 1024,
         sync_interval: float = 0.1,
     ) -> None:
-        self.root = Path(root)
+        self.root = resolved(absolute(root))
         self.durability = Durability(durability)
         self._synced = self.durability in (Durability.PERIODIC, Durability.FSYNC)
         self._segment_bytes = segment_bytes
         self._sync_interval = sync_interval
         self._folders: OrderedDict[ThreadKey, ThreadFolder] = OrderedDict()
         self._begin()
-        after_fork = weakref.WeakMethod(self._after_fork)
-        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+        reset_in_child(self._after_fork, ForkOrder.STORAGE)
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
-        self._unsynced: dict[ThreadFolder, int] = {}
-        self._timer: threading.Timer | None = None
+        self._committer = FilesCommitter(self._sync_interval)
 
     def _after_fork(self) -> None:
         for folder in self._folders.values():
@@ -100,11 +101,12 @@ class JournalSessionLog:
             SessionLogBusyError: When others appended for longer than that.
             SinkError: When they were not accepted.
         """
+        notice_fork()
         folder = self._folder(checked(key))
         records = [Sealable(id_of(event), content_of(event)) for event in events]
-        reached, ticket = folder.append(records, timeout)
+        reached = folder.append(records, timeout)
         if self._synced:
-            self._sync_soon(folder, ticket)
+            self._sync_soon(folder, reached)
         return reached
 
     async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
@@ -116,11 +118,11 @@ class JournalSessionLog:
         if self.durability is Durability.FSYNC:
             return await in_thread(lambda: _append_synced(folder, records))
         try:
-            reached, ticket = folder.append(records, 0)
+            reached = folder.append(records, 0)
         except SessionLogBusyError:
-            reached, ticket = await in_thread(lambda: folder.append(records, None))
+            reached = await in_thread(lambda: folder.append(records, None))
         if self._synced:
-            self._sync_soon(folder, ticket)
+            self._sync_soon(folder, reached)
         return reached
 
     async def load_since(
@@ -157,16 +159,19 @@ class JournalSessionLog:
         Raises:
             JournalError: When the disk refused.
         """
+        notice_fork()
         with self._lock:
-            timer, self._timer = self._timer, None
+            committer, self._committer = self._committer, FilesCommitter(self._sync_interval)
             folders = list(self._folders.values())
-        if timer is not None:
-            timer.cancel()
-        self._sync_now()
-        for folder in folders:
-            folder.close()
+        try:
+            committer.sync_due()
+        finally:
+            committer.stop()
+            for folder in folders:
+                folder.close()
 
     def _folder(self, key: ThreadKey) -> ThreadFolder:
+        notice_fork()
         folder = self._folders.get(key)
         if folder is not None:
             return folder
@@ -177,7 +182,7 @@ class JournalSessionLog:
                     self.folder_of(key),
                     key,
                     segment_bytes=self._segment_bytes,
-                    synced=self._synced,
+                    durability=self.durability,
                 )
                 self._close_others(folder)
             return folder
@@ -187,46 +192,30 @@ class JournalSessionLog:
         for key, folder in list(self._folders.items()):
             if len(self._folders) <= _OPEN_FOLDERS:
                 return
-            if folder is not newest and folder not in self._unsynced and folder.close():
+            if folder is not newest and folder.close():
                 del self._folders[key]
 
-    def _sync_soon(self, folder: ThreadFolder, ticket: int) -> None:
-        with self._lock:
-            self._unsynced[folder] = ticket
-            if self._timer is not None:
-                return
-            self._timer = threading.Timer(self._sync_interval, self._sync_in_background)
-            try:
-                self._timer.start()
-            except RuntimeError:  # the interpreter is shutting down and starts no thread any more
-                self._timer = None
-        if self._timer is None:
-            self._sync_in_background()
+    def sync_at_once(self) -> None:
+        """Sync what is due, and from now on whatever is appended, at once: the program is exiting."""
+        self._committer.stop()
 
-    def _sync_in_background(self) -> None:
-        with self._lock:
-            self._timer = None
-        try:
-            self._sync_now()
-        except JournalError as error:
-            _log.warning("a session log is not known to be on the disk: %s", error)
+    def _sync_soon(self, folder: ThreadFolder, ordinal: int) -> None:
+        _unsynced.add(self)
+        self._committer.file_soon(folder, ordinal)
 
-    def _sync_now(self) -> None:
-        with self._lock:
-            folders, self._unsynced = self._unsynced, {}
-        failure: JournalError | None = None
-        for folder, ticket in folders.items():
-            try:
-                folder.sync(ticket)
-            except JournalError as error:
-                failure = error
-        if failure is not None:
-            raise failure
+
+@atexit.register
+def _sync_at_exit() -> None:
+    for log in list(_unsynced):
+        log.sync_at_once()
+
+
+_unsynced: weakref.WeakSet[JournalSessionLog] = weakref.WeakSet()
 
 
 def _append_synced(folder: ThreadFolder, records: Sequence[Sealable]) -> int:
-    reached, ticket = folder.append(records, None)
-    folder.sync(ticket)
+    reached = folder.append(records, None)
+    folder.wait(reached)
     return reached
 
 

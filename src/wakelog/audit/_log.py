@@ -31,6 +31,9 @@ class SessionLog(Protocol):
     Every backend keeps the same promises. What ``append`` has returned for is in the log. Ordinals
     are dense from 1 for each key, whoever appends, and never used again. Events are never changed.
     An append that raised may have happened all the same where the answer was lost.
+
+    Audit sinks await ``append`` in the event loop that the log lives in, see ``SessionAuditSink``; a log
+    whose attribute ``any_event_loop`` is True is awaited in a loop of their own thread.
     """
 
     async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:

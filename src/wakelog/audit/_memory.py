@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +10,7 @@ from wakelog.audit._codec import document_of, event_in
 from wakelog.audit._keys import ThreadKey, checked
 from wakelog.audit._log import Logged
 from wakelog.events import AgentEvent
+from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
 
 
 @dataclass(slots=True)
@@ -31,8 +30,7 @@ class InMemorySessionLog:
     def __init__(self) -> None:
         self._threads: dict[ThreadKey, _Thread] = {}
         self._after_fork()
-        after_fork = weakref.WeakMethod(self._after_fork)
-        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+        reset_in_child(self._after_fork, ForkOrder.STORAGE)
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
@@ -44,6 +42,7 @@ class InMemorySessionLog:
         timeout: float,  # noqa: ARG002 - nobody holds the lock for long
     ) -> int:
         """Append events in the calling thread, see ``SessionLog.append``."""
+        notice_fork()
         documents = [document_of(event) for event in events]
         with self._lock:
             thread = self._threads.setdefault(checked(key), _Thread())
@@ -58,6 +57,7 @@ class InMemorySessionLog:
         self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
     ) -> list[Logged]:
         """Read what is not archived, see ``SessionLog``."""
+        notice_fork()
         thread = self._threads.get(checked(key), _Thread())
         return _loaded(thread, max(cursor, thread.watermark), len(thread.documents), limit)
 
@@ -65,11 +65,13 @@ class InMemorySessionLog:
         self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
     ) -> list[Logged]:
         """Read what is archived, see ``SessionLog``."""
+        notice_fork()
         thread = self._threads.get(checked(key), _Thread())
         return _loaded(thread, cursor, thread.watermark, limit)
 
     async def archive_before(self, key: ThreadKey, watermark: int) -> int:
         """Archive everything up to an ordinal, see ``SessionLog``."""
+        notice_fork()
         with self._lock:
             thread = self._threads.get(checked(key), _Thread())
             reached = max(thread.watermark, min(watermark, len(thread.documents)))
@@ -78,6 +80,7 @@ class InMemorySessionLog:
 
     async def watermark(self, key: ThreadKey) -> int:
         """Return the ordinal up to which everything is archived."""
+        notice_fork()
         return self._threads.get(checked(key), _Thread()).watermark
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from wakelog.otel._metric_table import Attributes, Metric
+from wakelog.telemetry import OTHER, Attributes, Metric
 
 BACKEND, REASON = "backend", "reason"
 BACKENDS = {
@@ -15,16 +15,9 @@ BACKENDS = {
     "AgentLogger": "logger",
 }
 """Where records go, by the class of the session log or the logger; ``other`` for one of the user's."""
-LOGGER, OTHER = BACKENDS["AgentLogger"], "other"
-REASONS = {
-    "EventTooLargeError": "too_large",
-    "JournalError": "journal",
-    "QuotaExceededError": "quota",
-    "BufferFullError": "buffer_full",
-    "SessionLogError": "database",
-    "SessionLogBusyError": "busy",
-}
-"""Why a record was lost, by the error; ``other`` for any other."""
+LOGGER = BACKENDS["AgentLogger"]
+REASONS = ("too_large", "journal", "quota", "buffer_full", "database", "busy")
+"""Why a record was lost; ``other`` for anything else."""
 
 APPENDED = "wakelog.audit.events.appended"
 FAILED = "wakelog.audit.events.failed"
@@ -59,7 +52,7 @@ TABLE: Final = (
         "The program's log says why, once a minute. `journal`: the file system refused, for want of "
         "space or permission. `database`: SQLite or PostgreSQL did. `too_large`: record less in one event. "
         "`busy`: another process was stopped inside its own append.",
-        {**_ON, REASON: (*REASONS.values(), OTHER)},
+        {**_ON, REASON: (*REASONS, OTHER)},
     ),
     Metric(
         QUEUE_SIZE,

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import threading
-import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from wakelog._endpoints import hide_in_error
 from wakelog.audit._codec import document_of, event_in
 from wakelog.audit._keys import ThreadKey, checked
 from wakelog.audit._log import Logged, in_thread
 from wakelog.errors import ConfigurationError, SessionLogError
 from wakelog.events import AgentEvent
-
-try:
-    import psycopg
-    from psycopg import sql
-except ImportError as error:
-    raise ConfigurationError(
-        "PostgresSessionLog needs psycopg: install wakelog with the extra, pip install "
-        "'wakelog[postgres]'"
-    ) from error
+from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from psycopg import Connection, sql
 
 Result = TypeVar("Result")
 
+_log = logging.getLogger("wakelog")
 _SETTING = "wakelog.tenant_id"
 _TABLES = ("threads", "events", "archived_events")
 _MOST_IDLE = 8
+_SHOWN = ("host", "hostaddr", "port", "dbname", "user")
 _SCHEMA = """
 SELECT pg_advisory_xact_lock(hashtext('wakelog session log'));
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -63,7 +57,8 @@ class PostgresSessionLog:
     Every query names the tenant. Beside that, row-level security is forced on every table, with a
     policy that shows and takes only the rows of the tenant that the transaction has set, so that
     a query that forgets the tenant finds nothing. The policy binds every role but superusers and
-    those with ``BYPASSRLS``: let the program log in as neither.
+    those with ``BYPASSRLS``: let the program log in as neither; a warning says when it does. Tables
+    without forced row-level security, which somebody else has made, take no events.
 
     Calls run in threads, each with a connection of its own; up to eight idle ones are kept. A
     connection that has died while it was idle is replaced; a transaction that fails later is not
@@ -76,7 +71,13 @@ class PostgresSessionLog:
         schema: The schema that the tables are in.
         connect_timeout: How long connecting may take, in seconds.
         statement_timeout: How long one statement may take, waiting for others included, in seconds.
+
+    Raises:
+        ConfigurationError: Without psycopg, which the extra ``postgres`` installs, or for a
+            ``conninfo`` that cannot be read.
     """
+
+    any_event_loop: ClassVar = True
 
     def __init__(
         self,
@@ -86,14 +87,25 @@ class PostgresSessionLog:
         connect_timeout: int = 10,
         statement_timeout: float = 30.0,
     ) -> None:
+        # Here and not at the top, so that the class has its name where psycopg is not installed.
+        try:
+            from psycopg import sql
+        except ImportError as error:
+            raise ConfigurationError(
+                "PostgresSessionLog needs psycopg: install wakelog with the extra, pip install "
+                "'wakelog[postgres]'"
+            ) from error
         self._conninfo = conninfo
+        self._secrets = _secrets_in(conninfo)
         self._schema = sql.Identifier(schema)
+        self._schema_name = schema
+        self._guarded = False
+        self._warned = False
         self._connect_timeout = connect_timeout
         self._statement_timeout = statement_timeout
         self._idle: list[Connection[Any]] = []
         self._lock = threading.Lock()
-        after_fork = weakref.WeakMethod(self._after_fork)
-        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+        reset_in_child(self._after_fork, ForkOrder.STORAGE)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
@@ -109,6 +121,7 @@ class PostgresSessionLog:
         Raises:
             SessionLogError: When the server refused.
         """
+        from psycopg import sql
 
         def create(connection: Connection[Any]) -> None:
             connection.execute(sql.SQL(_SCHEMA).format(schema=self._schema))
@@ -125,6 +138,7 @@ class PostgresSessionLog:
         documents = [document_of(event) for event in events]
 
         def insert(connection: Connection[Any]) -> int:
+            self._guard(connection)
             # The row stays locked until the commit, so ordinals become visible in order and an
             # append that fails gives its own back.
             row = connection.execute(
@@ -195,6 +209,7 @@ class PostgresSessionLog:
 
     def close(self) -> None:
         """Close the idle connections. Others are opened when they are needed."""
+        notice_fork()
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -215,13 +230,53 @@ class PostgresSessionLog:
         rows = await in_thread(lambda: self._run("read", key.tenant_id, select))
         return [Logged(ordinal, event_in(text)) for ordinal, text in rows]
 
+    def _guard(self, connection: Connection[Any]) -> None:
+        """See once that row-level security is forced on the tables.
+
+        Raises:
+            SessionLogError: When it is not.
+        """
+        if self._guarded:
+            return
+        found = connection.execute(
+            "SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %s AND c.relname = ANY(%s)",
+            (self._schema_name, list(_TABLES)),
+        ).fetchall()
+        if open_to_all := sorted(name for name, is_forced in found if not is_forced):
+            raise SessionLogError(
+                "cannot append to the session log in PostgreSQL: row-level security is not forced on "
+                f"{', '.join(f'{self._schema_name}.{name}' for name in open_to_all)}, so every tenant "
+                "would see these events. Let the owner of the tables call create_schema()"
+            )
+        self._guarded = len(found) == len(_TABLES)
+
+    def _warn_of_role(self, connection: Connection[Any]) -> None:
+        """Say once when the login is one that no policy binds."""
+        row = connection.execute(
+            "SELECT current_user, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
+        ).fetchone()
+        if row is not None and row[1] and not self._warned:
+            self._warned = True
+            _log.warning(
+                "the session log in PostgreSQL logs in as %s, a superuser or a role with BYPASSRLS, so "
+                "row-level security is off and only the queries keep tenants apart: log in as another role",
+                row[0],
+            )
+
     def _sql(self, text: str) -> sql.Composed:
+        from psycopg import sql
+
         return sql.SQL(text).format(*[self._schema] * text.count("{}"))
 
     def _run(
         self, operation: str, tenant: str, call: Callable[[Connection[Any]], Result]
     ) -> Result:
         """Do something in a transaction that sees the rows of one tenant."""
+        import psycopg
+
+        notice_fork()
         while True:
             began = False
             connection: Connection[Any] | None = None
@@ -234,9 +289,12 @@ class PostgresSessionLog:
             except psycopg.Error as error:
                 if connection is not None and not began and not fresh:
                     continue  # it died while it was idle
+                # The client may quote what it was given.
+                shown = hide_in_error(error, self._secrets)
+                told = str(error).strip() if shown else type(error).__name__
                 raise SessionLogError(
-                    f"cannot {operation} the session log in PostgreSQL: {str(error).strip()}"
-                ) from error
+                    f"cannot {operation} the session log in PostgreSQL: {told}"
+                ) from (error if shown else None)
             else:
                 connection = self._give_back(connection)
                 return result
@@ -248,6 +306,8 @@ class PostgresSessionLog:
         with self._lock:
             if self._idle:
                 return self._idle.pop(), False
+        import psycopg
+
         timeout = int(self._statement_timeout * 1000)
         connection = psycopg.connect(
             self._conninfo,
@@ -257,6 +317,11 @@ class PostgresSessionLog:
             application_name="wakelog",
         )
         connection.execute("SELECT set_config('statement_timeout', %s, false)", (str(timeout),))
+        try:
+            self._warn_of_role(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection, True
 
     def _give_back(self, connection: Connection[Any]) -> Connection[Any] | None:
@@ -266,6 +331,34 @@ class PostgresSessionLog:
                 return connection
             self._idle.append(connection)
         return None
+
+
+def _secrets_in(conninfo: str) -> list[str]:
+    """Return what nobody may read of how to connect: all but host, port, database and user.
+
+    Raises:
+        ConfigurationError: When it cannot be read; libpq would quote it, so its own words are left out.
+    """
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        given = conninfo_to_dict(conninfo)
+    except psycopg.Error:
+        given = None
+    if given is None:
+        raise ConfigurationError(
+            "conninfo cannot be read, and is not shown because it may hold a password: write it as "
+            "in postgresql://user@host:5432/database, and escape what is special in a password (%40 "
+            "for @)"
+        )
+    ports = str(given.get("port") or "0").split(",")
+    if not all(port.isdecimal() or not port for port in ports):
+        raise ConfigurationError(
+            "conninfo has a port that is no number, and is not shown because it may hold a password: "
+            "an address without a host takes the password for the port"
+        )
+    return [str(value) for name, value in given.items() if name not in _SHOWN and value]
 
 
 def _columns(key: ThreadKey) -> tuple[str, str]:

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
 
-from opentelemetry import trace
-
 from wakelog import context
 from wakelog.audit._breach import UsageLimitBreach
-from wakelog.audit._channel import AuditCounts, Channel, Failures, channel_over
+from wakelog.audit._channel import AuditCounts, Channel, channel_over
+from wakelog.audit._failures import Failures, PartialKey
 from wakelog.audit._figures import figures_of
 from wakelog.audit._keys import ThreadKey, checked
 from wakelog.audit._log import SessionLog
 from wakelog.events import AgentEvent
+from wakelog.otel import span_context_of
 
 if TYPE_CHECKING:
     from wakelog.logger import AgentLogger
@@ -72,8 +72,8 @@ class _EventAuditSink(abc.ABC):
         self._make(event_type, payload or {}, **fields)
 
     @abc.abstractmethod
-    def _lost(self, error: Exception) -> None:
-        """Note that no event could be made."""
+    def _lost(self, error: Exception, event: AgentEvent | None = None) -> None:
+        """Note that an event was not recorded, or could not even be made."""
 
     def _key(self) -> ThreadKey | None:
         """Return the thread that the sink's records belong to, when it knows."""
@@ -125,9 +125,7 @@ class _EventAuditSink(abc.ABC):
             if fields:
                 around.update(fields)
             event = AgentEvent(event_type, **around)
-            span = trace.get_current_span().get_span_context()
-            if span.is_valid:
-                event.span_context = (span.trace_id, span.span_id, span.trace_flags)
+            event.span_context = span_context_of()
             self.record(event)
         except Exception as error:  # noqa: BLE001 - nothing is raised into the agent
             self._lost(error)
@@ -138,7 +136,11 @@ class SessionAuditSink(_EventAuditSink):
 
     A ``JournalSessionLog`` is written in the calling thread, in microseconds: when a call returns,
     the record survives ``kill -9``. Other backends take records from a queue in memory that one
-    thread for each log empties, in order; what finds it full is dropped and counted.
+    thread for each log empties, in order; what finds it full is dropped and counted. A log of
+    one's own may be bound to an event loop, as a pool of connections is: appends run in the loop in
+    which the first sink over it was made, or in which a record first was. What waits when that loop
+    ends is appended before ``asyncio.run`` returns. A log whose attribute ``any_event_loop`` is True
+    is appended to in a loop of that thread.
 
     A record that the log does not accept is counted, and a warning is logged once for a burst.
 
@@ -149,7 +151,7 @@ class SessionAuditSink(_EventAuditSink):
             the log has said otherwise.
 
     Raises:
-        ConfigurationError: For what is no key, or a ``max_pending`` other than the queue's.
+        ConfigurationError: For what is no log or no key, or a ``max_pending`` other than the queue's.
     """
 
     __slots__ = ("_channel", "key")
@@ -186,8 +188,9 @@ class SessionAuditSink(_EventAuditSink):
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait until the log has been offered everything recorded so far.
 
-        It blocks; in a coroutine, call it by ``asyncio.to_thread``. The exit of the program waits in
-        the same way.
+        It blocks; in a coroutine, call it by ``asyncio.to_thread``. In the event loop that the log
+        lives in, it returns at once, because it would hold up what it waits for. The exit of the
+        program waits in the same way.
 
         Args:
             timeout: The longest wait, in seconds.
@@ -200,8 +203,12 @@ class SessionAuditSink(_EventAuditSink):
     def _key(self) -> ThreadKey:
         return self.key
 
-    def _lost(self, error: Exception) -> None:
-        self._channel.lost(error)
+    def _lost(self, error: Exception, event: AgentEvent | None = None) -> None:  # noqa: ARG002 - the key says whose
+        self._channel.lost(error, self.key)
+
+    def __repr__(self) -> str:
+        """Show the thread that is recorded."""
+        return f"{type(self).__name__}(key={self.key!r})"
 
 
 class LoggerAuditSink(_EventAuditSink):
@@ -226,7 +233,7 @@ class LoggerAuditSink(_EventAuditSink):
     def record(self, event: AgentEvent) -> None:
         """Record an event as it is."""
         try:
-            self._log.emit(
+            made = self._log.event(
                 event.event_type,
                 event.payload,
                 event_id=event.event_id,
@@ -247,16 +254,21 @@ class LoggerAuditSink(_EventAuditSink):
                 call_id=event.call_id,
                 status=event.status,
             )
+            self._log.put(made)  # raises, whatever the logger does with errors
         except Exception as error:  # noqa: BLE001 - nothing is raised into the agent
-            self._lost(error)
+            self._lost(error, event)
         else:
             self._figures.note_appended(1)
-            self._failures.worked()
+            self._failures.worked(_whose(event))
 
-    def _lost(self, error: Exception) -> None:
+    def __repr__(self) -> str:
+        """Show the logger."""
+        return f"{type(self).__name__}({self._log!r})"
+
+    def _lost(self, error: Exception, event: AgentEvent | None = None) -> None:
         self.failed += 1
         self._figures.note_failed(1, error)
-        self._failures.failed(1, f"{type(error).__name__}: {error}")
+        self._failures.failed(1, f"{type(error).__name__}: {error}", _whose(event))
 
 
 class FanOutAuditSink(_EventAuditSink):
@@ -281,14 +293,24 @@ class FanOutAuditSink(_EventAuditSink):
                 elif event.event_type in _CALLS:
                     _CALLS[event.event_type](sink, event.payload)
             except Exception as error:  # noqa: BLE001 - the others still get it
-                self._lost(error)
+                self._lost(error, event)
+
+    def __repr__(self) -> str:
+        """Show the sinks, with the threads that they record."""
+        return f"{type(self).__name__}({', '.join(map(repr, self.sinks))})"
 
     def _key(self) -> ThreadKey | None:
         keys = (s._key() for s in self.sinks if isinstance(s, _EventAuditSink))  # noqa: SLF001 - of the same class
         return next((key for key in keys if key is not None), None)
 
-    def _lost(self, error: Exception) -> None:
-        self._failures.failed(1, f"{type(error).__name__}: {error}")
+    def _lost(self, error: Exception, event: AgentEvent | None = None) -> None:
+        self._failures.failed(1, f"{type(error).__name__}: {error}", _whose(event))
+
+
+def _whose(event: AgentEvent | None) -> PartialKey:
+    if isinstance(event, AgentEvent):
+        return PartialKey(event.tenant_id, event.session_id)
+    return PartialKey(context.tenant_id.get(), context.session_id.get())
 
 
 _CALLS: Final[Mapping[str, Callable[[AuditSink, dict[str, Any]], None]]] = {

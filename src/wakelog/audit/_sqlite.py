@@ -10,14 +10,24 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from wakelog.audit._codec import document_of, event_in
 from wakelog.audit._keys import ThreadKey, checked
 from wakelog.audit._log import Logged, in_thread
-from wakelog.errors import SessionLogError
+from wakelog.errors import JournalError, SessionLogError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability
+from wakelog.runtime import (
+    SYSTEM,
+    ForkOrder,
+    absolute,
+    check_directory,
+    check_for_sqlite,
+    make_directories,
+    notice_fork,
+    reset_in_child,
+)
 
 Result = TypeVar("Result")
 
@@ -43,6 +53,9 @@ CREATE TABLE IF NOT EXISTS archived_events (
 _THREAD = "tenant_id = ? AND thread_id = ?"
 # What a forked child has inherited: to close it there would be felt by the parent.
 _inherited: list[sqlite3.Connection] = []
+# Whoever forks waits so long for a transaction to end: SQLite has locks of its own, which a child would
+# inherit as a thread of the parent holds them, and wait for them for ever.
+_FORK_SECONDS = 1.0
 
 
 class SQLiteSessionLog:
@@ -63,6 +76,8 @@ class SQLiteSessionLog:
         SessionLogError: For ``PERIODIC``, which SQLite has not.
     """
 
+    any_event_loop: ClassVar = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -70,21 +85,29 @@ class SQLiteSessionLog:
         *,
         busy_timeout: float = 30.0,
     ) -> None:
-        self.path = Path(path)
+        self.path = absolute(path)
         self.durability = Durability(durability)
         if self.durability is Durability.PERIODIC:
             raise SessionLogError("SQLite has no PERIODIC durability: use OS_BUFFERED or FSYNC")
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.Lock()
-        after_fork = weakref.WeakMethod(self._after_fork)
-        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+        _logs.add(self)
+        reset_in_child(self._after_fork, ForkOrder.STORAGE)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         if self._connection is not None:
             _inherited.append(self._connection)
             self._connection = None
+
+    def hold(self, timeout: float) -> bool:
+        """Have no transaction begin until ``let_go``; return whether none is under way now."""
+        return self._lock.acquire(timeout=timeout)
+
+    def let_go(self) -> None:
+        """Have transactions go on."""
+        self._lock.release()
 
     async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
         """Append events in order, see ``SessionLog``."""
@@ -145,6 +168,7 @@ class SQLiteSessionLog:
 
     def close(self) -> None:
         """Close the file. It is opened again when it is needed."""
+        notice_fork()
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
@@ -164,6 +188,7 @@ class SQLiteSessionLog:
 
     async def _run(self, operation: str, call: Callable[[sqlite3.Connection], Result]) -> Result:
         def run() -> Result:
+            notice_fork()
             with self._lock, self._transaction(operation) as connection:
                 return call(connection)
 
@@ -171,6 +196,7 @@ class SQLiteSessionLog:
 
     @contextmanager
     def _transaction(self, operation: str) -> Iterator[sqlite3.Connection]:
+        notice_fork()
         try:
             connection = self._connection = self._connection or self._open_patiently()
             # "IMMEDIATE": to wait for others here and not in the middle, where it could deadlock.
@@ -182,6 +208,8 @@ class SQLiteSessionLog:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
         except (sqlite3.Error, OSError) as error:
+            raise SessionLogError(f"cannot {operation} {self.path}: {error}") from error
+        except JournalError as error:
             raise SessionLogError(f"cannot {operation} {self.path}: {error}") from error
 
     def _open_patiently(self) -> sqlite3.Connection:
@@ -203,9 +231,12 @@ class SQLiteSessionLog:
                 time.sleep(_RETRY_SECONDS)
 
     def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(self.path.parent)
+        # SQLite makes further files beside it, and follows a link by the name of one.
+        check_directory(self.path.parent)
         # SQLite would make it readable for everyone.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(SYSTEM.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        check_for_sqlite(self.path)
         connection = sqlite3.connect(
             self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
         )
@@ -235,3 +266,20 @@ def _check(path: Path, version: int) -> None:
 
 def _columns(key: ThreadKey) -> tuple[str, str]:
     return checked(key).tenant_id, key.thread_id
+
+
+def _before_fork() -> None:
+    held = [log for log in list(_logs) if log.hold(_FORK_SECONDS)]
+    _held[threading.get_ident()] = held
+
+
+def _after_fork_in_parent() -> None:
+    for log in _held.pop(threading.get_ident(), []):
+        log.let_go()
+
+
+_logs: weakref.WeakSet[SQLiteSessionLog] = weakref.WeakSet()
+# By the thread that forks.
+_held: dict[int, list[SQLiteSessionLog]] = {}
+reset_in_child(_held.clear, ForkOrder.STORAGE)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

@@ -7,26 +7,45 @@ has read what others have appended since its last turn.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from zlib import crc32
 
 from wakelog.audit._keys import ThreadKey
 from wakelog.errors import CorruptLineError, JournalError, SessionLogBusyError
 from wakelog.events import semconv as s
-from wakelog.journal import Cursor, Mark
-from wakelog.journal._filesystem import SYSTEM
-from wakelog.record import Header, Resource, read_header, seal, seal_header
+from wakelog.journal import Cursor, Durability, Mark, dead_letter_line
+from wakelog.record import Header, Resource, content_on, read_header, seal, seal_header
+from wakelog.runtime import (
+    SYSTEM,
+    FileSystem,
+    ForeignFileError,
+    check_directory,
+    fcntl,
+    is_directory,
+    make_directories,
+    open_to_read,
+    read_small,
+)
+from wakelog.storage import (
+    COMPRESSED,
+    LONGEST_LINE,
+    AppendFile,
+    GroupCommit,
+    Unsynced,
+    segment_name,
+    segments,
+    sync_made,
+    write_whole_lines,
+)
 
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-_DIRECTORY_MODE, _FILE_MODE = 0o700, 0o600
+_FLAGS = os.O_RDWR | os.O_APPEND
+_FILE_MODE = 0o600
 _TURN_SECONDS = 0.0005
 _NO_BYTES_LIMIT = 1 << 62
 _UNKNOWN = "The events were written, and nobody knows whether the disk has them"
@@ -40,7 +59,7 @@ class Sealable(NamedTuple):
     content: bytes
 
 
-class ThreadFolder:
+class ThreadFolder(AppendFile):
     """Appends to the folder of one thread.
 
     ``_lock`` and, between processes, the lock file guard the end of the last segment. Under them a
@@ -51,28 +70,34 @@ class ThreadFolder:
         path: The folder; it is made at the first append.
         key: The thread.
         segment_bytes: The size at which a segment is ended and the next begun.
-        synced: Whether names of new files shall be durable at once.
+        durability: What callers wait for.
+        fs: The system calls; a test's own to record or fail them.
     """
 
-    def __init__(self, path: Path, key: ThreadKey, *, segment_bytes: int, synced: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        key: ThreadKey,
+        *,
+        segment_bytes: int,
+        durability: Durability = Durability.OS_BUFFERED,
+        fs: FileSystem = SYSTEM,
+    ) -> None:
+        super().__init__(fs)
         self.path = path
         self._key = key
         self._segment_bytes = segment_bytes
-        self._synced = synced
-        self._lock = threading.RLock()
+        self._synced = durability in (Durability.PERIODIC, Durability.FSYNC)
+        self._kept = durability is Durability.FSYNC
         self._taken = False
-        self._lock_fd = self._fd = -1
-        self._size, self._seq, self._crc = 0, 0, 0
-        self._note_segment(0)
-        # One syncs at a time. Ended segments are kept open until they are synced.
-        self._syncing = threading.Lock()
-        self._ended: list[int] = []
-        self._ticket = self._synced_ticket = 0
-        self._distrusted = 0
-        # What failed syncs have left out: after one ticket, up to another.
-        self._failed: list[tuple[int, int]] = []
+        self._lock_fd = -1
+        self._size = 0
+        self._go_on_in(-1, 0)
+        # The segment whose sync has failed.
+        self._failed_segment = 0
+        self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
 
-    def append(self, records: Sequence[Sealable], timeout: float | None) -> tuple[int, int]:
+    def append(self, records: Sequence[Sealable], timeout: float | None) -> int:
         """Write records, in one ``write``.
 
         Args:
@@ -80,7 +105,7 @@ class ThreadFolder:
             timeout: How long to wait for a turn, in seconds; None for as long as it takes.
 
         Returns:
-            The highest ordinal, and a ticket for ``sync``.
+            The highest ordinal.
 
         Raises:
             SessionLogBusyError: When no turn came in time.
@@ -89,61 +114,70 @@ class ThreadFolder:
         with self.turn(timeout):
             if self._size >= self._segment_bytes:
                 self.begin_segment()
-            lines, seq, crc = [], self._seq, self._crc
+            before = self._seq
+            lines, seq, crc = [], before, self._crc
             for record in records:
                 seq += 1
                 line, crc = seal(record.id, seq, record.content, crc)
                 lines.append(line)
             data = b"".join(lines)
-            self._ticket += 1
             try:
-                _write(self._fd, data)
+                write_whole_lines(self._fs, self._fd, data)
             except OSError as error:
                 self._forget()
                 raise self._refused("write to", error) from error
             self._size, self._seq, self._crc = self._size + len(data), seq, crc
-            return seq, self._ticket
+            self._sync_wanted |= self._synced
+            if self._kept:
+                self._unsynced += [
+                    Unsynced(record.id, seq, record.content, None)
+                    for seq, record in enumerate(records, before + 1)
+                ]
+            return seq
 
-    def sync(self, ticket: int) -> None:
-        """Make durable what was appended up to a ticket; one syncs for all who wait.
-
-        Args:
-            ticket: What ``append`` returned.
+    def wait(self, ordinal: int) -> None:
+        """Make durable what was appended up to an ordinal; one syncs for all who wait.
 
         Raises:
-            JournalError: When the disk refused.
+            JournalError: When the disk refused, and the events could not be saved.
         """
-        with self._syncing:
-            if any(after < ticket <= up_to for after, up_to in self._failed):
-                raise JournalError("sync", self.path, "an earlier sync failed", _UNKNOWN)
-            if ticket <= self._synced_ticket:
-                return
-            with self._lock:
-                reached = self._ticket
-                ended, self._ended = self._ended, []
-                fds = [*ended, os.dup(self._fd)] if self._fd >= 0 else ended
-            try:
-                for fd in fds:
-                    SYSTEM.fdatasync(fd)
-            except OSError as error:
-                # A later sync may claim success for pages that the kernel has dropped, those among
-                # them that were written during this one.
-                with self._lock:
-                    self._distrusted, reached = self._segment, self._ticket
-                    self._end_segment()
-                    fds, self._ended = fds + self._ended, []
-                self._failed = [one for one in self._failed if one[0] != self._synced_ticket]
-                self._failed.append((self._synced_ticket, reached))
-                cause = error.strerror or error
-                raise JournalError("sync", self.path, cause, _UNKNOWN) from error
-            finally:
-                for fd in fds:
-                    os.close(fd)
-            self._synced_ticket = reached
+        self._group.wait(ordinal)
+
+    def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
+        """Write events into a new segment, those of other processes among them too."""
+        del error
+        first, again = lines[0].seq, {line.seq: Sealable(line.id, line.content) for line in lines}
+        with self.turn(None):
+            if max(self._seq, lines[-1].seq) >= first + len(lines):
+                again = {**self._read_from(first), **again}
+            self._seq = first - 1
+            self.begin_segment(again)
+
+    def _read_from(self, first: int) -> dict[int, Sealable]:
+        """Return what stands in the folder, from an ordinal on."""
+        cursor = Cursor(self.path, Mark(segment=segment_with(self.path, first - 1)))
+        found: dict[int, Sealable] = {}
+        try:
+            while (chunk := cursor.read(512, LONGEST_LINE)).entries or chunk.damaged:
+                for entry in chunk.entries:
+                    if entry.record.seq >= first:
+                        line = dead_letter_line(self.path, entry)
+                        found[entry.record.seq] = Sealable(entry.record.id, content_on(line))
+        finally:
+            cursor.close()
+        return found
+
+    def _distrust(self) -> None:
+        self._failed_segment = self._segment
+        self._close_files()
+
+    def _sync_names(self) -> None:
+        for folder in (self.path, self.path.parent, self.path.parent.parent):
+            self._fs.sync_directory(folder)
 
     def last_ordinal(self) -> int:
         """Return the highest ordinal, 0 when there is none."""
-        if not self.path.is_dir():
+        if not is_directory(self.path):
             return 0
         with self.turn(None):
             return self._seq
@@ -185,42 +219,40 @@ class ThreadFolder:
             self._taken = False
             self._lock.release()
 
-    def begin_segment(self) -> None:
-        """End the current segment and begin the next, when it is one's turn."""
-        index = self._segment + 1
+    def begin_segment(self, events: Mapping[int, Sealable] = MappingProxyType({})) -> None:
+        """End the current segment and begin the next, when it is one's turn.
+
+        It is made whole or not at all, since its header says that everything up to a number stands
+        before it.
+
+        Args:
+            events: What stands in it from the beginning, by ordinal.
+
+        Raises:
+            JournalError: When the operating system refused.
+        """
+        index, seq = self._segment + 1, self._seq
+        path = self.path / segment_name(index)
         resource = Resource(
             {s.TENANT_ID: self._key.tenant_id, s.CONVERSATION_ID: self._key.thread_id}
         )
-        line, header = seal_header(self.path.name, index, self._seq, self._crc, resource)
-        path = self.path / segment_name(index)
+        data, header = seal_header(self.path.name, index, seq, self._crc, resource)
+        crc = header.crc
+        for seq in sorted(events):
+            line, crc = seal(events[seq].id, seq, events[seq].content, crc)
+            data += line
         try:
-            fd = SYSTEM.open(path, _FLAGS, _FILE_MODE)
-            try:
-                _write(fd, line)
-                if self._synced:
-                    SYSTEM.sync_directory(self.path)
-            except OSError:
-                os.close(fd)
-                SYSTEM.unlink(path)
-                raise
+            self._fs.write_whole(path, data, synced=bool(events))
+            fd = self._fs.open(path, _FLAGS)
         except OSError as error:
             self._forget()
             raise self._refused("begin a segment in", error) from error
-        self._end_segment()
-        self._fd, self._size, self._crc = fd, len(line), header.crc
-        self._note_segment(index)
+        self._go_on_in(fd, index)
+        self._size, self._seq, self._crc = len(data), seq, crc
 
-    def _end_segment(self) -> None:
-        """Write to the open segment no more; the next sync has to cover it all the same."""
-        if self._fd >= 0 and self._synced:
-            self._ended.append(self._fd)
-        elif self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
-
-    def _note_segment(self, index: int) -> None:
-        self._segment = index
-        self._next_path = str(self.path / segment_name(index + 1))
+    def _go_on_in(self, fd: int, segment: int) -> None:
+        super()._go_on_in(fd, segment)
+        self._next_path = str(self.path / segment_name(segment + 1))
 
     def close(self) -> bool:
         """Close the files, unless somebody is using them; they are opened again when needed.
@@ -231,7 +263,7 @@ class ThreadFolder:
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            if not self._ended and not self._taken:
+            if not self.sync_is_due and not self._taken:
                 self._forget()
             return self._fd < 0
         finally:
@@ -239,19 +271,16 @@ class ThreadFolder:
 
     def abandon(self) -> None:
         """Close the files in a forked child. The kernel's lock stays the parent's."""
-        self._synced = False
         self.__del__()
 
     def __del__(self) -> None:
         """Close the files."""
+        self._close_files()
         self._forget()
-        for fd in self._ended:
-            os.close(fd)
-        self._ended = []
 
     def _forget(self) -> None:
         """Know nothing of the files any more; they are opened again in the next turn."""
-        self._end_segment()
+        self._go_on_in(-1, self._segment)
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
         self._lock_fd = -1
@@ -261,8 +290,8 @@ class ThreadFolder:
             if self._lock_fd < 0:
                 self._make_folder()
                 path = self.path / "lock"
-                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-                self._lock_fd = SYSTEM.open(path, flags, _FILE_MODE)
+                flags = os.O_RDWR | os.O_CREAT
+                self._lock_fd = self._fs.open(path, flags, _FILE_MODE)
             try:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_EX | (0 if until is None else fcntl.LOCK_NB))
             except BlockingIOError:
@@ -275,15 +304,13 @@ class ThreadFolder:
             self._forget()  # the folder was deleted, and whoever comes next makes another
 
     def _make_folder(self) -> None:
-        if self.path.is_dir():
-            return
         tenant = self.path.parent
-        tenant.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-        tenant.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
-        self.path.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
-        if self._synced:
-            SYSTEM.sync_directory(tenant)
-            SYSTEM.sync_directory(tenant.parent)
+        made = []
+        for directory in (tenant.parent, tenant, self.path):  # none is made in one of others
+            made += make_directories(directory)
+            check_directory(directory)
+        if made and self._synced:
+            sync_made(self._fs, made)
 
     def _catch_up(self) -> None:
         """Learn what has been appended since this process's last turn."""
@@ -301,12 +328,12 @@ class ThreadFolder:
             raise self._refused("read", error) from error
 
     def _find_the_end(self) -> None:
-        self._end_segment()
-        indices = segments(self.path)
+        self._go_on_in(-1, self._segment)
+        indices = segments(self.path, missing_ok=True)
         if not indices:
             # Nothing yet, or only archived segments are left: numbers are not used again.
-            archived = segments(self.path / "archive", ".jsonl.gz")
-            self._note_segment(archived[-1] if archived else 0)
+            archived = segments(self.path / "archive", COMPRESSED, missing_ok=True)
+            self._go_on_in(-1, archived[-1] if archived else 0)
             self._crc = 0
             self._seq = read_watermark(self.path) or 0
             self.begin_segment()
@@ -327,14 +354,13 @@ class ThreadFolder:
         finally:
             cursor.close()
         mark = chunk.mark
-        self._note_segment(last)
+        if self._fd < 0:
+            self._go_on_in(self._fs.open(self.path / segment_name(last), _FLAGS), last)
         self._size = mark.offset
         self._seq, self._crc = mark.seq + len(chunk.damaged), mark.crc or 0
-        if self._fd < 0:
-            flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
-            self._fd = SYSTEM.open(self.path / segment_name(last), flags)
         torn = mark.segment != last or os.fstat(self._fd).st_size != mark.offset
-        doubtful = chunk.damaged or not whole or mark.crc is None or last == self._distrusted
+        doubtful = chunk.damaged or not whole or mark.crc is None
+        doubtful = doubtful or (last == self._failed_segment and not self._saving)
         if torn or doubtful:
             # A line after half a line would be lost with it, and damage may be more than it seems.
             self.begin_segment()
@@ -342,45 +368,35 @@ class ThreadFolder:
     def _busy(self) -> SessionLogBusyError:
         return SessionLogBusyError(f"cannot append to {self.path} yet: others are appending to it")
 
-    def _refused(self, operation: str, error: OSError) -> JournalError:
-        return JournalError(operation, self.path, error.strerror or error, _HINT)
+    def _refused(self, operation: str, error: OSError | str) -> JournalError:
+        hint = _UNKNOWN if operation == "sync" else _HINT
+        return JournalError(operation, self.path, getattr(error, "strerror", None) or error, hint)
 
 
-def _write(fd: int, data: bytes) -> None:
-    if SYSTEM.write(fd, data) != len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def segment_name(index: int) -> str:
-    """Return the file name of a segment."""
-    return f"{index:08d}.jsonl"
-
-
-def segments(folder: Path, ending: str = ".jsonl") -> list[int]:
-    """Return the indices of the segments in a folder, ascending; none where there is no folder."""
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    stems = (name.removesuffix(ending) for name in names if name.endswith(ending))
-    return sorted(int(stem) for stem in stems if len(stem) == 8 and stem.isdecimal())  # noqa: PLR2004
+def segment_with(path: Path, after: int) -> int:
+    """Return the segment to begin with, so that nothing above an ordinal is left out."""
+    for index in reversed(segments(path, missing_ok=True)):
+        header = header_in(path / segment_name(index))
+        if header is not None and header.last_seq <= after:
+            return index
+    return 0
 
 
 def header_in(path: Path) -> Header | None:
     """Return a segment's header, None when it is damaged, not whole yet, or the file is gone."""
     try:
-        with path.open("rb") as file:
-            line = file.readline()
+        with open_to_read(path) as file:
+            line = file.readline(LONGEST_LINE)
         return read_header(line.removesuffix(b"\n"), str(path)) if line.endswith(b"\n") else None
-    except (FileNotFoundError, CorruptLineError):
+    except (FileNotFoundError, ForeignFileError, CorruptLineError):
         return None
 
 
 def read_watermark(folder: Path) -> int | None:
     """Return up to which ordinal a thread is archived, None when its file is missing or damaged."""
     try:
-        line = (folder / "watermark").read_bytes()
-    except FileNotFoundError:
+        line = read_small(folder / "watermark")
+    except (FileNotFoundError, ForeignFileError):
         return None
     number, _, _ = line.partition(b" ")
     return int(number) if number.isdigit() and line == watermark_line(int(number)) else None

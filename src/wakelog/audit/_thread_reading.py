@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -11,22 +12,26 @@ from pathlib import Path
 
 from wakelog.audit._codec import event_of
 from wakelog.audit._log import Logged
-from wakelog.audit._thread_folder import header_in, read_watermark, segment_name, segments
+from wakelog.audit._thread_folder import header_in, read_watermark, segment_with
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import Cursor, Mark
+from wakelog.runtime import SYSTEM, is_directory, read_small
+from wakelog.storage import COMPRESSED, segment_name, segments
 
 _log = logging.getLogger("wakelog")
 _RECORDS, _BYTES = 512, 1024 * 1024
-ARCHIVE, ENDING = "archive", ".jsonl.gz"
+ARCHIVE = "archive"
+LONGEST_ARCHIVED = 256 * 1024 * 1024
+"""The most bytes of a segment that is archived."""
 
 
 def watermark(path: Path) -> int:
     """Return up to which ordinal a thread is archived."""
     stated = read_watermark(path)
-    if stated is not None or not segments(path / ARCHIVE, ENDING):
+    if stated is not None or not segments(path / ARCHIVE, COMPRESSED, missing_ok=True):
         return stated or 0
     # The file was lost. Whatever is compressed had been archived, and perhaps more.
-    live = segments(path)
+    live = segments(path, missing_ok=True)
     header = header_in(path / segment_name(live[0])) if live else None
     return header.last_seq if header else 0
 
@@ -53,16 +58,16 @@ def archived(path: Path, cursor: int, limit: int | None) -> list[Logged]:
         JournalError: When the file system refuses.
     """
     while True:
-        compressed = segments(path / ARCHIVE, ENDING)
+        compressed = segments(path / ARCHIVE, COMPRESSED, missing_ok=True)
         found = list(islice(_archived(path, compressed, cursor, watermark(path)), limit))
-        if segments(path / ARCHIVE, ENDING) == compressed:
+        if segments(path / ARCHIVE, COMPRESSED, missing_ok=True) == compressed:
             return found
 
 
 def _archived(path: Path, compressed: list[int], cursor: int, up_to: int) -> Iterator[Logged]:
     after = max(cursor, 0)
     for index in compressed:
-        for logged in _compressed(path / ARCHIVE / f"{index:08d}{ENDING}", index, after):
+        for logged in _compressed(path / ARCHIVE / segment_name(index, COMPRESSED), index, after):
             if logged.ordinal > up_to:
                 return
             after = logged.ordinal
@@ -76,8 +81,8 @@ def _archived(path: Path, compressed: list[int], cursor: int, up_to: int) -> Ite
 def _compressed(path: Path, index: int, after: int) -> Iterator[Logged]:
     """Read one compressed segment, with what reads the others."""
     with tempfile.TemporaryDirectory(prefix="wakelog-") as folder:
-        segment = Path(folder) / segment_name(index)
-        segment.write_bytes(decompressed(path))
+        segment = os.path.join(folder, segment_name(index))
+        SYSTEM.write_whole(segment, decompressed(path))
         yield from _records(Path(folder), index, after, path)
 
 
@@ -88,7 +93,7 @@ def decompressed(path: Path) -> bytes:
         JournalError: When the file system refuses.
     """
     try:
-        data = path.read_bytes()
+        data = read_small(path, LONGEST_ARCHIVED)
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
     unpack = zlib.decompressobj(wbits=31)
@@ -96,7 +101,9 @@ def decompressed(path: Path) -> bytes:
     try:
         # In small steps, so that what stands before the damage comes out.
         for start in range(0, len(data), 512):
-            found += unpack.decompress(data[start : start + 512])
+            found += unpack.decompress(data[start : start + 512], LONGEST_ARCHIVED)
+            if len(found) > LONGEST_ARCHIVED:
+                break  # no segment is so large
         whole = unpack.eof
     except zlib.error:
         whole = False
@@ -106,18 +113,8 @@ def decompressed(path: Path) -> bytes:
 
 
 def _live(path: Path, after: int) -> Iterator[Logged]:
-    if path.is_dir():
-        yield from _records(path, _segment_with(path, after), after, path)
-
-
-def _segment_with(path: Path, after: int) -> int:
-    """Return the segment to begin with, so that nothing above an ordinal is left out."""
-    indices = segments(path)
-    for index in reversed(indices):
-        header = header_in(path / segment_name(index))
-        if header is not None and header.last_seq <= after:
-            return index
-    return 0
+    if is_directory(path):
+        yield from _records(path, segment_with(path, after), after, path)
 
 
 def _records(folder: Path, segment: int, after: int, shown: Path) -> Iterator[Logged]:

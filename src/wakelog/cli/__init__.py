@@ -1,28 +1,57 @@
 """The command ``wakelog``: one module for each thing that it can do.
 
 ``main`` returns 0 when the command did what it is for, 1 when it could not and said why, 2 for a
-command line that makes no sense or an extra that is missing, 130 after Ctrl-C and 141 when the
-reader of its output has gone away.
+command line that makes no sense, 130 after Ctrl-C and 141 when the reader of its output has gone
+away. Without a command it prints the help and returns 0.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from wakelog.cli._parser import Parser
+from wakelog._printable import printable
+from wakelog.cli._parser import CommandParser, Parser, SayVersion
 from wakelog.errors import WakelogError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS: Final = ("show", "tail", "status", "ship", "dead-letters", "verify", "demo")
+COMMANDS: Final = (
+    "sessions",
+    "show",
+    "view",
+    "tail",
+    "stats",
+    "query",
+    "export",
+    "status",
+    "ship",
+    "dead-letters",
+    "verify",
+    "prove",
+    "erase",
+    "repair",
+    "prune",
+    "doctor",
+    "demo",
+)
 """The commands, each a module of this package by its own name, with _ in place of -."""
 
 _FAILED, _UNUSABLE, _INTERRUPTED, _NO_READER = 1, 2, 130, 141
+
+# What a system call was about that names no file.
+_UNNAMED: Final = {
+    errno.ENOENT: "find the current directory",
+    errno.ENOSPC: "write to standard output",
+    errno.EDQUOT: "write to standard output",
+    errno.EFBIG: "write to standard output",
+    errno.EIO: "write to standard output",
+}
 
 
 class Command(Protocol):
@@ -51,25 +80,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: For ``--help``, ``--version`` and a command line that makes no sense.
     """
-    if hasattr(sys.stdout, "reconfigure"):
-        # Not every terminal can show what agents record.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _make_printable()
+    given = sys.argv[1:] if argv is None else list(argv)
+    named = given[0] if given and given[0] in COMMANDS else None
+    try:
+        parser = build_parser(named)
+    except ImportError as error:
+        if error.name != "fcntl":
+            raise
+        return _say(str(error), _UNUSABLE)
+    if not given:
+        parser.print_help()
+        return 0
+    arguments, unknown = parser.parse_known_args(given)
+    if unknown:
+        # Asked here, the command's own parser knows which of its options was meant.
+        cast("Parser", arguments.parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+    return _run(arguments)
+
+
+def build_parser(only: str | None = None) -> Parser:
+    """Return the parser of the whole command line, with every command's own in it.
+
+    Args:
+        only: The one command that is parsed, so that the others are not loaded.
+    """
     parser = Parser(
         prog="wakelog", description="Show, deliver and check what Wakelog has recorded."
     )
-    parser.add_argument("--version", action="version", version=f"wakelog {_version()}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    parser.add_argument("--version", action=SayVersion, const=_version)
+    subparsers = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
+    )
+    for name in COMMANDS if only is None else (only,):
         command = cast("Command", import_module(f"wakelog.cli.{name.replace('-', '_')}"))
         first, _, rest = (command.__doc__ or "").partition("\n")
         subparser = subparsers.add_parser(name, help=first, description=first, epilog=rest.strip())
         command.add_arguments(subparser)
         subparser.set_defaults(command=command, parser=subparser)
-    arguments, unknown = parser.parse_known_args(argv)
-    if unknown:
-        # Asked here, the command's own parser knows which of its options was meant.
-        cast("Parser", arguments.parser).error(f"unrecognized arguments: {' '.join(unknown)}")
-    return _run(arguments)
+    return parser
+
+
+def _make_printable() -> None:
+    """Make standard output take everything, also where there is none."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+    if sys.stderr is None:
+        sys.stderr = sys.stdout
+    if hasattr(sys.stdout, "reconfigure"):
+        # Not every terminal can show what agents record.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -78,29 +138,34 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
     except WakelogError as error:
         return _say(str(error), _FAILED)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "rich":
-            raise
-        return _say("this needs rich: pip install 'wakelog[cli]'", _UNUSABLE)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # What is still in the buffer would make the interpreter complain at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return _NO_READER
+    except OSError as error:
+        # A path that goes away, a permission that is taken back, a full disk under the output.
+        named = isinstance(error.filename, str | bytes)
+        what = f"use {os.fsdecode(error.filename)}" if named else _UNNAMED.get(error.errno or 0)
+        _forget_output()
+        return _say(f"cannot {what or 'go on'}: {error.strerror or error}", _FAILED)
     return code
 
 
+def _forget_output() -> None:
+    """Drop what is still to be written, of which the interpreter would complain at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _say(message: str, code: int) -> int:
-    sys.stderr.write(f"wakelog: {' '.join(message.split())}\n")
+    sys.stderr.write(f"wakelog: {printable(' '.join(message.split()))}\n")
     return code
 
 
 def _version() -> str:
-    # Only --version is that slow to load.
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return version("wakelog")
+        return f"wakelog {version('wakelog')}"
     except PackageNotFoundError:
-        return "(not installed)"
+        return "wakelog (not installed)"

@@ -14,15 +14,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from opentelemetry import trace
+
 import wakelog
 from wakelog import Durability
 from wakelog.cli._demo_process import PATIENCE
-from wakelog.journal import books
+from wakelog.journal import books, read
 from wakelog.viewer import UNKNOWN, Step, every_step, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from wakelog import AgentEvent, AgentLogger, EventSink
 
 SESSION: Final = "port-call-mv-aurelia"
@@ -49,7 +49,6 @@ class TimedSink:
 
     def __init__(self, sink: EventSink) -> None:
         self._sink = sink
-        self._flush: Callable[[float], bool] = getattr(sink, "flush", bool)
         self.seconds: list[float] = []
 
     def write(self, event: AgentEvent) -> None:
@@ -60,7 +59,13 @@ class TimedSink:
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Flush the sink."""
-        return self._flush(timeout)
+        return bool(self.deliver(timeout))
+
+    def deliver(self, timeout: float = 30.0) -> wakelog.DeliveryResult:
+        """Wait for delivery, and return what came of it."""
+        if isinstance(self._sink, wakelog.OTelSink):
+            return self._sink.deliver(timeout)
+        return wakelog.DeliveryResult(complete=True)  # recording is switched off
 
     def slowest_ms(self, first: int) -> float:
         """Return how long the slowest write took, from the event `first` on, in milliseconds."""
@@ -78,6 +83,7 @@ def main(arguments: list[str]) -> int:
     """
     directory, part = arguments
     unfinished = _unfinished(Path(directory)) if part == "resume" else []
+    before = _trace_of(Path(directory)) if part == "resume" else None
     log = wakelog.configure(
         _DESK,
         "port-call",
@@ -89,7 +95,9 @@ def main(arguments: list[str]) -> int:
     if part == "arrival":
         _arrival(log, timed)
     else:
-        _resume(log, timed, unfinished, Path(directory))
+        # One trace: the run goes on under the span that the killed process has left open.
+        with trace.use_span(trace.NonRecordingSpan(before or trace.INVALID_SPAN_CONTEXT)):
+            _resume(log, timed, unfinished, Path(directory))
     wakelog.shutdown()
     return 0
 
@@ -196,7 +204,21 @@ def _resume(log: AgentLogger, timed: TimedSink, unfinished: list[Step], director
     deadline = time.monotonic() + patience
     while own and any(one.pending for one in books(directory)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    _say("done", recorded=len(timed.seconds), flushed=own)
+    _say("done", recorded=len(timed.seconds), flushed=bool(own), reason=own.reason)
+
+
+def _trace_of(directory: Path) -> trace.SpanContext | None:
+    """Return the span in which the process before began its first run."""
+    for entry in read(directory, event_name="wakelog.run_start"):
+        record = entry.record
+        if record.trace_id and record.span_id:
+            return trace.SpanContext(
+                int(record.trace_id, 16),
+                int(record.span_id, 16),
+                is_remote=True,
+                trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
+            )
+    return None
 
 
 def _unfinished(directory: Path) -> list[Step]:

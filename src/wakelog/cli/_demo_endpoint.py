@@ -28,7 +28,8 @@ class Endpoint:
         self.port = 0
         self._changed = threading.Condition()
         self._records: Counter[str] = Counter()
-        self._spans = 0
+        self._spans: Counter[str] = Counter()
+        self._unknown: set[str] = set()
         self._answering = True
         self._unanswered = 0
         self._server: _Server | None = None
@@ -51,10 +52,16 @@ class Endpoint:
             return self._records.total() - len(self._records)
 
     @property
-    def spans(self) -> int:
-        """How many spans have arrived."""
+    def span_ids(self) -> set[str]:
+        """The ids of the spans that have arrived, as the journal has them."""
         with self._changed:
-            return self._spans
+            return set(self._spans)
+
+    @property
+    def unknown_outcomes(self) -> int:
+        """How many of them say that nobody knows how they ended."""
+        with self._changed:
+            return len(self._unknown)
 
     def open(self) -> None:
         """Listen, and answer as an endpoint should.
@@ -115,12 +122,18 @@ class Endpoint:
                 self._changed.notify_all()
         else:
             traces = ExportTraceServiceRequest.FromString(body)
+            spans = [
+                span
+                for resource in traces.resource_spans
+                for scope in resource.scope_spans
+                for span in scope.spans
+            ]
             with self._changed:
-                self._spans += sum(
-                    len(scope.spans)
-                    for resource in traces.resource_spans
-                    for scope in resource.scope_spans
-                )
+                for span in spans:
+                    span_id = f"{span.trace_id.hex()}-{span.span_id.hex()}"
+                    self._spans[span_id] += 1
+                    if any(attribute.key == s.SPAN_OUTCOME for attribute in span.attributes):
+                        self._unknown.add(span_id)
         return self._answering
 
 

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
-from wakelog.cli.status import accounts_of, table, total_of, verdict
-from wakelog.journal import read
+from wakelog._printable import printable
+from wakelog.cli._views import drawn_lines
+from wakelog.cli.status import Account, accounts_of, table, total_of, verdict
+from wakelog.journal import read, signal_of
+from wakelog.record import LOGS, SPANS
 from wakelog.viewer import load
-from wakelog.viewer.tree import render
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import Console
-
     from wakelog.cli._demo_endpoint import Endpoint
+    from wakelog.cli._terminal import Output
 
 _DROP_IN = """\
 -    BatchLogRecordProcessor(OTLPLogExporter())
-+    DurableLogRecordProcessor(OTLPLogExporter())   # from wakelog.otel"""
++    DurableLogRecordProcessor(OTLPLogExporter())   # from wakelog.otel
+-    BatchSpanProcessor(OTLPSpanExporter())
++    DurableSpanProcessor(OTLPSpanExporter())"""
 
 
-def difference(directory: Path, endpoint: Endpoint | None) -> list[str]:
+def difference(
+    directory: Path, endpoint: Endpoint | None, *, only_spans: bool = False
+) -> list[str]:
     """Compare what was accepted with what became of it.
 
     Args:
         directory: The journal's directory.
         endpoint: The endpoint that the events went to, None when it was the user's.
+        only_spans: Whether that one takes no log records, which are kept in the journal then.
 
     Returns:
         What does not agree, in sentences; nothing when everything does.
@@ -43,21 +48,33 @@ def difference(directory: Path, endpoint: Endpoint | None) -> list[str]:
         wrong.append(verdict(accounts, total))
     if not total.books.accepted:
         wrong.append("Nothing was recorded")
-    if total.books.delivered != total.books.accepted:
+    due = total_of([one for one in accounts if _holds_spans(one)]) if only_spans else total
+    if due.books.delivered != due.books.accepted:
         wrong.append(
-            f"{total.books.accepted - total.books.delivered} of {total.books.accepted} records "
+            f"{due.books.accepted - due.books.delivered} of {due.books.accepted} records "
             "were not delivered"
         )
     if endpoint is not None:
-        recorded = {entry.record.id for entry in read(directory)}
-        if missing := recorded - endpoint.ids:
-            wrong.append(f"{len(missing)} records are in the journal and not at the endpoint")
-        if strange := endpoint.ids - recorded:
-            wrong.append(f"{len(strange)} records are at the endpoint and not in the journal")
+        for signal, what, arrived in (
+            (LOGS, "records", endpoint.ids),
+            (SPANS, "spans", endpoint.span_ids),
+        ):
+            recorded = {entry.record.id for entry in read(directory, signal=signal)}
+            if missing := recorded - arrived:
+                wrong.append(f"{len(missing)} {what} are in the journal and not at the endpoint")
+            if strange := arrived - recorded:
+                wrong.append(f"{len(strange)} {what} are at the endpoint and not in the journal")
     return wrong
 
 
-def report(out: Console, directory: Path, endpoint: Endpoint | None, wrong: list[str]) -> None:
+def report(
+    out: Output,
+    directory: Path,
+    endpoint: Endpoint | None,
+    wrong: list[str],
+    *,
+    only_spans: bool = False,
+) -> None:
     """Print how it ended.
 
     Args:
@@ -65,21 +82,37 @@ def report(out: Console, directory: Path, endpoint: Endpoint | None, wrong: list
         directory: The journal's directory.
         endpoint: The endpoint that the events went to, None when it was the user's.
         wrong: What ``difference`` returned.
+        only_spans: Whether the endpoint takes no log records.
     """
     accounts = accounts_of(directory)
     total = total_of(accounts)
     _title(out, "The session, as the journal tells it")
-    out.print(render(load(directory)))
+    for line in drawn_lines(load(directory)):
+        sys.stdout.write(f"{line}\n")
     _title(out, "The books")
     out.print(table(accounts, total))
     out.print(verdict(accounts, total))
     if endpoint is not None:
+        of_spans = sum(one.books.accepted for one in accounts if _holds_spans(one))
         out.print(
-            f"The endpoint has {len(endpoint.ids)} distinct records of {total.books.accepted} "
-            f"accepted; {endpoint.duplicates} came again, being in doubt"
+            f"The endpoint has {len(endpoint.ids)} distinct records of "
+            f"{total.books.accepted - of_spans} accepted; {endpoint.duplicates} came again, being in "
+            "doubt",
+            soft_wrap=True,
         )
         out.print(
-            f"It has {endpoint.spans} spans; those that the killed process still held are gone"
+            f"It has {len(endpoint.span_ids)} spans of {of_spans}; {endpoint.unknown_outcomes} were "
+            "open when their process was killed, and say that their outcome is unknown",
+            soft_wrap=True,
+        )
+    if only_spans:
+        kept = sum(one.books.pending for one in accounts if not _holds_spans(one))
+        spans = sum(one.books.delivered for one in accounts if _holds_spans(one))
+        out.print(
+            f"The endpoint takes spans and no log records: it has all {spans} spans, and {kept} "
+            "events are kept in the journal. OTEL_EXPORTER_OTLP_LOGS_ENDPOINT sends them somewhere "
+            "else, and OTEL_LOGS_EXPORTER=none keeps them here on purpose",
+            soft_wrap=True,
         )
     for sentence in wrong:
         out.print(f"✗ {sentence}", style="bold red", soft_wrap=True)
@@ -87,11 +120,15 @@ def report(out: Console, directory: Path, endpoint: Endpoint | None, wrong: list
         out.print("✓ Nothing was lost.", style="bold green")
     _title(out, "What to try next")
     for command in ("show", "status", "tail --from-start"):
-        out.print(f"  wakelog {command} {directory}", soft_wrap=True)
+        out.print(f"  wakelog {command} {printable(str(directory))}", soft_wrap=True)
     out.print("\nIn a program that uses OpenTelemetry already, this is all:\n")
     for line in _DROP_IN.splitlines():
-        out.print(Text(f"  {line}", "red" if line.startswith("-") else "green"))
+        out.print(f"  {line}", style="red" if line.startswith("-") else "green")
 
 
-def _title(out: Console, text: str) -> None:
+def _holds_spans(account: Account) -> bool:
+    return account.folder is not None and signal_of(account.folder) == SPANS
+
+
+def _title(out: Output, text: str) -> None:
     out.print(f"\n{text}\n", style="bold")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import Cursor, Mark, folders
-from wakelog.record import Record, decode, decode_unsealed
+from wakelog.record import SPAN_START, Record, decode, decode_unsealed
+from wakelog.runtime import is_directory, open_to_read
+from wakelog.storage import LONGEST_BLOCK, Blobs, end_of_lines, next_newline, segment_name, segments
 
 if TYPE_CHECKING:
-    from io import BufferedReader
-    from pathlib import Path
+    from typing import BinaryIO
 
 _MOST_RECORDS = 512
 _MOST_BYTES = 1 << 20
@@ -45,7 +47,7 @@ def follow(path: Path, *, from_start: bool) -> Source:
     Raises:
         JournalError: When there is nothing to follow.
     """
-    path = path.absolute()
+    path = Path(os.path.realpath(path))
     if path.is_file():
         return FollowedFile(path, from_start=from_start)
     if not path.is_dir():
@@ -75,7 +77,7 @@ class FollowedDirectory:
             try:
                 found += writer.read()
             except (JournalError, FileNotFoundError):
-                if folder.exists():
+                if is_directory(folder):
                     raise
                 del self._writers[folder]  # it was dealt with, and has been swept
                 writer.close()
@@ -112,9 +114,9 @@ class FollowedFile:
 
     def __init__(self, path: Path, *, from_start: bool) -> None:
         self._path = path
-        self._file: BufferedReader | None = _open(path)
+        self._file: BinaryIO | None = _open(path)
         if self._file is not None and not from_start:
-            self._file.seek(_last_line_end(self._file))
+            self._file.seek(end_of_lines(self._file.fileno()))
 
     def read(self) -> list[Followed]:
         """Return the complete lines that have come since the last call."""
@@ -131,20 +133,27 @@ class FollowedFile:
         found: list[Followed] = []
         while self._file is not None and len(found) < _MOST_RECORDS:
             start = self._file.tell()
-            line = self._file.readline()
+            line = self._file.readline(LONGEST_BLOCK)
+            if len(line) == LONGEST_BLOCK and not line.endswith(b"\n"):
+                end = next_newline(self._file.fileno(), start + len(line))
+                self._file.seek(start if end < 0 else end + 1)
+                if end < 0:
+                    break
+                continue  # no line is so long
             if not line.endswith(b"\n"):
                 self._file.seek(start)
                 break
             if line.startswith(b'{"writer":'):
                 continue  # a segment's header
             try:
-                record = decode(line)
+                record = decode(line, Blobs(self._path))
             except CorruptLineError:
                 try:
                     record = decode_unsealed(line, f"{self._path.name}:{start + len(line)}")
                 except CorruptLineError:
                     continue
-            found.append(Followed(record, record.writer))
+            if record.signal != SPAN_START:
+                found.append(Followed(record, record.writer))
         return found
 
     def _was_replaced(self) -> bool:
@@ -159,41 +168,31 @@ class FollowedFile:
         return not same or now.st_size < self._file.tell()
 
 
-def _open(path: Path) -> BufferedReader | None:
+def _open(path: Path) -> BinaryIO | None:
     try:
-        return path.open("rb")
+        return open_to_read(path)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise JournalError("follow", path, error.strerror or error) from error
 
 
-def _last_line_end(file: BufferedReader) -> int:
-    """Return the offset after the last complete line, 0 when there is none."""
-    end = file.seek(0, os.SEEK_END)
-    while end > 0:
-        start = max(0, end - _MOST_BYTES)
-        file.seek(start)
-        found = file.read(end - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0
-
-
 def _end_of(folder: Path) -> Mark:
     """Return the mark after the last complete line of a writer."""
-    # Their names are numbers of equal length.
-    last = max(folder.glob("[0-9]*.jsonl"), default=None)
+    last = max(segments(folder, missing_ok=True), default=None)
     if last is None:
         return Mark()
-    with last.open("rb") as file:
-        return Mark(segment=int(last.stem), offset=_last_line_end(file))
+    with open_to_read(folder / segment_name(last)) as file:
+        return Mark(segment=last, offset=end_of_lines(file.fileno()))
 
 
 def _size_of(folder: Path) -> int:
     try:
         with os.scandir(folder) as entries:
-            return sum(e.stat().st_size for e in entries if e.name.endswith(".jsonl"))
+            return sum(
+                entry.stat(follow_symlinks=False).st_size
+                for entry in entries
+                if entry.name.endswith(".jsonl")
+            )
     except OSError:
         return -1

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
+from wakelog._endpoints import endpoint_name, without_secrets
 from wakelog.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import argparse
 
     from opentelemetry.sdk._logs.export import LogRecordExporter
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 _ENDPOINT, _PROTOCOL = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"
-_LOGS_ENDPOINT = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
-_LOGS_PROTOCOL = "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"
-_SELECTOR = "OTEL_LOGS_EXPORTER"
+_OWN_ENDPOINTS = ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_OWN_PROTOCOLS = ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+_VARIABLES = "OTEL_EXPORTER_OTLP_"
+_SELECTORS = ("OTEL_LOGS_EXPORTER", "OTEL_TRACES_EXPORTER")
+
+Exporter = TypeVar("Exporter")
 
 
 def exporter_of(arguments: argparse.Namespace) -> LogRecordExporter:
-    """Make the exporter that a command line and the environment ask for.
+    """Make the exporter of log records that a command line and the environment ask for.
 
     Args:
         arguments: With ``endpoint``, in place of ``OTEL_EXPORTER_OTLP_ENDPOINT``, and ``protocol``,
@@ -30,20 +37,83 @@ def exporter_of(arguments: argparse.Namespace) -> LogRecordExporter:
     Raises:
         ConfigurationError: When there is no endpoint, or it cannot be used.
     """
-    from wakelog.otel._exporters import log_exporter
+    from wakelog.otel import log_exporter
 
+    return _made(log_exporter, arguments)
+
+
+def check_typed(arguments: argparse.Namespace) -> None:
+    """Look at the endpoint that was typed, if one was, before anything else is.
+
+    Raises:
+        ConfigurationError: When it cannot be used.
+    """
+    if arguments.endpoint:
+        exporter_of(arguments).shutdown()  # type: ignore[no-untyped-call]  # the SDK's
+
+
+def span_exporter_of(arguments: argparse.Namespace) -> SpanExporter:
+    """Make the exporter of spans that a command line and the environment ask for; see ``exporter_of``.
+
+    Raises:
+        ConfigurationError: When there is no endpoint, or it cannot be used.
+    """
+    from wakelog.otel import span_exporter
+
+    return _made(span_exporter, arguments)
+
+
+def _made(make: Callable[[], Exporter | None], arguments: argparse.Namespace) -> Exporter:
     # What went wrong is said once, by the command.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     # The exporter reads its settings from the environment, and this process has no other use of it.
     if arguments.endpoint:
         os.environ[_ENDPOINT] = arguments.endpoint
-        os.environ.pop(_LOGS_ENDPOINT, None)
-        os.environ.pop(_SELECTOR, None)
+        for variable in (*_OWN_ENDPOINTS, *_SELECTORS):
+            os.environ.pop(variable, None)
     if arguments.protocol:
         os.environ[_PROTOCOL] = arguments.protocol
-        os.environ.pop(_LOGS_PROTOCOL, None)
-    exporter = log_exporter()
+        for variable in _OWN_PROTOCOLS:
+            os.environ.pop(variable, None)
+    try:
+        with naming_variables():
+            exporter = make()
+    except ConfigurationError as error:
+        raise ConfigurationError(_as_given(str(error), arguments)) from None
     if exporter is None:
         message = f"there is nowhere to deliver to: give --endpoint, or set {_ENDPOINT}"
         raise ConfigurationError(message)
     return exporter
+
+
+@contextmanager
+def naming_variables() -> Iterator[None]:
+    """Have what an exporter's own constructor raises say which variables it was made from.
+
+    Raises:
+        ConfigurationError: For an exporter that cannot be made inside the block.
+    """
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        # The exporters read their variables themselves, and raise ValueError, OSError or kinds of their own.
+        said = str(error)
+        variables = {
+            name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)
+        }
+        blamed = [name for name, value in variables.items() if value and value in said]
+        names = ", ".join(sorted(blamed or variables)) or f"{_VARIABLES}*"
+        said = without_secrets(said)
+        message = f"{names} cannot be used: {said or type(error).__name__}. Correct or unset it"
+        raise ConfigurationError(message) from error
+
+
+def _as_given(message: str, arguments: argparse.Namespace) -> str:
+    """Name the option in place of the variable that it stands for."""
+    for variable, option in ((_ENDPOINT, "endpoint"), (_PROTOCOL, "protocol")):
+        if value := getattr(arguments, option):
+            named = endpoint_name(value)
+            message = message.replace(f"{variable}={named!r}", f"--{option} {named!r}")
+    return message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -10,11 +11,14 @@ from urllib.parse import unquote
 
 import orjson
 
+from wakelog._printable import printable, printable_json
+from wakelog.cli._place import check_journal, check_source
 from wakelog.errors import ConfigurationError
 from wakelog.journal import default_root
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
 
 _DIRECTORY, _SERVICE = "WAKELOG_DIR", "OTEL_SERVICE_NAME"
 _ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
@@ -37,8 +41,44 @@ def add_path(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
-def path_of(arguments: argparse.Namespace) -> Path:
-    """Return the path that a command line means.
+def journal_of(arguments: argparse.Namespace, *, reads: bool = False) -> Path:
+    """Return the journal directory, or the writer's folder, that a command line means.
+
+    Args:
+        arguments: The command line.
+        reads: Whether the command only reads. What changes or sends a journal has to have it named.
+
+    Raises:
+        ConfigurationError: When it names none and there is none by default.
+        JournalError: When there is no journal at the path, with what there is.
+    """
+    path = path_of(arguments, only=reads)
+    check_journal(path)
+    return path
+
+
+def source_of(arguments: argparse.Namespace, *, grows: bool = False) -> Path:
+    """Return the journal, the writer's folder or the file of lines that a command line means.
+
+    Args:
+        arguments: The command line.
+        grows: Whether it is read as it grows.
+
+    Raises:
+        ConfigurationError: When it names none and there is none by default.
+        JournalError: When the path names none of these, with what it names.
+    """
+    path = path_of(arguments, only=True)
+    check_source(path, grows=grows)
+    return path
+
+
+def path_of(arguments: argparse.Namespace, *, only: bool = False) -> Path:
+    """Return the path that a command line means, whatever is there.
+
+    Args:
+        arguments: The command line.
+        only: Where nothing names a journal, take the only one that there is, and say so.
 
     Raises:
         ConfigurationError: When it names none and there is none by default.
@@ -46,11 +86,17 @@ def path_of(arguments: argparse.Namespace) -> Path:
     given = arguments.path or os.environ.get(_DIRECTORY)
     if given:
         return Path(given)
-    root = default_root(_service_name())
+    service = _service_name()
+    root = default_root(service)
     if root.is_dir():
         return root
     message = f"no PATH was given, {_DIRECTORY} is not set, and there is no journal at {root}"
-    if found := _journals_under(root.parent):
+    found = _journals_under(root.parent)
+    if only and service == _UNNAMED and len(found) == 1:
+        # A program may have named its service in its code, where a command cannot see it.
+        sys.stderr.write(f"wakelog: {printable(found[0])} is the only journal here\n")
+        return Path(found[0])
+    if found:
         more = ", ..." if len(found) > _JOURNALS_TO_NAME else ""
         message += f". Name one of these: {', '.join(found[:_JOURNALS_TO_NAME])}{more}"
     raise ConfigurationError(message)
@@ -75,6 +121,48 @@ def _journals_under(root: Path) -> list[str]:
 
 
 def print_json(value: object, *, indent: bool = True) -> None:
-    """Print plain data as JSON, over several lines for a person or on one for a stream."""
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None)
-    sys.stdout.write(text.decode() + "\n")
+    """Print plain data as JSON, over several lines for a person or on one for a stream.
+
+    Its strings may hold anything: what a terminal would obey is escaped, and means the same.
+    """
+    sys.stdout.write(_json(value, indent=indent) + "\n")
+
+
+def print_json_items(*named: str | Iterable[object]) -> None:
+    """Print an object of lists as ``print_json`` does, each item as soon as it is there.
+
+    Args:
+        named: A key and the items of its list, and so on.
+    """
+    keys, lists = named[::2], named[1::2]
+    write = sys.stdout.write
+    write("{")
+    for place, (key, items) in enumerate(zip(keys, lists, strict=True)):
+        write(f'{"," if place else ""}\n  "{key}": [')
+        empty = True
+        for item in items:
+            text = _json(item, indent=True).replace("\n", "\n    ")
+            write(f"{'' if empty else ','}\n    {text}")
+            empty = False
+        write("]" if empty else "\n  ]")
+    write("\n}\n")
+
+
+def print_json_list(items: Iterable[object]) -> None:
+    """Print a list as ``print_json`` does, each item as soon as it is there."""
+    write, begin = sys.stdout.write, "["
+    for item in items:
+        text = _json(item, indent=True).replace("\n", "\n  ")
+        write(f"{begin}\n  {text}")
+        begin = ","
+    write("[]\n" if begin == "[" else "\n]\n")
+
+
+def _json(value: object, *, indent: bool) -> str:
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
+    except TypeError:
+        # A path whose bytes are no UTF-8 has lone surrogates, which only escapes can write.
+        separators = None if indent else (",", ":")
+        text = json.dumps(value, indent=2 if indent else None, separators=separators)
+    return printable_json(text)

@@ -2,7 +2,9 @@
 
 list prints one line for each, show everything about those that --id names, and replay delivers them
 again, to --endpoint or where the OTEL_EXPORTER_OTLP_* variables say. What is accepted counts as
-delivered from then on. The exit code is 1 when one was not accepted.
+delivered from then on. The exit code is 1 when one was not accepted. replay sends the letters of one
+service and pipeline: the only one there, or the one that --service and --pipeline name; --all sends
+everybody's to one place.
 
 With --json, a list of {"id", "writer", "seq", "event_name", "timestamp", "time", "outcome", "reason",
 "size", "segment", "offset"}; for show also "line", the record as it was recorded; for replay also
@@ -14,10 +16,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from wakelog.cli._next_hop import exporter_of
+from wakelog._printable import printable
+from wakelog.cli._identity import become_owner_of
+from wakelog.cli._next_hop import exporter_of, span_exporter_of
 from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog.cli._place import check_journal, journal_at
+from wakelog.cli._whose import Whose, add_whose
 from wakelog.errors import ConfigurationError, JournalError, WakelogError
+from wakelog.gateway import dead_letter_folders
 from wakelog.journal import dead_letters, folders
+from wakelog.record import LOGS
 
 if TYPE_CHECKING:
     import argparse
@@ -35,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("action", choices=("list", "show", "replay"), help="what to do")
     add_path(parser, "a journal directory, or one writer's folder")
+    add_whose(parser)
     parser.add_argument("--id", metavar="ID", help="only those whose ids begin so")
     parser.add_argument("--endpoint", metavar="URL", help="replay: where to deliver to")
     parser.add_argument(
@@ -51,9 +60,22 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         WakelogError: When there is no journal at the path, or no letter whose id begins as asked.
     """
-    found = _found(path_of(arguments).absolute(), arguments.id)
+    path = path_of(arguments).absolute()
+    of_a_gateway = None
+    try:
+        check_journal(path)
+    except JournalError:
+        if (of_a_gateway := dead_letter_folders(path)) is None:
+            raise
+    among = _of_a_journal(path, arguments) if of_a_gateway is None else of_a_gateway
+    found = _found(among, arguments.id)
     if arguments.action == "replay":
-        return _replay(found, arguments)
+        if of_a_gateway is not None:
+            raise ConfigurationError(
+                f"cannot replay from {path}: its events go where the gateway's program sends them. "
+                "Call `await logger.replay_dead_letters()` in that program"
+            )
+        return _replay(path, found, arguments)
     if arguments.action == "show" and not arguments.id:
         raise ConfigurationError("show needs --id: name the dead letter, as list prints it")
     whole = arguments.action == "show"
@@ -65,23 +87,30 @@ def run(arguments: argparse.Namespace) -> int:
     elif whole:
         for letter in letters:
             for name, value in _plain(letter, whole=True).items():
-                sys.stdout.write(f"{name:<12}{value}\n")
+                sys.stdout.write(f"{name:<12}{printable(str(value))}\n")
     else:
         for letter in letters:
-            sys.stdout.write(f"{_line(letter)}\n")
+            sys.stdout.write(f"{printable(_line(letter))}\n")
         if not letters:
             sys.stdout.write("There are no dead letters.\n")
     return 0
 
 
-def _found(path: Path, wanted: str | None) -> Iterator[tuple[Path, DeadLetter]]:
-    if (path / "wakelog.json").exists():
-        among = list(folders(path))
-    elif path.is_dir() and path in folders(path.parent):
-        among = [path]
-    else:
-        hint = "Name a directory that a program records into"
-        raise JournalError("read the dead letters of", path, "there is no journal in it", hint)
+def _of_a_journal(path: Path, arguments: argparse.Namespace) -> list[Path]:
+    """Return the writers' folders that are meant, of one service and pipeline to replay them."""
+    root, writer = journal_at(path)
+    if writer is not None:
+        return [root / writer]
+    whose = Whose(arguments)
+    if arguments.action == "replay":
+        whose.choose(root, "dead-letters replay")
+        return [folder for folder in folders(root) if whose.is_meant(folder)]
+    if arguments.service or arguments.pipeline:
+        return [folder for folder in folders(root) if whose.is_asked(folder)]
+    return list(folders(root))
+
+
+def _found(among: list[Path], wanted: str | None) -> Iterator[tuple[Path, DeadLetter]]:
     return (
         (folder, letter)
         for folder in among
@@ -90,20 +119,30 @@ def _found(path: Path, wanted: str | None) -> Iterator[tuple[Path, DeadLetter]]:
     )
 
 
-def _replay(found: Iterator[tuple[Path, DeadLetter]], arguments: argparse.Namespace) -> int:
-    exporter = exporter_of(arguments)
+def _replay(
+    path: Path, found: Iterator[tuple[Path, DeadLetter]], arguments: argparse.Namespace
+) -> int:
     from wakelog.otel.shipping import replay
+
+    exporters: dict[str, Any] = {LOGS: exporter_of(arguments)}
+    become_owner_of(path)
+
+    def exporter_for(signal: str) -> Any:
+        if signal not in exporters:
+            exporters[signal] = span_exporter_of(arguments)
+        return exporters[signal]
 
     results: list[dict[str, Any]] = []
     try:
-        for letter, reason in replay(found, exporter):
+        for letter, reason in replay(found, exporter_for):
             plain = {**_plain(letter, whole=False), "reason": reason, "replayed": reason is None}
             results.append(plain)
             if not arguments.json:
                 said = "delivered" if reason is None else f"not accepted: {reason}"
-                sys.stdout.write(f"{letter.id}  {said}\n")
+                sys.stdout.write(printable(f"{letter.id}  {said}") + "\n")
     finally:
-        exporter.shutdown()  # type: ignore[no-untyped-call]
+        for exporter in exporters.values():
+            exporter.shutdown()
     if arguments.id and not results:
         raise WakelogError(f"there is no dead letter whose id begins with {arguments.id!r}")
     if arguments.json:

@@ -16,17 +16,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from wakelog._endpoints import endpoint_name
+from wakelog._printable import printable
 from wakelog.cli._demo_process import PATIENCE, AgentProcess
+from wakelog.cli._terminal import console, styled
 from wakelog.errors import ConfigurationError, JournalError
 from wakelog.journal import default_root
 from wakelog.record import uuid7
+from wakelog.runtime import make_directories
 
 if TYPE_CHECKING:
     import argparse
 
-    from rich.console import Console
-
     from wakelog.cli._demo_endpoint import Endpoint
+    from wakelog.cli._terminal import Output
 
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _ENDPOINTS: Final = (_ENDPOINT, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
@@ -40,6 +43,9 @@ _BRISK: Final = {
     "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
     PATIENCE: "8",
 }
+
+# What a next hop answers to log records that takes only spans, as Jaeger does.
+_TAKES_NO_LOGS = ("404", "UNIMPLEMENTED")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
         WakelogError: When it cannot be told.
     """
     from wakelog.cli._demo_report import difference, report
-    from wakelog.cli._terminal import console
 
     given = next((url for name in _ENDPOINTS if (url := os.environ.get(name, "").strip())), None)
     if given and os.environ.get(_DISABLED, "").strip().lower() == "true":
@@ -68,31 +73,32 @@ def run(arguments: argparse.Namespace) -> int:
     out = console()
     story = _Story(out)
     out.print("wakelog demo: a harbour's logistics desk loses its backend, and then its life")
-    out.print(f"Everything is recorded in {directory}\n", style="dim", soft_wrap=True)
+    out.print(
+        f"Everything is recorded in {printable(str(directory))}\n", style="dim", soft_wrap=True
+    )
     endpoint = None
+    only_spans = False
     if given:
-        _tell_with_a_given_endpoint(story, directory, given)
+        reason = _tell_with_a_given_endpoint(story, directory, given)
+        only_spans = any(answer in reason for answer in _TAKES_NO_LOGS)
     else:
         endpoint = _tell(story, directory)
-    wrong = difference(directory, endpoint)
-    report(out, directory, endpoint, wrong)
+    wrong = difference(directory, endpoint, only_spans=only_spans)
+    report(out, directory, endpoint, wrong, only_spans=only_spans)
     return 1 if wrong else 0
 
 
 class _Story:
     """Says what happens, one line each, with the seconds since the beginning."""
 
-    def __init__(self, out: Console) -> None:
+    def __init__(self, out: Output) -> None:
         self._out = out
         self._begin = time.monotonic()
 
     def tell(self, who: str, what: str, style: str = "none") -> None:
         """Say who did what."""
-        from rich.text import Text
-
-        line = Text(f"{time.monotonic() - self._begin:5.1f} s  ", "dim")
-        line.append(f"{who:<9} ", "cyan")
-        line.append(what, style)
+        since = f"{time.monotonic() - self._begin:5.1f} s  "
+        line = styled((since, "dim"), (f"{who:<9} ", "cyan"), (what, style))
         self._out.print(line, soft_wrap=True)
 
     def hear(self, what: str) -> None:
@@ -154,10 +160,16 @@ def _tell(story: _Story, directory: Path) -> Endpoint:
     return endpoint
 
 
-def _tell_with_a_given_endpoint(story: _Story, directory: Path, url: str) -> None:
-    """Tell what can be told truthfully when the endpoint is not ours to stop."""
+def _tell_with_a_given_endpoint(story: _Story, directory: Path, url: str) -> str:
+    """Tell what can be told truthfully when the endpoint is not ours to stop.
+
+    Returns:
+        Why it has not taken all log records; empty when it has.
+    """
     environment = _environment(None)
-    story.tell("endpoint", f"is yours, {url}, so the outage is left out of the story")
+    story.tell(
+        "endpoint", f"is yours, {endpoint_name(url)}, so the outage is left out of the story"
+    )
     with AgentProcess(directory, "arrival", environment, story.hear) as agent:
         story.tell("agent", f"process {agent.pid} begins: MV Aurelia asks for a berth tonight")
         agent.expect("half", _START_SECONDS)
@@ -175,6 +187,7 @@ def _tell_with_a_given_endpoint(story: _Story, directory: Path, url: str) -> Non
         done = agent.expect("done", _FINISH_SECONDS)
         story.tell("agent", f"has finished the port call with {done['recorded']} more events")
         agent.wait(_FINISH_SECONDS)
+    return str(done["reason"])
 
 
 def _environment(url: str | None) -> dict[str, str]:
@@ -203,7 +216,7 @@ def _fresh_directory(given: str | None) -> Path:
     """
     directory = Path(given) if given else default_root("demo") / _name()
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(directory)
         used = any(directory.iterdir())
     except OSError as error:
         hint = "Name another with --directory"

@@ -3,6 +3,12 @@
 Once, or with --follow until Ctrl-C or SIGTERM, beside running programs. A writer whose program
 delivers by itself is left to it. Without --endpoint the OTEL_EXPORTER_OTLP_* variables say where to.
 With --follow its metrics go there too, unless OTEL_METRICS_EXPORTER=none.
+Log records and spans are sent, each by their own exporter.
+Those of one service and pipeline are sent: the only one there, or the one that --service and
+--pipeline name. --all sends everybody's to one place.
+With --seal-key it is also the one who signs, so that no program that records needs the key; read before it
+takes on other ids.
+Run by root, it takes on the ids of the directory's owner first.
 The exit code is 1 when it gave up, because nothing was accepted for --timeout seconds.
 
 With --json:
@@ -14,24 +20,31 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any
 
-from wakelog.cli._next_hop import exporter_of
-from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog._printable import printable
+from wakelog.cli._identity import become_owner_of
+from wakelog.cli._next_hop import check_typed, exporter_of, naming_variables, span_exporter_of
+from wakelog.cli._parser import number_from
+from wakelog.cli._paths import add_path, journal_of, print_json
+from wakelog.cli._place import journal_at
+from wakelog.cli._sealing import add_sealing, sealer_of
 from wakelog.cli._signals import Stop, until_asked
-from wakelog.errors import JournalError
-from wakelog.journal import books, folders
+from wakelog.cli._terminal import given_width, has_rich
+from wakelog.cli._whose import Whose, add_whose
+from wakelog.errors import ConfigurationError
+from wakelog.journal import books, folders, signal_of
+from wakelog.record import LOGS, SPANS
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from wakelog.otel._pushing import PushedMetrics
-    from wakelog.otel.shipping import Shipment
+    from wakelog.otel import PushedMetrics
 
-    Show = Callable[[Shipment], None]
+    Show = Callable[["_Shipments"], None]
 
 _POLL_SECONDS = 0.05
 # How long the last figures are waited for, as long as a program waits for what it delivers.
@@ -42,21 +55,26 @@ _NAMELESS = "unknown_service"  # what the SDK calls a service that nobody has na
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, or one writer's folder")
+    add_whose(parser)
     parser.add_argument("--follow", action="store_true", help="go on with what is recorded later")
     parser.add_argument("--endpoint", metavar="URL", help="where to deliver to")
     parser.add_argument(
         "--protocol", choices=("http/protobuf", "grpc"), help="how; gRPC unless a variable says"
     )
     parser.add_argument(
-        "--rate", type=float, metavar="N", help="at most N records a second of a backlog"
+        "--rate",
+        type=number_from(0, including=False),
+        metavar="N",
+        help="at most N records a second of a backlog",
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=number_from(0),
         default=30.0,
         metavar="SECONDS",
         help="without --follow: give up when nothing is accepted for so long (30)",
     )
+    add_sealing(parser)
     parser.add_argument("--json", action="store_true", help="print JSON in place of the progress")
 
 
@@ -65,24 +83,34 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         JournalError: When there is no journal at the path, or it cannot be read or written.
-        ConfigurationError: When there is nowhere to deliver to.
+        ConfigurationError: When there is nowhere to deliver to, or it is not clear whose records.
     """
-    path = path_of(arguments).absolute()
-    root, writer = _journal_at(path)
-    exporter = exporter_of(arguments)
-    progress = nullcontext(_nothing) if arguments.json else _progress(_pending(root, writer))
+    path = journal_of(arguments).absolute()
+    root, writer = journal_at(path)
+    check_typed(arguments)
+    whose = Whose(arguments)
+    if writer is None:
+        whose.choose(root, "ship")
 
-    from wakelog.otel.shipping import Shipment
+    def is_meant(folder: Path) -> bool:
+        return folder.name == writer if writer is not None else whose.is_meant(folder)
+
+    exporters = _exporters(root, is_meant, arguments)
+    sealer = sealer_of(root, arguments, is_meant)  # while this may still read the key
+    become_owner_of(path)
+    progress = nullcontext(_nothing) if arguments.json else _progress(_pending(root, is_meant))
 
     begun = time.monotonic()
     metrics = _metrics() if arguments.follow else None
-    with until_asked(signal.SIGTERM, signal.SIGINT) as stop, progress as show:
-        shipment = Shipment(
+    sealing = nullcontext() if sealer is None else sealer.beside()
+    with until_asked(signal.SIGTERM, signal.SIGINT) as stop, progress as show, sealing:
+        shipment = _Shipments(
             root,
-            exporter,
-            writer=writer,
+            exporters,
+            wanted=is_meant,
             replay_rate=arguments.rate,
             meter_provider=metrics.provider if metrics is not None else None,
+            listener=None if sealer is None else sealer.listener,
         )
         try:
             patience = None if arguments.follow else arguments.timeout
@@ -91,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
             shipment.stop()
             if metrics is not None:
                 metrics.end(_FAREWELL_SECONDS)
-    pending = _pending(root, writer)
+    pending = _pending(root, is_meant)
     if arguments.json:
         print_json(
             {
@@ -107,21 +135,69 @@ def run(arguments: argparse.Namespace) -> int:
         text = f"delivered {shipment.delivered:,}, dead lettered {shipment.dead_lettered:,}"
         sys.stdout.write(f"{text}, pending {pending:,}\n")
         if problem:
-            sys.stderr.write(f"wakelog: {problem}\n")
+            sys.stderr.write(f"wakelog: {printable(problem)}\n")
     return 1 if problem else 0
 
 
-def _journal_at(path: Path) -> tuple[Path, str | None]:
-    """Return the journal's directory, and the writer where the path is that of one."""
-    if path.is_file():
-        hint = "Name a journal directory; a single file has no place to note what was delivered"
-        raise JournalError("ship", path, "it is a file", hint)
-    if (path / "wakelog.json").exists():
-        return path, None
-    if path.is_dir() and path in folders(path.parent):
-        return path.parent, path.name
-    hint = "Name a directory that a program records into"
-    raise JournalError("ship", path, "there is no journal in it", hint)
+def _exporters(
+    root: Path,
+    is_meant: Callable[[Path], bool],
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """Make an exporter for each signal that is there, and may come while it follows."""
+    there = {signal_of(folder) for folder in folders(root) if is_meant(folder)}
+    exporters: dict[str, Any] = {}
+    if LOGS in there or SPANS not in there:
+        exporters[LOGS] = exporter_of(arguments)
+    if SPANS in there:
+        exporters[SPANS] = span_exporter_of(arguments)
+    elif arguments.follow:
+        with suppress(ConfigurationError):  # there may be no endpoint for spans, and no spans
+            exporters[SPANS] = span_exporter_of(arguments)
+    return exporters
+
+
+class _Shipments:
+    """The shipments of a directory, one for each signal.
+
+    Args:
+        root: The journal's directory.
+        exporters: The exporter of each signal.
+        settings: As for ``Shipment``.
+    """
+
+    def __init__(self, root: Path, exporters: dict[str, Any], **settings: Any) -> None:
+        from wakelog.otel.shipping import Shipment
+
+        self._all = [
+            Shipment(root, exporter, signal=signal, **settings)
+            for signal, exporter in exporters.items()
+        ]
+
+    @property
+    def delivered(self) -> int:
+        """How many log records and spans the next hop has accepted."""
+        return sum(one.delivered for one in self._all)
+
+    @property
+    def dead_lettered(self) -> int:
+        """How many were set aside."""
+        return sum(one.dead_lettered for one in self._all)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing more to deliver for now."""
+        return all(one.idle for one in self._all)
+
+    @property
+    def problem(self) -> str:
+        """Why the next hop does not accept anything now; empty while it does."""
+        return next((one.problem for one in self._all if one.problem), "")
+
+    def stop(self) -> None:
+        """Stop after the attempts that are under way."""
+        for one in self._all:
+            one.stop()
 
 
 def _metrics() -> PushedMetrics | None:
@@ -129,10 +205,10 @@ def _metrics() -> PushedMetrics | None:
     from opentelemetry.sdk.resources import Resource
 
     from wakelog.events import semconv as s
-    from wakelog.otel._exporters import metric_exporter
-    from wakelog.otel._pushing import PushedMetrics, hear_exporters
+    from wakelog.otel import PushedMetrics, hear_exporters, metric_exporter
 
-    exporter = metric_exporter()
+    with naming_variables():
+        exporter = metric_exporter()
     if exporter is None:
         return None
     resource = Resource.create()
@@ -144,11 +220,11 @@ def _metrics() -> PushedMetrics | None:
     return metrics
 
 
-def _pending(root: Path, writer: str | None) -> int:
-    return sum(one.pending for one in books(root) if writer in (None, one.writer))
+def _pending(root: Path, is_meant: Callable[[Path], bool]) -> int:
+    return sum(one.pending for one in books(root) if is_meant(root / one.writer))
 
 
-def _watch(shipment: Shipment, stop: Stop, show: Show, patience: float | None) -> str:
+def _watch(shipment: _Shipments, stop: Stop, show: Show, patience: float | None) -> str:
     """Wait until everything is delivered, or somebody asked to stop; return what went wrong."""
     got, since = 0, time.monotonic()
     while not stop.asked:
@@ -167,28 +243,31 @@ def _watch(shipment: Shipment, stop: Stop, show: Show, patience: float | None) -
     return ""
 
 
-def _nothing(_: Shipment) -> None:
+def _nothing(_: _Shipments) -> None:
     """Show nothing."""
 
 
 @contextmanager
 def _progress(pending: int) -> Iterator[Show]:
+    if not has_rich():
+        yield _nothing
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
-    from wakelog.cli._terminal import console
+    from wakelog.cli._rich import Coloured
 
     columns = (BarColumn(), MofNCompleteColumn(), Remaining(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console(), transient=True) as progress:
+    with Progress(*columns, console=Coloured(given_width()), transient=True) as progress:
         task = progress.add_task("", total=pending)
 
-        def show(shipment: Shipment) -> None:
+        def show(shipment: _Shipments) -> None:
             done = shipment.delivered + shipment.dead_lettered
             progress.update(
                 task,
                 completed=done,
                 total=max(pending, done),
-                description=shipment.problem[:60],
+                description=printable(shipment.problem)[:60],
             )
 
         yield show

@@ -1,35 +1,53 @@
 """Show the books: what was accepted, and where each record is now.
 
 accepted = delivered + pending + dead lettered + evicted + corrupt, for each writer (one process
-lifetime) and in total. The exit code is 1 when the books do not balance.
+lifetime) and in total. The exit code is 1 when the books do not balance. Where nobody delivers, what
+is pending is headed "kept here".
 
 With --json:
-  {"path", "balances", "bytes", "quota_bytes", "writers_left_out", "total": BOOKS,
-   "writers": [BOOKS]}
+  {"path", "balances", "bytes", "quota_bytes", "kept_here", "writers_left_out", "open_spans": [SPAN],
+   "unserved": [WAITING], "total": BOOKS, "writers": [BOOKS]}
+kept_here is whether nobody delivers from the directory.
 quota_bytes is what the last program that used the directory has set, null when none did.
 BOOKS is {"accepted", "delivered", "pending", "dead_lettered", "evicted", "corrupt", "bytes",
-"balances"}, and for a writer also "writer", its id, and "live", whether a process is writing it.
+"balances"}, and for a writer also "writer", its id, "live", whether a process is writing it (null
+where that cannot be told), and "service", "namespace", "pipeline" and "signal", what it holds, null
+where nothing readable says it.
+SPAN is {"writer", "live", "name", "trace_id", "span_id", "started", "age_seconds"} of a span without an end.
+WAITING is {"service", "namespace", "pipeline", "signal", "pending", "answer"} of records for which the next
+hop has no endpoint, as it has answered.
 Writers come oldest first; before them "swept", the sum of those whose folders have been deleted.
 """
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog._printable import printable
+from wakelog.cli._open_spans import open_spans_of, said_of
+from wakelog.cli._paths import add_path, journal_of, print_json
+from wakelog.cli._place import check_journal, journal_at
+from wakelog.cli._table import table_text
+from wakelog.cli._terminal import console
+from wakelog.cli._terminal import width as terminal_width
+from wakelog.cli._unserved import unserved_of
+from wakelog.cli._whose import name_of
 from wakelog.errors import JournalError
-from wakelog.journal import Books, books, folders, quota_of, usage
+from wakelog.journal import Books, Owner, books, is_kept_here, owner_of, quota_of, usage
+from wakelog.record import DEFAULT_PIPELINE, LOGS, SPANS
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from pathlib import Path
 
-    from rich.table import Table
-
+_LIFE: Final = {True: "live", False: "gone", None: "unknown"}
 _FIGURES: Final = ("accepted", "delivered", "pending", "dead_lettered", "evicted", "corrupt")
+_KEPT_HERE: Final = "kept here"
+_MARKER: Final = "wakelog.json"
 _MOST_WRITERS = 20
 _UNIT = 1024
 _ID_SHOWN = 13  # of a UUID of version 7: the time to the millisecond
@@ -76,13 +94,18 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         JournalError: When there is no journal at the path.
     """
-    path = path_of(arguments)
+    path = journal_of(arguments, reads=True)
     accounts = accounts_of(path)
     total = total_of(accounts)
     shown = accounts if arguments.all else accounts[-_MOST_WRITERS:]
     left_out = len(accounts) - len(shown)
     used = usage(path)
     quota = quota_of(path)
+    here = _is_kept_here(path)
+    unended = open_spans_of(account.folder for account in accounts if _has_folder(account))
+    unserved = unserved_of(
+        (one.folder, one.books.pending) for one in accounts if one.folder and _has_folder(one)
+    )
     balances = all(account.balances for account in (*accounts, total))
     if arguments.json:
         print_json(
@@ -91,24 +114,43 @@ def run(arguments: argparse.Namespace) -> int:
                 "balances": balances,
                 "bytes": used,
                 "quota_bytes": quota,
+                "kept_here": here,
                 "writers_left_out": left_out,
+                "open_spans": [one.to_dict() for one in unended],
+                "unserved": [one.to_dict() for one in unserved],
                 "total": total.to_dict(),
                 "writers": [
-                    {"writer": one.books.writer, "live": one.books.live, **one.to_dict()}
+                    {
+                        "writer": one.books.writer,
+                        "live": one.books.live,
+                        **_whose(one),
+                        **one.to_dict(),
+                    }
                     for one in shown
                 ],
             }
         )
         return 0 if balances else 1
-    from wakelog.cli._terminal import console
-
     out = console()
     limit = "" if quota is None else f" of {size_text(quota)} ({used / quota:.0%})"
-    out.print(f"{path}  ·  {size_text(used)}{limit}")
-    out.print(table(shown, total, left_out))
+    out.print(f"{printable(str(path))}  ·  {size_text(used)}{limit}", soft_wrap=True)
+    groups = by_owner(shown)
+    for title, some in groups:
+        if title:
+            out.print(f"\n{printable(title)}", soft_wrap=True)
+        if len(groups) > 1:
+            out.print(table(some, total_of(some), here=here))
+    if len(groups) == 1:
+        out.print(table(shown, total, left_out, here=here))
+    else:
+        out.print("\nAll services and pipelines")
+        out.print(table([], total, len(shown) + left_out, here=here))
     if left_out:
         out.print(f"{left_out} older writers are in the total only; --all shows them.")
-    out.print(verdict(accounts, total), style="green" if balances else "bold red")
+    out.print(verdict(accounts, total, here=here), style="green" if balances else "bold red")
+    no_endpoint = (one.line for one in unserved)
+    for line in (*said_of(unended), *no_endpoint, *waiting(accounts, path)):
+        out.print(printable(line), soft_wrap=True)
     return 0 if balances else 1
 
 
@@ -125,18 +167,89 @@ def accounts_of(path: Path, *, exact: bool = False) -> list[Account]:
     Raises:
         JournalError: When there is no journal at the path.
     """
-    if path.is_file():
-        hint = "Only a journal directory keeps books; 'wakelog show' reads single files"
-        raise JournalError("read the books of", path, "it is a file", hint)
-    found = books(path, exact=exact)
-    root = path = path.absolute()
-    if not found and path in folders(path.parent):
-        root = path.parent
-        found = [one for one in books(root, exact=exact) if one.writer == path.name]
-    if not found and not (path / "wakelog.json").exists():
-        hint = "Name a directory that a program records into"
-        raise JournalError("read the books of", path, "there is no journal in it", hint)
+    check_journal(path)
+    root, writer = journal_at(path)
+    found = books(root, exact=exact)
+    if writer is not None:
+        found = [one for one in found if one.writer == writer]
     return [Account(one, _size(root / one.writer), root / one.writer) for one in found]
+
+
+def by_owner(accounts: Sequence[Account]) -> list[tuple[str, list[Account]]]:
+    """Group accounts by service and pipeline, each group with a title.
+
+    The title is empty where all are of one service and of its pipeline ``default``.
+    """
+    owners = {id(one): _owner(one) for one in accounts}
+    known = {owner.key for owner in owners.values() if owner is not None}
+    strange = any(_has_folder(one) and owners[id(one)] is None for one in accounts)
+    if len(known) + strange <= 1:
+        named = [_title(o) for o in owners.values() if o and o.key[1:] != (DEFAULT_PIPELINE, LOGS)]
+        return [(named[0] if named else "", list(accounts))]
+    groups: dict[str, list[Account]] = {}
+    for one in accounts:
+        owner = owners[id(one)]
+        nameless = "nothing readable says whose" if _has_folder(one) else "deleted folders"
+        groups.setdefault(nameless if owner is None else _title(owner), []).append(one)
+    return list(groups.items())
+
+
+def _title(owner: Owner) -> str:
+    return f"{name_of(owner)}, spans" if owner.signal == SPANS else name_of(owner)
+
+
+def waiting(accounts: Sequence[Account], root: Path) -> list[str]:
+    """Say what waits for a pipeline that no process records into now, and what to do."""
+    pending: dict[Owner, int] = {}
+    first: dict[object, Owner] = {}
+    live: set[object] = set()
+    unknown = 0
+    for one in accounts:
+        owner = _owner(one)
+        if owner is None:
+            unknown += one.books.pending if _has_folder(one) else 0
+            continue
+        owner = first.setdefault(owner.key, owner)
+        pending[owner] = pending.get(owner, 0) + one.books.pending
+        if one.books.live:
+            live.add(owner.key)
+    where = shlex.quote(str(root))
+    lines = [
+        f"{count:,} of {name_of(owner)} are pending, and no process records for it now: start one "
+        f"with pipeline={owner.pipeline!r}, or run: wakelog ship --service "
+        f"{shlex.quote(str(owner.service))} --pipeline {shlex.quote(owner.pipeline)} {where}"
+        for owner, count in pending.items()
+        if count
+        and owner.key not in live
+        and owner.destination != ""  # it was recorded to be kept here
+        and (len(first) > 1 or owner.pipeline != DEFAULT_PIPELINE)
+    ]
+    if unknown:
+        lines.append(
+            f"{unknown:,} are pending of which nothing readable says whose they are: "
+            f"wakelog ship --all {where}"
+        )
+    return lines
+
+
+def _owner(account: Account) -> Owner | None:
+    return owner_of(account.folder) if account.folder and _has_folder(account) else None
+
+
+def _has_folder(account: Account) -> bool:
+    return account.folder is not None and account.folder.is_dir()
+
+
+def _whose(account: Account) -> dict[str, str | None]:
+    owner = _owner(account)
+    if owner is None:
+        return dict.fromkeys(("service", "namespace", "pipeline", "signal"))
+    return {
+        "service": owner.service.name,
+        "namespace": owner.service.namespace,
+        "pipeline": owner.pipeline,
+        "signal": owner.signal,
+    }
 
 
 def total_of(accounts: Sequence[Account]) -> Account:
@@ -147,52 +260,65 @@ def total_of(accounts: Sequence[Account]) -> Account:
     return Account(Books("total", live, **sums), sum(one.size for one in accounts))
 
 
-def table(accounts: Sequence[Account], total: Account, left_out: int = 0) -> Table:
+def table(
+    accounts: Sequence[Account],
+    total: Account,
+    left_out: int = 0,
+    *,
+    here: bool = False,
+    width: int | None = None,
+) -> str:
     """Draw the books.
 
     Args:
         accounts: The writers to show.
         total: All writers, also those that are not shown.
         left_out: How many those are.
+        here: Whether nobody delivers what is pending.
+        width: The columns of a line; those of standard output by default.
 
     Returns:
-        A table for ``rich.console.Console.print``.
+        The lines of a table, or a block for each writer where a table would be too wide.
     """
-    from rich import box
-    from rich.table import Table
-
-    result = Table(box=box.SIMPLE_HEAD, show_footer=True, show_edge=False, padding=0)
     count = len(accounts) + left_out
-    # Narrow enough for a terminal of 80 columns.
-    result.add_column("writer", f"total of {count:,}", vertical="bottom", no_wrap=True)
-    for name in _FIGURES:
-        footer = f"{getattr(total.books, name):,}"
-        title = name.replace("_", " ")
-        widest = max(len(word) for word in title.split())
-        result.add_column(title, footer, justify="right", vertical="bottom", min_width=widest)
-    result.add_column(
-        "size", size_text(total.size), justify="right", vertical="bottom", no_wrap=True
-    )
-    for one in accounts:
-        figures = [f"{getattr(one.books, name):,}" for name in _FIGURES]
-        process = "live" if one.books.live else "gone"
-        writer = f"{one.books.writer[:_ID_SHOWN]} {process}"
-        result.add_row(writer, *figures, size_text(one.size))
-    return result
+    rows = [
+        [
+            f"{printable(one.books.writer)[:_ID_SHOWN]} {_LIFE[one.books.live]}",
+            *_figures(one),
+        ]
+        for one in accounts
+    ]
+    rows.append([f"total of {count:,}", *_figures(total)])
+    titles = ["writer", *(_word(name, here=here) for name in _FIGURES), "size"]
+    return table_text(titles, rows, terminal_width() if width is None else width)
 
 
-def verdict(accounts: Sequence[Account], total: Account) -> str:
+def _figures(account: Account) -> list[str]:
+    return [*(f"{getattr(account.books, name):,}" for name in _FIGURES), size_text(account.size)]
+
+
+def verdict(accounts: Sequence[Account], total: Account, *, here: bool = False) -> str:
     """Say in one sentence whether the books balance."""
     figures = [getattr(total.books, name) for name in _FIGURES]
-    words = [name.replace("_", " ") for name in _FIGURES]
+    words = [_word(name, here=here) for name in _FIGURES]
     right = " + ".join(
         f"{word} {figure:,}" for word, figure in zip(words[1:], figures[1:], strict=True)
     )
     sums = f"{words[0]} {figures[0]:,} = {right}"
-    wrong = [one.books.writer for one in accounts if not one.balances]
+    wrong = [printable(one.books.writer) for one in accounts if not one.balances]
     if wrong:
         return f"The books do not balance, because of {', '.join(wrong)}: {sums}"
     return f"The books balance: {sums}"
+
+
+def _word(figure: str, *, here: bool) -> str:
+    return _KEPT_HERE if here and figure == "pending" else figure.replace("_", " ")
+
+
+def _is_kept_here(path: Path) -> bool:
+    """Tell whether nobody delivers from a journal, or from the one that a writer's folder is in."""
+    root = path if (path / _MARKER).exists() else path.absolute().parent
+    return is_kept_here(root)
 
 
 def size_text(size: float) -> str:

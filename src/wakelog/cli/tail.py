@@ -1,11 +1,12 @@
 """Follow a journal: one line for each event, as it is recorded.
 
 It follows every writer of a directory, those that come later too, and a single file over its
-rotation. Ctrl-C ends it with the exit code 130, SIGTERM with 0.
+rotation. Filters let only such events through. Ctrl-C ends it with the exit code 130, SIGTERM with 0.
 
 With --json every event is one line of JSON with "id", "writer", "seq", "timestamp" (RFC 3339 in
 UTC), "event_name", "severity_number", "severity_text", "body", "attributes", "trace_id" and
-"span_id". What a record does not have is left out.
+"span_id". What a record does not have is left out. A log record's text is its body, its level the
+severity, and an exception is among the attributes, as "exception.type" and "exception.message".
 """
 
 from __future__ import annotations
@@ -15,18 +16,29 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from wakelog._printable import printable
+from wakelog.cli._filters import add_filters, selection_of, test_of
 from wakelog.cli._follow import Followed, follow
-from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog.cli._paths import add_path, print_json, source_of
+from wakelog.cli._place import is_empty_file
 from wakelog.cli._signals import until_asked
-from wakelog.events import described
+from wakelog.cli._terminal import console, styled
+from wakelog.events import EVENT_TYPES, described, event_type_of
 from wakelog.events import semconv as s
-from wakelog.record import Record, rfc3339, to_line
-from wakelog.viewer import name_of, one_line, summary_of
+from wakelog.record import SPAN, Record, parse_rfc3339, rfc3339, to_line
+from wakelog.viewer import (
+    exception_line,
+    exception_of,
+    level_of,
+    message_of,
+    name_of,
+    one_line,
+    summary_of,
+)
+from wakelog.viewer.tree import clock_time, level_style
 
 if TYPE_CHECKING:
     import argparse
-
-    from rich.text import Text
 
 _POLL_SECONDS = 0.2
 
@@ -37,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from-start", action="store_true", help="begin with what is there already"
     )
+    add_filters(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 
@@ -46,13 +59,22 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         JournalError: When there is nothing to follow at the path.
     """
-    source = follow(path_of(arguments), from_start=arguments.from_start)
+    path = source_of(arguments, grows=True)
+    empty = is_empty_file(path)
+    if empty:
+        named = printable(str(path))
+        sys.stderr.write(f"wakelog: {named} is an empty file; waiting for its first line\n")
+    # What comes between that look and the next is the first line, too.
+    source = follow(path, from_start=arguments.from_start or empty)
     show = _print_json if arguments.json else _Printer()
+    wanted = test_of(selection_of(arguments))
     with until_asked(signal.SIGTERM) as stop:
         while not stop.asked:
             found = source.read()
             for one in found:
-                show(one._replace(record=described(one.record)))
+                record = described(one.record)
+                if wanted is None or wanted(record, one.writer):
+                    show(one._replace(record=record))
             sys.stdout.flush()
             if not found:
                 time.sleep(_POLL_SECONDS)
@@ -70,6 +92,8 @@ def record_dict(record: Record, writer: str | None) -> dict[str, Any]:
         "writer": writer,
         "seq": record.seq,
         "timestamp": None if record.timestamp is None else rfc3339(record.timestamp),
+        "signal": record.signal or None,
+        "span": record.span,
         "event_name": record.event_name,
         "severity_number": record.severity_number,
         "severity_text": record.severity_text,
@@ -85,8 +109,6 @@ class _Printer:
     """Prints events for people."""
 
     def __init__(self) -> None:
-        from wakelog.cli._terminal import console
-
         self._console = console()
 
     def __call__(self, one: Followed) -> None:
@@ -96,25 +118,46 @@ class _Printer:
         else:
             self._console.print(self._line(one.record), soft_wrap=True)
 
-    def _line(self, record: Record) -> Text:
-        from rich.text import Text
-
-        from wakelog.viewer.tree import clock_time
-
+    def _line(self, record: Record) -> Any:
         attributes = record.attributes
+        if record.signal == SPAN:
+            return self._span_line(record)
         name = record.event_name if isinstance(record.event_name, str) else "log"
-        kind = name.removeprefix(s.EVENT_PREFIX)
+        kind = event_type_of(name)
         agent = attributes.get(s.AGENT_NAME)
         status = attributes.get(s.STATUS)
         time = record.timestamp if record.timestamp is not None else record.observed_timestamp
-        line = Text()
-        line.append(clock_time(time), "dim")
-        line.append(f"  {one_line(agent, 20) if isinstance(agent, str) else '-':<14}", "cyan")
-        line.append(f"  {one_line(kind, 40):<16}", _STYLES.get(str(status), "none"))
-        for text in (name_of(kind, attributes), status, summary_of(kind, attributes, record.body)):
-            if isinstance(text, str) and text:
-                line.append(f"  {one_line(text)}")
-        return line
+        parts = [
+            (clock_time(time), "dim"),
+            (f"  {one_line(agent, 20) if isinstance(agent, str) else '-':<14}", "cyan"),
+            (f"  {one_line(kind, 40):<16}", _STYLES.get(str(status), "none")),
+        ]
+        logged = kind not in EVENT_TYPES or message_of(attributes, record.body) is not None
+        if logged and (level := level_of(record)) is not None:
+            parts.append((f"  {one_line(level, 20)}", level_style(level)))
+        summary = summary_of(kind, attributes, record.body)
+        said = (name_of(kind, attributes), status, summary)
+        parts += [
+            (f"  {one_line(word)}", "none") for word in said if isinstance(word, str) and word
+        ]
+        exception = exception_of(attributes)
+        if exception is not None and (told := exception_line(exception)) not in summary:
+            parts.append((f"  {told}", "red"))
+        return styled(*parts)
+
+    @staticmethod
+    def _span_line(record: Record) -> Any:
+        about = record.span or {}
+        status = str(about.get("status", "")).lower()
+        began = parse_rfc3339(about["start"]) if "start" in about else record.timestamp
+        took = ((record.timestamp or 0) - (began or 0)) / 1e6
+        parts = [
+            (clock_time(record.timestamp), "dim"),
+            (f"  {'-':<14}", "cyan"),
+            (f"  {'span':<16}", _STYLES.get(status, "none")),
+            (f"  {one_line(str(about.get('name', '')))}  {took:.1f} ms  {status}".rstrip(), "none"),
+        ]
+        return styled(*parts)
 
 
 _STYLES = {"error": "red", "success": "green", "started": "bold"}

@@ -3,19 +3,28 @@
 The exit code is 1 when a line is not what was written, a record is missing, or the books do not
 balance; the first misfit is named by file, line and byte.
 
+That shows accidents. With --keys the seals are checked, which shows who cannot have altered what.
+
 With --json:
-  {"path", "fits", "misfits", "total": BOOKS, "writers": [BOOKS]}
+  {"path", "fits", "misfits", "evidence", "total": BOOKS, "writers": [BOOKS]}
 where a misfit is {"writer", "file", "line", "offset", "what"}, the first one of each writer, and
-BOOKS is what "wakelog status" prints.
+BOOKS is what "wakelog status" prints. evidence is null without --keys, else
+  {"keys", "shows": [SENTENCE], "anchored", "writers": [{"writer", "seals", "last_seq", "closed", "unsealed",
+   "adopted", "anchored", "stamped", "deleted": [{"below", "reason"}], "erased"}]}
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog._printable import printable
+from wakelog.cli._evidence import add_evidence, evidence_of
+from wakelog.cli._paths import add_path, journal_of, print_json
+from wakelog.cli._place import journal_at
+from wakelog.cli._terminal import console
 from wakelog.cli.status import accounts_of, table, total_of, verdict
-from wakelog.journal import first_misfit
+from wakelog.evidence import erased_in
+from wakelog.journal import first_misfit, folders
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, or one writer's folder")
+    add_evidence(parser)
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
 
 
@@ -32,12 +42,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         JournalError: When there is no journal at the path, or it cannot be read.
+        ConfigurationError: When keys or certificates cannot be used.
     """
-    path = path_of(arguments)
+    path = journal_of(arguments, reads=True)
     accounts = accounts_of(path, exact=True)
-    misfits: list[dict[str, Any]] = []
+    root, writer = journal_at(path)
+    evidence = evidence_of(root, list(folders(root, writer)), arguments)
+    misfits: list[dict[str, Any]] = [] if evidence is None else evidence.misfits
+    known = {misfit["writer"] for misfit in misfits}
     for one in accounts:
-        if one.folder is not None and (found := first_misfit(one.folder)) is not None:
+        if one.folder is None or one.books.writer in known:
+            continue
+        if (found := first_misfit(one.folder, erased_in(one.folder))) is not None:
             named = {**found._asdict(), "file": str(found.file)}
             misfits.append({"writer": one.books.writer, **named})
     total = total_of(accounts)
@@ -48,19 +64,20 @@ def run(arguments: argparse.Namespace) -> int:
                 "path": str(path.absolute()),
                 "fits": fits,
                 "misfits": misfits,
+                "evidence": None if evidence is None else evidence.to_dict(),
                 "total": total.to_dict(),
                 "writers": [{"writer": one.books.writer, **one.to_dict()} for one in accounts],
             }
         )
         return 0 if fits else 1
-    from wakelog.cli._terminal import console
-
     out = console()
     out.print(table(accounts, total))
     out.print(verdict(accounts, total), style="green" if fits else "bold red")
     for misfit in misfits:
         where = f"{misfit['file']}, line {misfit['line']}, byte {misfit['offset']}"
-        out.print(f"{where}: {misfit['what']}", style="bold red", soft_wrap=True)
+        out.print(printable(f"{where}: {misfit['what']}"), style="bold red", soft_wrap=True)
     if fits:
         out.print("Every line is what was written.", style="green")
+    for sentence in evidence.shows if evidence is not None else ():
+        out.print(printable(sentence), soft_wrap=True)
     return 0 if fits else 1

@@ -1,16 +1,41 @@
 """What agents do: the events, their types, and how each becomes a log record."""
 
 from wakelog.events._event import AgentEvent, register_event_type
-from wakelog.events._mapping import EVENT_TYPES, EventType, fields_of
-from wakelog.events._plain import described, plain_fields, session_of
+from wakelog.events._event_lines import plain_content_of
+from wakelog.events._mapping import (
+    EVENT_TYPES,
+    REQUEST,
+    USAGE,
+    EventType,
+    attributes_of,
+    event_name_of,
+    event_type_of,
+    fields_of,
+    severity_of,
+    span_attributes,
+)
+from wakelog.events._older_lines import renewed
+from wakelog.events._plain import SESSION_KEYS, described, plain_fields, session_of
+from wakelog.events._usage import usage_of
 
 __all__ = [
     "EVENT_TYPES",
+    "REQUEST",
+    "SESSION_KEYS",
+    "USAGE",
     "AgentEvent",
     "EventType",
+    "attributes_of",
     "described",
+    "event_name_of",
+    "event_type_of",
     "fields_of",
+    "plain_content_of",
     "plain_fields",
     "register_event_type",
+    "renewed",
     "session_of",
+    "severity_of",
+    "span_attributes",
+    "usage_of",
 ]

@@ -11,7 +11,7 @@ import orjson
 from wakelog.errors import InvalidEventTypeError
 from wakelog.events._mapping import EVENT_TYPES
 from wakelog.journal import Durability, Receipt
-from wakelog.record import from_line, parse_rfc3339, rfc3339, to_line, uuid7
+from wakelog.record import from_line, kept, parse_rfc3339, rfc3339, to_line, uuid7, uuid8
 
 _registered: set[str] = set()
 
@@ -33,7 +33,7 @@ _ALWAYS = (
     "risk",
     "metadata",
 )
-_WHEN_SET = ("session_id", "tenant_id", "call_id", "attributes")
+_WHEN_SET = ("session_id", "tenant_id", "call_id", "attributes", "event_key")
 
 
 def register_event_type(name: str) -> None:
@@ -81,6 +81,8 @@ class AgentEvent:
         time_unix_nano: When it happened, in nanoseconds since 1970, in place of ``timestamp``.
         durability: What a sink has to do before it accepts this event, when that is more than the
             sink does anyway.
+        event_key: What tells it from the other events of its run, in a program whose code is replayed;
+            ``event_id`` is made of it.
 
     Raises:
         InvalidEventTypeError: For an event type that is not known.
@@ -97,6 +99,7 @@ class AgentEvent:
         "deferred",
         "durability",
         "event_id",
+        "event_key",
         "event_type",
         "metadata",
         "model",
@@ -104,6 +107,7 @@ class AgentEvent:
         "payload",
         "provider",
         "receipt",
+        "repeated",
         "risk",
         "run_id",
         "schema_version",
@@ -117,6 +121,7 @@ class AgentEvent:
         "workflow_name",
     )
 
+    # Long: it is the path of every event, where each call costs.
     def __init__(
         self,
         event_type: str,
@@ -142,6 +147,7 @@ class AgentEvent:
         attributes: dict[str, Any] | None = None,
         time_unix_nano: int | None = None,
         durability: Durability | None = None,
+        event_key: str | None = None,
     ) -> None:
         if event_type not in EVENT_TYPES and not (
             event_type and (allow_custom_event_types or event_type in _registered)
@@ -149,6 +155,9 @@ class AgentEvent:
             raise InvalidEventTypeError(_unknown(event_type))
         self.event_type = event_type
         self.schema_version = schema_version
+        if event_id is None and event_key is not None and run_id:
+            event_id = uuid8(run_id, event_key, event_type)
+        self.event_key = event_key
         self.event_id = event_id = event_id or uuid7()
         self.run_id = run_id or event_id
         if time_unix_nano is None:
@@ -173,14 +182,23 @@ class AgentEvent:
         # the journal promised.
         self.span_context: tuple[int, int, int] | None = None
         self.receipt: Receipt | None = None
-        # For asyncio: whether the sink may leave waiting for the disk to others, and how to wait.
-        self.deferred = False
+        # For asyncio: whether the sink may leave waiting for the disk to others, and how to wait; and
+        # whether a replay has recorded it before, so that it was not recorded again.
+        self.deferred = self.repeated = False
         self.settling: Callable[[], Awaitable[object]] | None = None
 
     @property
     def timestamp(self) -> str:
         """When it happened, as RFC 3339 text in UTC."""
         return rfc3339(self.time_unix_nano)
+
+    def detach(self) -> None:
+        """Put copies in place of what the event holds, for sinks that keep events.
+
+        What happens later to the objects that it was made of no longer reaches it.
+        """
+        self.payload, self.risk = kept(self.payload), kept(self.risk)
+        self.metadata, self.attributes = kept(self.metadata), kept(self.attributes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the event as plain data, ready for any JSON encoder.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.events import semconv as s
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from wakelog.events._event import AgentEvent
 
 # OpenTelemetry's severity numbers and their short names.
+_DEBUG: Final = (5, "DEBUG")
 _INFO: Final = (9, "INFO")
 _WARN: Final = (13, "WARN")
 _ERROR: Final = (17, "ERROR")
@@ -26,15 +28,27 @@ def _message(role: str) -> Callable[[object], object]:
     """Put a text into the conventions' form of a message; messages in that form stay as given."""
 
     def wrap(value: object) -> object:
-        if isinstance(value, str):
+        if type(value) is str:
             return [{"role": role, "parts": [{"type": "text", "content": value}]}]
         return value
 
     return wrap
 
 
+def _double(value: object) -> object:
+    return float(value) if type(value) is int or type(value) is Decimal else value
+
+
+def _list(value: object) -> object:
+    return [value] if type(value) is str else value
+
+
+def _only_true(value: object) -> object:
+    return value or None
+
+
 def _instructions(value: object) -> object:
-    return [{"type": "text", "content": value}] if isinstance(value, str) else value
+    return [{"type": "text", "content": value}] if type(value) is str else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +59,68 @@ class EventType:
         constant: Attributes that every event of the type has.
         payload: For each key of the payload that has an attribute of its own, that attribute. What
             is left of the payload goes into ``wakelog.payload``.
-        wrap: For some keys of the payload, what puts the value into the attribute's form.
+        wrap: For some keys of the payload, what puts the value into the attribute's form; None where
+            the value says nothing.
         severity: OpenTelemetry's severity number and text.
+        name: The event's name, for an event that the conventions have; else ``wakelog.<type>``.
     """
 
     constant: Mapping[str, object] = field(default_factory=dict)
     payload: Mapping[str, str] = field(default_factory=dict)
     wrap: Mapping[str, Callable[[object], object]] = field(default_factory=dict)
     severity: tuple[int, str] = _INFO
+    name: str | None = None
 
 
 _RUN: Final = EventType({s.OPERATION_NAME: s.INVOKE_AGENT}, {"error_type": s.ERROR_TYPE})
-_MODEL_PAYLOAD: Final = {
+# The parameters of a request to a model.
+REQUEST: Final[Mapping[str, str]] = {
+    "max_tokens": s.REQUEST_MAX_TOKENS,
+    "choice_count": s.REQUEST_CHOICE_COUNT,
+    "temperature": s.REQUEST_TEMPERATURE,
+    "top_p": s.REQUEST_TOP_P,
+    "top_k": s.REQUEST_TOP_K,
+    "stop_sequences": s.REQUEST_STOP_SEQUENCES,
+    "frequency_penalty": s.REQUEST_FREQUENCY_PENALTY,
+    "presence_penalty": s.REQUEST_PRESENCE_PENALTY,
+    "encoding_formats": s.REQUEST_ENCODING_FORMATS,
+    "seed": s.REQUEST_SEED,
+    "stream": s.REQUEST_STREAM,
+    "reasoning_level": s.REQUEST_REASONING_LEVEL,
+    "previous_response_id": s.REQUEST_PREVIOUS_RESPONSE_ID,
+    "output_type": s.OUTPUT_TYPE,
+    "dimension_count": s.EMBEDDINGS_DIMENSION_COUNT,
+    "compacted": s.CONVERSATION_COMPACTED,
+    "prompt_name": s.PROMPT_NAME,
+    "prompt_version": s.PROMPT_VERSION,
+    "server_address": s.SERVER_ADDRESS,
+    "server_port": s.SERVER_PORT,
+}
+# What was used: each is named as its attribute, with ``_`` for the dots.
+USAGE: Final[Mapping[str, str]] = {
     "input_tokens": s.USAGE_INPUT_TOKENS,
     "output_tokens": s.USAGE_OUTPUT_TOKENS,
+    "cache_read_input_tokens": s.USAGE_CACHE_READ,
+    "cache_write_input_tokens": s.USAGE_CACHE_WRITE,
+    "reasoning_output_tokens": s.USAGE_REASONING,
+    "text_input_tokens": s.USAGE_TEXT_INPUT,
+    "image_input_tokens": s.USAGE_IMAGE_INPUT,
+    "audio_input_tokens": s.USAGE_AUDIO_INPUT,
+    "text_output_tokens": s.USAGE_TEXT_OUTPUT,
+    "image_output_tokens": s.USAGE_IMAGE_OUTPUT,
+    "audio_output_tokens": s.USAGE_AUDIO_OUTPUT,
+    "text_cache_read_input_tokens": s.USAGE_TEXT_CACHE_READ,
+    "image_cache_read_input_tokens": s.USAGE_IMAGE_CACHE_READ,
+    "audio_cache_read_input_tokens": s.USAGE_AUDIO_CACHE_READ,
+    "cache_write_1h_input_tokens": s.USAGE_CACHE_WRITE_1H,
+}
+_MODEL_PAYLOAD: Final = {
+    **REQUEST,
+    **USAGE,
+    "cost_usd": s.COST_USD,
+    "price_list": s.COST_PRICES,
+    "time_to_first_chunk": s.RESPONSE_TIME_TO_FIRST_CHUNK,
+    "tool_definitions": s.TOOL_DEFINITIONS,
     "response_id": s.RESPONSE_ID,
     "response_model": s.RESPONSE_MODEL,
     "finish_reasons": s.RESPONSE_FINISH_REASONS,
@@ -68,6 +130,15 @@ _MODEL_PAYLOAD: Final = {
     "error_type": s.ERROR_TYPE,
 }
 _MODEL_WRAP: Final = {
+    "cost_usd": _double,
+    "temperature": _double,
+    "top_p": _double,
+    "frequency_penalty": _double,
+    "presence_penalty": _double,
+    "stop_sequences": _list,
+    "encoding_formats": _list,
+    "compacted": _only_true,
+    "stream": _only_true,
     "input_messages": _message("user"),
     "output_messages": _message("assistant"),
     "system_instructions": _instructions,
@@ -80,6 +151,7 @@ _TOOL: Final = EventType(
         "args": s.TOOL_CALL_ARGUMENTS,
         "result": s.TOOL_CALL_RESULT,
         "tool_type": s.TOOL_TYPE,
+        "tool_description": s.TOOL_DESCRIPTION,
         "error_type": s.ERROR_TYPE,
     },
 )
@@ -88,6 +160,7 @@ _RETRIEVAL: Final = EventType(
     {
         "query": s.RETRIEVAL_QUERY_TEXT,
         "source": s.DATA_SOURCE_ID,
+        "top_k": s.RETRIEVAL_TOP_K,
         "result": s.RETRIEVAL_DOCUMENTS,
     },
 )
@@ -100,6 +173,19 @@ _STREAM: Final = EventType(
     },
     wrap={"message": _message("assistant")},
 )
+
+_MEMORY: Final = {
+    "store": s.MEMORY_STORE_ID,
+    "record_id": s.MEMORY_RECORD_ID,
+    "query": s.MEMORY_QUERY_TEXT,
+    "records": s.MEMORY_RECORDS,
+}
+_EXCEPTION: Final = {
+    "error": s.EXCEPTION_MESSAGE,
+    "error_type": s.ERROR_TYPE,
+    "exception_type": s.EXCEPTION_TYPE,
+    "stacktrace": s.EXCEPTION_STACKTRACE,
+}
 
 EVENT_TYPES: Final[Mapping[str, EventType]] = {
     "run_start": _RUN,
@@ -119,14 +205,28 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
     "decision": EventType(
         payload={"decision": s.DECISION, "requires_human_review": s.DECISION_NEEDS_REVIEW}
     ),
-    "error": EventType(
+    "error": EventType(payload=_EXCEPTION, severity=_ERROR),
+    "evaluation": EventType(
         payload={
-            "error": s.EXCEPTION_MESSAGE,
+            "name": s.EVALUATION_NAME,
+            "score": s.EVALUATION_SCORE_VALUE,
+            "label": s.EVALUATION_SCORE_LABEL,
+            "explanation": s.EVALUATION_EXPLANATION,
+            "response_id": s.RESPONSE_ID,
             "error_type": s.ERROR_TYPE,
-            "exception_type": s.EXCEPTION_TYPE,
-            "stacktrace": s.EXCEPTION_STACKTRACE,
         },
-        severity=_ERROR,
+        wrap={"score": _double},
+        name=s.EVALUATION_EVENT,
+    ),
+    # Of the conventions' own events, those that repeat what others say are a choice.
+    "inference_details": EventType(
+        _CHAT, _MODEL_PAYLOAD, _MODEL_WRAP, _DEBUG, s.INFERENCE_DETAILS_EVENT
+    ),
+    "inference_exception": EventType(
+        _CHAT, {**REQUEST, **_EXCEPTION}, _MODEL_WRAP, _WARN, s.INFERENCE_EXCEPTION_EVENT
+    ),
+    "tool_exception": EventType(
+        {s.OPERATION_NAME: s.EXECUTE_TOOL}, _EXCEPTION, {}, _WARN, s.TOOL_EXCEPTION_EVENT
     ),
     "sub_agent_invoked": EventType(
         payload={"agent_id": s.AGENT_NAME, "sub_thread_id": s.SUB_THREAD_ID}
@@ -139,8 +239,10 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
             "tier": s.MEMORY_TIER,
             "namespace_key": s.MEMORY_NAMESPACE,
             "hits": s.MEMORY_RECORD_COUNT,
+            **_MEMORY,
         },
     ),
+    "memory_write": EventType(payload={"count": s.MEMORY_RECORD_COUNT, **_MEMORY}),
     "usage_limit_exceeded": EventType(
         {s.ERROR_TYPE: "usage_limit_exceeded"},
         {
@@ -185,7 +287,10 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
 
 _OTHER: Final = EVENT_TYPES["custom"]
 # A cache of the event names, which are the same few strings for every event.
-_event_names: dict[str, str] = {name: s.EVENT_PREFIX + name for name in EVENT_TYPES}
+_event_names: dict[str, str] = {
+    name: kind.name or s.EVENT_PREFIX + name for name, kind in EVENT_TYPES.items()
+}
+_types_of_names: Final = {name: kind for kind, name in _event_names.items()}
 
 # The fields of an event that are an attribute as they are.
 _COMMON: Final = (
@@ -205,6 +310,11 @@ _COMMON: Final = (
 def event_name_of(event_type: str) -> str:
     """Return the event name of an event type."""
     return _event_names.get(event_type) or s.EVENT_PREFIX + event_type
+
+
+def event_type_of(event_name: str) -> str:
+    """Return the event type of an event name; of somebody else's event, its name."""
+    return _types_of_names.get(event_name) or event_name.removeprefix(s.EVENT_PREFIX)
 
 
 def severity_of(event: AgentEvent) -> tuple[int, str]:
@@ -231,6 +341,8 @@ def attributes_of(event: AgentEvent, content: dict[str, Any] | None = None) -> d
             attributes[attribute] = value
     if event.run_id != event.event_id:
         attributes[s.RUN_ID] = event.run_id
+    if event.event_key is not None:
+        attributes[s.EVENT_KEY] = event.event_key
     if event.payload:
         _add_payload(attributes, content, kind, event.payload)
     if event.risk:
@@ -258,9 +370,19 @@ def _add_payload(
         elif value is not None:
             wrap = kind.wrap.get(key)
             into = attributes if content is None or attribute not in s.CONTENT else content
-            into[attribute] = value if wrap is None else wrap(value)
+            if wrap is None:
+                into[attribute] = value
+            elif (wrapped := wrap(value)) is not None:
+                into[attribute] = wrapped
     if rest:
         (attributes if content is None else content)[s.PAYLOAD] = rest
+
+
+def span_attributes(event_type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a payload says on a span: its attributes without any content."""
+    attributes: dict[str, Any] = {}
+    _add_payload(attributes, {}, EVENT_TYPES[event_type], payload)
+    return attributes
 
 
 def fields_of(event: AgentEvent) -> dict[str, Any]:
@@ -286,5 +408,5 @@ def fields_of(event: AgentEvent) -> dict[str, Any]:
         fields["span_id"] = f"{span_id:016x}"
         if trace_flags:
             fields["trace_flags"] = trace_flags
-    fields["scope"] = {"name": s.SCOPE_NAME}
+    fields["scope"] = {"name": s.SCOPE_NAME, "schema_url": s.SCHEMA_URL}
     return fields

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from wakelog.events import semconv as s
 from wakelog.events._mapping import EVENT_TYPES, event_name_of
-from wakelog.record import Record
+from wakelog.events._older_lines import renewed
+from wakelog.record import Record, opened, text_of
 
 SESSION_KEYS: Final = ("user_session_id", "session_id")
 """Where the id of a session stands in an event, the first that is there."""
@@ -32,9 +33,12 @@ def session_of(event: Mapping[str, Any]) -> str | None:
     """Return the session that an event names, None when it names none."""
     for key in SESSION_KEYS:
         value = event.get(key)
-        if value is None or value == "" or isinstance(value, bool | list | tuple | dict | set):
+        if value is None or type(value) is bool:
             continue
-        return str(getattr(value, "value", value))
+        held = value if type(value) is str else opened(value)  # an id may be an enum or a UUID
+        if type(held) in (dict, list, tuple) or held == "":
+            continue
+        return held if type(held) is str else text_of(held)
     return None
 
 
@@ -66,8 +70,9 @@ def plain_fields(event: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
 def described(record: Record) -> Record:
     """Give a record whose body is somebody's plain event the name and attributes that it says.
 
-    Records that have a name of their own are returned as they are.
+    Records that have a name of their own keep it; an event of an earlier Wakelog gets today's names.
     """
+    record = renewed(record)
     if record.event_name is not None or not isinstance(record.body, dict):
         return record
     name, attributes = plain_fields(record.body)

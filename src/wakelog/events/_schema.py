@@ -33,6 +33,7 @@ _WHEN_SET: dict[str, dict[str, Any]] = {
     "tenant_id": _TEXT,
     "call_id": _TEXT,
     "attributes": _OBJECT,
+    "event_key": _TEXT,
 }
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-SEMCONV_VERSION: Final = "semantic-conventions-genai main of 2026-10-07; core 1.44.0"
+SEMCONV_VERSION: Final = "semantic-conventions-genai 0.1.0; core 1.45.0"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/gen-ai/0.1.0"
+"""The schema of what Wakelog's own loggers and tracers write. Lines without it have older names."""
 
 EVENT_PREFIX: Final = "wakelog."
+GENAI_PREFIX: Final = "gen_ai."
 SCOPE_NAME: Final = "wakelog"
 
 # Core conventions.
@@ -24,24 +27,71 @@ EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 CODE_STACKTRACE: Final = "code.stacktrace"
 SERVICE_NAME: Final = "service.name"
+SERVICE_NAMESPACE: Final = "service.namespace"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
 
 # Generative AI.
 OPERATION_NAME: Final = "gen_ai.operation.name"
 PROVIDER_NAME: Final = "gen_ai.provider.name"
+OUTPUT_TYPE: Final = "gen_ai.output.type"
+CONVERSATION_ID: Final = "gen_ai.conversation.id"
+CONVERSATION_COMPACTED: Final = "gen_ai.conversation.compacted"
+AGENT_NAME: Final = "gen_ai.agent.name"
+PROMPT_NAME: Final = "gen_ai.prompt.name"
+PROMPT_VERSION: Final = "gen_ai.prompt.version"
 REQUEST_MODEL: Final = "gen_ai.request.model"
+REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+REQUEST_CHOICE_COUNT: Final = "gen_ai.request.choice.count"
+REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
+REQUEST_TOP_P: Final = "gen_ai.request.top_p"
+REQUEST_TOP_K: Final = "gen_ai.request.top_k"
+REQUEST_STOP_SEQUENCES: Final = "gen_ai.request.stop_sequences"
+REQUEST_FREQUENCY_PENALTY: Final = "gen_ai.request.frequency_penalty"
+REQUEST_PRESENCE_PENALTY: Final = "gen_ai.request.presence_penalty"
+REQUEST_ENCODING_FORMATS: Final = "gen_ai.request.encoding_formats"
+REQUEST_SEED: Final = "gen_ai.request.seed"
+REQUEST_STREAM: Final = "gen_ai.request.stream"
+REQUEST_REASONING_LEVEL: Final = "gen_ai.request.reasoning.level"
+REQUEST_PREVIOUS_RESPONSE_ID: Final = "gen_ai.request.previous_response.id"
 RESPONSE_MODEL: Final = "gen_ai.response.model"
 RESPONSE_ID: Final = "gen_ai.response.id"
 RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+RESPONSE_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+EMBEDDINGS_DIMENSION_COUNT: Final = "gen_ai.embeddings.dimension.count"
 USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
-CONVERSATION_ID: Final = "gen_ai.conversation.id"
-AGENT_NAME: Final = "gen_ai.agent.name"
-WORKFLOW_NAME: Final = "gen_ai.workflow.name"
+USAGE_CACHE_READ: Final = "gen_ai.usage.cache_read.input_tokens"
+USAGE_CACHE_WRITE: Final = "gen_ai.usage.cache_write.input_tokens"
+USAGE_REASONING: Final = "gen_ai.usage.reasoning.output_tokens"
+USAGE_TEXT_INPUT: Final = "gen_ai.usage.text.input_tokens"
+USAGE_IMAGE_INPUT: Final = "gen_ai.usage.image.input_tokens"
+USAGE_AUDIO_INPUT: Final = "gen_ai.usage.audio.input_tokens"
+USAGE_TEXT_OUTPUT: Final = "gen_ai.usage.text.output_tokens"
+USAGE_IMAGE_OUTPUT: Final = "gen_ai.usage.image.output_tokens"
+USAGE_AUDIO_OUTPUT: Final = "gen_ai.usage.audio.output_tokens"
+USAGE_TEXT_CACHE_READ: Final = "gen_ai.usage.text.cache_read.input_tokens"
+USAGE_IMAGE_CACHE_READ: Final = "gen_ai.usage.image.cache_read.input_tokens"
+USAGE_AUDIO_CACHE_READ: Final = "gen_ai.usage.audio.cache_read.input_tokens"
+MODALITY: Final = "gen_ai.token.modality"
 TOOL_NAME: Final = "gen_ai.tool.name"
 TOOL_TYPE: Final = "gen_ai.tool.type"
+TOOL_DESCRIPTION: Final = "gen_ai.tool.description"
 TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
 DATA_SOURCE_ID: Final = "gen_ai.data_source.id"
+RETRIEVAL_TOP_K: Final = "gen_ai.retrieval.top_k"
+MEMORY_STORE_ID: Final = "gen_ai.memory.store.id"
+MEMORY_RECORD_ID: Final = "gen_ai.memory.record.id"
 MEMORY_RECORD_COUNT: Final = "gen_ai.memory.record.count"
+EVALUATION_NAME: Final = "gen_ai.evaluation.name"
+EVALUATION_SCORE_VALUE: Final = "gen_ai.evaluation.score.value"
+EVALUATION_SCORE_LABEL: Final = "gen_ai.evaluation.score.label"
+
+# Events that the conventions have.
+INFERENCE_DETAILS_EVENT: Final = "gen_ai.client.inference.operation.details"
+INFERENCE_EXCEPTION_EVENT: Final = "gen_ai.client.inference.exception"
+TOOL_EXCEPTION_EVENT: Final = "gen_ai.execute_tool.exception"
+EVALUATION_EVENT: Final = "gen_ai.evaluation.result"
 
 # Content: what stays in the journal unless the user wants it exported.
 INPUT_MESSAGES: Final = "gen_ai.input.messages"
@@ -51,7 +101,19 @@ TOOL_CALL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
 TOOL_CALL_RESULT: Final = "gen_ai.tool.call.result"
 RETRIEVAL_QUERY_TEXT: Final = "gen_ai.retrieval.query.text"
 RETRIEVAL_DOCUMENTS: Final = "gen_ai.retrieval.documents"
+TOOL_DEFINITIONS: Final = "gen_ai.tool.definitions"
+MEMORY_QUERY_TEXT: Final = "gen_ai.memory.query.text"
+MEMORY_RECORDS: Final = "gen_ai.memory.records"
+EVALUATION_EXPLANATION: Final = "gen_ai.evaluation.explanation"
 PAYLOAD: Final = "wakelog.payload"
+
+# Seals as log records.
+CHECKPOINT: Final = "wakelog.checkpoint"
+CHECKPOINT_SEAL: Final = "wakelog.checkpoint.seal"
+CHECKPOINT_WRITER: Final = "wakelog.checkpoint.writer"
+CHECKPOINT_NUMBER: Final = "wakelog.checkpoint.number"
+CHECKPOINT_LAST_SEQ: Final = "wakelog.checkpoint.last_seq"
+CHECKPOINT_DIGEST: Final = "wakelog.checkpoint.digest"
 
 CONTENT: Final = frozenset(
     {
@@ -62,17 +124,76 @@ CONTENT: Final = frozenset(
         TOOL_CALL_RESULT,
         RETRIEVAL_QUERY_TEXT,
         RETRIEVAL_DOCUMENTS,
+        TOOL_DEFINITIONS,
+        MEMORY_QUERY_TEXT,
+        MEMORY_RECORDS,
+        EVALUATION_EXPLANATION,
         PAYLOAD,
     }
 )
 """Attributes that hold what people, models and tools said."""
+EVENT_NAME: Final = "event.name"
+FOREIGN_CONTENT: Final = (
+    *sorted(CONTENT),
+    # Older versions of the conventions, OpenLLMetry.
+    "gen_ai.prompt",
+    "gen_ai.prompt.[0-9]*",
+    "gen_ai.completion",
+    "gen_ai.completion.*",
+    "traceloop.entity.input",
+    "traceloop.entity.output",
+    "traceloop.prompt.*",
+    # OpenInference.
+    "input.value",
+    "output.value",
+    "llm.input_messages*",
+    "llm.output_messages*",
+    "llm.prompts*",
+    "llm.choices*",
+    "llm.prompt_template.*",
+    "llm.invocation_parameters",
+    "llm.function_call",
+    "llm.tools*",
+    "tool.parameters",
+    "retrieval.documents*",
+    "embedding.embeddings*",
+    "embedding.text",
+    "reranker.input_documents*",
+    "reranker.output_documents*",
+    "reranker.query",
+    # Pydantic AI.
+    "all_messages_events",
+    "pydantic_ai.all_messages",
+    "tool_arguments",
+    "tool_response",
+    "final_result",
+)
+"""Attributes in which instrumentations of others have content, as patterns of file names."""
 
 # Operations.
 INVOKE_AGENT: Final = "invoke_agent"
+INVOKE_WORKFLOW: Final = "invoke_workflow"
 CHAT: Final = "chat"
 EXECUTE_TOOL: Final = "execute_tool"
 RETRIEVAL: Final = "retrieval"
 SEARCH_MEMORY: Final = "search_memory"
+
+# Metrics of generative AI.
+METRIC_INPUT_TOKENS: Final = "gen_ai.client.inference.usage.input_tokens"
+METRIC_OUTPUT_TOKENS: Final = "gen_ai.client.inference.usage.output_tokens"
+METRIC_CACHE_READ: Final = "gen_ai.client.inference.usage.cache_read.input_tokens"
+METRIC_CACHE_WRITE: Final = "gen_ai.client.inference.usage.cache_write.input_tokens"
+METRIC_REASONING: Final = "gen_ai.client.inference.usage.reasoning.output_tokens"
+METRIC_INFERENCE_DURATION: Final = "gen_ai.client.inference.duration"
+METRIC_TIME_TO_FIRST_CHUNK: Final = "gen_ai.client.inference.time_to_first_chunk"
+METRIC_TOOL_DURATION: Final = "gen_ai.execute_tool.duration"
+METRIC_AGENT_DURATION: Final = "gen_ai.invoke_agent.duration"
+
+# Names of older conventions in lines of Wakelog's, and what they are called now.
+RENAMED: Final = {
+    "gen_ai.workflow.name": "wakelog.workflow.name",
+    "gen_ai.usage.cache_creation.input_tokens": USAGE_CACHE_WRITE,
+}
 
 # Metrics of SDK components.
 OTEL_PROCESSOR_QUEUE_SIZE: Final = "otel.sdk.processor.log.queue.size"
@@ -85,8 +206,16 @@ OTEL_EXPORTER_DURATION: Final = "otel.sdk.exporter.operation.duration"
 # Our own.
 WRITER_ID: Final = "wakelog.writer.id"
 SEQ: Final = "wakelog.seq"
+# In front of a field's name: what was given for a field of a log record that has no such value.
+GIVEN: Final = "wakelog.given."
 RUN_ID: Final = "wakelog.run.id"
+EVENT_KEY: Final = "wakelog.event.key"
+WORKFLOW_NAME: Final = "wakelog.workflow.name"
+COST_USD: Final = "wakelog.cost.usd"
+COST_PRICES: Final = "wakelog.cost.prices"
+USAGE_CACHE_WRITE_1H: Final = "wakelog.usage.cache_write_1h.input_tokens"
 PARENT_ID: Final = "wakelog.parent.id"
+PARENT_SESSION_ID: Final = "wakelog.parent.session.id"
 TENANT_ID: Final = "wakelog.tenant.id"
 STATUS: Final = "wakelog.status"
 RISK: Final = "wakelog.risk"
@@ -119,7 +248,10 @@ CANCELLED_REASON: Final = "wakelog.cancelled.reason"
 STREAM_ID: Final = "wakelog.stream.id"
 STREAM_CHUNKS: Final = "wakelog.stream.chunks"
 STREAM_REASON: Final = "wakelog.stream.reason"
+STREAM_PART: Final = "wakelog.stream.part"
+STREAM_PARTS: Final = "wakelog.stream.parts"
 GATEWAY_FORWARD: Final = "wakelog.gateway.forward"
+GATEWAY_METADATA: Final = "wakelog.gateway.metadata"
 REPLAYED: Final = "wakelog.replayed"
 DEAD_LETTER_EVENT: Final = "wakelog.dead_letter"
 DEAD_LETTER_UID: Final = "wakelog.dead_letter.uid"
@@ -127,3 +259,33 @@ DEAD_LETTER_EVENT_NAME: Final = "wakelog.dead_letter.event_name"
 DEAD_LETTER_OUTCOME: Final = "wakelog.dead_letter.outcome"
 DEAD_LETTER_REASON: Final = "wakelog.dead_letter.reason"
 DEAD_LETTER_SIZE: Final = "wakelog.dead_letter.size"
+TRUNCATED_BYTES: Final = "wakelog.truncated_bytes"
+SPAN_OUTCOME: Final = "wakelog.span.outcome"
+SPAN_OUTCOME_REASON: Final = "wakelog.span.outcome_reason"
+EVENTS_MISSING: Final = "wakelog.events.missing"
+
+IDENTITY: Final = frozenset(
+    {
+        LOG_RECORD_UID,
+        CONVERSATION_ID,
+        AGENT_NAME,
+        TOOL_NAME,
+        TOOL_CALL_ID,
+        RUN_ID,
+        EVENT_KEY,
+        PARENT_ID,
+        PARENT_SESSION_ID,
+        TENANT_ID,
+        SUB_THREAD_ID,
+        CHECKPOINT_ID,
+        BRANCH_ID,
+        STREAM_ID,
+        STREAM_PART,
+        STREAM_PARTS,
+        GATEWAY_FORWARD,
+        OPERATION_NAME,
+        STATUS,
+        ERROR_TYPE,
+    }
+)
+"""Attributes that say what an event is and belongs to: never shortened, always on the line."""

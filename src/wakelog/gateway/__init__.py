@@ -1,15 +1,23 @@
 """The gateway: one awaitable for every event, local logging that no transport can break.
 
-from wakelog.gateway import EventSessionLogger, HTTPTransport
+    import asyncio
 
-async with EventSessionLogger("logs", downstream_transport=HTTPTransport(url)) as log:
-await log({"session_id": "s-1", "event_type": "user_message", "message": "hello"})
+    from wakelog.gateway import EventSessionLogger
+
+    async def main():
+        async with EventSessionLogger("logs", downstream_callback=print) as logger:
+            await logger({"session_id": "s-1", "event_type": "user_message", "message": "hello"})
+
+    asyncio.run(main())
+
+Without ``async with``, ``await logger.close()`` ends it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wakelog.delivery import CircuitState
 from wakelog.errors import (
     EventSessionLoggerError,
     LocalLoggingError,
@@ -19,7 +27,7 @@ from wakelog.errors import (
     TransportTimeoutError,
 )
 from wakelog.gateway import transports as _transports
-from wakelog.gateway._circuit import CircuitState
+from wakelog.gateway._dead_letters import dead_letter_folders
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._factories import (
     create_backward_compatible,
@@ -30,7 +38,8 @@ from wakelog.gateway._factories import (
     create_with_transport,
     migrate_from_session_logger,
 )
-from wakelog.gateway._logger import EventSessionLogger, GatewayStats
+from wakelog.gateway._logger import EventSessionLogger
+from wakelog.gateway._stats import GatewayStats
 from wakelog.gateway.transports import (
     CallbackTransport,
     LoggingTransport,
@@ -73,6 +82,7 @@ __all__ = [
     "create_session_logger",
     "create_with_callback",
     "create_with_transport",
+    "dead_letter_folders",
     "migrate_from_session_logger",
 ]
 

@@ -6,7 +6,6 @@ because what became of events is read before how many there are.
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections import Counter, deque
@@ -14,24 +13,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from wakelog.delivery import CircuitState
 from wakelog.gateway import _metric_table as t
-from wakelog.gateway._circuit import CircuitState
-from wakelog.otel._metric_table import OTHER
+from wakelog.runtime import regular_file
+from wakelog.telemetry import MOST_SAMPLES, reason_of, samples
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import MeterProvider
+    pass
 
-FATES: Final = ("forwarded", "rejected", "corrupt")
-_MOST_SAMPLES = 8192
+FATES: Final = ("forwarded", "rejected", "dead_lettered", "corrupt")
 
 
-class Account:
+class RunAccount:
     """What became of the events of one run that are to be forwarded.
 
     Attributes:
         noted: How many there are, as far as is known.
         forwarded: Taken by the transport.
-        rejected: Never taken by it.
+        rejected: Said by it to be none that it ever takes.
+        dead_lettered: Refused by it again and again while it took others.
         corrupt: Not to be read back.
         dropped: Dropped from memory, by why.
         own: Whether a logger of this process has logged them.
@@ -44,7 +44,7 @@ class Account:
 
     def __init__(self, *, own: bool) -> None:
         self.own = own
-        self.noted = self.forwarded = self.rejected = self.corrupt = 0
+        self.noted = self.forwarded = self.rejected = self.dead_lettered = self.corrupt = 0
         self.dropped: Counter[str] = Counter()
         self.left_in: Path | None = None
         self.is_over = False
@@ -54,7 +54,8 @@ class Account:
     @property
     def dealt_with(self) -> int:
         """How many events need nothing more."""
-        return self.forwarded + self.rejected + self.corrupt + self.dropped.total()
+        set_aside = self.rejected + self.dead_lettered
+        return self.forwarded + set_aside + self.corrupt + self.dropped.total()
 
     @property
     def pending(self) -> int:
@@ -86,7 +87,7 @@ class Account:
 
     def figures(self) -> Counter[str]:
         """Return what became of the events, ``pending`` and ``accepted`` with it."""
-        if self.left_in is not None and not self.left_in.exists():
+        if self.left_in is not None and regular_file(self.left_in) is None:
             self.left_in, self.is_over = None, True
             self.forwarded += self.pending
         found = Counter({name: getattr(self, name) for name in FATES})
@@ -98,7 +99,7 @@ class Account:
         return found
 
 
-class Books:
+class RunAccounts:
     """The accounts of all runs that a process answers for.
 
     ``_lock`` guards the sums of accounts that are over. Only who reads the books takes it.
@@ -114,21 +115,21 @@ class Books:
     def begin(self) -> None:
         """Begin at zero: at first, and again in a forked child."""
         self._lock = threading.Lock()
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, RunAccount] = {}
         self._over: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
 
-    def open(self, run: str) -> Account:
+    def open(self, run: str) -> RunAccount:
         """Open the account of a run of this process."""
-        account = Account(own=True)
+        account = RunAccount(own=True)
         if self.are_read:
             self._accounts[run] = account
         return account
 
-    def of(self, run: str) -> Account:
+    def of(self, run: str) -> RunAccount:
         """Return the account of a run that is gone."""
         if not self.are_read:
-            return Account(own=False)
-        return self._accounts.setdefault(run, Account(own=False))
+            return RunAccount(own=False)
+        return self._accounts.setdefault(run, RunAccount(own=False))
 
     def balance(self) -> tuple[Counter[str], Counter[str]]:
         """Return what became of this process's own events, and of adopted ones."""
@@ -155,6 +156,7 @@ class State(NamedTuple):
         queue_size: Events in memory.
         queue_capacity: How many may be there; 0 where the files are the queue.
         oldest: When the oldest pending event was logged, in nanoseconds since 1970; 0 without one.
+        elsewhere: Events that wait in the same directory for another pipeline, which nobody serves.
     """
 
     open_files: int
@@ -163,16 +165,17 @@ class State(NamedTuple):
     queue_size: int = 0
     queue_capacity: int = 0
     oldest: int = 0
+    elsewhere: int = 0
 
 
-class Tally:
+class GatewayTally:
     """What one logger has done.
 
     Args:
         books: The books of its process.
     """
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: RunAccounts) -> None:
         self.books = books
         self._state: weakref.WeakMethod[Callable[[], State]] | None = None
         self.begin()
@@ -183,8 +186,8 @@ class Tally:
         self.overhead = 0.0
         self.local_errors: Counter[str] = Counter()
         self.transport_errors: Counter[str] = Counter()
-        self.overheads: deque[float] = deque(maxlen=_MOST_SAMPLES)
-        self.sends: deque[tuple[float, str]] = deque(maxlen=_MOST_SAMPLES)
+        self.overheads = samples()
+        self.sends: deque[tuple[float, str]] = deque(maxlen=MOST_SAMPLES)
 
     def follow(self, state: Callable[[], State]) -> None:
         """Learn whom to ask what the logger is like, for as long as it lives."""
@@ -192,7 +195,9 @@ class Tally:
 
     def state(self) -> State | None:
         """Return what the logger is like, None when it is gone."""
-        ask = self._state() if self._state is not None else None
+        if self._state is None:
+            return State(open_files=0)  # it is being made
+        ask = self._state()
         return None if ask is None else ask()
 
     def spent(self, seconds: float) -> None:
@@ -205,7 +210,7 @@ class Tally:
     def failed_locally(self, error: Exception) -> None:
         """Note that an await raised."""
         cause = error.__cause__ or error
-        self.local_errors[t.LOCAL_ERRORS.get(type(cause).__name__, OTHER)] += 1
+        self.local_errors[reason_of(cause, t.LOCAL_ERRORS)] += 1
 
     def attempted(self, seconds: float, error: Exception | None, *, rejected: bool) -> None:
         """Note an attempt to send."""
@@ -213,18 +218,7 @@ class Tally:
         if rejected:
             wrong = "rejected"
         elif error is not None:
-            wrong = t.TRANSPORT_ERRORS.get(type(error).__name__, OTHER)
+            wrong = reason_of(error, t.TRANSPORT_ERRORS)
             self.transport_errors[wrong] += 1
         if self.books.are_read:
             self.sends.append((seconds, wrong))
-
-
-def tally_on(provider: MeterProvider | None) -> Tally:
-    """Return a tally whose figures are on a MeterProvider, or on the global one if there is one."""
-    # Without the SDK nobody can have set one, and it is not loaded to find that out.
-    if provider is not None or "opentelemetry.sdk.metrics" in sys.modules:
-        from wakelog.gateway._metrics import metrics_on
-
-        if (metrics := metrics_on(provider)) is not None:
-            return metrics.tally()
-    return Tally(Books(are_read=False))

@@ -26,6 +26,10 @@ class BlockingCalls:
         future: asyncio.Future[Any] = loop.create_future()
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
+                # gevent and eventlet replace threads and queues, at any time. One of their threads that
+                # waited in a queue from before would stop the whole process.
+                if type(self._calls) is not queue.SimpleQueue:
+                    self._calls = queue.SimpleQueue()
                 name = "wakelog-gateway-send"
                 self._thread = threading.Thread(target=self._run, name=name, daemon=True)
                 self._thread.start()

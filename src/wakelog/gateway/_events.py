@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
+import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from wakelog.errors import EventTooLargeError, SerializationError
+from wakelog.events import AgentEvent, plain_fields, session_of
 from wakelog.events import semconv as s
-from wakelog.record import encode, from_line, rfc3339, to_line
+from wakelog.record import encode, fields_in, from_line, kept, opened, rfc3339, to_line, uuid7
 
 _SCOPE: Final = {"name": s.SCOPE_NAME}
 _PROMPT_ROLES: Final = frozenset({"system", "developer"})
@@ -34,8 +34,8 @@ _SYSTEM_EVENT: Final = "system_instruction"
 _SAID: Final = ("content", "parts", "text")
 
 
-class ForwardedEvent(dict[str, Any]):
-    """An event on its way to a transport: what its line says, as a dict.
+class Origin(NamedTuple):
+    """Where a forwarded event comes from.
 
     Attributes:
         id: The id of its line, the same each time that it is sent.
@@ -44,7 +44,24 @@ class ForwardedEvent(dict[str, Any]):
         event_name: Its type, where it has one.
     """
 
-    __slots__ = ("event_name", "id", "session_id", "timestamp")
+    id: str
+    session_id: str
+    timestamp: int
+    event_name: str | None
+
+
+class ForwardedEvent(dict[str, Any]):
+    """An event on its way to a callback or transport: what its line says, as a dict.
+
+    Every key is an attribute, too: ``event["type"]`` is ``event.type``. Of ``Origin``, what the event has
+    no key for is one as well, so ``event.session_id`` is always there. Names of methods of a dict
+    are methods, whatever the event says.
+
+    Attributes:
+        wakelog: The event's origin, which no key of the event hides.
+    """
+
+    __slots__ = ("wakelog",)
 
     def __init__(
         self,
@@ -55,10 +72,27 @@ class ForwardedEvent(dict[str, Any]):
         event_name: str | None = None,
     ) -> None:
         super().__init__(event)
-        self.id = id
-        self.session_id = session_id
-        self.timestamp = timestamp
-        self.event_name = event_name
+        self.wakelog = Origin(id, session_id, timestamp, event_name)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        if name in Origin._fields:
+            return getattr(self.wakelog, name)
+        raise AttributeError(f"the event has no {name!r}: it has {', '.join(map(str, self))}")
+
+
+def as_forwarded(event: object) -> ForwardedEvent:
+    """Return any event in the form in which a transport is given it.
+
+    Args:
+        event: A ``ForwardedEvent``, which is returned as it is, or whatever a gateway takes.
+    """
+    if isinstance(event, ForwardedEvent):
+        return event
+    plain = plain_event(event)
+    name, _ = plain_fields(plain)
+    return as_read_back(plain, uuid7(), session_of(plain) or "", time.time_ns(), name)
 
 
 def encoded_line(
@@ -67,11 +101,12 @@ def encoded_line(
     attributes: dict[str, Any],
     now: int,
     max_line_bytes: int,
+    max_event_bytes: int,
 ) -> bytes:
     """Return the middle part of an event's line.
 
     Raises:
-        SerializationError: When it is too large.
+        EventTooLargeError: When it is larger than ``max_event_bytes``.
     """
     fields: dict[str, Any] = {"timestamp": rfc3339(now)}
     if name is not None:
@@ -79,10 +114,7 @@ def encoded_line(
     fields["event"] = plain
     fields["attributes"] = attributes
     fields["scope"] = _SCOPE
-    try:
-        return encode(fields, max_line_bytes)
-    except EventTooLargeError as error:
-        raise SerializationError(str(error)) from error
+    return encode(fields, max_line_bytes, max_event_bytes=max_event_bytes, staying=s.IDENTITY)
 
 
 def as_read_back(
@@ -94,44 +126,30 @@ def as_read_back(
 
 
 def plain_event(event: object) -> dict[str, Any]:
-    """Return an event as a dict; what is in it may be of any type still.
+    """Return a copy of an event as a dict, which later changes to the event do not reach.
 
     Args:
         event: A mapping, a pydantic model, a dataclass, JSON as text or bytes, or any object.
 
     Returns:
         A new dict: the object's fields; ``{"message": text}`` for text that is no JSON, and
-        ``{"value": ...}`` for what has no fields.
+        ``{"value": ...}`` for what has no fields. What is in it may be of any type that cannot
+        change.
     """
-    if isinstance(event, Mapping):
-        return dict(event)
-    if isinstance(event, str | bytes | bytearray):
-        return _of_text(event)
-    if not isinstance(event, type):
-        for method in ("model_dump", "to_dict", "_asdict", "dict"):
-            dump = getattr(event, method, None)
-            if callable(dump) and isinstance(fields := _dumped(dump), Mapping):
-                return dict(fields)
-        if dataclasses.is_dataclass(event):
-            return {f.name: getattr(event, f.name, None) for f in dataclasses.fields(event)}
-        if fields := getattr(event, "__dict__", None):
-            return {name: value for name, value in fields.items() if not name.startswith("_")}
-    return {"value": from_line(to_line(event))}
+    kind = type(event)
+    if issubclass(kind, AgentEvent):
+        return event.to_dict()  # type: ignore[attr-defined, no-any-return] # an AgentEvent
+    held = opened(event) if issubclass(kind, str | bytes | bytearray) else None
+    if type(held) is str or type(held) is bytes:
+        return _of_text(held)
+    return kept(fields_in(event))  # type: ignore[no-any-return] # a dict stays one
 
 
-def _dumped(dump: Any) -> object:
-    try:
-        return dump()
-    except Exception:  # noqa: BLE001 - what cannot dump itself still has fields, or a text
-        return None
-
-
-def _of_text(text: str | bytes | bytearray) -> dict[str, Any]:
+def _of_text(text: str | bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(text)
     except ValueError:
-        shown = text if isinstance(text, str) else bytes(text).decode(errors="replace")
-        return {"message": shown}
+        return {"message": text if isinstance(text, str) else text.decode(errors="replace")}
     return value if isinstance(value, dict) else {"value": value}
 
 

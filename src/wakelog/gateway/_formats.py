@@ -19,13 +19,21 @@ _END = b"\n]}\n"
 class Writing(Protocol):
     """What a format needs to know of the file that it writes to."""
 
-    fd: int
     session_id: str
     writer: str
     seq: int
     crc: int
     end: int
     """The offset after what was written, of which a reader may read on from here."""
+
+    @property
+    def fd(self) -> int:
+        """The descriptor."""
+        ...
+
+    def write(self, data: bytes, at: int) -> None:
+        """Write at a place; ``OSError`` when not everything was written."""
+        ...
 
 
 class Format(Protocol):
@@ -62,7 +70,7 @@ class Lines:
         """Append one line."""
         del event
         line, crc = seal(record_id, file.seq + 1, content, file.crc, file.writer)
-        _write(file.fd, line, file.end)
+        file.write(line, file.end)
         file.seq, file.crc, file.end = file.seq + 1, crc, file.end + len(line)
 
     def close(self, file: Writing) -> None:
@@ -92,20 +100,24 @@ class Document:
             before, at = head[:-1] + b',"events":[\n', 0
         else:
             before, at = b",\n", file.end - 1  # the newline after the event before
-        try:
-            _write(file.fd, before + line + _END, at)
-        except OSError:
-            if file.seq:  # the document is whole again as it was
-                with suppress(OSError):
-                    os.pwrite(file.fd, _END, at)
-                    os.ftruncate(file.fd, at + len(_END))
-            raise
+        self._write(file, before + line + _END, at)
         file.seq, file.crc, file.end = file.seq + 1, crc, at + len(before) + len(line) + 1
 
     def close(self, file: Writing) -> None:
         """Note in the document that it has been closed."""
         if file.seq:
-            _write(file.fd, b'\n],"closed":true}\n', file.end - 1)
+            self._write(file, b'\n],"closed":true}\n', file.end - 1)
+
+    @staticmethod
+    def _write(file: Writing, data: bytes, at: int) -> None:
+        try:
+            file.write(data, at)
+        except OSError:
+            if file.seq:  # the document is whole again as it was
+                with suppress(OSError):
+                    file.write(_END, at)
+                    os.ftruncate(file.fd, at + len(_END))
+            raise
 
 
 class Custom:
@@ -127,7 +139,7 @@ class Custom:
             raise TypeError(f"the formatter returned {type(text).__name__}, not str or bytes")
         line = text.encode(errors="replace") if isinstance(text, str) else text
         line = line if line.endswith(b"\n") else line + b"\n"
-        _write(file.fd, line, file.end)
+        file.write(line, file.end)
         file.seq, file.end = file.seq + 1, file.end + len(line)
 
     def close(self, file: Writing) -> None:
@@ -136,9 +148,3 @@ class Custom:
 
 def _shown(text: str) -> str:
     return text.encode(errors="replace").decode()
-
-
-def _write(fd: int, data: bytes, at: int) -> None:
-    written = os.pwrite(fd, data, at)
-    while written < len(data):  # a short write: the disk is nearly full
-        written += os.pwrite(fd, data[written:], at + written)

@@ -5,19 +5,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from pathlib import Path
 
-from wakelog.errors import EventSessionLoggerError, SerializationError
+from wakelog.delivery import (
+    AsyncDriver,
+    CircuitState,
+    DeliveryCore,
+    ExportOutcome,
+    ExportRound,
+    Notifier,
+    Outcome,
+    Slot,
+)
+from wakelog.errors import EventSessionLoggerError
 from wakelog.gateway import _ledger as ledger
-from wakelog.gateway._books import Account, Tally
-from wakelog.gateway._calls import BlockingCalls
-from wakelog.gateway._circuit import Circuit, CircuitState, backoff
+from wakelog.gateway._books import GatewayTally, RunAccount
+from wakelog.gateway._dead_letters import DeadLetters, FoundLetter
+from wakelog.gateway._dispatch import Dispatch
+from wakelog.gateway._downstream import Downstream, Report
 from wakelog.gateway._events import ForwardedEvent
-from wakelog.gateway._lanes import FileLane, Lane, MemoryLane, left_behind
-from wakelog.gateway._ledger import FileMark, Locks
+from wakelog.gateway._exit import watch
+from wakelog.gateway._lanes import FileLane, MemoryLane, SessionLane
+from wakelog.gateway._ledger import FileMark, Item
+from wakelog.gateway._locks import Locks
 from wakelog.gateway._memory import MemoryQueue
-from wakelog.gateway._sending import ErrorHandler, Forwarding, attempt, is_healthy
-from wakelog.gateway.transports import TransportInterface
+from wakelog.gateway._owner import RunOwner
+from wakelog.gateway._recovery import Recovery
+from wakelog.gateway._sending import Forwarding
 
 _log = logging.getLogger("wakelog")
 
@@ -37,11 +52,13 @@ class Forwarder:
         base: The base directory.
         depth: How many directories a session's directory is below it.
         run: The id of this life of the logger.
+        owner: The service and the pipeline.
         settings: How events are forwarded.
-        transport: Where to.
-        report: Is told each error, with the event that it concerned.
+        downstream: Where to.
+        report: Is told each error, and what was being done.
         tally: Counts what is done.
         account: The account of this run.
+        letters: Where what is never taken goes.
         memory: The queue in memory, in place of the files.
     """
 
@@ -50,35 +67,33 @@ class Forwarder:
         base: Path,
         depth: int,
         run: str,
+        owner: RunOwner,
         settings: Forwarding,
-        transport: TransportInterface,
-        report: ErrorHandler,
-        tally: Tally,
-        account: Account,
+        downstream: Downstream,
+        report: Report,
+        tally: GatewayTally,
+        account: RunAccount,
+        letters: DeadLetters,
         memory: MemoryQueue | None = None,
     ) -> None:
-        self.transport = transport
+        self.downstream = downstream
         self.memory = memory
         self.account = account
         self.prepared = False
-        self.is_healthy = True
-        self.forwarded = self.rejected = self.corrupt = 0
-        self._tally = tally
-        # The accounts of runs that are gone.
-        self._others: dict[str, Account] = {}
-        self._base, self._depth, self._run = base, depth, run
+        self.corrupt = 0
+        self.dispatch = Dispatch(downstream, settings, letters)
+        self._base, self._run = base, run
         self._settings, self._report = settings, report
-        self._locks = Locks(base, run)
-        self._lanes: dict[str, Lane] = {}
+        self._exit_seconds = settings.exit_seconds
+        self._locks = Locks(base, run, owner)
+        self._recovery = Recovery(base, depth, run, self._locks, tally)
+        self._lanes: dict[str, SessionLane] = {}
         self._most_lanes = _IDLE_LANES
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._circuit: Circuit | None = None
         self._closed = False
         self._saving: asyncio.Future[None] | None = None
-        self._dead: set[str] = set()
         self._searched = False
-        self._blocking = BlockingCalls()
 
     @property
     def pending(self) -> int:
@@ -98,7 +113,17 @@ class Forwarder:
     @property
     def circuit_state(self) -> CircuitState:
         """Whether events are sent."""
-        return CircuitState.CLOSED if self._circuit is None else self._circuit.state
+        return self.downstream.state
+
+    @property
+    def elsewhere(self) -> int:
+        """How many events wait in the base directory for pipelines that nobody serves."""
+        return self._recovery.elsewhere
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop in which events are forwarded."""
+        return self._loop
 
     def prepare(self) -> None:
         """Say that this run is alive, before the first event that is to be forwarded is written.
@@ -108,6 +133,8 @@ class Forwarder:
         """
         if self.memory is None:
             self._locks.begin()
+            # Before the first lane is read, since what dead runs have left comes first in it.
+            self._locks.take_recovery()
         self.prepared = True
 
     def start(self) -> None:
@@ -120,17 +147,25 @@ class Forwarder:
         ):
             return
         self._loop = loop
-        self._circuit = Circuit(self._is_healthy, self._settings.retry_delay)
-        self._ready: asyncio.Queue[Lane] = asyncio.Queue()
-        self._progress = asyncio.Event()
+        self._saving = None  # it belonged to another loop
+        watch(self, self._exit_seconds)
+        self._progress = Notifier()
         self._waits = 0
+        settings = self._settings
+        core: DeliveryCore[SessionLane] = DeliveryCore(
+            time.monotonic,
+            most=_TURN_EVENTS,
+            concurrency=settings.concurrency,
+            retry_delay=settings.retry_delay,
+        )
+        self._driver = AsyncDriver(
+            core, self._send, settings.concurrency, "wakelog-gateway-forward"
+        )
+        self._tasks = [*self._driver.tasks]
+        self.downstream.begin(self._driver.hurry)
         for lane in self._lanes.values():
-            lane.busy = lane.queued = lane.resting = False
+            lane.slot = Slot()
             self._queue(lane)
-        self._tasks = [
-            loop.create_task(self._work(), name="wakelog-gateway-forward")
-            for _ in range(self._settings.concurrency)
-        ]
         if self.memory is None:
             self._tasks.append(loop.create_task(self._keep_books()))
             self._tasks.append(loop.create_task(self._recover()))
@@ -149,8 +184,13 @@ class Forwarder:
         else:
             loop.call_soon_threadsafe(self._note, directory, path)
 
-    async def offer(self, session_id: str, event: ForwardedEvent) -> bool:
+    async def offer(self, session_id: str, event: ForwardedEvent, folder: Path | None) -> bool:
         """Put an event into the queue in memory.
+
+        Args:
+            session_id: The session.
+            event: The event.
+            folder: The session's directory; None where no files are written.
 
         Returns:
             Whether it was taken.
@@ -163,7 +203,7 @@ class Forwarder:
         lane = self._lanes.get(session_id)
         if not isinstance(lane, MemoryLane):
             self._forget_idle()
-            lane = self._lanes[session_id] = MemoryLane(self.account)
+            lane = self._lanes[session_id] = MemoryLane(self.account, folder)
         taken = await self.memory.put(lane, event)
         if taken:
             lane.noted += 1
@@ -191,6 +231,18 @@ class Forwarder:
             return await asyncio.wrap_future(waiting)
         return await self._flush(seconds, patient=patient)
 
+    async def replay(self, found: FoundLetter) -> str | None:
+        """Send a dead letter once; return why it was not taken, None when it was.
+
+        Raises:
+            JournalError: When it cannot be noted that it was taken.
+        """
+        loop = self._loop
+        if loop is None or loop is asyncio.get_running_loop() or loop.is_closed():
+            return await self.dispatch.replay(found)
+        replaying = asyncio.run_coroutine_threadsafe(self.dispatch.replay(found), loop)
+        return await asyncio.wrap_future(replaying)
+
     async def close(self, seconds: float) -> bool:
         """Forward what the transport takes, for some time, and stop.
 
@@ -201,16 +253,28 @@ class Forwarder:
         done = await self.flush(seconds, patient=False) if self._loop is not None else True
         self._closed = True
         await self._stop()
+        self.dispatch.say_rest()
         self._save_all(self._take_moved())
         if self.memory is not None:
             self.memory.close()
         if done:
-            self._forget_dead()
+            self._recovery.forget()
         self._locks.end(forwarded=done)
         self.account.leave(self._locks.path_of(self._run) if self.prepared else None)
-        for run, account in self._others.items():
-            account.leave(self._locks.path_of(run))
+        self._recovery.leave()
         return done
+
+    async def end_in_this_loop(self, seconds: float) -> None:
+        """Forward what is left in another event loop, because the one before has ended, and close."""
+        self.downstream.leave_bound()
+        self.start()
+        await self.close(seconds)
+        await self.downstream.close()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing waits, and nothing more is to be expected."""
+        return not self.pending and (self._loop is None or self._loop.is_closed())
 
     async def _stop(self) -> None:
         loop, self._loop = self._loop, None
@@ -225,8 +289,7 @@ class Forwarder:
         for end in ends:
             end()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._circuit is not None:
-            self._circuit.close()
+        self.downstream.end()
         if self._saving is not None:
             await self._saving
 
@@ -234,13 +297,23 @@ class Forwarder:
         """Let go of the parent's locks in a forked child."""
         self._locks.abandon()
 
-    def replace(self, transport: TransportInterface) -> TransportInterface:
-        """Send to another transport from now on, and return the one before."""
-        before, self.transport = self.transport, transport
-        self.is_healthy = True
-        if self._circuit is not None:
-            self._circuit.poke()
-        return before
+    def detach(self) -> None:
+        """Leave an event loop that does not run any more, so that another one can go on."""
+        self._loop, self._tasks = None, []
+
+    def redirect(self, owner: RunOwner) -> None:
+        """Learn that the downstream is another one, which gets what waits."""
+        try:
+            self._locks.belong_to(owner)
+        except OSError as error:
+            _log.warning("cannot note where events go now: %s", error)
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        self.downstream.look()
+        self._driver.hurry()
 
     def _note(self, directory: str, path: Path) -> None:
         lane = self._lanes.get(directory)
@@ -248,18 +321,14 @@ class Forwarder:
             lane = self._lanes[directory] = self._lane(directory)
         if isinstance(lane, FileLane):
             lane.note(path)
-        if not lane.queued:
+        if not lane.slot.ready:
             self._queue(lane)
 
     def _lane(self, directory: str) -> FileLane:
         return FileLane(self._base / directory, self._run, self._locks, self._account_of)
 
-    def _account_of(self, run: str) -> Account:
-        if run == self._run:
-            return self.account
-        if run not in self._others:
-            self._others[run] = self._tally.books.of(run)
-        return self._others[run]
+    def _account_of(self, run: str) -> RunAccount:
+        return self.account if run == self._run else self._recovery.account_of(run)
 
     def _forget_idle(self) -> None:
         """Forget lanes in which nothing waits; the ledger knows where they were."""
@@ -271,142 +340,68 @@ class Forwarder:
         # Looking through all of them has to be worth it the next time, too.
         self._most_lanes = max(_IDLE_LANES, 2 * len(self._lanes))
 
-    def _queue(self, lane: Lane) -> None:
-        if lane.busy:
-            lane.again = True
-        elif not lane.queued and not lane.resting:
-            lane.queued = True
-            if not lane.oldest:
-                lane.oldest = time.time_ns()
-            self._ready.put_nowait(lane)
+    def _queue(self, lane: SessionLane) -> None:
+        if not lane.oldest and lane.slot.is_idle:
+            lane.oldest = time.time_ns()
+        self._driver.offer(lane)
 
-    def _wake(self, lane: Lane) -> None:
-        if lane.resting:
-            lane.resting = False
-            self._queue(lane)
+    async def _send(self, lane: SessionLane) -> tuple[ExportRound[Item], bool]:
+        """Send some of a lane; return the last round, and whether there may be more."""
+        sent: ExportRound[Item] = ExportRound([])
+        count = 0
+        try:
+            while count < _TURN_EVENTS:
+                if not (items := lane.read()):
+                    self._note_empty(lane)
+                    return sent, False
+                account = lane.account
+                sent = ExportRound(items, lane, moved=partial(self._advance, lane, account))
+                await self.dispatch.send(sent)
+                if sent.stopped is not None:
+                    return sent, False
+                count += len(items)
+                await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 - a worker that dies once would stay dead
+            _log.exception("forwarding hit an unexpected error and goes on")
+            self._report(
+                EventSessionLoggerError(f"cannot read what to forward: {error}"), "forwarding"
+            )
+            sent.stop(ExportOutcome(Outcome.RETRYABLE, str(error)))
+        finally:
+            self._announce()
+        return sent, sent.stopped is None
 
-    async def _work(self) -> None:
-        """Forward one lane after the other; whatever goes wrong, go on."""
-        while True:
-            lane = await self._ready.get()
-            lane.queued, lane.busy, lane.again = False, True, False
-            try:
-                more = await self._turn(lane)
-            except Exception as error:  # noqa: BLE001 - a worker that dies once would stay dead
-                _log.exception("forwarding hit an unexpected error and goes on")
-                self._report(EventSessionLoggerError(f"cannot read what to forward: {error}"), None)
-                more = None
-            finally:
-                lane.busy = False
-            if more is None:
-                # The lane was left for later, with all that is behind its first event.
-                lane.parked += 1
-                lane.resting = True
-                delay = backoff(self._settings.retry_delay, lane.parked)
-                asyncio.get_running_loop().call_later(delay, self._wake, lane)
-                continue
-            lane.parked = 0
-            if more or lane.again:
-                self._queue(lane)
+    def _note_empty(self, lane: SessionLane) -> None:
+        lane.oldest = time.time_ns() if lane.slot.again else 0
+        if lane.settled < lane.noted and not lane.slot.again:
+            # Somebody has deleted the file, or damaged the ends of its lines.
+            missing = lane.noted - lane.settled
+            self.corrupt += missing
+            self.account.corrupt += missing
+            lane.settled = lane.noted
+
+    def _advance(self, lane: SessionLane, account: RunAccount, item: Item) -> None:
+        """Move a lane past an item that has been dealt with."""
+        lane.advance(item)
+        self.corrupt += item.corrupt
+        account.corrupt += item.corrupt
+        if self.memory is not None:
+            self.memory.taken()
+        if self._waits:
             self._announce()
 
-    async def _turn(self, lane: Lane) -> bool | None:
-        """Forward some of a lane; return whether there may be more, None to leave it for later."""
-        sent = 0
-        while sent < _TURN_EVENTS:
-            items = lane.read()
-            if not items:
-                lane.oldest = 0
-                if lane.settled < lane.noted and not lane.again:
-                    # Somebody has deleted the file, or damaged the ends of its lines.
-                    missing = lane.noted - lane.settled
-                    self.corrupt += missing
-                    self.account.corrupt += missing
-                    lane.settled = lane.noted
-                return False
-            for item in items:
-                account = lane.account
-                if item.event is not None:
-                    lane.oldest = item.event.timestamp
-                    if not await self._deliver(item.event, account):
-                        return None
-                lane.advance(item)
-                self.corrupt += item.corrupt
-                account.corrupt += item.corrupt
-                if self.memory is not None:
-                    self.memory.taken()
-                if self._waits:
-                    self._announce()
-            sent += len(items)
-            await asyncio.sleep(0)
-        return True
-
-    async def _deliver(self, event: ForwardedEvent, account: Account) -> bool:
-        """Send an event until it is there; return False to leave its session for later."""
-        circuit = self._circuit
-        assert circuit is not None  # noqa: S101 - set by start
-        attempts, others = 0, self.forwarded
-        while True:
-            probe = await circuit.permit()
-            error = await self._attempt(event)
-            if error is None:
-                self.forwarded += 1
-                account.forwarded += 1
-                if circuit.succeeded():
-                    _log.warning("forwarding again, after an outage")
-                    for lane in list(self._lanes.values()):
-                        self._wake(lane)
-                return True
-            if isinstance(error, SerializationError):
-                self.rejected += 1
-                account.rejected += 1
-                circuit.succeeded()
-                _log.error("an event of session %s is set aside: %s", event.session_id, error)
-                self._report(error, event)
-                return True
-            self._report(error, event)
-            attempts += 1
-            if probe or attempts > self._settings.max_retries:
-                # Where others get through, it is this event, or this session.
-                if (probe or self.forwarded == others) and circuit.fail():
-                    _log.warning(
-                        "cannot forward (%s); events are kept and sent when it works again", error
-                    )
-                self._announce()
-                return False
-            await asyncio.sleep(backoff(self._settings.retry_delay, attempts))
-
-    async def _attempt(self, event: ForwardedEvent) -> Exception | None:
-        seconds = self._settings.send_timeout
-        begun = time.perf_counter()
-        error = await attempt(self.transport, event, seconds, self._blocking)
-        rejected = isinstance(error, SerializationError)
-        self.is_healthy = rejected or error is None
-        self._tally.attempted(time.perf_counter() - begun, error, rejected=rejected)
-        return error
-
-    async def _is_healthy(self) -> bool:
-        self.is_healthy = await is_healthy(self.transport, self._blocking)
-        return self.is_healthy
-
     async def _flush(self, seconds: float, *, patient: bool) -> bool:
-        circuit = self._circuit
-        assert circuit is not None  # noqa: S101 - set by start
-        circuit.poke()
+        self.downstream.look()
         goals = {name: lane.noted for name, lane in self._lanes.items()}
-        for lane in list(self._lanes.values()):
-            self._wake(lane)
+        self._driver.hurry()
         self._waits += 1
         deadline = time.monotonic() + seconds
         try:
             while not self._has_reached(goals):
                 left = deadline - time.monotonic()
-                if left <= 0 or (not patient and circuit.state is not CircuitState.CLOSED):
+                if left <= 0 or (not patient and self.circuit_state is not CircuitState.CLOSED):
                     return False
-                try:
-                    async with asyncio.timeout(left):
-                        await self._progress.wait()
-                except TimeoutError:
+                if not await self._progress.wait(left):
                     return self._has_reached(goals)
         finally:
             self._waits -= 1
@@ -425,8 +420,7 @@ class Forwarder:
 
     def _announce(self) -> None:
         if self._waits:
-            progress, self._progress = self._progress, asyncio.Event()
-            progress.set()
+            self._progress.fire()
 
     async def _recover(self) -> None:
         """Find what dead runs have left, at the start and whenever a run has died."""
@@ -437,43 +431,21 @@ class Forwarder:
                 _log.warning("cannot look for what is left to forward: %s", error)
             self._searched = True
             self._announce()
-            if (self._dead or self._others) and not any(lane.old for lane in self._lanes.values()):
-                self._forget_dead()
-            waits = self._dead or self._others
+            if self._recovery.is_waiting and not any(lane.old for lane in self._lanes.values()):
+                self._recovery.forget()
+            waits = self._recovery.is_waiting
             await asyncio.sleep(_BOOKS_SECONDS if waits else _RECOVERY_SECONDS)
 
-    def _forget_dead(self) -> None:
-        """Note that nothing is left of the runs that have died."""
-        for account in self._others.values():
-            account.finish()
-        self._others.clear()
-        for run in self._dead:
-            self._locks.forget(run)
-        self._dead = set()
-
     async def _search(self) -> None:
-        self._locks.begin()
-        first = not self._locks.recovers
-        if not self._locks.take_recovery():
-            return
-        dead = set(self._locks.dead_runs()) - self._dead
-        if not first and not dead:
-            return
-        account_of = self._tally.books.of if self._tally.books.are_read else None
-        left = await asyncio.to_thread(
-            lambda: list(left_behind(self._base, self._depth, self._run, self._locks, account_of))
-        )
-        self._dead |= dead
-        for folder, files, oldest in left:
-            for run, path, count in files:
-                self._account_of(run).adopt(path, count)
-            directory = str(folder.relative_to(self._base))
+        for left in await self._recovery.search():
+            directory = str(left.folder.relative_to(self._base))
             lane = self._lanes.get(directory)
             if not isinstance(lane, FileLane):
                 lane = self._lanes[directory] = self._lane(directory)
             lane.look()
             lane.old = True
-            lane.oldest = min(filter(None, (lane.oldest, oldest)), default=0)
+            lane.letters = None
+            lane.oldest = min(filter(None, (lane.oldest, left.oldest)), default=0)
             self._queue(lane)
 
     async def _keep_books(self) -> None:

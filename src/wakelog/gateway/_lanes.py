@@ -2,71 +2,95 @@
 
 from __future__ import annotations
 
+import abc
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
+from wakelog.delivery import Slot
 from wakelog.gateway import _ledger as ledger
-from wakelog.gateway._books import Account
+from wakelog.gateway._books import RunAccount
+from wakelog.gateway._downstream import Trial
 from wakelog.gateway._events import ForwardedEvent
-from wakelog.gateway._ledger import FileMark, Item, Locks
+from wakelog.gateway._ledger import FileMark, Item
+from wakelog.gateway._locks import Locks
 
 
-class Lane(Protocol):
+class SessionLane(abc.ABC):
     """Where the forwarder gets a session's events from.
+
+    Args:
+        folder: The session's directory; None where no files are written.
 
     Attributes:
         noted: How many events of this run were handed over.
         settled: How many of them have been dealt with.
         old: Whether it holds events of runs that are gone.
-        queued: Whether a worker will come.
-        busy: Whether a worker is there.
-        again: Whether something has come while a worker was there.
-        parked: How often in a row it was left for later.
-        resting: Whether it is left until a timer ends.
+        slot: What the delivery core notes of it.
+        replayed: False: what dead runs have left of a session comes before its newer events.
         oldest: When its oldest waiting event was logged, in nanoseconds since 1970; 0 without one.
+        trials: What became of events in it that were refused, by their ids.
+        letters: The ids of events that are dead letters already; None before they are read.
     """
 
-    noted: int
-    settled: int
-    old: bool
-    queued: bool
-    busy: bool
-    again: bool
-    parked: int
-    resting: bool
-    oldest: int
+    def __init__(self, folder: Path | None) -> None:
+        self.noted = self.settled = self.oldest = 0
+        self.slot = Slot()
+        self.old = self.replayed = False
+        self.trials: dict[str, Trial] = {}
+        self.letters: set[str] | None = None
+        self.folder = folder
 
     @property
-    def account(self) -> Account:
+    @abc.abstractmethod
+    def account(self) -> RunAccount:
         """The account of what was read last."""
-        ...
+
+    @property
+    @abc.abstractmethod
+    def writer(self) -> str:
+        """The writer of what was read last, empty without files."""
 
     @property
     def is_idle(self) -> bool:
         """Whether it can be forgotten: nothing waits in it, and nobody has to note anything."""
-        ...
+        return self.slot.is_idle and not self.old and self.settled >= self.noted
 
+    @abc.abstractmethod
     def read(self) -> list[Item]:
         """Return the next events, oldest first; empty when there are none for now."""
-        ...
 
+    @abc.abstractmethod
+    def ahead(self, most: int) -> list[Item]:
+        """Return what ``read`` does and what comes after it, without changing anything."""
+
+    def trial_of(self, event: ForwardedEvent, *, is_next: bool) -> Trial:
+        """Return what became so far of an event.
+
+        Args:
+            event: The event.
+            is_next: Whether it is the next one, of which earlier processes may have noted something.
+        """
+        del is_next
+        trial = self.trials.get(event.wakelog.id)
+        if trial is None:
+            trial = self.trials[event.wakelog.id] = Trial()
+        return trial
+
+    @abc.abstractmethod
+    def failed(self, trial: Trial) -> None:
+        """Note how many attempts at the next event have failed, for later processes."""
+
+    @abc.abstractmethod
     def advance(self, item: Item) -> None:
         """Note that an event has been dealt with."""
-        ...
 
-
-class _State:
-    def __init__(self) -> None:
-        self.noted = self.settled = self.parked = self.oldest = 0
-        self.old = self.queued = self.busy = self.again = self.resting = False
-
-    @property
-    def is_idle(self) -> bool:
-        waits = self.queued or self.busy or self.resting or self.old
-        return not waits and self.settled >= self.noted
+    def _forget(self, item: Item) -> None:
+        if item.event is not None:
+            self.trials.pop(item.event.wakelog.id, None)
 
 
 class _File:
@@ -75,13 +99,13 @@ class _File:
     __slots__ = ("account", "mark", "mine", "path", "writer")
 
     def __init__(
-        self, path: Path, writer: str, mark: FileMark, account: Account, *, mine: bool
+        self, path: Path, writer: str, mark: FileMark, account: RunAccount, *, mine: bool
     ) -> None:
         self.path, self.writer, self.mark, self.mine = path, writer, mark, mine
         self.account = account
 
 
-class FileLane(_State):
+class FileLane(SessionLane):
     """Reads a session's events from its files: those that dead runs have left, then our own.
 
     Args:
@@ -92,9 +116,9 @@ class FileLane(_State):
     """
 
     def __init__(
-        self, folder: Path, run: str, locks: Locks, account_of: Callable[[str], Account]
+        self, folder: Path, run: str, locks: Locks, account_of: Callable[[str], RunAccount]
     ) -> None:
-        super().__init__()
+        super().__init__(folder)
         self._folder, self._run, self._locks = folder, run, locks
         self._account_of = account_of
         self._files: list[_File] = []
@@ -108,9 +132,14 @@ class FileLane(_State):
         return super().is_idle and not self._moved
 
     @property
-    def account(self) -> Account:
+    def account(self) -> RunAccount:
         """The account of what was read last."""
         return self._files[0].account
+
+    @property
+    def writer(self) -> str:
+        """The writer of what was read last."""
+        return self._files[0].writer
 
     def note(self, path: Path) -> None:
         """Learn that an event was written to a file of this run."""
@@ -143,8 +172,33 @@ class FileLane(_State):
         self.old = False
         return []
 
+    def ahead(self, most: int) -> list[Item]:
+        """Return what ``read`` does and what comes after it, in later files too."""
+        found: list[Item] = []
+        for file in self._files:
+            try:
+                found += ledger.read_items(file.path, file.mark, most=most - len(found))
+            except FileNotFoundError:
+                continue  # somebody has deleted it
+            if len(found) >= most:
+                break
+        return found
+
+    def trial_of(self, event: ForwardedEvent, *, is_next: bool) -> Trial:
+        """Return what became so far of an event, in earlier processes too."""
+        trial = super().trial_of(event, is_next=is_next)
+        if is_next and not trial.failures and not trial.earlier:
+            trial.earlier = self._files[0].mark.failed
+        return trial
+
+    def failed(self, trial: Trial) -> None:
+        """Note how many attempts at the next event have failed, for later processes."""
+        file = self._files[0]
+        self._move(file, replace(file.mark, failed=trial.most_failures))
+
     def advance(self, item: Item) -> None:
         """Note that an event has been dealt with."""
+        self._forget(item)
         file = self._files[0]
         self._move(file, item.mark)
         # A line that was not to be forwarded has not been handed over.
@@ -177,7 +231,9 @@ class FileLane(_State):
             return None
         run = ledger.run_of(writer)
         mine = run == self._run
-        if not mine and (not self._locks.recovers or self._locks.is_alive(run)):
+        if not mine and not (
+            self._locks.recovers and self._locks.is_ours(run) and not self._locks.is_alive(run)
+        ):
             return None
         moved = self._moved.get(path)
         mark = moved[1] if moved else ledger.load(path, writer)
@@ -193,97 +249,29 @@ class FileLane(_State):
         return _File(path, writer, mark, account, mine=mine)
 
 
-class Left(NamedTuple):
-    """What dead runs have left in a session's directory.
-
-    Attributes:
-        folder: The directory.
-        files: Of each file its run, where it is, and how many events it holds, 0 where not counted.
-        oldest: When the oldest event was logged, in nanoseconds since 1970; 0 where not known.
-    """
-
-    folder: Path
-    files: list[tuple[str, Path, int]]
-    oldest: int
-
-
-def left_behind(
-    base: Path,
-    depth: int,
-    run: str,
-    locks: Locks,
-    account_of: Callable[[str], Account] | None = None,
-) -> Iterator[Left]:
-    """Find the directories of sessions in which dead runs have left events to forward.
-
-    What needs no forwarding is noted, so that it is read through once and not at every start.
-
-    Args:
-        base: The base directory.
-        depth: How many directories a session's directory is below it.
-        run: This run.
-        locks: Which other runs are alive.
-        account_of: Returns the account of a run, when what is left shall be counted.
-    """
-    alive: dict[str, bool] = {run: True}
-    for folder in _folders(base, depth):
-        found: list[tuple[str, Path, int]] = []
-        oldest = 0
-        for path in ledger.candidates(folder):
-            writer = ledger.writer_of(path)
-            if writer is None:
-                continue
-            owner = ledger.run_of(writer)
-            if owner not in alive:
-                alive[owner] = locks.is_alive(owner)
-            if alive[owner]:
-                continue
-            try:
-                mark = ledger.load(path, writer)
-                end = ledger.at_end(path, mark)
-                if end == mark:
-                    continue
-                if not ledger.holds_marked(path, mark.offset):
-                    ledger.save(path, writer, end)
-                    continue
-                if account_of is None:
-                    found.append((owner, path, 0))
-                    break
-                # A lane may have come earlier, and have gone on since.
-                begin = account_of(owner).begun.setdefault(path, mark.offset)
-                found.append((owner, path, ledger.count_marked(path, begin)))
-                oldest = min(filter(None, (oldest, ledger.logged_at(path, mark))), default=0)
-            except OSError:
-                continue  # deleted in this moment, or not ours to read
-        if found:
-            yield Left(folder, found, oldest)
-
-
-def _folders(base: Path, depth: int) -> Iterator[Path]:
-    if depth == 0:
-        yield base
-        return
-    try:
-        inner = [path for path in base.iterdir() if not path.name.startswith(".")]
-    except OSError:
-        return
-    for path in inner:
-        yield from _folders(path, depth - 1)
-
-
-class MemoryLane(_State):
+class MemoryLane(SessionLane):
     """A session's events in memory, where no file holds them in a form that can be read back.
 
     Args:
         account: The account of this run.
+        folder: The session's directory; None where no files are written.
     """
 
-    def __init__(self, account: Account) -> None:
-        super().__init__()
-        self.account = account
+    writer = ""
+
+    def __init__(self, account: RunAccount, folder: Path | None) -> None:
+        super().__init__(folder)
+        self._account = account
+        self.letters = set()  # what is in memory is of this run
         self._lock = threading.Lock()
         self._waiting: deque[tuple[int, ForwardedEvent]] = deque()
-        self._in_flight: int | None = None
+        # How many of the oldest are being dealt with, so that nobody drops them.
+        self._held = 0
+
+    @property
+    def account(self) -> RunAccount:
+        """The account of this run."""
+        return self._account
 
     def put(self, number: int, event: ForwardedEvent) -> None:
         """Add an event."""
@@ -293,7 +281,7 @@ class MemoryLane(_State):
     def remove(self, number: int) -> bool:
         """Drop an event, when it is the oldest of those that nobody is sending."""
         with self._lock:
-            at = 0 if self._in_flight is None else 1
+            at = self._held
             if len(self._waiting) <= at or self._waiting[at][0] != number:
                 return False
             del self._waiting[at]
@@ -307,16 +295,24 @@ class MemoryLane(_State):
     def read(self) -> list[Item]:
         """Return the oldest event, and hold it until it has been dealt with."""
         with self._lock:
-            if not self._waiting:
-                self._in_flight = None
-                return []
-            self._in_flight, event = self._waiting[0]
-            return [Item(event, FileMark())]
+            if not self.trials:
+                self._held = 0
+        return self.ahead(1)
+
+    def ahead(self, most: int) -> list[Item]:
+        """Return the oldest events, and hold them until they have been dealt with."""
+        with self._lock:
+            self._held = max(self._held, min(most, len(self._waiting)))
+            events = list(islice(self._waiting, most))
+        return [Item(event, FileMark()) for _, event in events]
+
+    def failed(self, trial: Trial) -> None:
+        """Do nothing: no later process has what is in memory."""
 
     def advance(self, item: Item) -> None:
         """Note that an event has been dealt with."""
-        del item
+        self._forget(item)
         with self._lock:
             self._waiting.popleft()
-            self._in_flight = None
+            self._held -= 1
         self.settled += 1

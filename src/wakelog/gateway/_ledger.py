@@ -6,11 +6,9 @@ whether it is to be forwarded.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +17,17 @@ import orjson
 from wakelog.errors import CorruptLineError
 from wakelog.events import semconv as s
 from wakelog.gateway._events import ForwardedEvent
-from wakelog.gateway._files import make_private
-from wakelog.record import decode, verify
+from wakelog.record import MARK, GetBlob, decode, verify
+from wakelog.runtime import SYSTEM, list_regular, open_file, open_to_read, read_small, regular_file
+from wakelog.storage import Blobs, blocks, item_on, lines
 
 PRIVATE = ".wakelog"
 """The directory, below the base directory, where running loggers hold their locks."""
 
 _CHUNK = 64 * 1024
 _MOST_LINE = 64 * 1024 * 1024
+# So many bytes of large values are read at once.
+_MOST_BESIDE = 3 * 1024 * 1024
 _HEAD = 4096
 _NAMES_ITS_WRITER = re.compile(rb'"writer":"([^"\\]*)"')
 _BEGINS_A_RECORD = b'{"id":'
@@ -42,10 +43,12 @@ class FileMark:
     Attributes:
         offset: Bytes from its start.
         crc: The checksum of the line before, None where it is not known.
+        failed: How many attempts to send the event that stands there have failed.
     """
 
     offset: int = 0
     crc: int | None = 0
+    failed: int = 0
 
 
 class Item(NamedTuple):
@@ -54,12 +57,13 @@ class Item(NamedTuple):
     event: ForwardedEvent | None
     mark: FileMark
     corrupt: bool = False
+    line: bytes = b""
 
 
 def writer_of(path: Path) -> str | None:
     """Return the writer that a file names, None for a file that is not a gateway's."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_to_read(path, buffering=0) as file:
             head = file.read(_HEAD)
     except OSError:
         return None
@@ -83,8 +87,7 @@ def order_of(writer: str) -> tuple[str, int]:
 def candidates(folder: Path) -> list[Path]:
     """List the files of a session's directory that may hold events."""
     try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(_ENDINGS)]
+        names = [name for name in list_regular(folder) if name.endswith(_ENDINGS)]
     except OSError:
         return []
     return [folder / name for name in names if not name.startswith(".")]
@@ -93,9 +96,8 @@ def candidates(folder: Path) -> list[Path]:
 def holds_marked(path: Path, after: int) -> bool:
     """Tell whether a file has a line, after a place, that is to be forwarded."""
     kept = b""
-    with path.open("rb") as file:
-        file.seek(after)
-        while block := file.read(1 << 20):
+    with open_to_read(path) as file:
+        for _, block in blocks(file.fileno(), after):
             if _MARKED in kept + block:
                 return True
             kept = block[-len(_MARKED) :]
@@ -105,9 +107,8 @@ def holds_marked(path: Path, after: int) -> bool:
 def count_marked(path: Path, after: int) -> int:
     """Count the lines of a file, after a place, that are to be forwarded."""
     found = 0
-    with path.open("rb") as file:
-        file.seek(after)
-        for line in file:
+    with open_to_read(path) as file:
+        for _, line, _ in lines(file, after):
             # What a user's event says stands before the attributes.
             found += (
                 line.startswith(_BEGINS_A_RECORD)
@@ -136,12 +137,12 @@ def read_items(path: Path, mark: FileMark, *, most: int = 256) -> list[Item]:
     Raises:
         OSError: When the file cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_file(path, os.O_RDONLY)
     try:
         wanted = _CHUNK
         while True:
             block = os.pread(descriptor, wanted, mark.offset)
-            items = _items(block, mark, most)
+            items = _items(block, mark, most, Blobs(path))
             if items or len(block) < wanted or wanted > _MOST_LINE:
                 return items
             wanted *= 4
@@ -149,12 +150,14 @@ def read_items(path: Path, mark: FileMark, *, most: int = 256) -> list[Item]:
         os.close(descriptor)
 
 
-def _items(block: bytes, mark: FileMark, most: int) -> list[Item]:
+def _items(block: bytes, mark: FileMark, most: int, blobs: Blobs) -> list[Item]:
     items: list[Item] = []
     crc = mark.crc
     start = 0
-    while len(items) < most and (end := block.find(b"\n", start)) >= 0:
-        line = block[start:end].removesuffix(b",")
+    while (
+        len(items) < most and blobs.taken < _MOST_BESIDE and (end := block.find(b"\n", start)) >= 0
+    ):
+        line = item_on(block[start:end])
         start, at = end + 1, mark.offset + end + 1
         if not line.startswith(_BEGINS_A_RECORD):
             continue
@@ -162,17 +165,28 @@ def _items(block: bytes, mark: FileMark, most: int) -> list[Item]:
         event: ForwardedEvent | None = None
         if fits:
             try:
-                event = _event_of(line)
+                event = event_of(line, blobs)
             except (CorruptLineError, RecursionError):
                 fits = False
         # The line after a damaged one may be seeded with what that one was.
         crc = _stated(line) if fits else None
-        items.append(Item(event, FileMark(at, crc), corrupt=not fits))
+        # A dead letter is made of the event itself where something stands beside its line.
+        kept = line if event is not None and MARK not in line else b""
+        items.append(Item(event, FileMark(at, crc), corrupt=not fits, line=kept))
     return items
 
 
-def _event_of(line: bytes) -> ForwardedEvent | None:
-    record = decode(line)
+def event_of(line: bytes, blobs: GetBlob | None = None) -> ForwardedEvent | None:
+    """Return the event on a line, None when it is not to be forwarded.
+
+    Args:
+        line: The line.
+        blobs: Returns what stands beside it.
+
+    Raises:
+        CorruptLineError: When the line does not hold what was written.
+    """
+    record = decode(line, blobs)
     if not record.attributes.get(s.GATEWAY_FORWARD):
         return None
     body = record.body if isinstance(record.body, dict) else {"value": record.body}
@@ -190,11 +204,14 @@ def _stated(line: bytes) -> int | None:
 def load(path: Path, writer: str) -> FileMark:
     """Read how far a file has been dealt with; from its beginning where nobody can say."""
     try:
-        data = orjson.loads(_ledger_of(path).read_bytes())
+        data = orjson.loads(read_small(_ledger_of(path)))
         offset, known = int(data["offset"]), data["crc"] is not None
-        if data["writer"] != writer or offset <= 0:
+        failed = max(0, int(data.get("failed", 0)))
+        if data["writer"] != writer or offset < 0:
             return FileMark()
-        with path.open("rb") as file:
+        if offset == 0:
+            return FileMark(failed=failed)
+        with open_to_read(path) as file:
             begin = max(0, offset - _CRC_LENGTH - 1)
             file.seek(begin)
             around = file.read(offset - begin + 1)
@@ -206,7 +223,7 @@ def load(path: Path, writer: str) -> FileMark:
         before.endswith(b"\n") or (before.endswith(b",") and after == b"\n")
     ):
         return FileMark()
-    return FileMark(offset, _stated(before[:-1]) if known else None)
+    return FileMark(offset, _stated(before[:-1]) if known else None, failed)
 
 
 def save(path: Path, writer: str, mark: FileMark) -> None:
@@ -215,120 +232,20 @@ def save(path: Path, writer: str, mark: FileMark) -> None:
     Raises:
         OSError: When the file system refuses.
     """
-    if not path.exists():
+    if regular_file(path) is None:
         return  # deleted, and its ledger with it
     ledger = _ledger_of(path)
-    temporary = ledger.with_name(ledger.name + ".new")
-    data = orjson.dumps({"writer": writer, "offset": mark.offset, "crc": mark.crc})
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-    os.rename(temporary, ledger)
+    fields = {"writer": writer, "offset": mark.offset, "crc": mark.crc, "failed": mark.failed}
+    data = orjson.dumps(fields)
+    SYSTEM.write_whole(ledger, data)
 
 
 def at_end(path: Path, mark: FileMark) -> FileMark:
     """Return the place at the end of a file to which nothing more is written."""
-    return replace(mark, offset=max(mark.offset, path.stat().st_size))
+    status = regular_file(path)
+    size = 0 if status is None else status.st_size
+    return mark if size <= mark.offset else FileMark(size, mark.crc)
 
 
 def _ledger_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.forwarded")
-
-
-class Locks:
-    """Which runs of loggers are alive on a base directory, by kernel locks.
-
-    Args:
-        base: The base directory.
-        run: This run.
-    """
-
-    def __init__(self, base: Path, run: str) -> None:
-        self._folder = base / PRIVATE
-        self._run = run
-        self._mine = -1
-        self._recovery = -1
-
-    def begin(self) -> None:
-        """Say that this run is alive.
-
-        Raises:
-            OSError: When the base directory cannot be written.
-        """
-        if self._mine < 0:
-            make_private(self._folder)
-            self._mine = self._take(f"{self._run}.lock")
-
-    def take_recovery(self) -> bool:
-        """Become the one process that forwards what dead runs have left; whether that is so."""
-        if self._recovery < 0 and self._mine >= 0:
-            self._recovery = self._take("recovery")
-        return self._recovery >= 0
-
-    @property
-    def recovers(self) -> bool:
-        """Whether this is the process that forwards what dead runs have left."""
-        return self._recovery >= 0
-
-    def is_alive(self, run: str) -> bool:
-        """Tell whether a run, not this one, is going on in some process."""
-        lock = self._take(f"{run}.lock", flags=0)
-        if lock == _BUSY:
-            return True
-        if lock >= 0:
-            os.close(lock)
-        return False
-
-    def dead_runs(self) -> Iterator[str]:
-        """List the runs that ended without having forwarded everything."""
-        try:
-            names = os.listdir(self._folder)
-        except OSError:
-            return
-        for name in names:
-            run, dot, ending = name.partition(".")
-            if dot and ending == "lock" and run != self._run and not self.is_alive(run):
-                yield run
-
-    def path_of(self, run: str) -> Path:
-        """Return where the lock of a run is."""
-        return self._folder / f"{run}.lock"
-
-    def forget(self, run: str) -> None:
-        """Remove the lock of a dead run of which everything has been forwarded."""
-        self.path_of(run).unlink(missing_ok=True)
-
-    def end(self, *, forwarded: bool) -> None:
-        """Say that this run has ended.
-
-        Args:
-            forwarded: Whether nothing is left for others to forward.
-        """
-        if self._mine >= 0 and forwarded:
-            self.forget(self._run)
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Close the descriptors, which in a forked child leaves the parent's locks alone."""
-        for descriptor in (self._mine, self._recovery):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._mine = self._recovery = -1
-
-    def _take(self, name: str, flags: int = os.O_CREAT) -> int:
-        """Lock a file and return its descriptor; negative when somebody else has, or it is not there."""
-        try:
-            lock = os.open(self._folder / name, os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
-        except FileNotFoundError:
-            return _MISSING
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            return _BUSY
-        return lock
-
-
-_BUSY, _MISSING = -1, -2

@@ -8,95 +8,56 @@ import inspect
 import logging
 import os
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec, Self
+from typing import Any, Self
 
+from wakelog import _arguments as a
+from wakelog.buffer import OverflowPolicy
 from wakelog.errors import (
     BufferFullError,
     ConfigurationError,
+    EventTooLargeError,
     LocalLoggingError,
+    SerializationError,
 )
 from wakelog.events import AgentEvent, plain_fields, session_of
 from wakelog.events import semconv as s
-from wakelog.events._plain import SESSION_KEYS
-from wakelog.gateway._books import State, tally_on
-from wakelog.gateway._circuit import CircuitState
+from wakelog.gateway._arguments import Arguments, noting_what_is_given
+from wakelog.gateway._books import State
+from wakelog.gateway._content import cleaned
+from wakelog.gateway._dead_letters import DeadLetters
+from wakelog.gateway._downstream import Downstream
 from wakelog.gateway._events import (
     ForwardedEvent,
     as_read_back,
     encoded_line,
     plain_event,
-    without_system_prompts,
 )
+from wakelog.gateway._exit import settle
 from wakelog.gateway._files import SessionFiles
 from wakelog.gateway._formats import Formatter
 from wakelog.gateway._forwarding import Forwarder
 from wakelog.gateway._memory import MemoryQueue
 from wakelog.gateway._names import unknown_session
+from wakelog.gateway._owner import RunOwner, pipeline_of, service_name
 from wakelog.gateway._sending import ErrorHandler, Forwarding, as_transport
 from wakelog.gateway._settings import Settings, check_names, from_environment
-from wakelog.gateway._syncing import Syncer
-from wakelog.gateway.transports import CallbackTransport, TransportInterface
-from wakelog.gateway.transports._local import Callback, Nowhere
-from wakelog.journal import Durability
-from wakelog.record import uuid7
-from wakelog.redaction import redact
-from wakelog.sinks import OverflowPolicy
+from wakelog.gateway._stats import GatewayStats, state_of, stats_of, tally_on
+from wakelog.gateway.transports import Callback, CallbackTransport, TransportInterface
+from wakelog.journal import DeadLetter, Durability
+from wakelog.record import Content, type_name, uuid7
+from wakelog.runtime import ForkOrder, absolute, notice_fork, reset_in_child, resolved
+from wakelog.storage import FilesCommitter
 
 _log = logging.getLogger("wakelog")
-_P = ParamSpec("_P")
+_SYNC_SECONDS = 0.1
+# A look into an enumeration takes four times what one at a module does.
+_FSYNC, _PERIODIC = Durability.FSYNC, Durability.PERIODIC
 
 
-class GatewayStats(NamedTuple):
-    """What a gateway has done so far.
-
-    Attributes:
-        logged: Events in files.
-        local_errors: Awaits that raised, because the event was not logged or the queue was full.
-        overhead_seconds: Time spent inside ``await logger(event)``, in all.
-        forwarded: Events that the transport took.
-        transport_errors: Attempts that failed.
-        rejected: Events that the transport will never take, and that were set aside.
-        corrupt: Events that could not be read back from their file.
-        dropped: Events dropped from the queue in memory, by its policy or at the end.
-        pending: Events of this logger that wait to be forwarded.
-        open_files: Descriptors that are open.
-        circuit_state: Whether events are sent now.
-        is_connected: Whether the transport says that it can be used; False without one.
-    """
-
-    logged: int
-    local_errors: int
-    overhead_seconds: float
-    forwarded: int
-    transport_errors: int
-    rejected: int
-    corrupt: int
-    dropped: int
-    pending: int
-    open_files: int
-    circuit_state: CircuitState
-    is_connected: bool
-
-
-def _noting_what_is_given(init: Callable[_P, None]) -> Callable[_P, None]:
-    """Have an object remember which arguments it was given, since they beat the environment."""
-    signature = inspect.signature(init)
-
-    @functools.wraps(init)
-    def noting(*arguments: _P.args, **named: _P.kwargs) -> None:
-        given = signature.bind(*arguments, **named).arguments
-        logger: Any = given.pop("self")
-        logger._given = frozenset((*given, *given.get("kwargs", {})))  # noqa: SLF001 - its own
-        init(*arguments, **named)
-
-    return noting
-
-
-class EventSessionLogger:
+class EventSessionLogger(Arguments):
     """Logs every event of an application's agents in its session's file, and forwards it.
 
     ``await logger(event)`` has logged the event when it returns, whatever becomes of forwarding,
@@ -104,14 +65,16 @@ class EventSessionLogger:
     the event. What a process has not forwarded, the next one on the same directory does.
 
     Args:
-        log_base_dir: Where the sessions' directories are; by default
-            ``$XDG_STATE_HOME/wakelog-sessions/<OTEL_SERVICE_NAME>``.
+        log_base_dir: Where the sessions' directories are; by default what ``AGENT_LOG_DIR`` says, else
+            ``logs/sessions``.
         downstream_callback: A function, or coroutine function, that gets each event.
-        downstream_transport: A transport that gets each event, in place of a callback.
+        downstream_transport: A transport that gets each event; beside a callback, each that the
+            callback does not take.
         include_system_prompt: Whether system prompts are logged and forwarded.
         log_format: ``jsonl``, ``json``, or ``custom`` with ``formatter``; or a callable.
         file_naming_pattern: A file's name by the time of its first event, in UTC, for strftime.
-        error_handler: Is called with each error, and the event that it concerned.
+        error_handler: Is called with each error, and a text that says what was being done, and for
+            which event and session.
         max_retry_attempts: How often an event is sent again before the transport is taken for down.
         retry_delay_seconds: The longest wait before the first of these; later ones double.
         enable_local_logging: Whether files are written. Without them, what waits to be forwarded
@@ -120,11 +83,17 @@ class EventSessionLogger:
         unknown_session_pattern: The session of events that name none, with ``{uuid}``.
         kwargs: ``formatter`` (a callable that takes an event and returns its text), ``durability``,
             ``max_file_bytes`` (after which a session goes on in another file; 0 for never),
-            ``max_line_bytes``, ``max_open_files``, ``redact_payloads``, ``redaction_config``,
+            ``max_line_bytes`` (larger events stand beside their line), ``max_event_bytes`` (beyond
+            which a stub is written and the call raises), ``max_open_files``, ``redact_payloads``, ``redaction_config``,
             ``queue_size`` and ``overflow`` (of the queue in memory), ``concurrency`` (sessions that
-            are forwarded at the same time), ``send_timeout_seconds``, ``close_timeout_seconds``,
+            are forwarded at the same time), ``max_probe_attempts`` (how often an event may fail
+            beyond its retries, while others are taken, before it becomes a dead letter; None for
+            ever), ``pipeline`` (whose leftovers are forwarded; else the destination's name),
+            ``send_timeout_seconds``, ``close_timeout_seconds``,
             ``meter_provider`` (where metrics go, see ``docs/metrics.md``; else the global one, if
             it has been set before the logger is made).
+
+    Every argument is an attribute of the same name.
 
     Raises:
         ConfigurationError: For an argument that does not exist or cannot be used.
@@ -132,7 +101,7 @@ class EventSessionLogger:
 
     _given: frozenset[str]
 
-    @_noting_what_is_given
+    @noting_what_is_given
     def __init__(
         self,
         log_base_dir: str | os.PathLike[str] | None = None,
@@ -150,15 +119,10 @@ class EventSessionLogger:
         **kwargs: Any,
     ) -> None:
         check_names(kwargs)
-        if downstream_callback is not None and downstream_transport is not None:
-            raise ConfigurationError(
-                "downstream_callback and downstream_transport cannot both be given: forward to one"
-            )
-        self._transport: TransportInterface | None = None
-        if downstream_callback is not None:
-            self._transport = CallbackTransport(downstream_callback)
-        elif downstream_transport is not None:
-            self._transport = as_transport(downstream_transport)
+        callback = _as_callback(downstream_callback)
+        transport = None if downstream_transport is None else as_transport(downstream_transport)
+        self.downstream_callback: Callback | None = downstream_callback
+        self.downstream_transport: TransportInterface | None = transport
         self._closed = False
         self._forwarder: Forwarder | None = None
         settings = Settings(
@@ -176,17 +140,19 @@ class EventSessionLogger:
         )
         # Before anything is registered below: in a forked child, the metrics begin first.
         self._tally = tally_on(settings.meter_provider)
+        self._set_up(settings, callback)
         self._tally.follow(self._state)
-        self._set_up(settings)
-        after_fork = weakref.WeakMethod(self._after_fork)
-        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+        reset_in_child(self._after_fork, ForkOrder.THREADS)
 
-    def _set_up(self, settings: Settings) -> None:
+    def _set_up(self, settings: Settings, callback: CallbackTransport | None) -> None:
         self.settings = settings
+        self._durability = Durability(settings.durability)
+        self._max_event_bytes = a.max_event_bytes_of(settings.max_event_bytes)
         self.log_base_dir = settings.base()
+        self._base = resolved(absolute(self.log_base_dir))
         self._unknown = unknown_session(settings.unknown_session_pattern)
         self._files = SessionFiles(
-            self.log_base_dir,
+            self._base,
             uuid7(),
             settings.directories(),
             settings.names(),
@@ -194,35 +160,49 @@ class EventSessionLogger:
             max_open=settings.max_open_files,
             max_bytes=settings.max_file_bytes,
         )
-        self._syncer = Syncer(self._files)
+        self._committer = FilesCommitter(_SYNC_SECONDS)
+        self._letters = DeadLetters(self._base, settings.queue_size)
         # Whether what waits to be forwarded can be read back from the files.
         self._reads_files = settings.enable_local_logging and self._files.format.readable
         if self._forwarder is not None:
             self._forwarder.account.leave(None)
-        if self._transport is not None:
-            self._forwarder = self._forward_to(self._transport)
+            self._forwarder = None
+        if callback is not None or self.downstream_transport is not None:
+            self._forwarder = self._forward_to(callback)
 
-    def _forward_to(self, transport: TransportInterface) -> Forwarder:
+    def _forward_to(self, callback: CallbackTransport | None) -> Forwarder:
         settings = self.settings
         account = self._tally.books.open(self._files.run)
+        forwarding = Forwarding(
+            max_retries=settings.max_retry_attempts,
+            retry_delay=settings.retry_delay_seconds,
+            send_timeout=settings.send_timeout_seconds,
+            concurrency=settings.concurrency,
+            max_probes=settings.max_probe_attempts,
+            exit_seconds=settings.close_timeout_seconds,
+        )
+        downstream = Downstream(
+            callback, self.downstream_transport, forwarding, self._report, self._tally
+        )
         return Forwarder(
-            self.log_base_dir,
+            self._base,
             settings.directories().depth,
             self._files.run,
-            Forwarding(
-                max_retries=settings.max_retry_attempts,
-                retry_delay=settings.retry_delay_seconds,
-                send_timeout=settings.send_timeout_seconds,
-                concurrency=settings.concurrency,
-            ),
-            transport,
+            RunOwner(service_name(), pipeline_of(settings.pipeline, *downstream.destinations)),
+            forwarding,
+            downstream,
             self._report,
             self._tally,
             account,
+            self._letters,
             None
             if self._reads_files
             else MemoryQueue(settings.queue_size, OverflowPolicy(settings.overflow), account),
         )
+
+    @property
+    def _forwards(self) -> bool:
+        return self._forwarder is not None and bool(self._forwarder.downstream.active)
 
     async def __call__(self, event: object) -> bool:
         """Log an event, and hand it over to be forwarded.
@@ -244,65 +224,68 @@ class EventSessionLogger:
             return await self._log(event)
         except (LocalLoggingError, BufferFullError) as error:
             self._tally.failed_locally(error)
-            self._report(error, event)
+            self._report(error, f"local_logging: an event of type {type(event).__name__}")
             raise
         finally:
             self._tally.spent(time.perf_counter() - begun)
 
     async def _log(self, event: object) -> bool:
+        notice_fork()
         if self._closed:
             raise LocalLoggingError("the event was not logged: the logger has been closed")
         settings = self.settings
-        forwarder = None if self._transport is None else self._forwarder
+        forwarder = self._forwarder if self._forwards else None
         try:
             plain = plain_event(event)
             session = session_of(plain) or self._unknown
-            plain = self._cleaned(plain)
+            plain = cleaned(plain, settings)
             name, attributes = plain_fields(plain)
-            if name is None and not isinstance(event, dict | str | bytes | bytearray):
-                name = type(event).__name__
+            kind = type(event)
+            if name is None and not issubclass(kind, dict | str | bytes | bytearray):
+                name = type_name(kind).rpartition(".")[2]
             attributes[s.CONVERSATION_ID] = session
             if forwarder is not None and self._reads_files:
                 attributes[s.GATEWAY_FORWARD] = True
-            record_id = event.event_id if isinstance(event, AgentEvent) else uuid7()
+            record_id = event.event_id if issubclass(kind, AgentEvent) else uuid7()  # type: ignore[attr-defined] # of that class
             now = time.time_ns()
             made: Callable[[], ForwardedEvent] = functools.partial(
                 as_read_back, plain, record_id, session, now, name
             )
-            if not settings.enable_local_logging:
-                content = b""
-            else:
-                content = encoded_line(plain, name, attributes, now, settings.max_line_bytes)
+            folder: Path | None = None
+            if settings.enable_local_logging:
+                limits = settings.max_line_bytes, self._max_event_bytes
+                too_large: EventTooLargeError | None = None
+                try:
+                    content = encoded_line(plain, name, attributes, now, *limits)
+                except EventTooLargeError as error:
+                    content, too_large = error.stub or b"", error
                 if forwarder is not None and not forwarder.prepared:
                     self._prepare(forwarder)
-                file, _ = self._files.append(session, record_id, content, made)
-                if settings.durability is Durability.FSYNC:
-                    await self._syncer.synced(file)
-                elif settings.durability is Durability.PERIODIC:
-                    self._syncer.sync_soon(file)
+                durability = self._durability
+                if type(content) is Content:  # large: not while the event loop waits
+                    logged = await asyncio.to_thread(
+                        self._files.append, session, record_id, content, made, durability
+                    )
+                else:
+                    logged = self._files.append(session, record_id, content, made, durability)
+                if durability is _FSYNC:
+                    await self._committer.file_synced(logged.file, logged.ticket)
+                elif durability is _PERIODIC:
+                    self._committer.file_soon(logged.file, logged.ticket)
                 self._tally.logged += 1
+                if too_large is not None:
+                    raise SerializationError(str(too_large)) from too_large  # noqa: TRY301 - one way out
+                folder = self._base / logged.file.directory
         except Exception as error:
             raise LocalLoggingError(f"the event was not logged: {error}") from error
         if forwarder is None:
             return settings.enable_local_logging
         if self._reads_files:
-            forwarder.note(file.directory, file.path)
+            for path in logged.paths:  # where it was written again, it is there twice
+                forwarder.note(logged.file.directory, path)
             return True
-        taken = await forwarder.offer(session, made())
+        taken = await forwarder.offer(session, made(), folder)
         return taken or settings.enable_local_logging
-
-    def _cleaned(self, plain: dict[str, Any]) -> dict[str, Any]:
-        """Take out what shall not be written."""
-        settings = self.settings
-        if not settings.include_system_prompt:
-            plain = without_system_prompts(plain)
-        if settings.redact_payloads:
-            # The session's id stands in the directory's name as well.
-            ids: dict[str, Any] = {key: plain[key] for key in SESSION_KEYS if key in plain}
-            plain = redact(plain, settings.redaction_config)
-            if any(plain.get(key) != value for key, value in ids.items()):
-                plain = {**plain, **ids}
-        return plain
 
     def _prepare(self, forwarder: Forwarder) -> None:
         try:
@@ -320,6 +303,7 @@ class EventSessionLogger:
         Returns:
             Whether that is so. True when there is nowhere to forward to.
         """
+        notice_fork()
         if self._forwarder is None:
             return True
         return await self._forwarder.flush(timeout)
@@ -333,14 +317,16 @@ class EventSessionLogger:
         Raises:
             LocalLoggingError: When the operating system refused to complete a file.
         """
+        notice_fork()
         if self._closed:
             return
         self._closed = True
         timeout = self.settings.close_timeout_seconds
         if self._forwarder is not None:
             await self._forwarder.close(timeout)
+            settle(self._forwarder)
         try:
-            await asyncio.to_thread(self._syncer.sync_due)
+            await asyncio.to_thread(self._committer.stop)
             self._files.close()
         except Exception as error:
             raise LocalLoggingError(f"a file was not completed: {error}") from error
@@ -348,7 +334,7 @@ class EventSessionLogger:
             await self._close_transport(timeout)
 
     async def _close_transport(self, seconds: float) -> None:
-        close = getattr(self._transport, "close", None)
+        close = getattr(self.downstream_transport, "close", None)
         if close is None:
             return
         try:
@@ -357,10 +343,11 @@ class EventSessionLogger:
                 if inspect.isawaitable(answer):
                     await answer
         except Exception as error:  # noqa: BLE001 - whatever it raises, everything is in the files
-            self._report(error, None)
+            self._report(error, "close: the transport")
 
     async def __aenter__(self) -> Self:
         """Begin to forward what an earlier process has left."""
+        notice_fork()
         if self._forwarder is not None:
             self._prepare(self._forwarder)
             self._forwarder.start()
@@ -375,6 +362,7 @@ class EventSessionLogger:
         Raises:
             ConfigurationError: For a value that cannot be used, or after the first event.
         """
+        notice_fork()
         found = from_environment(self._given)
         if not found:
             return
@@ -382,36 +370,84 @@ class EventSessionLogger:
             raise ConfigurationError(
                 "configure_from_env() came after the first event: call it before"
             )
-        self._set_up(replace(self.settings, **found))
+        self._set_up(replace(self.settings, **found), _as_callback(self.downstream_callback))
 
-    def update_downstream_callback(self, callback: Callback | None) -> TransportInterface | None:
-        """Forward to a function from now on, or nowhere.
-
-        Returns:
-            The transport before, which is not closed.
-        """
-        return self._update(None if callback is None else CallbackTransport(callback))
-
-    def update_downstream_transport(
-        self, transport: TransportInterface | None
-    ) -> TransportInterface | None:
-        """Forward to a transport from now on, or nowhere.
-
-        What has been logged while there was nowhere to forward to is not forwarded.
-
-        Returns:
-            The transport before, which is not closed.
-        """
-        return self._update(None if transport is None else as_transport(transport))
-
-    def _update(self, transport: TransportInterface | None) -> TransportInterface | None:
-        before, self._transport = self._transport, transport
+    def update_downstream_callback(self, callback: Callback | None) -> None:
+        """Forward to another function from now on, or to none. What waits goes there as well."""
+        notice_fork()
+        transport = _as_callback(callback)
+        self.downstream_callback = callback
         if self._forwarder is not None:
-            # What waits still does, and goes to the next transport.
-            self._forwarder.replace(Nowhere() if transport is None else transport)
+            self._forwarder.downstream.callback.transport = transport
+            self._redirect(self._forwarder)
         elif transport is not None:
             self._forwarder = self._forward_to(transport)
-        return before
+
+    def update_downstream_transport(self, transport: TransportInterface | None) -> None:
+        """Forward to another transport from now on, or to none. What waits goes there as well.
+
+        What has been logged while there was nowhere to forward to is not forwarded. The transport before
+        is not closed.
+        """
+        self.downstream_transport = None if transport is None else as_transport(transport)
+        if self._forwarder is not None:
+            self._forwarder.downstream.transport.transport = self.downstream_transport
+            self._redirect(self._forwarder)
+        elif transport is not None:
+            self._forwarder = self._forward_to(None)
+
+    def _redirect(self, forwarder: Forwarder) -> None:
+        if destinations := forwarder.downstream.destinations:
+            pipeline = pipeline_of(self.settings.pipeline, *destinations)
+            forwarder.redirect(RunOwner(service_name(), pipeline))
+
+    def dead_letters(self, session_id: str | None = None) -> list[DeadLetter]:
+        """List events that were set aside because the downstream never takes them, oldest first.
+
+        Args:
+            session_id: The session; all sessions in the base directory by default.
+
+        Raises:
+            JournalError: When they cannot be read.
+        """
+        return [found.letter for found in self._letters.find(*self._letters_of(session_id))]
+
+    async def replay_dead_letters(
+        self,
+        session_id: str | None = None,
+        *,
+        id: str | None = None,  # noqa: A002 - what it is called on a dead letter
+    ) -> list[tuple[DeadLetter, str | None]]:
+        """Send dead letters again, each once, for example after a callback was repaired.
+
+        They come out of their order: what followed them in their sessions has been forwarded. One that is
+        taken is no dead letter any more.
+
+        Args:
+            session_id: The session; all sessions in the base directory by default.
+            id: The dead letter's id; all of them by default.
+
+        Returns:
+            Each with why it was not taken, None when it was.
+
+        Raises:
+            ConfigurationError: When there is nowhere to forward to.
+            JournalError: When they cannot be read, or it cannot be noted that one was taken.
+        """
+        if self._forwarder is None:
+            raise ConfigurationError(
+                "there is nowhere to send dead letters to: give downstream_callback or "
+                "downstream_transport"
+            )
+        found = self._letters.find(*self._letters_of(session_id))
+        return [
+            (one.letter, await self._forwarder.replay(one))
+            for one in found
+            if id in (None, one.letter.id)
+        ]
+
+    def _letters_of(self, session_id: str | None) -> tuple[Path | None, str | None]:
+        return None if session_id is None else self.get_session_directory(session_id), session_id
 
     def get_session_directory(self, session_id: str | None = None) -> Path:
         """Return the directory of a session, whether or not it exists yet.
@@ -421,71 +457,43 @@ class EventSessionLogger:
         """
         return self._files.directory_of(self._unknown if session_id is None else str(session_id))
 
-    def get_log_file_path(self, session_id: str | None = None) -> Path | None:
-        """Return the file that a session's events go to, None before its first event.
+    def get_log_file_path(self, session_id: str | None = None) -> Path:
+        """Return the file that a session's events go to, else went to, else will go to.
 
         Args:
             session_id: The session; the one of events that name none by default.
         """
         return self._files.path_of(self._unknown if session_id is None else str(session_id))
 
-    @property
-    def include_system_prompt(self) -> bool:
-        """Whether system prompts are logged and forwarded."""
-        return self.settings.include_system_prompt
-
     def stats(self) -> GatewayStats:
         """Return what has been done so far. Cheap."""
-        forwarder, tally = self._forwarder, self._tally
-        return GatewayStats(
-            logged=tally.logged,
-            local_errors=tally.local_errors.total(),
-            overhead_seconds=tally.overhead,
-            forwarded=forwarder.forwarded if forwarder else 0,
-            transport_errors=tally.transport_errors.total(),
-            rejected=forwarder.rejected if forwarder else 0,
-            corrupt=forwarder.corrupt if forwarder else 0,
-            dropped=forwarder.account.dropped.total() if forwarder else 0,
-            pending=forwarder.pending if forwarder else 0,
-            open_files=self._files.open_files,
-            circuit_state=forwarder.circuit_state if forwarder else CircuitState.CLOSED,
-            is_connected=_is_connected(self._transport),
-        )
+        notice_fork()
+        return stats_of(self._tally, self._forwarder, self._files.open_files)
 
     def _state(self) -> State:
-        forwarder = self._forwarder
-        memory = forwarder.memory if forwarder is not None else None
-        if forwarder is None or self._closed:
-            return State(self._files.open_files)
-        return State(
-            open_files=self._files.open_files,
-            circuit=forwarder.circuit_state,
-            is_healthy=forwarder.is_healthy if self._transport is not None else None,
-            queue_size=memory.waiting if memory else 0,
-            queue_capacity=memory.capacity if memory else 0,
-            oldest=forwarder.oldest,
-        )
+        forwarder = None if self._closed else self._forwarder
+        return state_of(forwarder, self._files.open_files, forwards=self._forwards)
 
-    def _report(self, error: Exception, event: object) -> None:
+    def _report(self, error: Exception, doing: str) -> None:
         handler = self.settings.error_handler
         if handler is None:
             return
         try:
-            handler(error, event)
+            handler(error, doing)
         except Exception:  # noqa: BLE001 - a handler that fails must not fail the agent
             _log.exception("the error handler failed on %s", error)
 
     def _after_fork(self) -> None:
         self._tally.begin()
         self._files.abandon(uuid7())
-        self._syncer = Syncer(self._files)
+        self._committer = FilesCommitter(_SYNC_SECONDS)
         if self._forwarder is not None:
             self._forwarder.abandon()
             self._forwarder = None
-        if self._transport is not None:
-            self._forwarder = self._forward_to(self._transport)
+        callback = _as_callback(self.downstream_callback)
+        if callback is not None or self.downstream_transport is not None:
+            self._forwarder = self._forward_to(callback)
 
 
-def _is_connected(transport: TransportInterface | None) -> bool:
-    connected: Any = getattr(transport, "is_connected", transport is not None)
-    return bool(connected() if callable(connected) else connected)
+def _as_callback(callback: Callback | None) -> CallbackTransport | None:
+    return None if callback is None else CallbackTransport(callback)

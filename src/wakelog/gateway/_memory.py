@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections import deque
+from functools import partial
 
+from wakelog.buffer import DROPPED, TAKEN, WAIT, OverflowPolicy, Room
 from wakelog.errors import BufferFullError
-from wakelog.gateway._books import Account
+from wakelog.gateway._books import RunAccount
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._lanes import MemoryLane
-from wakelog.sinks import OverflowPolicy
 
 _log = logging.getLogger("wakelog")
-_Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
 class MemoryQueue:
     """Bounds how many events wait in memory, over all sessions.
+
+    It is no ``wakelog.buffer.Queue``: the events stand in the lanes of their sessions, which are emptied
+    side by side, and one that is being sent is not dropped for newer ones. Waiting for room is the same.
 
     ``_lock`` guards the count, the order and who waits for room.
 
@@ -28,12 +30,12 @@ class MemoryQueue:
         account: The account of this run.
     """
 
-    def __init__(self, capacity: int, overflow: OverflowPolicy, account: Account) -> None:
+    def __init__(self, capacity: int, overflow: OverflowPolicy, account: RunAccount) -> None:
         self.capacity, self._overflow, self._account = capacity, overflow, account
         self._lock = threading.Lock()
         self._count = self._number = 0
         self._order: deque[tuple[int, MemoryLane]] = deque()
-        self._waiters: deque[_Waiter] = deque()
+        self._room = Room(self._lock)
         self._closed = False
 
     @property
@@ -50,30 +52,33 @@ class MemoryQueue:
         Raises:
             BufferFullError: When there is no room, and the policy is to say so; or after ``close``.
         """
-        while True:
-            with self._lock:
-                if self._closed:
-                    raise BufferFullError("the gateway has been closed: nothing is forwarded")
-                if self._count < self.capacity or self._make_room():
-                    self._account.noted += 1
-                    self._number += 1
-                    self._count += 1
-                    self._order.append((self._number, lane))
-                    lane.put(self._number, event)
-                    return True
-                if self._overflow is OverflowPolicy.RAISE:
-                    raise BufferFullError(
-                        f"{self._count} events wait to be forwarded, which is what queue_size "
-                        "allows. Wait, or raise queue_size"
-                    )
-                if self._overflow is not OverflowPolicy.BLOCK:
-                    self._account.noted += 1
-                    self._account.dropped[self._overflow.value] += 1
-                    return False
-                loop = asyncio.get_running_loop()
-                waiter: asyncio.Future[None] = loop.create_future()
-                self._waiters.append((loop, waiter))
-            await waiter
+        with self._lock:
+            answer = self._offer(lane, event)
+        if answer is WAIT:
+            answer = await self._room.wait_in_task(partial(self._offer, lane, event), None)
+        return answer is TAKEN
+
+    def _offer(self, lane: MemoryLane, event: ForwardedEvent) -> str:
+        """Take an event if there is room, else do what the policy says. Under the lock."""
+        if self._closed:
+            raise BufferFullError("the gateway has been closed: nothing is forwarded")
+        if self._count < self.capacity or self._make_room():
+            self._account.noted += 1
+            self._number += 1
+            self._count += 1
+            self._order.append((self._number, lane))
+            lane.put(self._number, event)
+            return TAKEN
+        if self._overflow is OverflowPolicy.RAISE:
+            raise BufferFullError(
+                f"{self._count} events wait to be forwarded, which is what queue_size "
+                "allows. Wait, or raise queue_size"
+            )
+        if self._overflow is OverflowPolicy.BLOCK:
+            return WAIT
+        self._account.noted += 1
+        self._account.dropped[self._overflow.value] += 1
+        return DROPPED
 
     def taken(self) -> None:
         """Learn that an event has been dealt with."""
@@ -81,21 +86,16 @@ class MemoryQueue:
             self._count -= 1
             if len(self._order) > 2 * self.capacity:
                 self._order = deque(one for one in self._order if one[1].holds(one[0]))
-            waiter = self._waiters.popleft() if self._waiters else None
-        if waiter is not None and not waiter[0].is_closed():
-            waiter[0].call_soon_threadsafe(_wake, waiter[1])
+        self._room.give(1)
 
     def close(self) -> None:
         """Give up what waits, which nobody can forward later."""
         with self._lock:
             self._closed = True
             lost, self._count = self._count, 0
-            waiters, self._waiters = self._waiters, deque()
             if lost:
                 self._account.dropped["closed"] += lost
-        for loop, future in waiters:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_wake, future)
+        self._room.give(len(self._room))
         if lost:
             _log.warning("%d events were in memory and not forwarded: they are lost", lost)
 
@@ -116,8 +116,3 @@ class MemoryQueue:
             self._count -= 1
             self._account.dropped[self._overflow.value] += 1
         return made
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -5,25 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from wakelog.events import semconv as s
-from wakelog.otel._metric_table import ADOPTED, KIND, ORIGIN, OTHER, OWN, REASON, Attributes, Metric
+from wakelog.telemetry import ADOPTED, KIND, ORIGIN, OTHER, OWN, REASON, Attributes, Metric
 
 LOCAL, TRANSPORT = "local", "transport"
-LOCAL_ERRORS: Final = {
-    "LocalLoggingError": "closed",
-    "JournalError": "journal",
-    "SerializationError": "too_large",
-    "BufferFullError": "buffer_full",
-}
-"""Why an event was not logged, by the cause; ``other`` for any other."""
-TRANSPORT_ERRORS: Final = {
-    "TransportTimeoutError": "timeout",
-    "TransportConnectionError": "connection",
-}
-"""Why an attempt failed, by the error; ``other`` for any other."""
+LOCAL_ERRORS: Final = ("closed", "journal", "too_large", "buffer_full")
+"""Why an event was not logged; ``other`` for anything else."""
+TRANSPORT_ERRORS: Final = ("timeout", "connection")
+"""Why an attempt failed; ``other`` for anything else."""
 DROPPED: Final = ("drop_oldest", "drop_newest", "closed")
 
-_ERRORS = (*LOCAL_ERRORS.values(), *TRANSPORT_ERRORS.values(), OTHER)
-_FAILED: Attributes = {s.ERROR_TYPE: (*TRANSPORT_ERRORS.values(), "rejected", OTHER)}
+_ERRORS = (*LOCAL_ERRORS, *TRANSPORT_ERRORS, OTHER)
+_FAILED: Attributes = {s.ERROR_TYPE: (*TRANSPORT_ERRORS, "rejected", OTHER)}
 _OVERHEAD = (
     *(1e-5, 1.5e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3),
     *(2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0),
@@ -48,7 +40,7 @@ TABLE: Final = (
         "{event}",
         "Events to be forwarded that this process answers for: those that were logged while there was a "
         "transport, and those that runs of a gateway which are gone have left in the files.",
-        "It is the sum of the next five. Origin `adopted` grows after a crash, and after an exit during "
+        "It is the sum of the next six. Origin `adopted` grows after a crash, and after an exit during "
         "an outage.",
         {ORIGIN: (OWN, ADOPTED)},
     ),
@@ -71,8 +63,18 @@ TABLE: Final = (
         "wakelog.gateway.events.rejected",
         "counter",
         "{event}",
-        "Of these, events that the transport will never take. They stay in their files.",
-        "The program's log names the session and the reason.",
+        "Of these, events of which the transport says that it will never take them. They are dead letters of "
+        "their sessions.",
+        "`wakelog dead-letters list DIR` names them with the reasons.",
+    ),
+    Metric(
+        "wakelog.gateway.events.dead_lettered",
+        "counter",
+        "{event}",
+        "Of these, events that the transport has refused again and again while it took others. They are "
+        "dead letters of their sessions, which go on.",
+        "`wakelog dead-letters list DIR` names them with the reasons. After a fix, "
+        "`await logger.replay_dead_letters()` sends them again, which does not lower this figure.",
     ),
     Metric(
         "wakelog.gateway.events.corrupt",
@@ -98,7 +100,7 @@ TABLE: Final = (
         "Kind `local`: awaits of the gateway that raised, nearly always because the event was not logged. "
         "Kind `transport`: attempts to send that failed and will be made again.",
         "`journal`: the file system refused, for want of space or permission. `too_large`: raise "
-        "`max_line_bytes` or log less. `closed`: an event came after `close()`. Of kind `transport`, "
+        "`max_event_bytes` or log less. `closed`: an event came after `close()`. Of kind `transport`, "
         "nothing is lost.",
         {KIND: (LOCAL, TRANSPORT), s.ERROR_TYPE: _ERRORS},
     ),
@@ -129,6 +131,14 @@ TABLE: Final = (
         "How long the oldest pending event of a gateway that is open has waited, about; 0 when nothing is "
         "pending.",
         "While the circuit is closed, one session alone is stuck, or the transport is too slow.",
+    ),
+    Metric(
+        "wakelog.gateway.pending.elsewhere",
+        "gauge",
+        "{event}",
+        "Events that dead processes have left in the base directory for another pipeline, which no process "
+        "serves now. They are not among the accepted ones.",
+        "Start a program that forwards there, or give this one the `pipeline=` that its log names.",
     ),
     Metric(
         "wakelog.gateway.queue.size",

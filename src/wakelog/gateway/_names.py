@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import string
-import time
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from wakelog.errors import ConfigurationError
@@ -83,7 +83,7 @@ class FilePattern:
     """How files are named: by the time of their first event, in UTC.
 
     Args:
-        pattern: As ``time.strftime`` takes it.
+        pattern: As ``datetime.strftime`` takes it, ``%f`` for microseconds with it.
 
     Raises:
         ConfigurationError: When that gives something else than a file's name.
@@ -101,7 +101,7 @@ class FilePattern:
 
     def name_at(self, seconds: float) -> str:
         """Return the name for a time, without its ending."""
-        return time.strftime(self._pattern, time.gmtime(seconds))
+        return datetime.fromtimestamp(seconds, UTC).strftime(self._pattern)
 
 
 def _check_fields(setting: str, pattern: str, allowed: str, *, required: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from wakelog.errors import (
     ConfigurationError,
@@ -13,11 +14,11 @@ from wakelog.errors import (
 )
 from wakelog.gateway._calls import BlockingCalls, call
 from wakelog.gateway._events import ForwardedEvent
-from wakelog.gateway.transports import TransportInterface
+from wakelog.gateway.transports import CallbackTransport, TransportInterface
 
 _HEALTH_SECONDS = 5.0
 
-ErrorHandler = Callable[[Exception, object], object]
+ErrorHandler = Callable[[Exception, str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,17 @@ class Forwarding:
         retry_delay: The longest wait before the first of these, in seconds; later ones double.
         send_timeout: The longest that one attempt may take, in seconds.
         concurrency: How many sessions are forwarded at the same time.
+        max_probes: How many attempts may fail beyond these before an event is taken for one that is
+            never taken; None to try it for ever.
+        exit_seconds: How long what is left may be forwarded when the program ends without close.
     """
 
     max_retries: int
     retry_delay: float
     send_timeout: float
     concurrency: int
+    max_probes: int | None
+    exit_seconds: float
 
 
 async def attempt(
@@ -51,9 +57,9 @@ async def attempt(
     Returns:
         Why it did not get there, None when it did.
     """
-    name = type(transport).__name__
+    name, send = _named_send(transport)
     try:
-        taken = await call(transport.send, event, seconds=seconds, blocking=blocking)
+        taken = await call(send, event, seconds=seconds, blocking=blocking)
     except TimeoutError:
         return TransportTimeoutError(f"{name} did not take an event within {seconds} s")
     except EventSessionLoggerError as error:
@@ -64,7 +70,13 @@ async def attempt(
         return told
     if taken is None or taken:
         return None
-    return TransportError(f"{name}.send() returned {taken!r}")
+    return TransportError(f"{name} returned {taken!r}")
+
+
+def _named_send(transport: TransportInterface) -> tuple[str, Callable[[ForwardedEvent], Any]]:
+    if isinstance(transport, CallbackTransport) and type(transport).send is CallbackTransport.send:
+        return "the callback", transport.handed_over  # which tells what the callback raised
+    return f"{type(transport).__name__}.send()", transport.send
 
 
 async def is_healthy(transport: TransportInterface, blocking: BlockingCalls) -> bool:

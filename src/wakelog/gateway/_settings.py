@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
@@ -9,13 +11,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from wakelog.buffer import OverflowPolicy
 from wakelog.errors import ConfigurationError
 from wakelog.gateway._formats import Custom, Document, Format, Formatter, Lines
 from wakelog.gateway._names import DirectoryPattern, FilePattern, unknown_session
 from wakelog.gateway._sending import ErrorHandler
-from wakelog.journal import Durability, default_root
+from wakelog.journal import Durability
 from wakelog.redaction import RedactionConfig
-from wakelog.sinks import OverflowPolicy
+from wakelog.storage import LONGEST_LINE
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -48,12 +51,15 @@ class Settings:
     durability: Durability | str = Durability.OS_BUFFERED
     max_file_bytes: int = 64 * _MEBIBYTE
     max_line_bytes: int = _MEBIBYTE
+    max_event_bytes: int | None = None
     max_open_files: int = 128
     redact_payloads: bool = True
     redaction_config: RedactionConfig | None = None
     queue_size: int = 10_000
     overflow: OverflowPolicy | str = OverflowPolicy.DROP_OLDEST
     concurrency: int = 8
+    max_probe_attempts: int | None = 5
+    pipeline: str | None = None
     send_timeout_seconds: float = 10.0
     close_timeout_seconds: float = 5.0
     meter_provider: MeterProvider | None = None
@@ -63,6 +69,8 @@ class Settings:
         object.__setattr__(self, "overflow", _member("overflow", OverflowPolicy, self.overflow))
         for name, least in _LEAST.items():
             value = getattr(self, name)
+            if value is None and name in ("max_probe_attempts", "max_event_bytes"):
+                continue
             seconds = name.endswith("_seconds")
             kind = int | float if seconds else int
             if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
@@ -70,6 +78,11 @@ class Settings:
                 raise ConfigurationError(
                     f"{name}={value!r} is not usable: use {what}, at least {least}"
                 )
+        if self.max_line_bytes > LONGEST_LINE:
+            raise ConfigurationError(
+                f"max_line_bytes={self.max_line_bytes!r} is not usable: readers take lines of at most "
+                f"{LONGEST_LINE} bytes. Longer content is kept whole beside its line, see max_event_bytes"
+            )
         for name in ("include_system_prompt", "enable_local_logging", "redact_payloads"):
             if not isinstance(value := getattr(self, name), bool):
                 raise ConfigurationError(f"{name}={value!r} is not usable: use True or False")
@@ -95,10 +108,13 @@ class Settings:
             )
         if config is not None and not isinstance(config, RedactionConfig):
             raise ConfigurationError(f"redaction_config={config!r} is no RedactionConfig")
+        pipeline: object = self.pipeline
+        if pipeline is not None and not (isinstance(pipeline, str) and pipeline):
+            raise ConfigurationError(f"pipeline={pipeline!r} is not usable: give a name")
 
     def base(self) -> Path:
-        """Return the base directory."""
-        if self.log_base_dir is None:
+        """Return the base directory, as it was given; nothing and an empty text are the default."""
+        if self.log_base_dir is None or self.log_base_dir == "":
             return default_base()
         try:
             return Path(self.log_base_dir)
@@ -116,7 +132,7 @@ class Settings:
         if not callable(formatter):
             raise ConfigurationError(
                 "log_format='custom' needs formatter=, a callable that takes an event and returns "
-                "its text"
+                "its text; from the environment, AGENT_LOG_FORMATTER=module:function"
             )
         return Custom(formatter)
 
@@ -131,9 +147,11 @@ class Settings:
 
 _LEAST: Final[Mapping[str, float]] = {
     "max_retry_attempts": 0,
+    "max_probe_attempts": 0,
     "retry_delay_seconds": 0,
     "max_file_bytes": 0,
     "max_line_bytes": 1024,
+    "max_event_bytes": 1,
     "max_open_files": 1,
     "queue_size": 1,
     "concurrency": 1,
@@ -161,13 +179,8 @@ def check_names(given: Mapping[str, object]) -> None:
 
 
 def default_base() -> Path:
-    """Return where sessions go when nobody says: the user's state directory.
-
-    Returns:
-        ``$XDG_STATE_HOME/wakelog-sessions/<OTEL_SERVICE_NAME>``.
-    """
-    root = default_root(os.environ.get("OTEL_SERVICE_NAME", "").strip() or "unknown_service")
-    return root.parent.with_name("wakelog-sessions") / root.name
+    """Return where sessions go when nobody says: ``AGENT_LOG_DIR``, else ``logs/sessions``."""
+    return Path(os.environ.get("AGENT_LOG_DIR", "").strip() or "logs/sessions")
 
 
 def from_environment(given: Collection[str] = ()) -> dict[str, Any]:
@@ -232,6 +245,20 @@ def _format(text: str) -> str:
     return text.lower()
 
 
+def _formatter(text: str) -> Formatter:
+    module, colon, name = text.partition(":")
+    if not (module and colon and name):
+        raise ValueError("module:function")
+    try:
+        found: Any = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"it cannot be imported: {error}. Use module:function") from error
+    if not callable(found):
+        raise ConfigurationError("it cannot be called. Use module:function")
+    formatter: Formatter = found
+    return formatter
+
+
 def _file_pattern(text: str) -> str:
     FilePattern(text)
     return text
@@ -250,6 +277,7 @@ def _unknown_pattern(text: str) -> str:
 _VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "AGENT_LOG_DIR": ("log_base_dir", str),
     "AGENT_LOG_FORMAT": ("log_format", _format),
+    "AGENT_LOG_FORMATTER": ("formatter", _formatter),
     "AGENT_LOG_INCLUDE_PROMPT": ("include_system_prompt", _flag),
     "AGENT_LOG_MAX_RETRIES": ("max_retry_attempts", _count),
     "AGENT_LOG_RETRY_DELAY": ("retry_delay_seconds", _seconds),

@@ -5,29 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from opentelemetry import trace
 from opentelemetry._logs import get_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
 
 from wakelog import context
-from wakelog.errors import InvalidEventTypeError, RedactionError
+from wakelog.errors import InvalidEventTypeError
 from wakelog.events import EVENT_TYPES, AgentEvent
 from wakelog.events import semconv as s
 from wakelog.journal import Durability
 from wakelog.logger import AgentLogger, current
-from wakelog.otel import OTelSink
-from wakelog.record import from_line, to_line
-from wakelog.redaction import RedactionConfig, redact
+from wakelog.otel import OTelSink, disabled, span_context_of
+from wakelog.record import kept, text_of, traceback_of, type_name
+from wakelog.redaction import redact
+from wakelog.runtime import Burst, ForkOrder, notice_fork, reset_in_child
 from wakelog.sinks import NullSink
 
 _log = logging.getLogger("wakelog")
 
-_REPORT_SECONDS = 60.0
 _NOT_CONFIGURED = (
     "nothing is set up to record them: call wakelog.configure(), or give the integration a logger"
 )
@@ -72,11 +69,22 @@ _BOUND: Final = (
 )
 
 
-class _Busy(threading.local):
-    recording = False
+# Threads that are recording now. Not in `threading.local`, which would mean what a thread was before
+# gevent or eventlet patched the process.
+_recording: set[int] = set()
 
 
-_busy = _Busy()
+def _is_recording(thread: int) -> bool:
+    """Tell whether a thread of this process is recording, and not one of the parent's."""
+    notice_fork()
+    return thread in _recording
+
+
+def _keep_own() -> None:
+    _recording.intersection_update([threading.get_ident()])
+
+
+reset_in_child(_keep_own, ForkOrder.LOCKS)
 
 
 class Recorder:
@@ -94,7 +102,7 @@ class Recorder:
     def __init__(self, log: AgentLogger | None = None) -> None:
         self._given = log
         self.refused: Counter[str] = Counter()
-        self._report_after = 0.0
+        self._burst = Burst()
         # A cache of the logger over OpenTelemetry's global provider.
         self._over_global: tuple[object, AgentLogger] | None = None
 
@@ -119,32 +127,39 @@ class Recorder:
             severity_text: The level in OpenTelemetry's words, or in the library's own.
             timestamp: When it happened, in nanoseconds since 1970; now by default.
         """
-        if _busy.recording:
+        me = threading.get_ident()
+        if me in _recording and _is_recording(me):
             # What recording itself causes to be logged would never end; a signal's handler may be
             # in the middle of a write.
             self.refused["Recursive"] += 1
             return
-        _busy.recording = True
+        _recording.add(me)
         try:
-            log = self._given or current() or self._global()
-            if log is None:
-                self.refuse("NotConfigured", _NOT_CONFIGURED)
-            elif type(log.sink) is not NullSink:
+            if (log := self.logger()) is not None and type(log.sink) is not NullSink:
                 event_type = fields.get("event_type")
                 if (
-                    event_type.__class__ is not str
+                    type(event_type) is not str
                     or (event := _agent_event(log, event_type, text, dict(fields), timestamp))
                     is None
                 ):
                     _write_log(log, scope, text, fields, severity_number, severity_text, timestamp)
                 else:
-                    log.record(event)
+                    log.put(event)
         except Exception as error:  # noqa: BLE001 - it is somebody else's program: count, report
             self.refuse(type(error).__name__, error)
         finally:
-            _busy.recording = False
+            _recording.discard(me)
+
+    def logger(self) -> AgentLogger | None:
+        """Return where to record now; None, which is counted, where nothing is set up."""
+        log = self._given or current() or self._global()
+        if log is None and not disabled():
+            self.refuse("NotConfigured", _NOT_CONFIGURED)
+        return log
 
     def _global(self) -> AgentLogger | None:
+        if disabled():
+            return None  # the SDK's provider takes nothing then
         provider = get_logger_provider()
         if self._over_global is None or self._over_global[0] is not provider:
             if not isinstance(provider, LoggerProvider):
@@ -160,36 +175,20 @@ class Recorder:
             cause: What happened.
         """
         self.refused[reason] += 1
-        now = time.monotonic()
-        if now >= self._report_after:
-            self._report_after = now + _REPORT_SECONDS
+        if self._burst.is_due():
             _log.error(
                 "%d log records were not recorded so far, the last one because: %s",
                 self.refused.total(),
-                cause,
+                text_of(cause),
             )
 
 
 def exception_fields(error: BaseException) -> dict[str, Any]:
     """Return what the conventions say of an exception: ``exception.*``, with the qualified type."""
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must cost the text and not the record
-        message = ""
-    try:
-        stacktrace = "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - as above
-        stacktrace = ""
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else _qualified(kind)
-    fields = {s.EXCEPTION_TYPE: name, s.EXCEPTION_MESSAGE: message}
-    if stacktrace:
+    fields = {s.EXCEPTION_TYPE: type_name(type(error)), s.EXCEPTION_MESSAGE: text_of(error)}
+    if stacktrace := traceback_of(error):
         fields[s.EXCEPTION_STACKTRACE] = stacktrace
     return fields
-
-
-def _qualified(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _write_log(
@@ -203,7 +202,7 @@ def _write_log(
 ) -> None:
     durability = fields.pop("durability") if _asks(fields) else None
     event_name = fields.pop("event_name", None)
-    if event_name is not None and not isinstance(event_name, str):
+    if event_name is not None and type(event_name) is not str:
         fields["event_name"], event_name = event_name, None
     sink = log.sink
     if not isinstance(sink, OTelSink):
@@ -214,15 +213,17 @@ def _write_log(
         event = log.event(
             "custom", payload, attributes=fields, time_unix_nano=timestamp, durability=durability
         )
-        log.record(event)
+        log.put(event)
         return
     for variable, name in _BOUND:
         if (value := variable.get()) is not None:
             fields.setdefault(name, value)
     if (around := context.bound_attributes()) is not None:
         fields = {**around, **fields}
+    text, fields = kept(text), kept(fields)
     if log.redact_payloads:
-        text, fields = _redacted(text, fields, log.redaction_config)
+        config = log.redaction_config
+        text, fields = redact(text, config), redact(fields, config)
     sink.write_log(
         scope,
         text,
@@ -231,19 +232,9 @@ def _write_log(
         severity_text=severity_text,
         event_name=event_name or "",
         timestamp=timestamp or time.time_ns(),
-        span_context=_span_context(),
+        span_context=span_context_of(),
         durability=durability,
     )
-
-
-def _redacted(
-    text: Any, fields: dict[str, Any], config: RedactionConfig | None
-) -> tuple[Any, dict[str, Any]]:
-    try:
-        return redact(text, config), redact(fields, config)
-    except RedactionError:
-        # An object that cannot say what it is: what the line makes of it has a text.
-        return redact(from_line(to_line(text)), config), redact(_plain(fields), config)
 
 
 def _agent_event(
@@ -255,16 +246,18 @@ def _agent_event(
     if _asks(fields):
         given["durability"] = fields.pop("durability")
     payload: dict[str, Any] = {}
-    if isinstance(fields.get("payload"), Mapping):
-        payload.update(fields.pop("payload"))
+    if type(given_payload := kept(fields.get("payload"))) is dict:
+        payload.update(given_payload)
+        del fields["payload"]
     known = EVENT_TYPES[event_type].payload if event_type in EVENT_TYPES else {}
     for key in list(fields):
         if key in known:
             payload[key] = fields.pop(key)
         elif key in _FIELDS and fields[key] is not None:
-            given[_FIELDS[key]] = str(fields.pop(key))
-        elif key in _MAPS and isinstance(fields[key], Mapping):
-            given[key] = dict(fields.pop(key))
+            given[_FIELDS[key]] = text_of(fields.pop(key))
+        elif key in _MAPS and type(values := kept(fields[key])) is dict:
+            given[key] = values
+            del fields[key]
     if event_type == "error" and s.EXCEPTION_TYPE in fields:
         payload["error_type"] = payload["exception_type"] = fields.pop(s.EXCEPTION_TYPE)
         payload["error"] = fields.pop(s.EXCEPTION_MESSAGE, text)
@@ -273,27 +266,11 @@ def _agent_event(
         key = _TEXT_KEYS.get(event_type, "message")
         payload["message" if key in payload else key] = text
     try:
-        try:
-            return log.event(event_type, payload, attributes=fields or None, **given)
-        except RedactionError:
-            payload, fields = _plain(payload), _plain(fields)
-            return log.event(event_type, payload, attributes=fields or None, **given)
+        return log.event(event_type, payload, attributes=fields or None, **given)
     except InvalidEventTypeError:
         return None
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what the line makes of values, all of which have a text."""
-    return cast("dict[str, Any]", from_line(to_line(values)))
-
-
 def _asks(fields: dict[str, Any]) -> bool:
     """Tell whether the caller asks for a durability; a text of that name is the caller's own."""
-    return "durability" in fields and isinstance(fields["durability"], Durability)
-
-
-def _span_context() -> tuple[int, int, int] | None:
-    span_context = trace.get_current_span().get_span_context()
-    if not span_context.is_valid:
-        return None
-    return span_context.trace_id, span_context.span_id, span_context.trace_flags
+    return "durability" in fields and type(fields["durability"]) is Durability

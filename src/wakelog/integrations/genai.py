@@ -6,15 +6,18 @@ OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK=wakelog
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields as fields_of
-from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
+from opentelemetry.context import attach, detach, get_current
+from opentelemetry.trace import set_span_in_context
 
+from wakelog.events import REQUEST, USAGE
 from wakelog.events import semconv as s
 from wakelog.integrations._recorder import Recorder
-from wakelog.logger import AgentLogger
+from wakelog.logger import AgentLogger, Prices, add_cost, current
+from wakelog.otel import asked
+from wakelog.record import opened
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LogRecord
@@ -29,8 +32,9 @@ _KEPT: Final = (
     s.RESPONSE_MODEL,
     s.RESPONSE_ID,
     s.RESPONSE_FINISH_REASONS,
-    s.USAGE_INPUT_TOKENS,
-    s.USAGE_OUTPUT_TOKENS,
+    s.RESPONSE_TIME_TO_FIRST_CHUNK,
+    *REQUEST.values(),
+    *USAGE.values(),
     s.CONVERSATION_ID,
     s.AGENT_NAME,
     s.ERROR_TYPE,
@@ -50,6 +54,7 @@ class WakelogCompletionHook:
     """
 
     def __init__(self, log: AgentLogger | None = None) -> None:
+        self._given = log
         self._recorder = Recorder(log)
         self.refused = self._recorder.refused
         """How many events were not accepted, by reason."""
@@ -74,31 +79,65 @@ class WakelogCompletionHook:
             span: The span of the call.
             log_record: The event that the instrumentation emits for it.
         """
-        said = getattr(span, "attributes", None) or getattr(log_record, "attributes", None)
-        fields = _kept(said if isinstance(said, Mapping) else {})
-        fields["event_type"] = "model_response"
-        content = {
-            "input_messages": inputs,
-            "output_messages": outputs,
-            "system_instructions": system_instruction,
-            "tool_definitions": tool_definitions,
-        }
-        fields["payload"] = {
-            key: [_given(message) for message in value] for key, value in content.items() if value
-        }
-        with trace.use_span(span or trace.get_current_span(), end_on_exit=False):
+        try:
+            fields = _fields_of(
+                span,
+                log_record,
+                input_messages=inputs,
+                output_messages=outputs,
+                system_instructions=system_instruction,
+                tool_definitions=tool_definitions,
+            )
+            log = self._given or current()
+            fields["payload"].update(_cost_of(fields, log.prices if log is not None else None))
+            here = set_span_in_context(span) if span is not None else get_current()
+            token = attach(here)
+        except Exception as error:  # noqa: BLE001 - what objects of others may raise when looked at
+            self._recorder.refuse(type(error).__name__, error)
+            return
+        try:
             self._recorder.record(
                 s.SCOPE_NAME, None, fields, severity_number=None, severity_text=""
             )
+        finally:
+            detach(token)
+
+
+def _fields_of(
+    span: trace.Span | None, log_record: LogRecord | None, **content: Sequence[Any] | None
+) -> dict[str, Any]:
+    # What a broken span does not say of itself, the messages are recorded without.
+    said = asked(lambda: getattr(span, "attributes", None), None) or getattr(
+        log_record, "attributes", None
+    )
+    fields = _kept(said if isinstance(said, Mapping) else {})
+    fields["event_type"] = "model_response"
+    fields["payload"] = {
+        key: [_given(message) for message in value] for key, value in content.items() if value
+    }
+    return fields
 
 
 def _kept(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: said[name] for name in _KEPT if said.get(name) is not None}
+    """Return what was said of the call, by today's names whatever names the instrumentation has."""
+    return {
+        s.RENAMED.get(name, name): said[name]
+        for name in (*s.RENAMED, *_KEPT)
+        if said.get(name) is not None
+    }
+
+
+def _cost_of(said: Mapping[str, Any], priced: Prices | None) -> dict[str, Any]:
+    """Return what the call costs, as the payload of an event has it, where that is known and wanted."""
+    counts = {key: said[name] for key, name in USAGE.items() if name in said}
+    payload = {**counts, "response_model": said.get(s.RESPONSE_MODEL)}
+    add_cost(payload, said.get(s.REQUEST_MODEL), said.get(s.PROVIDER_NAME), priced)
+    return {key: payload[key] for key in ("cost_usd", "price_list") if key in payload}
 
 
 def _given(message: Any) -> Any:
     """Return what a message says, without the optional fields that it does not have."""
-    if not is_dataclass(message) or isinstance(message, type):
+    held = opened(message)
+    if type(held) is not dict or issubclass(type(message), Mapping):
         return message
-    values = {field.name: getattr(message, field.name) for field in fields_of(message)}
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in held.items() if value is not None}

@@ -6,12 +6,20 @@ logging.getLogger().addHandler(WakelogHandler())
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from typing import Any, Final, cast
 
 from wakelog.events import semconv as s
+from wakelog.integrations._event_dict import (
+    SEVERITIES,
+    error_in,
+    read_event_dict,
+    take_special,
+)
 from wakelog.integrations._recorder import Recorder, exception_fields
 from wakelog.logger import AgentLogger
+from wakelog.record import text_of
 
 __all__ = ["WakelogHandler"]
 
@@ -68,35 +76,49 @@ class WakelogHandler(logging.Handler):
 
     def _record(self, scope: str, record: logging.LogRecord) -> None:
         fields: dict[str, Any] = {k: v for k, v in vars(record).items() if k not in _OWN}
+        number, level = severity_of(record.levelno), _NAMES.get(record.levelname, record.levelname)
+        message = cast("object", record.msg)
         text: Any
-        if (
-            isinstance(message := cast("object", record.msg), dict)
-            and fields.pop("_logger", None) is not None
-        ):
+        if type(message) is dict and "_logger" in fields:
             # From structlog's wrap_for_formatter: the message is the event dict.
-            fields.pop("_name", None)
-            text = message.get("event")
-            fields |= {k: v for k, v in message.items() if k not in ("event", "level")}
+            name = fields.pop("_name", None)
+            method = name if type(name) is str else record.levelname.lower()
+            event_dict = {**_bound_in_structlog(), **message}
+            said = read_event_dict(fields.pop("_logger"), method, event_dict)
+            fields |= event_dict
+            text, named, timestamp = said.text, said.scope, said.timestamp
+            number, level = said.severity_number or number, said.severity_text
         else:
             try:
                 text = record.getMessage() if self.formatter is None else self.format(record)
             except Exception:  # noqa: BLE001 - what __str__ and % of a caller's objects may raise
                 self.handleError(record)
-                text, fields["args"] = str(record.msg), record.args
-        if record.exc_info and record.exc_info[1] is not None:
-            fields |= exception_fields(record.exc_info[1])
+                text, fields["args"] = text_of(message), record.args
+            # From structlog's render_to_log_kwargs: the event dict is in ``extra``.
+            named, timestamp = take_special(fields)
+            given = fields.get("level")
+            if type(given) is str and SEVERITIES.get(given.lower(), ("", ""))[1] == level:
+                del fields["level"]
+        if (error := error_in(record.exc_info)) is not None:
+            fields |= exception_fields(error)
         elif record.exc_text:
-            fields[s.EXCEPTION_STACKTRACE] = record.exc_text
+            fields.setdefault(s.EXCEPTION_STACKTRACE, record.exc_text)
         if record.stack_info:
             fields[s.CODE_STACKTRACE] = record.stack_info
         self._recorder.record(
-            scope,
+            named or scope,
             text,
             fields,
-            severity_number=severity_of(record.levelno),
-            severity_text=_NAMES.get(record.levelname, record.levelname),
-            timestamp=int(record.created * 1e9),
+            severity_number=number,
+            severity_text=level,
+            timestamp=int(record.created * 1e9) if timestamp is None else timestamp,
         )
+
+
+def _bound_in_structlog() -> dict[str, Any]:
+    """Return what is bound in structlog's context, where it is loaded."""
+    contextvars = sys.modules.get("structlog.contextvars")
+    return {} if contextvars is None else contextvars.get_contextvars()
 
 
 def severity_of(level: int) -> int | None:

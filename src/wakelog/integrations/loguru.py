@@ -48,6 +48,12 @@ class WakelogSink:
 
     def __call__(self, message: _Message) -> None:
         """Record one message."""
+        try:
+            self._record(message)
+        except Exception as error:  # noqa: BLE001 - what a caller's objects may raise when looked at
+            self._recorder.refuse(type(error).__name__, error)
+
+    def _record(self, message: _Message) -> None:
         record = message.record
         fields = dict(record["extra"])
         if record["exception"] is not None and record["exception"].value is not None:

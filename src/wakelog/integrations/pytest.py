@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def wakelog_recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
     """Record in memory what the code under test records, with the same ids and times in each run.
 
-    ``wakelog.configure()`` returns a logger that records here, whatever it is given, and so do
-    integrations that were given no logger. A logger that exists already joins by
+    ``wakelog.configure()`` and ``wakelog.get_logger()`` return a logger that records here, whatever
+    they are given, and so do integrations that were given no logger. A logger that exists already joins by
     ``wakelog_recording.capture(log)``. Nothing is written and nothing leaves the process.
     """
     import wakelog
@@ -39,8 +39,14 @@ def wakelog_recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
             AgentLogger(agent_name or "test-agent", workflow_name, None, **given)
         )
 
+    def get_logger(
+        agent_name: str | None = None, workflow_name: str | None = None, **settings: Any
+    ) -> AgentLogger:
+        return configure(agent_name, workflow_name, **settings)
+
     # In the module's own names: asking it for `configure` would load the OpenTelemetry SDK.
     monkeypatch.setitem(vars(wakelog), "configure", configure)
+    monkeypatch.setitem(vars(wakelog), "get_logger", get_logger)
     before = set_current(recording.log)
     yield recording
     set_current(before)

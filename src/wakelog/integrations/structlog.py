@@ -5,11 +5,9 @@ structlog.configure(processors=production_chain())
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from structlog.contextvars import get_contextvars
@@ -17,41 +15,11 @@ from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor
 
-from wakelog.events import semconv as s
-from wakelog.integrations._recorder import Recorder, exception_fields
+from wakelog.integrations._event_dict import read_event_dict
+from wakelog.integrations._recorder import Recorder
 from wakelog.logger import AgentLogger
-from wakelog.record import parse_rfc3339
 
 __all__ = ["WakelogProcessor", "development_chain", "production_chain"]
-
-# OpenTelemetry's severity numbers and names for structlog's levels.
-_SEVERITIES: Final = {
-    "trace": (1, "TRACE"),
-    "debug": (5, "DEBUG"),
-    "info": (9, "INFO"),
-    "warn": (13, "WARN"),
-    "warning": (13, "WARN"),
-    "error": (17, "ERROR"),
-    "exception": (17, "ERROR"),
-    "critical": (21, "FATAL"),
-    "fatal": (21, "FATAL"),
-}
-_LATEST: Final = 253_402_300_800  # in seconds, the year 10000: no line can say a later time
-# Keys by which structlog's own processors and wrappers say something about the event.
-_SPECIAL: Final = frozenset(
-    {
-        "timestamp",
-        "logger",
-        "level_number",
-        "exc_info",
-        "exception",
-        "stack",
-        "stack_info",
-        "positional_args",
-        "_record",
-        "_from_structlog",
-    }
-)
 
 
 class WakelogProcessor:
@@ -92,32 +60,14 @@ class WakelogProcessor:
         return event_dict
 
     def _record(self, logger: Any, method_name: str, fields: dict[str, Any]) -> None:
-        text = fields.pop("event", None)
-        level = fields.get("level")
-        if level is None:
-            level = method_name
-        elif isinstance(level, str) and (level == method_name or level.lower() in _SEVERITIES):
-            del fields["level"]
-        else:
-            level = method_name  # a level of another kind, say of a game
-        scope, timestamp = getattr(logger, "name", None), None
-        if not _SPECIAL.isdisjoint(fields):
-            scope = fields.pop("logger") if isinstance(fields.get("logger"), str) else scope
-            text = _formatted(text, fields.pop("positional_args", None))
-            timestamp = _nanoseconds(fields.get("timestamp"))
-            if timestamp is not None:
-                del fields["timestamp"]
-            _take_exception(fields)
-            for name in ("level_number", "stack_info", "_record", "_from_structlog"):
-                fields.pop(name, None)
-        number, name = _SEVERITIES.get(level.lower(), (None, level.upper()))
+        said = read_event_dict(logger, method_name, fields)
         self._recorder.record(
-            scope if isinstance(scope, str) else "structlog",
-            text,
+            said.scope or "structlog",
+            said.text,
             fields,
-            severity_number=number,
-            severity_text=name,
-            timestamp=timestamp,
+            severity_number=said.severity_number,
+            severity_text=said.severity_text,
+            timestamp=said.timestamp,
         )
 
 
@@ -159,48 +109,3 @@ def production_chain(log: AgentLogger | None = None) -> Sequence[Processor]:
         ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
         structlog.processors.JSONRenderer(),
     ]
-
-
-def _formatted(text: Any, arguments: Any) -> Any:
-    """Return a text with the arguments in it that the standard library's wrapper was given."""
-    if not arguments or not isinstance(text, str):
-        return text
-    if len(arguments) == 1 and isinstance(arguments[0], dict) and arguments[0]:
-        arguments = arguments[0]
-    try:
-        return text % arguments
-    except (TypeError, ValueError, KeyError):
-        return f"{text} {arguments}"
-
-
-def _nanoseconds(timestamp: object) -> int | None:
-    """Return the time that ``TimeStamper`` wrote, None when it does not say which it is."""
-    try:
-        if isinstance(timestamp, datetime) and timestamp.tzinfo is not None:
-            timestamp = timestamp.isoformat()
-        if isinstance(timestamp, str):
-            return parse_rfc3339(timestamp)
-        if isinstance(timestamp, int | float) and 0 < timestamp < _LATEST:
-            return int(timestamp * 1e9)
-    except ValueError:
-        return None
-    return None
-
-
-def _take_exception(fields: dict[str, Any]) -> None:
-    """Put what is known of an exception, and of the stack, under the conventions' names."""
-    error, rendered = fields.pop("exc_info", None), fields.pop("exception", None)
-    if isinstance(error, tuple):
-        error = next((part for part in error if isinstance(part, BaseException)), None)
-    elif error is not None and not isinstance(error, BaseException):
-        error = sys.exc_info()[1] if error else None
-    if error is not None:
-        fields.update(exception_fields(error))
-    elif rendered is not None:
-        fields[s.EXCEPTION_STACKTRACE] = rendered
-        # From a chain with dict_tracebacks in front of this processor.
-        if isinstance(rendered, list) and rendered and isinstance(rendered[0], dict):
-            fields[s.EXCEPTION_TYPE] = rendered[0].get("exc_type")
-            fields[s.EXCEPTION_MESSAGE] = rendered[0].get("exc_value")
-    if isinstance(fields.get("stack"), str):
-        fields[s.CODE_STACKTRACE] = fields.pop("stack")

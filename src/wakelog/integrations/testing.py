@@ -1,4 +1,4 @@
-"""``Recording``: what an agent under test recorded, in memory, the same in every run."""
+"""``Recording``: what an agent under test recorded, in memory. ``RecordedRun``: a record that answers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from wakelog.events import AgentEvent
+from wakelog.integrations._recorded_run import RecordedError, RecordedRun
 from wakelog.logger import AgentLogger, AsyncAgentLogger
 from wakelog.sinks import MemorySink
 
-__all__ = ["Recording"]
+__all__ = ["RecordedError", "RecordedRun", "Recording"]
 
 _Log = TypeVar("_Log", AgentLogger, AsyncAgentLogger)
 

@@ -6,54 +6,130 @@ What has been delivered is noted in a *ledger* beside the segments, which is a h
 everything is delivered again.
 """
 
+from wakelog.journal._aside import Aside
 from wakelog.journal._books import Books, books, end_of
 from wakelog.journal._claim import Claim
-from wakelog.journal._cursor import Chunk, Cursor, Entry, set_aside_torn_tail
-from wakelog.journal._dead_letters import DeadLetter, dead_letters, note_replayed, set_aside
+from wakelog.journal._cursor import Cursor, Entry, EntryBatch, set_aside_torn_tail
+from wakelog.journal._dead_letters import (
+    DeadLetter,
+    add_dead_letter,
+    dead_letters,
+    note_replayed,
+    set_aside,
+)
+from wakelog.journal._dead_letters import (
+    line_of as dead_letter_line,
+)
+from wakelog.journal._deletions import Deletion
+from wakelog.journal._deletions import load as load_deletions
 from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._folder import Folder, folders, is_owned
-from wakelog.journal._journal import DEFAULT_SEGMENT_BYTES, Journal, default_root
+from wakelog.journal._generation import next_generation, process_id
+from wakelog.journal._holding import holding
+from wakelog.journal._journal import DEFAULT_SEGMENT_BYTES, Journal
+from wakelog.journal._kept_here import is_kept_here
+from wakelog.journal._ledger import load as load_ledger
+from wakelog.journal._ledger import load_with_spans as load_ledger_with_spans
+from wakelog.journal._ledger import save as save_ledger
+from wakelog.journal._listener import SegmentListener
 from wakelog.journal._mark import Mark, Span
 from wakelog.journal._observer import Observer
+from wakelog.journal._open_spans import (
+    OpenSpans,
+    Start,
+    are_ended,
+    ends_among,
+    ends_with,
+    last_sign_of_life,
+    note_ended,
+    open_spans,
+    show_sign_of_life,
+)
+from wakelog.journal._owner import UNNAMED_SERVICE, Owner, Service, owner_of, signal_of, write_owner
+from wakelog.journal._prune import Prunable, prunable, prune
 from wakelog.journal._quota import quota_of
 from wakelog.journal._reading import read
+from wakelog.journal._repair import Fault, faults, repair
+from wakelog.journal._root import default_root, make_parent_of
 from wakelog.journal._rotation import Rotation
+from wakelog.journal._shared_file import SharedFile
 from wakelog.journal._space import QuotaPolicy, Space
 from wakelog.journal._survey import usage
+from wakelog.journal._swept import load as load_swept
+from wakelog.journal._unserved import note_unserved, unserved_answer
 from wakelog.journal._verify import Misfit, first_misfit
 from wakelog.journal._writer import Writer
 
 __all__ = [
     "DEFAULT_SEGMENT_BYTES",
+    "UNNAMED_SERVICE",
+    "Aside",
     "Books",
-    "Chunk",
     "Claim",
     "Cursor",
     "DeadLetter",
+    "Deletion",
     "Durability",
     "Entry",
+    "EntryBatch",
+    "Fault",
     "Folder",
     "Journal",
     "Mark",
     "Misfit",
     "Observer",
+    "OpenSpans",
+    "Owner",
+    "Prunable",
     "QuotaPolicy",
     "Receipt",
     "Rotation",
+    "SegmentListener",
+    "Service",
+    "SharedFile",
     "Space",
     "Span",
+    "Start",
     "Writer",
+    "add_dead_letter",
+    "are_ended",
     "books",
+    "dead_letter_line",
     "dead_letters",
     "default_root",
     "end_of",
+    "ends_among",
+    "ends_with",
+    "faults",
     "first_misfit",
     "folders",
+    "holding",
+    "is_kept_here",
     "is_owned",
+    "last_sign_of_life",
+    "load_deletions",
+    "load_ledger",
+    "load_ledger_with_spans",
+    "load_swept",
+    "make_parent_of",
+    "next_generation",
+    "note_ended",
     "note_replayed",
+    "note_unserved",
+    "open_spans",
+    "owner_of",
+    "process_id",
+    "prunable",
+    "prune",
     "quota_of",
     "read",
+    "repair",
+    "save_ledger",
     "set_aside",
     "set_aside_torn_tail",
+    "show_sign_of_life",
+    "signal_of",
+    "unserved_answer",
     "usage",
+    "write_owner",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import time
@@ -16,8 +15,20 @@ from pathlib import Path
 import orjson
 
 from wakelog.errors import ConfigurationError
-from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.record import parse_rfc3339
+from wakelog.runtime import (
+    SYSTEM,
+    FileSystem,
+    ForeignFileError,
+    fcntl,
+    is_directory,
+    list_directory,
+    list_regular,
+    open_directory,
+    regular_file,
+    size_of,
+)
+from wakelog.storage import SUFFIX, blob_bytes, blob_folder, delete_blobs
 
 _STAMP = r"\d{8}T\d{6}\.\d{6}Z"
 _LONGEST_FIRST_LINE = 64 * 1024
@@ -59,7 +70,13 @@ class Aside:
             message = f"keep_files={self.keep_files} cannot be: use 0 or more, or None"
             raise ConfigurationError(message)
         if self.keeps_less_than_all and not self.happens:
-            message = "there is nothing to keep: set max_bytes, max_age or at_midnight as well"
+            given = [
+                n for n in ("keep_files", "keep_bytes", "keep_age") if getattr(self, n) is not None
+            ]
+            message = (
+                f"{' and '.join(given)}: there is nothing to keep, since no file is ever set aside. Set "
+                "max_bytes, max_age or at_midnight as well"
+            )
             raise ConfigurationError(message)
 
     @property
@@ -102,25 +119,59 @@ def begun_at(fd: int) -> float:
         return os.fstat(fd).st_mtime
 
 
-def set_aside(path: Path, fd: int, fs: FileSystem = SYSTEM) -> None:
+def identity(fd: int) -> tuple[int, int]:
+    """Return the device of a file, and its number there."""
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def set_aside(
+    path: Path, file: tuple[int, int], fs: FileSystem = SYSTEM, *, synced: bool = False
+) -> None:
     """Rename a file, unless another process has done it meanwhile.
 
     Args:
         path: The file.
-        fd: It as this process holds it open. When ``path`` is another file by now, nothing is done.
+        file: Its identity as it was written to. When ``path`` is another file by now, nothing is done.
+        fs: The system calls.
+        synced: Whether its new name shall be on the disk before another file has its old one, since
+            lines in it are.
+
+    Raises:
+        OSError: When the operating system refuses.
+    """
+    with one_at_a_time(path.parent):
+        named = regular_file(path)
+        if named is not None and (named.st_dev, named.st_ino) == file:
+            _rename(path, _free_name(path, time.time), fs)
+            if synced:
+                fs.sync_directory(path.parent)
+
+
+def _rename(path: Path, new: Path, fs: FileSystem) -> None:
+    """Rename a file with what stands beside it, which goes first: see ``finish_setting_aside``."""
+    if is_directory(blob_folder(path)):
+        fs.rename(blob_folder(path), blob_folder(new))
+    fs.rename(path, new)
+
+
+def finish_setting_aside(path: Path, fs: FileSystem = SYSTEM) -> None:
+    """Rename a file whose large values have their new name already: a crash came in between.
+
+    Args:
+        path: The file.
         fs: The system calls.
 
     Raises:
         OSError: When the operating system refuses.
     """
-    with _one_at_a_time(path.parent):
-        mine = os.fstat(fd)
-        try:
-            named = path.stat()
-        except FileNotFoundError:
-            return
-        if (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino):
-            fs.rename(path, _free_name(path, time.time))
+    with one_at_a_time(path.parent):
+        for name in list_directory(path.parent):
+            new = path.with_name(name.removesuffix(SUFFIX))
+            if name.endswith(SUFFIX) and _stamp_of(path, new.name) and not os.path.lexists(new):
+                if regular_file(path) and not os.path.lexists(blob_folder(path)):
+                    fs.rename(path, new)
+                return
 
 
 def delete_old(path: Path, aside: Aside, fs: FileSystem = SYSTEM) -> None:
@@ -140,10 +191,11 @@ def delete_old(path: Path, aside: Aside, fs: FileSystem = SYSTEM) -> None:
         return
     files, size = 0, 0
     for old, stamp in reversed(files_set_aside(path)):
-        try:
-            size += old.stat().st_size
-        except FileNotFoundError:  # another process was faster
+        if (
+            status := regular_file(old)
+        ) is None:  # another process was faster, or it is none of ours
             continue
+        size += size_of(status) + blob_bytes(old)
         files += 1
         if (
             (aside.keep_files is not None and files > aside.keep_files)
@@ -155,13 +207,17 @@ def delete_old(path: Path, aside: Aside, fs: FileSystem = SYSTEM) -> None:
 
 def files_set_aside(path: Path) -> list[tuple[Path, float]]:
     """Return the files set aside from a file, oldest first, with the time of each."""
-    named = re.compile(rf"{re.escape(path.stem)}\.({_STAMP}){re.escape(path.suffix)}")
     found = []
-    for name in os.listdir(path.parent):
-        if match := named.fullmatch(name):
+    for name in list_regular(path.parent):
+        if match := _stamp_of(path, name):
             stamp = datetime.strptime(match[1], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
             found.append((path.parent / name, stamp.timestamp()))
     return sorted(found)
+
+
+def _stamp_of(path: Path, name: str) -> re.Match[str] | None:
+    """Return the time in the name of a file that was set aside from another, None for any other."""
+    return re.fullmatch(rf"{re.escape(path.stem)}\.({_STAMP}){re.escape(path.suffix)}", name)
 
 
 def share(fd: int) -> bool:
@@ -181,11 +237,12 @@ def share(fd: int) -> bool:
 
 def _delete_unless_open(path: Path, fs: FileSystem) -> None:
     try:
-        fd = fs.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = fs.open(path, os.O_RDONLY)
+    except (FileNotFoundError, ForeignFileError):
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        delete_blobs(path, fs)
         fs.unlink(path)
     except (BlockingIOError, FileNotFoundError):
         return
@@ -197,14 +254,14 @@ def _free_name(path: Path, now: Callable[[], float]) -> Path:
     while True:
         stamp = datetime.fromtimestamp(now(), UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         name = path.with_name(f"{path.stem}.{stamp}{path.suffix}")
-        if not name.exists():  # a rename would replace it without a word
+        if not os.path.lexists(name):  # a rename would replace it without a word
             return name
 
 
 @contextmanager
-def _one_at_a_time(directory: Path) -> Iterator[None]:
+def one_at_a_time(directory: Path) -> Iterator[None]:
     """Keep other processes from renaming in a directory at the same time."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = open_directory(directory)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,16 +12,16 @@ from wakelog.journal import _swept as swept
 from wakelog.journal._cursor import Cursor, header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_seqs
 from wakelog.journal._folder import folders, is_owned
-from wakelog.journal._ledger import load_with_spans, segment_name, segments
+from wakelog.journal._ledger import load_with_spans
 from wakelog.journal._mark import Mark, Span
-from wakelog.record import Header, decode
-from wakelog.record._line import stated_crc
+from wakelog.record import Header, decode, stated_crc
+from wakelog.runtime import ForeignFileError, open_to_read, regular_file, size_of
+from wakelog.storage import LONGEST_LINE, end_of_lines, line_before, segment_name, segments
 
 # Folders may be swept while the books are read, a batch at a time.
 _TRIES = 20
 # What is pending up to here is read, however exact the books have to be: it takes no time.
 _SMALL = 8 * 1024 * 1024
-_END_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Books:
 
     Attributes:
         writer: The writer's id.
-        live: Whether a process is writing it now.
+        live: Whether a process is writing it now, None where that cannot be told.
         accepted: Records whose emit returned.
         delivered: Records that the next hop has accepted.
         dead_lettered: Records set aside with a reason.
@@ -45,7 +44,7 @@ class Books:
     """
 
     writer: str
-    live: bool
+    live: bool | None
     accepted: int
     delivered: int
     dead_lettered: int
@@ -129,7 +128,7 @@ def _ever_dead_lettered(dealt_with: Mark, ahead: Sequence[Span]) -> int:
 
 def _dead_lettered(folder: Path, dealt_with: Mark, ahead: Sequence[Span]) -> int:
     """Count the dead letters that the ledger covers: the others are pending still."""
-    if not (folder / DEAD_LETTERS).exists():
+    if regular_file(folder / DEAD_LETTERS) is None:
         return _ever_dead_lettered(dealt_with, ahead)
     return sum(
         seq <= dealt_with.seq or any(span.start.seq < seq <= span.end.seq for span in ahead)
@@ -153,18 +152,16 @@ def _near_the_end(folder: Path, dealt_with: Mark) -> Mark:
 
 
 def _size(folder: Path, index: int) -> int:
-    try:
-        return os.stat(folder / segment_name(index)).st_size
-    except FileNotFoundError:  # it was deleted in this moment
-        return 0
+    status = regular_file(folder / segment_name(index))
+    return 0 if status is None else size_of(status)  # it was deleted in this moment
 
 
 def _header(folder: Path, index: int) -> Header | None:
     path = folder / segment_name(index)
     try:
-        with path.open("rb") as file:
-            return header_of(file.readline().removesuffix(b"\n"), path)
-    except CorruptLineError:
+        with open_to_read(path) as file:
+            return header_of(file.readline(LONGEST_LINE).removesuffix(b"\n"), path)
+    except (CorruptLineError, ForeignFileError):
         return None
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
@@ -195,28 +192,17 @@ def end_of(folder: Path) -> Mark | None:
 
 def _end_of_segment(folder: Path, index: int) -> Mark | None:
     path = folder / segment_name(index)
-    wanted = _END_BYTES
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            while True:
-                start = max(0, size - wanted)
-                file.seek(start)
-                text = file.read(size - start)
-                # After the last newline stands nothing, or what was never accepted.
-                end = text.rfind(b"\n")
-                begin = text.rfind(b"\n", 0, max(end, 0))
-                if begin >= 0 or start == 0:
-                    break
-                wanted *= 4
-        if end < 0:
-            return None
-        line, offset = text[begin + 1 : end], start + end + 1
-        if start == 0 and begin < 0:
+        with open_to_read(path) as file:
+            end = end_of_lines(file.fileno())
+            if end == 0:
+                return None
+            begin, line = line_before(file.fileno(), end)
+        if begin == 0:
             header = header_of(line, path)
-            return Mark(index, offset, header.last_seq, header.crc)
-        return Mark(index, offset, decode(line).seq, stated_crc(line))
-    except CorruptLineError:
+            return Mark(index, end, header.last_seq, header.crc)
+        return Mark(index, end, decode(line).seq, stated_crc(line))
+    except (CorruptLineError, ForeignFileError):
         return None
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
@@ -230,10 +216,10 @@ def last_mark(folder: Path, after: Mark) -> Mark:
         after: A mark that is known to be good; what stands before it is not read again.
 
     Returns:
-        The mark after the last record.
+        The mark after the last line; damaged ones at the end count as the records they look like.
     """
-    cursor = Cursor(folder, after)
+    cursor = Cursor(folder, after, blobs=False)
     while (chunk := cursor.read(4096, 1 << 20)).entries or chunk.damaged:
         pass
     cursor.close()
-    return cursor.mark
+    return cursor.end

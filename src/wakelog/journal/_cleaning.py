@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +15,14 @@ from wakelog.journal import _reserve as reserve
 from wakelog.journal import _swept as swept
 from wakelog.journal._books import last_mark
 from wakelog.journal._deleting import delete_folder, delete_segments, is_clean
-from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._folder import Folder
 from wakelog.journal._ledger import load
+from wakelog.journal._listener import SegmentListener
 from wakelog.journal._space import Space
 from wakelog.journal._survey import Found, Segment, Survey, survey
 from wakelog.journal._writer import Writer
+from wakelog.runtime import UNFINISHED, FileSystem, is_directory, list_directory, regular_file
+from wakelog.storage import SEALS
 
 # A crashed start leaves a hidden entry; a start that is under way gives it its name sooner.
 _LEFT_BEHIND_SECONDS = 60.0
@@ -75,6 +77,7 @@ class Cleaner:
         space: What is kept.
         fs: The system calls.
         clock: The time of day, in seconds since 1970.
+        listener: Told before segments are deleted. Without one, nothing goes that others have sealed.
     """
 
     def __init__(
@@ -83,15 +86,17 @@ class Cleaner:
         space: Space,
         fs: FileSystem,
         clock: Callable[[], float] = time.time,
+        listener: SegmentListener | None = None,
     ) -> None:
         self._root = root
         self._space = space
         self._fs = fs
         self._clock = clock
+        self._listener = listener
 
     def clean(
         self,
-        own: Writer | None,
+        own: Mapping[Path, Writer],
         most: int,
         *,
         evict: str | None = None,
@@ -100,7 +105,7 @@ class Cleaner:
         """Delete what is past its time, and more, as far as needed, to come down to a size.
 
         Args:
-            own: This process's writer.
+            own: This process's writers, by their folders.
             most: The bytes that the directory should have afterwards.
             evict: The reason for which undelivered segments may be deleted; None when they may not.
             stopping: Asked now and then; when it is true, the rest is left for another time.
@@ -128,7 +133,7 @@ class Cleaner:
         reserve.keep(self._root, self._fs)
         return result
 
-    def _find_kept(self, result: Cleaned, own: Writer | None) -> None:
+    def _find_kept(self, result: Cleaned, own: Mapping[Path, Writer]) -> None:
         """Find for each folder the first segment that is kept for delivery, or written now."""
         for found in result.survey.folders:
             if not found.segments:
@@ -141,7 +146,7 @@ class Cleaner:
                 result.kept_from[found.path] = index
                 result.pending += found.size - found.others - found.size_below(index)
 
-    def _past_their_time(self, result: Cleaned, own: Writer | None) -> dict[Path, int]:
+    def _past_their_time(self, result: Cleaned, own: Mapping[Path, Writer]) -> dict[Path, int]:
         """Choose, for each folder, the index below which its segments need not be kept."""
         dealt_with = _oldest_first(result, lambda found, s: s.index < result.kept_from[found.path])
         kept = sum(segment.size for _, segment in dealt_with)
@@ -167,7 +172,7 @@ class Cleaner:
                 below[found.path] = max(recorded, below.get(found.path, 0))
         return below
 
-    def _crowd(self, result: Cleaned, own: Writer | None) -> set[Path]:
+    def _crowd(self, result: Cleaned, own: Mapping[Path, Writer]) -> set[Path]:
         """Return the oldest folders beyond the number that may be kept without anything pending."""
         if self._space.retention_writers is None:
             return set()
@@ -176,7 +181,7 @@ class Cleaner:
             for found in result.survey.folders
             if found.segments
             and result.kept_from[found.path] > found.segments[-1].index
-            and not _is_own(found, own)
+            and found.path not in own
         ]
         done.sort(key=lambda found: found.changed)
         return {found.path for found in done[: max(0, len(done) - self._space.retention_writers)]}
@@ -199,7 +204,7 @@ class Cleaner:
     def _delete(
         self,
         result: Cleaned,
-        own: Writer | None,
+        own: Mapping[Path, Writer],
         below: dict[Path, int],
         stopping: Callable[[], bool],
     ) -> None:
@@ -207,7 +212,7 @@ class Cleaner:
         for found in result.survey.folders:
             if found.path not in below:
                 continue
-            if not _is_own(found, own) and found.ends_before(below[found.path]):
+            if found.path not in own and found.ends_before(below[found.path]):
                 whole.append(found)
             elif found.segments:
                 with result.working_on(found):
@@ -221,21 +226,21 @@ class Cleaner:
         result.survey.forget_gone()
 
     def _delete_segments(
-        self, found: Found, below: int, own: Writer | None, reason: str | None = None
+        self, found: Found, below: int, own: Mapping[Path, Writer], reason: str | None = None
     ) -> int:
         """Delete the first segments of a folder that is ours, or nobody's."""
         folder = None
-        if own is not None and _is_own(found, own):
-            own.deleting_below(below)
-        elif (folder := Folder.adopt(found.path)) is None:
+        if (writer := own.get(found.path)) is not None:
+            writer.deleting_below(below)
+        elif not self._may_declare(found) or (folder := Folder.adopt(found.path)) is None:
             return 0
         try:
-            return delete_segments(found.path, below, self._fs, reason)
+            return delete_segments(found.path, below, self._fs, reason, self._listener)
         finally:
             if folder is not None:
                 folder.release()
 
-    def _evict(self, result: Cleaned, own: Writer | None, most: int, reason: str) -> None:
+    def _evict(self, result: Cleaned, own: Mapping[Path, Writer], most: int, reason: str) -> None:
         """Delete undelivered segments, the oldest first, until the directory is small enough."""
         pending = _oldest_first(
             result,
@@ -259,13 +264,16 @@ class Cleaner:
     def _clear(self, path: Path) -> None:
         try:
             old = self._clock() - path.lstat().st_mtime > _LEFT_BEHIND_SECONDS
-            if path.name.startswith(".wakelog.json.") and old:
+            unfinished = path.name.endswith(UNFINISHED) or path.name.startswith(".wakelog.json.")
+            if unfinished and old and regular_file(path):
                 self._fs.unlink(path)
+            elif not is_directory(path):
+                return  # somebody else's
             elif path.name.endswith(".gone"):
                 delete_folder(path, self._fs)
-            elif path.name.endswith(".new") and old and path.is_dir():
+            elif path.name.endswith(UNFINISHED) and old:
                 lock = Folder.adopt(path)
-                if lock is not None or not list(path.iterdir()):
+                if lock is not None or not list_directory(path):
                     delete_folder(path, self._fs)
                 if lock is not None:
                     lock.release()
@@ -290,7 +298,7 @@ class Cleaner:
                         total = total.plus(_books_of(found))
                         ready.append(found)
             if ready:
-                going = [name for name in total.going if (self._root / name).exists()]
+                going = [name for name in total.going if is_directory(self._root / name)]
                 total = replace(total, going=tuple(going))
                 path = self._root / swept.NAME
                 with result.noting(path):
@@ -313,17 +321,24 @@ class Cleaner:
         if found.set_aside or not all(is_clean(found.path, s.index) for s in found.segments):
             if found.segments:
                 below = found.segments[-1].index + 1
-                delete_segments(found.path, below, self._fs)
+                if self._may_declare(found):
+                    delete_segments(found.path, below, self._fs, listener=self._listener)
             return False
         return True
 
+    def _may_declare(self, found: Found) -> bool:
+        """Tell whether segments may be deleted of a folder that is not this process's own."""
+        return self._listener is not None or not is_sealed(found.path)
 
-def _is_own(found: Found, own: Writer | None) -> bool:
-    return own is not None and own.folder.path == found.path
+
+def is_sealed(folder: Path) -> bool:
+    """Tell whether somebody has sealed what stands in a folder."""
+    return regular_file(folder / SEALS) is not None
 
 
-def _open_segment(found: Found, own: Writer | None) -> int | None:
-    return own.open_segment if own is not None and _is_own(found, own) else None
+def _open_segment(found: Found, own: Mapping[Path, Writer]) -> int | None:
+    writer = own.get(found.path)
+    return None if writer is None else writer.open_segment
 
 
 def _oldest_first(

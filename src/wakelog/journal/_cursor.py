@@ -15,19 +15,32 @@ from wakelog.errors import (
     JournalFormatError,
 )
 from wakelog.journal import _deletions as deletions
-from wakelog.journal._filesystem import SYSTEM, FileSystem
-from wakelog.journal._ledger import segment_name, segments
 from wakelog.journal._mark import Mark
 from wakelog.record import (
     FORMAT,
+    MARK,
+    SPAN_START,
+    SPANS,
     Header,
     Record,
     Resource,
     decode,
     read_header,
+    salvage_resource,
+    stated_crc,
+    unread,
     verify,
 )
-from wakelog.record._line import salvage_resource, stated_crc
+from wakelog.runtime import SYSTEM, FileSystem, open_file, open_to_read, regular_file
+from wakelog.storage import (
+    LONGEST_BLOCK,
+    LONGEST_LINE,
+    Blobs,
+    end_of_lines,
+    next_newline,
+    segment_name,
+    segments,
+)
 
 BLOCK = 256 * 1024
 NO_RESOURCE = Resource({})
@@ -35,6 +48,11 @@ BEGINS_A_RECORD = b'{"id":"'
 _SEED_FIELD = re.compile(rb'"last_crc":"([0-9a-f]{8})"')
 _FORMAT_FIELD = re.compile(rb'"format":[^,]*')
 _SHOWN = 200
+_NUMBER = re.compile(rb'","seq":(\d{1,18})[,}]')
+_CRC_LENGTH = len(b',"crc":"00000000"}')
+# How the line of a span's start goes on after its number, which is that of the record before it.
+_START = b',"signal":"%b"' % SPAN_START.encode()
+_LONGEST_BEGINNING = 160
 
 
 class Entry(NamedTuple):
@@ -47,12 +65,13 @@ class Entry(NamedTuple):
 
 
 @dataclass(slots=True)
-class Chunk:
+class EntryBatch:
     """Some records in order.
 
     Attributes:
         entries: The records.
-        mark: The place after the last line that was read, damaged lines included.
+        mark: The place after the last line whose records are counted. Damaged lines are counted by the
+            number of the next record; until there is one, by what they look like if the writer is gone.
         damaged: The damaged lines that were passed over, cut to their first 200 bytes unless the
             cursor was asked for whole ones.
     """
@@ -70,29 +89,47 @@ class Cursor:
         mark: Where to begin.
         complete: Whether the writer is gone, so that what has no end of line yet never gets one.
         whole: Whether damaged lines are returned whole.
+        blobs: Whether values that stand beside their lines are read, too.
+        later: Whether records are decoded when somebody looks at them, see ``UnreadRecord``.
     """
 
     def __init__(
-        self, folder: Path, mark: Mark, *, complete: bool = False, whole: bool = False
+        self,
+        folder: Path,
+        mark: Mark,
+        *,
+        complete: bool = False,
+        whole: bool = False,
+        blobs: bool = True,
+        later: bool = False,
     ) -> None:
         self.folder = folder
         self._writer = folder.name  # a path takes it apart each time
         self.mark = mark
         self._complete = complete
         self._kept = None if whole else _SHOWN
+        self._reads_blobs = blobs
+        self._decodes_later = later
+        # Reads what stands beside the lines of the open segment.
+        self._blobs: Blobs | None = None
         self._fd = -1
         self._open_segment = 0
         self._header: Header | None = None
         self._resource = NO_RESOURCE
         # The checksum that the last line adds up to, where that is not the one it states.
         self._actual_crc: int | None = None
+        # The place before damaged lines that are not counted yet, and how many records they look like.
+        self._counted, self._uncounted = mark, 0
+        # Whether the last damaged line had no end.
+        self._broken_off = False
 
-    def read(self, max_records: int, max_bytes: int) -> Chunk:
+    def read(self, max_records: int, max_bytes: int) -> EntryBatch:
         """Read on from where the last chunk ended.
 
         Args:
             max_records: The most records to return.
-            max_bytes: The number of bytes after which no further line is taken.
+            max_bytes: The number of bytes, those of large values included, after which no further
+                line is taken.
 
         Returns:
             The chunk; without entries when there is nothing more for now.
@@ -101,28 +138,45 @@ class Cursor:
             JournalError: When the file system refuses.
             JournalFormatError: When a newer Wakelog wrote the segment.
         """
-        chunk = Chunk([], self.mark)
-        size = 0
+        chunk = EntryBatch([], self.mark)
+        size, ended = 0, False
         while len(chunk.entries) < max_records:
             # A chunk with nothing in it says that there is no more, however much was passed over.
             if size >= max_bytes and (chunk.entries or chunk.damaged):
                 break
-            if self._fd < 0 and not self._open_next():
-                break
-            line = self._next_line()
-            if line is None:
-                if not self._end_segment():
-                    break
+            if self._decodes_later and (taken := self._take_ordinary(chunk, max_records, max_bytes - size)):  # fmt: skip
+                size += taken
                 continue
-            size += len(line) + 1
-            self._take(line, chunk)
-        chunk.mark = self.mark
+            line = self._next_line() if self._fd >= 0 or self._open_next() else None
+            if line is not None:
+                before = self._blobs.taken if self._blobs is not None else 0
+                size += len(line) + 1
+                self._take(line, chunk)
+                if self._blobs is not None:
+                    size += self._blobs.taken - before
+            elif self._fd < 0 or not self._end_segment():
+                ended = True
+                break
+        if ended and self._complete:
+            self.mark = self.end
+            self._uncounted = 0
+        chunk.mark = self._counted if self._uncounted else self.mark
         return chunk
+
+    @property
+    def end(self) -> Mark:
+        """The mark, with the records counted that damaged lines before it look like.
+
+        An estimate, unless the next record's number has said how many there were; so nothing that is
+        still written to may be passed over by it.
+        """
+        return self._missing_up_to(self.mark, self.mark.seq + self._uncounted)
 
     def rewind(self, mark: Mark) -> None:
         """Go back to an earlier mark."""
         self.close()
-        self.mark = mark
+        self.mark = self._counted = mark
+        self._uncounted = 0
 
     def close(self) -> None:
         """Close the open segment. Reading opens it again."""
@@ -130,11 +184,12 @@ class Cursor:
             os.close(self._fd)
         self._fd, self._block, self._block_at = -1, b"", 0
         self._header, self._actual_crc = None, None
+        self._searched = self._left_out = 0
 
     def _open_next(self) -> bool:
         """Open the segment of the mark, or the first one after it."""
         index = self.mark.segment
-        if not (self.folder / segment_name(max(index, 1))).exists() or index == 0:
+        if regular_file(self.folder / segment_name(max(index, 1))) is None or index == 0:
             if index < (deletion := deletions.load(self.folder)).segment:
                 mark = deletion.pass_over(self.mark, deletion.seq)
                 self.mark = replace(mark, segment=deletion.segment, offset=0, crc=None)
@@ -146,12 +201,14 @@ class Cursor:
                 self.mark = replace(self.mark, segment=later[0], offset=0)
         path = self.folder / segment_name(self.mark.segment)
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = open_file(path, os.O_RDONLY)
         except FileNotFoundError:
             return self._open_next()  # it was deleted in this moment
         except OSError as error:
             raise JournalError("read", path, error.strerror or error) from error
         self._block, self._block_at, self._header = b"", 0, None
+        self._searched = self._left_out = 0
+        self._blobs = Blobs(path) if self._reads_blobs else None
         if not self._read_header(path):
             self.close()
             return False
@@ -178,7 +235,7 @@ class Cursor:
             self._header = None
             # A damaged header costs no record, and its resource only where nothing can be read.
             self._resource = salvage_resource(line) or self._resource
-        after = replace(self.mark, offset=len(line) + 1, crc=stated_crc(line))
+        after = replace(self.mark, offset=len(line) + self._left_out + 1, crc=stated_crc(line))
         if self._header is None and resume.offset in (0, after.offset):
             # The first record is seeded with what the header states, or with what it adds up to.
             self._actual_crc = adds_up_to(line, _stated_seed(line))
@@ -187,6 +244,7 @@ class Cursor:
             return True
         if self._header is not None:
             after = self._missing_up_to(after, self._header.last_seq)
+            self._uncounted = 0
         self.mark = after
         return True
 
@@ -204,7 +262,12 @@ class Cursor:
         return True
 
     def _next_line(self) -> bytes | None:
-        """Return the line at the mark without its newline, or None when it has no end yet."""
+        """Return the line at the mark without its newline, or None when it has no end yet.
+
+        Of what is too long to be a line, it returns the beginning, and ``_left_out`` says how much more
+        there is.
+        """
+        self._left_out = 0
         start = self.mark.offset - self._block_at
         if 0 <= start < len(self._block):
             end = self._block.find(b"\n", start)
@@ -213,6 +276,8 @@ class Cursor:
         wanted = BLOCK
         while True:
             try:
+                if self._searched:
+                    return self._beginning_of_line(os.pread(self._fd, BLOCK, self.mark.offset))
                 self._block = os.pread(self._fd, wanted, self.mark.offset)
             except OSError as error:
                 path = self.folder / segment_name(self.mark.segment)
@@ -223,11 +288,57 @@ class Cursor:
                 return self._block[:end]
             if len(self._block) < wanted:
                 return None
-            wanted *= 4
+            if wanted > LONGEST_LINE:
+                self._searched = self.mark.offset + len(self._block)
+            wanted = min(wanted * 4, LONGEST_BLOCK)
 
-    def _take(self, line: bytes, chunk: Chunk) -> None:
+    def _beginning_of_line(self, beginning: bytes) -> bytes | None:
+        """Find the end of what is too long to be a line, and return its first bytes."""
+        self._block = b""
+        size = os.fstat(self._fd).st_size
+        end = next_newline(self._fd, self._searched)
+        if end < 0:
+            self._searched = max(size, self._searched)
+            return None
+        self._searched, self._left_out = 0, end - self.mark.offset - len(beginning)
+        return beginning
+
+    def _take_ordinary(self, chunk: EntryBatch, max_records: int, max_bytes: int) -> int:
+        """Take lines that stand whole in the block and need no second look, up to the first that does.
+
+        Returns:
+            How many bytes were taken.
+        """
+        mark, block, begins = self.mark, self._block, self._block_at
+        start, crc = mark.offset - begins, mark.crc
+        if crc is None or self._actual_crc is not None or self._uncounted or start < 0:
+            return 0
+        entries, resource, writer, seq = chunk.entries, self._resource, self._writer, mark.seq
+        taken = 0
+        spans = self._header is None or self._header.signal == SPANS
+        while taken < max_bytes and len(entries) < max_records:
+            end = block.find(b"\n", start)
+            line = block[start:end]
+            crc = crc32(line[:-_CRC_LENGTH], crc)
+            if end < 0 or line[-_CRC_LENGTH:] != b',"crc":"%08x"}' % crc or MARK in line:
+                break
+            taken += end + 1 - start
+            start = end + 1
+            if spans and is_start(line):
+                self.mark = mark = mark.after(begins + start, seq, crc)
+                continue
+            record = unread(line)
+            seq += 1
+            if record is None or record.seq != seq:
+                taken -= len(line) + 1
+                break
+            self.mark = mark = mark.after(begins + start, seq, crc)
+            entries.append(Entry(record, resource, writer, mark))
+        return taken
+
+    def _take(self, line: bytes, chunk: EntryBatch) -> None:
         mark = self.mark
-        offset = mark.offset + len(line) + 1
+        offset = mark.offset + len(line) + self._left_out + 1
         if not line.strip():
             self.mark = replace(mark, offset=offset)
             return
@@ -244,13 +355,21 @@ class Cursor:
             if not fits:
                 message = "its checksum does not fit"
                 raise CorruptLineError(message)  # noqa: TRY301 - damaged in one way or another
-            record = decode(line)
+            if is_start(line):
+                self._actual_crc = None
+                self.mark = replace(mark, offset=offset, crc=stated_crc(line))
+                return
+            record = self._decode(line)
         except CorruptLineError:
             chunk.damaged.append(line[: self._kept])
+            if not self._uncounted:
+                self._counted, self._broken_off = mark, False
+            self._count_damaged(line)
             self._actual_crc = adds_up_to(line, mark.crc)
             self.mark = replace(mark, offset=offset, crc=stated_crc(line))
             return
         self._actual_crc = None
+        self._uncounted = 0
         if record.seq <= mark.seq:
             # It stands here a second time, because the sync of its first file failed.
             self.mark = replace(mark, offset=offset, crc=stated_crc(line))
@@ -258,6 +377,30 @@ class Cursor:
         mark = self._missing_up_to(mark, record.seq - 1)
         self.mark = mark.after(offset, record.seq, stated)
         chunk.entries.append(Entry(record, self._resource, self._writer, self.mark))
+
+    def _decode(self, line: bytes) -> Record:
+        if self._decodes_later and MARK not in line and (record := unread(line)) is not None:
+            return record
+        return decode(line, self._blobs)
+
+    def _count_damaged(self, line: bytes) -> None:
+        """Count the records that a damaged line looks like, until the next good one tells the number.
+
+        Damage may have made one line of several. Or several of one: then the first has no end, and the
+        next is the rest of it, which has no beginning.
+        """
+        if is_start(line) and len(_NUMBER.findall(line)) == 1:
+            return  # it is no record
+        following = self.mark.seq + self._uncounted + 1
+        numbers = [int(digits) for digits in _NUMBER.findall(line)]
+        is_rest = self._broken_off and not line.startswith(BEGINS_A_RECORD)
+        told = [n for n in numbers if following - is_rest <= n < following + len(numbers)]
+        ends = stated_crc(line) is not None
+        if told:
+            self._uncounted = max(told) - self.mark.seq
+        elif numbers or not is_rest or (not ends and len(line) > _CRC_LENGTH):
+            self._uncounted += max(1, len(numbers))
+        self._broken_off = not ends
 
     @staticmethod
     def _missing_up_to(mark: Mark, seq: int) -> Mark:
@@ -267,6 +410,14 @@ class Cursor:
 
     _block: bytes = b""
     _block_at: int = 0
+    # How far an unfinished line was searched for its end, and what a line has beyond its first bytes.
+    _searched: int = 0
+    _left_out: int = 0
+
+
+def is_start(line: bytes) -> bool:
+    """Tell whether a line is the start of a span, which is no record of its own."""
+    return line.find(_START, 0, _LONGEST_BEGINNING) > 0
 
 
 def header_of(line: bytes, path: Path) -> Header:
@@ -279,10 +430,12 @@ def header_of(line: bytes, path: Path) -> Header:
     try:
         return read_header(line, str(path))
     except JournalFormatError:
-        try:
-            return read_header(_FORMAT_FIELD.sub(b'"format":%d' % FORMAT, line, count=1), str(path))
-        except CorruptLineError:
-            pass
+        for known in range(FORMAT, 0, -1):
+            try:
+                meant = _FORMAT_FIELD.sub(b'"format":%d' % known, line, count=1)
+                return read_header(meant, str(path))
+            except CorruptLineError:
+                continue
         raise
 
 
@@ -320,15 +473,11 @@ def set_aside_torn_tail(folder: Path, fs: FileSystem = SYSTEM) -> Path | None:
     path = folder / segment_name(found[-1])
     aside = path.with_suffix(".torn")
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            tail = b""
-            while b"\n" not in tail and len(tail) < size:
-                file.seek(max(0, size - len(tail) - BLOCK))
-                tail = file.read()
-        tail = tail.rpartition(b"\n")[2]
-        if not tail or aside.exists():
-            return None
+        with open_to_read(path) as file:
+            file.seek(end_of_lines(file.fileno()))
+            tail = file.read(LONGEST_BLOCK + 1)
+        if not tail or len(tail) > LONGEST_BLOCK or os.path.lexists(aside):
+            return None  # no writer leaves more than the beginning of one line
         fs.write_whole(aside, tail)
     except OSError as error:
         raise JournalError("set aside the end of", path, error.strerror or error) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,28 @@ from typing import Any
 import orjson
 
 from wakelog.errors import JournalError
+from wakelog.journal._aside import one_at_a_time
 from wakelog.journal._cursor import Entry
-from wakelog.journal._filesystem import SYSTEM, FileSystem
-from wakelog.journal._ledger import segment_name
 from wakelog.journal._mark import Mark
-from wakelog.record import Resource, decode, from_line, rfc3339, to_line
+from wakelog.record import MARK, Resource, decode, from_line, resolve, rfc3339, to_line
+from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, open_to_read
+from wakelog.storage import (
+    LONGEST_BLOCK,
+    AppendFile,
+    Blobs,
+    Unsynced,
+    ends_with_a_line,
+    line_before,
+    lines,
+    segment_name,
+    write_whole_lines,
+)
 
 DEAD_LETTERS = "dead_letters.jsonl"
-_BLOCK = 64 * 1024
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND
+# A line has the whole of a record as a text in JSON, so it may be several times as long.
+_LONGEST = 2 * LONGEST_BLOCK
+_HINT = "The record stays pending until it can be set aside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +105,7 @@ def set_aside(
         JournalError: When the file system refuses. The record is not set aside then.
     """
     record, mark = entry.record, entry.mark
-    line = line_of(folder, entry)
+    line = _whole(folder / segment_name(mark.segment), line_of(folder, entry))
     letter = DeadLetter(
         id=record.id,
         writer=entry.writer,
@@ -107,11 +121,29 @@ def set_aside(
         resource=entry.resource,
         line=line.decode(errors="replace"),
     )
+    add_dead_letter(folder, letter, fs)
+    return letter
+
+
+def _whole(path: Path, line: bytes) -> bytes:
+    """Return a line with what stands beside it, which is deleted sooner than a dead letter."""
+    if MARK not in line:
+        return line
+    plain = orjson.loads(line)
+    resolve(plain, Blobs(path))
+    return orjson.dumps(plain, default=lambda data: b64encode(data).decode())
+
+
+def add_dead_letter(folder: Path, letter: DeadLetter, fs: FileSystem = SYSTEM) -> None:
+    """Write a dead letter that is made already, durably: when this returns, the disk has it.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
     plain = {name: getattr(letter, name) for name in DeadLetter.__slots__}
     attributes, schema_url = letter.resource
     plain["resource"] = {"attributes": to_line(attributes), "schema_url": schema_url}
     _append(folder, plain, fs)
-    return letter
 
 
 def line_of(folder: Path, entry: Entry) -> bytes:
@@ -122,20 +154,11 @@ def line_of(folder: Path, entry: Entry) -> bytes:
     """
     mark = entry.mark
     path = folder / segment_name(mark.segment)
-    size = _BLOCK
     try:
-        with path.open("rb") as file:
-            while True:
-                start = max(0, mark.offset - 1 - size)
-                file.seek(start)
-                text = file.read(mark.offset - 1 - start)
-                begin = text.rfind(b"\n")
-                if begin >= 0 or start == 0:
-                    break
-                size *= 4
+        with open_to_read(path) as file:
+            _, line = line_before(file.fileno(), mark.offset)
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
-    line = text[begin + 1 :]
     # Where the end of the line before was damaged, two stand as one.
     begin = line.rfind(b'{"id":"%b"' % entry.record.id.encode())
     return line[begin:] if begin > 0 else line
@@ -196,15 +219,15 @@ def _letter(data: dict[str, Any]) -> DeadLetter | None:
 def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / DEAD_LETTERS
     try:
-        with path.open("rb") as file:
-            for line in file:
+        with open_to_read(path) as file:
+            for _, line, _ in lines(file, longest=_LONGEST):
                 try:
                     data = orjson.loads(line)
                 except ValueError:
                     continue  # a crash cut it off, so the ledger has not counted it
                 if isinstance(data, dict):
                     yield data
-    except FileNotFoundError:
+    except (FileNotFoundError, ForeignFileError):
         return
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
@@ -212,22 +235,55 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _append(folder: Path, data: dict[str, Any], fs: FileSystem) -> None:
     path = folder / DEAD_LETTERS
-    line = orjson.dumps(data) + b"\n"
     try:
-        is_new = not path.exists()
-        fd = fs.open(path, _FLAGS, 0o600)
-        try:
-            size = os.fstat(fd).st_size
-            if size and os.pread(fd, 1, size - 1) != b"\n":
-                line = b"\n" + line  # a crash cut the last line off
-            written = fs.write(fd, line)
-            while written < len(line):
-                written += fs.write(fd, line[written:])
-            fs.fdatasync(fd)
-        finally:
-            os.close(fd)
-        if is_new:
-            fs.sync_directory(folder)
+        # Others may be about to replace the file, see ``_write_again``.
+        with one_at_a_time(folder):
+            _LettersFile(path, fs).append(orjson.dumps(data) + b"\n")
     except OSError as error:
-        hint = "The record stays pending until it can be set aside"
-        raise JournalError("write", path, error.strerror or error, hint) from error
+        raise JournalError("write", path, error.strerror or error, _HINT) from error
+
+
+class _LettersFile(AppendFile):
+    """The file of dead letters, open for one line."""
+
+    def __init__(self, path: Path, fs: FileSystem) -> None:
+        super().__init__(fs)
+        self.path = path
+
+    def append(self, line: bytes) -> None:
+        """Write a line and have it on the disk.
+
+        Raises:
+            JournalError: When the disk refused to sync it.
+            OSError: When the file cannot be opened or written.
+        """
+        self._go_on_in(self._fs.open(self.path, _FLAGS, 0o600), 1)
+        try:
+            size = os.fstat(self._fd).st_size
+            if not ends_with_a_line(self._fd):
+                line = b"\n" + line  # a crash cut the last line off
+            write_whole_lines(self._fs, self._fd, line)
+            self._seq = 1
+            self._unsynced.append(Unsynced("", 1, line, size))
+            self._sync_written()
+        finally:
+            self._close_files()
+
+    def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
+        """Put a whole copy in place of the file, with what is known to be on the disk, and the line."""
+        del error
+        [line] = lines
+        try:
+            with open_to_read(self.path) as file:
+                before = file.read(line.context)
+            self._fs.write_whole(self.path, before + line.content, synced=True)
+            self._go_on_in(self._fs.open(self.path, _FLAGS, 0o600), 2)
+        except OSError as second:
+            raise self._refused("write", second) from second
+
+    def _sync_names(self) -> None:
+        self._fs.sync_directory(self.path.parent)
+        self._fs.sync_directory(self.path.parent.parent)
+
+    def _refused(self, operation: str, error: OSError | str) -> JournalError:
+        return JournalError(operation, self.path, getattr(error, "strerror", None) or error, _HINT)

@@ -6,7 +6,6 @@ owns the folder.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,13 +15,24 @@ from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
 from wakelog.journal._cursor import Cursor, header_of, set_aside_torn_tail
-from wakelog.journal._filesystem import FileSystem
 from wakelog.journal._folder import LOCK
-from wakelog.journal._ledger import load, segment_name, segments
+from wakelog.journal._ledger import load
+from wakelog.journal._listener import SegmentListener
 from wakelog.journal._mark import Mark
-from wakelog.record import verify
-from wakelog.record._line import stated_crc
+from wakelog.record import stated_crc, verify
+from wakelog.runtime import FileSystem, ForeignFileError, list_directory, open_to_read
+from wakelog.storage import (
+    LONGEST_LINE,
+    SUFFIX,
+    delete_blob_folder,
+    ends_with_a_line,
+    lines,
+    segment_index,
+    segment_name,
+    segments,
+)
 
+_RETENTION = "retention"
 _SEQ = re.compile(rb'\{"id":"[^"\\]*","seq":(\d+)')
 
 
@@ -41,7 +51,13 @@ class _Scan:
     damaged: list[bytes]
 
 
-def delete_segments(folder: Path, below: int, fs: FileSystem, reason: str | None = None) -> int:
+def delete_segments(
+    folder: Path,
+    below: int,
+    fs: FileSystem,
+    reason: str | None = None,
+    listener: SegmentListener | None = None,
+) -> int:
     """Delete the segments below an index.
 
     Args:
@@ -49,6 +65,7 @@ def delete_segments(folder: Path, below: int, fs: FileSystem, reason: str | None
         below: The index of the first segment that stays.
         fs: The system calls.
         reason: Why undelivered records are deleted. Without one, nothing is where there are any.
+        listener: Told before anything is deleted, and may refuse.
 
     Returns:
         How many undelivered records were deleted.
@@ -67,10 +84,13 @@ def delete_segments(folder: Path, below: int, fs: FileSystem, reason: str | None
             deletion, evicted = _next(folder, doomed, below, deletion, fs, reason)
             if evicted and reason is None:
                 return 0  # they have come since somebody looked
+            if listener is not None:
+                listener.before_deletion(folder, below, reason or _RETENTION)
             text = deletion.to_bytes(folder.name)
             reserve.write(folder.parent, folder / deletions.NAME, text, fs, synced=True)
         else:
             evicted = 0  # a crash came between the record and what it says
+        _delete_blobs_below(folder, below, fs)
         *others, last = [folder / segment_name(index) for index in doomed]
         for path in others:
             fs.unlink(path)
@@ -81,6 +101,14 @@ def delete_segments(folder: Path, below: int, fs: FileSystem, reason: str | None
     except OSError as error:
         raise JournalError("delete segments in", folder, error.strerror or error) from error
     return evicted
+
+
+def _delete_blobs_below(folder: Path, below: int, fs: FileSystem) -> None:
+    """Delete the blobs of segments that are deleted, before them, and what a crash left of them."""
+    for name in list_directory(folder):
+        index = segment_index(name.removesuffix(SUFFIX)) if name.endswith(SUFFIX) else None
+        if index is not None and index < below:
+            delete_blob_folder(folder / name, fs)
 
 
 def _next(
@@ -100,8 +128,8 @@ def _next(
         evicted += scan.wanted
         if scan.damaged:
             aside = folder / f"{segment_name(index).removesuffix('.jsonl')}.damaged"
-            lines = b"".join(line + b"\n" for line in scan.damaged)
-            reserve.write(folder.parent, aside, lines, fs, synced=True)
+            damaged = b"".join(line + b"\n" for line in scan.damaged)
+            reserve.write(folder.parent, aside, damaged, fs, synced=True)
     # What a failed sync has had repeated stands in the next segment again, and can be read there.
     last_seq = max(before.seq, min(last_seq, _seq_before(folder, below, last_seq)))
     after = mark
@@ -141,10 +169,8 @@ def is_clean(folder: Path, index: int) -> bool:
     path = folder / segment_name(index)
     if any(seq is None for seq in _seqs(path)):
         return False
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 1))
-        return file.read() in (b"\n", b"")
+    with open_to_read(path) as file:
+        return ends_with_a_line(file.fileno())
 
 
 def _seqs(path: Path) -> Iterator[int | None]:
@@ -152,8 +178,9 @@ def _seqs(path: Path) -> Iterator[int | None]:
 
     What stands after the last newline was never accepted.
     """
-    with path.open("rb") as file:
-        header = file.readline()
+    with open_to_read(path) as file:
+        found = lines(file)
+        header = next(found, (0, b"", 0))[1]
         crc = stated_crc(header.removesuffix(b"\n"))
         if header.endswith(b"\n"):
             try:
@@ -161,8 +188,8 @@ def _seqs(path: Path) -> Iterator[int | None]:
             except CorruptLineError:
                 yield None
                 return
-        for line in file:
-            if not line.endswith(b"\n"):
+        for offset, line, end in found:
+            if not line.endswith(b"\n") and offset + len(line) == end:
                 return
             crc = None if crc is None else verify(line[:-1], crc)
             numbered = _SEQ.match(line)
@@ -174,7 +201,7 @@ def _seqs(path: Path) -> Iterator[int | None]:
 
 def _careful_scan(folder: Path, index: int, mark: Mark) -> _Scan:
     """Look through a segment as a reader does, for one that is damaged somewhere."""
-    cursor = Cursor(folder, Mark(segment=index), complete=True, whole=True)
+    cursor = Cursor(folder, Mark(segment=index), complete=True, whole=True, blobs=False)
     result = _Scan(0, 0, [])
     try:
         while True:
@@ -194,9 +221,9 @@ def _seq_before(folder: Path, index: int, default: int) -> int:
     """Return what a segment's header says about the record before it."""
     path = folder / segment_name(index)
     try:
-        with path.open("rb") as file:
-            return header_of(file.readline().removesuffix(b"\n"), path).last_seq
-    except (CorruptLineError, FileNotFoundError):
+        with open_to_read(path) as file:
+            return header_of(file.readline(LONGEST_LINE).removesuffix(b"\n"), path).last_seq
+    except (CorruptLineError, FileNotFoundError, ForeignFileError):
         return default
 
 
@@ -214,9 +241,12 @@ def delete_folder(folder: Path, fs: FileSystem) -> None:
             hidden = folder.with_name(f".{folder.name}.gone")
             fs.rename(folder, hidden)
         # The lock last: until then, whoever finds the folder knows that somebody is at it.
-        names = sorted(os.listdir(hidden), key=lambda name: (name == LOCK, name))
+        names = sorted(list_directory(hidden), key=lambda name: (name == LOCK, name))
         for name in names:
-            fs.unlink(hidden / name)
+            if name.endswith(SUFFIX):
+                delete_blob_folder(hidden / name, fs)
+            else:
+                fs.unlink(hidden / name)
         fs.rmdir(hidden)
     except OSError as error:
         raise JournalError("delete", hidden, error.strerror or error) from error

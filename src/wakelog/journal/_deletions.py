@@ -13,6 +13,7 @@ from zlib import crc32
 import orjson
 
 from wakelog.journal._mark import Mark
+from wakelog.runtime import read_small
 
 NAME = "deleted"
 # More ranges than this are joined, the oldest first, so that the record stays small.
@@ -129,7 +130,7 @@ def load(folder: Path) -> Deletion:
         What it says, or that nothing was deleted when there is none that can be believed.
     """
     try:
-        *lines, crc, _ = (folder / NAME).read_bytes().split(b"\n")
+        *lines, crc, _ = read_small(folder / NAME).split(b"\n")
         if crc != b'{"crc":"%08x"}' % crc32(b"".join(line + b"\n" for line in lines)):
             return Deletion()
         figures, *stones = map(orjson.loads, lines)

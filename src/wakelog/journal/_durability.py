@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import NamedTuple, Never
+
+from wakelog.errors import ConfigurationError
 
 
 class Durability(enum.StrEnum):
@@ -17,6 +19,11 @@ class Durability(enum.StrEnum):
     """The kernel has them, and the disk will after ``sync_interval`` at the latest."""
     FSYNC = "fsync"
     """The disk has them, by ``fdatasync``: they survive a power failure."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Never:
+        known = ", ".join(level.value for level in cls)
+        raise ConfigurationError(f"durability={value!r:.80} is not known: use one of {known}")
 
     def at_least(self, other: Durability | None) -> Durability:
         """Return the stronger of two levels; None asks for nothing."""

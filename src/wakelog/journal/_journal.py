@@ -1,60 +1,85 @@
-"""A journal directory, and this process's writer in it."""
+"""A journal directory, and this process's writers in it."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-import orjson
-
-from wakelog.errors import JournalError, JournalFormatError
-from wakelog.journal._committer import Committer
+from wakelog.errors import JournalError
 from wakelog.journal._durability import Durability, Receipt
-from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import Folder, folders
+from wakelog.journal._generation import next_generation, process_id
 from wakelog.journal._ledger import load
+from wakelog.journal._listener import SegmentListener
 from wakelog.journal._observer import Observer
+from wakelog.journal._owner import Owner, Service
 from wakelog.journal._quota import Quota, is_full
+from wakelog.journal._root import prepare
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._space import Space
 from wakelog.journal._survey import look_into
 from wakelog.journal._writer import Writer
-from wakelog.record import FORMAT, Resource, uuid7
+from wakelog.record import DEFAULT_PIPELINE, LOGS, Resource, uuid7
+from wakelog.runtime import (
+    SYSTEM,
+    FileSystem,
+    ForkOrder,
+    absolute,
+    check_directory,
+    is_directory,
+    notice_fork,
+    reset_in_child,
+    resolved,
+)
+from wakelog.storage import Committer
 
 DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 _DEFAULT_SPACE = Space()
-_MARKER = "wakelog.json"
-_HINT = "Choose another directory with directory= or WAKELOG_DIR"
+
+# A look into an enumeration takes four times what one at a module does.
+_FSYNC, _PERIODIC = Durability.FSYNC, Durability.PERIODIC
+
+
+class _Open(NamedTuple):
+    """A writer of this process and what syncs for it."""
+
+    writer: Writer
+    committer: Committer
 
 
 class Journal:
-    """A directory of writers' folders, with at most one writer of this process in it.
+    """A directory of writers' folders, with one writer of this process for each service in it.
 
-    The writer is made by the first append, so that a program that records nothing leaves nothing.
-    A forked child makes a writer of its own.
+    A writer is made by the first append of a service's record, so that a program that records nothing
+    leaves nothing. A forked child makes writers of its own.
 
-    ``_lock`` guards which writer is the current one; nothing is written under it except a new
-    writer's folder.
+    ``_lock`` guards which writers are open; nothing is written under it except a new writer's folder.
 
     Args:
         root: The directory. It is made when it is missing, for its owner only.
         durability: What an append waits for unless it says otherwise.
         sync_interval: How long ``PERIODIC`` may leave lines unsynced, in seconds.
-        segment_bytes: The size at which a segment is ended and the next begun, at most an eighth of
-            the quota.
+        segment_bytes: The size at which the next segment begins, at most an eighth of the quota.
         segment_age: The seconds after which a segment is ended by the next record.
         rotate_at_midnight: Whether a segment is ended by the first record of a new day in the local
             time zone.
         space: How much of the disk the directory may take, and for how long.
+        local: Whether this process delivers nothing of it.
         clock: The time of day, in seconds since 1970.
         new_id: Makes writers' ids, in the order of time.
         fs: The system calls; a test's own to record or fail them.
         observer: Told how long writing and syncing take.
+        pipeline: The pipeline that records are recorded for, which says who may deliver them.
+        signal: What the records are.
+        service: A service whose records will come, where that is known before the first one does.
+        destination: Where this process delivers to, in words; None when that is not known.
+        on_segment: Called, without a lock, in the thread whose write began a segment.
+        listener: Told when segments begin and before they are deleted, and when writers end.
 
     Raises:
         JournalError: When the directory cannot be made or written.
@@ -71,13 +96,23 @@ class Journal:
         segment_age: float | None = None,
         rotate_at_midnight: bool = False,
         space: Space = _DEFAULT_SPACE,
+        local: bool = False,
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = uuid7,
         fs: FileSystem = SYSTEM,
         observer: Observer | None = None,
+        pipeline: str = DEFAULT_PIPELINE,
+        signal: str = LOGS,
+        service: Service | None = None,
+        destination: str | None = None,
+        on_segment: Callable[[], None] | None = None,
+        listener: SegmentListener | None = None,
     ) -> None:
-        self.root = Path(root)
+        self.root = resolved(absolute(root))
         self.durability = durability
+        self.pipeline, self.signal, self.destination = pipeline, signal, destination
+        self.services: tuple[Service, ...] = () if service is None else (service,)
+        """The services whose records this process has in the directory, or will have."""
         self._rotation = Rotation(segment_bytes, segment_age, rotate_at_midnight)
         self._clock = clock
         self._new_id = new_id
@@ -85,19 +120,28 @@ class Journal:
         self._observer = observer
         self._sync_interval = sync_interval
         self._lock = threading.RLock()
-        self._writer: Writer | None = None
+        self._open: dict[Service, _Open] = {}
+        # A cache of the writer for the last resource, which is mostly the same object.
+        self._current: tuple[Resource, _Open] | None = None
         self.writers: list[Writer] = []
         """Every writer of this process in the directory, oldest first; the last may be ended too."""
-        self._committer: Committer | None = None
-        _prepare(self.root, fs)
-        self._quota = Quota(self.root, space, fs, clock)
-        after_fork = weakref.WeakMethod(self._after_fork)
-        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+        prepare(self.root, fs)
+        self._quota = Quota(self.root, space, fs, clock, local=local, listener=listener)
+        self._listener = listener
+        self._on_segment = on_segment
+        reset_in_child(self._after_fork, ForkOrder.STORAGE)
 
     @property
     def writer(self) -> Writer | None:
-        """This process's writer, or None before the first append."""
-        return self._writer
+        """This process's newest writer, or None before the first append."""
+        opened = self.open_writers
+        return opened[-1] if opened else None
+
+    @property
+    def open_writers(self) -> list[Writer]:
+        """This process's writers, one for each service, in the order of their first records."""
+        notice_fork()
+        return [opened.writer for opened in list(self._open.values())]
 
     @property
     def disk_usage(self) -> int:
@@ -111,7 +155,7 @@ class Journal:
 
     @property
     def evicted(self) -> Counter[str]:
-        """How many undelivered records this process has deleted since it began, by reason."""
+        """How many undelivered records this process has deleted, by reason."""
         return self._quota.evicted
 
     @property
@@ -125,6 +169,8 @@ class Journal:
         content: bytes,
         resource: Resource,
         durability: Durability | None = None,
+        *,
+        counted: bool = True,
     ) -> Receipt:
         """Write one record.
 
@@ -132,8 +178,8 @@ class Journal:
             record_id: The record's id.
             content: What ``wakelog.record.encode`` returned.
             resource: The record's resource; the same object for the same resource is fastest.
-            durability: What has to be done before this returns, when it is more than the
-                journal's own.
+            durability: What has to be done before this returns, when it is more than the journal's.
+            counted: Whether it is a record of its own; see ``Writer.write``.
 
         Returns:
             The receipt.
@@ -142,10 +188,38 @@ class Journal:
             JournalError: When the operating system refused. The record is not accepted then.
         """
         level = self.durability if durability is None else self.durability.at_least(durability)
-        writer, seq = self._write(record_id, content, resource, level)
-        if level is Durability.FSYNC:
-            writer.commit(seq)
+        writer, seq = self._write(record_id, content, resource, level, counted)
+        if level is _FSYNC:
+            if counted:
+                writer.commit(seq)
+            else:
+                writer.sync()
         return Receipt(record_id, writer.id, seq, level)
+
+    def put(
+        self, record_id: str, content: bytes, resource: Resource, *, counted: bool = True
+    ) -> int:
+        """Write one record with the journal's own durability, for callers who want no receipt.
+
+        Args:
+            record_id: As of ``append``.
+            content: As of ``append``.
+            resource: As of ``append``.
+            counted: As of ``append``.
+
+        Returns:
+            Its sequence number.
+
+        Raises:
+            JournalError: As of ``append``.
+        """
+        writer, seq = self._write(record_id, content, resource, self.durability, counted)
+        if self.durability is _FSYNC:
+            if counted:
+                writer.commit(seq)
+            else:
+                writer.sync()
+        return seq
 
     def write(
         self,
@@ -180,16 +254,26 @@ class Journal:
         Raises:
             JournalError: When the disk refused. The record is not accepted then.
         """
-        writer, committer = self._writer, self._committer
-        if receipt.durability is not Durability.FSYNC or committer is None:
+        notice_fork()
+        if receipt.durability is not _FSYNC:
             return
         # A writer that has been closed since has synced everything that was waited for.
-        if writer is not None and writer.id == receipt.writer:
-            await committer.synced()
-            writer.commit(receipt.seq)  # it is synced, or its sync has failed before
+        for writer, committer in list(self._open.values()):
+            if writer.id == receipt.writer:
+                await committer.synced()
+                writer.commit(receipt.seq)  # it is synced, or its sync has failed before
 
-    def orphans(self) -> Iterator[Folder]:
+    def orphans(
+        self,
+        wanted: Callable[[Path], bool] | None = None,
+        unfinished: Callable[[Path], bool] | None = None,
+    ) -> Iterator[Folder]:
         """Adopt, one by one, the folders of writers that are gone and left something to deal with.
+
+        Args:
+            wanted: Says of a folder whether it is asked for; all are by default.
+            unfinished: Says of a folder that has nothing to deliver whether there is something else
+                to do in it.
 
         Yields:
             Folders that this process now owns; whoever takes one has to release it.
@@ -197,9 +281,12 @@ class Journal:
         Raises:
             JournalError: When the directory cannot be listed.
         """
+        notice_fork()
         for path in folders(self.root):
+            if wanted is not None and not wanted(path):
+                continue
             if (folder := Folder.adopt(path)) is not None:
-                if _has_pending(path):
+                if _has_pending(path) or (unfinished is not None and unfinished(path)):
                     yield folder
                 else:
                     folder.release()
@@ -214,28 +301,49 @@ class Journal:
         Raises:
             JournalError: When something could not be deleted. The rest is cleaned all the same.
         """
+        notice_fork()
         self._quota.clean_up()
 
     def close(self) -> None:
-        """End this process's writer. A later append begins another."""
+        """End this process's writers. A later append begins another.
+
+        Raises:
+            JournalError: When a sync that threads are waiting for failed. All are ended all the same.
+        """
+        notice_fork()
         with self._lock:
-            writer, self._writer = self._writer, None
-            committer, self._committer = self._committer, None
-        if writer is not None:
-            writer.close()
-        if committer is not None:
+            ended, self._open, self._current = list(self._open.values()), {}, None
+        failure: JournalError | None = None
+        for writer, committer in ended:
+            try:
+                writer.close(self._listener)
+            except JournalError as error:
+                failure = failure or error
             committer.stop()
-        if writer is not None:
+        for writer, _ in ended:
             self._quota.end(writer)
+        if failure is not None:
+            raise failure
 
     def _write(
-        self, record_id: str, content: bytes, resource: Resource, level: Durability
+        self,
+        record_id: str,
+        content: bytes,
+        resource: Resource,
+        level: Durability,
+        counted: bool = True,  # noqa: FBT001, FBT002 - handed on for every record
     ) -> tuple[Writer, int]:
+        notice_fork()
         tried_again = False
         while True:
-            writer = self._writer or self._begin()
             try:
-                seq = writer.write(record_id, content, resource, level)
+                current = self._current
+                if current is not None and current[0] is resource:
+                    opened = current[1]
+                else:
+                    opened = self._writer_for(resource)
+                writer = opened.writer
+                seq = writer.write(record_id, content, resource, level, counted=counted)
             except JournalError as error:
                 if tried_again or not is_full(error) or not self._quota.room_on_disk():
                     raise
@@ -243,45 +351,73 @@ class Journal:
                 continue
             if seq:
                 break
-            self._forget(writer)  # it was closed in between, or its folder is gone
-        if level is Durability.PERIODIC and self._committer is not None:
-            self._committer.sync_soon()
+            self._forget(opened)  # it was closed in between, or its folder is gone
+        if level is _PERIODIC:
+            opened.committer.sync_soon()
         return writer, seq
 
-    def _forget(self, writer: Writer) -> None:
+    def _forget(self, opened: _Open) -> None:
         with self._lock:
-            if self._writer is not writer:
+            known = [service for service, one in self._open.items() if one is opened]
+            if not known:
                 return
-            self._writer, committer, self._committer = None, self._committer, None
-        writer.folder.release()
-        if committer is not None:
-            committer.stop()
+            del self._open[known[0]]
+            self._current = None
+        opened.writer.folder.release()
+        opened.committer.stop()
+        self._quota.forget(opened.writer)
 
-    def _begin(self) -> Writer:
+    def _writer_for(self, resource: Resource) -> _Open:
+        service = Service.of(resource)
+        opened = self._open.get(service) or self._begin(service)
+        self._current = (resource, opened)
+        return opened
+
+    def _begin(self, service: Service) -> _Open:
         with self._lock:
-            if self._writer is None:
-                if not self.root.is_dir():
-                    _prepare(self.root, self._fs)  # somebody has deleted it
-                folder = Folder.create(self.root, self._new_id(), self._fs)
+            if (opened := self._open.get(service)) is None:
+                if is_directory(self.root):
+                    check_directory(self.root)  # somebody may have put another in its place
+                else:
+                    prepare(self.root, self._fs)  # somebody has deleted it
+                with next_generation(self.root) as generation:
+                    owner = Owner(
+                        service,
+                        self.pipeline,
+                        self.signal,
+                        generation,
+                        process_id(),
+                        self.destination,
+                    )
+                    folder = Folder.create(self.root, self._new_id(), self._fs, owner)
                 writer = Writer(
                     folder,
                     segment_bytes=self._segment_bytes(),
                     rotation=self._rotation,
                     grant=self._quota.grant,
-                    look=self._quota.look,
+                    look=self._look,
                     clock=self._clock,
                     fs=self._fs,
                     observer=self._observer,
+                    owner=owner,
                 )
-                committer = Committer(writer.commit_written, self._sync_interval)
-                if self._writer is not None:  # a signal's handler was faster
-                    folder.release()
-                    return self._writer
-                self._writer = writer
-                self._committer = committer
+                begun = _Open(writer, Committer(writer.commit_written, self._sync_interval))
+                if (opened := self._open.get(service)) is not None:
+                    folder.release()  # a signal's handler was faster
+                    return opened
+                self._open[service] = opened = begun
+                if service not in self.services:
+                    self.services = (*self.services, service)
                 self.writers.append(writer)
                 self._quota.begin(writer)
-            return self._writer
+            return opened
+
+    def _look(self, rotated: bool) -> None:  # noqa: FBT001 - the writer's answer
+        self._quota.look(rotated)
+        if rotated and self._on_segment is not None:
+            self._on_segment()
+        if rotated and self._listener is not None:
+            self._listener.segment_begun()
 
     def _segment_bytes(self) -> int:
         """Return the size of a segment: small enough that the quota can be kept by deleting some."""
@@ -291,31 +427,11 @@ class Journal:
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
-        writer, self._writer, self._committer = self._writer, None, None
+        inherited, self._open, self._current = list(self._open.values()), {}, None
         self.writers = []
         self._quota.after_fork()
-        if writer is not None:
-            writer.abandon()
-
-
-def default_root(service_name: str) -> Path:
-    """Return where journals go when nobody says: the user's state directory, never a temporary one.
-
-    Args:
-        service_name: The service's name; characters that a file name cannot have become ``_``. What
-            OpenTelemetry appends to ``unknown_service`` is left out, so that a nameless program and
-            the command line find the same place.
-
-    Returns:
-        ``$XDG_STATE_HOME/wakelog/<service>``, with ``~/.local/state`` where that is unset (XDG
-        Base Directory specification).
-    """
-    state = os.environ.get("XDG_STATE_HOME") or ""
-    base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
-    if service_name.startswith("unknown_service:"):
-        service_name = "unknown_service"
-    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in service_name).lstrip(".")
-    return base / "wakelog" / (name or "unknown_service")
+        for opened in inherited:
+            opened.writer.abandon()
 
 
 def _has_pending(folder: Path) -> bool:
@@ -325,40 +441,3 @@ def _has_pending(folder: Path) -> bool:
     return bool(found.segments) and not (
         mark.segment == found.segments[-1].index and mark.offset == found.segments[-1].size
     )
-
-
-def _prepare(root: Path, fs: FileSystem) -> None:
-    """Make sure that a directory can hold a journal of this format."""
-    marker = root / _MARKER
-    try:
-        made = [path for path in (root, *root.parents) if not path.exists()]
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not marker.exists():
-            # The marker is the same for everyone, so whoever comes second may write it again;
-            # only not into the same temporary file.
-            mine = root / f".{_MARKER}.{os.getpid()}"
-            says = orjson.dumps({"wakelog": "journal", "format": FORMAT})
-            fs.write_whole(mine, says, synced=True)
-            fs.rename(mine, marker)
-            for directory in (root, root.parent, *(path.parent for path in made[1:])):
-                fs.sync_directory(directory)
-        version = orjson.loads(marker.read_bytes())["format"]
-    except FileExistsError as error:
-        raise JournalError("use", root, "it is a file and not a directory", _HINT) from error
-    except NotADirectoryError as error:
-        raise JournalError("use", root, "a part of the path is a file", _HINT) from error
-    except OSError as error:
-        raise JournalError("write to", root, error.strerror or error, _HINT) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise JournalFormatError(
-            "use", marker, "it does not say a journal's format", f"Remove the file, or: {_HINT}"
-        ) from error
-    if not isinstance(version, int) or version > FORMAT:
-        raise JournalFormatError(
-            "use",
-            root,
-            f"its format is {version}, and this Wakelog knows {FORMAT}",
-            f"Install the newer Wakelog, or: {_HINT}",
-        )
-    if not os.access(root, os.W_OK | os.X_OK):
-        raise JournalError("write to", root, "permission denied", _HINT)

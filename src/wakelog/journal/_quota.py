@@ -13,18 +13,26 @@ import orjson
 
 from wakelog.errors import JournalError, QuotaExceededError
 from wakelog.journal import _reserve as reserve
-from wakelog.journal._background import Background
 from wakelog.journal._cleaning import Cleaned, Cleaner
-from wakelog.journal._filesystem import FileSystem
-from wakelog.journal._folder import RootLock
+from wakelog.journal._folder import lock_root
+from wakelog.journal._kept_here import is_kept_here
 from wakelog.journal._ledger import load
-from wakelog.journal._space import QuotaPolicy, Space
+from wakelog.journal._listener import SegmentListener
+from wakelog.journal._space import LARGEST_DEFAULT_QUOTA, QuotaPolicy, Space
 from wakelog.journal._survey import survey
 from wakelog.journal._writer import Writer
+from wakelog.runtime import Background, FileSystem, read_small, regular_file
 
 _log = logging.getLogger("wakelog")
 
 SETTINGS = "space"
+RETENTION = "retention"
+# The part of the quota from which on it is said that records will be deleted.
+_NEARLY = 0.8
+_KEEP_MORE = (
+    "Raise quota_bytes (WAKELOG_QUOTA_BYTES) to keep more, set OTEL_EXPORTER_OTLP_ENDPOINT to deliver "
+    "them, or choose quota_policy='refuse'"
+)
 # How long the first look may take; what it has not seen, cleaning counts a moment later.
 _FIRST_LOOK_SECONDS = 0.1
 # How often it is tried to make room, and how often for somebody who waits for it.
@@ -41,7 +49,7 @@ _NEVER = -1e9
 
 
 class Quota:
-    """Keeps a journal's directory within its quota, for this process's writer.
+    """Keeps a journal's directory within its quota, for this process's writers.
 
     ``_lock`` guards the figures. Who waits for room waits for ``_changed``, and whoever makes some
     announces it. It is held while room is made, so that of several threads that find none one
@@ -52,20 +60,32 @@ class Quota:
         space: What may be kept, and how much.
         fs: The system calls.
         clock: The time of day, in seconds since 1970.
+        local: Whether this process delivers nothing of it. Where nobody else does either, and no policy
+            was chosen, the oldest records make room for new ones.
+        listener: Told before segments are deleted.
     """
 
     def __init__(
-        self, root: Path, space: Space, fs: FileSystem, clock: Callable[[], float] = time.time
+        self,
+        root: Path,
+        space: Space,
+        fs: FileSystem,
+        clock: Callable[[], float] = time.time,
+        *,
+        local: bool = False,
+        listener: SegmentListener | None = None,
     ) -> None:
+        self._local = local and space.quota_policy is None
+        self._said_nearly_full = self._said_evicted = False
         self._root = root
         self._space = space
         self._fs = fs
         self.limit = space.limit(root)
         self.evicted: Counter[str] = Counter()
         self.evicted_from: Counter[tuple[Path, str]] = Counter()
-        self._cleaner = Cleaner(root, space, fs, clock)
-        self._writer: Writer | None = None
-        # What a look at the directory found, and how far the writer was then.
+        self._cleaner = Cleaner(root, space, fs, clock, listener)
+        self._writers: dict[Path, Writer] = {}
+        # What a look at the directory found, and how far the writers were then.
         self._found, self._written_then = 0, 0
         self._pending = 0
         self._tried_at = self._cleaned_at = self._in_vain_at = _NEVER
@@ -76,7 +96,7 @@ class Quota:
         """Begin without threads and locks, as a forked child does."""
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._writer = None
+        self._writers = {}
         self._thread = Background(self._clean_aside, "wakelog-cleaning")
         self._stopping = False
         # The parent counts what it has evicted.
@@ -86,34 +106,43 @@ class Quota:
     @property
     def usage(self) -> int:
         """The bytes in the directory, as far as it is known without looking."""
-        writer = self._writer
-        own = writer.bytes_written - self._written_then if writer is not None else 0
-        return self._found + max(0, own)
+        return self._found + max(0, self._written() - self._written_then)
 
     def begin(self, writer: Writer) -> None:
         """Learn of this process's new writer, and look how much there is."""
         with self._lock:
-            self._writer, self._written_then = writer, 0
+            self._note(self.usage)
+            self._writers = {**self._writers, writer.folder.path: writer}
             self._stopping = False
-            reserve.keep(self._root, self._fs)
+            reserve.keep(self._root, self._fs, make=True)
             self._say_settings()
             try:
                 found = survey(self._root, _FIRST_LOOK_SECONDS)
             except JournalError:
                 return  # writing will find out what is the matter
             self._note(found.size if found.complete else max(found.size, self._found))
+            # Nothing is there yet that could go. No thread starts with the first record: a server
+            # that forks its workers in C right after it cannot bear one that is just starting.
+            self._cleaned_at = time.monotonic()
         if len(found.folders) > 1 or found.leftovers or self.usage > self.limit:
             self._clean_soon()
 
     def end(self, writer: Writer) -> None:
-        """Forget a writer, and end cleaning that is under way after its next step."""
+        """Forget a writer; with the last one, end cleaning that is under way after its next step."""
+        if self.forget(writer) and not self._writers:
+            self._stopping = True
+            self._thread.join()
+
+    def forget(self, writer: Writer) -> bool:
+        """Count no more what a writer writes; return whether it was counted."""
         with self._lock:
-            if self._writer is not writer:
-                return
-            self._found, self._writer = self.usage, None
+            if self._writers.get(writer.folder.path) is not writer:
+                return False
+            found = self.usage
+            self._writers = {p: one for p, one in self._writers.items() if one is not writer}
+            self._note(found)
             self._changed.notify_all()
-        self._stopping = True
-        self._thread.join()
+            return True
 
     def look(self, rotated: bool) -> None:  # noqa: FBT001 - it is what has happened
         """Clean in a thread of its own when it is time: sooner after a new segment was begun."""
@@ -134,12 +163,45 @@ class Quota:
             QuotaExceededError: When there is no room, and the policy, or its time-out, says so.
         """
         try:
-            return self._grant(need)
+            granted = self._grant(need)
         except QuotaExceededError:
             raise
         except JournalError:
             # The directory is gone or cannot be listed: let writing find out what is the matter.
             return need
+        if self._local:
+            self._say_how_full()
+        return granted
+
+    def _say_how_full(self) -> None:
+        """Say once that records will be deleted, and once that they are."""
+        if self.evicted[RETENTION] and not self._said_evicted:
+            self._said_evicted = self._said_nearly_full = True
+            _log.warning(
+                "%s is full (quota: %s bytes), and the oldest records in it are deleted for new ones, "
+                "because nobody delivers them. %s",
+                self._root,
+                f"{self.limit:,}",
+                _KEEP_MORE,
+            )
+        elif self.usage >= self.limit * _NEARLY and not self._said_nearly_full:
+            if not is_kept_here(self._root):
+                return
+            self._said_nearly_full = True
+            _log.warning(
+                "%s is %d%% full (quota: %s bytes), and nobody delivers from it: at 100%% the oldest "
+                "records are deleted for new ones. %s",
+                self._root,
+                100 * self.usage // self.limit,
+                f"{self.limit:,}",
+                _KEEP_MORE,
+            )
+
+    def _evicting(self) -> bool:
+        """Tell whether undelivered records may be deleted for new ones."""
+        if self._local:
+            return is_kept_here(self._root)
+        return self._space.policy is QuotaPolicy.EVICT_OLDEST
 
     def _grant(self, need: int) -> int:
         deadline: float | None = None
@@ -151,8 +213,8 @@ class Quota:
                     self._note(survey(self._root).size)
                 if (room := self.limit - self.usage) < need and now >= self._tried_at + self._pause:
                     self._tried_at = now
-                    evict = self._space.policy is QuotaPolicy.EVICT_OLDEST
-                    self._make_room(max(0, self.limit - need), "quota" if evict else None)
+                    reason = (RETENTION if self._local else "quota") if self._evicting() else None
+                    self._make_room(max(0, self.limit - need), reason)
                     room = self.limit - self.usage
                 if room >= need:
                     return min(room, max(room // _PART, _LEAST_GRANT, need))
@@ -176,7 +238,7 @@ class Quota:
             if now < self._in_vain_at + _FRESH_SECONDS:
                 return False
             before = survey(self._root).size
-            evict = self._space.policy is QuotaPolicy.EVICT_OLDEST
+            evict = self._evicting()
             most = max(0, min(before, self.limit) - _ROOM_ON_A_FULL_DISK)
             self._make_room(most, "disk_full" if evict else None)
             if self._found >= before:
@@ -199,22 +261,28 @@ class Quota:
 
     def _note(self, size: int) -> None:
         self._found = size
-        self._written_then = self._writer.bytes_written if self._writer is not None else 0
+        self._written_then = self._written()
+
+    def _written(self) -> int:
+        return sum(writer.bytes_written for writer in self._writers.values())
 
     def _make_room(self, most: int, evict: str | None) -> None:
         """Clean, and try harder as long as that is not enough."""
-        writer = self._writer
+        writers = list(self._writers.values())
         self._clean(most, None, wait=_LOCK_SECONDS)
-        if self.usage > most and writer is not None:
-            # What could go may stand in the segment that is being written.
-            if load(writer.folder.path, writer.id).seq >= writer.seq:
+        if self.usage > most:
+            # What could go may stand in a segment that is being written.
+            done = [one for one in writers if load(one.folder.path, one.id).seq >= one.seq]
+            for writer in done:
                 writer.end_segment()
+            if done:
                 self._clean(most, None, wait=_LOCK_SECONDS)
-            if self.usage > most and evict is not None:
-                self._clean(most, evict, wait=_LOCK_SECONDS)
-            if self.usage > most and evict is not None:
+        if self.usage > most and evict is not None:
+            self._clean(most, evict, wait=_LOCK_SECONDS)
+        if self.usage > most and evict is not None and writers:
+            for writer in writers:
                 writer.end_segment()
-                self._clean(most, evict, wait=_LOCK_SECONDS)
+            self._clean(most, evict, wait=_LOCK_SECONDS)
 
     def _clean(
         self,
@@ -225,13 +293,13 @@ class Quota:
         stopping: Callable[[], bool] = lambda: False,
     ) -> Cleaned | None:
         """Clean, or count at least, when somebody else cleans for longer than one can wait."""
-        lock = RootLock.take(self._root, wait)
+        lock = lock_root(self._root, wait, purpose="clean up")
         if lock is None:
             with self._lock:
                 self._note(survey(self._root).size)
             return None
         try:
-            cleaned = self._cleaner.clean(self._writer, most, evict=evict, stopping=stopping)
+            cleaned = self._cleaner.clean(self._writers, most, evict=evict, stopping=stopping)
         finally:
             lock.release()
         with self._lock:
@@ -242,8 +310,8 @@ class Quota:
                 self.evicted[evict] += count
                 for path, count in cleaned.evicted.items():
                     self.evicted_from[path, evict] += count
-            if self._writer is not None:
-                self._writer.ask_again()
+            for writer in self._writers.values():
+                writer.ask_again()
             self._tried_at = _NEVER if self.usage < self.limit else self._tried_at
             self._changed.notify_all()
         return cleaned
@@ -271,27 +339,46 @@ class Quota:
         """Note for ``wakelog status`` what the quota is."""
         path = self._root / SETTINGS
         says = orjson.dumps(
-            {"quota_bytes": self.limit, "quota_policy": self._space.policy},
+            {
+                "quota_bytes": self.limit,
+                "quota_policy": "retention" if self._local else self._space.policy,
+            },
             option=orjson.OPT_APPEND_NEWLINE,
         )
         try:
-            if not path.exists() or path.read_bytes() != says:
+            if regular_file(path) is None or read_small(path) != says:
                 self._fs.write_whole(path, says)
         except OSError:
-            Path(f"{path}.new").unlink(missing_ok=True)  # it is for people to read, and no more
+            return  # it is for people to read, and no more
 
     def _exceeded(self) -> QuotaExceededError:
-        if self._space.policy is QuotaPolicy.EVICT_OLDEST:
-            hint = "Nothing could be evicted: other processes own what is there"
-        else:
-            hint = (
-                "The event was not recorded. Recording goes on by itself when delivery has made "
-                "room: see whether the next hop can be reached, raise quota_bytes, or choose "
-                f"quota_policy={QuotaPolicy.EVICT_OLDEST.value!r}"
-            )
         return QuotaExceededError(
-            self._root, quota=self.limit, used=self.usage, pending=self._pending, hint=hint
+            self._root,
+            quota=self.limit,
+            used=self.usage,
+            pending=self._pending,
+            hint=self._remedy(),
         )
+
+    def _remedy(self) -> str:
+        """Say what somebody can do whose event there is no room for."""
+        if self._space.policy is QuotaPolicy.EVICT_OLDEST and self._pending:
+            return "Nothing could be evicted: other processes own what is there"
+        if self._space.quota_bytes is not None:
+            remedy = "Raise quota_bytes (WAKELOG_QUOTA_BYTES)"
+        elif self.limit < LARGEST_DEFAULT_QUOTA:
+            remedy = (
+                "The quota is a tenth of this small disk, since none is set: set quota_bytes "
+                "(WAKELOG_QUOTA_BYTES), or record to a larger disk"
+            )
+        else:
+            remedy = "The quota is the default: set quota_bytes (WAKELOG_QUOTA_BYTES)"
+        if self._pending:
+            remedy += (
+                ". Recording goes on by itself when delivery has made room: see whether the next "
+                f"hop can be reached, or choose quota_policy={QuotaPolicy.EVICT_OLDEST.value!r}"
+            )
+        return f"The event was not recorded. {remedy}"
 
 
 def is_full(error: BaseException) -> bool:
@@ -303,6 +390,6 @@ def is_full(error: BaseException) -> bool:
 def quota_of(root: Path) -> int | None:
     """Return the quota that the last program to use a directory has set, None when none did."""
     try:
-        return int(orjson.loads((root / SETTINGS).read_bytes())["quota_bytes"])
+        return int(orjson.loads(read_small(root / SETTINGS))["quota_bytes"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

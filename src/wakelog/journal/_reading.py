@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 from wakelog.errors import ConfigurationError, CorruptLineError, JournalError
 from wakelog.journal._cursor import (
@@ -19,19 +19,30 @@ from wakelog.journal._cursor import (
     Entry,
     adds_up_to,
     header_of,
+    is_start,
 )
 from wakelog.journal._folder import folders
-from wakelog.journal._ledger import segments
 from wakelog.journal._mark import Mark
-from wakelog.record import Record, decode, decode_unsealed, from_line, to_line, verify
-from wakelog.record._line import stated_crc
+from wakelog.journal._owner import signal_of
+from wakelog.record import (
+    LOGS,
+    Record,
+    decode,
+    decode_unsealed,
+    from_line,
+    stated_crc,
+    to_line,
+    verify,
+)
+from wakelog.runtime import absolute, open_to_read
+from wakelog.storage import Blobs, item_on, lines, segments
 
 _BEGINS_A_HEADER = b'{"writer":'
 # What stands on a line of ours before its writer; the writer tells whether to read the rest.
 _NAMES_ITS_WRITER = re.compile(rb'\{"id":"[^"\\]*","seq":\d+,"writer":"([^"\\]*)"')
 _NUMBER = re.compile(rb'(\{"id":"[^"\\]*","seq":)(\d+)')
-# A file may be anything: what has no end of line for so long is no line.
-_LONGEST_LINE = 64 * 1024 * 1024
+# So many lines at most stand as one because ends of lines are damaged; what has more was made so.
+_MOST_PARTS = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MISSING = object()
 
@@ -80,10 +91,10 @@ class Chain:
         return self.seq is None or not self.seeds or seq > self.seq + 1
 
 
-def _decode_loose(line: bytes, record_id: str) -> Record:
+def _decode_loose(line: bytes, record_id: str, blobs: Blobs) -> Record:
     """Read a line of a file by itself, which may be one that others wrote."""
     try:
-        return decode(line)
+        return decode(line, blobs)
     except CorruptLineError:
         return decode_unsealed(line, record_id)
 
@@ -97,6 +108,7 @@ def read(
     since: datetime | int | None = None,
     until: datetime | int | None = None,
     where: Mapping[str, object] | None = None,
+    signal: str | None = LOGS,
 ) -> Iterator[Entry]:
     """Read the records of a journal directory, a writer's folder or a single file.
 
@@ -114,6 +126,9 @@ def read(
             has no place in time, and is left out where a time is asked for.
         until: Only records before this time, in the same way.
         where: Only records with all of these attributes, each equal to what was recorded.
+        signal: Which writers of a journal directory are read: ``logs`` for those of log records,
+            ``spans`` for those of spans, None for both. A folder or file that is named by itself is
+            read whatever it holds.
 
     Returns:
         The records, writer by writer in the order in which they were started. A file that writers
@@ -125,7 +140,7 @@ def read(
         JournalFormatError: When a newer Wakelog wrote a segment; while reading.
     """
     wanted = _filter(event_name, _nanoseconds("since", since), _nanoseconds("until", until), where)
-    entries = _read(Path(path), after or {}, writer)
+    entries = _read(Path(os.path.realpath(absolute(path))), after or {}, writer, signal)
     return entries if wanted is None else _filtered(entries, wanted)
 
 
@@ -168,16 +183,18 @@ def _nanoseconds(name: str, time: datetime | int | None) -> int | None:
     return (time - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-def _read(path: Path, after: Mapping[str, Mark], writer: str | None) -> Iterator[Entry]:
+def _read(
+    path: Path, after: Mapping[str, Mark], writer: str | None, signal: str | None
+) -> Iterator[Entry]:
     if path.is_file():
         yield from _read_file(path, after, writer)
         return
     if not path.is_dir():
         hint = "Name a journal directory or a JSONL file"
         raise JournalError("read", path, "there is no such file or directory", hint)
-    path = path.absolute()
-    for folder in [path] if segments(path) else folders(path):
-        if writer in (None, folder.name):
+    named = bool(segments(path))
+    for folder in [path] if named else folders(path, writer):
+        if writer in (None, folder.name) and (named or signal in (None, signal_of(folder))):
             yield from _read_folder(folder, after.get(folder.name, Mark()))
 
 
@@ -194,6 +211,7 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
     """Read a file of lines by itself, with or without a header, of any number of writers."""
     header_writer, segment, resource = "", 1, NO_RESOURCE
     chains: dict[str, Chain] = {}
+    blobs = Blobs(path)
 
     def is_wanted(writer: str, end: int) -> bool:
         reached = after.get(writer)
@@ -209,9 +227,9 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
         return chains[writer]
 
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             for given, whole_end in _lines(file):
-                whole = given.removesuffix(b",")  # an item of a JSON document
+                whole = item_on(given)
                 if whole.startswith(_BEGINS_A_HEADER):
                     try:
                         header = header_of(whole, path)
@@ -226,8 +244,10 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
                     # What is not wanted is not decoded where the line's beginning tells.
                     if not chain.takes(line) or (chain.writer and not is_wanted(chain.writer, end)):
                         continue
+                    if is_start(line):
+                        continue
                     try:
-                        record = _decode_loose(line, f"{path.name}:{end}")
+                        record = _decode_loose(line, f"{path.name}:{end}", blobs)
                     except CorruptLineError:
                         continue
                     writer = str(record.writer or header_writer)
@@ -241,7 +261,7 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
 def _parted(line: bytes, end: int, chain_of: Callable[[bytes], Chain]) -> list[tuple[bytes, int]]:
     """Part what stands as one line because the end of a line is damaged, or was never written."""
     begin = line.find(BEGINS_A_RECORD, 1)
-    if begin < 0 or chain_of(line).fits(line):
+    if begin < 0 or chain_of(line).fits(line) or line.count(BEGINS_A_RECORD) > _MOST_PARTS:
         return [(line, end)]
     rest = line[begin:]
     first = [(line[:length], end - len(rest) - 1) for length in (begin - 1, begin)]
@@ -253,12 +273,8 @@ def _parted(line: bytes, end: int, chain_of: Callable[[bytes], Chain]) -> list[t
     return [(line, end)]
 
 
-def _lines(file: BufferedReader) -> Iterator[tuple[bytes, int]]:
+def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield a file's lines without their newlines, and for each the offset after it."""
-    end = 0
-    whole = True
-    while line := file.readline(_LONGEST_LINE):
-        end += len(line)
-        begins, whole = whole, line.endswith(b"\n")
-        if begins and (whole or len(line) < _LONGEST_LINE):
+    for offset, line, end in lines(file):
+        if offset + len(line) == end:  # a file may be anything, and a longer one is no line of ours
             yield line.removesuffix(b"\n"), end

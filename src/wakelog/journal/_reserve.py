@@ -11,7 +11,7 @@ import errno
 import os
 from pathlib import Path
 
-from wakelog.journal._filesystem import FileSystem
+from wakelog.runtime import FileSystem, open_file, regular_file
 
 NAME = "reserve"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -22,8 +22,14 @@ _PORTION = 8 * 1024
 FOR_DELETIONS = 16 * 1024
 
 
-def keep(root: Path, fs: FileSystem) -> bool:
+def keep(root: Path, fs: FileSystem, *, make: bool = False) -> bool:
     """Fill the reserve of a journal up, as far as there is room.
+
+    Args:
+        root: The journal's directory.
+        fs: The system calls.
+        make: Whether to make a reserve that is missing. Cleaning does not: where there was one, somebody
+            is deleting the directory, and a new name in it would fail his last step.
 
     Returns:
         Whether it is whole.
@@ -32,8 +38,9 @@ def keep(root: Path, fs: FileSystem) -> bool:
     missing = _BYTES - _size(path)
     if missing <= 0:
         return True
+    flags = os.O_WRONLY | os.O_APPEND | (os.O_CREAT if make else 0)
     try:
-        fd = fs.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = fs.open(path, flags, 0o600)
         try:
             # Bytes by chance, because zeros take no room on some file systems.
             return fs.write(fd, os.urandom(missing)) == missing
@@ -50,9 +57,15 @@ def fill_with(root: Path, segment: Path, fs: FileSystem) -> None:
         OSError: When the operating system refuses.
     """
     size = min(_BYTES, _size(segment))
-    with segment.open("r+b", buffering=0) as file:
-        file.write(os.urandom(size))
-        file.truncate(size)
+    fd = open_file(segment, os.O_WRONLY)
+    try:
+        if os.fstat(fd).st_nlink != 1:  # what somebody else has linked keeps its content
+            fs.unlink(segment)
+            return
+        os.pwrite(fd, os.urandom(size), 0)
+        os.ftruncate(fd, size)
+    finally:
+        os.close(fd)
     fs.rename(segment, root / NAME)
 
 
@@ -83,17 +96,18 @@ def write(
             fs.write_whole(path, data, synced=synced)
             break
         except OSError as error:
-            Path(f"{path}.new").unlink(missing_ok=True)
             left = max(_size(root / NAME) - _PORTION, 0)
             if error.errno not in FULL or left < leave or not _size(root / NAME):
                 raise
-            os.truncate(root / NAME, left)
+            fd = open_file(root / NAME, os.O_WRONLY)
+            try:
+                os.ftruncate(fd, left)
+            finally:
+                os.close(fd)
     if synced:
         fs.sync_directory(path.parent)
 
 
 def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    status = regular_file(path)
+    return 0 if status is None else status.st_size

@@ -33,7 +33,7 @@ class Rotation:
         """Refuse what no file could keep to."""
         for name in ("max_bytes", "max_age"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:
                 message = f"{name}={value!r} is not positive: leave it out for no limit"
                 raise ConfigurationError(message)
 

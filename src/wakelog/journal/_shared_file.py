@@ -5,20 +5,49 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from wakelog.errors import JournalError
-from wakelog.journal._aside import Aside, begun_at, delete_old, set_aside, share
-from wakelog.journal._committer import Committer
+from wakelog.journal._aside import (
+    Aside,
+    begun_at,
+    delete_old,
+    finish_setting_aside,
+    identity,
+    one_at_a_time,
+    set_aside,
+    share,
+)
 from wakelog.journal._durability import Durability, Receipt
-from wakelog.journal._filesystem import SYSTEM, FileSystem
-from wakelog.journal._group import GroupCommit
-from wakelog.record import seal, uuid7
+from wakelog.record import Content, seal, uuid7
+from wakelog.runtime import (
+    SYSTEM,
+    FileSystem,
+    ForkOrder,
+    absolute,
+    make_directories,
+    notice_fork,
+    open_device,
+    reset_in_child,
+)
+from wakelog.storage import (
+    BETWEEN,
+    AppendFile,
+    Committer,
+    File,
+    GroupCommit,
+    Unsynced,
+    Written,
+    ends_with_a_line,
+    put_blobs,
+    sync_made,
+)
 
 _log = logging.getLogger("wakelog")
 
@@ -27,9 +56,8 @@ _FOLLOW_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
 _OPENS = 100
 _GROUP_BYTES = 1024 * 1024
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-
-
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND
+_DEVICES = Path("/dev")
 _SYNCED = frozenset({Durability.PERIODIC, Durability.FSYNC})
 
 
@@ -41,7 +69,7 @@ class _ShortWriteError(JournalError):
         self.written = written
 
 
-class SharedFile:
+class SharedFile(AppendFile):
     """Appends whole lines to exactly one file.
 
     Every line is one ``write`` to a descriptor opened for appending, which the kernel does not
@@ -74,35 +102,36 @@ class SharedFile:
         new_id: Callable[[], str] = uuid7,
         fs: FileSystem = SYSTEM,
     ) -> None:
-        self.path = Path(path)
+        super().__init__(fs)
+        self.path = absolute(path)
         self._sync_interval = sync_interval
         self._new_id = new_id
-        self._fs = fs
         self._aside = aside if aside is not None and aside.happens else None
-        self._fd, self._turn = -1, 0
-        self._torn = self._distrusted = False
+        self._torn = self._placing = self._is_regular = self._is_device = self._closed = False
         self._look_at = 0.0
-        # Files that were written and whose lines somebody waits to see on the disk.
-        self._unsynced_files: list[int] = []
-        self._sync_wanted = False
-        # How many files have been opened, and of which one the directory is known to keep the name
-        # through a power failure.
-        self._opened = self._named = 0
+        # Directories that were made, and the file whose sync has failed while it has the name.
+        self._made: list[Path] = []
+        self._failed: tuple[int, int] | None = None
         # Where the file ends, when it is set aside for its age, and when to try again if that failed.
         self._size, self._due_at, self._aside_after = 0, float("inf"), 0.0
         self._begin()
         self._open()
         if self._aside is not None:
             self._delete_old()
-        after_fork = weakref.WeakMethod(self._begin)
-        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+        reset_in_child(self._begin, ForkOrder.STORAGE)
 
     def _begin(self) -> None:
         """Begin a writer: at first, and again in a forked child."""
         self._lock = threading.RLock()
         self._writer, self._seq, self._crc = self._new_id(), 0, 0
+        self._unsynced, self._distrusted, self._saving = [], False, False
         self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
         self._committer = Committer(self.commit_written, self._sync_interval)
+
+    @property
+    def takes_blobs(self) -> bool:
+        """Whether large values may stand beside it: not for a device or a pipe."""
+        return self._is_regular
 
     def append(self, record_id: str, content: bytes, durability: Durability) -> Receipt:
         """Write one line and, for ``FSYNC``, wait until the disk has it.
@@ -121,6 +150,7 @@ class SharedFile:
         Raises:
             JournalError: When the operating system refused, or the file is closed.
         """
+        notice_fork()
         with self._lock:
             while True:
                 self._be_ready()
@@ -130,9 +160,14 @@ class SharedFile:
                     self._set_aside_if_due(len(line))
                 if durability is Durability.FSYNC or durability is Durability.PERIODIC:
                     self._sync_wanted = True
-                if self._put(line, turn, seq, crc):
+                if type(content) is Content:
+                    if self._put_with_blobs(line, content, turn, seq, crc, durability):
+                        break
+                elif self._put(line, turn, seq, crc):
                     break
             writer = self._writer
+            if durability is Durability.FSYNC:
+                self._keep(record_id, seq, line, content)
         if durability is Durability.PERIODIC:
             self._committer.sync_soon()
         return Receipt(record_id, writer, seq, durability)
@@ -149,6 +184,7 @@ class SharedFile:
         Returns:
             The receipts of those that are accepted, from the first on, and why the others are not.
         """
+        notice_fork()
         receipts: list[Receipt] = []
         error: JournalError | None = None
         with self._lock:
@@ -172,13 +208,17 @@ class SharedFile:
         self, records: Sequence[tuple[str, bytes]], receipts: list[Receipt], durability: Durability
     ) -> None:
         """Write as many of the records that have no receipt yet as fit into one call."""
+        record_id, content = records[len(receipts)]
+        if type(content) is Content:
+            receipts.append(self.write(record_id, content, durability))
+            return
         turn, first, crc = self._turn, self._seq, self._crc
         lines: list[tuple[bytes, int]] = []
         size = 0
         for record_id, content in records[len(receipts) :]:
             sealed = seal(record_id, first + len(lines) + 1, content, crc, self._writer)
             size += len(sealed[0])
-            if lines and size > _GROUP_BYTES:
+            if lines and (size > _GROUP_BYTES or type(content) is Content):
                 break
             if self._aside is not None and self._is_due(size):
                 if lines:
@@ -191,6 +231,8 @@ class SharedFile:
             whole = b"".join([line for line, _ in lines])
             if self._put(whole, turn, first + len(lines), crc):
                 taken = len(lines)
+                if durability is Durability.FSYNC:
+                    self._keep(record_id, first + taken, whole, b"")
         except _ShortWriteError as short:
             left = short.written
             while taken < len(lines) and left >= len(lines[taken][0]):
@@ -205,12 +247,18 @@ class SharedFile:
                 record_id = records[len(receipts)][0]
                 receipts.append(Receipt(record_id, self._writer, seq, durability))
 
+    def _keep(self, record_id: str, seq: int, lines: bytes, content: bytes) -> None:
+        """Keep lines that somebody waits for, until the disk has them."""
+        blobs = content.blobs if type(content) is Content else ()
+        self._unsynced.append(Unsynced(record_id, seq, lines, blobs))
+
     async def settle(self) -> None:
         """Wait, without blocking the event loop, until what has been written is on the disk.
 
         Raises:
             JournalError: When the disk refused.
         """
+        notice_fork()
         await self._committer.synced()
 
     def commit_written(self) -> None:
@@ -219,101 +267,68 @@ class SharedFile:
         Raises:
             JournalError: When the disk refused.
         """
+        notice_fork()
         self._group.wait(self._seq)
 
     def close(self) -> None:
         """Sync what is due and close the file. Doing so twice is harmless."""
+        notice_fork()
         self._committer.stop()
         with self._lock:
-            fds = [*self._unsynced_files, self._fd]
-            self._fd, self._unsynced_files = -1, []
-        _close(fds)
+            self._closed = True
+            self._close_files()
 
-    def _sync_written(self) -> int:
-        """Make everything written so far durable, one thread at a time, and return how far."""
-        with self._lock:
-            fds, reached, ended = self._get_written()
-            self._sync_wanted, opened = False, self._opened
+    def _sync_names(self) -> None:
+        self._fs.sync_directory(self.path.parent)
+        made = list(self._made)
+        sync_made(self._fs, made)
+        del self._made[: len(made)]
+
+    def _get_written(self) -> Written:
+        if self._closed:
+            raise self._refused("sync", "the sink is closed")
+        return super()._get_written()
+
+    def _distrust(self) -> None:
+        if self._fd >= 0 and self._is_regular:
+            self._failed = identity(self._fd)
+            self._close_files()
+
+    def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
+        """Set the file aside and begin it anew, with the lines that somebody waits for."""
+        if self._fd >= 0:  # a device or a pipe
+            raise self._refused("sync", error) from error
+        self._begin_anew()
         try:
-            self._sync(fds, opened)
-        except JournalError:
-            # Those who wait are told, and a later sync of the same lines says nothing of them.
-            self._distrusted = False
-            self._let_go(ended)
-            raise
-        except BaseException:
-            self._sync_wanted = True
-            raise
-        self._let_go(ended)
-        return reached
+            for line in lines:
+                if line.context:
+                    put_blobs(self.path, line.context, self._fs, synced=True)
+            data = b"\n" * self._torn + b"".join([line.content for line in lines])
+            self._torn = True
+            if self._fs.write(self._fd, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - one way out
+            self._torn = False
+        except OSError as second:
+            raise self._refused("write to", second) from second
 
-    def _let_go(self, ended: int) -> None:
-        """Close files that have been set aside and that nobody waits for any more."""
-        if not ended:
-            return
-        with self._lock:
-            files, self._unsynced_files = (
-                self._unsynced_files[:ended],
-                self._unsynced_files[ended:],
-            )
-        _close(files)
-
-    def _sync_beside(self) -> None:
-        """Make everything written so far durable, whatever else is under way."""
-        with self._lock:
-            fds, _, _ = self._get_written()
-            opened = self._opened
+    def _begin_anew(self) -> None:
+        """Set a file aside whose sync has failed, and open another under its name."""
         try:
-            self._sync(fds, opened)
-        except JournalError:
-            self._distrusted = True
-            raise
-
-    def _get_written(self) -> tuple[list[int], int, int]:
-        """Return what has to be synced. Under the lock.
-
-        Returns:
-            Descriptors, which are the caller's to close, the sequence number up to which they hold
-            everything, and how many of them are files that have been set aside.
-        """
-        while True:
-            turn = self._turn
-            if self._fd < 0:
-                raise JournalError("sync", self.path, "the sink is closed")
-            reached, ended = self._seq, self._unsynced_files
-            fds: list[int] = []
-            try:
-                for fd in (*ended, self._fd):
-                    fds.append(os.dup(fd))  # noqa: PERF401 - those that were made are closed
-            except BaseException as error:
-                _close(fds)
-                if isinstance(error, OSError) and turn != self._turn:
-                    continue
-                if isinstance(error, OSError):  # too many open files: all stays for the next sync
-                    raise self._refused("sync", error.strerror or error) from error
-                raise
-            if turn == self._turn:
-                return fds, reached, len(ended)
-            _close(fds)
-
-    def _sync(self, fds: list[int], opened: int) -> None:
-        try:
-            for fd in fds:
-                self._fs.fdatasync(fd)
-            if self._named != opened:
-                self._fs.sync_directory(self.path.parent)
-                self._named = opened
-            if self._distrusted:
-                raise OSError(errno.EIO, "an earlier sync failed")  # noqa: TRY301 - one way out
+            if self._failed is not None:
+                set_aside(self.path, self._failed, self._fs, synced=True)
         except OSError as error:
-            raise self._refused("sync", error.strerror or error) from error
-        finally:
-            _close(fds)
+            raise self._refused("set aside after a failed sync", error) from error
+        self._open()
+        self._failed = None
 
     def _be_ready(self) -> None:
         """Make sure that there is a file to write to, the one that the path names."""
+        if self._closed:
+            raise self._refused("write to", "the sink is closed")
+        if self._saving:
+            raise self._refused("write to", BETWEEN)
         if self._fd < 0:
-            raise JournalError("write to", self.path, "the sink is closed")
+            self._begin_anew()
         if (now := time.monotonic()) >= self._look_at:
             self._look_where_the_file_is(now)
 
@@ -333,7 +348,8 @@ class SharedFile:
         # Not by whoever comes in between, and not at once again if that fails.
         self._aside_after = time.monotonic() + _RETRY_SECONDS
         try:
-            set_aside(self.path, self._fd, self._fs)
+            synced = self._sync_wanted or self._named_segment == self._segment
+            set_aside(self.path, identity(self._fd), self._fs, synced=synced)
             self._open()
         except (OSError, JournalError) as error:
             # The event must not pay for it: the file grows on, and somebody hears of it.
@@ -357,10 +373,13 @@ class SharedFile:
         """Open the file that the path names, in place of the one that was."""
         fd = -1
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._made += make_directories(self.path.parent)
+            if (self._aside is not None or self._failed is not None) and not self._placing:
+                finish_setting_aside(self.path, self._fs)
             for _ in range(_OPENS):
-                fd = self._fs.open(self.path, _FLAGS, 0o600)
-                size = os.fstat(fd).st_size
+                fd = self._open_named()
+                status = os.fstat(fd)
+                size, self._is_regular = status.st_size, stat.S_ISREG(status.st_mode)
                 if share(fd) and os.fstat(fd).st_nlink:
                     break
                 os.close(fd)  # it is being deleted
@@ -368,7 +387,7 @@ class SharedFile:
             # A line that a crash cut off must not swallow the first one of ours. One that another
             # process is writing just now looks the same, for a moment.
             for _ in range(_LOOKS):
-                torn = not _ends_with_a_line(fd)
+                torn = not ends_with_a_line(fd)
                 if not torn:
                     break
                 time.sleep(_LOOK_SECONDS)
@@ -380,15 +399,21 @@ class SharedFile:
         self._go_on_with(fd, size, torn=torn)
         self._note_age()
 
+    def _open_named(self) -> int:
+        """Open the file by its name; what stands in ``/dev`` may be a device or a link, as ``/dev/stdout`` is."""
+        self._is_device = self.path.parent == _DEVICES
+        opened = open_device if self._is_device else self._fs.open
+        return opened(self.path, _FLAGS, 0o600)
+
     def _go_on_with(self, fd: int, size: int, *, torn: bool) -> None:
         old, unsynced = self._fd, self._unsynced_files
         if kept := self._sync_wanted and old >= 0:
-            unsynced = [*unsynced, old]
+            unsynced = [*unsynced, File(self._segment, old)]
         self._turn += 1
         self._fd = fd
         self._size = size
         self._torn = torn
-        self._opened += 1
+        self._segment += 1
         self._unsynced_files = unsynced
         if old >= 0 and not kept:
             os.close(old)
@@ -397,12 +422,10 @@ class SharedFile:
         """Once a second, follow the name: the file may have been rotated away, or deleted."""
         self._look_at = now + _FOLLOW_SECONDS
         mine = os.fstat(self._fd)
-        try:
-            named = self.path.stat()
+        with suppress(FileNotFoundError):
+            named = os.stat(self.path, follow_symlinks=self._is_device)
             if (named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino):
                 return
-        except FileNotFoundError:
-            pass
         self._open()
 
     def _put(self, lines: bytes, turn: int, seq: int, crc: int) -> bool:
@@ -431,7 +454,7 @@ class SharedFile:
         except OSError as error:
             self._torn = torn
             self._seq, self._crc = before
-            raise self._refused("write to", error.strerror or error) from error
+            raise self._refused("write to", error) from error
         if written != size:
             # Finishing it with a second write could land after another process's line.
             self._torn = True
@@ -442,16 +465,35 @@ class SharedFile:
             self._size = os.lseek(self._fd, 0, os.SEEK_CUR)
         return True
 
-    def _refused(self, operation: str, cause: object) -> JournalError:
+    def _put_with_blobs(
+        self,
+        line: bytes,
+        content: Content,
+        turn: int,
+        seq: int,
+        crc: int,
+        durability: Durability,
+    ) -> bool:
+        """Write a line and, before it, what stands beside it: beside the file that has the line.
+
+        Returns:
+            Whether the line was still the next one; else it was not written.
+        """
+        # A handler of a signal may come in between here, and then the directory is locked already.
+        with nullcontext() if self._placing else one_at_a_time(self.path.parent):
+            before, self._placing = self._placing, True
+            try:
+                self._look_where_the_file_is(time.monotonic())
+                if turn != self._turn:
+                    return False  # another process has set the file aside
+                synced = durability in _SYNCED
+                put_blobs(self.path, content.blobs, self._fs, synced=synced)
+                return self._put(line, turn, seq, crc)
+            except OSError as error:
+                raise self._refused("write a large value beside", error) from error
+            finally:
+                self._placing = before
+
+    def _refused(self, operation: str, error: OSError | str) -> JournalError:
+        cause = getattr(error, "strerror", None) or error
         return JournalError(operation, self.path, cause, "The event was not recorded")
-
-
-def _ends_with_a_line(fd: int) -> bool:
-    size = os.fstat(fd).st_size
-    return size == 0 or os.pread(fd, 1, size - 1) == b"\n"
-
-
-def _close(fds: Sequence[int]) -> None:
-    for fd in fds:
-        if fd >= 0:
-            os.close(fd)

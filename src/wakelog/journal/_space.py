@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import os
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from wakelog.errors import ConfigurationError
 
 _DAY = 86_400.0
-_LARGEST_DEFAULT_QUOTA = 10 * 1024**3
+LARGEST_DEFAULT_QUOTA = 10 * 1024**3
 
 
 class QuotaPolicy(enum.StrEnum):
@@ -39,7 +40,8 @@ class Space:
             for any number.
         quota_bytes: The most bytes that the directory may hold; None for 10 GiB or a tenth of the
             disk, whichever is less.
-        quota_policy: What happens at the quota when only undelivered records are left.
+        quota_policy: What happens at the quota when only undelivered records are left. None for
+            ``REFUSE``, and for ``EVICT_OLDEST`` in a directory from which nobody delivers.
         block_timeout: The longest wait under ``QuotaPolicy.BLOCK``, in seconds, after which the
             event is refused; None for no end.
 
@@ -51,16 +53,22 @@ class Space:
     retention_bytes: int | None = None
     retention_writers: int | None = 1000
     quota_bytes: int | None = None
-    quota_policy: QuotaPolicy | str = QuotaPolicy.REFUSE
+    quota_policy: QuotaPolicy | str | None = None
     block_timeout: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         for field in fields(self):
             value = getattr(self, field.name)
+            if value is None:
+                continue
             if field.name == "quota_policy":
                 _policy(value)
-            elif value is not None and (not isinstance(value, int | float) or not value >= 0):
+            elif (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 0 <= value <= sys.float_info.max
+            ):
                 message = f"{field.name}={value!r} is not known: use a number from 0 on"
                 raise ConfigurationError(message)
         if self.quota_bytes == 0:
@@ -69,15 +77,15 @@ class Space:
 
     @property
     def policy(self) -> QuotaPolicy:
-        """``quota_policy``, whether it was given as such or as text."""
-        return _policy(self.quota_policy)
+        """``quota_policy``, whether it was given as such or as text; ``REFUSE`` without it."""
+        return QuotaPolicy.REFUSE if self.quota_policy is None else _policy(self.quota_policy)
 
     def limit(self, root: Path) -> int:
         """Return the quota in bytes for a directory, which has to exist."""
         if self.quota_bytes is not None:
             return int(self.quota_bytes)
         disk = os.statvfs(root)
-        return min(_LARGEST_DEFAULT_QUOTA, disk.f_frsize * disk.f_blocks // 10)
+        return min(LARGEST_DEFAULT_QUOTA, disk.f_frsize * disk.f_blocks // 10)
 
 
 def _policy(value: str) -> QuotaPolicy:

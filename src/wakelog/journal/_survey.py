@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
+from wakelog.journal import _reserve as reserve
+from wakelog.journal import _swept as swept
 from wakelog.journal._claim import CLAIM
-from wakelog.journal._folder import LOCK
-from wakelog.journal._ledger import segment_index, segment_name
+from wakelog.journal._folder import ENDED, LOCK, is_writers
+from wakelog.journal._ledger import NAME as LEDGER
+from wakelog.journal._owner import OWNER
+from wakelog.journal._unserved import UNSERVED
+from wakelog.runtime import (
+    UNFINISHED,
+    ForeignFileError,
+    is_directory,
+    open_root,
+    open_to_read,
+    regular_file,
+    size_of,
+)
+from wakelog.storage import (
+    INDEX,
+    SUFFIX,
+    folder_bytes,
+    next_newline,
+    segment_index,
+    segment_name,
+)
 
 # What a folder holds that is neither a segment nor set aside by somebody.
-_OWN_NAMES = frozenset(
-    {LOCK, CLAIM, "ledger", "ledger.new", deletions.NAME, f"{deletions.NAME}.new"}
-)
+_OWN_NAMES = frozenset({LOCK, OWNER, CLAIM, ENDED, LEDGER, UNSERVED, deletions.NAME})
+# What Wakelog sets aside in a folder and never deletes. Everything else is somebody else's.
+_SET_ASIDE = re.compile(r"\A(\d{8,}\.(torn|damaged)|dead_letters\.jsonl|seals\.jsonl)\Z")
+# What stands in the directory itself.
+_NAMES_OF_ROOTS = frozenset({"wakelog.json", "generation", "space", swept.NAME, reserve.NAME})
 _CHECK_EVERY = 64
-_BLOCK = 256 * 1024
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Segment:
-    """A segment as it was found."""
+    """A segment as it was found, its size with the large values beside it."""
 
     index: int
     size: int
@@ -79,9 +102,11 @@ class Found:
             return True
         if not any(found.index == segment for found in self.segments):
             return False
-        with (self.path / segment_name(segment)).open("rb") as file:
-            file.seek(offset)
-            return any(b"\n" in block for block in iter(lambda: file.read(_BLOCK), b""))
+        try:
+            with open_to_read(self.path / segment_name(segment)) as file:
+                return next_newline(file.fileno(), offset) >= 0
+        except ForeignFileError:
+            return False  # it was replaced in this moment
 
 
 @dataclass(slots=True)
@@ -107,7 +132,7 @@ class Survey:
 
     def forget_gone(self) -> None:
         """Leave out the folders that are not there any more."""
-        self.folders = [found for found in self.folders if found.path.exists()]
+        self.folders = [found for found in self.folders if is_directory(found.path)]
 
 
 def survey(root: Path, timeout: float | None = None) -> Survey:
@@ -122,27 +147,36 @@ def survey(root: Path, timeout: float | None = None) -> Survey:
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     result = Survey()
+    descriptor = -1
     try:
-        with os.scandir(root) as scan:
+        descriptor = open_root(root)
+        owner = os.fstat(descriptor).st_uid
+        with os.scandir(descriptor) as scan:
             entries = sorted(scan, key=lambda entry: entry.name)
         for number, entry in enumerate(entries):
+            if entry.name == INDEX:
+                continue  # of readers, who can make it again
             if entry.name.startswith("."):
-                result.leftovers.append(Path(entry.path))
-            elif not entry.is_dir():
+                result.leftovers.append(root / entry.name)
+            elif is_writers(root, entry, owner):
+                result.folders.append(look_into(root / entry.name))
+            elif entry.name in _NAMES_OF_ROOTS and entry.is_file(follow_symlinks=False):
                 result.others += _size(entry)
-            elif os.path.exists(os.path.join(entry.path, LOCK)):
-                result.folders.append(look_into(Path(entry.path)))
             if deadline and number % _CHECK_EVERY == 0 and time.monotonic() > deadline:
                 result.complete = False
                 break
     except OSError as error:
         raise JournalError("list", root, error.strerror or error) from error
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
     return result
 
 
 def look_into(path: Path) -> Found:
     """Look at one folder; one that is gone holds nothing."""
     found = Found(path)
+    beside: dict[int, int] = {}
     try:
         with os.scandir(path) as scan:
             for entry in scan:
@@ -150,18 +184,34 @@ def look_into(path: Path) -> Found:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # it was deleted or renamed in this moment
                     continue
+                beside_one = entry.name.endswith(SUFFIX)
+                owner = segment_index(entry.name.removesuffix(SUFFIX)) if beside_one else None
+                if owner is not None and entry.is_dir(follow_symlinks=False):
+                    beside[owner] = folder_bytes(entry.path)
+                    continue
+                if not entry.is_file(follow_symlinks=False):
+                    found.set_aside = True  # somebody else's, which counts for nothing
+                    continue
                 index = segment_index(entry.name)
                 if index is not None:
-                    found.segments.append(Segment(index, status.st_size, status.st_mtime))
+                    found.segments.append(Segment(index, size_of(status), status.st_mtime))
                     continue
-                found.others += status.st_size
-                if entry.name not in _OWN_NAMES:
+                own = entry.name in _OWN_NAMES or entry.name.endswith(UNFINISHED)
+                if own or _SET_ASIDE.search(entry.name):
+                    found.others += size_of(status)
+                if not own:
                     found.set_aside = True
-                elif entry.name != LOCK:
+                elif entry.name not in (LOCK, OWNER):
                     found.books = True
     except FileNotFoundError:
         return Found(path)
     found.segments.sort()
+    if beside:
+        found.segments = [
+            replace(segment, size=segment.size + beside.pop(segment.index, 0))
+            for segment in found.segments
+        ]
+        found.others += sum(beside.values())
     # Whatever the clock did: a segment is no older than the one before it.
     latest = 0.0
     for place, segment in enumerate(found.segments):
@@ -172,13 +222,13 @@ def look_into(path: Path) -> Found:
 
 def _size(entry: os.DirEntry[str]) -> int:
     try:
-        return entry.stat(follow_symlinks=False).st_size
+        return size_of(entry.stat(follow_symlinks=False))
     except FileNotFoundError:
         return 0
 
 
 def usage(path: Path) -> int:
     """Return the bytes in the files of a journal's directory, or of one writer's folder."""
-    if not path.is_dir():  # the sum of swept folders has none
+    if not is_directory(path):  # the sum of swept folders has none
         return 0
-    return look_into(path).size if (path / LOCK).exists() else survey(path).size
+    return look_into(path).size if regular_file(path / LOCK) else survey(path).size

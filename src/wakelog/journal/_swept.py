@@ -7,6 +7,8 @@ from pathlib import Path
 
 import orjson
 
+from wakelog.runtime import read_small
+
 NAME = "swept"
 _FIGURES = ("accepted", "delivered", "dead_lettered", "evicted", "corrupt")
 
@@ -48,7 +50,7 @@ class Swept:
 def load(root: Path) -> Swept:
     """Read the sum; nothing has been swept when there is none that can be read."""
     try:
-        data = orjson.loads((root / NAME).read_bytes())
+        data = orjson.loads(read_small(root / NAME))
         figures = {name: int(data[name]) for name in ("writers", *_FIGURES)}
         return Swept(**figures, going=tuple(map(str, data["going"])))
     except (OSError, ValueError, KeyError, TypeError):

@@ -13,8 +13,10 @@ from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal._cursor import header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, set_aside_ids
-from wakelog.journal._ledger import load, segment_name, segments
+from wakelog.journal._ledger import load
 from wakelog.record import decode, verify
+from wakelog.runtime import open_to_read, read_small
+from wakelog.storage import blob_misfit, lines, segment_name, segments
 
 
 class Misfit(NamedTuple):
@@ -39,6 +41,7 @@ class _Chain:
 
     folder: Path
     dealt_with: int
+    erased: frozenset[str] = frozenset()
     seq: int = 0
     crc: int | None = None
     header_due: bool = True
@@ -46,7 +49,7 @@ class _Chain:
     def misfit(self, index: int, line: bytes) -> str | None:
         """Say what does not fit about the next line, None when it does."""
         try:
-            return self._header(index, line) if self.header_due else self._record(line)
+            return self._header(index, line) if self.header_due else self._record(index, line)
         except CorruptLineError as error:
             return str(error)
 
@@ -67,7 +70,7 @@ class _Chain:
         self.crc = header.crc
         return None
 
-    def _record(self, line: bytes) -> str | None:
+    def _record(self, index: int, line: bytes) -> str | None:
         crc = verify(line, *([] if self.crc is None else [self.crc]))
         if crc is None:
             return "its checksum does not fit"
@@ -76,10 +79,10 @@ class _Chain:
             return f"the records {self.seq + 1} to {seq - 1} are missing before it"
         # A number that was seen before is a copy, written because the sync of its file failed.
         self.seq, self.crc = max(self.seq, seq), crc
-        return None
+        return blob_misfit(self.folder / segment_name(index), line, self.erased)
 
 
-def first_misfit(folder: Path) -> Misfit | None:
+def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit | None:
     """Read everything that a writer has written and find the first thing that does not fit.
 
     Every line's checksum is seeded with that of the line before, over all segments, and the
@@ -87,6 +90,7 @@ def first_misfit(folder: Path) -> Misfit | None:
 
     Args:
         folder: The writer's folder.
+        erased: The digests of blobs that were deleted on purpose.
 
     Returns:
         The misfit, or None when everything fits.
@@ -97,7 +101,7 @@ def first_misfit(folder: Path) -> Misfit | None:
     """
     mark = load(folder, folder.name)
     deletion = deletions.load(folder)
-    chain = _Chain(folder, max(mark.seq, deletion.seq), seq=deletion.seq)
+    chain = _Chain(folder, max(mark.seq, deletion.seq), erased, seq=deletion.seq)
     for index in segments(folder):
         path = folder / segment_name(index)
         chain.header_due = True
@@ -115,21 +119,19 @@ def first_misfit(folder: Path) -> Misfit | None:
 def _noted(folder: Path) -> int:
     """Return up to which record a ledger says everything is dealt with, believed or not."""
     try:
-        return int(orjson.loads((folder / "ledger").read_bytes())["seq"])
+        return int(orjson.loads(read_small(folder / "ledger"))["seq"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield a file's whole lines without their newlines, each with its offset."""
-    offset = 0
     try:
-        with path.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
+        with open_to_read(path) as file:
+            for offset, line, end in lines(file):
+                if offset + len(line) == end and not line.endswith(b"\n"):
                     return
-                yield offset, line[:-1]
-                offset += len(line)
+                yield offset, line.removesuffix(b"\n")
     except FileNotFoundError:
         return  # it was delivered and deleted in this moment
     except OSError as error:

@@ -8,21 +8,23 @@ import threading
 import time
 from collections.abc import Callable
 
-from wakelog.errors import JournalError
 from wakelog.journal._durability import Durability
-from wakelog.journal._filesystem import SYSTEM, FileSystem
 from wakelog.journal._folder import Folder
-from wakelog.journal._group import GroupCommit
+from wakelog.journal._listener import SegmentListener
 from wakelog.journal._observer import MEASURED, Observer
+from wakelog.journal._owner import Owner
 from wakelog.journal._rotation import Rotation
-from wakelog.journal._segments import BY_SIZE_ALONE, Segments, Unsynced, Written, close
-from wakelog.record import Resource, seal
+from wakelog.journal._segments import BY_SIZE_ALONE, Segments
+from wakelog.record import Blob, Content, Resource, blobs_of, seal, size_beside
+from wakelog.runtime import SYSTEM, FileSystem
+from wakelog.storage import BETWEEN, GroupCommit, Unsynced, put_blobs, segment_name
 
 _LOOK_SECONDS = 1.0
 # What a line is longer than its content, with room for a header.
 _LINE_BYTES = 1024
 _NO_LIMIT = 1 << 62
-_BETWEEN = "a signal's handler came in between, while lines were saved from a file that failed"
+# A look into an enumeration takes four times what one at a module does.
+_FSYNC, _PERIODIC = Durability.FSYNC, Durability.PERIODIC
 
 
 class Writer(Segments):
@@ -46,6 +48,7 @@ class Writer(Segments):
         clock: The time of day, in seconds since 1970.
         fs: The system calls; a test's own to record or fail them.
         observer: Told how long writing and syncing take.
+        owner: Whose records they are, for the headers of segments.
     """
 
     def __init__(
@@ -59,14 +62,16 @@ class Writer(Segments):
         clock: Callable[[], float] = time.time,
         fs: FileSystem = SYSTEM,
         observer: Observer | None = None,
+        owner: Owner | None = None,
     ) -> None:
-        super().__init__(folder, segment_bytes, rotation, clock, fs)
+        super().__init__(folder, segment_bytes, rotation, clock, fs, owner)
         self._grant, self._look = grant, look
         self._observer = observer
         # How many bytes may be written before the next grant.
         self._granted = _NO_LIMIT if grant is None else -1
         self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
-        self._saving = False
+        # Whether lines without a number of their own have been written since the last sync.
+        self._sync_alone = False
         self._look_at = 0.0
 
     @property
@@ -79,8 +84,15 @@ class Writer(Segments):
         """Whether it takes no more."""
         return self._closed
 
+    # Long: it is the path of every record, where each call costs.
     def write(
-        self, record_id: str, content: bytes, resource: Resource, durability: Durability
+        self,
+        record_id: str,
+        content: bytes,
+        resource: Resource,
+        durability: Durability,
+        *,
+        counted: bool = True,
     ) -> int:
         """Write one record, and note that it has to be synced, without waiting for that.
 
@@ -88,16 +100,26 @@ class Writer(Segments):
             record_id: The record's id.
             content: What ``wakelog.record.encode`` returned.
             resource: The record's resource.
-            durability: What will have to be done; for ``FSYNC``, ``commit`` has to follow.
+            durability: What will have to be done; for ``FSYNC``, ``commit`` has to follow, or
+                ``sync`` for a line that is not counted.
+            counted: Whether it is a record of its own. A line that is not has the number of the
+                record before it, so that every reader of records passes it over.
 
         Returns:
-            Its sequence number, or 0 when the writer has been closed and nothing was written.
+            Its sequence number, which is -1 for a line before the first record, or 0 when the writer has been closed and nothing was written.
 
         Raises:
             JournalError: When the operating system refused.
         """
-        if self._written + len(content) > self._granted:
-            self._get_leave(len(content))
+        size = len(content)
+        blobs: tuple[Blob, ...] = ()
+        placed = 0
+        if type(content) is Content:
+            blobs, size = content.blobs, size + size_beside(content)
+        if self._written + size > self._granted:
+            self._get_leave(size)
+        if blobs:
+            placed = self._place(blobs, resource, durability)
         with self._lock:
             begun = -1
             while True:
@@ -105,19 +127,25 @@ class Writer(Segments):
                 if self._closed:
                     return 0
                 if self._saving:
-                    raise self._refused("write to", _BETWEEN)
+                    raise self._refused("write to", BETWEEN)
                 if (now := time.monotonic()) >= self._look_at:
                     self._look_around(now)
                 if self._ends is not None and not self._began <= self._clock() < self._ends:
                     self._offset = self._segment_bytes
                 if turn != begun and (
-                    resource is not self._resource or self._offset >= self._segment_bytes
+                    resource is not self._resource
+                    # What has just been written beside a segment does not end it.
+                    or self._offset + (placed != self._segment) * self._beside
+                    >= self._segment_bytes
                 ):
                     begun = self._begin_segment_for(resource, turn)
                     continue
-                seq = self._seq + 1
+                if blobs and placed != self._segment:  # another segment was begun meanwhile
+                    placed = self._put_blobs(self._segment, blobs, durability)
+                    continue
+                seq = self._seq + counted
                 line, crc = seal(record_id, seq, content, self._crc)
-                if durability is Durability.FSYNC or durability is Durability.PERIODIC:
+                if durability is _FSYNC or durability is _PERIODIC:
                     self._sync_wanted = True
                 measured = self._observer is not None and not seq % MEASURED
                 began = time.perf_counter() if measured else 0.0
@@ -136,22 +164,60 @@ class Writer(Segments):
                     self._offset = offset + size if self._turn == turn + 1 else self._offset
             except OSError as error:
                 if self._turn == turn + 1:
-                    self._seq, self._crc = seq - 1, crc_before
+                    self._seq, self._crc = seq - counted, crc_before
                     # A part of the line may stand there. The next record begins a new segment
                     # then, so that the part is never joined with it.
                     torn = self._offset != offset + size or error.errno == errno.EIO
                     self._offset = self._segment_bytes if torn else offset
                 raise self._refused("write to", error) from error
             took = time.perf_counter() - began if measured else 0.0
-            if durability is Durability.FSYNC:
+            if durability is _FSYNC and counted:
                 self._unsynced.append(Unsynced(record_id, seq, content, resource))
+            self._sync_alone |= not counted
         if self._look_due is not None:
             rotated, self._look_due = self._look_due, None
             if self._look is not None:
                 self._look(rotated)
         if took and self._observer is not None:
             self._observer.wrote(took)
-        return seq
+        return seq or -1
+
+    def _place(self, blobs: tuple[Blob, ...], resource: Resource, durability: Durability) -> int:
+        """Write blobs for the segment that the next line most likely stands in, without the lock.
+
+        Returns:
+            The segment, 0 when it has to be done under the lock.
+        """
+        with self._lock:
+            begun = -1
+            while True:
+                turn = self._turn
+                if self._closed or self._saving:
+                    return 0
+                if turn != begun and (
+                    resource is not self._resource
+                    or self._offset + self._beside >= self._segment_bytes
+                ):
+                    begun = self._begin_segment_for(resource, turn)
+                    continue
+                segment = self._segment
+                if turn == self._turn:
+                    break
+        return self._put_blobs(segment, blobs, durability)
+
+    def _put_blobs(self, segment: int, blobs: tuple[Blob, ...], durability: Durability) -> int:
+        """Write blobs beside a segment, and sync them where the line is synced."""
+        synced = durability is _FSYNC or durability is _PERIODIC
+        path = self.folder.path / segment_name(segment)
+        try:
+            size = put_blobs(path, blobs, self._fs, synced=synced)
+        except OSError as error:
+            raise self._refused("write a large value beside", error) from error
+        with self._lock:
+            self._written += size
+            if segment == self._segment:
+                self._beside += size
+        return segment
 
     def commit(self, seq: int) -> None:
         """Make everything up to a record durable.
@@ -164,6 +230,15 @@ class Writer(Segments):
         """
         self._group.wait(seq)
 
+    def sync(self) -> None:
+        """Make everything written so far durable, lines that are not counted too.
+
+        Raises:
+            JournalError: When the disk refused.
+        """
+        self._sync_alone = False
+        self._sync_beside()
+
     def commit_written(self) -> None:
         """Make everything written so far durable.
 
@@ -171,14 +246,19 @@ class Writer(Segments):
             JournalError: When the disk refused.
         """
         self.commit(self._seq)
+        if self._sync_alone and self._sync_wanted:
+            self.sync()
 
     def ask_again(self) -> None:
         """Have the next record ask for leave, because others may have written meanwhile."""
         if self._grant is not None:
             self._granted = -1
 
-    def close(self) -> None:
+    def close(self, listener: SegmentListener | None = None) -> None:
         """Sync what has to be, end the segment and give the folder up. Twice is harmless.
+
+        Args:
+            listener: Told that the writer has ended, while the folder is still held.
 
         Raises:
             JournalError: When a sync that threads are waiting for failed.
@@ -187,11 +267,15 @@ class Writer(Segments):
             self._closed = True
         try:
             if self.sync_is_due:
-                self._group.wait(self._seq)
+                self.commit_written()
         finally:
             with self._lock:
                 self._close_files()
-            self.folder.release()
+            try:
+                if listener is not None:
+                    listener.writer_ended(self.folder.path)
+            finally:
+                self.folder.release()
 
     def abandon(self) -> None:
         """Let go of the parent's files in a forked child, without touching the parent's lock."""
@@ -202,91 +286,30 @@ class Writer(Segments):
         self.folder.abandon()
 
     def _sync_written(self) -> int:
-        """Make everything written so far durable, one thread at a time, and return how far."""
-        with self._lock:
-            written = self._get_written()
-            self._sync_wanted = False
-        began, before = time.perf_counter(), self._group.synced
-        reached, segment = written.seq, written.segment
+        alone, self._sync_alone = self._sync_alone, False
         try:
-            self._sync(written)
-        except OSError as error:
-            # A later sync of the same file would claim success for pages that the kernel has
-            # dropped, so the file is never used again and the lines go into a new one.
-            self._distrusted = True
-            reached, segment = self._save(error)
+            return super()._sync_written()
         except BaseException:
-            self._sync_wanted = True
+            self._sync_alone |= alone
             raise
-        else:
-            self._forget(written)
-        self._named_segment = segment
-        if self._observer is not None and written.files:
-            self._observer.synced(time.perf_counter() - began)
-            self._observer.committed(max(0, reached - before))
-        return reached
 
-    def _sync_beside(self) -> None:
-        """Make everything written so far durable, whatever else is under way."""
-        with self._lock:
-            written = self._get_written()
-        try:
-            self._sync(written)
-        except OSError as error:
-            self._distrusted = True
-            raise self._refused("sync", error) from error
+    def _note_synced(self, seconds: float, reached: int) -> None:
+        if self._observer is not None:
+            self._observer.synced(seconds)
+            self._observer.committed(max(0, reached - self._group.synced))
 
-    def _forget(self, written: Written) -> None:
-        """Let go of what is on the disk."""
-        with self._lock:
-            ended = self._unsynced_files[: written.ended]
-            self._turn += 1
-            self._unsynced_files = self._unsynced_files[written.ended :]
-            del self._unsynced[: written.lines]
-            close(ended)
-
-    def _save(self, error: OSError) -> tuple[int, int]:
-        """Write the lines of a file whose sync failed into a new segment, and sync that."""
-        with self._lock:
-            # What was written since the sync began is in the same file.
-            lines, reached = self._unsynced, self._seq
-            self._close_files()
-            self._sync_wanted = False
-            self._offset = self._segment_bytes
-            try:
-                if not lines:
-                    raise self._refused("sync", error) from error
-                self._saving = True
-                for line in lines:
-                    self._seq = line.seq - 1
-                    if line.resource != self._resource or self._fd < 0:
-                        self._begin_segment(line.resource)
-                    self._put(line)
-            except JournalError:
-                self._give_up()
-                raise
-            finally:
-                self._seq = reached
-                self._saving = False
-            written = self._get_written()
-            self._distrusted = False
-        try:
-            self._sync(written)
-        except OSError as second:
-            with self._lock:
-                self._close_files()
-                self._give_up()
-            raise self._refused("sync", second) from second
-        self._forget(written)
-        return reached, written.segment
-
-    def _give_up(self) -> None:
-        """Leave lines out that could not be saved: those who wait for them are told."""
-        self._offset = self._segment_bytes
-        self._unsynced, self._distrusted = [], False
+    def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
+        del error
+        for line in lines:
+            self._seq = line.seq - 1
+            if line.context != self._resource or self._fd < 0:
+                self._begin_segment(line.context)
+            self._put(line)
 
     def _put(self, line: Unsynced) -> None:
         """Write a line that is saved. Under the lock, and nobody else writes."""
+        if blobs := blobs_of(line.content):
+            self._put_blobs(self._segment, blobs, Durability.FSYNC)
         sealed, crc = seal(line.id, line.seq, line.content, self._crc)
         try:
             written = self._fs.write(self._fd, sealed)
@@ -311,4 +334,5 @@ class Writer(Segments):
         self._look_at = now + _LOOK_SECONDS
         if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:
             self._offset = self._segment_bytes
-        self._look_due = False
+        if self._look_due is None:  # or that a segment was begun beside a large value would be lost
+            self._look_due = False

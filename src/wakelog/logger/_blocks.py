@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import abc
-import asyncio
-import traceback
+import time
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from wakelog import context
-from wakelog.errors import WakelogError
+from wakelog.errors import UsageLimitError, WakelogError
 from wakelog.events import semconv as s
+from wakelog.logger._budget import Budget, Spending
 from wakelog.logger._decorators import Function, decorated
-from wakelog.record import uuid7
+from wakelog.logger._keys import full_key
+from wakelog.otel import asked
+from wakelog.record import kept, text_of, traceback_of, type_name, uuid7
+from wakelog.runtime import is_cancellation
 
 if TYPE_CHECKING:
     from wakelog.events import AgentEvent
@@ -26,20 +29,25 @@ if TYPE_CHECKING:
 Given = TypeVar("Given")
 
 
-class _Block(abc.ABC, Generic[Given]):
+class Block(abc.ABC, Generic[Given]):
     """What the three blocks share: the order of span, context and events, in and out."""
 
     def __init__(self, log: Front[Any]) -> None:
         self._log = log
-        self._tokens: list[Token[str | None]] = []
+        self._tokens: list[Token[Any]] = []
         self._span: trace.Span = trace.INVALID_SPAN
         self._attached: Token[otel_context.Context] | None = None
         self._opening: AgentEvent | None = None
         self._outcome: dict[str, Any] = {}
+        self._began = 0.0
         # Events that are recorded, and that somebody still has to wait for.
         self._unsettled: list[AgentEvent] = []
 
     _result_key = "result"
+    _opens: ClassVar[str]
+    """The type of its opening event."""
+    _event_key: str | None = None
+    _status: str | None = None
 
     # What each block says of itself.
 
@@ -59,15 +67,18 @@ class _Block(abc.ABC, Generic[Given]):
     def _given(self) -> Given:
         """Return what ``with`` gives."""
 
-    def note(self, result: Any = None, items: int | None = None) -> None:
+    def note(self, result: Any = None, items: int | None = None, status: str | None = None) -> None:
         """Note what came of the block; it is recorded at its end.
 
         Args:
             result: What was returned.
             items: How many items a generator has given.
+            status: How it ended, in place of ``success``, ``error`` or ``cancelled``.
         """
+        if status is not None:
+            self._status = status
         if result is not None:
-            self._outcome[self._result_key] = result
+            self._outcome[self._result_key] = kept(result)
         if items is not None:
             self._outcome["items"] = items
 
@@ -78,8 +89,13 @@ class _Block(abc.ABC, Generic[Given]):
         try:
             self._prepare()
             name, kind, attributes, links = self._describe()
-            self._span = self._log.tracer().start_span(
-                name, kind=kind, attributes=attributes, links=links
+            if self._event_key is not None:
+                links = [*(links or []), *self._log.links_to_earlier(self._event_key, self._opens)]
+            self._span = asked(
+                lambda: self._log.tracer().start_span(
+                    name, kind=kind, attributes=attributes, links=links
+                ),
+                self._span,
             )
             self._attach()
             self._opening = self._open()
@@ -122,6 +138,9 @@ class _Block(abc.ABC, Generic[Given]):
 
     async def __aenter__(self) -> Given:
         """Open the span and record the opening event, durably before the body runs."""
+        run_id = self._run_of_keys or context.run_id.get()
+        if self._event_key is not None and run_id is not None:
+            await self._log.look_for_earlier(run_id)
         given = self.__enter__()
         try:
             await self._settle()
@@ -150,16 +169,22 @@ class _Block(abc.ABC, Generic[Given]):
     def _end(self, error: BaseException | None) -> AgentEvent:
         assert self._opening is not None  # noqa: S101 - __enter__ has returned
         # A generator that is closed early has done what it was asked for.
-        if error is not None and not isinstance(error, GeneratorExit):
-            self._span.set_status(StatusCode.ERROR, self._log.redacted_text(error))
-            self._span.set_attribute(s.ERROR_TYPE, type_name(error))
-        return self._close(_status_of(error), error, self._opening.event_id)
+        if error is not None and not issubclass(type(error), GeneratorExit):
+            said = self._log.redacted_text(error)
+            asked(lambda: self._span.set_status(StatusCode.ERROR, said), None)
+            asked(lambda: self._span.set_attribute(s.ERROR_TYPE, kind_of(error)), None)
+        return self._close(self._status or _status_of(error), error, self._opening.event_id)
 
     def _record(self, event_type: str, payload: dict[str, Any], **fields: Any) -> AgentEvent:
-        event = self._log.event(event_type, payload, **fields)
+        event = self._log.made(event_type, payload, **fields)
         self._log.record(event)
         if event.settling is not None:
             self._unsettled.append(event)
+        if (spending := context.spending.get()) is not None:
+            recorded, why = self._log.charge(spending, event)
+            self._unsettled.extend(one for one in recorded if one.settling is not None)
+            if why:
+                raise UsageLimitError(why)
         return event
 
     async def _settle(self) -> None:
@@ -174,10 +199,12 @@ class _Block(abc.ABC, Generic[Given]):
                 await self._settle()
                 raise
 
+    _run_of_keys: str | None = None
+
     def _prepare(self) -> None:
         """Bind what the block's own events carry already."""
 
-    def _bind(self, variable: ContextVar[str | None], value: str | None) -> None:
+    def _bind(self, variable: ContextVar[Any], value: Any) -> None:
         self._tokens.append(variable.set(value))
 
     def _attach(self) -> None:
@@ -185,6 +212,9 @@ class _Block(abc.ABC, Generic[Given]):
 
     def _leave(self) -> None:
         self.suspend()
+        asked(self._end_span, None)
+
+    def _end_span(self) -> None:
         self._span.end()
 
     def _common(self, operation: str) -> dict[str, Any]:
@@ -197,10 +227,11 @@ class _Block(abc.ABC, Generic[Given]):
         return {name: value for name, value in values.items() if value is not None}
 
 
-class RunBlock(_Block[str]):
+class RunBlock(Block[str]):
     """A run. ``with log.run() as run_id``."""
 
     _result_key = "output"
+    _opens = "run_start"
 
     def __init__(
         self,
@@ -211,142 +242,101 @@ class RunBlock(_Block[str]):
         session_id: str | None,
         run_id: str | None,
         links: list[trace.Link] | None,
+        workflow: str | None = None,
+        budget: Budget | None = None,
+        event_key: str | None = None,
     ) -> None:
         super().__init__(log)
-        self._input, self._metadata, self._links = given, metadata, links
+        if event_key is not None and run_id is None:
+            message = (
+                "event_key= of a run needs run_id=: the id that the engine has for the workflow"
+            )
+            raise TypeError(message)
+        self._event_key = event_key
+        # What both events carry is what was given when the block was made.
+        self._input, self._metadata, self._links = given, kept(metadata), links
+        self._workflow = workflow
         self._agent, self._session_id = agent, session_id
-        self.run_id = run_id or uuid7()
+        self._parent_session: str | None = None
+        self.run_id = self._run_of_keys = run_id or uuid7()
+        self._spending = None
+        if budget is not None:
+            key = None if event_key is None else full_key(event_key, run_id)
+            self._spending = Spending(budget, self.run_id, context.spending.get(), key)
 
     def _prepare(self) -> None:
         self._bind(context.run_id, self.run_id)
+        if self._spending is not None:
+            self._bind(context.spending, self._spending)
         if self._agent is not None:
             self._bind(context.agent, self._agent)
+        if self._workflow is not None:
+            self._bind(context.workflow, self._workflow)
         if self._session_id is not None:
+            if self._opening is None and (outer := context.session_id.get()) != self._session_id:
+                self._parent_session = outer
             self._bind(context.session_id, self._session_id)
 
     def _describe(self) -> tuple[str, SpanKind, dict[str, Any], list[trace.Link] | None]:
-        attributes = self._common(s.INVOKE_AGENT)
+        operation = s.INVOKE_AGENT if self._workflow is None else s.INVOKE_WORKFLOW
+        attributes = self._common(operation)
+        if self._workflow is not None:
+            attributes[s.AGENT_NAME] = self._workflow  # as the conventions name a workflow
+        if self._parent_session is not None:
+            attributes[s.PARENT_SESSION_ID] = self._parent_session
         agent = attributes.get(s.AGENT_NAME)
-        name = f"{s.INVOKE_AGENT} {agent}" if agent else s.INVOKE_AGENT
+        name = f"{operation} {agent}" if agent else operation
         return name, SpanKind.INTERNAL, attributes, self._links
 
     def _open(self) -> AgentEvent:
         payload = {} if self._input is None else {"input": self._input}
-        return self._record("run_start", payload, metadata=self._metadata, status="started")
+        self._began = time.perf_counter()
+        return self._record(
+            "run_start", payload, metadata=self._metadata, status="started", **self._named()
+        )
+
+    def _named(self) -> dict[str, Any]:
+        """Return fields of both events: a workflow's name, as the conventions have it, and more."""
+        fields: dict[str, Any] = {"event_key": self._event_key}
+        attributes: dict[str, Any] = {}
+        if self._workflow is not None:
+            fields["agent_name"] = self._workflow
+            attributes[s.OPERATION_NAME] = s.INVOKE_WORKFLOW
+        if self._parent_session is not None:
+            attributes[s.PARENT_SESSION_ID] = self._parent_session
+        return {**fields, "attributes": attributes} if attributes else fields
 
     def _close(self, status: str, error: BaseException | None, parent: str) -> AgentEvent:
         payload = dict(self._outcome)
         if error is not None:
-            payload["error_type"] = type_name(error)
+            payload["error_type"] = kind_of(error)
         try:
             if error is not None and status == "error":
-                self._record("error", payload_of(error), status="error")
+                key = self._event_key
+                self._record("error", payload_of(error), status="error", event_key=key)
         finally:
             ended = self._record(
-                "run_end", payload, metadata=self._metadata, status=status, parent_event_id=parent
+                "run_end",
+                payload,
+                metadata=self._metadata,
+                status=status,
+                parent_event_id=parent,
+                **self._named(),
             )
+        if self._log.genai_metrics is not None:
+            attributes = self._describe()[2]
+            attributes.update({s.ERROR_TYPE: payload["error_type"]} if error is not None else {})
+            self._log.genai_metrics.run(attributes, time.perf_counter() - self._began)
         return ended
 
     def _given(self) -> str:
         return self.run_id
 
 
-class ModelBlock(_Block["ModelBlock"]):
-    """A model call. ``with log.model("gpt-4o", "openai") as call: call.respond("hello")``."""
-
-    def __init__(
-        self,
-        log: Front[Any],
-        model: str,
-        provider: str | None,
-        given: Any,
-        fields: dict[str, Any],
-    ) -> None:
-        super().__init__(log)
-        self._model, self._provider, self._input, self._fields = model, provider, given, fields
-        self._response: dict[str, Any] = {}
-
-    def respond(
-        self,
-        output: Any = None,
-        *,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
-        finish_reasons: list[str] | None = None,
-        response_id: str | None = None,
-        response_model: str | None = None,
-        **payload: Any,
-    ) -> Self:
-        """Note the response; it is recorded at the end of the block.
-
-        Args:
-            output: What the model said, as text or in the conventions' form.
-            input_tokens: How many tokens it read.
-            output_tokens: How many it wrote.
-            finish_reasons: Why it stopped, one for each choice.
-            response_id: The provider's id of the response.
-            response_model: The model that answered.
-            payload: Anything else, as content.
-
-        Returns:
-            The block.
-        """
-        values = {
-            "output_messages": output,
-            "input_tokens": input_tokens,
-            "output_tokens": output_tokens,
-            "finish_reasons": finish_reasons,
-            "response_id": response_id,
-            "response_model": response_model,
-            **payload,
-        }
-        self._response.update({key: value for key, value in values.items() if value is not None})
-        return self
-
-    def _describe(self) -> tuple[str, SpanKind, dict[str, Any], list[trace.Link] | None]:
-        attributes = self._common(s.CHAT)
-        attributes[s.REQUEST_MODEL] = self._model
-        if self._provider is not None:
-            attributes[s.PROVIDER_NAME] = self._provider
-        return f"{s.CHAT} {self._model}", SpanKind.CLIENT, attributes, None
-
-    def _open(self) -> AgentEvent:
-        payload = {} if self._input is None else {"input_messages": self._input}
-        return self._emit("model_call", payload, "started", None)
-
-    def _close(self, status: str, error: BaseException | None, parent: str) -> AgentEvent:
-        payload = dict(self._response)
-        if error is not None:
-            payload["error_type"] = type_name(error)
-        names = {
-            "input_tokens": s.USAGE_INPUT_TOKENS,
-            "output_tokens": s.USAGE_OUTPUT_TOKENS,
-            "finish_reasons": s.RESPONSE_FINISH_REASONS,
-            "response_id": s.RESPONSE_ID,
-            "response_model": s.RESPONSE_MODEL,
-        }
-        self._span.set_attributes({names[k]: v for k, v in payload.items() if k in names})
-        return self._emit("model_response", payload, status, parent)
-
-    def _emit(
-        self, event_type: str, payload: dict[str, Any], status: str, parent: str | None
-    ) -> AgentEvent:
-        return self._record(
-            event_type,
-            payload,
-            provider=self._provider,
-            model=self._model,
-            status=status,
-            parent_event_id=parent,
-            **self._fields,
-        )
-
-    def _given(self) -> ModelBlock:
-        return self
-
-
-class ToolBlock(_Block["ToolBlock"]):
+class ToolBlock(Block["ToolBlock"]):
     """A tool call. ``with log.tool("search", {"q": "x"}) as call: call.result(search("x"))``."""
+
+    _opens = "tool_call"
 
     def __init__(
         self,
@@ -356,10 +346,13 @@ class ToolBlock(_Block["ToolBlock"]):
         call_id: str | None,
         tool_type: str | None,
         fields: dict[str, Any],
+        description: str | None = None,
     ) -> None:
         super().__init__(log)
+        self._description = description
         self._tool, self._args, self._call_id, self._type = tool_name, args, call_id, tool_type
-        self._fields = fields
+        self._fields: dict[str, Any] = kept(fields)
+        self._event_key = self._fields.get("event_key")
 
     def __call__(self, function: Function) -> Function:
         """Put such a block around each call of a function: ``@log.tool("search")``.
@@ -372,7 +365,13 @@ class ToolBlock(_Block["ToolBlock"]):
 
         def block_for(arguments: dict[str, Any]) -> ToolBlock:
             return ToolBlock(
-                self._log, self._tool, arguments, self._call_id, self._type, self._fields
+                self._log,
+                self._tool,
+                arguments,
+                self._call_id,
+                self._type,
+                self._fields,
+                self._description,
             )
 
         return decorated(function, block_for, blocking=self._log.blocking)
@@ -386,7 +385,7 @@ class ToolBlock(_Block["ToolBlock"]):
         Returns:
             The result, so that the call can stand in an expression.
         """
-        self._outcome["result"] = value
+        self._outcome["result"] = kept(value)
         return value
 
     def _describe(self) -> tuple[str, SpanKind, dict[str, Any], list[trace.Link] | None]:
@@ -396,17 +395,33 @@ class ToolBlock(_Block["ToolBlock"]):
             attributes[s.TOOL_CALL_ID] = self._call_id
         if self._type is not None:
             attributes[s.TOOL_TYPE] = self._type
+        if self._description is not None:
+            attributes[s.TOOL_DESCRIPTION] = self._description
         return f"{s.EXECUTE_TOOL} {self._tool}", SpanKind.INTERNAL, attributes, None
 
     def _open(self) -> AgentEvent:
         payload = {"args": {} if self._args is None else self._args}
+        if self._description is not None:
+            payload["tool_description"] = self._description
+        self._began = time.perf_counter()
         return self._emit("tool_call", payload, "started", None)
 
     def _close(self, status: str, error: BaseException | None, parent: str) -> AgentEvent:
         payload = dict(self._outcome)
         if error is not None:
-            payload["error_type"] = type_name(error)
-        return self._emit("tool_result", payload, status, parent)
+            payload["error_type"] = kind_of(error)
+        if self._log.genai_metrics is not None:
+            attributes = self._describe()[2]
+            attributes.update({s.ERROR_TYPE: payload["error_type"]} if error is not None else {})
+            self._log.genai_metrics.tool(attributes, time.perf_counter() - self._began)
+        try:
+            if error is not None and status == "error" and self._log.genai_events:
+                about = {"tool_name": self._tool, "call_id": self._call_id}
+                about["event_key"] = self._event_key
+                self._record("tool_exception", payload_of(error), parent_event_id=parent, **about)
+        finally:
+            ended = self._emit("tool_result", payload, status, parent)
+        return ended
 
     def _emit(
         self, event_type: str, payload: dict[str, Any], status: str, parent: str | None
@@ -427,12 +442,31 @@ class ToolBlock(_Block["ToolBlock"]):
         return self
 
 
+class ReportedError(Exception):
+    """An error of which another library tells in words, without the exception.
+
+    Args:
+        text: What it says.
+        kind: What the library calls the type of the error.
+    """
+
+    def __init__(self, text: str, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+def kind_of(error: BaseException | str) -> str:
+    """Return what ``error.type`` says of an error."""
+    return error.kind if type(error) is ReportedError else type_name(type(error))
+
+
 def payload_of(error: BaseException | str) -> dict[str, Any]:
     """Return what an ``error`` event says of an exception, or of what happened in words."""
+    kind = type(error)
     payload: dict[str, Any] = {"error": text_of(error)}
-    if isinstance(error, BaseException):
-        payload["error_type"] = payload["exception_type"] = type_name(error)
-        payload["stacktrace"] = "".join(traceback.format_exception(error))
+    if issubclass(kind, BaseException):
+        payload["error_type"] = payload["exception_type"] = kind_of(error)
+        payload["stacktrace"] = traceback_of(error)  # type: ignore[arg-type] # an exception
     return payload
 
 
@@ -440,25 +474,14 @@ def _yield_to(error: BaseException | None, failure: WakelogError) -> None:
     """Raise a failure of ours, or have it travel as a note on the program's own exception."""
     if error is None:
         raise failure
+    if isinstance(failure, UsageLimitError):
+        error.add_note(f"wakelog: {failure}")
+        return
     error.add_note(f"wakelog could not record how this ended: {failure}")
 
 
 def _status_of(error: BaseException | None) -> str:
     if error is None:
         return "success"
-    return "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "error"
-
-
-def text_of(error: BaseException | str) -> str:
-    """Return what an error says, or its type's name when it cannot say anything."""
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not take the exception's place
-        return type_name(error)
-
-
-def type_name(error: object) -> str:
-    """Return the qualified name of an object's type, without ``builtins``."""
-    kind = type(error)
-    module = kind.__module__
-    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    stopped = issubclass(type(error), GeneratorExit) or is_cancellation(error)
+    return "cancelled" if stopped else "error"

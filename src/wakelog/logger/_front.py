@@ -5,32 +5,37 @@ from __future__ import annotations
 import abc
 import inspect
 import os
-from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 
 from opentelemetry import trace
 
+from wakelog import _arguments as a
 from wakelog import context
-from wakelog.errors import RedactionError
-from wakelog.events import AgentEvent
-from wakelog.events.semconv import SCOPE_NAME
-from wakelog.logger._blocks import (
-    ModelBlock,
-    RunBlock,
-    ToolBlock,
-    payload_of,
-    text_of,
-    type_name,
+from wakelog.errors import (
+    RedactionError,
 )
+from wakelog.events import AgentEvent
+from wakelog.events.semconv import CHAT, REPLAYED, SCHEMA_URL, SCOPE_NAME
+from wakelog.logger._blocks import RunBlock, ToolBlock
+from wakelog.logger._budget import Budget
 from wakelog.logger._decorators import Function, decorated, name_of
+from wakelog.logger._event_methods import EventMethods, Recorded
+from wakelog.logger._keys import full_key, keys_of
+from wakelog.logger._model_block import ModelBlock
+from wakelog.logger._prices import prices
+from wakelog.otel import span_context_of
+from wakelog.record import kept, text_of, type_name, uuid8
 from wakelog.redaction import RedactionConfig, prepare, redact
 from wakelog.sinks import EventSink, JSONLSink, NullSink
 
-Recorded = TypeVar("Recorded")
+if TYPE_CHECKING:
+    from wakelog.otel import DeliveryResult, GenAIMetrics
+
 _FIELDS = frozenset(inspect.signature(AgentEvent).parameters) - {"event_type", "payload"}
 
 
-class Front(abc.ABC, Generic[Recorded]):
+class Front(EventMethods[Recorded]):
     """The part of ``AgentLogger`` that does not depend on how one waits.
 
     Every method that records an event returns ``Recorded``: the event, or an awaitable of it.
@@ -50,7 +55,26 @@ class Front(abc.ABC, Generic[Recorded]):
         metadata: dict[str, Any] | None = None,
         *,
         tracer_provider: trace.TracerProvider | None = None,
+        on_error: Literal["raise", "log"] = "raise",
+        genai_events: bool = False,
+        genai_metrics: bool = False,
+        costs: bool = False,
     ) -> None:
+        a.check(
+            agent_name=(agent_name, *a.TEXT),
+            workflow_name=(workflow_name, *a.TEXT),
+            sink=(sink, *a.PATH, a.With("write", "a sink, which has a method write"), None),
+            redact_payloads=(redact_payloads, bool),
+            redaction_config=(redaction_config, RedactionConfig, None),
+            default_risk=(default_risk, *a.MAPPING),
+            metadata=(metadata, *a.MAPPING),
+            tracer_provider=(tracer_provider, a.With("get_tracer", "a TracerProvider"), None),
+            on_error=(on_error, str),
+            genai_events=(genai_events, bool),
+            genai_metrics=(genai_metrics, bool),
+            costs=(costs, bool),
+        )
+        super().__init__(on_error)
         self.agent_name = agent_name
         self.workflow_name = workflow_name
         self._owns_sink = isinstance(sink, str | os.PathLike)
@@ -63,9 +87,12 @@ class Front(abc.ABC, Generic[Recorded]):
         self.redaction_config = redaction_config
         if redact_payloads:
             prepare(redaction_config)
-        self.default_risk = dict(default_risk or {})
-        self.metadata = dict(metadata or {})
+        self.default_risk: dict[str, Any] = kept(dict(default_risk or {}))
+        self.metadata: dict[str, Any] = kept(dict(metadata or {}))
         self.tracer_provider = tracer_provider
+        self.genai_events = genai_events
+        self.genai_metrics = _genai_metrics() if genai_metrics else None
+        self.prices = prices() if costs else None
 
     # Blocks
 
@@ -78,6 +105,9 @@ class Front(abc.ABC, Generic[Recorded]):
         session_id: str | None = None,
         run_id: str | None = None,
         links: list[trace.Link] | None = None,
+        workflow: str | None = None,
+        budget: Budget | None = None,
+        event_key: str | None = None,
     ) -> RunBlock:
         """Open a run: ``run_start`` now, ``run_end`` at the end, a span in between.
 
@@ -90,17 +120,27 @@ class Front(abc.ABC, Generic[Recorded]):
             session_id: The conversation that the run belongs to.
             run_id: The run's id, when it has one already; a new one by default.
             links: Links for the span, for example to the run that this one resumes.
+            workflow: Makes it the run of a workflow of this name, in which agents have runs of their
+                own; what happens in it names the workflow.
+            budget: How much the run may use, with everything inside it.
+            event_key: The key of its events, for a run whose code is replayed; it needs ``run_id``.
 
         Returns:
             A context manager, for ``with`` and ``async with``, that gives the run's id.
         """
-        return RunBlock(self, input, metadata, agent, session_id, run_id, links)
+        return RunBlock(
+            self, input, metadata, agent, session_id, run_id, links, workflow, budget, event_key
+        )
 
     def model(
         self,
         model: str,
         provider: str | None = None,
         input: Any = None,  # noqa: A002 - as in run
+        *,
+        operation: str = CHAT,
+        request: Mapping[str, Any] | None = None,
+        compacted: bool = False,
         **fields: Any,
     ) -> ModelBlock:
         """Open a model call: ``model_call`` now, ``model_response`` at the end, a span around it.
@@ -109,12 +149,27 @@ class Front(abc.ABC, Generic[Recorded]):
             model: The model that is asked.
             provider: Whose it is, by OpenTelemetry's names: ``openai``, ``anthropic``, ...
             input: The messages, as text or in the conventions' form.
+            operation: What is asked of it, by OpenTelemetry's names: ``chat``, ``embeddings``,
+                ``generate_content``, ``text_completion``.
+            request: The parameters of the request, as the client takes them: ``temperature``,
+                ``max_tokens``, ``tools``, ... Those that OpenTelemetry has a name for become
+                attributes, the definitions of tools and all others are content.
+            compacted: Whether the messages are a shortened view of the conversation.
             fields: As for every event.
 
         Returns:
             A context manager that gives an object to note the response on.
         """
-        return ModelBlock(self, model, provider, input, fields)
+        return ModelBlock(
+            self,
+            model,
+            provider,
+            input,
+            fields,
+            operation=operation,
+            request=request,
+            compacted=compacted,
+        )
 
     @overload
     def tool(self, tool_name: Function) -> Function: ...
@@ -127,6 +182,7 @@ class Front(abc.ABC, Generic[Recorded]):
         *,
         call_id: str | None = None,
         tool_type: str | None = None,
+        description: str | None = None,
         **fields: Any,
     ) -> ToolBlock: ...
 
@@ -137,6 +193,7 @@ class Front(abc.ABC, Generic[Recorded]):
         *,
         call_id: str | None = None,
         tool_type: str | None = None,
+        description: str | None = None,
         **fields: Any,
     ) -> Any:
         """Open a tool call: the intent is recorded before the body runs, the outcome after it.
@@ -150,6 +207,7 @@ class Front(abc.ABC, Generic[Recorded]):
             args: What it is called with.
             call_id: The id that the model gave the call.
             tool_type: ``function``, ``extension`` or ``datastore``.
+            description: What the tool does.
             fields: As for every event.
 
         Returns:
@@ -159,7 +217,7 @@ class Front(abc.ABC, Generic[Recorded]):
             TypeError: When what is decorated is no function, or one that this logger cannot wait in.
         """
         if isinstance(tool_name, str):
-            return ToolBlock(self, tool_name, args, call_id, tool_type, fields)
+            return ToolBlock(self, tool_name, args, call_id, tool_type, fields, description)
         return ToolBlock(self, name_of(tool_name), None, None, None, {})(tool_name)
 
     @overload
@@ -218,15 +276,11 @@ class Front(abc.ABC, Generic[Recorded]):
             SinkError: When the event was not accepted.
             RedactionError: When a detector or strategy of the caller's failed.
         """
-        return self._finish(self.event(event_type, payload, **fields))
+        return self._finish(self.made(event_type, payload, **fields))
 
     @abc.abstractmethod
-    def _finish(self, event: AgentEvent) -> Recorded:
-        """Record an event, and return it or an awaitable of it."""
-
-    @abc.abstractmethod
-    def record(self, event: AgentEvent) -> None:
-        """Hand an event to the sink, for the blocks."""
+    async def look_for_earlier(self, run_id: str) -> None:
+        """Have the keyed events of a run read that were recorded before, where that may take long."""
 
     @abc.abstractmethod
     async def settle(self, event: AgentEvent) -> None:
@@ -246,6 +300,8 @@ class Front(abc.ABC, Generic[Recorded]):
         parent_event_id: str | None = None,
         session_id: str | None = None,
         tenant_id: str | None = None,
+        event_key: str | None = None,
+        full_event_key: str | None = None,
         **fields: Any,
     ) -> AgentEvent:
         """Make an event of what is given and what holds here, redacted; nothing is recorded.
@@ -265,6 +321,9 @@ class Front(abc.ABC, Generic[Recorded]):
             parent_event_id: The event that this one belongs to or answers.
             session_id: The conversation.
             tenant_id: The customer.
+            event_key: What tells the event from the others of its type in its run, the same whenever the
+                code is replayed; behind what ``bound(event_key=...)`` has set.
+            full_event_key: The same with everything before it.
             fields: Any other field of ``AgentEvent``.
 
         Returns:
@@ -275,10 +334,14 @@ class Front(abc.ABC, Generic[Recorded]):
             TypeError: For a field that events do not have.
             RedactionError: When a detector or strategy of the caller's failed.
         """
-        # Copies, so that nobody who changes an event or its payload changes what was recorded.
-        payload = dict(payload) if payload else {}
-        risk = {**self.default_risk, **(risk or {})}
-        metadata = {**self.metadata, **(metadata or {})}
+        run_id = run_id or context.run_id.get()
+        if event_key is not None:
+            full_event_key = full_key(event_key, run_id)
+        # Copies, so that what was said now is recorded, whatever is done to the objects later.
+        payload = _copied(payload, "value")
+        risk = _merged(self.default_risk, risk, "risk")
+        metadata = _merged(self.metadata, metadata, "metadata")
+        attributes = None if attributes is None else _copied(attributes, "attributes") or None
         if (around := context.bound_attributes()) is not None:
             attributes = {**around, **attributes} if attributes else around
         if self.redact_payloads:
@@ -290,7 +353,7 @@ class Front(abc.ABC, Generic[Recorded]):
         try:
             event = AgentEvent(
                 event_type,
-                run_id=run_id or context.run_id.get(),
+                run_id=run_id,
                 agent_name=agent_name or context.agent.get() or self.agent_name,
                 workflow_name=workflow_name or context.workflow.get() or self.workflow_name,
                 parent_event_id=parent_event_id or context.parent_id.get(),
@@ -300,6 +363,7 @@ class Front(abc.ABC, Generic[Recorded]):
                 risk=risk,
                 metadata=metadata,
                 attributes=attributes,
+                event_key=full_event_key,
                 **fields,
             )
         except TypeError as error:
@@ -310,171 +374,40 @@ class Front(abc.ABC, Generic[Recorded]):
                 f"metadata={{...}}. The fields of every event are {', '.join(sorted(_FIELDS))}"
             )
             raise TypeError(message) from error
-        span_context = trace.get_current_span().get_span_context()
-        if span_context.is_valid:
-            event.span_context = (
-                span_context.trace_id,
-                span_context.span_id,
-                span_context.trace_flags,
-            )
+        event.span_context = span_context_of()
         return event
-
-    def user_message(self, message: str, **fields: Any) -> Recorded:
-        """Record what a user said."""
-        return self._finish(self.event("user_message", {"message": message}, **fields))
-
-    def system_instruction(self, instruction: str, **fields: Any) -> Recorded:
-        """Record what the agent was told to be."""
-        return self._finish(
-            self.event("system_instruction", {"instruction": instruction}, **fields)
-        )
-
-    def model_call(
-        self,
-        provider: str,
-        model: str,
-        input_tokens: int | None = None,
-        output_tokens: int | None = None,
-        payload: dict[str, Any] | None = None,
-        **fields: Any,
-    ) -> Recorded:
-        """Record that a model was asked."""
-        counts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
-        data = {**(payload or {}), **_given(counts)}
-        return self._finish(
-            self.event("model_call", data, provider=provider, model=model, **fields)
-        )
-
-    def model_response(
-        self,
-        provider: str | None = None,
-        model: str | None = None,
-        payload: dict[str, Any] | None = None,
-        **fields: Any,
-    ) -> Recorded:
-        """Record what a model answered."""
-        return self._finish(
-            self.event("model_response", payload, provider=provider, model=model, **fields)
-        )
-
-    def tool_call(
-        self, tool_name: str, args: dict[str, Any] | None = None, **fields: Any
-    ) -> Recorded:
-        """Record that a tool is called."""
-        return self._finish(
-            self.event("tool_call", {"args": args or {}}, tool_name=tool_name, **fields)
-        )
-
-    def tool_result(self, tool_name: str, result: Any = None, **fields: Any) -> Recorded:
-        """Record what a tool returned."""
-        return self._finish(
-            self.event("tool_result", {"result": result}, tool_name=tool_name, **fields)
-        )
-
-    def retrieval_query(self, query: str, source: str | None = None, **fields: Any) -> Recorded:
-        """Record a search in a data source."""
-        return self._finish(
-            self.event("retrieval_query", {"query": query, "source": source}, **fields)
-        )
-
-    def retrieval_result(
-        self, source: str | None = None, result: Any = None, **fields: Any
-    ) -> Recorded:
-        """Record what a search found."""
-        return self._finish(
-            self.event("retrieval_result", {"source": source, "result": result}, **fields)
-        )
-
-    def policy_check(
-        self, policy_name: str, status: str, payload: dict[str, Any] | None = None, **fields: Any
-    ) -> Recorded:
-        """Record how a policy judged."""
-        data = {"policy_name": policy_name, **(payload or {})}
-        return self._finish(self.event("policy_check", data, status=status, **fields))
-
-    def human_approval(
-        self,
-        approver: str | None = None,
-        status: str = "requested",
-        payload: dict[str, Any] | None = None,
-        **fields: Any,
-    ) -> Recorded:
-        """Record that a person was asked, or what they answered."""
-        data = {"approver": approver, **(payload or {})}
-        return self._finish(self.event("human_approval", data, status=status, **fields))
-
-    def decision(
-        self,
-        decision: str,
-        requires_human_review: bool = False,  # noqa: FBT001, FBT002 - agentlogsafe's position
-        **fields: Any,
-    ) -> Recorded:
-        """Record what the agent decided."""
-        data = {"decision": decision, "requires_human_review": requires_human_review}
-        return self._finish(self.event("decision", data, **fields))
-
-    def error(self, error: BaseException | str, **fields: Any) -> Recorded:
-        """Record a failure.
-
-        Args:
-            error: The exception, or what happened in words.
-            fields: As for every event.
-        """
-        return self._finish(self.event("error", payload_of(error), **{"status": "error", **fields}))
-
-    def sub_agent_invoked(
-        self, agent_id: str, sub_thread_id: str | None = None, **fields: Any
-    ) -> Recorded:
-        """Record that another agent was given work."""
-        data = {"agent_id": agent_id, "sub_thread_id": sub_thread_id}
-        return self._finish(self.event("sub_agent_invoked", data, **fields))
-
-    def agent_handoff(self, from_: str | None, to: str, **fields: Any) -> Recorded:
-        """Record that the conversation goes over to another agent."""
-        return self._finish(self.event("agent_handoff", {"from": from_, "to": to}, **fields))
-
-    def resumed(self, from_checkpoint: str, **fields: Any) -> Recorded:
-        """Record that a run goes on from a checkpoint; from a fresh state when it is empty."""
-        return self._finish(self.event("resumed", {"from_checkpoint": from_checkpoint}, **fields))
-
-    def memory_recall(self, tier: str, namespace_key: str, hits: int, **fields: Any) -> Recorded:
-        """Record that memory was searched, and how many records it gave."""
-        data = {"tier": tier, "namespace_key": namespace_key, "hits": hits}
-        return self._finish(self.event("memory_recall", data, **fields))
-
-    def usage_limit_exceeded(
-        self, kind: str, limit: float, observed: float, **fields: Any
-    ) -> Recorded:
-        """Record that a budget was overrun."""
-        data = {"kind": kind, "limit": limit, "observed": observed}
-        return self._finish(self.event("usage_limit_exceeded", data, **fields))
-
-    def context_compacted(self, dropped_chars: int, retained_chars: int, **fields: Any) -> Recorded:
-        """Record that the conversation was shortened."""
-        data = {"dropped_chars": dropped_chars, "retained_chars": retained_chars}
-        return self._finish(self.event("context_compacted", data, **fields))
 
     # The sink
 
-    def flush(self, timeout: float = 30.0) -> bool:
+    def flush(self, timeout: float = 30.0) -> DeliveryResult:
         """Wait until the next hop has accepted everything recorded so far.
 
         Args:
             timeout: The longest wait, in seconds.
 
         Returns:
-            Whether that is so. True for a sink that delivers nowhere.
+            True when that is so, and for a sink that delivers nowhere. It says how many records of
+            this process were delivered, what is pending, and why.
 
         Raises:
             SinkError: When events that a buffer had accepted could not be written.
         """
+        from wakelog.otel import (
+            DeliveryResult,
+        )  # not before it is needed: it loads the journal's books
+
+        if (deliver := getattr(self.sink, "deliver", None)) is not None:
+            return cast("DeliveryResult", deliver(timeout))
         flush = getattr(self.sink, "flush", None)
         if flush is None:
-            return True
-        if getattr(self.sink, "delivers", False):
-            return bool(flush(timeout))
-        flush()
-        return True
+            return DeliveryResult(complete=True)
+        if not getattr(self.sink, "delivers", False):
+            flush()
+            return DeliveryResult(complete=True)
+        if flush(timeout):
+            return DeliveryResult(complete=True)
+        reason = f"{type(self.sink).__name__} has not delivered everything in time"
+        return DeliveryResult(complete=False, reason=reason)
 
     def close(self) -> None:
         """Close the logger's own sink, the one made from a path. Sinks of others stay open."""
@@ -483,7 +416,30 @@ class Front(abc.ABC, Generic[Recorded]):
 
     def tracer(self) -> trace.Tracer:
         """Return the tracer that blocks open their spans with."""
-        return trace.get_tracer(SCOPE_NAME, tracer_provider=self.tracer_provider)
+        return trace.get_tracer(
+            SCOPE_NAME, tracer_provider=self.tracer_provider, schema_url=SCHEMA_URL
+        )
+
+    def links_to_earlier(self, event_key: str, event_type: str) -> list[trace.Link]:
+        """Return a link to the span of the event that a replay has recorded before, if there is one.
+
+        Args:
+            event_key: The key, without what is bound before it.
+            event_type: The type of the event that opens the block.
+
+        Raises:
+            TypeError: When no run is open.
+        """
+        run_id = context.run_id.get()
+        key = full_key(event_key, run_id)
+        earlier = keys_of(self.sink).earlier(run_id or "", uuid8(run_id or "", key, event_type))
+        if earlier is None or earlier.span_context is None:
+            return []
+        trace_id, span_id, flags = earlier.span_context
+        of = trace.SpanContext(
+            trace_id, span_id, is_remote=True, trace_flags=trace.TraceFlags(flags)
+        )
+        return [trace.Link(of, {REPLAYED: True})]
 
     def redacted_text(self, error: BaseException) -> str:
         """Return what an exception says, redacted as payloads are; its type's name if that fails."""
@@ -493,8 +449,23 @@ class Front(abc.ABC, Generic[Recorded]):
         try:
             return str(redact(text, self.redaction_config))
         except RedactionError:
-            return type_name(error)
+            return type_name(type(error))
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+def _copied(given: Any, name: str) -> dict[str, Any]:
+    """Return a copy of a dict, or of what was given in its place under a name."""
+    if given is None:
+        return {}
+    copy = kept(given)
+    return copy if type(copy) is dict else {name: copy}
+
+
+def _merged(held: dict[str, Any], given: Any, name: str) -> dict[str, Any]:
+    """Return a copy of what a logger holds, with what was given for one event."""
+    return {**held, **_copied(given, name)} if held or given is not None else {}
+
+
+def _genai_metrics() -> GenAIMetrics:
+    from wakelog.otel import genai_metrics
+
+    return genai_metrics()

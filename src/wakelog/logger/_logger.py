@@ -6,9 +6,16 @@ import inspect
 from collections.abc import Coroutine
 from typing import Any
 
-from wakelog.errors import SinkError, WakelogError
+from wakelog import context
+from wakelog.errors import SinkError, UsageLimitError, WakelogError
 from wakelog.events import AgentEvent
 from wakelog.logger._front import Front
+from wakelog.logger._keys import keys_of
+from wakelog.logger._refusing import RefusedEvent
+
+_SIZED = frozenset({str, bytes})
+# A smaller value takes less time to write than another thread takes to begin.
+_LARGE = 256 * 1024
 
 
 class AgentLogger(Front[AgentEvent]):
@@ -18,7 +25,7 @@ class AgentLogger(Front[AgentEvent]):
     ``AgentEvent`` takes by keyword: ``status``, ``parent_event_id``, ``session_id``,
     ``attributes``, ``durability`` and so on; ``risk`` and ``metadata`` are added to the logger's
     own. When a method returns, the sink has accepted the event; when it could not, the method
-    raises ``SinkError``.
+    raises ``SinkError``, or counts that, as ``on_error`` says.
 
     Args:
         agent_name: The agent whose events these are.
@@ -32,20 +39,33 @@ class AgentLogger(Front[AgentEvent]):
         metadata: Anything else that every event carries.
         tracer_provider: Where ``run``, ``model`` and ``tool`` open their spans; OpenTelemetry's
             global provider by default.
+        on_error: What a call does whose event was not recorded: ``raise`` raises; ``log`` counts it
+            in ``refused``, says so once a minute, and returns. A call with
+            ``durability=Durability.FSYNC`` raises in any case.
+        genai_events: Whether calls of models, and exceptions, are also recorded as the events that
+            OpenTelemetry's conventions have for them.
+        genai_metrics: Whether tokens and durations are also counted as the metrics that the conventions
+            have for them.
+        costs: Whether the costs of calls are on their records, by the price list of ``genai-prices``.
 
     Raises:
+        ConfigurationError: For an argument of a wrong type; it says which.
         JournalError: When the JSONL file cannot be opened.
     """
 
     def _finish(self, event: AgentEvent) -> AgentEvent:
         self.record(event)
+        if (spending := context.spending.get()) is not None:
+            _, why = self.charge(spending, event)
+            if why:
+                raise UsageLimitError(why)
         return event
 
-    def record(self, event: AgentEvent) -> None:
+    def put(self, event: AgentEvent) -> None:
         """Hand an event to the sink.
 
         Raises:
-            SinkError: When it was not accepted.
+            SinkError: When it was not accepted, whatever ``on_error`` says.
         """
         try:
             self.sink.write(event)
@@ -56,6 +76,9 @@ class AgentLogger(Front[AgentEvent]):
 
     async def settle(self, event: AgentEvent) -> None:
         """Do nothing: ``record`` has waited."""
+
+    async def look_for_earlier(self, run_id: str) -> None:
+        """Do nothing: the call that needs it waits for it."""
 
 
 class AsyncAgentLogger(Front[Coroutine[Any, Any, AgentEvent]]):
@@ -77,7 +100,7 @@ class AsyncAgentLogger(Front[Coroutine[Any, Any, AgentEvent]]):
     @classmethod
     def over(cls, log: Front[Any]) -> AsyncAgentLogger:
         """Return a logger for asyncio with the sink and the settings of another one."""
-        return cls(
+        over = cls(
             log.agent_name,
             log.workflow_name,
             log.sink,
@@ -86,19 +109,61 @@ class AsyncAgentLogger(Front[Coroutine[Any, Any, AgentEvent]]):
             log.default_risk,
             log.metadata,
             tracer_provider=log.tracer_provider,
+            on_error=log.on_error,
+            genai_events=log.genai_events,
+            genai_metrics=log.genai_metrics is not None,
+            costs=log.prices is not None,
         )
+        over.refused = log.refused
+        return over
 
     async def _finish(self, event: AgentEvent) -> AgentEvent:
-        self.record(event)
-        if event.settling is not None:
-            await self.settle(event)
+        if event.event_key is not None and type(event) is not RefusedEvent:
+            await self.look_for_earlier(event.run_id)
+        if is_large(event) and event.event_key is None and self._takes_threads:
+            # Encoding, writing and syncing it must not hold the event loop.
+            from asyncio import to_thread
+
+            await to_thread(self._record_at_once, event)
+        else:
+            self.record(event)
+            if event.settling is not None:
+                await self.settle(event)
+        if (spending := context.spending.get()) is not None:
+            recorded, why = self.charge(spending, event)
+            for one in recorded:
+                await self.settle(one)
+            if why:
+                raise UsageLimitError(why)
         return event
 
-    def record(self, event: AgentEvent) -> None:
+    @property
+    def _takes_threads(self) -> bool:
+        return getattr(self.sink, "takes_threads", False)
+
+    async def look_for_earlier(self, run_id: str) -> None:
+        """Have the lines of a run read, in another thread, for what a replay has recorded before."""
+        keys = keys_of(self.sink)
+        if not keys.knows(run_id):
+            from asyncio import to_thread  # not before it is needed
+
+            await to_thread(keys.earlier, run_id, "")
+
+    def _record_at_once(self, event: AgentEvent) -> None:
+        try:
+            self.sink.write(event)
+        except WakelogError as error:
+            self.refuse(error, event.durability)
+        except Exception as error:  # noqa: BLE001 - raised as a SinkError where errors are raised
+            refused = SinkError(_not_accepted(self.sink, event, error))
+            refused.__cause__ = error
+            self.refuse(refused, event.durability)
+
+    def put(self, event: AgentEvent) -> None:
         """Hand an event to the sink, and leave waiting to ``settle``.
 
         Raises:
-            SinkError: When it was not accepted.
+            SinkError: When it was not accepted, whatever ``on_error`` says.
         """
         event.deferred = True
         try:
@@ -114,17 +179,28 @@ class AsyncAgentLogger(Front[Coroutine[Any, Any, AgentEvent]]):
         """Wait until a recorded event has the durability that was asked for.
 
         Raises:
-            SinkError: When it was not accepted.
+            SinkError: When it was not accepted, where errors are raised.
         """
         settling, event.settling = event.settling, None
         if settling is None:
             return
         try:
             await settling()
-        except WakelogError:
-            raise
-        except Exception as error:
-            raise SinkError(_not_accepted(self.sink, event, error)) from error
+        except WakelogError as error:
+            self.refuse(error, event.durability)
+        except Exception as error:  # noqa: BLE001 - raised as a SinkError where errors are raised
+            refused = SinkError(_not_accepted(self.sink, event, error))
+            refused.__cause__ = error
+            self.refuse(refused, event.durability)
+
+
+def is_large(event: AgentEvent) -> bool:
+    """Tell whether a text or bytes near the top of an event's payload are large."""
+    return type(event) is not RefusedEvent and any(
+        type(value) in _SIZED and len(value) > _LARGE
+        for top in event.payload.values()
+        for value in (top.values() if type(top) is dict else (top,))
+    )
 
 
 def _not_accepted(sink: object, event: AgentEvent, error: Exception) -> str:

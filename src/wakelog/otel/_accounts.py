@@ -7,7 +7,6 @@ the ledger, and from the record of deletions.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
@@ -19,12 +18,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from wakelog.delivery import WriterLanes
 from wakelog.errors import JournalError
-from wakelog.journal import Cursor, Journal, Mark, Span, Writer, end_of
-from wakelog.journal import _deletions as deletions
-from wakelog.journal import _swept as swept
-from wakelog.journal._ledger import load_with_spans, segment_index
-from wakelog.otel._lane import WriterLanes
+from wakelog.journal import (
+    Cursor,
+    Deletion,
+    Journal,
+    Mark,
+    Span,
+    Writer,
+    end_of,
+    load_deletions,
+    load_swept,
+)
+from wakelog.journal import load_ledger_with_spans as load_with_spans
+from wakelog.runtime import is_directory, list_regular, regular_file, size_of
+from wakelog.storage import segment_index
 
 Marks = tuple[Mark, tuple[Span, ...]]
 Held = Callable[[Path], WriterLanes | None]
@@ -32,7 +41,7 @@ _ENDLESS = 1 << 62
 
 
 @dataclass(slots=True)
-class Figures:
+class RecordTotals:
     """What became of some records; ``pending`` is the rest."""
 
     accepted: int = 0
@@ -47,7 +56,7 @@ class Figures:
         gone = self.delivered + self.dead_lettered + self.corrupt + self.evicted.total()
         return self.accepted - gone
 
-    def add(self, other: Figures) -> None:
+    def add(self, other: RecordTotals) -> None:
         """Add others."""
         self.accepted += other.accepted
         self.delivered += other.delivered
@@ -65,7 +74,7 @@ class _Known(NamedTuple):
     evicted: int
 
 
-class Account:
+class WriterAccount:
     """What became of one writer's records since this process answers for them.
 
     The figures never go back, whatever is read.
@@ -80,8 +89,8 @@ class Account:
         self.path = path
         self.writer = writer
         self.marks = marks
-        self.figures = Figures()
-        deletion = deletions.load(path)
+        self.figures = RecordTotals()
+        deletion = load_deletions(path)
         self._start = self._last = _known(marks, deletion) if writer is None else _Known(0, 0, 0, 0)
         self._end = 0 if writer is not None else _end_seq(path, marks)
         self._evicted = 0
@@ -106,11 +115,11 @@ class Account:
             return
         if self.writer is None and lanes is not None and not lanes.gone:
             self.look_at_end()  # another process is writing it
-        if lanes is None and not self.path.exists():
+        if lanes is None and not is_directory(self.path):
             self._disappear()
             return
         # Deletions first: what is deleted afterwards is not missing from the marks.
-        deletion = deletions.load(self.path)
+        deletion = load_deletions(self.path)
         marks = lanes.marks if lanes is not None else load_with_spans(self.path, self.path.name)
         known = _known((marks[0], tuple(marks[1])), deletion)
         if known.dealt_with >= self._last.dealt_with:
@@ -143,7 +152,7 @@ class Account:
     def _disappear(self) -> None:
         """Account for the rest of a folder that is gone: delivered and swept, or deleted by hand."""
         self._count("quota")
-        if self.path.name in swept.load(self.path.parent).going:
+        if self.path.name in load_swept(self.path.parent).going:
             self.figures.delivered += self.figures.pending
         else:
             self.figures.corrupt += self.figures.pending
@@ -155,10 +164,10 @@ class Account:
             return 0
         sizes: dict[int, int] = {}
         with suppress(OSError):  # it was deleted in this moment
-            for name in os.listdir(self.path):
+            for name in list_regular(self.path):
                 if (index := segment_index(name)) is not None:
-                    with suppress(OSError):
-                        sizes[index] = os.stat(self.path / name).st_size
+                    status = regular_file(self.path / name)
+                    sizes[index] = 0 if status is None else size_of(status)
         prefix, spans = self.marks
 
         def after(mark: Mark) -> int:
@@ -174,7 +183,7 @@ class Account:
             return None
         mark = self.marks[0]
         if self._aged is None or self._aged[0] != mark:
-            cursor = Cursor(self.path, mark)
+            cursor = Cursor(self.path, mark, blobs=False)
             try:
                 entries = cursor.read(1, 1).entries
             except JournalError:
@@ -202,10 +211,10 @@ class Accounts:
     def begin(self) -> None:
         """Begin at zero: at first, and again in a forked child."""
         self._lock = threading.Lock()
-        self._open: dict[Path, Account] = {}
+        self._open: dict[Path, WriterAccount] = {}
         # Own writers whose accounts are closed, and the sums of all that are.
         self._closed: set[Path] = set()
-        self._own, self._adopted = Figures(), Figures()
+        self._own, self._adopted = RecordTotals(), RecordTotals()
         # What was evicted of folders before they were adopted.
         self._before: Counter[tuple[Path, str]] = Counter()
 
@@ -226,12 +235,12 @@ class Accounts:
             if path in self._open:
                 self._open[path].look_at_end()
             elif path not in self._closed:
-                self._open[path] = Account(path, lanes.marks)
+                self._open[path] = WriterAccount(path, lanes.marks)
                 for key, count in self._evictions().items():
                     if key[0] == path:
                         self._before[key] = count
 
-    def balance(self) -> tuple[Figures, Figures, list[Account]]:
+    def balance(self) -> tuple[RecordTotals, RecordTotals, list[WriterAccount]]:
         """Look where everything is now.
 
         Returns:
@@ -248,7 +257,7 @@ class Accounts:
                     if account.writer is not None:
                         self._closed.add(path)
                     del self._open[path]
-            own, adopted = Figures(), Figures()
+            own, adopted = RecordTotals(), RecordTotals()
             own.add(self._own)
             adopted.add(self._adopted)
             for account in self._open.values():
@@ -267,7 +276,7 @@ class Accounts:
                 path = writer.folder.path
                 if path not in self._open and path not in self._closed:
                     marks = load_with_spans(path, path.name)
-                    self._open[path] = Account(path, (marks[0], tuple(marks[1])), writer)
+                    self._open[path] = WriterAccount(path, (marks[0], tuple(marks[1])), writer)
 
     def _evictions(self) -> Counter[tuple[Path, str]]:
         result: Counter[tuple[Path, str]] = Counter()
@@ -284,7 +293,7 @@ class Accounts:
         return None
 
 
-def _known(marks: Marks, deletion: deletions.Deletion) -> _Known:
+def _known(marks: Marks, deletion: Deletion) -> _Known:
     """Add up what has been dealt with, and what was evicted that delivery has not come to yet."""
     prefix, spans = marks
     ends = [(prefix, Mark()), *((span.end, span.start) for span in spans)]
@@ -304,7 +313,7 @@ def _known(marks: Marks, deletion: deletions.Deletion) -> _Known:
 
 def _end_seq(path: Path, marks: Marks) -> int:
     """Return how many records a writer that is gone has accepted, as far as its last line says."""
-    known = _known(marks, deletions.load(path)).dealt_with
+    known = _known(marks, load_deletions(path)).dealt_with
     try:
         end = end_of(path)
     except JournalError:

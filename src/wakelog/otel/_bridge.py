@@ -8,6 +8,8 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 
+from wakelog.otel._others import asked
+
 
 class EventToSpanEventBridge(LogRecordProcessor):
     """Adds each event that is emitted while its span is recording to that span.
@@ -16,7 +18,7 @@ class EventToSpanEventBridge(LogRecordProcessor):
     trace id and span id; the current span of its context is recording; and that span has these
     ids. It then becomes one span event: name, attributes, and the timestamp or else the observed
     timestamp. Body and severity are not mapped. The record goes on through the pipeline whatever
-    happens here.
+    happens here; where the span raises, that is counted and said.
 
     Put it in front of a batching processor, or anywhere: it works in the caller's thread.
 
@@ -29,6 +31,11 @@ class EventToSpanEventBridge(LogRecordProcessor):
         record = log_record.log_record
         if not record.event_name or not record.trace_id or not record.span_id:
             return
+        # The span may be of any library: what it raises is no reason to lose the record.
+        asked(lambda: self._bridge(log_record), None)
+
+    def _bridge(self, log_record: ReadWriteLogRecord) -> None:
+        record = log_record.log_record
         span = trace.get_current_span(record.context)
         if not span.is_recording():
             return
@@ -36,7 +43,7 @@ class EventToSpanEventBridge(LogRecordProcessor):
         if (span_context.trace_id, span_context.span_id) != (record.trace_id, record.span_id):
             return
         span.add_event(
-            record.event_name,
+            str(record.event_name),
             attributes=self.attributes_of(log_record),
             timestamp=record.timestamp or record.observed_timestamp,
         )

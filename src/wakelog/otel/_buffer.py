@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+from wakelog.buffer import WAIT, AsyncQueue, Buffer, Queue, QueueClosedError
 from wakelog.errors import JournalError
 from wakelog.journal import Durability, Journal, Receipt
 from wakelog.otel._records import EventLogRecord
 from wakelog.record import Resource
-from wakelog.sinks._async_queue import AsyncQueue
-from wakelog.sinks._policy import Buffer
-from wakelog.sinks._queue import WAIT, Queue, QueueClosedError
 
 _BATCH = 512
 
@@ -41,7 +39,7 @@ class JournalBuffer:
 
     Args:
         settings: Capacity and policy.
-        journal: Where to write.
+        journal: Says where to write the records of a resource.
         accepted: Called with the last sequence number of a batch that was written.
         refused: Called with why a record was not written.
     """
@@ -49,7 +47,7 @@ class JournalBuffer:
     def __init__(
         self,
         settings: Buffer,
-        journal: Journal,
+        journal: Callable[[Resource], Journal],
         accepted: Callable[[int], None],
         refused: Callable[[Exception], None],
     ) -> None:
@@ -98,22 +96,23 @@ class JournalBuffer:
 
     def _write(self, batch: list[Encoded]) -> Mapping[int, BaseException]:
         failed: dict[int, BaseException] = {}
+        journal: Journal | None = None
         receipts: dict[int, Receipt] = {}
         for number, item in enumerate(batch):
             durability = None if item.event is None else item.event.durability
             try:
-                receipts[number] = self._journal.write(
-                    item.id, item.content, item.resource, durability
-                )
+                journal = self._journal(item.resource)
+                receipts[number] = journal.write(item.id, item.content, item.resource, durability)
             except Exception as error:  # noqa: BLE001 - one bad record costs one record
                 failed[number] = error
         wait_for = [n for n, r in receipts.items() if r.durability is Durability.FSYNC]
-        writer = self._journal.writer
-        if wait_for and writer is not None:
+        for writer in journal.open_writers if wait_for and journal is not None else ():
+            waiting = [n for n in wait_for if receipts[n].writer == writer.id]
             try:
-                writer.commit_written()
+                if waiting:
+                    writer.commit_written()
             except JournalError as error:
-                failed.update(dict.fromkeys(wait_for, error))
+                failed.update(dict.fromkeys(waiting, error))
         last = 0
         for number, receipt in receipts.items():
             event = batch[number].event

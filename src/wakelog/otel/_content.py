@@ -10,9 +10,14 @@ from typing import Any, Self
 from opentelemetry.sdk._logs import ReadWriteLogRecord
 
 from wakelog.errors import ConfigurationError
+from wakelog.events import event_type_of
 from wakelog.events import semconv as s
 from wakelog.otel._bridge import EventToSpanEventBridge
+from wakelog.otel._redactor import Redactor
 
+NAMES = (s.TOOL_NAME, s.REQUEST_MODEL, s.AGENT_NAME)
+"""The attributes of which the first is named in an event's body."""
+_LONGEST_BODY = 120
 VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
@@ -54,23 +59,44 @@ class ContentPolicy:
             raise ConfigurationError(message) from None
 
 
+def body_of(event_name: str, attributes: Mapping[str, Any]) -> str:
+    """Return the body with which an agent event leaves: its type and whom it concerns.
+
+    Args:
+        event_name: The event's name.
+        attributes: Its attributes.
+
+    Returns:
+        ``<event_type> <name>``, at most 120 characters on one line; the name is the tool's, else the
+        model's, else the agent's. There is no content in it.
+    """
+    name = next((n for key in NAMES if type(n := attributes.get(key)) is str and n), "")
+    body = " ".join(f"{event_type_of(event_name)} {name}".split())
+    return body if len(body) <= _LONGEST_BODY else body[: _LONGEST_BODY - 1] + "…"
+
+
 def without_content(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of an event's attributes without its content."""
     return {name: value for name, value in attributes.items() if name not in s.CONTENT}
 
 
 class ContentAwareBridge(EventToSpanEventBridge):
-    """The bridge, with content of Wakelog's own events reaching spans only where it may."""
+    """The bridge, with content of Wakelog's own events reaching spans only where it may.
 
-    def __init__(self, policy: ContentPolicy) -> None:
-        self._policy = policy
+    Args:
+        policy: Where it may.
+        redactor: Takes private data out of records of others.
+    """
+
+    def __init__(self, policy: ContentPolicy, redactor: Redactor | None = None) -> None:
+        self._policy, self._redactor = policy, redactor
 
     def attributes_of(self, log_record: ReadWriteLogRecord) -> Mapping[str, Any]:
         """Return the record's attributes, without content of our own events unless allowed."""
         attributes = super().attributes_of(log_record)
         scope = log_record.instrumentation_scope
         if scope is None or scope.name != s.SCOPE_NAME:
-            return attributes
+            return attributes if self._redactor is None else self._redactor.attributes(attributes)
         if not self._policy.spans:
             return without_content(attributes)
         content = getattr(log_record.log_record, "content", None)

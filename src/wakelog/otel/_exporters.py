@@ -8,7 +8,7 @@ import logging
 # inherit the module's lock, and wait for it in its own first request, for ever.
 import netrc  # noqa: F401
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.environment_variables import (
@@ -22,8 +22,10 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
 )
 
+from wakelog._bodies import LONGEST_BODY
+from wakelog._endpoints import endpoint_name
 from wakelog.errors import ConfigurationError
-from wakelog.otel._hearing import named
+from wakelog.otel._settings import above_0, naming_variables
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
@@ -32,17 +34,20 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("wakelog")
 
+LOGS_SELECTOR = "OTEL_LOGS_EXPORTER"
+TRACES_SELECTOR = "OTEL_TRACES_EXPORTER"
 METRICS_SELECTOR = "OTEL_METRICS_EXPORTER"
+_FAMILY = "OTEL_EXPORTER_OTLP_"
 
 Signal = Literal["logs", "traces", "metrics"]
 _VARIABLES = {
     "logs": (
-        "OTEL_LOGS_EXPORTER",
+        LOGS_SELECTOR,
         OTEL_EXPORTER_OTLP_LOGS_ENDPOINT,
         OTEL_EXPORTER_OTLP_LOGS_PROTOCOL,
     ),
     "traces": (
-        "OTEL_TRACES_EXPORTER",
+        TRACES_SELECTOR,
         OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
         OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
     ),
@@ -52,121 +57,253 @@ _VARIABLES = {
         OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
     ),
 }
-_PROTOCOLS = ("grpc", "http/protobuf")
+_OTLP, _CONSOLE, _NONE, _OURS = "otlp", "console", "none", "wakelog"
+_COMPRESSIONS = ("gzip", "deflate", "none")
+_GRPC, _HTTP = "grpc", "http/protobuf"
+_PROTOCOLS = (_GRPC, _HTTP)
+# Under which names the SDK's entry points have the two OTLP exporters.
+_BY_NAME = {"otlp_proto_grpc": _GRPC, "otlp_proto_http": _HTTP}
 _GRPC_NAMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:")
 _HTTP_PORT = 4318
+# The longest answer, decompressed; a longer one ends while it is decompressed.
+_CHANNEL: Any = (("grpc.max_receive_message_length", LONGEST_BODY),)
+# What has been said of a port: one variable is read for logs, for spans and for metrics.
+_hinted: set[tuple[str, str]] = set()
 
 
-def log_exporter() -> LogRecordExporter | None:
-    """Make the log exporter that the environment asks for.
+def log_exporters() -> list[LogRecordExporter]:
+    """Make the log exporters that ``OTEL_LOGS_EXPORTER`` names, ``otlp`` without the variable.
 
     Returns:
-        An OTLP exporter, or None when no endpoint is configured or ``OTEL_LOGS_EXPORTER=none``.
-        The console exporter for ``console``.
+        One for each name, in order: an OTLP exporter where an endpoint is configured, the console
+        exporter for ``console``, that of an entry point for any other name. ``wakelog`` is what
+        everything here is and means ``otlp``.
 
     Raises:
         ConfigurationError: For an exporter, endpoint or protocol that cannot be used.
     """
-    match _choose("logs"):
-        case "grpc":
+    return [_log_exporter(kind) for kind in _chosen("logs")]
+
+
+def log_exporter() -> LogRecordExporter | None:
+    """Make the log exporter to deliver to: the first that is no console, else the console.
+
+    Raises:
+        ConfigurationError: For an exporter, endpoint or protocol that cannot be used.
+    """
+    kinds = _chosen("logs")
+    kinds.sort(key=lambda kind: kind == _CONSOLE)
+    return _log_exporter(kinds[0]) if kinds else None
+
+
+def otlp_log_exporter() -> LogRecordExporter | None:
+    """Make the OTLP log exporter where an endpoint is configured, whatever the selector says."""
+    kind = _otlp("logs", None)
+    return None if kind is None else _log_exporter(kind)
+
+
+def span_exporters() -> list[SpanExporter]:
+    """Make the span exporters that the environment asks for; see ``log_exporters``."""
+    return [_span_exporter(kind) for kind in _console_first(_chosen("traces"))]
+
+
+def span_exporter() -> SpanExporter | None:
+    """Make the span exporter to deliver to: the first that is no console, else the console.
+
+    Raises:
+        ConfigurationError: For an exporter, endpoint or protocol that cannot be used.
+    """
+    kinds = _chosen("traces")
+    kinds.sort(key=lambda kind: kind == _CONSOLE)
+    return _span_exporter(kinds[0]) if kinds else None
+
+
+def metric_exporter() -> MetricExporter | None:
+    """Make the metric exporter that the environment asks for; see ``log_exporters``.
+
+    Several are one that hands on to each. There is none for ``prometheus``, with a warning: who wants
+    to be scraped makes the MeterProvider for it.
+    """
+    exporters = [_metric_exporter(kind) for kind in _console_first(_chosen("metrics"))]
+    if len(exporters) > 1:
+        from wakelog.otel._fan_out import MetricFanOut
+
+        return MetricFanOut(exporters)
+    return exporters[0] if exporters else None
+
+
+def names_in(selector: str) -> list[str]:
+    """Return the exporters that a variable names, each once and without ``none``.
+
+    Args:
+        selector: The variable.
+
+    Returns:
+        The names in order; ``otlp`` when the variable is not set.
+    """
+    said = os.environ.get(selector, "").strip() or _OTLP
+    names = dict.fromkeys(name.strip() for name in said.split(","))
+    return [name for name in names if name and name.lower() != _NONE]
+
+
+def _console_first(kinds: list[str]) -> list[str]:
+    """Keep the console from waiting for a next hop that is down, which comes after it."""
+    return sorted(kinds, key=lambda kind: kind != _CONSOLE)
+
+
+def _log_exporter(kind: str) -> LogRecordExporter:
+    with naming_variables("the log exporter", _FAMILY, of="LOGS"):
+        if kind == _GRPC:
             from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (
                 OTLPLogExporter as GRPCLogExporter,
             )
 
-            return GRPCLogExporter()
-        case "http/protobuf":
+            return GRPCLogExporter(channel_options=_CHANNEL)
+        if kind == _HTTP:
             from wakelog.otel._http_answers import make_exporter
 
             return make_exporter()
-        case "console":
+        if kind == _CONSOLE:
             from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter
 
             return ConsoleLogRecordExporter()
-        case _:
-            return None
+        made: LogRecordExporter = _load("logs", kind)()
+        return made
 
 
-def span_exporter() -> SpanExporter | None:
-    """Make the span exporter that the environment asks for; see ``log_exporter``."""
-    match _choose("traces"):
-        case "grpc":
+def _span_exporter(kind: str) -> SpanExporter:
+    with naming_variables("the span exporter", _FAMILY, of="TRACES"):
+        if kind == _GRPC:
             from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
                 OTLPSpanExporter as GRPCSpanExporter,
             )
 
-            return GRPCSpanExporter()
-        case "http/protobuf":
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            return GRPCSpanExporter(channel_options=_CHANNEL)
+        if kind == _HTTP:
+            from wakelog.otel._http_answers import make_span_exporter
 
-            return OTLPSpanExporter()
-        case "console":
+            return make_span_exporter()
+        if kind == _CONSOLE:
             from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
             return ConsoleSpanExporter()
-        case _:
-            return None
+        made: SpanExporter = _load("traces", kind)()
+        return made
 
 
-def metric_exporter() -> MetricExporter | None:
-    """Make the metric exporter that the environment asks for; see ``log_exporter``.
-
-    None for ``OTEL_METRICS_EXPORTER=prometheus`` too, with a warning: who wants to be scraped makes the
-    MeterProvider for it.
-    """
-    if os.environ.get(METRICS_SELECTOR, "").strip() == "prometheus":
-        _log.warning(
-            "%s=prometheus makes no MeterProvider here: make one with a PrometheusMetricReader and "
-            "set it before wakelog.configure(), or use otlp, console or none",
-            METRICS_SELECTOR,
-        )
-        return None
-    match _choose("metrics"):
-        case "grpc":
+def _metric_exporter(kind: str) -> MetricExporter:
+    with naming_variables("the metric exporter", _FAMILY, of="METRICS"):
+        if kind == _GRPC:
             from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
                 OTLPMetricExporter as GRPCMetricExporter,
             )
 
-            return GRPCMetricExporter()
-        case "http/protobuf":
+            return GRPCMetricExporter(channel_options=_CHANNEL)
+        if kind == _HTTP:
             from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-            return OTLPMetricExporter()
-        case "console":
+            from wakelog.otel._bounded import session_for
+
+            return OTLPMetricExporter(session=session_for("metrics"))
+        if kind == _CONSOLE:
             from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 
             return ConsoleMetricExporter()
-        case _:
-            return None
+        made: MetricExporter = _load("metrics", kind)()
+        return made
 
 
-def endpoint_of(exporter: LogRecordExporter) -> str:
+def endpoint_of(exporter: LogRecordExporter | SpanExporter) -> str:
     """Return what an exporter exports to, in words, for people to read."""
     # The official ones have no public name for it; without it, the exporter's own name is said.
     endpoint = getattr(exporter, "_endpoint", None)
-    return named(endpoint) if isinstance(endpoint, str) and endpoint else type(exporter).__name__
+    return (
+        endpoint_name(endpoint)
+        if isinstance(endpoint, str) and endpoint
+        else type(exporter).__name__
+    )
 
 
-def _choose(signal: Signal) -> str | None:
-    """Return the protocol to use for a signal, ``console``, or None to keep it local."""
-    selector, own_endpoint, own_protocol = _VARIABLES[signal]
-    selected = (os.environ.get(selector) or "otlp").strip()
-    if selected in ("none", "console"):
-        return None if selected == "none" else selected
-    if selected != "otlp":
-        message = f"{selector}={selected!r} is not known here: use otlp, console or none"
-        raise ConfigurationError(message)
+def _chosen(signal: Signal) -> list[str]:
+    """Return what to export a signal by: protocols, ``console``, and names of entry points."""
+    selector = _VARIABLES[signal][0]
+    found: list[str | None] = []
+    for name in names_in(selector):
+        known = name.lower()
+        if known in (_OTLP, _OURS) and (known == _OTLP or signal == "logs"):
+            found.append(_otlp(signal, None))
+        elif known in _BY_NAME:
+            found.append(_otlp(signal, _BY_NAME[known]))
+        elif known == _CONSOLE:
+            found.append(_CONSOLE)
+        elif signal == "metrics" and known == "prometheus":
+            _log.warning(
+                "%s=prometheus makes no MeterProvider here: make one with a "
+                "PrometheusMetricReader and set it before wakelog.configure(), or use otlp, "
+                "console or none",
+                selector,
+            )
+        else:
+            _load(signal, name)
+            found.append(name)
+    return [kind for kind in dict.fromkeys(found) if kind is not None]
+
+
+def _load(signal: Signal, name: str) -> Any:
+    """Load the exporter that an entry point has, as the SDK looks for it.
+
+    Raises:
+        ConfigurationError: When there is none of that name; it names those that there are.
+    """
+    from importlib.metadata import entry_points  # which takes long to import
+
+    group = f"opentelemetry_{signal}_exporter"
+    for entry_point in entry_points(group=group, name=name):
+        return entry_point.load()
+    known = dict.fromkeys([_OTLP, _CONSOLE, _NONE, *entry_points(group=group).names])
+    selector = _VARIABLES[signal][0]
+    message = (
+        f"{selector}={os.environ.get(selector, '')!r} is not known here: no installed package has an "
+        f"exporter {name!r}. Use otlp, console or none, or several of them as in "
+        f"'console,otlp'; installed are {', '.join(sorted(known))}"
+    )
+    raise ConfigurationError(message)
+
+
+def _otlp(signal: Signal, protocol: str | None) -> str | None:
+    """Return the OTLP protocol to use for a signal, None where no endpoint is configured.
+
+    Args:
+        signal: The signal.
+        protocol: The protocol, when it is not for its variable to say.
+    """
+    _, own_endpoint, own_protocol = _VARIABLES[signal]
     variable = own_endpoint if os.environ.get(own_endpoint) else OTEL_EXPORTER_OTLP_ENDPOINT
     endpoint = os.environ.get(variable, "")  # as the exporter reads it, spaces and all
     if not endpoint:
         return None
-    # Without a variable the SDK takes gRPC, and so does this.
-    named = own_protocol if os.environ.get(own_protocol) else OTEL_EXPORTER_OTLP_PROTOCOL
-    protocol = os.environ.get(named, "").strip() or "grpc"
-    if protocol not in _PROTOCOLS:
-        message = f"{named}={protocol!r} is not known here: use {' or '.join(_PROTOCOLS)}"
-        raise ConfigurationError(message)
+    if protocol is None:
+        # Without a variable the SDK takes gRPC, and so does this.
+        named = own_protocol if os.environ.get(own_protocol) else OTEL_EXPORTER_OTLP_PROTOCOL
+        protocol = os.environ.get(named, "").strip() or _GRPC
+        if protocol not in _PROTOCOLS:
+            message = f"{named}={protocol!r} is not known here: use {' or '.join(_PROTOCOLS)}"
+            raise ConfigurationError(message)
     _check_endpoint(variable, endpoint, protocol)
+    _check_transport(signal)
     return protocol
+
+
+def _check_transport(signal: Signal) -> None:
+    """Refuse what the exporter over HTTP would replace by a default, without naming the variable."""
+    for setting, allowed in (("TIMEOUT", "a number above 0"), ("COMPRESSION", "gzip or none")):
+        for variable in (f"{_FAMILY}{signal.upper()}_{setting}", f"{_FAMILY}{setting}"):
+            if text := os.environ.get(variable, "").strip():
+                known = above_0(None, variable) if setting == "TIMEOUT" else text in _COMPRESSIONS
+                if not known:
+                    message = f"{variable}={text!r} is not known: use {allowed}"
+                    raise ConfigurationError(message)
+                break
 
 
 def _check_endpoint(variable: str, endpoint: str, protocol: str) -> None:
@@ -186,14 +323,17 @@ def _check_endpoint(variable: str, endpoint: str, protocol: str) -> None:
         elif any(character.isspace() for character in endpoint):
             problem = "it contains a space"
     except ValueError as error:
-        problem, port = str(error), None
+        # The words about a port quote it, and a password may be taken for one.
+        problem = "its port is no number up to 65535" if "ort" in str(error) else str(error)
+        port = None
     if problem:
-        message = f"{variable}={endpoint!r} is no endpoint: {problem}. Write it as in {example}"
+        message = f"{variable}={endpoint_name(endpoint)!r} is no endpoint: {problem}. Write it as in {example}"
         raise ConfigurationError(message)
-    if protocol == "grpc" and port == _HTTP_PORT:
+    if protocol == "grpc" and port == _HTTP_PORT and (variable, endpoint) not in _hinted:
+        _hinted.add((variable, endpoint))
         _log.warning(
             "%s=%s is usually OTLP over HTTP, and gRPC is chosen; "
             "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf if nothing arrives",
             variable,
-            endpoint,
+            endpoint_name(endpoint),
         )

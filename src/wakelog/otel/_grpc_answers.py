@@ -6,8 +6,9 @@ over HTTP, a refusal that no record is to blame for is waited out instead of dro
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -15,21 +16,32 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
-from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from wakelog.otel._hearing import (
+from wakelog._endpoints import endpoint_name, without_secrets
+from wakelog.delivery import Address, ExportOutcome, Outcome, address_of
+from wakelog.otel._response_capture import (
+    LOGS,
     SAYS_TOO_LARGE,
+    TRACES,
     UNREADABLE,
-    Hearing,
+    Capturing,
+    ResponseCapture,
     accepted,
-    named,
+    is_official,
     patience,
     readable,
+    rejected_by,
     within,
 )
-from wakelog.otel._verdict import Outcome, Verdict
 
+_METHODS: Mapping[str, str] = MappingProxyType(
+    {
+        LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    }
+)
 _SIZE_CODES = (
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.OUT_OF_RANGE,
@@ -47,10 +59,15 @@ _SETTINGS: Mapping[grpc.StatusCode, str] = MappingProxyType(
         grpc.StatusCode.PERMISSION_DENIED: (
             "check what the credentials (headers) of the exporter allow"
         ),
-        grpc.StatusCode.UNIMPLEMENTED: "this is no OTLP/gRPC endpoint for logs; check the address",
+        grpc.StatusCode.UNIMPLEMENTED: (
+            "this is no OTLP/gRPC endpoint for %s; check the address. Where it takes none, "
+            "OTEL_EXPORTER_OTLP_%S_ENDPOINT names another place, and OTEL_%S_EXPORTER=none keeps them here"
+        ),
         grpc.StatusCode.NOT_FOUND: "check the endpoint",
     }
 )
+_REFUSED_CONNECTION = re.compile("Connection refused", re.IGNORECASE)
+_CLOSED = re.compile("Connection reset|Socket closed|Broken pipe|GOAWAY|RST_STREAM", re.IGNORECASE)
 _WORDS = (
     (
         re.compile("CERTIFICATE_VERIFY_FAILED|hostname verification", re.IGNORECASE),
@@ -62,33 +79,38 @@ _WORDS = (
         "does not speak gRPC; it may be an OTLP/HTTP port",
     ),
     (
-        re.compile("DNS resolution failed|domain name not found", re.IGNORECASE),
+        re.compile("DNS resolution failed|errors resolving|domain name not found", re.IGNORECASE),
         "has a host name that cannot be resolved",
     ),
-    (re.compile("Connection refused", re.IGNORECASE), "refuses connections"),
-    (
-        re.compile("Connection reset|Socket closed|Broken pipe|GOAWAY|RST_STREAM", re.IGNORECASE),
-        "closed the connection",
-    ),
+    (_REFUSED_CONNECTION, "refuses connections"),
+    (_CLOSED, "closed the connection"),
 )
-
-
+# gRPC takes one of these for a proxy; a look at the port behind it would prove nothing.
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+# In gRPC's words: an answer longer than the channel takes. Of a compressed request, a server says the latter, too.
+_ANSWER_TOO_LONG = re.compile(r"CLIENT: Received message larger than max", re.IGNORECASE)
+_UNPACKED_TOO_LONG = "Decompressed message larger than max"
 _BROKEN = "Exception deserializing response!"  # gRPC's words, for an answer that said OK
 
 
-def judge_response(endpoint: str, response: ExportLogsServiceResponse, records: int) -> Verdict:
+def outcome_of_response(
+    endpoint: str, response: ExportLogsServiceResponse | ExportTraceServiceResponse, records: int
+) -> ExportOutcome:
     """Say what a response proves: delivered, all but what it says was rejected."""
     partial = response.partial_success
-    return accepted(_hop(endpoint), partial.rejected_log_records, partial.error_message, records)
+    return accepted(_hop(endpoint), rejected_by(partial), partial.error_message, records)
 
 
-def judge_code(
+def outcome_of_code(
     endpoint: str,
     code: grpc.StatusCode,
     details: str,
     trailing: Iterable[tuple[str, str | bytes]] = (),
     timeout: object = None,
-) -> Verdict:
+    *,
+    compressed: bool = True,
+    signal: str = LOGS,
+) -> ExportOutcome:
     """Say what a status other than OK proves.
 
     Args:
@@ -97,14 +119,19 @@ def judge_code(
         details: The status's text.
         trailing: The metadata that came with it, in which ``RetryInfo`` may be.
         timeout: How long was waited for an answer, in seconds, when that is known.
+        compressed: Whether the request was, or may have been.
+        signal: What was exported.
     """
-    hop = _hop(endpoint)
+    hop, details = _hop(endpoint), without_secrets(details, endpoint)
     retry_after = _retry_after(trailing)
     reason = f"{hop} answered {code.name}: {readable(details)}".removesuffix(": ")
+    if _ANSWER_TOO_LONG.search(details) or (not compressed and details == _UNPACKED_TOO_LONG):
+        why = f"{hop} gave an answer that is too long to be read; check the endpoint"
+        return ExportOutcome(Outcome.RETRYABLE, why)
     if code in _SIZE_CODES and SAYS_TOO_LARGE.search(details):
-        return Verdict(Outcome.TOO_LARGE, reason)
+        return ExportOutcome(Outcome.TOO_LARGE, reason)
     if code in _REFUSED:
-        return Verdict(Outcome.REFUSED, reason)
+        return ExportOutcome(Outcome.REJECTED, reason)
     ours = code is grpc.StatusCode.DEADLINE_EXCEEDED and details.lower().startswith(
         "deadline exceeded"
     )
@@ -118,12 +145,28 @@ def judge_code(
         words = (words for pattern, words in _WORDS if pattern.search(details))
         reason = f"{hop} {said}" if (said := next(words, None)) else reason
     elif code in _SETTINGS:
-        reason = f"{reason}; {_SETTINGS[code]}"
-    return Verdict(Outcome.PENDING, reason, retry_after)
+        reason = f"{reason}; {_SETTINGS[code].replace('%s', signal).replace('%S', signal.upper())}"
+    unavailable = code is grpc.StatusCode.UNAVAILABLE
+    refused = unavailable and _REFUSED_CONNECTION.search(details) is not None
+    return ExportOutcome(
+        Outcome.RETRYABLE,
+        reason,
+        retry_after,
+        refused_at=_address_of(endpoint) if refused else None,
+        closed=unavailable and _CLOSED.search(details) is not None,
+        unserved=code is grpc.StatusCode.UNIMPLEMENTED,
+    )
+
+
+def _address_of(endpoint: str) -> Address | None:
+    """Return where to look for the next hop, None behind a proxy and for names of gRPC's own."""
+    if any(os.environ.get(name) for name in _PROXIES):
+        return None
+    return address_of(endpoint)
 
 
 def _hop(endpoint: str) -> str:
-    return f"{named(endpoint)} (gRPC)"
+    return f"{endpoint_name(endpoint)} (gRPC)"
 
 
 def _retry_after(trailing: Iterable[tuple[str, str | bytes]]) -> float | None:
@@ -146,59 +189,89 @@ def _retry_after(trailing: Iterable[tuple[str, str | bytes]]) -> float | None:
     return None
 
 
-class _HeardStub:
-    """Stands before the stub of an exporter."""
+class _CapturingStub:
+    """Stands before the stub of an exporter.
 
-    def __init__(self, stub: Any, ear: _Ear) -> None:
-        self._stub, self.ear = stub, ear
+    Args:
+        stub: The stub.
+        wire: Who listens.
+        channel: The channel of the stub.
+    """
+
+    def __init__(self, stub: Any, wire: _Wire, channel: Any) -> None:
+        self._stub, self.wire = stub, wire
+        # The same method, for requests that are encoded already.
+        signal = wire.capture.signal
+        self._send = channel.unary_unary(
+            _METHODS[signal], response_deserializer=_RESPONSES[signal].FromString
+        )
 
     def Export(self, request: Any, **options: Any) -> Any:  # noqa: N802 - the stub's name
-        hearing = self.ear.hearing
-        if not hearing.listening:
+        capture = self.wire.capture
+        if not capture.is_attempting:
             return self._stub.Export(request=request, **options)
-        endpoint = self.ear.endpoint
+        endpoint = self.wire.endpoint
+        export = self._stub.Export
+        if (encoded := capture.request()) is not None:
+            request, export = encoded, self._send
         try:
-            response = self._stub.Export(request=request, **options)
-            verdict = judge_response(endpoint, response, hearing.records)
+            response = export(request=request, **options)
+            outcome = outcome_of_response(endpoint, response, capture.records)
         except grpc.RpcError as error:
-            verdict = self._judge(error, request, options.get("timeout"))
+            outcome = self._judge(error, request, options.get("timeout"))
         except ValueError as error:  # a channel that is shut, or headers that gRPC does not take
-            verdict = Verdict(Outcome.PENDING, f"{_hop(endpoint)}: {readable(str(error))}")
-        hearing.hear(verdict)
-        return ExportLogsServiceResponse()
+            outcome = ExportOutcome(
+                Outcome.RETRYABLE, f"{_hop(endpoint)} was not asked: {readable(str(error))}"
+            )
+        capture.note(outcome)
+        return _RESPONSES[capture.signal]()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stub, name)
 
-    def _judge(self, error: Any, request: Any, timeout: object) -> Verdict:
+    def _judge(self, error: Any, request: Any, timeout: object) -> ExportOutcome:
         code: grpc.StatusCode = error.code()
-        if code is grpc.StatusCode.INTERNAL:
+        if code is grpc.StatusCode.INTERNAL and not isinstance(request, bytes):
             # gRPC serializes inside the call, and has this code for what it could not.
             try:
                 request.SerializeToString()
             except Exception as cause:  # noqa: BLE001 - whatever it is, this batch cannot be sent
-                return Verdict(Outcome.REFUSED, f"cannot be encoded: {readable(str(cause))}")
+                return ExportOutcome(Outcome.REJECTED, f"cannot be encoded: {readable(str(cause))}")
         trailing = error.trailing_metadata() or ()
-        verdict = judge_code(self.ear.endpoint, code, error.details() or "", trailing, timeout)
-        if code is grpc.StatusCode.UNAVAILABLE and verdict.retry_after is None:
-            self.ear.reconnect()
-        return verdict
+        outcome = outcome_of_code(
+            self.wire.endpoint,
+            code,
+            error.details() or "",
+            trailing,
+            timeout,
+            compressed=self.wire.compresses,
+            signal=self.wire.capture.signal,
+        )
+        if code is grpc.StatusCode.UNAVAILABLE and outcome.retry_after is None:
+            self.wire.reconnect()
+        return outcome
 
 
-class _Ear:
+class _Wire:
     """Listens to one exporter, also after it has made itself a new channel and stub."""
 
-    def __init__(self, exporter: Any) -> None:
-        self.hearing = Hearing()
+    def __init__(self, exporter: Any, signal: str) -> None:
+        self.capture = ResponseCapture(signal)
         self._exporter = exporter
         make = exporter._stub  # noqa: SLF001 - no public way to the wire
-        exporter._stub = lambda channel: _HeardStub(make(channel), self)  # noqa: SLF001
-        exporter._client = _HeardStub(exporter._client, self)  # noqa: SLF001
+        exporter._stub = lambda channel: _CapturingStub(make(channel), self, channel)  # noqa: SLF001
+        exporter._client = _CapturingStub(exporter._client, self, exporter._channel)  # noqa: SLF001
 
     @property
     def endpoint(self) -> str:
         """The address, as the exporter has it."""
         return str(getattr(self._exporter, "_endpoint", "the next hop"))
+
+    @property
+    def compresses(self) -> bool:
+        """Whether the exporter compresses what it sends, as far as is known."""
+        compression = getattr(self._exporter, "_compression", None)
+        return compression is not grpc.Compression.NoCompression
 
     def reconnect(self) -> None:
         """Begin with a new channel, as the exporter itself would have.
@@ -215,18 +288,25 @@ class _Ear:
         self._exporter._initialize_channel_and_stub()  # noqa: SLF001
 
 
+_RESPONSES: Mapping[str, Any] = {
+    LOGS: ExportLogsServiceResponse,
+    TRACES: ExportTraceServiceResponse,
+}
 _NEEDED = ("_stub", "_client", "_channel", "_shutdown", "_initialize_channel_and_stub")
 
 
-def listen(exporter: OTLPLogExporter) -> tuple[Hearing, Callable[[], None]] | None:
+def capture_responses(exporter: Any, *, signal: str = LOGS) -> Capturing | None:
     """Listen to what an exporter is answered.
 
+    Args:
+        exporter: The official exporter of log records or of spans.
+        signal: Which of them it exports.
+
     Returns:
-        Where it can be heard, and what gives the exporter new connections; None when this version
-        of the exporter has no place to listen at.
+        How it is heard; None when this version of the exporter has no place to listen at.
     """
     if not all(hasattr(exporter, name) for name in _NEEDED):
         return None
     client: Any = exporter._client  # noqa: SLF001
-    ear = client.ear if isinstance(client, _HeardStub) else _Ear(exporter)
-    return ear.hearing, ear.renew
+    wire = client.wire if isinstance(client, _CapturingStub) else _Wire(exporter, signal)
+    return Capturing(wire.capture, wire.renew, is_official(exporter))

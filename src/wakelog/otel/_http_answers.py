@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import http.client
 import io
-import os
 import re
 import socket
 import ssl
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import MappingProxyType
@@ -29,29 +28,43 @@ from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.sdk.trace.export import SpanExporter
 
-from wakelog.otel._hearing import (
+from wakelog._bodies import LONGEST_BODY
+from wakelog._endpoints import endpoint_name, without_secrets
+from wakelog.delivery import ExportOutcome, Outcome, address_of
+from wakelog.otel._bounded import BoundedSession, bound_session, has_provider, limited
+from wakelog.otel._requests import compressed_like
+from wakelog.otel._response_capture import (
+    LOGS,
     SAYS_TOO_LARGE,
+    TRACES,
     UNREADABLE,
-    Hearing,
+    Capturing,
+    ResponseCapture,
     accepted,
-    named,
+    is_official,
     patience,
     readable,
+    rejected_by,
     within,
 )
-from wakelog.otel._verdict import Outcome, Verdict
 
 _REDIRECTS = range(300, 400)
-_ELSEWHERE = "requests are not sent on to another address; set the endpoint to where logs go"
+_ELSEWHERE = "requests are not sent on to another address; set the endpoint to where {signal} go"
 # Something is set up wrongly, or an account is closed: no record is to blame.
 _SETTINGS: Mapping[int, str] = MappingProxyType(
     {
         401: "check the credentials (headers) of the exporter",
         402: "check the account",
         403: "check what the credentials (headers) of the exporter allow",
-        404: "check the endpoint's path; logs usually go to /v1/logs",
-        405: "this is no OTLP/HTTP endpoint for logs; check the address and the path",
+        404: (
+            "check the endpoint's path; {signal} usually go to /v1/{signal}. Where it takes none, "
+            "OTEL_EXPORTER_OTLP_{SIGNAL}_ENDPOINT names another place, and OTEL_{SIGNAL}_EXPORTER=none "
+            "keeps them here"
+        ),
+        405: "this is no OTLP/HTTP endpoint for {signal}; check the address and the path",
         406: "check whether it takes OTLP as protobuf",
         407: "check the credentials for the proxy",
         410: "check the endpoint",
@@ -66,14 +79,28 @@ _SETTINGS: Mapping[int, str] = MappingProxyType(
 )
 _LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")  # with fractions, which are not allowed but do occur
+_PROXY_ERRORS = (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError)
+_CLOSED = (
+    ConnectionResetError,
+    BrokenPipeError,
+    ConnectionAbortedError,
+)  # as RemoteDisconnected is
 _PROTOBUF = ("application/x-protobuf", "application/protobuf")
 _JSON = "application/json"
 _PAGES = ("text/html", "application/xhtml+xml")
+_TOO_LONG = f"it is longer than {LONGEST_BODY // 1024} KiB; check the endpoint"
 
 
-def judge_status(
-    endpoint: str, status: int, headers: Mapping[str, str], body: bytes, records: int
-) -> Verdict:
+def outcome_of_status(
+    endpoint: str,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    records: int,
+    *,
+    cut: bool = False,
+    signal: str = LOGS,
+) -> ExportOutcome:
     """Say what an HTTP answer proves.
 
     Args:
@@ -82,63 +109,81 @@ def judge_status(
         headers: The answer's headers; names in any case are found.
         body: The answer's body, decompressed.
         records: How many records the request had.
+        cut: Whether ``body`` is only the beginning of what was answered.
+        signal: What was exported.
     """
+    if cut:
+        body = _whole_characters(body)
     kind = _header(headers, "Content-Type").partition(";")[0].strip().lower()
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return _judge_success(endpoint, status, kind, body, records)
-    reason = f"{named(endpoint)} answered {_phrase(status)}"
+        return _outcome_of_success(endpoint, status, kind, body, records, cut=cut, signal=signal)
+    reason = f"{endpoint_name(endpoint)} answered {_phrase(status)}"
     if message := _message(kind, body):
         reason = f"{reason}: {message}"
     match status:
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            return Verdict(Outcome.TOO_LARGE, reason)
+            return ExportOutcome(Outcome.TOO_LARGE, reason)
         case HTTPStatus.BAD_REQUEST if SAYS_TOO_LARGE.search(message):
-            return Verdict(Outcome.TOO_LARGE, reason)
+            return ExportOutcome(Outcome.TOO_LARGE, reason)
         case _ if status in _REDIRECTS:
-            to = named(_header(headers, "Location"))
+            to = endpoint_name(_header(headers, "Location"))
             hint = f"{_ELSEWHERE} ({readable(to)})" if to else _ELSEWHERE
         case _ if status in _SETTINGS:
             hint = _SETTINGS[status]
         case _ if 400 <= status < 500 and status not in _LATER:  # noqa: PLR2004 - the class of client errors
-            return Verdict(Outcome.REFUSED, reason)
+            return ExportOutcome(Outcome.REJECTED, reason)
         case _:
             hint = ""
     if hint:
-        reason = f"{reason}; {hint}"
-    return Verdict(Outcome.PENDING, reason, _retry_after(headers))
+        reason = f"{reason}; {hint.replace('{signal}', signal).replace('{SIGNAL}', signal.upper())}"
+    unserved = status == HTTPStatus.NOT_FOUND
+    return ExportOutcome(Outcome.RETRYABLE, reason, _retry_after(headers), unserved=unserved)
 
 
-def judge_trouble(endpoint: str, error: BaseException, timeout: object) -> Verdict:
+def outcome_of_error(endpoint: str, error: BaseException, timeout: object) -> ExportOutcome:
     """Say, in plain words, why there was no answer: nothing is known of the batch."""
-    return Verdict(Outcome.PENDING, f"{named(endpoint)} {_trouble(error, timeout)}")
+    causes = list(_causes(error))
+    proxied = any(isinstance(cause, _PROXY_ERRORS) for cause in causes)
+    refused = not proxied and any(isinstance(cause, ConnectionRefusedError) for cause in causes)
+    said = without_secrets(_trouble(error, timeout), endpoint)
+    return ExportOutcome(
+        Outcome.RETRYABLE,
+        f"{endpoint_name(endpoint)} {said}",
+        refused_at=address_of(endpoint) if refused else None,
+        closed=not proxied and any(isinstance(cause, _CLOSED) for cause in causes),
+    )
 
 
-def _judge_success(endpoint: str, status: int, kind: str, body: bytes, records: int) -> Verdict:
+def _outcome_of_success(
+    endpoint: str, status: int, kind: str, body: bytes, records: int, *, cut: bool, signal: str
+) -> ExportOutcome:
     """Read a success; only what could be read proves that nothing was rejected.
 
     Many gateways answer ``OK`` or JSON of their own, and the status is all that they have to say. But a
     web page comes from a log-in or an error page, not from a receiver of logs, and a body
     that is broken may have said that records were rejected.
     """
-    response = ExportLogsServiceResponse()
+    response = _RESPONSES[signal]()
     if body.strip():
-        answered = f"{named(endpoint)} answered {_phrase(status)}, "
+        answered = f"{endpoint_name(endpoint)} answered {_phrase(status)}, "
         text = None if kind in _PROTOBUF else _text(body)
         if text is None:
+            if cut:
+                return ExportOutcome(Outcome.RETRYABLE, f"{answered}{UNREADABLE}: {_TOO_LONG}")
             try:
                 response.ParseFromString(body)
             except DecodeError:
-                return Verdict(Outcome.PENDING, answered + UNREADABLE)
+                return ExportOutcome(Outcome.RETRYABLE, answered + UNREADABLE)
         elif kind in _PAGES or text.lstrip().startswith("<"):
-            why = "but with a web page, which no receiver of logs does; check the endpoint"
-            return Verdict(Outcome.PENDING, answered + why)
+            why = f"but with a web page, which no receiver of {signal} does; check the endpoint"
+            return ExportOutcome(Outcome.RETRYABLE, answered + why)
         else:
             try:
                 Parse(text, response, ignore_unknown_fields=True)
             except ParseError:
                 response.Clear()  # a text or a JSON of its own
     partial = response.partial_success
-    return accepted(named(endpoint), partial.rejected_log_records, partial.error_message, records)
+    return accepted(endpoint_name(endpoint), rejected_by(partial), partial.error_message, records)
 
 
 def _phrase(status: int) -> str:
@@ -161,6 +206,14 @@ def _text(body: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return text if all(c.isprintable() or c in "\t\r\n" for c in text) else None
+
+
+def _whole_characters(body: bytes) -> bytes:
+    """Return a text that was cut without the character that was cut in it."""
+    for missing in range(1, 4):
+        if body[-missing:][:1] >= b"\xc0":
+            return body[:-missing]
+    return body
 
 
 def _message(kind: str, body: bytes) -> str:
@@ -238,9 +291,12 @@ def _trouble(error: BaseException, timeout: object) -> str:
 def _detail(cause: BaseException) -> str:
     match cause:
         case ssl.SSLCertVerificationError():
-            return f": {cause.verify_message}; check the exporter's certificate file"
+            # Python's own ssl module gives it; whoever else raises this may not.
+            why = readable(getattr(cause, "verify_message", "") or str(cause))
+            return f": {why}; check the exporter's certificate file"
         case ssl.SSLError():
-            return f": {readable(cause.reason or str(cause))}"
+            why = getattr(cause, "reason", "") or str(cause)
+            return f": {readable(why)}"
         case requests.exceptions.ProxyError():
             return f": {readable(str(list(_causes(cause))[-1]))}"
         case _:
@@ -264,6 +320,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting.extend(one for one in inner if isinstance(one, BaseException))
 
 
+def _with_request(options: dict[str, Any], capture: ResponseCapture) -> dict[str, Any]:
+    """Return the options of a request, with what Wakelog has encoded as its body."""
+    data = capture.request(lambda request: compressed_like(options.get("data"), request))
+    return options if data is None else {**options, "data": data}
+
+
 class _AllIsWell:
     """What an exporter is told instead of the answer: a result of its transport."""
 
@@ -282,97 +344,128 @@ class _AllIsWell:
         return {}
 
 
-class _HeardTransport:
+class _CapturingTransport:
     """Stands before the transport of an exporter that somebody else has made.
 
     Being behind the session, it hears the last answer after everything that the user's session,
     adapters, proxies and authentication do of their own accord.
     """
 
-    def __init__(self, transport: Any, hearing: Hearing) -> None:
-        self._transport, self.hearing = transport, hearing
+    def __init__(self, transport: Any, capture: ResponseCapture) -> None:
+        self._transport, self.capture = transport, capture
 
     def request(self, method: str, url: str, **options: Any) -> Any:
-        if not self.hearing.listening:
+        if not self.capture.is_attempting:
             return self._transport.request(method, url, **options)
+        options = _with_request(options, self.capture)
+        # The session is the exporter's own, or the user's: without a public way to it, only this one.
+        bound_session(getattr(self._transport, "_session", None))
         try:
-            result = self._transport.request(method, url, **options)
+            with limited(options.get("timeout")) as limit:
+                result = self._transport.request(method, url, **options)
             if result.status_code is None:
                 error = result.error or ConnectionError()
-                verdict = judge_trouble(url, error, options.get("timeout"))
+                outcome = outcome_of_error(url, error, options.get("timeout"))
             else:
-                verdict = judge_status(
+                outcome = outcome_of_status(
                     url,
                     result.status_code,
                     result.headers(),
                     result.content(),
-                    self.hearing.records,
+                    self.capture.records,
+                    cut=limit.cut,
+                    signal=self.capture.signal,
                 )
         except Exception as error:  # noqa: BLE001 - whatever kept the answer away, it is unknown
-            verdict = judge_trouble(url, error, options.get("timeout"))
-        self.hearing.hear(verdict)
+            outcome = outcome_of_error(url, error, options.get("timeout"))
+        self.capture.note(outcome)
         return _AllIsWell()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
 
-class _HeardSession(requests.Session):
+class _CapturingSession(BoundedSession):
     """The session of an exporter that Wakelog makes; by the exporter's public argument."""
 
-    def __init__(self) -> None:
+    def __init__(self, signal: str = LOGS) -> None:
         super().__init__()
-        self.hearing = Hearing()
+        self.capture = ResponseCapture(signal)
 
     def request(self, method: Any, url: Any, *args: Any, **options: Any) -> requests.Response:
-        if not self.hearing.listening:
+        if not self.capture.is_attempting:
             return super().request(method, url, *args, **options)
+        options = _with_request(options, self.capture)
         try:
-            answer = super().request(method, url, *args, **options)
+            with limited(options.get("timeout")) as limit:
+                answer = requests.Session.request(self, method, url, *args, **options)
         except Exception as error:  # noqa: BLE001 - whatever kept the answer away, it is unknown
-            verdict = judge_trouble(str(url), error, options.get("timeout"))
+            outcome = outcome_of_error(str(url), error, options.get("timeout"))
         else:
-            verdict = judge_status(
-                str(url), answer.status_code, answer.headers, answer.content, self.hearing.records
+            outcome = outcome_of_status(
+                str(url),
+                answer.status_code,
+                answer.headers,
+                answer.content,
+                self.capture.records,
+                cut=limit.cut,
+                signal=self.capture.signal,
             )
-        self.hearing.hear(verdict)
+        self.capture.note(outcome)
         all_is_well = requests.Response()
         all_is_well.status_code, all_is_well.reason = 200, "OK"
         all_is_well.raw = io.BytesIO()
         return all_is_well
 
 
-_PROVIDERS = (
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
-    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_LOGS_CREDENTIAL_PROVIDER",
-)
-_sessions: weakref.WeakKeyDictionary[OTLPLogExporter, _HeardSession] = weakref.WeakKeyDictionary()
+_RESPONSES: Mapping[str, Any] = {
+    LOGS: ExportLogsServiceResponse,
+    TRACES: ExportTraceServiceResponse,
+}
+_sessions: weakref.WeakKeyDictionary[Any, _CapturingSession] = weakref.WeakKeyDictionary()
 
 
 def make_exporter() -> OTLPLogExporter:
     """Make the exporter that the environment asks for, in a way that its answers are heard."""
-    if any(os.environ.get(name) for name in _PROVIDERS):
+    if has_provider("logs"):
         return OTLPLogExporter()  # it asks for a session of the user's making
-    session = _HeardSession()
+    session = _CapturingSession()
     exporter = OTLPLogExporter(session=session)
     _sessions[exporter] = session
     return exporter
 
 
-def listen(exporter: OTLPLogExporter) -> tuple[Hearing, Callable[[], None]] | None:
+def make_span_exporter() -> SpanExporter:
+    """Make the exporter of spans that the environment asks for, likewise."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    if has_provider("traces"):
+        return OTLPSpanExporter()
+    session = _CapturingSession(TRACES)
+    exporter = OTLPSpanExporter(session=session)
+    _sessions[exporter] = session
+    return exporter
+
+
+def capture_responses(exporter: Any, *, signal: str = LOGS) -> Capturing | None:
     """Listen to what an exporter is answered.
 
+    Args:
+        exporter: The official exporter of log records or of spans.
+        signal: Which of them it exports.
+
     Returns:
-        Where it can be heard, and what gives the exporter new connections; None when this version
-        of the exporter has no place to listen at.
+        How it is heard; None when this version of the exporter has no place to listen at.
     """
+    plain = is_official(exporter)
     if session := _sessions.get(exporter):
-        return session.hearing, session.close
+        return Capturing(session.capture, session.close, plain)
     # An exporter that the user has made has no public way to its wire.
     client = getattr(exporter, "_client", None)
     transport = getattr(client, "_transport", None)
     if client is None or not callable(getattr(transport, "request", None)):
         return None
-    if not isinstance(transport, _HeardTransport):
-        client._transport = transport = _HeardTransport(transport, Hearing())  # noqa: SLF001 - see above
-    return transport.hearing, transport.close
+    if not isinstance(transport, _CapturingTransport):
+        transport = _CapturingTransport(transport, ResponseCapture(signal))
+        client._transport = transport  # noqa: SLF001 - see above
+    return Capturing(transport.capture, transport.close, plain)

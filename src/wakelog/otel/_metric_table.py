@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from wakelog.events import semconv as s
+from wakelog.telemetry import ADOPTED, KIND, ORIGIN, OTHER, OWN, POLICY, REASON, Attributes, Metric
 
-Kind = Literal["counter", "up_down_counter", "gauge", "histogram"]
-
-Attributes = dict[str, tuple[str, ...] | str]
-
-
-class Metric(NamedTuple):
-    """A metric, and what its figures mean.
-
-    Attributes:
-        name: Its OpenTelemetry name.
-        kind: Its instrument; all but histograms are observed when they are collected.
-        unit: Its unit, by UCUM.
-        description: What it counts or measures.
-        advice: What to do when it moves.
-        attributes: Its attributes, each with all values that it can have, or with words for them.
-        buckets: The upper bounds of a histogram's buckets.
-    """
-
-    name: str
-    kind: Kind
-    unit: str
-    description: str
-    advice: str
-    attributes: Attributes = {}  # noqa: RUF012 - nobody changes it
-    buckets: tuple[float, ...] = ()
-
-
-REASON, POLICY, KIND, ORIGIN = "reason", "policy", "kind", "wakelog.origin"
-OWN, ADOPTED = "own", "adopted"
-REFUSED = {
-    "QuotaExceededError": "quota",
-    "BufferFullError": "buffer_full",
-    "EventTooLargeError": "too_large",
-    "JournalError": "journal",
-}
-"""Why an event was refused, by the error; ``other`` for any other."""
-EVICTED = ("quota", "disk_full")
+REFUSED = ("quota", "buffer_full", "too_large", "journal")
+"""Why an event was refused; ``other`` for anything else."""
+EVICTED = ("quota", "disk_full", "retention")
 RECOVERED = ("writer", "torn_line", "damaged_line")
-OTHER: Final = "other"
 UNSUCCESSFUL = ("pending", "refused", "too_large", "rejected")
 
 _ACCEPTED = "wakelog.events.accepted"
@@ -105,8 +71,8 @@ TABLE: Final = (
         "{event}",
         "Of these, records that the next hop refuses for good while it takes others, set aside with "
         "the reason.",
-        "`wakelog dead-letters DIR` lists them, and delivers them again after a fix. That does not "
-        "lower this figure.",
+        "`wakelog dead-letters list DIR` names them; after a fix, `wakelog dead-letters replay DIR` "
+        "delivers them again. That does not lower this figure.",
     ),
     Metric(
         "wakelog.events.evicted",
@@ -134,8 +100,8 @@ TABLE: Final = (
         "the program's log says so.",
         "`quota`: deliver, or raise the quota. `journal`: the file system refused, for want of space "
         "or permission. `buffer_full`: raise the capacity or choose `BLOCK`. `too_large`: raise "
-        "`max_line_bytes` or record less.",
-        {REASON: (*REFUSED.values(), OTHER)},
+        "`max_event_bytes` or record less.",
+        {REASON: (*REFUSED, OTHER)},
     ),
     Metric(
         "wakelog.buffer.wait.duration",
@@ -215,7 +181,8 @@ TABLE: Final = (
         "wakelog.delivery.pending.age",
         "gauge",
         "s",
-        "The age of the oldest pending record; 0 when nothing is pending.",
+        "The age of the oldest pending record; 0 when nothing is pending. Not reported where nothing is "
+        "to be delivered.",
         "See `wakelog.events.pending`.",
     ),
     Metric(

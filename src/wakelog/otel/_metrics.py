@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry import metrics
-from opentelemetry.metrics import MeterProvider, Observation
+from opentelemetry.metrics import MeterProvider
 
+from wakelog.buffer import OverflowPolicy, Queue
 from wakelog.events import semconv as s
 from wakelog.journal import Journal, Observer
 from wakelog.otel import _metric_table as t
 from wakelog.otel._accounts import Accounts
-from wakelog.otel._instruments import Instruments, Observations, PerProvider, samples
 from wakelog.otel._tally import Tally
-from wakelog.sinks._policy import OverflowPolicy
-from wakelog.sinks._queue import Queue
+from wakelog.runtime import ForkOrder, reset_in_child
+from wakelog.telemetry import ADOPTED, ORIGIN, OTHER, OWN, samples
+from wakelog.telemetry.instruments import Instruments, Observations, PerProvider
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
-    from wakelog.otel._delivery import Delivery
+    from wakelog.delivery import Delivery
 
 _DROPPING = (OverflowPolicy.DROP_NEWEST, OverflowPolicy.DROP_OLDEST)
 
 
-class Source:
+class ProcessorFigures:
     """What one processor has to say.
 
     Args:
@@ -41,7 +40,7 @@ class Source:
         self.number = number
         self.tally = Tally(accounts)
         self.refused: Counter[str] = Counter()
-        """Records that were not accepted, by the error's name."""
+        """Records that were not accepted, by reason."""
         self.journal: Journal | None = None
         """What it records into; None when it only delivers what others record."""
         self.queue: Queue[Any] | None = None
@@ -57,7 +56,7 @@ class Source:
         return {s.OTEL_COMPONENT_TYPE: kind, s.OTEL_COMPONENT_NAME: f"{kind}/{self.number}"}
 
 
-class Metrics:
+class ProcessorMetrics:
     """The instruments on one MeterProvider, for every processor that uses it.
 
     Args:
@@ -66,37 +65,43 @@ class Metrics:
 
     def __init__(self, provider: MeterProvider) -> None:
         self._accounts = Accounts()
-        self._sources: list[Source] = []
+        self._sources: list[ProcessorFigures] = []
         self._writes, self._syncs, self._commits, self._waits = (samples() for _ in range(4))
-        self.observer = Observer(self._writes.append, self._syncs.append, self._commits.append)
+        self.observer: Observer | None = Observer(
+            self._writes.append, self._syncs.append, self._commits.append
+        )
         self.waited: Callable[[float], None] = self._waits.append
         self._instruments = Instruments(provider, t.TABLE, self._look)
-        os.register_at_fork(after_in_child=self._after_fork)
+        reset_in_child(self._after_fork, ForkOrder.FIGURES)
 
-    def source(self) -> Source:
+    def source(self) -> ProcessorFigures:
         """Return where another processor may leave what it has to say."""
-        source = Source(len(self._sources), self._accounts)
+        source = ProcessorFigures(len(self._sources), self._accounts)
         self._sources.append(source)
         return source
 
-    def follow(self, source: Source, journal: Journal, queue: Queue[Any] | None) -> None:
-        """Learn what a source speaks of."""
-        source.journal, source.queue = journal, queue
+    def follow(
+        self,
+        source: ProcessorFigures,
+        journal: Journal | None = None,
+        queue: Queue[Any] | None = None,
+    ) -> None:
+        """Learn what a source speaks of, as far as it is there."""
         if queue is not None:
+            source.queue = queue
             queue.on_wait = self.waited
-        self._accounts.follow(journal)
+        if journal is not None:
+            source.journal = journal
+            self._accounts.follow(journal)
 
     def _look(self, instruments: Instruments) -> Observations:
         """Look at everything, once for a collection."""
         self._record_samples(instruments)
-        found: Observations = defaultdict(list)
+        found = Observations()
+        say = found.say
         own, adopted, accounts = self._accounts.balance()
-
-        def say(name: str, value: float, **attributes: AttributeValue) -> None:
-            found[name].append(Observation(value, attributes))
-
-        say("wakelog.events.accepted", own.accepted, **{t.ORIGIN: t.OWN})
-        say("wakelog.events.accepted", adopted.accepted, **{t.ORIGIN: t.ADOPTED})
+        say("wakelog.events.accepted", own.accepted, **{ORIGIN: OWN})
+        say("wakelog.events.accepted", adopted.accepted, **{ORIGIN: ADOPTED})
         say("wakelog.events.delivered", own.delivered + adopted.delivered)
         say("wakelog.events.pending", own.pending + adopted.pending)
         say("wakelog.events.dead_lettered", own.dead_lettered + adopted.dead_lettered)
@@ -107,12 +112,17 @@ class Metrics:
             say("wakelog.events.evicted", evicted[reason] + (rest if reason == "quota" else 0),
                 reason=reason)  # fmt: skip
         now = time.time_ns()
-        oldest = [at for account in accounts if (at := account.oldest_pending()) is not None]
-        say("wakelog.delivery.pending.age", max(0, now - min(oldest, default=now)) / 1e9)
+        delivering = [source for source in self._sources if source.delivery is not None]
+        if delivering:
+            roots = {source.journal.root for source in self._sources if source.journal is not None}
+            local = roots - {one.journal.root for one in delivering if one.journal is not None}
+            waiting = [account for account in accounts if account.path.parent not in local]
+            oldest = [at for account in waiting if (at := account.oldest_pending()) is not None]
+            say("wakelog.delivery.pending.age", max(0, now - min(oldest, default=now)) / 1e9)
         say("wakelog.delivery.pending.bytes", sum(one.pending_bytes() for one in accounts))
         sources = list(self._sources)
-        refused = sum((_reasons(source.refused) for source in sources), Counter[str]())
-        for reason in (*t.REFUSED.values(), t.OTHER):
+        refused = sum((source.refused.copy() for source in sources), Counter[str]())
+        for reason in (*t.REFUSED, OTHER):
             say("wakelog.events.refused", refused[reason], reason=reason)
         self._look_at_journals(sources, say)
         self._look_at_deliveries(sources, say)
@@ -121,12 +131,12 @@ class Metrics:
         return found
 
     @staticmethod
-    def _look_at_journals(sources: list[Source], say: Callable[..., None]) -> None:
+    def _look_at_journals(sources: list[ProcessorFigures], say: Callable[..., None]) -> None:
         journals = [source.journal for source in sources if source.journal is not None]
         if roots := {journal.root: journal for journal in journals}:
             say("wakelog.journal.disk.usage", sum(one.disk_usage for one in roots.values()))
             say("wakelog.journal.disk.limit", sum(one.disk_limit for one in roots.values()))
-        recovered = sum((source.tally.recovered.copy() for source in sources), Counter[str]())
+        recovered = sum((source.tally.found.copy() for source in sources), Counter[str]())
         for kind in t.RECOVERED:
             say("wakelog.journal.recovered", recovered[kind], kind=kind)
         dropped: Counter[str] = Counter()
@@ -137,14 +147,14 @@ class Metrics:
             say("wakelog.buffer.dropped", dropped[policy], policy=policy.value)
 
     @staticmethod
-    def _look_at_deliveries(sources: list[Source], say: Callable[..., None]) -> None:
+    def _look_at_deliveries(sources: list[ProcessorFigures], say: Callable[..., None]) -> None:
         say("wakelog.delivery.replayed", sum(source.tally.replayed for source in sources))
         refs = (source.delivery for source in sources)
         deliveries = [found for ref in refs if ref is not None and (found := ref()) is not None]
         say("wakelog.delivery.circuit.state", max((d.circuit_state for d in deliveries), default=0))
 
     @staticmethod
-    def _look_at_components(source: Source, say: Callable[..., None]) -> None:
+    def _look_at_components(source: ProcessorFigures, say: Callable[..., None]) -> None:
         journal, queue = source.journal, source.queue
         processor = source.component("wakelog_log_processor")
         if queue is not None:
@@ -153,11 +163,11 @@ class Metrics:
         if journal is not None:
             written = sum(writer.seq for writer in journal.writers)
             say(s.OTEL_PROCESSOR_PROCESSED, written, **processor)
-            wrong = _reasons(source.refused)
-            dropped = queue.dropped if queue is not None else 0
-            wrong["queue_full"] = wrong.pop("buffer_full") + dropped
-            for reason, count in wrong.items():
-                say(s.OTEL_PROCESSOR_PROCESSED, count, **processor, **{s.ERROR_TYPE: reason})
+            for reason in (*t.REFUSED, OTHER):
+                count, wrong = source.refused[reason], reason
+                if reason == "buffer_full":
+                    count, wrong = count + (queue.dropped if queue is not None else 0), "queue_full"
+                say(s.OTEL_PROCESSOR_PROCESSED, count, **processor, **{s.ERROR_TYPE: wrong})
         if source.delivery is not None:
             exporter = source.component("wakelog_log_exporter")
             say(s.OTEL_EXPORTER_INFLIGHT, source.tally.inflight, **exporter)
@@ -179,14 +189,9 @@ class Metrics:
             instruments.drain("wakelog.delivery.latency", tally.latencies)
             instruments.drain("wakelog.delivery.retry.delay", tally.pauses)
             exporter = source.component("wakelog_log_exporter")
-            duration = instruments.histograms[s.OTEL_EXPORTER_DURATION]
-            for _ in range(len(tally.operations)):
-                seconds, wrong = tally.operations.popleft()
-                failed = {s.ERROR_TYPE: wrong} if wrong else {}
-                duration.record(seconds, {**exporter, **failed})
+            instruments.drain_outcomes(s.OTEL_EXPORTER_DURATION, tally.operations, **exporter)
 
     def _after_fork(self) -> None:
-        self._instruments.begin()
         self._accounts.begin()
         for left in (self._writes, self._syncs, self._commits, self._waits):
             left.clear()
@@ -194,18 +199,4 @@ class Metrics:
             source.begin()
 
 
-metrics_on: Final = PerProvider(Metrics).on
-
-
-def is_unset() -> bool:
-    """Tell whether nobody has set a global MeterProvider yet."""
-    # The API's stand-in until then has no public name, unlike that for spans.
-    return type(metrics.get_meter_provider()).__name__ == "_ProxyMeterProvider"
-
-
-def _reasons(refused: Counter[str]) -> Counter[str]:
-    """Return refusals by the reasons that the table knows, each of which is there."""
-    result = Counter(dict.fromkeys((*t.REFUSED.values(), t.OTHER), 0))
-    for name, count in list(refused.items()):
-        result[t.REFUSED.get(name, t.OTHER)] += count
-    return result
+metrics_on: Final = PerProvider(ProcessorMetrics).on

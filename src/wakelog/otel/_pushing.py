@@ -11,13 +11,14 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from opentelemetry.sdk.environment_variables import (
     OTEL_METRIC_EXPORT_INTERVAL,
     OTEL_METRIC_EXPORT_TIMEOUT,
+    OTEL_METRICS_EXEMPLAR_FILTER,
 )
 from opentelemetry.sdk.metrics import MeterProvider, MetricsTimeoutError
 from opentelemetry.sdk.metrics.export import (
@@ -28,9 +29,10 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.resources import Resource
 
-from wakelog.otel._hearing import readable
-from wakelog.otel._quiet import quietly
-from wakelog.otel._settings import above_0
+from wakelog.delivery import quietly
+from wakelog.otel._response_capture import readable
+from wakelog.otel._settings import above_0, naming_variables
+from wakelog.runtime import ForkOrder, PerThread, contained, notice_fork, reset_in_child
 
 _log = logging.getLogger("wakelog")
 
@@ -86,16 +88,17 @@ class PushedMetrics:
 
         Args:
             resource: Who reports.
+
+        Raises:
+            ConfigurationError: For an ``OTEL_METRICS_EXEMPLAR_FILTER`` that the SDK does not know.
         """
-        self.provider = MeterProvider([self._reader], resource, shutdown_on_exit=False)
+        with naming_variables("the MeterProvider", OTEL_METRICS_EXEMPLAR_FILTER):
+            self.provider = MeterProvider([self._reader], resource, shutdown_on_exit=False)
         for name in _SAYING_SO:
             logging.getLogger(name).addFilter(_overheard)
         self._begin()
-        os.register_at_fork(
-            before=self._before_fork,
-            after_in_parent=self._after_fork,
-            after_in_child=self._after_fork_in_child,
-        )
+        os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork)
+        reset_in_child(self._after_fork_in_child, ForkOrder.THREADS)
         return self.provider
 
     def _begin(self) -> None:
@@ -120,6 +123,7 @@ class PushedMetrics:
         Returns:
             Whether the next hop has taken it.
         """
+        notice_fork()
         with self._changed:
             if self._ending:
                 return self._ended and not self.failing
@@ -135,6 +139,7 @@ class PushedMetrics:
         Returns:
             Whether the thread has ended.
         """
+        notice_fork()
         with self._changed:
             self._ending = True
             self._changed.notify_all()
@@ -155,7 +160,9 @@ class PushedMetrics:
                         lambda: self._ending or self._asked > self._answered, self._interval
                     )
                     asked, ending = self._asked, self._ending
-                self._push()
+                raised = contained(self._push)
+                if raised is not None:  # code of others, in a callback or an exporter
+                    self._note(sent=False, why=f"{type(raised).__name__}: {raised}")
                 with self._changed:
                     self._answered, self._trouble = asked, ""
                     self._changed.notify_all()
@@ -163,7 +170,7 @@ class PushedMetrics:
             with self._changed:
                 self._ending = self._ended = True
                 self._changed.notify_all()
-            self._exporter.shutdown()
+            contained(self._exporter.shutdown)
 
     def _push(self) -> None:
         try:
@@ -177,18 +184,22 @@ class PushedMetrics:
         with quietly():
             with _overheard.by(self._hear):
                 sent = self._reader.send(data, self._timeout)
-            self.failing = not sent
-            if sent and self._complained:
-                self._complained = False
-                _log.warning("metrics are sent again")
-            elif not sent and not self._complained:
-                self._complained = True
-                _log.warning(
-                    "cannot send metrics: %s. It is tried again every %g s and not said again; "
-                    "events are not affected. OTEL_METRICS_EXPORTER=none sends no metrics",
-                    readable(self._trouble or "the exporter gave no reason").rstrip("."),
-                    self._interval,
-                )
+            self._note(sent=sent, why=self._trouble or "the exporter gave no reason")
+
+    def _note(self, *, sent: bool, why: str) -> None:
+        """Note what came of an attempt, and say so where that is news."""
+        self.failing = not sent
+        if sent and self._complained:
+            self._complained = False
+            _log.warning("metrics are sent again")
+        elif not sent and not self._complained:
+            self._complained = True
+            _log.warning(
+                "cannot send metrics: %s. It is tried again every %g s and not said again; "
+                "events are not affected. OTEL_METRICS_EXPORTER=none sends no metrics",
+                readable(why).rstrip("."),
+                self._interval,
+            )
 
     def _hear(self, message: str) -> None:
         with self._changed:
@@ -207,7 +218,9 @@ class PushedMetrics:
             self._still.release()
 
     def _after_fork_in_child(self) -> None:
-        still, self._forking = self._forking == threading.get_ident(), None
+        # A fork that Python does not see stops nobody first: then what is free was not in use.
+        still = self._forking == threading.get_ident() or self._still.acquire(blocking=False)
+        self._forking = None
         self._exporter.renew()
         if not still:
             # The SDK's locks are held for ever here: nothing can be collected.
@@ -317,19 +330,14 @@ class _Overheard(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._here = threading.local()
+        self._listener = PerThread[Callable[[str], None] | None](None)
 
-    @contextmanager
-    def by(self, listener: Callable[[str], None]) -> Iterator[None]:
+    def by(self, listener: Callable[[str], None]) -> AbstractContextManager[None]:
         """Give what is said in this thread inside the block to a listener alone."""
-        self._here.listener = listener
-        try:
-            yield
-        finally:
-            self._here.listener = None
+        return self._listener.set(listener)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        listener = getattr(self._here, "listener", None)
+        listener = self._listener.get()
         if listener is None or record.levelno < logging.WARNING:
             return True
         error = record.exc_info[1] if record.exc_info else None

@@ -6,45 +6,51 @@ What delivery exports is what the SDK would have exported, plus ``log.record.uid
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context, get_current
-from opentelemetry.sdk._logs import Logger, LogRecordLimits, ReadWriteLogRecord
+from opentelemetry.sdk._logs import Logger, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource as SDKResource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import TraceFlags
-from opentelemetry.util.types import AnyValue, Attributes
+from opentelemetry.util.types import AnyValue
 
+from wakelog._endpoints import without_secrets
 from wakelog.errors import EventTooLargeError
+from wakelog.events import renewed
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Entry, Receipt
-from wakelog.otel._content import ContentPolicy, without_content
-from wakelog.record import Record, Resource, Scope, decode, encode, rfc3339, to_line, uuid7
+from wakelog.otel._content import ContentPolicy, body_of, without_content
+from wakelog.otel._fields import fields_of_record, scope_fields
+from wakelog.otel._line_records import UNLIMITED, LineLogRecord, LineRecord
+from wakelog.otel._log_encoder import LogEncoder, is_ordinary
+from wakelog.otel._origins import Origins
+from wakelog.otel._plain_lines import LONGEST_ID, plain_content
+from wakelog.otel._previews import previewed, size_of
+from wakelog.otel._redactor import Redactor
+from wakelog.record import SEAL_BYTES, Record, Resource, UnreadRecord, encode, to_line, uuid7
 
-_UNLIMITED = LogRecordLimits(
-    max_attributes=LogRecordLimits.UNSET,
-    max_attribute_length=LogRecordLimits.UNSET,
-    max_log_record_attributes=LogRecordLimits.UNSET,
-    max_log_record_attribute_length=LogRecordLimits.UNSET,
-)
 _SEVERITIES = {severity.value: severity for severity in SeverityNumber} | {None: None}
-_TRUNCATED = b'"wakelog.truncated_bytes":'
 # The encoder of the official exporters leaves out what is nested more than 32 maps deep, silently.
 _LEVELS = 30
 _CONTAINERS = frozenset({list, dict})
 _NO_CONTEXT = Context()
 _NO_FLAGS = TraceFlags(TraceFlags.DEFAULT)
 _USUAL_FLAGS = (_NO_FLAGS, TraceFlags(TraceFlags.SAMPLED))
-_LONGEST_ID = 200
+# How a scope begins on a line, and what stands after it there.
+_SCOPE, _SEAL = b',"scope":{', len(b',"crc":"00000000"}')
+_MOST_SCOPES, _LONGEST_SCOPE = 256, 1024
+# A record that was called too large has at most so many bytes the second time.
+_SMALL_RECORD = 16 * 1024
 # How the last scope stands on a line: mostly one scope emits many records in a row.
 _scope: tuple[InstrumentationScope | None, bytes] = (None, b"")
-_LONGEST_SCOPE = 16 * 1024
 
 
 class EventLogRecord(LogRecord):
@@ -63,8 +69,11 @@ class EventLogRecord(LogRecord):
         durability: What the journal has to do before it accepts the record.
         deferred: Whether waiting for the disk is left to ``settling``.
         content: Attributes for the journal alone, which no other processor may see.
+        derives_body: Whether its body is what the event is called, which is made when another
+            processor asks for it: the journal has it in the attributes.
 
     Attributes:
+        derives_body: As above.
         answered: Whether a ``DurableLogRecordProcessor`` has taken it, or done with it what its
             buffer's policy says.
         receipt: What the journal answered, None while nobody has.
@@ -83,6 +92,7 @@ class EventLogRecord(LogRecord):
         durability: Durability | None,
         deferred: bool = False,
         content: dict[str, Any] | None = None,
+        derives_body: bool = False,
     ) -> None:
         self.timestamp = self.observed_timestamp = timestamp
         self.context = get_current()
@@ -93,7 +103,8 @@ class EventLogRecord(LogRecord):
             self.trace_flags = TraceFlags(flags)
         self.severity_text = severity_text
         self.severity_number = severity_number
-        self.body = None
+        self.derives_body = derives_body
+        self._body: Any = None
         self.attributes = attributes
         self.event_name = event_name
         self.exception = None
@@ -103,6 +114,17 @@ class EventLogRecord(LogRecord):
         self.answered = False
         self.receipt: Receipt | None = None
         self.settling: Callable[[], Awaitable[object]] | None = None
+
+    @property
+    def body(self) -> Any:
+        """What it says: of an agent's event, what it is called."""
+        if self._body is None and self.derives_body:
+            self._body = body_of(self.event_name or "", self.attributes or {})
+        return self._body
+
+    @body.setter
+    def body(self, body: Any) -> None:
+        self._body = body
 
 
 class _ReadLogRecord(LogRecord):
@@ -125,7 +147,7 @@ class _ReadLogRecord(LogRecord):
         self.severity_number = _SEVERITIES.get(source.severity_number)
         body = source.body
         if _is_deeper(body, _LEVELS):
-            body = _as_the_sdk_has_it(body)
+            body = as_the_sdk_has_it(body)
         self.body = cast("AnyValue", body)
         self.attributes = attributes
         self.event_name = source.event_name
@@ -156,66 +178,79 @@ def emit_prepared(logger: Logger, record: EventLogRecord) -> None:
         log_record=record,
         resource=logger.resource,
         instrumentation_scope=logger.instrumentation_scope,
-        limits=_UNLIMITED,
+        limits=UNLIMITED,
     )
     # The SDK's logger takes either kind of record, the API's signature names the other one.
     logger.emit(whole)  # type: ignore[arg-type]
 
 
-def content_of(log_record: ReadWriteLogRecord, max_line_bytes: int) -> tuple[str, bytes]:
+def content_of(
+    log_record: ReadWriteLogRecord,
+    max_line_bytes: int,
+    max_event_bytes: int = sys.maxsize,
+    redactor: Redactor | None = None,
+    *,
+    erasable: bool = False,
+) -> tuple[str, bytes]:
     """Turn a log record into an id and the middle part of its line.
 
     Args:
         log_record: The record, as a processor gets it. It is not changed.
         max_line_bytes: The most bytes of the line.
+        max_event_bytes: The most bytes of all its fields.
+        redactor: Takes private data out of records of others. Wakelog's own loggers have done so.
+        erasable: Whether content leaves the line for a file that can be deleted.
 
     Returns:
         The record's ``log.record.uid`` where it has one, else a new id; and the encoded fields.
 
     Raises:
-        EventTooLargeError: When it does not fit even with its texts cut.
+        EventTooLargeError: When it is larger than ``max_event_bytes``; with the id and content of a
+            stub.
+        RedactionError: When a detector or a strategy of the caller's failed.
     """
-    record = log_record.log_record
-    fields: dict[str, Any] = {}
-    timestamp, observed = record.timestamp, record.observed_timestamp
-    if timestamp is not None:
-        fields["timestamp"] = rfc3339(timestamp)
-    if observed != timestamp and observed is not None:
-        fields["observed_timestamp"] = rfc3339(observed)
-    if record.event_name:
-        fields["event_name"] = record.event_name
-    if record.severity_number is not None:
-        # The codec would ask the enum for it, and crashes when a signal's handler raises meanwhile.
-        fields["severity_number"] = record.severity_number.value
-    if record.severity_text:
-        fields["severity_text"] = record.severity_text
-    if record.body is not None:
-        fields["body"] = record.body
+    record, ending = log_record.log_record, _scope_of(log_record)
+    content, derived_body = None, False
+    if type(record) is EventLogRecord:
+        # A derived body is made anew from the attributes when the record leaves.
+        content, derived_body = record.content, record.derives_body
+        redactor = None
+    if redactor is None and not erasable:
+        longest = min(max_line_bytes - SEAL_BYTES, max_event_bytes)
+        plain = plain_content(
+            record, content, body=not derived_body, ending=ending, longest=longest
+        )
+        if plain is not None:
+            return plain
+    fields, attributes = fields_of_record(record)
     record_id = ""
-    bounded = record.attributes
-    if isinstance(bounded, BoundedAttributes):
-        # It answers key by key under a lock; its own copy is the fast way out.
-        attributes = bounded.copy()
-        if bounded.dropped:
-            fields["dropped_attributes_count"] = bounded.dropped
-    else:
-        attributes = dict(bounded or {})
-    if type(record) is EventLogRecord and record.content:
-        attributes.update(record.content)
+    if content:
+        attributes.update(content)
+    if derived_body:
+        fields.pop("body", None)
     if attributes:
         given = attributes.get(s.LOG_RECORD_UID)
-        if isinstance(given, str) and given.isascii() and 0 < len(given) <= _LONGEST_ID:
+        if type(given) is str and given.isascii() and 0 < len(given) <= LONGEST_ID:
             record_id = given
             del attributes[s.LOG_RECORD_UID]
-        if attributes:
-            fields["attributes"] = attributes
-    if record.trace_id:
-        fields["trace_id"] = f"{record.trace_id:032x}"
-    if record.span_id:
-        fields["span_id"] = f"{record.span_id:016x}"
-    if record.trace_flags:
-        fields["trace_flags"] = int(record.trace_flags)
-    return record_id or uuid7(), encode(fields, max_line_bytes) + _scope_of(log_record)
+    if redactor is not None:
+        attributes = redactor.record(fields, attributes)
+    if attributes:
+        fields["attributes"] = attributes
+    record_id = record_id or uuid7()
+    try:
+        middle = encode(
+            fields,
+            max_line_bytes,
+            max_event_bytes=max_event_bytes,
+            staying=s.IDENTITY,
+            apart=s.CONTENT if erasable else frozenset(),
+            ending=ending,
+        )
+    except EventTooLargeError as error:
+        error.stub_id = record_id
+        raise
+    return record_id, middle
 
 
 def _scope_of(log_record: ReadWriteLogRecord) -> bytes:
@@ -224,20 +259,9 @@ def _scope_of(log_record: ReadWriteLogRecord) -> bytes:
     scope = log_record.instrumentation_scope
     known, text = _scope
     if known is not scope:
-        text = encode({"scope": _scope_fields(scope)}, _LONGEST_SCOPE) if scope else b""
+        text = encode({"scope": scope_fields(scope)}, sys.maxsize) if scope else b""
         _scope = (scope, text)
     return text
-
-
-def _scope_fields(scope: InstrumentationScope) -> dict[str, Any]:
-    fields: dict[str, Any] = {"name": scope.name}
-    if scope.version:
-        fields["version"] = scope.version
-    if scope.schema_url:
-        fields["schema_url"] = scope.schema_url
-    if scope.attributes:
-        fields["attributes"] = dict(scope.attributes)
-    return fields
 
 
 def _exportable(nanoseconds: int | None) -> int | None:
@@ -245,30 +269,17 @@ def _exportable(nanoseconds: int | None) -> int | None:
     return nanoseconds if nanoseconds is not None and 0 <= nanoseconds < 2**64 else None
 
 
-def _shortened(source: Record, attributes: dict[str, Any], max_bytes: int) -> Record:
-    """Return a record with these attributes, its texts cut so that it is no larger than may be."""
-    fields = {"body": source.body, "attributes": attributes}
-    try:
-        text = encode(fields, max_bytes)
-    except EventTooLargeError:
-        return replace(source, attributes=attributes)  # the next hop decides
-    if _TRUNCATED not in text:
-        return replace(source, attributes=attributes)
-    cut = decode(b'{"id":""%b}' % text)
-    return replace(source, body=cut.body, attributes=cut.attributes)
-
-
-def _as_the_sdk_has_it(value: Any, levels: int = _LEVELS) -> Any:
+def as_the_sdk_has_it(value: Any, levels: int = _LEVELS) -> Any:
     """Return a value with tuples for lists, and what is nested deeper than ``levels`` as JSON text."""
     if type(value) not in _CONTAINERS:
         return value
     if not levels:
         return orjson.dumps(to_line(value)).decode()
     if type(value) is dict:
-        return {key: _as_the_sdk_has_it(item, levels - 1) for key, item in value.items()}
+        return {key: as_the_sdk_has_it(item, levels - 1) for key, item in value.items()}
     if _CONTAINERS.isdisjoint(map(type, value)):
         return tuple(value)
-    return tuple(_as_the_sdk_has_it(item, levels - 1) for item in value)
+    return tuple(as_the_sdk_has_it(item, levels - 1) for item in value)
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
@@ -279,10 +290,28 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def resource_of(resource: SDKResource | None) -> Resource:
-    """Return OpenTelemetry's resource as plain data."""
+    """Return OpenTelemetry's resource as plain data, its URLs without users and passwords."""
     if resource is None:
         return Resource({})
-    return Resource(dict(resource.attributes), resource.schema_url or "")
+    attributes = {name: _without_users(value) for name, value in resource.attributes.items()}
+    return Resource(attributes, resource.schema_url or "")
+
+
+def _without_users(value: Any) -> Any:
+    if type(value) is str:
+        return without_secrets(value) if "://" in value else value
+    return tuple(map(_without_users, value)) if type(value) is tuple else value
+
+
+class _KnownScope(NamedTuple):
+    """A scope, whether it is Wakelog's own, and of older conventions than today's."""
+
+    own: bool
+    older: bool
+    scope: InstrumentationScope | None
+
+
+_NO_SCOPE = _KnownScope(own=False, older=False, scope=None)
 
 
 class Rebuilder:
@@ -290,7 +319,7 @@ class Rebuilder:
 
     Args:
         policy: Where the content of Wakelog's own events may go.
-        max_record_bytes: The size beyond which the texts of a record are cut, with
+        max_record_bytes: The size beyond which the largest values of a record are previews, with
             ``wakelog.truncated_bytes`` set; None to leave records as they are. It is that of body
             and attributes as JSON.
     """
@@ -298,29 +327,87 @@ class Rebuilder:
     def __init__(self, policy: ContentPolicy, *, max_record_bytes: float | None = None) -> None:
         self._policy = policy
         self._max_record_bytes = None if max_record_bytes is None else int(max_record_bytes)
-        # Caches of the last resource and of scopes, so that the exporter's batches group by them.
-        self._resource: tuple[Resource, SDKResource] | None = None
-        self._scopes: dict[object, InstrumentationScope] = {}
+        self.encodes = False
+        """Whether ``prepare`` encodes records, for an exporter that takes them so."""
+        self._rebuilds_first = False
+        self._encoder = LogEncoder(events=policy.events, max_record_bytes=self._max_record_bytes)
+        self._origins = Origins()
+        self._scopes: dict[bytes, _KnownScope] = {}
 
-    def rebuild(self, entry: Entry, *, replayed: bool = False) -> ReadWriteLogRecord:
+    def prepare(self, entry: Entry, *, replayed: bool = False) -> ReadWriteLogRecord:
+        """Make a log record that ``rebuild`` makes only when somebody looks at its fields.
+
+        Args:
+            entry: What was read.
+            replayed: As of ``rebuild``.
+
+        Returns:
+            The record. Where its line is out of the ordinary, it has been rebuilt already.
+        """
+        record = entry.record
+        if self._rebuilds_first or type(record) is not UnreadRecord:
+            return self.rebuild(entry, replayed=replayed)
+        data, encoded = orjson.loads(record.line), None
+        own, older, scope = self._scope_on(data, record)
+        if older:
+            return self.rebuild(entry, replayed=replayed)
+        if self.encodes:
+            encoded = self._encoder.encode(data, record, entry.writer, own=own, replayed=replayed)
+        if (encoded is None) if self.encodes else not is_ordinary(data, record.line):
+            return self.rebuild(entry, replayed=replayed)
+        line = LineLogRecord(self._rebuild_later, entry, replayed, encoded)
+        resource = self._origins.resource(entry.resource)
+        return LineRecord(line, resource, scope)
+
+    def _rebuild_later(self, entry: Entry, replayed: bool) -> ReadWriteLogRecord:  # noqa: FBT001 - one of two
+        try:
+            return self.rebuild(entry, replayed=replayed)
+        except Exception:
+            # Inside an export it would keep its whole batch pending. Rebuilt before, it costs itself.
+            self._rebuilds_first = True
+            raise
+
+    def request(self, batch: Sequence[ReadableLogRecord]) -> bytes | None:
+        """Write OTLP's request for a batch of what ``prepare`` and ``rebuild`` have made.
+
+        Returns:
+            The message, None when a record holds what only the official encoder may know.
+        """
+        return self._encoder.request(batch)
+
+    def rebuild(
+        self, entry: Entry, *, replayed: bool = False, max_bytes: int | None = None
+    ) -> ReadWriteLogRecord:
         """Make the log record that the SDK's own processor would have exported.
 
         Args:
             entry: What was read.
             replayed: Whether to mark it as one that has waited for an outage to end.
+            max_bytes: The size beyond which its largest values are previews, in place of
+                ``max_record_bytes``.
 
         Returns:
             The record, with what identifies it among its attributes.
         """
-        source = entry.record
+        source = renewed(entry.record)
         attributes = source.attributes
         scope = source.scope
         own = scope is not None and scope.name == s.SCOPE_NAME
         if own and not self._policy.events:
             attributes = without_content(attributes)
-        if self._max_record_bytes is not None:
-            source = _shortened(source, attributes, self._max_record_bytes)
+        if own and source.body is None and source.event_name:
+            source = replace(source, body=body_of(source.event_name, attributes))
+        most = self._max_record_bytes if max_bytes is None else max_bytes
+        if most is not None:
+            source = previewed(source, attributes, most)
             attributes = source.attributes
+        for name, time_ in (
+            ("timestamp", source.timestamp),
+            # A line leaves it out where it is the same.
+            ("observed_timestamp", source.observed_timestamp or source.timestamp),
+        ):
+            if time_ is not None and _exportable(time_) is None:
+                attributes[s.GIVEN + name] = str(time_)
         attributes[s.LOG_RECORD_UID] = source.id
         attributes[s.WRITER_ID] = entry.writer
         attributes[s.SEQ] = source.seq
@@ -329,39 +416,60 @@ class Rebuilder:
         # What containers are to the SDK; it takes five times as long for making sure of it.
         for name, value in attributes.items():
             if type(value) in _CONTAINERS:
-                attributes[name] = _as_the_sdk_has_it(value)
-        dropped = source.dropped_attributes_count
-        kind = ReadWriteLogRecord if dropped else _PreparedLogRecord
-        result = kind(
-            log_record=_ReadLogRecord(source, attributes),
-            resource=self._sdk_resource(entry.resource),
-            instrumentation_scope=self._sdk_scope(scope),
-            limits=_UNLIMITED,
+                attributes[name] = as_the_sdk_has_it(value)
+        record = _ReadLogRecord(source, attributes)
+        if source.dropped_attributes_count:
+            bounded = BoundedAttributes(attributes=record.attributes, immutable=False)
+            bounded.dropped = source.dropped_attributes_count
+            record.attributes = bounded
+        return _PreparedLogRecord(
+            log_record=record,
+            resource=self._origins.resource(entry.resource),
+            instrumentation_scope=self._origins.scope(scope),
+            limits=UNLIMITED,
         )
-        bounded = result.log_record.attributes
-        if dropped and isinstance(bounded, BoundedAttributes):
-            bounded.dropped = dropped
-        return result
 
-    def _sdk_resource(self, resource: Resource) -> SDKResource:
-        if self._resource is None or self._resource[0] is not resource:
-            known = SDKResource(
-                cast("Mapping[str, AnyValue]", resource.attributes), resource.schema_url
-            )
-            self._resource = (resource, known)
-        return self._resource[1]
+    def smaller(self, entry: Entry, replayed: bool) -> ReadableLogRecord | None:  # noqa: FBT001 - one of two
+        """Make a copy with previews of its large values, for a next hop that calls it too large.
 
-    def _sdk_scope(self, scope: Scope | None) -> InstrumentationScope | None:
-        if scope is None:
+        Args:
+            entry: What was read.
+            replayed: Whether to mark it as one that has waited for an outage to end.
+
+        Returns:
+            The record, None when there is nothing to shorten.
+        """
+        limit = min(_SMALL_RECORD, size_of(entry.record) // 4)
+        whole = self.rebuild(entry, replayed=replayed, max_bytes=limit)
+        if s.TRUNCATED_BYTES not in (whole.log_record.attributes or {}):
             return None
-        key = scope[:3] if scope.attributes is None else repr(scope)
-        known = self._scopes.get(key)
+        return ReadableLogRecord(
+            whole.log_record,
+            whole.resource or SDKResource({}),
+            whole.instrumentation_scope,
+            whole.limits,
+        )
+
+    def _scope_on(self, data: dict[str, Any], record: UnreadRecord) -> _KnownScope:
+        """Return the scope of a record, and what it says of the record.
+
+        Raises:
+            CorruptLineError: When the line cannot be read.
+        """
+        if data.get("scope") is None:
+            return _NO_SCOPE
+        line = record.line
+        text = line[line.rfind(_SCOPE) : -_SEAL]
+        known = self._scopes.get(text)
         if known is None:
-            known = InstrumentationScope(
-                scope.name,
-                scope.version,
-                scope.schema_url,
-                cast("Attributes | None", scope.attributes),
-            )
-            self._scopes[key] = known
+            scope = record.scope
+            own = scope is not None and scope.name == s.SCOPE_NAME
+            older = own and scope is not None and scope.schema_url != s.SCHEMA_URL
+            known = _KnownScope(own, older, self._origins.scope(scope))
+            # Only a scope that is the last field is told by its text: a name of a field within a
+            # value may be the same, but what follows it there is not closed where the line is.
+            if text == _SCOPE + orjson.dumps(data.get("scope"))[1:] and len(text) <= _LONGEST_SCOPE:
+                if len(self._scopes) >= _MOST_SCOPES:
+                    self._scopes.clear()
+                self._scopes[text] = known
         return known

@@ -2,18 +2,69 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args
 
-from opentelemetry.sdk.environment_variables import OTEL_SDK_DISABLED
+from opentelemetry.sdk.environment_variables import (
+    OTEL_ATTRIBUTE_COUNT_LIMIT,
+    OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
+    OTEL_BLRP_EXPORT_TIMEOUT,
+    OTEL_BLRP_MAX_EXPORT_BATCH_SIZE,
+    OTEL_BLRP_MAX_QUEUE_SIZE,
+    OTEL_BLRP_SCHEDULE_DELAY,
+    OTEL_BSP_EXPORT_TIMEOUT,
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
+    OTEL_BSP_MAX_QUEUE_SIZE,
+    OTEL_BSP_SCHEDULE_DELAY,
+    OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT,
+    OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT,
+    OTEL_SDK_DISABLED,
+)
 
+from wakelog._arguments import MAX_EVENT_BYTES
+from wakelog.buffer import Buffer
 from wakelog.errors import ConfigurationError
+from wakelog.evidence import SEALING_VARIABLES, Sealing
 from wakelog.journal import DEFAULT_SEGMENT_BYTES, Durability, Space
-from wakelog.sinks import Buffer
+from wakelog.otel._redactor import FOREIGN_VARIABLES
+from wakelog.otel._requests import DIRECT_ENCODING
+from wakelog.runtime import TRUST_VARIABLE
+
+_log = logging.getLogger("wakelog")
 
 Settings = TypeVar("Settings", Space, Buffer)
+OnError = Literal["log", "raise"]
+UnknownOutcome = Literal["error", "unset", "drop"]
+_UNKNOWN_OUTCOMES: Final[tuple[UnknownOutcome, ...]] = get_args(UnknownOutcome)
+"""What becomes of a span whose process is gone: it gets error status, no status, or no end."""
 
+ATTRIBUTE_LIMITS: Final = (
+    OTEL_ATTRIBUTE_COUNT_LIMIT,
+    OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
+    OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT,
+    OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT,
+)
+DIRECTORY_VARIABLE: Final = "WAKELOG_DIR"
+ON_ERROR_VARIABLE: Final = "WAKELOG_ON_ERROR"
+UNKNOWN_OUTCOME_VARIABLE: Final = "WAKELOG_UNKNOWN_OUTCOME"
+
+# Variables and defaults of the SDK's batch processors: delay, batch, timeout, queue.
+_BLRP: Final = (
+    (OTEL_BLRP_SCHEDULE_DELAY, 1000),
+    (OTEL_BLRP_MAX_EXPORT_BATCH_SIZE, 512),
+    (OTEL_BLRP_EXPORT_TIMEOUT, 30000),
+    (OTEL_BLRP_MAX_QUEUE_SIZE, 2048),
+)
+_BSP: Final = (
+    (OTEL_BSP_SCHEDULE_DELAY, 5000),
+    (OTEL_BSP_MAX_EXPORT_BATCH_SIZE, 512),
+    (OTEL_BSP_EXPORT_TIMEOUT, 30000),
+    (OTEL_BSP_MAX_QUEUE_SIZE, 2048),
+)
 _SPACE = {
     "WAKELOG_RETENTION_AGE": "retention_age",
     "WAKELOG_RETENTION_BYTES": "retention_bytes",
@@ -27,6 +78,185 @@ _BUFFER = {
     "WAKELOG_BUFFER_OVERFLOW": "overflow",
     "WAKELOG_BUFFER_TIMEOUT": "timeout",
 }
+_KNOWN: Final = frozenset(
+    {
+        *_SPACE,
+        *_BUFFER,
+        *SEALING_VARIABLES,
+        DIRECTORY_VARIABLE,
+        ON_ERROR_VARIABLE,
+        "WAKELOG_AGENT_NAME",
+        "WAKELOG_WORKFLOW_NAME",
+        "WAKELOG_DURABILITY",
+        "WAKELOG_SEGMENT_BYTES",
+        "WAKELOG_SEGMENT_AGE",
+        "WAKELOG_ROTATE_AT_MIDNIGHT",
+        "WAKELOG_SPAN_EVENTS",
+        "WAKELOG_SPAN_STARTS",
+        "WAKELOG_SPAN_IDLE",
+        UNKNOWN_OUTCOME_VARIABLE,
+        "WAKELOG_GENAI_EVENTS",
+        "WAKELOG_GENAI_METRICS",
+        "WAKELOG_COSTS",
+        "WAKELOG_CONTEXT",
+        "WAKELOG_REDACT",
+        *FOREIGN_VARIABLES,
+        "WAKELOG_REPLAY_RATE",
+        "WAKELOG_MAX_RECORD_BYTES",
+        MAX_EVENT_BYTES,
+        DIRECT_ENCODING,
+        "WAKELOG_DEMO_PATIENCE",
+        "WAKELOG_PIPELINE",
+        TRUST_VARIABLE,
+    }
+)
+"""Every variable of Wakelog's own."""
+# What the development of Wakelog itself sets: for tests, and for what is built for them.
+_OF_DEVELOPMENT: Final = (
+    "WAKELOG_TEST_",
+    "WAKELOG_REQUIRE",
+    "WAKELOG_ATTACK",
+    "WAKELOG_CACHE",
+)
+# Their values may hold credentials.
+_SECRET: Final = ("HEADERS", "ENDPOINT")
+_said_misspelt: set[str] = set()
+
+
+def misspelt() -> dict[str, str | None]:
+    """Return the variables that look like Wakelog's own and are none, each with what may be meant."""
+    from difflib import get_close_matches
+
+    found: dict[str, str | None] = {}
+    for name in os.environ:
+        if name.startswith("WAKELOG_") and name not in _KNOWN:
+            if name.startswith(_OF_DEVELOPMENT):
+                continue
+            close = get_close_matches(name, sorted(_KNOWN), n=1, cutoff=0.75)
+            found[name] = close[0] if close else None
+    return found
+
+
+def say_misspelt() -> None:
+    """Say, once a process for each, which variables look like Wakelog's own and are none."""
+    for name, meant in misspelt().items():
+        if name not in _said_misspelt:
+            _said_misspelt.add(name)
+            guess = f"did you mean {meant}?" if meant else "getting-started.md has them all"
+            _log.warning("%s is no variable of Wakelog's and has no effect: %s", name, guess)
+
+
+@contextmanager
+def naming_variables(what: str, *families: str, of: str = "") -> Iterator[None]:
+    """Say which variable is to blame when the SDK refuses to make something from the environment.
+
+    Args:
+        what: What is made inside the block.
+        families: How the variables' names begin that it is made from.
+        of: The signal, when variables of other signals do not count.
+
+    Raises:
+        ConfigurationError: For whatever the block raises, with the variables and their values.
+    """
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        others = {"LOGS", "TRACES", "METRICS"} - {of} if of else set()
+        read = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(families) and others.isdisjoint(name.split("_"))
+        }
+        # Most errors quote the value or the name; where one does not, it is one of these.
+        blamed = {n: v for n, v in read.items() if v and (v in str(error) or n in str(error))}
+        shown = " and ".join(
+            name if name.endswith(_SECRET) else f"{name}={value!r}"
+            for name, value in (blamed or read).items()
+        )
+        remedy = f" Correct or unset {shown}" if shown else ""
+        message = (
+            f"{what} cannot be made: {str(error).rstrip('.') or type(error).__name__}.{remedy}"
+        )
+        raise ConfigurationError(message) from error
+
+
+class Batching(NamedTuple):
+    """What the SDK's batch processor takes: milliseconds, and numbers of records."""
+
+    delay: float
+    batch: int
+    timeout: float
+    queue: int
+
+
+def batching(
+    schedule_delay_millis: float | None,
+    max_export_batch_size: int | None,
+    export_timeout_millis: float | None,
+    max_queue_size: int | None,
+    *,
+    spans: bool = False,
+) -> Batching:
+    """Return arguments of the batch processor, each given, from its variable, or the default.
+
+    Args:
+        schedule_delay_millis: As the batch processor has it, None for its variable.
+        max_export_batch_size: Likewise.
+        export_timeout_millis: Likewise.
+        max_queue_size: Likewise.
+        spans: Whether it is the batch processor of spans, with the variables ``OTEL_BSP_*`` and its
+            defaults.
+
+    Raises:
+        ConfigurationError: For what that processor refuses; it names the argument or the variable.
+    """
+    delays, sizes, timeouts, queues = _BSP if spans else _BLRP
+    given: dict[str, tuple[float | None, str, int]] = {
+        "schedule_delay_millis": (schedule_delay_millis, *delays),
+        "max_export_batch_size": (max_export_batch_size, *sizes),
+        "export_timeout_millis": (export_timeout_millis, *timeouts),
+        "max_queue_size": (max_queue_size, *queues),
+    }
+    values: list[float] = []
+    shown: dict[str, str] = {}
+    for name, (argument, variable, default) in given.items():
+        value: float = default if argument is None else argument
+        shown[name] = f"{name}={value!r}"
+        if argument is None and (text := os.environ.get(variable, "").strip()):
+            try:
+                value = int(text)
+                shown[name] = f"{variable}={text!r}"
+            except ValueError:  # as the SDK does
+                _log.warning("%s=%r is no whole number; using %s", variable, text, default)
+        if not 0 < value < math.inf:
+            message = f"{shown[name]} cannot be used: give a number above 0"
+            raise ConfigurationError(message)
+        values.append(value)
+    delay, batch, timeout, queue = values
+    if batch > queue:
+        batch_name, queue_name = shown["max_export_batch_size"], shown["max_queue_size"]
+        message = (
+            f"{queue_name} cannot be used with {batch_name}: a batch has to be less than or equal to "
+            f"the queue. Set {sizes[0]} or max_export_batch_size to "
+            f"{queue:.0f} or less, or the queue to {batch:.0f} or more"
+        )
+        raise ConfigurationError(message)
+    return Batching(delay, int(batch), timeout, int(queue))
+
+
+def on_error_of(given: str | None) -> OnError:
+    """Return an argument, else what ``WAKELOG_ON_ERROR`` says, else ``log``."""
+    text = os.environ.get(ON_ERROR_VARIABLE, "").strip()
+    value = given if given is not None else text.lower() or "log"
+    if value == "log":
+        return "log"
+    if value == "raise":
+        return "raise"
+    named = f"on_error={given!r}" if given is not None else f"{ON_ERROR_VARIABLE}={text!r}"
+    message = f"{named} is not known: use log or raise"
+    raise ConfigurationError(message)
 
 
 def disabled() -> bool:
@@ -56,13 +286,19 @@ def flag(given: bool | None, variable: str, *, default: bool) -> bool:  # noqa: 
     return value.lower() == "true"
 
 
-def above_0(given: float | None, variable: str) -> float | None:
+def above_0(given: float | None, variable: str, argument: str = "") -> float | None:
     """Return an argument, else the number that its variable says, else None."""
     text = os.environ.get(variable, "").strip()
-    if given is not None or not text:
+    if given is not None:
+        if not 0 < given < math.inf:
+            name = argument or variable
+            message = f"{name}={given!r} cannot be used: give a number above 0"
+            raise ConfigurationError(message)
         return given
+    if not text:
+        return None
     number = _number(text)
-    if number is None or not number > 0:
+    if number is None or not 0 < number < math.inf:
         message = f"{variable}={text!r} is not known: use a number above 0"
         raise ConfigurationError(message)
     return number
@@ -88,6 +324,7 @@ def for_journal(
     rotate_at_midnight: bool | None = None,
     space: Space | None = None,
     buffer: Buffer | None = None,
+    sealing: Sealing | None = None,
 ) -> dict[str, Any]:
     """Return arguments of ``DurableLogRecordProcessor``, each given or from its variables.
 
@@ -97,13 +334,42 @@ def for_journal(
     return {
         "durability": durability_of(durability),
         "segment_bytes": int(
-            above_0(segment_bytes, "WAKELOG_SEGMENT_BYTES") or DEFAULT_SEGMENT_BYTES
+            above_0(segment_bytes, "WAKELOG_SEGMENT_BYTES", "segment_bytes")
+            or DEFAULT_SEGMENT_BYTES
         ),
-        "segment_age": above_0(segment_age, "WAKELOG_SEGMENT_AGE"),
+        "segment_age": above_0(segment_age, "WAKELOG_SEGMENT_AGE", "segment_age"),
         "rotate_at_midnight": flag(rotate_at_midnight, "WAKELOG_ROTATE_AT_MIDNIGHT", default=False),
         "space": space_of(space),
         "buffer": buffer_of(buffer),
+        "sealing": sealing or Sealing.from_environment(),
     }
+
+
+def for_spans() -> dict[str, Any]:
+    """Return what variables say of ``DurableSpanProcessor`` beside its journal.
+
+    Raises:
+        ConfigurationError: For a variable that cannot be used; it says which, and what is allowed.
+    """
+    outcome = os.environ.get(UNKNOWN_OUTCOME_VARIABLE, "").strip().lower() or "error"
+    return {
+        "starts": flag(None, "WAKELOG_SPAN_STARTS", default=True),
+        "unknown_outcome": unknown_outcome_of(outcome, UNKNOWN_OUTCOME_VARIABLE),
+        "idle_limit": above_0(None, "WAKELOG_SPAN_IDLE"),
+    }
+
+
+def unknown_outcome_of(value: str, name: str) -> UnknownOutcome:
+    """Return an outcome that an argument or a variable gives.
+
+    Raises:
+        ConfigurationError: If it is none of the known ones; it names them, and what gave it.
+    """
+    for known in _UNKNOWN_OUTCOMES:
+        if value == known:
+            return known
+    allowed = f"{', '.join(_UNKNOWN_OUTCOMES[:-1])} or {_UNKNOWN_OUTCOMES[-1]}"
+    raise ConfigurationError(f"{name}={value!r} is not known: use {allowed}")
 
 
 def _from_environment(names: Mapping[str, str]) -> dict[str, str]:
@@ -116,7 +382,8 @@ def _made(kind: type[Settings], said: Mapping[str, str], names: Mapping[str, str
     given: dict[str, Any] = {}
     for variable, text in said.items():
         number = _number(text)
-        value: Any = None if text == "none" else text if number is None else number
+        said_none = text == "none" and variable != "WAKELOG_QUOTA_POLICY"
+        value: Any = None if said_none else text if number is None else number
         try:
             kind(**{names[variable]: value})
         except ConfigurationError as error:
@@ -132,3 +399,22 @@ def _number(text: str) -> float | None:
         return int(text) if text.isdecimal() else float(text)
     except ValueError:
         return None
+
+
+def refuse_beside_a_provider(**settings: object) -> None:
+    """Refuse settings that belong to the processor in the provider that was given.
+
+    Raises:
+        ConfigurationError: When one of them is set; it says which.
+    """
+    if given := [name for name, value in settings.items() if value is not None]:
+        message = (
+            f"{' and '.join(given)} cannot be set beside logger_provider: give "
+            "them to the DurableLogRecordProcessor in that provider"
+        )
+        raise ConfigurationError(message)
+
+
+def has_limits() -> bool:
+    """Tell whether the environment limits the attributes of log records."""
+    return any(os.environ.get(variable) for variable in ATTRIBUTE_LIMITS)

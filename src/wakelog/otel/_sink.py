@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.sdk._logs import Logger as SDKLogger
+from opentelemetry.sdk.resources import Resource
 
+from wakelog import _arguments as a
+from wakelog.delivery import is_quiet
 from wakelog.errors import SinkError
-from wakelog.events import AgentEvent
+from wakelog.events import AgentEvent, attributes_of, event_name_of, severity_of
 from wakelog.events import semconv as s
-from wakelog.events._mapping import attributes_of, event_name_of, severity_of
 from wakelog.journal import Durability, Receipt
 from wakelog.otel._content import ContentPolicy
-from wakelog.otel._quiet import is_quiet
+from wakelog.otel._others import asked, failures
 from wakelog.otel._records import EventLogRecord, emit_prepared
+from wakelog.otel._result import NO_SPANS, DeliveryResult
+from wakelog.otel._settings import disabled
 from wakelog.record import from_line, to_line
+
+if TYPE_CHECKING:
+    from wakelog.otel._processor import DurableLogRecordProcessor
 
 _NOT_DURABLE = (
     "no journal has accepted the event: the logger provider has no DurableLogRecordProcessor, or "
@@ -25,6 +35,7 @@ _NOT_DURABLE = (
 _SEVERITIES = {severity.value: severity for severity in SeverityNumber}
 _TAKEN = frozenset({str, int, bool, float, bytes, type(None)})
 _CONTAINERS = frozenset({dict, list, tuple})
+_TEXT = frozenset({str})
 _DEEPEST = 16
 
 
@@ -39,9 +50,14 @@ class OTelSink:
         required: Raise for an event that no ``DurableLogRecordProcessor`` has accepted.
         without_limits: Say that the provider limits neither the number nor the length of
             attributes, which saves checking them twice.
+        flush_spans: Exports the spans that belong to the events, within a number of seconds, and
+            returns whether all were accepted.
+        processors: Those of the provider that write a journal, for what ``deliver`` answers.
     """
 
     delivers = True
+    takes_threads = True
+    """Whether ``write`` may be called in any thread, for events that take long."""
 
     def __init__(
         self,
@@ -49,15 +65,41 @@ class OTelSink:
         *,
         required: bool = False,
         without_limits: bool = False,
+        flush_spans: Callable[[float], bool] | None = None,
+        processors: Sequence[DurableLogRecordProcessor] = (),
     ) -> None:
-        self._required = required
-        self._shows_content = ContentPolicy.from_environment().events
+        a.check(
+            logger_provider=(logger_provider, a.With("get_logger", "a LoggerProvider"), None),
+            required=(required, bool),
+            without_limits=(without_limits, bool),
+            flush_spans=(flush_spans, *a.FUNCTION),
+            processors=(processors, list, tuple),
+        )
+        # What is switched off on purpose has no journal, and that is no error.
+        self._required = required and not disabled()
+        self._flush_spans = flush_spans
+        self._processors = processors
+        policy = ContentPolicy.from_environment()
+        self._shows_content = policy.events
+        # What only the journal sees may be of any types.
+        self._spans_show_content = policy.spans
         self._provider = logger_provider or get_logger_provider()
-        self._logger = self._provider.get_logger(s.SCOPE_NAME)
+        self._logger = self._provider.get_logger(s.SCOPE_NAME, schema_url=s.SCHEMA_URL)
         fast = without_limits and isinstance(self._logger, SDKLogger)
         self._unlimited = cast("SDKLogger", self._logger) if fast else None
         # A cache of the loggers that log records were emitted by, by scope.
         self._loggers: dict[str, Logger] = {}
+
+    @property
+    def resource(self) -> Resource | None:
+        """The resource of what is emitted, None where the provider does not say."""
+        resource = getattr(self._provider, "resource", None)
+        return resource if isinstance(resource, Resource) else None
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where the records are that were emitted here: the journals of its processors."""
+        return [one.journal.root for one in self._processors]
 
     def write(self, event: AgentEvent) -> None:
         """Emit an event.
@@ -72,24 +114,31 @@ class OTelSink:
         content: dict[str, Any] | None = None if self._shows_content else {}
         attributes = attributes_of(event, content)
         _make_taken(attributes)
-        if content:
+        if content and self._spans_show_content:
             _make_taken(content)
         attributes[s.LOG_RECORD_UID] = event.event_id
+        name = event_name_of(event.event_type)
         record = EventLogRecord(
             timestamp=event.time_unix_nano,
             severity_number=_SEVERITIES[number],
             severity_text=text,
             attributes=attributes,
-            event_name=event_name_of(event.event_type),
+            event_name=name,
             span_context=event.span_context,
             durability=event.durability,
             deferred=event.deferred,
             content=content,
+            derives_body=True,
         )
-        if self._unlimited is not None:
-            emit_prepared(self._unlimited, record)
-        else:
-            self._logger.emit(record)
+        try:
+            if self._unlimited is not None:
+                emit_prepared(self._unlimited, record)
+            else:
+                self._logger.emit(record)
+        except Exception as error:
+            if not record.answered:
+                raise
+            failures.note(error)  # another processor's: the journal has the event
         event.receipt, event.settling = record.receipt, record.settling
         if record.settling is not None and record.receipt is None:
             event.settling = partial(_settle, event, record)  # a buffer will have it written
@@ -144,16 +193,21 @@ class OTelSink:
         logger = self._loggers.get(scope)
         if logger is None:
             logger = self._loggers[scope] = self._provider.get_logger(scope)
-        if self._unlimited is not None:
-            emit_prepared(logger, record)  # type: ignore[arg-type]  # of the SDK's provider
-        else:
-            logger.emit(record)
+        try:
+            if self._unlimited is not None:
+                emit_prepared(logger, record)  # type: ignore[arg-type]  # of the SDK's provider
+            else:
+                logger.emit(record)
+        except Exception as error:
+            if not record.answered:
+                raise
+            failures.note(error)  # another processor's: the journal has the record
         if self._required and record.receipt is None:
             raise SinkError(_NOT_DURABLE)
         return record.receipt
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Wait until the next hop has accepted what was emitted.
+        """Wait until the next hop has accepted what was emitted, and the spans that it belongs to.
 
         Args:
             timeout: The longest wait, in seconds.
@@ -161,8 +215,31 @@ class OTelSink:
         Returns:
             Whether that is so.
         """
+        return self.deliver(timeout).complete
+
+    def deliver(self, timeout: float = 30.0) -> DeliveryResult:
+        """Do what ``flush`` does, and say what has become of the records.
+
+        Args:
+            timeout: The longest wait, in seconds.
+        """
+        deadline = time.monotonic() + timeout
         force_flush = getattr(self._provider, "force_flush", None)
-        return bool(force_flush(int(timeout * 1000))) if force_flush else True
+        delivered = True
+        if force_flush is not None:
+            delivered = asked(lambda: bool(force_flush(int(timeout * 1000))), otherwise=False)
+        known = [one.result(complete=delivered) for one in self._processors]
+        result = sum(known, DeliveryResult(delivered))
+        if not delivered and not result.reason:
+            result += DeliveryResult(
+                complete=False, reason="the logger provider could not be flushed in time"
+            )
+        if self._flush_spans is not None:
+            left = max(0.0, deadline - time.monotonic())
+            # Where records took all the time, nobody knows whether spans would have got through.
+            if not self._flush_spans(left) and (left or result):
+                result += NO_SPANS
+        return result
 
 
 async def _settle(event: AgentEvent, record: EventLogRecord) -> None:
@@ -173,6 +250,10 @@ async def _settle(event: AgentEvent, record: EventLogRecord) -> None:
 
 def _make_taken(attributes: dict[str, Any]) -> None:
     """Replace, in a dict, what OpenTelemetry would not take as it is."""
+    if _TAKEN.issuperset(map(type, attributes.values())) and _TEXT.issuperset(
+        map(type, attributes)
+    ):
+        return
     odd = False
     for name, value in attributes.items():
         if type(value) not in _TAKEN:

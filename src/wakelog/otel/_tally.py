@@ -8,15 +8,16 @@ from collections.abc import Sequence
 
 from opentelemetry.sdk._logs import ReadableLogRecord
 
+from wakelog.delivery import DeliveryObserver, ExportOutcome, LanesOf, WriterLanes
 from wakelog.journal import Entry
 from wakelog.otel._accounts import Accounts
-from wakelog.otel._instruments import MOST_SAMPLES, samples
-from wakelog.otel._verdict import Judge, Outcome, Verdict
+from wakelog.otel._response_capture import ExportAttempt
+from wakelog.telemetry import MOST_SAMPLES, samples
 
 _FROM_A_ROUND = 16
 
 
-class Tally:
+class Tally(DeliveryObserver):
     """What one processor's delivery has done.
 
     Args:
@@ -33,11 +34,28 @@ class Tally:
         self.inflight = 0
         self.exported: Counter[str] = Counter()
         """Records, by what was wrong with them; empty for nothing."""
-        self.recovered: Counter[str] = Counter()
+        self.found: Counter[str] = Counter()
+        """What was recovered of processes that are gone, by its kind."""
         self.latencies, self.pauses = samples(), samples()
         self.operations: deque[tuple[float, str]] = deque(maxlen=MOST_SAMPLES)
 
-    def settled(self, entries: Sequence[Entry], dead: int, *, replayed: bool) -> None:
+    def follows(self, lanes_of: LanesOf) -> None:
+        """Ask a delivery for the lanes by which it delivers a folder."""
+        self.accounts.ask(lanes_of)
+
+    def adopted(self, lanes: WriterLanes) -> None:
+        """Answer for a writer of another process."""
+        self.accounts.adopt(lanes)
+
+    def recovered(self, what: str, count: int = 1) -> None:
+        """Count what was found of processes that are gone."""
+        self.found[what] += count
+
+    def paused(self, seconds: float) -> None:
+        """Note a wait after an attempt that failed."""
+        self.pauses.append(seconds)
+
+    def acknowledged(self, entries: Sequence[Entry], dead: int, *, replayed: bool) -> None:
         """Note that records have been dealt with in this moment."""
         if replayed:
             self.replayed += len(entries) - dead
@@ -48,22 +66,22 @@ class Tally:
             began = entry.record.timestamp or entry.record.observed_timestamp or now
             self.latencies.append(max(0, now - began) / 1e9)
 
-    def measuring(self, judge: Judge) -> Judge:
-        """Return a judge that notes what becomes of each attempt, and how long it takes."""
+    def measuring(self, attempt: ExportAttempt) -> ExportAttempt:
+        """Return an attempt that notes what becomes of each attempt, and how long it takes."""
 
-        def measured(batch: Sequence[ReadableLogRecord]) -> Verdict:
+        def measured(batch: Sequence[ReadableLogRecord]) -> ExportOutcome:
             self.inflight = len(batch)
             began = time.perf_counter()
             try:
-                verdict = judge(batch)
+                outcome = attempt(batch)
             finally:
                 self.inflight = 0
-            wrong = "" if verdict.outcome is Outcome.DELIVERED else verdict.outcome.name.lower()
-            self.exported[wrong] += len(batch) - verdict.rejected
-            if verdict.rejected:
+            wrong = outcome.kind.value
+            self.exported[wrong] += len(batch) - outcome.rejected
+            if outcome.rejected:
                 wrong = "rejected"
-                self.exported[wrong] += verdict.rejected
+                self.exported[wrong] += outcome.rejected
             self.operations.append((time.perf_counter() - began, wrong))
-            return verdict
+            return outcome
 
         return measured

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,40 +13,50 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 
+from wakelog.delivery import Delivery, Outcome, quietly
 from wakelog.errors import CorruptLineError
 from wakelog.journal import (
     DeadLetter,
     Folder,
     Journal,
+    SegmentListener,
+    Service,
     folders,
     is_owned,
     note_replayed,
+    owner_of,
+    signal_of,
 )
 from wakelog.otel._content import ContentPolicy
-from wakelog.otel._delivery import Delivery
+from wakelog.otel._durable import positive_setting
+from wakelog.otel._export_attempt import attempt_through
+from wakelog.otel._export_pipeline import ExportPipeline, log_records
 from wakelog.otel._exporters import endpoint_of
-from wakelog.otel._judging import judge_for
 from wakelog.otel._metrics import metrics_on
-from wakelog.otel._processor import MAX_RECORD_BYTES, REPLAY_RATE, positive_setting
-from wakelog.otel._quiet import quietly
+from wakelog.otel._processor import MAX_RECORD_BYTES, REPLAY_RATE
 from wakelog.otel._records import Rebuilder
-from wakelog.otel._road import Road
-from wakelog.otel._verdict import Outcome
+from wakelog.otel._redactor import redactor_of
+from wakelog.otel._response_capture import ExportAttempt
+from wakelog.otel._settings import for_spans
+from wakelog.otel._span_records import SpanRebuilder, spans
+from wakelog.otel._unfinished import MissingEnds, is_unfinished
+from wakelog.record import LOGS, SPANS
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 _LOOK_SECONDS = 1.0
 _SCHEDULE_SECONDS = 0.2
 _MAX_BATCH, _MAX_QUEUE = 512, 2048
 
 
-class _EveryWriter:
-    """All writers of a journal: those that record now, and those that are gone."""
+class _Writers:
+    """The writers of a journal that are asked for: those that record now, and those that are gone."""
 
-    def __init__(self, journal: Journal, only: str | None) -> None:
+    def __init__(self, journal: Journal, wanted: Callable[[Path], bool]) -> None:
         self._journal = journal
-        self._only = only
+        self._wanted = wanted
         self._live: list[Path] = []
         self._look_at = 0.0
 
@@ -54,19 +65,63 @@ class _EveryWriter:
         if (now := time.monotonic()) >= self._look_at:
             self._look_at = now + _LOOK_SECONDS
             root = self._journal.root
-            self._live = [path for path in folders(root) if self._is_asked(path) and is_owned(path)]
+            self._live = [
+                path for path in folders(root) if self._wanted(path) and is_owned(path) is not False
+            ]
         return self._live
 
     def gone(self) -> Iterator[Folder]:
         """Adopt the folders of writers that are gone."""
-        for folder in self._journal.orphans():
-            if self._is_asked(folder.path):
-                yield folder
-            else:
-                folder.release()
+        return self._journal.orphans(self._wanted)
 
-    def _is_asked(self, path: Path) -> bool:
-        return self._only in (None, path.name)
+    def close(self) -> None:
+        """Do nothing: nothing is recorded here."""
+
+
+class _SpanWriters(_Writers):
+    """Likewise, where spans of processes that are gone are given their missing ends."""
+
+    def __init__(self, journal: Journal, wanted: Callable[[Path], bool]) -> None:
+        super().__init__(journal, wanted)
+        # One for each service and pipeline, whose ends are recorded there.
+        self._journals: list[Journal] = []
+        self._endings: dict[tuple[Service, str], MissingEnds] = {}
+        self._make_ending = partial(
+            MissingEnds,
+            outcome=for_spans()["unknown_outcome"],
+            policy=ContentPolicy.from_environment(),
+            redactor=redactor_of(None),
+            max_line_bytes=1024 * 1024,
+        )
+
+    def live(self) -> list[Path]:
+        """Return the folders that are being written now, those of the ends at once."""
+        ends = [one.folder.path for journal in self._journals for one in journal.open_writers]
+        return list(dict.fromkeys([*super().live(), *ends]))
+
+    def gone(self) -> Iterator[Folder]:
+        """Adopt the folders of writers that are gone."""
+        for folder in self._journal.orphans(self._wanted, is_unfinished):
+            owner = owner_of(folder.path)
+            if owner is None:
+                yield folder
+                continue
+            ending = self._endings.get(owner.whose)
+            if ending is None:
+                journal = Journal(
+                    self._journal.root,
+                    pipeline=owner.pipeline,
+                    signal=SPANS,
+                    service=owner.service,
+                )
+                self._journals.append(journal)
+                ending = self._endings[owner.whose] = self._make_ending(journal)
+            yield from ending.after(iter((folder,)))
+
+    def close(self) -> None:
+        """End the journals of the ends."""
+        for journal in self._journals:
+            journal.close()
 
 
 class Shipment:
@@ -78,9 +133,11 @@ class Shipment:
     Args:
         root: The journal's directory.
         exporter: The exporter to the next hop.
-        writer: Only this writer.
+        wanted: Says of a writer's folder whether its records are to be sent; everybody's by default.
         replay_rate: The most records a second of a backlog; else ``WAKELOG_REPLAY_RATE``, else no limit.
         meter_provider: Where metrics go; else the global one, if it has been set by then.
+        signal: What is delivered: log records or spans, by an exporter of that signal.
+        listener: Told before segments are deleted.
 
     Raises:
         JournalError: When the directory cannot be used.
@@ -90,19 +147,27 @@ class Shipment:
     def __init__(
         self,
         root: Path,
-        exporter: LogRecordExporter,
+        exporter: LogRecordExporter | SpanExporter,
         *,
-        writer: str | None = None,
+        wanted: Callable[[Path], bool] = lambda _: True,
         replay_rate: float | None = None,
         meter_provider: MeterProvider | None = None,
+        signal: str = LOGS,
+        listener: SegmentListener | None = None,
     ) -> None:
-        journal = Journal(root)
+        journal = Journal(root, listener=listener)
+
+        def is_wanted(folder: Path) -> bool:
+            return signal_of(folder) == signal and wanted(folder)
+
+        of_spans = signal == SPANS
+        self._writers = (_SpanWriters if of_spans else _Writers)(journal, is_wanted)
         metrics = metrics_on(meter_provider)
         source = metrics.source() if metrics is not None else None
         tally = source.tally if source is not None else None
-        road = Road(
+        destination = ExportPipeline(
             exporter,
-            _rebuilder(),
+            spans(SpanRebuilder()) if of_spans else log_records(_rebuilder()),
             schedule_delay=_SCHEDULE_SECONDS,
             max_batch=_MAX_BATCH,
             max_queue=_MAX_QUEUE,
@@ -111,12 +176,12 @@ class Shipment:
         )
         self._delivery = Delivery(
             journal,
-            road,
+            destination,
             endpoint=endpoint_of(exporter),
             schedule_delay=_SCHEDULE_SECONDS,
             replay_rate=positive_setting(replay_rate, REPLAY_RATE),
-            sources=_EveryWriter(journal, writer),
-            tally=tally,
+            sources=self._writers,
+            observer=tally,
         )
         if source is not None:
             source.delivery = weakref.ref(self._delivery)
@@ -124,7 +189,7 @@ class Shipment:
     @property
     def delivered(self) -> int:
         """How many records the next hop has accepted."""
-        return self._delivery.settled - self._delivery.dead_lettered
+        return self._delivery.acknowledged - self._delivery.dead_lettered
 
     @property
     def dead_lettered(self) -> int:
@@ -144,6 +209,7 @@ class Shipment:
     def stop(self) -> None:
         """Stop after the attempt that is under way, and let go of every writer."""
         self._delivery.shutdown(0.0)
+        self._writers.close()
 
 
 def _rebuilder() -> Rebuilder:
@@ -152,7 +218,8 @@ def _rebuilder() -> Rebuilder:
 
 
 def replay(
-    letters: Iterator[tuple[Path, DeadLetter]], exporter: LogRecordExporter
+    letters: Iterator[tuple[Path, DeadLetter]],
+    exporter_of: Callable[[str], LogRecordExporter | SpanExporter],
 ) -> Iterator[tuple[DeadLetter, str | None]]:
     """Deliver dead letters once more, one by one.
 
@@ -161,7 +228,7 @@ def replay(
 
     Args:
         letters: The dead letters, each with its writer's folder.
-        exporter: The exporter to the next hop.
+        exporter_of: Returns the exporter to the next hop for a signal.
 
     Yields:
         Each letter that was tried, with the reason why it was not accepted, None where it was.
@@ -170,26 +237,38 @@ def replay(
         JournalError: When the file system refuses.
         ConfigurationError: For a setting in the environment that cannot be used.
     """
-    judge = judge_for(exporter)
-    rebuilder = _rebuilder()
+    attempts: dict[str, ExportAttempt] = {}
+    rebuilder, span_rebuilder = _rebuilder(), SpanRebuilder()
     for folder, letter in letters:
+        signal = signal_of(folder)
         try:
-            record = rebuilder.rebuild(letter.entry(), replayed=True)
-        except CorruptLineError as error:
+            made = (
+                span_rebuilder.rebuild(letter.entry())
+                if signal == SPANS
+                else _readable(rebuilder, letter)
+            )
+        except (CorruptLineError, ValueError) as error:
             yield letter, str(error)
             continue
-        readable = ReadableLogRecord(
-            record.log_record,
-            record.resource or Resource({}),
-            record.instrumentation_scope,
-            record.limits,
-        )
+        attempt = attempts.get(signal)
+        if attempt is None:
+            attempt = attempts[signal] = attempt_through(exporter_of(signal))
         with quietly():
-            verdict = judge([readable])
-        if verdict.outcome is Outcome.DELIVERED and not verdict.rejected:
+            outcome = attempt([made])
+        if outcome.is_taken:
             note_replayed(folder, letter.id)
             yield letter, None
             continue
-        yield letter, verdict.reason or verdict.outcome.name.lower()
-        if verdict.outcome is Outcome.PENDING:
+        yield letter, outcome.reason or outcome.kind.value or "rejected"
+        if outcome.kind is Outcome.RETRYABLE:
             return
+
+
+def _readable(rebuilder: Rebuilder, letter: DeadLetter) -> ReadableLogRecord:
+    record = rebuilder.rebuild(letter.entry(), replayed=True)
+    return ReadableLogRecord(
+        record.log_record,
+        record.resource or Resource({}),
+        record.instrumentation_scope,
+        record.limits,
+    )

@@ -8,6 +8,8 @@ checksum around them (fast, under the writer's lock).
 from __future__ import annotations
 
 import re
+import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -15,18 +17,33 @@ from zlib import crc32
 import orjson
 
 from wakelog.errors import CorruptLineError, EventTooLargeError, JournalFormatError
+from wakelog.record._blobs import (
+    MARK,
+    Blob,
+    Content,
+    GetBlob,
+    attributes_on,
+    part,
+    resolve,
+    set_apart,
+    stub,
+)
 from wakelog.record._identity import parse_rfc3339
-from wakelog.record._values import TAG, cut, from_line, to_line
+from wakelog.record._values import TAG, from_line, is_json, to_line
 
-FORMAT = 1
-"""The version of the line format that this package writes."""
+FORMAT = 2
+"""The version of the line format that this package writes; it reads all up to it."""
+DEFAULT_PIPELINE = "default"
+"""The pipeline of records for which nobody has named one."""
+LOGS, SPANS = "logs", "spans"
+"""The signals that a folder may hold: log records, or spans."""
+SPAN, SPAN_START = "span", "span_start"
+"""What the field ``signal`` says on a line: a span that has ended, or the start of one."""
 
-_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _PLAIN = frozenset({str, int, bool})
-_TAG_BYTES = TAG.encode()
 _CRC_FIELD = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
-# What seal and the scope add to a line, with room to spare.
-_SEAL_BYTES = 512
+SEAL_BYTES = 512
+"""What ``seal`` and the scope add to a line, with room to spare."""
 # What reading bytes that nobody of us wrote may raise; the last is for what is nested too deep.
 _NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _CRC_LENGTH = len(b',"crc":"00000000"}')
@@ -58,6 +75,9 @@ class Header(NamedTuple):
         last_crc: The checksum of the line before this segment.
         resource: The resource of every record in the segment.
         crc: The checksum of the header itself, with which the chain goes on.
+        generation: The writer's place in the order of its directory's writers, 0 in format 1.
+        pipeline: The pipeline that the records were recorded for.
+        signal: What the records are.
     """
 
     writer: str
@@ -66,13 +86,22 @@ class Header(NamedTuple):
     last_crc: int
     resource: Resource
     crc: int
+    generation: int = 0
+    pipeline: str = DEFAULT_PIPELINE
+    signal: str = LOGS
 
 
 @dataclass(slots=True)
 class Record:
-    """One log record as it was read from a line.
+    """One log record or span as it was read from a line.
 
     Times are nanoseconds since 1970, ids lower-case hexadecimal, absent fields their defaults.
+
+    Attributes:
+        signal: Empty for a log record, ``span`` for a span that has ended, ``span_start`` for the
+            start of one.
+        span: What only spans have, by the names of ``docs/journal.md``: name, kind, start, parent,
+            trace state, status, and the numbers of what was dropped. The body holds events and links.
     """
 
     id: str
@@ -90,36 +119,77 @@ class Record:
     trace_flags: int = 0
     scope: Scope | None = None
     writer: str | None = None
+    signal: str = ""
+    span: dict[str, Any] | None = None
 
 
-def encode(fields: dict[str, object], max_line_bytes: int) -> bytes:
+def encode(
+    fields: dict[str, object],
+    max_line_bytes: int,
+    *,
+    max_event_bytes: int = sys.maxsize,
+    staying: frozenset[str] = frozenset(),
+    apart: frozenset[str] = frozenset(),
+    ending: bytes = b"",
+) -> bytes:
     """Write the fields of a record as the middle part of a line.
 
     Args:
         fields: By the names of the line format, in the order in which they shall stand, without
             ``id``, ``seq`` and ``crc``. Values may be any Python objects.
-        max_line_bytes: The most bytes that the whole line may have. Beyond it, texts are cut, and
-            ``wakelog.truncated_bytes`` among the attributes says by how much.
+        max_line_bytes: The most bytes that the whole line may have. Beyond it the largest values
+            leave the line, see ``Content``; names and ids never do, however long they are.
+        max_event_bytes: The most bytes that the fields may have.
+        staying: The attributes that never leave the line: those that say what the event is part of.
+        apart: The attributes that leave the line, and the body with them, whatever their size, so that
+            they can be erased; none, and no body, by default.
+        ending: More of the line, encoded already.
 
     Returns:
-        ``,"name":value,...``, ready for ``seal``; empty without fields.
+        ``,"name":value,...``, ready for ``seal``; a ``Content`` when values have left the line.
 
     Raises:
-        EventTooLargeError: When cutting every text is not enough.
+        EventTooLargeError: When it is larger than ``max_event_bytes``. The error has the content of
+            a stub, to be recorded in place of the event.
     """
     if not fields:
-        return b""
-    try:
-        text = orjson.dumps(fields, None, _OPTIONS)
-    except TypeError:
-        text = b""
-    # orjson writes NaN and the infinities as null, and a map that has our tag as it is. Neither can
-    # be where all values are of plain types.
-    if not text or (not _is_plain(fields) and (b"null" in text or _TAG_BYTES in text)):
+        return ending
+    text = b""
+    if _is_plain(fields) or is_json(fields):
+        with suppress(TypeError):  # lone surrogates and integers beyond 64 bit
+            text = orjson.dumps(fields)
+    if not text:
         text = _encode_carefully(fields)
-    if len(text) > max_line_bytes - _SEAL_BYTES:
-        text = _shorten(fields, len(text), max_line_bytes)
-    return b"," + text[1:-1]
+    if len(text) > max_event_bytes:
+        raise _too_large(orjson.loads(text), len(text), max_event_bytes, staying, ending)
+    first: tuple[Blob, ...] = ()
+    if apart:
+        line, first = set_apart(orjson.loads(text), apart)
+        text = orjson.dumps(line)
+    if len(text) <= max_line_bytes - SEAL_BYTES - len(ending):
+        plain = b",%b%b" % (text[1:-1], ending) if text != b"{}" else ending
+        if first:
+            plain = Content(plain)
+            plain.blobs = first
+        return plain
+    line, blobs = part(orjson.loads(text), max_line_bytes - SEAL_BYTES - len(ending), staying)
+    blobs = (*first, *blobs)
+    content = Content(b",%b%b" % (orjson.dumps(line)[1:-1], ending))
+    content.blobs = blobs
+    decode(b'{"id":""%b}' % content)  # what cannot be read must not be called recorded
+    return content if blobs else bytes(content)
+
+
+def _too_large(
+    line: dict[str, Any], size: int, most: int, staying: frozenset[str], ending: bytes
+) -> EventTooLargeError:
+    left = b",%b%b" % (orjson.dumps(stub(line, size, staying))[1:-1], ending)
+    message = (
+        f"an event of {size:,} bytes is larger than max_event_bytes={most:,} "
+        "(WAKELOG_MAX_EVENT_BYTES). A stub with its size, digest and identity is recorded in its "
+        "place. Record less in one event, or raise the limit"
+    )
+    return EventTooLargeError(message, stub=left)
 
 
 def _is_plain(fields: dict[str, object]) -> bool:
@@ -127,7 +197,11 @@ def _is_plain(fields: dict[str, object]) -> bool:
     body, attributes = fields.get("body"), fields.get("attributes")
     return ("event" not in fields and (body is None or type(body) is str)) and (
         attributes is None
-        or (type(attributes) is dict and _PLAIN.issuperset(map(type, attributes.values())))
+        or (
+            type(attributes) is dict
+            and TAG not in attributes  # would be read as a tagged form
+            and _PLAIN.issuperset(map(type, attributes.values()))
+        )
     )
 
 
@@ -135,28 +209,7 @@ def _encode_carefully(fields: dict[str, object]) -> bytes:
     return orjson.dumps({name: to_line(value) for name, value in fields.items()})
 
 
-def _shorten(fields: dict[str, object], size: int, max_line_bytes: int) -> bytes:
-    max_bytes = max_line_bytes - _SEAL_BYTES
-    plain = {name: to_line(value) for name, value in fields.items()}
-    attributes = plain.get("attributes")
-    longest = max_bytes
-    while longest > 32:  # noqa: PLR2004 - shorter texts than this are not what fills a line
-        longest //= 2
-        shorter = {name: cut(value, longest) for name, value in plain.items()}
-        kept = cut(attributes, longest) if isinstance(attributes, dict) else {}
-        assert isinstance(kept, dict)  # noqa: S101 - cut keeps a dict a dict
-        shorter["attributes"] = kept
-        # Reserve the digits first, so that saying how much was cut cannot push it over again.
-        kept["wakelog.truncated_bytes"] = size
-        text = orjson.dumps(shorter)
-        if len(text) <= max_bytes:
-            kept["wakelog.truncated_bytes"] = size - len(text)
-            return orjson.dumps(shorter)
-    message = (
-        f"an event of {size} bytes does not fit into max_line_bytes={max_line_bytes}, even with every "
-        "text cut. Record fewer values in one event, or raise max_line_bytes"
-    )
-    raise EventTooLargeError(message)
+_BEGINNING = re.compile(rb'\{"id":"(?:[^"\\]|\\.)*","seq":\d+')
 
 
 def seal(
@@ -179,6 +232,16 @@ def seal(
     body = b'{"id":%b,"seq":%d%b' % (orjson.dumps(record_id), seq, content)
     crc = crc32(body, previous_crc)
     return b'%b,"crc":"%08x"}\n' % (body, crc), crc
+
+
+def content_on(line: bytes) -> bytes:
+    """Return what ``encode`` returned for a line that ``seal`` has completed, for another place.
+
+    Args:
+        line: The line without its newline, of a file that names no writers.
+    """
+    match = _BEGINNING.match(line)
+    return line[match.end() if match else 0 : -_CRC_LENGTH]
 
 
 def verify(line: bytes, *previous: int) -> int | None:
@@ -209,11 +272,13 @@ def stated_crc(line: bytes) -> int | None:
     return int(match[1], 16) if match else None
 
 
-def decode(line: bytes) -> Record:
+def decode(line: bytes, blobs: GetBlob | None = None) -> Record:
     """Read a line.
 
     Args:
         line: The line, with or without its newline.
+        blobs: Returns the values that have left the line. A value that cannot be had is its preview
+            and a note that says so.
 
     Returns:
         The record, its values in the form in which they went in. ``event`` is another name for
@@ -224,7 +289,11 @@ def decode(line: bytes) -> Record:
     """
     try:
         data = orjson.loads(line)
+        if MARK in line:
+            resolve(data, blobs)
         attributes = data.get("attributes")
+        if attributes and TAG in attributes:
+            attributes = attributes_on(data)
         timestamp, observed = data.get("timestamp"), data.get("observed_timestamp")
         return Record(
             id=str(data["id"]),
@@ -244,6 +313,8 @@ def decode(line: bytes) -> Record:
             trace_flags=int(data.get("trace_flags", 0)),
             scope=_scope(data.get("scope")),
             writer=data.get("writer"),
+            signal=data.get("signal", ""),
+            span=data.get("span"),
         )
     except _NOT_OURS as error:
         shown = bytes(line[:80])
@@ -263,32 +334,57 @@ def _scope(data: dict[str, Any] | None) -> Scope | None:
     )
 
 
+def seal_fields(fields: dict[str, object], previous_crc: int = 0) -> tuple[bytes, int]:
+    """Write plain data as a line that is no record.
+
+    Returns:
+        The line with its newline, and its checksum, which ``verify`` checks.
+    """
+    body = orjson.dumps(fields)[:-1]
+    crc = crc32(body, previous_crc)
+    return b'%b,"crc":"%08x"}\n' % (body, crc), crc
+
+
 def seal_header(
-    writer: str, segment: int, last_seq: int, last_crc: int, resource: Resource
+    writer: str,
+    segment: int,
+    last_seq: int,
+    last_crc: int,
+    resource: Resource,
+    *,
+    generation: int = 0,
+    pipeline: str = DEFAULT_PIPELINE,
+    signal: str = LOGS,
 ) -> tuple[bytes, Header]:
     """Write the first line of a segment.
 
     The writer's id and the index stand first, so that tools which know a file by its first bytes
-    tell every segment apart.
+    tell every segment apart. What is the default of ``Header`` is left out.
 
     Returns:
         The line with its newline, and the header that it says.
     """
-    fields = {
+    fields: dict[str, object] = {
         "writer": writer,
         "segment": segment,
         "format": FORMAT,
         "last_seq": last_seq,
         "last_crc": f"{last_crc:08x}",
-        "resource": {
-            "attributes": to_line(resource.attributes),
-            "schema_url": to_line(resource.schema_url),
-        },
     }
-    body = orjson.dumps(fields)[:-1]
-    crc = crc32(body, last_crc)
-    header = Header(writer, segment, last_seq, last_crc, resource, crc)
-    return b'%b,"crc":"%08x"}\n' % (body, crc), header
+    if generation:
+        fields["generation"] = generation
+    if pipeline != DEFAULT_PIPELINE:
+        fields["pipeline"] = pipeline
+    if signal != LOGS:
+        fields["signal"] = signal
+    fields["resource"] = {
+        "attributes": to_line(resource.attributes),
+        "schema_url": to_line(resource.schema_url),
+    }
+    line, crc = seal_fields(fields, last_crc)
+    return line, Header(
+        writer, segment, last_seq, last_crc, resource, crc, generation, pipeline, signal
+    )
 
 
 def salvage_resource(line: bytes) -> Resource | None:
@@ -334,7 +430,17 @@ def read_header(line: bytes, path: str) -> Header:
             {k: from_line(v) for k, v in data["resource"]["attributes"].items()},
             data["resource"]["schema_url"],
         )
-        return Header(data["writer"], data["segment"], data["last_seq"], last_crc, resource, crc)
+        return Header(
+            data["writer"],
+            data["segment"],
+            data["last_seq"],
+            last_crc,
+            resource,
+            crc,
+            int(data.get("generation", 0)),
+            str(data.get("pipeline", DEFAULT_PIPELINE)),
+            str(data.get("signal", LOGS)),
+        )
     except _NOT_OURS as error:
         if isinstance(error, CorruptLineError):
             raise

@@ -8,6 +8,7 @@ bytes                                ``{"$wakelog": "bytes", "value": "<base64>"
 NaN and the infinities               ``{"$wakelog": "float", "value": "NaN"}``
 integers beyond signed 64 bit        ``{"$wakelog": "int", "value": "<decimal>"}``
 a map with the key ``$wakelog``      ``{"$wakelog": "map", "value": {...}}``
+a value too large for its line       ``{"$wakelog": "blob", "sha256": ..., ...}``, see ``_blobs``
 ===================================  ==========================================================
 
 Everything else is coerced once, when it is recorded: pydantic models and dataclasses to maps,
@@ -18,129 +19,388 @@ when they have no text of their own.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import enum
+import json
 import math
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
+import re
+from collections.abc import Collection, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from os import PathLike, fspath
+from fractions import Fraction
+from itertools import islice
+from pathlib import PosixPath, PurePosixPath, PureWindowsPath
+from typing import Any
 from uuid import UUID
+
+from wakelog.record._objects import LEFT_OUT, left_out, nothing_of, opened, text_of
 
 TAG = "$wakelog"
 # Below what orjson refuses (254), so that both paths take the same depths.
 MAX_DEPTH = 200
+CYCLE = "[wakelog: cycle]"
+TOO_DEEP = f"[wakelog: nested deeper than {MAX_DEPTH} levels]"
+MAX_NODES = 250_000
+"""How many values one value may hold, so that no value holds up the program for long."""
+MAX_TEXT = 128 * 1024 * 1024
+"""How many bytes of text one value may hold, in UTF-8: as often as a text is shared, it counts."""
+# Of a value without more items than this, its text is not counted: it is in memory as it stands.
+_MANY = 1_000
+# How many items the JSON codec is given unseen, in the containers that hold them.
+_MOST_ITEMS = 4_000_000
+# How many objects are remembered as opened: one that is shared is opened once.
+_MOST_REMEMBERED = 1_000
+NO_STACK = "[wakelog: nested too deeply for the stack that is left]"
+_SURROGATES = re.compile("[\ud800-\udfff]+")
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+# Texts longer than this are remembered: one that is shared is looked through once.
+_SHORT = 64
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
-_SHORTEST_CUT = 64
 # What the JSON codec reads as it went in.
 _UNCHANGED = frozenset({str, bool, float, type(None)})
+# What it writes and reads as it is, but for integers beyond 64 bit, at which it raises.
+_AS_THEY_ARE = frozenset({str, bool, int, type(None)})
+_CONTAINERS = frozenset({dict, list, tuple})
+_TEXT = frozenset({str})
+# So many values at most, at so many levels, are copied without counting them.
+_SMALL_LENGTH, _SMALL_DEPTH = 32, 3
+_NOT_SMALL = object()
+_IMMUTABLE = frozenset(
+    {str, bool, int, float, complex, bytes, type(None)}
+    | {date, datetime, time, timedelta, Decimal, Fraction, UUID}
+    | {PosixPath, PurePosixPath, PureWindowsPath}
+)
 
 
 def to_line(value: object) -> object:
     """Turn any object into what the JSON codec writes without complaint.
 
     Args:
+        value: Anything. Nothing in it is changed, and whatever its objects raise, it has a form.
+
+    Returns:
+        The same value in terms of str, bool, int, float, None, list and dict with str keys. At most
+        ``MAX_NODES`` values are in it; a marker says how many a container has beyond that.
+    """
+    return _Walk().of(value, 0)
+
+
+def kept(value: Any) -> Any:
+    """Return a value that stays as it is now, whatever happens to the objects in it.
+
+    Args:
         value: Anything.
 
     Returns:
-        The same value in terms of str, bool, int, float, None, list and dict with str keys.
+        New dicts, lists and tuples for containers, within the bounds of ``to_line``; values of
+        Python's own immutable types as they are; for other objects what ``to_line`` would record.
     """
-    return _to_line(value, 0, set())
-
-
-def _to_line(value: object, depth: int, above: set[int]) -> object:
-    if isinstance(value, enum.Enum):
-        value = value.value
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, int):
-        number = int(value)
-        if _INT64_MIN <= number <= _INT64_MAX:
-            return number
-        return {TAG: "int", "value": _decimal(number)}
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return float(value)
-        name = "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124 - NaN is the number that differs from itself
-        return {TAG: "float", "value": name}
-    if isinstance(value, bytes | bytearray | memoryview):
-        return {TAG: "bytes", "value": base64.b64encode(bytes(value)).decode()}
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, UUID | Decimal):
-        return str(value)
-    if isinstance(value, PathLike):
-        return _to_line(fspath(value), depth, above)
-    if id(value) in above:
-        return "[wakelog: cycle]"
-    if depth >= MAX_DEPTH:
-        return f"[wakelog: nested deeper than {MAX_DEPTH} levels]"
-    above.add(id(value))
     try:
-        return _container(value, depth + 1, above)
-    finally:
-        above.discard(id(value))
+        copy = _small_copy(value, _SMALL_DEPTH)
+    except Exception:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+        copy = _NOT_SMALL
+    return _Copy().of(value, 0) if copy is _NOT_SMALL else copy
 
 
-def _container(value: object, depth: int, above: set[int]) -> object:
-    if isinstance(value, list | tuple):
-        return [_to_line(item, depth, above) for item in value]
-    if isinstance(value, Mapping):
-        return _map(value, depth, above)
-    if isinstance(value, AbstractSet):
-        return [_to_line(item, depth, above) for item in sorted(value, key=_shown)]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return _map({f.name: getattr(value, f.name, None) for f in fields}, depth, above)
-    dump = getattr(value, "model_dump", None)
-    if callable(dump) and not isinstance(value, type):
+def _small_copy(value: Any, depth: int) -> Any:
+    """Copy a value of few plain containers, as most are, without what large and odd ones need."""
+    kind = type(value)
+    if kind in _IMMUTABLE:
+        return value
+    if depth == 0 or kind not in _CONTAINERS or len(value) > _SMALL_LENGTH:
+        return _NOT_SMALL
+    if kind is dict:
+        if not _IMMUTABLE.issuperset(map(type, value)):
+            return _NOT_SMALL
+        copy = value.copy()  # in one step, as another thread may change it
+        pairs: Any = copy.items()
+    else:
+        copy = list(value)
+        pairs = enumerate(copy)
+    for key, item in pairs:
+        if type(item) not in _IMMUTABLE:
+            inner = _small_copy(item, depth - 1)
+            if inner is _NOT_SMALL:
+                return _NOT_SMALL
+            copy[key] = inner
+    return tuple(copy) if kind is tuple else copy
+
+
+def is_json(value: object) -> bool:
+    """Tell whether the JSON codec writes a value as it would be read back.
+
+    Of any other, it may raise, write something else (``null`` for NaN), or, of an enum whose
+    ``value`` raises, take the process down.
+    """
+    try:
+        return _is_json(value)
+    except Exception:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+        return False
+
+
+def _is_json(value: Any) -> bool:
+    kind = type(value)
+    if kind in _AS_THEY_ARE:
+        return True
+    if kind is float:
+        return math.isfinite(value)
+    if kind not in _CONTAINERS:
+        return False
+    level, left, items_left = [value], MAX_NODES, _MOST_ITEMS
+    text = 0
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for container in level:
+            items = container
+            items_left -= len(container)
+            if items_left < 0:  # one container may stand in many places
+                return False
+            if type(container) is dict:
+                if TAG in container or not _TEXT.issuperset(map(type, container)):
+                    return False
+                items = container.values()
+            if len(items) > _MANY or items_left < _MOST_ITEMS - _MANY:
+                text += sum(len(item) for item in items if type(item) is str)
+                if text > MAX_TEXT:
+                    return False
+            if _AS_THEY_ARE.issuperset(map(type, items)):
+                continue
+            for item in items:
+                kind = type(item)
+                if kind in _AS_THEY_ARE:
+                    continue
+                if kind in _CONTAINERS:
+                    inner.append(item)
+                elif kind is not float or not math.isfinite(item):
+                    return False
+        left -= len(inner)  # one container may stand in many places
+        if not inner or left < 0:
+            return left >= 0
+        level = inner
+    return False
+
+
+class _Walk:
+    """One walk through a value, which turns it into its form on a line."""
+
+    __slots__ = ("_above", "_left", "_remembered", "_text_left", "_texts")
+
+    leaves = frozenset({str, bool, int, float, bytes, type(None)})
+
+    def __init__(self) -> None:
+        self._above: set[int] = set()
+        self._left = MAX_NODES
+        self._text_left = MAX_TEXT
+        self._remembered: dict[int, tuple[object, object]] = {}
+        self._texts: dict[str, tuple[str, int]] = {}
+
+    def of(self, value: Any, depth: int) -> Any:
+        """Return the form of a value in ``depth`` containers."""
+        kind = type(value)
         try:
-            return _to_line(dump(), depth, above)
-        except Exception:  # noqa: BLE001 - a model that cannot dump itself still has a text
-            return _shown(value)
-    return _shown(value)
+            if kind in self.leaves:
+                if kind is str or kind is bytes:
+                    self._text_left -= len(value)
+                    if self._text_left < 0 and value:
+                        return f"[wakelog: {len(value)} more of {kind.__name__} left out]"
+                return self.leaf(value, kind)
+        except Exception:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+            return text_of(value)
+        if id(value) in self._above:
+            return CYCLE
+        if depth >= MAX_DEPTH:
+            return TOO_DEEP
+        self._above.add(id(value))
+        try:
+            if kind is dict:
+                return self.map(value, depth + 1)
+            if kind is list or kind is tuple:
+                return self.items(value, kind, depth + 1)
+            return self.other(value, kind, depth + 1)
+        except RecursionError:
+            return NO_STACK
+        finally:
+            self._above.discard(id(value))
+
+    def leaf(self, value: Any, kind: type) -> object:
+        """Return the form of a value that holds no others."""
+        if kind is str:
+            return value if value.isascii() else self.text(value)
+        if kind is bytes:
+            return {TAG: "bytes", "value": base64.b64encode(value).decode()}
+        if kind is float and not math.isfinite(value):
+            name = "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"  # noqa: PLR0124 - NaN is the number that differs from itself
+            return {TAG: "float", "value": name}
+        if kind is int and not _INT64_MIN <= value <= _INT64_MAX:
+            return {TAG: "int", "value": _decimal(value)}
+        return value
+
+    def text(self, value: str) -> str:
+        """Return a text that every UTF-8 encoder takes; it takes room for its bytes beyond its characters.
+
+        One that stands in many places is looked through once.
+        """
+        known = self._texts.get(value)
+        if known is None:
+            text = _text(value)
+            known = text, len(text.encode()) - len(value)
+            if len(value) > _SHORT:
+                self._texts[value] = known
+        self._text_left -= known[1]
+        return known[0]
+
+    def map(self, value: dict[object, object], depth: int) -> Any:
+        """Return the form of a dict."""
+        result: dict[str, object] = {}
+        counts: dict[str, int] = {}
+        size = len(value)
+        room = self._room(size)
+        if size and not room:
+            return left_out(size)
+        for key, item in _first_pairs(value, room):
+            name = unique = _text(key if type(key) is str else _key(key))
+            while unique in result:  # 1 and "1" are two keys in Python
+                counts[name] = count = counts.get(name, 1) + 1
+                unique = f"{name}#{count}"
+            result[unique] = self.of(item, depth)
+        if room < size:
+            result[LEFT_OUT] = left_out(size - room)
+        return self.tagged(result)
+
+    def tagged(self, result: dict[Any, Any]) -> dict[Any, Any]:
+        """Return a map that is told from a tagged form."""
+        return {TAG: "map", "value": result} if TAG in result else result
+
+    def items(self, value: list[Any] | tuple[Any, ...], kind: type, depth: int) -> Any:  # noqa: ARG002 - see _Copy
+        """Return the form of a list or a tuple."""
+        size = len(value)
+        room = self._room(size)
+        if size and not room:
+            return left_out(size)
+        result = [self.of(item, depth) for item in value[:room]]
+        if room < size:
+            result.append(left_out(size - room))
+        return result
+
+    def other(self, value: object, kind: type, depth: int) -> Any:  # noqa: ARG002 - see _Copy
+        """Return the form of an object."""
+        if self._left <= 0 and (nothing := nothing_of(value)) is not None:
+            return nothing
+        return self.of(self.held_by(value), depth)
+
+    def held_by(self, value: object) -> object:
+        """Return what an object holds, as far as there is room for it."""
+        remembered = self._remembered.get(id(value))
+        if remembered is not None:
+            return remembered[1]
+        held = opened(value, self._left)
+        if type(held) in _CONTAINERS and len(self._remembered) < _MOST_REMEMBERED:
+            self._remembered[id(value)] = value, held  # the object, so that its id stays its own
+        return held
+
+    def _room(self, count: int) -> int:
+        """Take room for so many values, and return for how many there is some."""
+        room = min(count, self._left)
+        self._left -= room
+        return room
 
 
-def _map(value: Mapping[object, object], depth: int, above: set[int]) -> dict[str, object]:
-    result: dict[str, object] = {}
-    for key, item in value.items():
-        name = _text(key) if isinstance(key, str) else _shown(key)
-        unique, count = name, 1
-        while unique in result:  # 1 and "1" are two keys in Python
-            count += 1
-            unique = f"{name}#{count}"
-        result[unique] = _to_line(item, depth, above)
-    return {TAG: "map", "value": result} if TAG in result else result
+class _Copy(_Walk):
+    """A walk that copies a value, and leaves what cannot change as it is."""
+
+    __slots__ = ()
+
+    leaves = _IMMUTABLE
+
+    def leaf(self, value: Any, kind: type) -> Any:  # noqa: ARG002 - see _Walk
+        return value
+
+    def map(self, value: dict[Any, Any], depth: int) -> Any:
+        if len(value) > self._left or not _are_immutable(value):
+            return super().map(value, depth)
+        copy = value.copy()  # in one step, as another thread may change it
+        self._left -= len(copy)
+        if not self._are_counted(copy.values()):
+            for key, item in copy.items():
+                copy[key] = self.of(item, depth)
+        return copy
+
+    def tagged(self, result: dict[Any, Any]) -> dict[Any, Any]:
+        return result
+
+    def items(self, value: list[Any] | tuple[Any, ...], kind: type, depth: int) -> Any:
+        whole = list(value) if len(value) <= self._left else []
+        if whole and self._are_counted(whole):
+            self._left -= len(whole)
+            result: Any = whole
+        else:
+            result = super().items(value, kind, depth)
+        return tuple(result) if kind is tuple and type(result) is list else result
+
+    def _are_counted(self, values: Collection[Any]) -> bool:
+        """Tell whether values can stay as they are, and take room for their text."""
+        if not _are_immutable(values):
+            return False
+        if len(values) > _MANY or self._text_left < MAX_TEXT:
+            text = sum(len(one) for one in values if type(one) is str or type(one) is bytes)
+            if text > self._text_left:
+                return False
+            self._text_left -= text
+        return True
+
+    def other(self, value: Any, kind: type, depth: int) -> Any:
+        if (kind is set or kind is frozenset) and len(value) <= self._left:
+            items = list(value)
+            if self._are_counted(items):
+                self._left -= len(items)
+                return frozenset(items)
+        if self._left <= 0 and (nothing := nothing_of(value)) is not None:
+            return nothing
+        held = self.held_by(value)
+        if issubclass(kind, enum.Enum) and type(held) in _IMMUTABLE:
+            return value
+        return self.of(held, depth)
+
+
+def _first_pairs(value: dict[Any, Any], count: int) -> list[tuple[Any, Any]]:
+    """Return the first pairs of a dict, which another thread may change meanwhile."""
+    if count < len(value):
+        try:
+            return list(islice(value.items(), count))
+        except RuntimeError:
+            pass
+    return list(value.items())[:count]
+
+
+def _are_immutable(values: Iterable[object]) -> bool:
+    try:
+        return _IMMUTABLE.issuperset(map(type, values))
+    except Exception:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+        return False
+
+
+def _key(key: object) -> str:
+    return str.__str__(key) if issubclass(type(key), str) else text_of(key)
 
 
 def _text(value: str) -> str:
-    """Join surrogate pairs and replace lone ones, which no UTF-8 encoder takes."""
-    if value.isascii():
-        return str(value)
-    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    """Join surrogate pairs and replace lone ones, which no UTF-8 encoder takes.
+
+    The codecs would do it, but call their handler of errors for each, which takes a microsecond.
+    """
+    if value.isascii() or _SURROGATES.search(value) is None:
+        return value
+    if _PAIR.search(value):
+        value = json.loads(json.dumps(value))
+    return _SURROGATES.sub(_replacement, value)
+
+
+def _replacement(lone: re.Match[str]) -> str:
+    return "\ufffd" * (lone.end() - lone.start())
 
 
 def _decimal(number: int) -> str:
     """Write an integer of any size; ``str`` refuses beyond 4,300 digits, hexadecimal does not."""
     return str(number) if number.bit_length() < 10_000 else hex(number)  # noqa: PLR2004
-
-
-def _shown(value: object) -> str:
-    """Return the text of an object, or its type's name when it has none that can be had."""
-    kind = type(value)
-    own = kind.__str__ is not object.__str__ or kind.__repr__ is not object.__repr__
-    name = f"<{kind.__module__}.{kind.__qualname__} object>"
-    if not own:
-        return name
-    try:
-        return _text(str(value))
-    except Exception:  # noqa: BLE001 - a broken __str__ must cost the text and not the event
-        return name
 
 
 def from_line(value: object) -> object:
@@ -171,6 +431,8 @@ def _untag(kind: object, value: dict[str, object]) -> object:
     inner = value.get("value")
     if kind == "map" and isinstance(inner, dict):
         return {key: from_line(item) for key, item in inner.items()}
+    if kind == "bytes" and type(inner) is bytes:  # of a file beside the line
+        return inner
     if isinstance(inner, str):
         if kind == "bytes":
             return base64.b64decode(inner)
@@ -178,23 +440,4 @@ def _untag(kind: object, value: dict[str, object]) -> object:
             return float(inner)
         if kind == "int":
             return inner
-    return value
-
-
-def cut(value: object, longest: int) -> object:
-    """Shorten every text in a value of ``to_line``.
-
-    Args:
-        value: What ``to_line`` returned.
-        longest: The number of characters that each text may keep.
-
-    Returns:
-        A copy; the value itself is not changed.
-    """
-    if isinstance(value, str):
-        return value if len(value) <= longest else value[:longest]
-    if isinstance(value, list):
-        return [cut(item, longest) for item in value]
-    if isinstance(value, dict):
-        return {key: cut(item, longest) for key, item in value.items()}
     return value

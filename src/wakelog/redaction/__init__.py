@@ -14,9 +14,11 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Final
 
+from wakelog import _arguments as a
 from wakelog.errors import ConfigurationError, RedactionError
+from wakelog.record import kept
 from wakelog.redaction._engine import CYCLE_MARKER, DEPTH_MARKER, MAX_DEPTH, Engine
-from wakelog.redaction._rules import SECRET_FIELDS
+from wakelog.redaction._rules import ONLY_FIELDS, SECRET_FIELDS
 from wakelog.redaction._strategies import (
     HashStrategy,
     RedactionDetector,
@@ -48,6 +50,16 @@ _PERSONAL_FIELDS: Final = tuple(
 )
 
 
+_SEVERAL: Final = (tuple, list, set, frozenset)
+_KINDS: Final[dict[str, tuple[a.Kind, ...]]] = {
+    "replacement": (str,),
+    "strategy": (a.With("transform", "a RedactionStrategy"), None),
+    "detectors": _SEVERAL,
+    "sensitive_field_names": _SEVERAL,
+    "max_candidates": a.COUNT,
+}
+
+
 @dataclass(frozen=True)
 class RedactionConfig:
     """What is redacted, and what it becomes: ``replacement``, unless a ``strategy`` is given.
@@ -77,7 +89,7 @@ class RedactionConfig:
     redact_api_keys: bool = True
     redact_connection_strings: bool = True
     redact_signed_urls: bool = True
-    sensitive_field_names: tuple[str, ...] = SECRET_FIELDS + _PERSONAL_FIELDS
+    sensitive_field_names: tuple[str, ...] = SECRET_FIELDS + ONLY_FIELDS + _PERSONAL_FIELDS
     redact_payment_cards: bool = True
     max_candidates: int | None = 5_000
 
@@ -85,6 +97,8 @@ class RedactionConfig:
         if isinstance(self.sensitive_field_names, str):
             msg = "sensitive_field_names is a string; give a tuple of names, such as ('password',)"
             raise ConfigurationError(msg)
+        for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
+            a.check(**{name: (value, *_KINDS.get(name, (bool,)))})
         if self.max_candidates is not None and self.max_candidates < 0:
             msg = f"max_candidates is {self.max_candidates}; give 0 or more, or None for no limit"
             raise ConfigurationError(msg)
@@ -118,25 +132,41 @@ def prepare(config: RedactionConfig | None = None) -> None:
     _ = (_DEFAULT if config is None else config)._engine  # noqa: SLF001 - this module's own
 
 
+def hidden(value: Any, config: RedactionConfig | None = None) -> str:
+    """Return what stands for a whole value, as under a sensitive name.
+
+    Args:
+        value: Anything.
+        config: What a value becomes; the defaults if absent.
+
+    Raises:
+        RedactionError: If a strategy of the caller's failed.
+    """
+    return (_DEFAULT if config is None else config)._engine.hidden(value)  # noqa: SLF001 - this module's own
+
+
 def redact(value: Any, config: RedactionConfig | None = None) -> Any:
     """Return ``value`` with everything sensitive replaced; ``value`` itself is never changed.
 
     Args:
         value: Anything. Mappings become dicts; lists and tuples keep their type; sets become
-            lists; dataclasses and objects with ``model_dump()`` or ``dict()`` become dicts;
-            numbers, dates and UUIDs stay; other objects become their redacted ``str()``.
+            lists; dataclasses and pydantic models become dicts, arrays lists; numbers, dates and
+            UUIDs stay; other objects become their redacted text. What an object raises
+            meanwhile costs its content and not the value: a text says which type it was of.
         config: What to redact; the defaults if absent.
 
     Returns:
         The redacted value, or the same object (not a copy) if nothing had to be replaced. A cycle
-        becomes ``CYCLE_MARKER``, what is deeper than ``MAX_DEPTH`` ``DEPTH_MARKER``.
+        becomes ``CYCLE_MARKER``, what is deeper than ``MAX_DEPTH``, or than the stack that the
+        caller has left, ``DEPTH_MARKER``.
 
     Raises:
-        RedactionError: If a detector, a strategy or an object's own conversion failed.
+        RedactionError: If a detector or a strategy of the caller's failed.
     """
     engine = (_DEFAULT if config is None else config)._engine  # noqa: SLF001 - this module's own
     try:
         return engine.value(value, (), [engine.candidates])
-    except RecursionError as error:
-        msg = "cannot redact: no stack is left, because the value or its caller is nested deeply"
-        raise RedactionError(msg) from error
+    except RedactionError:
+        raise
+    except Exception:  # noqa: BLE001 - what an object has raised; its copy is of plain types
+        return engine.value(kept(value), (), [engine.candidates])

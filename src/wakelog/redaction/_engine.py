@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Sequence
+from datetime import date, time, timedelta, tzinfo
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from math import inf
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
+from uuid import UUID
 
 from wakelog.errors import RedactionError
+from wakelog.record import opened, text_of
+from wakelog.redaction._forms import NAME_KEYS, VALUE_KEYS, is_flag_value
 from wakelog.redaction._names import KNOWN_NAMES, LONGEST_NAME, Names
 from wakelog.redaction._patience import Allowance, passage
-from wakelog.redaction._rules import expression
+from wakelog.redaction._rules import WHOLE_FIELDS, expression, visible
 from wakelog.redaction._strategies import ReplacementStrategy
 
 if TYPE_CHECKING:
@@ -26,8 +30,18 @@ CYCLE_MARKER: Final = "[CYCLE]"
 DEPTH_MARKER: Final = "[TOO DEEP]"
 MAX_DEPTH: Final = 100
 PLAIN: Final = frozenset({int, float, bool, complex, type(None)})
-PLAIN_MODULES: Final = frozenset({"datetime", "uuid", "decimal", "fractions", "zoneinfo"})
+# What says nothing but a number, a time or an id; not an enum, whose value may be anything.
+NUMBERS: Final = (int, float, complex, date, time, timedelta, tzinfo, UUID, Decimal, Fraction)
+BYTES: Final = (bytes, bytearray, memoryview)
+# What only wraps its content, and stays as it is when nothing in that is replaced.
+WRAPPERS: Final = (dict, tuple, Enum, PathLike)
+# Keys by which a dict can be asked: hashing and comparing others is code of their own.
+SAFE_KEYS: Final = PLAIN | {str, bytes}
 MANY: Final = 16
+LONG: Final = 64
+"""The characters above which a text is looked at once, however often a value has it."""
+_SEVERAL: Final = 2  # of a key: it is the plural of one that is sensitive
+_PAIR: Final = 2
 
 
 class Engine:
@@ -44,8 +58,9 @@ class Engine:
             self.fixed = new, quote(new, safe="")
         self.detectors = tuple(config.detectors)
         self.candidates = inf if config.max_candidates is None else config.max_candidates
-        names = Names(config.sensitive_field_names)
-        self.is_secret = names.has
+        fields = config.sensitive_field_names
+        names = Names(fields, WHOLE_FIELDS if "password" in fields else frozenset())
+        self.is_secret, self.is_several = names.has, names.has_several
         found = expression(config, names.compact)
         self.search = found.search
         # Whether a text needs a closer look; with detectors of the caller's own, each does.
@@ -53,57 +68,87 @@ class Engine:
         self.kinds = tuple(found.groupindex)
         every = judges(config, names)
         self.judges = {kind: every[kind] for kind in self.kinds}
-        self.keys: dict[str, bool] = {}  # a cache: is this key, whose text is clean, sensitive?
+        self.keys: dict[str, int] = {}  # a cache: is this key, whose text is clean, sensitive?
 
     def value(self, item: Any, above: tuple[int, ...], allowance: Allowance) -> Any:
         """Return the redacted ``item``; ``above`` are the ids of the containers that hold it."""
         kind = type(item)
         if kind is str:
-            found = self.suspect(item)
-            return item if found is None else self.text(item, allowance, found)
+            found = None if len(item) > LONG else self.suspect(item)
+            return (
+                item if found is None and len(item) <= LONG else self._once(item, allowance, found)
+            )
         if kind in PLAIN:
             return item
-        if kind is not dict and kind is not list and kind is not tuple:
-            return self._other(item, above, allowance)
-        if id(item) in above:
-            return CYCLE_MARKER
-        if len(above) >= MAX_DEPTH:
-            return DEPTH_MARKER
-        return (self._dict if kind is dict else self._items)(item, (*above, id(item)), allowance)
+        try:
+            if kind is not dict and kind is not list and kind is not tuple:
+                return self._other(item, above, allowance)
+            if id(item) in above:
+                return CYCLE_MARKER
+            if len(above) >= MAX_DEPTH:
+                return DEPTH_MARKER
+            within = (*above, id(item))
+            return (self._dict if kind is dict else self._items)(item, within, allowance)
+        except RecursionError:
+            return DEPTH_MARKER  # the caller has left no stack for going deeper
+
+    def _once(self, item: str, allowance: Allowance, found: re.Match[str] | None) -> str:
+        """Return a text redacted, looked at once however often it stands in the value."""
+        known: dict[str, str]
+        if len(allowance) == 1:
+            allowance.append({})
+        known = allowance[1]
+        new = known.get(item)
+        if new is None:
+            new = self.text(item, allowance, found)
+            known[item] = item if new == item else new
+        return new
 
     def _dict(
         self, item: dict[Any, Any], above: tuple[int, ...], allowance: Allowance
     ) -> dict[Any, Any]:
         keys, suspect, changed = self.keys, self.suspect, None
-        for key, child in item.items():
-            sensitive = keys.get(key)
+        for key, child in list(item.items()):  # another thread may change it meanwhile
+            sensitive = keys.get(key) if type(key) is str else None
             if sensitive is None:
                 sensitive, name = self._key(key, allowance)
                 if name is not key:
                     return self._rekeyed(item, above, allowance)
-            if sensitive:
-                new = self._hidden(child)
+            if sensitive and (sensitive is not _SEVERAL or not _only_numbers(child)):
+                new = self.hidden(child)
             else:
                 kind = type(child)
-                if kind in PLAIN or (kind is str and suspect(child) is None):
+                if kind in PLAIN or (kind is str and len(child) <= LONG and suspect(child) is None):
                     continue
                 new = self.value(child, above, allowance)
             if new is not child:
                 if changed is None:
                     changed = item.copy()
                 changed[key] = new
+        for key in VALUE_KEYS:
+            if key in item and self._is_named(item) and item[key] not in (None, True, False):
+                changed = item.copy() if changed is None else changed
+                changed[key] = self.hidden(item[key])
         return item if changed is None else changed
 
-    def _key(self, key: Any, allowance: Allowance) -> tuple[bool, Any]:
+    def _is_named(self, item: dict[Any, Any]) -> bool:
+        """Return whether another field says that the value is a secret: ``{"name": "password"}``."""
+        names = (item.get(key) for key in NAME_KEYS)
+        return any(type(one) is str and self.is_secret(one[-LONGEST_NAME:]) for one in names)
+
+    def _key(self, key: Any, allowance: Allowance) -> tuple[int, Any]:
         """Return whether ``key`` names something sensitive, and what stands for it, or itself."""
         if type(key) in PLAIN:
             return False, key
-        name = key if isinstance(key, str) else self._str(key)
-        sensitive = self.is_secret(name[-LONGEST_NAME:])
+        name = key if type(key) is str else text_of(key)
+        end = name[-LONGEST_NAME:]
+        sensitive: int = self.is_secret(end) or (_SEVERAL if self.is_several(end) else False)
         if self.suspect(name) is not None:
             new = self.text(name, allowance)
             if new != name:
                 return sensitive, new
+        if type(key) not in SAFE_KEYS and not _is_safe(key):
+            return sensitive, name
         if type(key) is str and len(key) <= LONGEST_NAME:
             if len(self.keys) >= KNOWN_NAMES:
                 self.keys.clear()
@@ -116,13 +161,16 @@ class Engine:
         """Return ``item`` anew, in order: two keys that become the same text must both stay."""
         result: dict[Any, Any] = {}
         counts: dict[Any, int] = {}
-        for key, child in item.items():
+        for key, child in list(item.items()):
             sensitive, taken = self._key(key, allowance)
             name = taken
             while name in result or (name is not key and name in item):
                 counts[taken] = counts.get(taken, 1) + 1
                 name = f"{taken}#{counts[taken]}"
-            result[name] = self._hidden(child) if sensitive else self.value(child, above, allowance)
+            if sensitive and (sensitive is not _SEVERAL or not _only_numbers(child)):
+                result[name] = self.hidden(child)
+            else:
+                result[name] = self.value(child, above, allowance)
         return result
 
     def _items(
@@ -131,8 +179,16 @@ class Engine:
         if len(items) > MANY and PLAIN.issuperset(map(type, items)):
             return items  # an embedding
         changed: list[Any] | None = None
+        header = len(items) == _PAIR and self._is_header(*items)
+        before: Any = None
         for at, child in enumerate(items):
-            new = self.value(child, above, allowance)
+            flag = type(before) is str and before[:1] == "-" and type(child) is str
+            new: Any
+            if (at and header) or (flag and self._is_argument(items[0], before, child)):
+                new = self.hidden(child)
+            else:
+                new = self.value(child, above, allowance)
+            before = child
             if new is not child:
                 if changed is None:
                     changed = list(items)
@@ -141,51 +197,39 @@ class Engine:
             return items
         return tuple(changed) if isinstance(items, tuple) else changed
 
+    def _is_argument(self, command: Any, flag: str, argument: str) -> bool:
+        """Return whether an argument of a command is a secret, by the flag before it."""
+        if flag in ("-u", "--user"):
+            return type(command) is str and command.endswith("curl") and ":" in argument
+        if len(flag) >= LONGEST_NAME or " " in flag or not is_flag_value(argument):
+            return False
+        return self.is_secret(flag)
+
+    def _is_header(self, name: Any, value: Any) -> bool:
+        """Return whether two items are the name of something sensitive and its value."""
+        if type(name) is bytes:
+            name = name.decode("latin-1")
+        if type(name) is not str or len(name) >= LONGEST_NAME or name[:1] == "-":
+            return False
+        if type(value) is str and self.is_secret(value[-LONGEST_NAME:]):
+            return False  # a list of names
+        return self.is_secret(name)
+
     def _other(self, item: Any, above: tuple[int, ...], allowance: Allowance) -> Any:
-        if isinstance(item, str):
-            plain = str.__str__(item)
-            text = self.text(plain, allowance)
-            return item if text == plain else text
-        if isinstance(item, (int, float, complex)) or type(item).__module__ in PLAIN_MODULES:
+        kind = type(item)
+        if issubclass(kind, NUMBERS) and not issubclass(kind, Enum):
             return item
-        if isinstance(item, (bytes, bytearray, memoryview)):
-            plain = bytes(item).decode("utf-8", "surrogateescape")
-            text = self.text(plain, allowance)
-            return item if text is plain else text.encode("utf-8", "surrogateescape")
         if id(item) in above or len(above) >= MAX_DEPTH:
             return CYCLE_MARKER if id(item) in above else DEPTH_MARKER
-        content = self._content(item)
+        content = opened(item)
+        if issubclass(kind, BYTES) and type(content) is bytes:
+            plain = content.decode("utf-8", "surrogateescape")
+            text = self.text(plain, allowance)
+            return item if text is plain else text.encode("utf-8", "surrogateescape")
         new = self.value(content, (*above, id(item)), allowance)
-        # A model's dict is new each time; what only wraps its content can stay as it is.
-        return item if new is content and isinstance(item, (dict, tuple, Enum, PathLike)) else new
-
-    def _content(self, item: Any) -> Any:
-        """Return ``item`` as a dict, list, tuple or string; nothing of ``item`` itself is left."""
-        try:
-            if isinstance(item, Mapping):
-                return dict(item)
-            if isinstance(item, (Enum, PathLike)):
-                return item.value if isinstance(item, Enum) else fspath(item)
-            if is_dataclass(item) and not isinstance(item, type):
-                return {field.name: getattr(item, field.name) for field in fields(item)}
-            if not isinstance(item, type):
-                for name in ("model_dump", "dict", "tolist"):
-                    if callable(convert := getattr(item, name, None)):
-                        return convert()
-            if isinstance(item, tuple):
-                return tuple(item)
-            if isinstance(item, (Sequence, AbstractSet)) and not isinstance(item, range):
-                return list(item)
-        except Exception as error:
-            raise _failed(f"the conversion of a {type(item).__name__}", error) from error
-        return self._str(item)
-
-    @staticmethod
-    def _str(item: Any) -> str:
-        try:
-            return str(item)
-        except Exception:  # noqa: BLE001 - a broken __str__ must cost the text and not the event
-            return f"<{type(item).__module__}.{type(item).__qualname__} object>"
+        if new is content and (issubclass(kind, WRAPPERS) or issubclass(kind, str)):
+            return item
+        return new
 
     def text(self, text: str, allowance: Allowance, found_at: re.Match[str] | None = None) -> str:
         """Return ``text`` with everything found in it replaced; the same object if nothing is.
@@ -194,6 +238,14 @@ class Engine:
         """
         if self.detectors:
             text, found_at = self._detected(text), None
+        if not text.isascii() and (plain := visible(text)) != text:
+            # A character of no width would hide a secret: it goes, where that brings one to light.
+            as_it_is = self._text(text, allowance, found_at)
+            as_it_looks = self._text(plain, allowance, None)
+            return as_it_is if visible(as_it_is) == as_it_looks else as_it_looks
+        return self._text(text, allowance, found_at)
+
+    def _text(self, text: str, allowance: Allowance, found_at: re.Match[str] | None) -> str:
         if found_at is None:
             found_at = self.search(text)
         pieces: list[str] = []
@@ -201,6 +253,9 @@ class Engine:
         left = allowance[0]
         while found_at is not None:
             at = found_at.start()
+            if found_at.lastgroup == "invisible":
+                found_at = self.search(text, at + 1)
+                continue
             if left < 1:
                 start, end = passage(text, at, done)
                 pieces += text[done:start], self._transformed(text[start:end], "passage")
@@ -250,10 +305,22 @@ class Engine:
             raise _failed(f"the strategy {_name(self.strategy)}", f"{type(new).__name__} returned")
         return quote(new, safe="") if quoted else new
 
-    def _hidden(self, child: Any) -> str:
+    def hidden(self, child: Any) -> str:
+        """Return what stands for a whole value."""
         if self.fixed is not None:
             return self.fixed[0]  # whatever it is, and however long its str() takes
-        return self._transformed(self._str(child), "sensitive_field")
+        return self._transformed(text_of(child), "sensitive_field")
+
+
+def _only_numbers(value: object) -> bool:
+    """Return whether a value counts something, or is ids of tokens."""
+    kind = type(value)
+    return kind in PLAIN or (kind in (list, tuple) and PLAIN.issuperset(map(type, value)))  # type: ignore[call-overload]
+
+
+def _is_safe(key: object) -> bool:
+    """Tell whether a key that is no string can be hashed without running code of others."""
+    return type(key) is tuple and SAFE_KEYS.issuperset(map(type, key))
 
 
 def _name(owner: object) -> str:

@@ -12,8 +12,10 @@ from functools import cache, lru_cache
 from string import ascii_letters
 from typing import TYPE_CHECKING, Final
 
-from wakelog.redaction._names import KNOWN_NAMES, Names
+from wakelog.redaction import _forms
+from wakelog.redaction._names import KNOWN_NAMES, Names, words_of
 from wakelog.redaction._rules import (
+    CODES,
     IBAN_LENGTHS,
     LIKELY_PREFIXES,
     NUMBERS,
@@ -38,6 +40,7 @@ _RUNS: Final = {
         ("bearer_token", 0, r"[\w.~+/=-]*+"),
         ("connection_string", 0, r"[^\s\"'<>]*+"),
         ("sendgrid_key", 0, r"[\w-]*+"),
+        ("dotted_key", 0, r"[\w.-]*+"),
         ("email", 0, r"[\w-]*+(?:\.[\w-]+)*+"),
         ("google_api_key", 0, r"[\w-]*+"),
         ("jwt", 2, r"(?:\.[\w-]*+){0,3}"),
@@ -162,6 +165,24 @@ def _connection_string(kind: str, text: str, m: re.Match[str], done: int) -> Spa
     return colon - len(scheme), end - len(text[colon:end]) + len(text[colon:end].rstrip(".,;)]}"))
 
 
+def _dotted_key(kind: str, text: str, m: re.Match[str], done: int) -> Span | None:
+    prefix = 4 if text[m.start() - 1] == "9" else 3
+    return m.start() - prefix, _extended(kind, text, m, done)[1]
+
+
+def _encoded_url(_: str, text: str, m: re.Match[str], done: int) -> Span | None:
+    percent = m.start()
+    return _forms.encoded_url(text, m, _scheme_before(text, max(done, percent - 24), percent))
+
+
+def _webhook(_: str, text: str, m: re.Match[str], __: int) -> Span | None:
+    return _forms.webhook(text, m)
+
+
+def _invisible(_: str, __: str, ___: re.Match[str], ____: int) -> Span | None:
+    return None
+
+
 _bearer_proof: Final = re.compile(r"[0-9._=+]|.{20}").search
 
 
@@ -209,11 +230,25 @@ _JUDGES: Final[Mapping[str, Judge]] = {
     "connection_string": _connection_string,
     "bearer_token": _bearer_token,
     "api_key": _api_key,
+    "dotted_key": _dotted_key,
+    "encoded_url": _encoded_url,
+    "webhook": _webhook,
+    "invisible": _invisible,
+}
+_BESIDE: Final = {
+    "element": _forms.element,
+    "escaped_element": _forms.element,
+    "cell": _forms.cell,
+    "pair": _forms.pair,
+    "attribute": _forms.pair,
+    "setting": _forms.pair,
+    "flag": _forms.flag,
+    "short_flag": _forms.short_flag,
 }
 
 _assigned: Final = re.compile(
-    r"[=>]?(?P<space>\s{0,3})(?P<open>\\{0,3}[\"'])?(?P<value>(?(open)"
-    r"(?:(?!(?<!\\)(?P=open))[^\r\n]){1,4096}+|[^\s\"'&;,<>(){}\[\]\\|]{1,4096}+))"
+    r"[=>]?(?:\*\*)?(?P<space>\s{0,3})`?(?P<open>\\{0,7}[\"'])?(?P<value>(?(open)"
+    r"(?:(?!(?<!\\)(?P=open))[^\r\n]){1,4096}+|[^\s\"'`&;,<>(){}\[\]\\|]{1,4096}+))"
 ).match
 # `token = get_token()`, `token = os.environ["T"]`: what is longer is no name of a function.
 _called: Final = re.compile(r"[^\s\"'&;,<>(){}\[\]\\|]{1,128}+[(\[]").match
@@ -225,7 +260,8 @@ _LONGEST_FIELD: Final = 24  # with what stands between a name and its colon
 _NOT_VALUES: Final = frozenset(
     {"none", "null", "true", "false", "undefined", "bearer", "basic", "digest"}
 )
-_NOTHING, _KEY, _PASSWORD, _COOKIE = 0, 1, 2, 4
+_NOTHING, _KEY, _PASSWORD, _COOKIE, _CODE = 0, 1, 2, 4, 8
+_code: Final = re.compile(r"[0-9]{4,8}(?![\w.:-])").match
 
 
 class _Named:
@@ -240,6 +276,9 @@ class _Named:
     def _judged(self, backwards: str) -> int:
         name = backwards[::-1]
         small = name.lower()
+        words = words_of(small)
+        if self._keys and words and words[-1] in CODES and self._names.has(words[-1]):
+            return _CODE
         is_password = "pass" in small or "pwd" in small
         wanted = self._passwords if is_password else self._keys
         if not wanted or not self._names.has_words_of(name):
@@ -255,7 +294,7 @@ class _Named:
     def credential(self, _: str, text: str, m: re.Match[str], done: int) -> Span | None:
         """Judge ``password=...``, ``"api_key": "..."`` and the like within a text."""
         at = m.start()
-        before = text[max(done, at - _LONGEST_FIELD) : at].rstrip(" \\\"'")
+        before = text[max(done, at - _LONGEST_FIELD) : at].rstrip(" \\\"'`*")
         name = _field(before[::-1])
         kind = self._kind_of(name[0]) if name else _NOTHING
         if kind == _NOTHING:
@@ -264,6 +303,8 @@ class _Named:
         if found is None:
             return None
         start, end = found.span("value")
+        if kind == _CODE:
+            return (start, code.end()) if (code := _code(text, start)) else None
         if found["open"] is None:
             value = found["value"]
             if value.lower() in _NOT_VALUES or _called(text, start):
@@ -278,8 +319,16 @@ class _Named:
                 end = line.end()
         return start, end
 
+    def beside(self, kind: str, text: str, m: re.Match[str], done: int) -> Span | None:
+        """Judge a secret beside its name in another form than ``password=...``."""
+        return _BESIDE[kind](self._is_secret, text, m, done)
+
+    def _is_secret(self, name: str) -> bool:
+        return self._kind_of(name[::-1]) != _NOTHING
+
 
 def judges(config: RedactionConfig, names: Names) -> dict[str, Judge]:
     """Return who judges which kind."""
     named = _Named(config, names)
-    return {**_JUDGES, "credential": named.credential, "signed_url": named.signed_url}
+    beside = dict.fromkeys(_BESIDE, named.beside)
+    return {**_JUDGES, **beside, "credential": named.credential, "signed_url": named.signed_url}

@@ -10,7 +10,13 @@ from typing import Final
 KNOWN_NAMES: Final = 4096
 LONGEST_NAME: Final = 64
 
+# Many names of counts end in "tokens", so these are the words before it that make it no count.
+_HOLD_TOKENS: Final = frozenset(
+    ["access", "api", "auth", "bearer", "csrf", "id", "refresh", "secret", "session", "user"]
+)
+
 words_of: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\x00-\x7f]+").findall
+_NO_WORDS: Final = "".join(c for c in map(chr, range(128)) if not c.isalnum())
 _NO_LETTERS: Final = "".join(c for c in map(chr, range(128)) if not c.isalpha())
 
 
@@ -39,6 +45,16 @@ class Names:
             if end.isalpha() and end.isascii() and end.lower() not in self._ends:
                 return False  # as most are
         return self.has_words_of(name)
+
+    def has_several(self, name: str) -> bool:
+        """Return whether ``name`` is the plural of one that is sensitive: ``passwords``, ``api_keys``."""
+        if name.rstrip(_NO_WORDS)[-1:] not in ("s", "S"):
+            return False  # as most are
+        words = words_of(name)
+        words[-1] = words[-1][:-1]
+        if words[-1].lower() == "token" and words[:-1]:
+            return words[-2].lower() in _HOLD_TOKENS and self.has_words_of("token")
+        return bool(words[-1]) and self.has_words_of(" ".join(words))
 
     def has_words_of(self, name: str) -> bool:
         """Return the same, without the short cut for names that end like none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
 _SHORTEST: Final = 256
 _FURTHEST_BACK: Final = 260  # No secret begins so far before the place where it is noticed.
@@ -18,9 +18,9 @@ _GOES_ON: Final = re.compile(
 _LONGEST_BEFORE: Final = 24
 
 
-# How many candidates of one value may still be judged: one number, in a list because all of its
-# strings share it. A class would cost each event a quarter of a microsecond.
-Allowance = list[float]
+# How many candidates of one value may still be judged, and what long texts in it have become: in a list
+# because all of its strings share it. A class would cost each event a quarter of a microsecond.
+Allowance = list[Any]
 
 
 def passage(text: str, at: int, done: int) -> tuple[int, int]:

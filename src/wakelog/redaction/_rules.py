@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 SECRET_FIELDS: Final = tuple(
     "password passwd pwd passphrase secret token api_key apikey access_key account_key private_key "
     "secret_key authorization auth cookie set_cookie client_secret credentials connection_string "
-    "database_url db_url".split()
+    "database_url db_url otp webhook_url signing_key encryption_key".split()
 )
+# Secret as fields; in texts too many other words end like them.
+ONLY_FIELDS: Final = tuple(
+    "credential dsn jwt passcode pin_code card_pin user_pin mfa_code security_code recovery_code".split()
+)
+# Secret as a whole field: after another word they are something else (``gpio_pin``).
+WHOLE_FIELDS: Final = frozenset({"pin", "bearer"})
+CODES: Final = frozenset({"pin", "otp"})  # which are a few digits
 # Secret in a query string, too ordinary to be secret as a field.
 QUERY_SECRETS: Final = frozenset(
     "key sig signature credential jwt sid sessionid jsessionid phpsessid awsaccesskeyid sharedkey "
@@ -32,10 +39,12 @@ QUERY_SECRETS: Final = frozenset(
 
 SURE_PREFIXES: Final = tuple(
     "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- pypi- whsec_ xoxa- xoxb- xoxe- xoxp- xoxr- xoxs- "
-    "xapp- shpat_ dop_v1_ sk_live_ sk_test_ rk_live_ rk_test_ lsv2_pt_ lsv2_sk_".split()
+    "xapp- shpat_ dop_v1_ sk_live_ sk_test_ rk_live_ rk_test_ lsv2_pt_ lsv2_sk_ glptt- gldt- glrt- "
+    "xoxc- xoxd- shpss_ shpca_ dor_v1_ dckr_pat_ sq0atp- sq0csp- AGE-SECRET-KEY-".split()
 )
 LIKELY_PREFIXES: Final = tuple(
-    "sk- hf_ r8_ npm_ gsk_ xai- pplx- tvly- glsa_ sbp_ figd_ ntn_ sntrys_ lin_api_".split()
+    "sk- hf_ r8_ npm_ gsk_ xai- pplx- tvly- glsa_ sbp_ figd_ ntn_ sntrys_ lin_api_ nvapi- pcsk_ "
+    "rubygems_ nfp_ sntryu_ phx_ GOCSPX- PMAK- ghes_ csk- jina_ fly_ vcp_ pul- key- tskey- rpa_".split()
 )
 _IBANS: Final = (
     "AD24AE23AL28AT20AZ28BA20BE16BG22BH22BI27BR29BY28CH21CR22CY28CZ24DE22DJ27DK18DO28EE20EG29ES24"
@@ -46,6 +55,19 @@ _IBANS: Final = (
 IBAN_LENGTHS: Final = {
     _IBANS[at : at + 2]: int(_IBANS[at + 2 : at + 4]) for at in range(0, len(_IBANS), 4)
 }
+
+
+# Characters of no width, and spaces that are not to be broken at.
+_NO_WIDTH: Final = "\u00ad\u200b-\u200f\u2060-\u2064\ufeff"
+_SPACES: Final = "\u00a0\u2007\u202f"
+INVISIBLE: Final = _NO_WIDTH + _SPACES
+_no_width: Final = re.compile(f"[{_NO_WIDTH}]+").sub
+_spaces: Final = re.compile(f"[{_SPACES}]").sub
+
+
+def visible(text: str) -> str:
+    """Return a text without characters of no width, and with plain spaces."""
+    return _spaces(" ", _no_width("", text))
 
 
 def edge(width: int) -> str:
@@ -151,6 +173,31 @@ RULES: Final = (
         r"[_\-]",
         rf"{_after(SURE_PREFIXES + LIKELY_PREFIXES)}[\w-]{{16}}(?P<api_key>)",
     ),
+    (
+        "redact_api_keys",
+        "[.]",
+        (
+            r"(?<=[v2][s9].)(?<=hvs.|a29.)(?:(?<![\w.]hvs.)(?<=hvs.)|(?<=ya29.)(?<![\w.]ya29.))"
+            r"[\w-]{20}(?P<dotted_key>)"
+        ),
+    ),
+    (
+        "redact_api_keys",
+        "[/]",
+        (
+            r"(?:(?<=hooks\.slack\.com.)(?:services|workflows|triggers)/|(?<=hooks\.zapier\.com.)hooks/catch/"
+            r"|(?<=discord\.com.|cordapp\.com.)api/webhooks/|(?<=api\.telegram\.org.)bot[0-9]"
+            r"|(?<=webhook\.office\.com.)webhookb2/)(?P<webhook>)"
+        ),
+    ),
+    (
+        "redact_connection_strings",
+        "[%]",
+        (
+            r"(?<=[A-Za-z0-9]%)3[Aa]%2[Ff]%2[Ff]"
+            r"(?:(?!%2[Ff]|%40)[^\s/?#&\"'<>]){1,256}+%40(?P<encoded_url>)"
+        ),
+    ),
     ("redact_connection_strings", "[:]", r"//[^\s/?#\"'<>\\]{1,256}@(?P<connection_string>)"),
 )
 
@@ -183,10 +230,33 @@ def _assignment(names: Collection[str]) -> tuple[str, str]:
     )
     ways = (
         rf"(?<=[{last}]{then})(?<=(?:{end}){then})" + (short and rf"|(?<=\A(?:{short}){then})")
-        for then in (".", r"[\"' ].", r"\\[\"'].")
+        for then in (".", r"[\"' `].", r"\\[\"'].", r"\\{3}[\"'].", r"\\{7}[\"'].", r"\*\*.")
     )
-    likely = rf"(?<=(?:[{third}][{second}][{last}]|[{second}][{last}][\"' ]|[{last}]\\[\"']).)"
+    likely = (
+        rf"(?<=(?:[{third}][{second}][{last}]|[{second}][{last}][\"' `]|[{last}](?:\\[\"']|\*\*)"
+        rf"|\\\\[\"']).)"
+    )
     return f"[:=]{likely}", f"(?:{'|'.join(ways)})(?P<credential>)"
+
+
+def _beside(names: Collection[str]) -> dict[str, str]:
+    """Return the rules for a value that stands beside its name, by the character they need."""
+    three = "|".join(sorted({_either_case(name[-3:]) for name in names}))
+    last = "".join(sorted({end for name in names for end in (name[-1], name[-1].upper())}))
+    spaced = "|".join(
+        f"(?<=[{last}]{then})(?<=(?:{three}){then})" for then in (".", " .", "[`*] .", r"\*\* .")
+    )
+    return {
+        "[>]": f"(?<=[{last}].)(?<=(?:{three}).)(?P<element>)",
+        "[;]": f"(?<=[{last}]&gt.)(?<=(?:{three})&gt.)(?P<escaped_element>)",
+        "[|]": f"(?:{spaced})(?P<cell>)",
+        "[,]": rf"(?:(?<=[{last}][\"'].)(?<=(?:{three})[\"'].)|(?<=(?:{three})\\[\"'].)"
+        rf"|(?<=(?:{three})\\\\\\[\"'].))\s{{0,40}}\\{{0,7}}[\"'](?P<pair>)",
+        "[=]": rf"(?<=[\"'] [Vv]alue.)(?<=(?:{three})[\"'] [Vv]alue.)[\"'](?P<attribute>)",
+        "[\n]": rf"(?=[ v])(?<=[{last}\"']\n)(?:(?<=(?:{three})\n)|(?<=(?:{three})[\"']\n))[ ]{{0,40}}value:(?P<setting>)",
+        r"[\-]": r"(?=[A-Za-z])(?<=--)(?<![\w.-]--)(?P<flag>[A-Za-z][\w-]{2,40}+)(?=[ \\\"'])"
+        r"|[upa](?<=[\s\"']-.)(?=[\w \"'])(?P<short_flag>)",
+    }
 
 
 def _parameter(names: Collection[str]) -> tuple[str, str]:
@@ -208,6 +278,10 @@ def _parameter(names: Collection[str]) -> tuple[str, str]:
     )
 
 
+def _inner(by_chars: Collection[str]) -> str:
+    return "".join(chars[1 : chars.index("]")] for chars in by_chars)
+
+
 def expression(config: RedactionConfig, fields: AbstractSet[str]) -> re.Pattern[str]:
     """Return what finds the candidates; the last group of a match names the kind.
 
@@ -223,15 +297,28 @@ def expression(config: RedactionConfig, fields: AbstractSet[str]) -> re.Pattern[
         if getattr(config, flag):
             by_chars.setdefault(chars, []).append(body)
     names = [name for name in SECRET_FIELDS if compact(name) in fields]
+    if "password" in names:
+        names += sorted(WHOLE_FIELDS)
+    beside: dict[str, str] = {}
     if names and (config.redact_api_keys or config.redact_connection_strings):
         chars, body = _assignment(names)
         by_chars[chars] = [body]
+        beside = _beside(names)
+        by_chars.setdefault(r"[_\-]", []).append(beside.pop(r"[\-]"))
     if config.redact_signed_urls:
         chars, body = _parameter(fields | QUERY_SECRETS)
         by_chars[chars] = [body]
+    if by_chars:
+        by_chars[f"[{INVISIBLE}]"] = [
+            f"(?<![{INVISIBLE}].)(?P<invisible>)"
+        ]  # the text is read once more without them
     if not by_chars:
         return re.compile("(?!)")
     rules = "|".join(f"{chars}(?={'|'.join(bodies)})" for chars, bodies in by_chars.items())
-    needed = "".join(chars[1 : chars.index("]")] for chars in by_chars)
+    if beside:
+        # As one rule, they cost the characters of the others one comparison.
+        few = "|".join(f"{chars}(?={body})" for chars, body in beside.items())
+        rules = f"{rules}|(?=[{_inner(beside)}])(?:{few})"
+    needed = _inner(by_chars) + _inner(beside)
     # Most digits stand in a row with others, and only the first of a row can begin anything.
     return re.compile(f"[{needed}](?<![0-9][0-9])(?<=(?:{rules}))")

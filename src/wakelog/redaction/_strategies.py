@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from wakelog.errors import ConfigurationError
@@ -43,7 +43,7 @@ class HashStrategy:
     Equal values stay recognisably equal. Without a salt, short ones (phones) can be guessed.
     """
 
-    salt: bytes = b""
+    salt: bytes = field(default=b"", repr=False)
     length: int = 16
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class HashStrategy:
 class TokenizationStrategy:
     """Replaces a value with ``length`` (8 to 64) digits of its HMAC-SHA-256 under ``key``."""
 
-    key: bytes
+    key: bytes = field(repr=False)
     length: int = 20
 
     def __post_init__(self) -> None:

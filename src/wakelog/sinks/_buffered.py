@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
+from wakelog import _arguments as a
+from wakelog.buffer import AsyncQueue, Buffer, OverflowPolicy, Queue
 from wakelog.errors import ConfigurationError, SinkError, WakelogError
 from wakelog.events import AgentEvent
-from wakelog.sinks._async_queue import AsyncQueue
-from wakelog.sinks._policy import Buffer, OverflowPolicy
 from wakelog.sinks._protocol import EventSink
-from wakelog.sinks._queue import Queue
 
 _BATCH = 512
 _DELIVERY_SECONDS = 5.0
@@ -27,7 +25,8 @@ class BufferedSink:
     lost. At the normal end of the program what is left is written, for five seconds at most. An
     event with a ``durability`` of its own is accepted when the destination has accepted it.
 
-    An event must not be changed after it was written. The thread never ends because the destination
+    What an event holds is copied when it is taken; the event itself, with its receipt, is the one that
+    the destination gets, so its fields must not be changed after it was written. The thread never ends because the destination
     fails: the event is lost and counted in ``failed_events``; the next ``write``, and the next
     ``flush`` or ``close``, raise what went wrong.
 
@@ -57,6 +56,12 @@ class BufferedSink:
         *,
         timeout: float | None = None,
     ) -> None:
+        a.check(
+            sink=(sink, a.With("write", "a sink, which has a method write")),
+            capacity=(capacity, int),
+            overflow=(overflow, str),
+            timeout=(timeout, *a.NUMBER),
+        )
         if inspect.iscoroutinefunction(sink.write):
             message = f"{type(sink).__name__} has to be awaited, which a buffer's thread cannot do"
             raise ConfigurationError(message)
@@ -64,7 +69,7 @@ class BufferedSink:
         self._write = sink.write
         self._write_many: Callable[[list[AgentEvent]], Mapping[int, BaseException]] | None
         self._write_many = getattr(sink, "write_many", None)
-        self.buffer = Buffer(capacity, OverflowPolicy(overflow), timeout)
+        self.buffer = Buffer(capacity, cast("OverflowPolicy", overflow), timeout)
         self.queue: Queue[AgentEvent] = Queue(
             self.buffer,
             self._write_many or self._write_each,
@@ -113,6 +118,7 @@ class BufferedSink:
             SinkError: When the sink is closed, or an earlier event could not be written. The event
                 was not accepted then.
         """
+        event.detach()  # the thread writes what the event says now
         event.deferred = False  # nobody is going to settle what the thread writes
         if event.durability is None:
             return self.queue.put(event)
@@ -225,6 +231,7 @@ class AsyncBufferedSink:
             SinkError: When the sink is closed, or an earlier event could not be written. The event
                 was not accepted then.
         """
+        event.detach()
         event.deferred = False
         if event.durability is None:
             return await self._queue.put(event)
@@ -239,7 +246,9 @@ class AsyncBufferedSink:
         """
         await self._queue.settle()
         self.sink.queue.raise_failures()
-        await asyncio.to_thread(_flush, self.sink.sink, None, 0.0)
+        from asyncio import to_thread
+
+        await to_thread(_flush, self.sink.sink, None, 0.0)
 
     async def close(self) -> None:
         """Write what waits, flush the destination, and end the thread. Twice is harmless.
@@ -249,7 +258,9 @@ class AsyncBufferedSink:
         """
         self.sink.queue.refuse()
         await self._queue.settle()
-        await asyncio.to_thread(self.sink.close)
+        from asyncio import to_thread
+
+        await to_thread(self.sink.close)
 
     async def __aenter__(self) -> Self:
         return self

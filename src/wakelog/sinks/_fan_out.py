@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from wakelog import _arguments as a
 from wakelog.errors import SinkError
 from wakelog.events import AgentEvent
 from wakelog.journal import Receipt
@@ -27,6 +28,10 @@ class FanOutSink:
     delivers = True
 
     def __init__(self, *sinks: EventSink) -> None:
+        for number, sink in enumerate(sinks):
+            a.check(
+                **{f"sinks[{number}]": (sink, a.With("write", "a sink, which has a method write"))}
+            )
         self.sinks = sinks
 
     def write(self, event: AgentEvent) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from wakelog.events import AgentEvent, fields_of
-from wakelog.journal import Durability
-from wakelog.journal._aside import Aside
-from wakelog.journal._shared_file import SharedFile
-from wakelog.record import encode
+from wakelog import _arguments as a
+from wakelog.errors import ConfigurationError, EventTooLargeError
+from wakelog.events import AgentEvent, fields_of, plain_content_of
+from wakelog.events.semconv import IDENTITY
+from wakelog.journal import Aside, Durability, SharedFile
+from wakelog.record import SEAL_BYTES, encode
+from wakelog.runtime import is_cancellation
 
 MAX_LINE_BYTES = 1024 * 1024
 
@@ -26,7 +28,8 @@ class JSONLSink:
     With ``max_bytes``, ``max_age`` or ``at_midnight`` the file is set aside in time:
     ``events.jsonl`` becomes ``events.20261121T075022.123456Z.jsonl`` beside it, named after that
     time in UTC, and a new one begins. No file is ever truncated. Processes that share a file and
-    set it aside should do so by the same rules. Without ``keep_files``, ``keep_bytes`` or
+    set it aside should do so by the same rules. A value too large for a line (1 MiB) stands whole in
+    ``events.jsonl.blobs/``, which is renamed and deleted with the file. Without ``keep_files``, ``keep_bytes`` or
     ``keep_age`` nothing is deleted; with several of them, a file is deleted when one of them says
     so, the next time that one is set aside, and never while a process writes to it.
 
@@ -41,11 +44,12 @@ class JSONLSink:
         keep_files: How many of the files set aside are kept.
         keep_bytes: How many bytes of them.
         keep_age: For how long after they were set aside, in seconds.
+        max_event_bytes: The size of an event beyond which only a stub is written and ``write`` raises;
+            else ``WAKELOG_MAX_EVENT_BYTES``, else 64 MiB.
 
     Raises:
         JournalError: When the file cannot be opened for writing.
-        ValueError: For a durability that does not exist.
-        ConfigurationError: For numbers that cannot be used.
+        ConfigurationError: For an argument that cannot be used; it says which.
     """
 
     def __init__(
@@ -59,20 +63,43 @@ class JSONLSink:
         keep_files: int | None = None,
         keep_bytes: int | None = None,
         keep_age: float | None = None,
+        max_event_bytes: int | None = None,
     ) -> None:
-        self.durability = Durability(durability)
+        a.check(
+            path=(path, *a.PATH),
+            durability=(durability, str),
+            max_bytes=(max_bytes, *a.COUNT),
+            max_age=(max_age, *a.NUMBER),
+            at_midnight=(at_midnight, bool),
+            keep_files=(keep_files, *a.COUNT),
+            keep_bytes=(keep_bytes, *a.COUNT),
+            keep_age=(keep_age, *a.NUMBER),
+            max_event_bytes=(max_event_bytes, *a.COUNT),
+        )
+        self._max_event_bytes = a.max_event_bytes_of(max_event_bytes)
+        self.durability = _level(durability)
         aside = Aside(max_bytes, max_age, at_midnight, keep_files, keep_bytes, keep_age)
         self._file = SharedFile(path, aside=aside)
         self.path = self._file.path
+        self.paths = [self.path]
+
+    takes_threads = True
+    """Whether ``write`` may be called in any thread, for events that take long."""
 
     def write(self, event: AgentEvent) -> None:
         """Write an event and note the receipt on it.
 
         Raises:
+            EventTooLargeError: When it is larger than ``max_event_bytes``; a stub was written.
             SinkError: When it was not written.
         """
-        content = encode(fields_of(event), MAX_LINE_BYTES)
         durability = self.durability.at_least(event.durability)
+        try:
+            content = self._encoded(event)
+        except EventTooLargeError as error:
+            if error.stub is not None:
+                error.receipt = self._file.append(event.event_id, error.stub, durability)
+            raise
         if event.deferred and durability is Durability.FSYNC:
             event.receipt = self._file.write(event.event_id, content, durability)
             event.settling = self._file.settle
@@ -94,7 +121,12 @@ class JSONLSink:
         durability = self.durability
         for number, event in enumerate(events):
             try:
-                records.append((event.event_id, encode(fields_of(event), MAX_LINE_BYTES)))
+                records.append((event.event_id, self._encoded(event)))
+            except EventTooLargeError as error:
+                failed[number] = error
+                if error.stub is None:
+                    continue
+                records.append((event.event_id, error.stub))
             except Exception as error:  # noqa: BLE001 - one bad event costs one event
                 failed[number] = error
                 continue
@@ -103,10 +135,23 @@ class JSONLSink:
                 durability = durability.at_least(event.durability)
         receipts, refusal = self._file.append_many(records, durability)
         for number, receipt in zip(written, receipts, strict=False):
-            events[number].receipt = receipt
+            too_large = failed.get(number)
+            if isinstance(too_large, EventTooLargeError):
+                too_large.receipt = receipt
+            else:
+                events[number].receipt = receipt
         if refusal is not None:
             failed.update(dict.fromkeys(written[len(receipts) :], refusal))
         return failed
+
+    def _encoded(self, event: AgentEvent) -> bytes:
+        most = MAX_LINE_BYTES if self._file.takes_blobs else sys.maxsize
+        plain = plain_content_of(event, min(most - SEAL_BYTES, self._max_event_bytes))
+        if plain is not None:
+            return plain
+        return encode(
+            fields_of(event), most, max_event_bytes=self._max_event_bytes, staying=IDENTITY
+        )
 
     def flush(self) -> None:
         """Do nothing: no bytes are held back."""
@@ -148,14 +193,14 @@ class AsyncJSONLSink:
         keep_files: How many files.
         keep_bytes: How many bytes.
         keep_age: In seconds.
+        max_event_bytes: In bytes.
 
     Attributes:
         sink: The ``JSONLSink``.
 
     Raises:
         JournalError: When the file cannot be opened for writing.
-        ValueError: For a durability that does not exist.
-        ConfigurationError: For numbers that cannot be used.
+        ConfigurationError: For an argument that cannot be used; it says which.
     """
 
     def __init__(
@@ -169,6 +214,7 @@ class AsyncJSONLSink:
         keep_files: int | None = None,
         keep_bytes: int | None = None,
         keep_age: float | None = None,
+        max_event_bytes: int | None = None,
     ) -> None:
         self.sink = JSONLSink(
             path,
@@ -179,6 +225,7 @@ class AsyncJSONLSink:
             keep_files=keep_files,
             keep_bytes=keep_bytes,
             keep_age=keep_age,
+            max_event_bytes=max_event_bytes,
         )
 
     @property
@@ -199,8 +246,9 @@ class AsyncJSONLSink:
             return
         try:
             await settling()
-        except asyncio.CancelledError as error:
-            error.add_note("wakelog: the event is in the file, and may not be on the disk yet")
+        except BaseException as error:
+            if is_cancellation(error):
+                error.add_note("wakelog: the event is in the file, and may not be on the disk yet")
             raise
 
     async def flush(self) -> None:
@@ -208,7 +256,9 @@ class AsyncJSONLSink:
 
     async def close(self) -> None:
         """Close the file. Twice is harmless."""
-        await asyncio.to_thread(self.sink.close)
+        from asyncio import to_thread
+
+        await to_thread(self.sink.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -221,3 +271,11 @@ class AsyncJSONLSink:
     ) -> None:
         """Close the file."""
         await self.close()
+
+
+def _level(durability: Durability | str) -> Durability:
+    try:
+        return Durability(durability)
+    except ValueError:
+        message = f"durability={durability!r} is not known: use one of {', '.join(Durability)}"
+        raise ConfigurationError(message) from None

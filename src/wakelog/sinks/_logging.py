@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from wakelog import _arguments as a
 from wakelog.errors import SinkError
-from wakelog.events import AgentEvent
-from wakelog.events._mapping import severity_of
+from wakelog.events import AgentEvent, severity_of
 
 _LEVELS = ((17, logging.ERROR), (13, logging.WARNING), (0, logging.INFO))
 
@@ -25,6 +25,10 @@ class StructuredLoggingSink:
     """
 
     def __init__(self, logger: logging.Logger | None = None, level: int | None = None) -> None:
+        a.check(
+            logger=(logger, a.With("isEnabledFor", "a logging.Logger"), None),
+            level=(level, *a.COUNT),
+        )
         self.logger = logger or logging.getLogger("wakelog.events")
         self.level = level
 

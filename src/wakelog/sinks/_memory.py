@@ -16,7 +16,8 @@ class MemorySink:
         self.events: list[AgentEvent] = []
 
     def write(self, event: AgentEvent) -> None:
-        """Keep an event."""
+        """Keep an event as it is now."""
+        event.detach()
         self.events.append(event)
 
     def flush(self) -> None:

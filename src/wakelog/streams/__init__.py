@@ -5,8 +5,9 @@ it; ``Logger`` offers the same under the names of the known session logger; ``ss
 ``StreamsApp`` bring it to web pages.
 """
 
+from wakelog.streams._entry import LogEntry
 from wakelog.streams._lines import Chunk
-from wakelog.streams._logger import Logger, _logger
+from wakelog.streams._logger import DEFAULT_LOGS_DIR, Logger, _logger
 from wakelog.streams._reader import Reader
 from wakelog.streams._sse import StreamsApp, sse
 from wakelog.streams._stream import Stream
@@ -20,11 +21,11 @@ from wakelog.streams._tokens import (
     STREAM_START_TOKEN,
     TOOL_CALL_END_TOKEN,
     TOOL_CALL_START_TOKEN,
-    LogEntry,
     default_stream_handler,
 )
 
 __all__ = [
+    "DEFAULT_LOGS_DIR",
     "REASONING_START_TOKEN",
     "REASONING_STOP_TOKEN",
     "SPECIAL_END_TOKENS",

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakelog.journal import Folder, Mark, folders
-from wakelog.journal._ledger import load, save
+from wakelog.journal import load_ledger as load
+from wakelog.journal import save_ledger as save
 from wakelog.streams._lines import (
     ENDS,
     MAX_LINE_BYTES,
@@ -18,6 +19,7 @@ from wakelog.streams._lines import (
     scan,
 )
 from wakelog.streams._places import BEGINNING, EVERYTHING, is_writer, key_of, split_key
+from wakelog.streams._whose import may_close
 
 if TYPE_CHECKING:
     from wakelog.streams._streams import SessionStreams
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 def adopt(streams: SessionStreams) -> list[str]:
     """Write the ends that are missing in the folders of writers that are gone.
+
+    Where ends are exported as well, folders of other services are left to these: what they have said
+    leaves by their own exporter.
 
     Returns:
         The ids of the streams that were closed.
@@ -34,15 +39,16 @@ def adopt(streams: SessionStreams) -> list[str]:
     """
     closed: list[str] = []
     paths = [path for path in folders(streams.directory) if is_writer(path.name)]
-    for path in paths:
+    for number, path in enumerate(paths):
         if path.name in streams.lanes.dealt_with:
+            continue
+        if streams.log is not None and not may_close(path, streams.resource):
             continue
         if (folder := Folder.adopt(path)) is None:
             continue
         try:
             if not _is_dealt_with(path):
-                later = [other for other in paths if other.name > path.name]
-                closed += _close_streams(streams, path, later)
+                closed += _close_streams(streams, path, paths[number + 1 :])
                 note_dealt_with(path)
             streams.lanes.dealt_with.add(path.name)
         finally:

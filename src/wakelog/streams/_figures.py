@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import Protocol
 
-from opentelemetry.metrics import MeterProvider, Observation
-
 from wakelog.journal import Journal, Observer
-from wakelog.otel._instruments import Instruments, Observations, observe, samples
+from wakelog.runtime import ForkOrder, reset_in_child
 from wakelog.streams import _metric_table as t
+from wakelog.telemetry import OTHER, reason_of, samples
+from wakelog.telemetry.instruments import Instruments, Observations, observe
 
 
 class Shown(Protocol):
@@ -34,7 +33,7 @@ class Shown(Protocol):
         ...
 
 
-class Figures:
+class StreamFigures:
     """Everything of this process. ``_lock`` guards the counts, and who is shown."""
 
     def __init__(self) -> None:
@@ -43,7 +42,7 @@ class Figures:
         self._writes = samples()
         self.observer = Observer(self._writes.append, _ignore, _ignore)
         self._begin()
-        os.register_at_fork(after_in_child=self._begin)
+        reset_in_child(self._begin, ForkOrder.FIGURES)
 
     def _begin(self) -> None:
         """Begin at zero: at first, and again in a forked child."""
@@ -53,12 +52,12 @@ class Figures:
         self._writes.clear()
 
     def show(self, one: Shown) -> None:
-        """Count somebody too, for as long as he lives."""
+        """Include an object's figures until it is garbage-collected."""
         with self._lock:
             self._shown.add(one)
             first, self._observed = not self._observed, True
         if first:
-            observe(self._observe_on)
+            observe(t.TABLE, self._look)
 
     def note_written(self) -> None:
         """Note that a line was written."""
@@ -68,25 +67,21 @@ class Figures:
     def note_refused(self, error: Exception) -> None:
         """Note that a line was not."""
         with self._lock:
-            self._refused[t.REASONS.get(type(error).__name__, t.OTHER)] += 1
-
-    def _observe_on(self, provider: MeterProvider) -> None:
-        instruments = Instruments(provider, t.TABLE, self._look)
-        os.register_at_fork(after_in_child=instruments.begin)
+            self._refused[reason_of(error, t.REASONS)] += 1
 
     def _look(self, instruments: Instruments) -> Observations:
         instruments.drain(t.DURATION, self._writes)
         with self._lock:
             shown = list(self._shown)
-        found: Observations = defaultdict(list)
-        found[t.WRITTEN].append(Observation(self._written))
-        for reason in (*t.REASONS.values(), t.OTHER):
-            found[t.REFUSED].append(Observation(self._refused[reason], {t.REASON: reason}))
-        found[t.OPEN].append(Observation(sum(one.open_streams for one in shown)))
-        found[t.READ].append(Observation(sum(one.read_sessions for one in shown)))
+        found = Observations()
+        found.say(t.WRITTEN, self._written)
+        for reason in (*t.REASONS, OTHER):
+            found.say(t.REFUSED, self._refused[reason], reason=reason)
+        found.say(t.OPEN, sum(one.open_streams for one in shown))
+        found.say(t.READ, sum(one.read_sessions for one in shown))
         roots = {journal.root: journal for one in shown if (journal := one.journal) is not None}
-        found[t.USAGE].append(Observation(sum(one.disk_usage for one in roots.values())))
-        found[t.LIMIT].append(Observation(sum(one.disk_limit for one in roots.values())))
+        found.say(t.USAGE, sum(one.disk_usage for one in roots.values()))
+        found.say(t.LIMIT, sum(one.disk_limit for one in roots.values()))
         return found
 
 
@@ -94,4 +89,4 @@ def _ignore(_: float) -> None:
     """Measure nothing of this."""
 
 
-FIGURES = Figures()
+FIGURES = StreamFigures()

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wakelog.errors import JournalError
+from wakelog.journal import owner_of
+from wakelog.runtime import ForeignFileError, open_file, open_to_read
+from wakelog.storage import LONGEST_BLOCK, next_newline
 from wakelog.streams._lines import (
     Chunk,
     chunk_of,
@@ -88,7 +91,7 @@ class News(NamedTuple):
 _NONE: array[int] = array("Q")
 
 
-class Lane:
+class WriterLines:
     """One writer's lines. Whoever calls holds the lock of the streams, except for ``load``.
 
     Args:
@@ -101,6 +104,8 @@ class Lane:
         self.writer = folder.name
         # In nanoseconds, and a second early: the first line's event is older than its writer.
         self.created = (created(self.writer) - 1000) * 1_000_000
+        owner = owner_of(folder)
+        self.generation = 0 if owner is None else owner.generation
         self.own = own
         self.complete = False
         self.sessions: dict[str, Recent] = {}
@@ -242,7 +247,7 @@ class Lane:
     def _open(self, segment: int) -> int:
         path = self.folder / f"{segment:08d}.jsonl"
         try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return open_file(path, os.O_RDONLY)
         except FileNotFoundError:
             return -1
         except OSError as error:
@@ -253,7 +258,7 @@ def _news_in(path: Path, segment: int, offset: int) -> Iterator[News]:
     try:
         if path.stat().st_size <= offset:
             return
-        with path.open("rb", buffering=0) as file:
+        with open_to_read(path, buffering=0) as file:
             wanted = _BLOCK
             while block := os.pread(file.fileno(), wanted, offset):
                 cut = block.rfind(b"\n") + 1
@@ -266,9 +271,13 @@ def _news_in(path: Path, segment: int, offset: int) -> Iterator[News]:
                     yield News(lines, key_of(segment, offset))
                 elif len(block) < wanted:
                     return
-                else:
+                elif wanted < LONGEST_BLOCK:
                     wanted *= 4
-    except FileNotFoundError:
+                elif (end := next_newline(file.fileno(), offset + wanted)) < 0:
+                    return
+                else:
+                    offset, wanted = end + 1, _BLOCK  # no line is so long
+    except (FileNotFoundError, ForeignFileError):
         return  # retention took it
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error

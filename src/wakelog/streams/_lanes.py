@@ -6,14 +6,34 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from wakelog.errors import ConfigurationError, TooManyReadersError
 from wakelog.journal import folders, is_owned
-from wakelog.streams._lane import Lane
-from wakelog.streams._places import is_writer
+from wakelog.streams._lane import WriterLines
+from wakelog.streams._places import Place, Position, is_writer
+from wakelog.streams._scans import Scans
 from wakelog.streams._watch import Watch
 
+if TYPE_CHECKING:
+    from wakelog.streams._reader import Reader
+
 _TICK_NANOSECONDS = 1_000_000_000
+
+
+def in_order(lanes: Mapping[str, WriterLines]) -> Sequence[tuple[str, WriterLines]]:
+    """Return lanes in the order in which their writers began: by generation, and else by id."""
+    return sorted(lanes.items(), key=lambda pair: (pair[1].generation, pair[0]))
+
+
+def newest_of(lanes: Mapping[str, WriterLines]) -> Position:
+    """Return a position with nothing but the newest of some writers in it."""
+    newest = in_order(lanes)[-1:]
+    return Position(
+        {writer: Place() for writer, _ in newest}, sum(one.generation for _, one in newest)
+    )
 
 
 class Lanes:
@@ -27,26 +47,62 @@ class Lanes:
         version: Changes whenever a lane comes, goes or is complete.
         own: The one that this process writes to, once it does.
         watches: By session, as long as somebody reads it.
+        scans: Finds on the disk what is not in memory.
 
     Args:
         directory: The journal's directory.
+        max_readers: How many readers there may be at once.
+        max_scans: How many scans of the disk run at once.
+
+    Raises:
+        ConfigurationError: When a limit is no number from 1 on.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, max_readers: int, max_scans: int) -> None:
+        limits: dict[str, object] = {"max_readers": max_readers, "max_scans": max_scans}
+        for name, limit in limits.items():
+            if not isinstance(limit, int) or limit < 1:
+                raise ConfigurationError(f"{name} must be at least 1, got {limit!r:.80}")
         self.directory = directory
+        self._max_readers = max_readers
+        self.scans = Scans(max_scans)
         self._begin()
 
     def _begin(self) -> None:
         self.lock = threading.RLock()
-        self.by_writer: dict[str, Lane] = {}
+        self.by_writer: dict[str, WriterLines] = {}
         self.version = 0
-        self.own: Lane | None = None
+        self.own: WriterLines | None = None
         self.watches: weakref.WeakValueDictionary[str, Watch] = weakref.WeakValueDictionary()
+        self._readers: weakref.WeakSet[Reader] = weakref.WeakSet()
         # Writers that are gone and whose streams are closed: a cache of what their ledgers say.
         self.dealt_with: set[str] = set()
         self._listed = -1
         # Held by the one who takes in what others write, while he reads their files.
         self._looking = threading.Lock()
+
+    def make_room(self) -> None:
+        """Refuse a reader for which there is no room.
+
+        Raises:
+            TooManyReadersError: When there are as many as there may be.
+        """
+        with self.lock:
+            if len(self._readers) < self._max_readers:
+                return
+            # Whoever has ended may still be held by somebody.
+            for reader in [reader for reader in self._readers if reader.ended is not None]:
+                self._readers.discard(reader)
+            if len(self._readers) >= self._max_readers:
+                raise TooManyReadersError(
+                    f"cannot read a session of {self.directory}: there are {self._max_readers} readers "
+                    "already. Close those that are not needed, or raise max_readers="
+                )
+
+    def add_reader(self, reader: Reader) -> None:
+        """Count a reader, until it has ended or nobody holds it any longer."""
+        with self.lock:
+            self._readers.add(reader)
 
     def watch(self, session_id: str) -> Watch:
         """Return the watch of a session, for a reader to hold."""
@@ -61,10 +117,10 @@ class Lanes:
         if (watch := self.watches.get(session_id)) is not None:
             watch.wake()
 
-    def begin_own(self, folder: Path) -> Lane:
+    def begin_own(self, folder: Path) -> WriterLines:
         """Take up the writer that this process writes to now. Whoever calls holds the lock."""
         self.retire_own()
-        lane = self.by_writer[folder.name] = self._watched(Lane(folder, own=True))
+        lane = self.by_writer[folder.name] = self._watched(WriterLines(folder, own=True))
         self.own = lane
         self._changed()
         return lane
@@ -95,8 +151,8 @@ class Lanes:
             self._listed = changed if time.time_ns() - changed > _TICK_NANOSECONDS else -1
             before = self.by_writer.keys() | set()
             for writer in found.keys() - before:
-                lane = self._watched(Lane(found[writer], own=False))
-                lane.complete = not is_owned(lane.folder)
+                lane = self._watched(WriterLines(found[writer], own=False))
+                lane.complete = is_owned(lane.folder) is False
                 if lane.complete:
                     lane.catch_up()
                 self.by_writer[writer] = lane
@@ -124,7 +180,7 @@ class Lanes:
             for lane in list(self.by_writer.values()):
                 if lane.own or lane.complete:
                     continue
-                free = owners and not is_owned(lane.folder)
+                free = owners and is_owned(lane.folder) is False
                 with self.lock:
                     if not self.watches:  # nobody wants to know what it was
                         lane.catch_up()
@@ -148,14 +204,16 @@ class Lanes:
             self.watches.clear()
             self.by_writer.clear()
             self._listed = -1
+        self.scans.close()
 
     def forget_in_child(self) -> None:
         """Begin anew in a forked child, where nobody reads yet and locks may be held for ever."""
         if self.own is not None:
             self.own.close()
         self._begin()
+        self.scans.begin()
 
-    def _watched(self, lane: Lane) -> Lane:
+    def _watched(self, lane: WriterLines) -> WriterLines:
         for session_id in list(self.watches):
             lane.recent(session_id)
         return lane

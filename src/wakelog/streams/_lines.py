@@ -11,10 +11,20 @@ from zlib import crc32
 
 import orjson
 
+from wakelog._arguments import max_event_bytes_of
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.events import AgentEvent, fields_of
 from wakelog.events import semconv as s
 from wakelog.record import Record, decode, encode, rfc3339, to_line, verify
+from wakelog.runtime import open_file, open_to_read
+from wakelog.storage import (
+    LONGEST_BLOCK,
+    end_of_lines,
+    line_before,
+    next_newline,
+    segment_name,
+    segments,
+)
 from wakelog.streams._places import BEGINNING, Place, key_of, split_key
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -23,8 +33,6 @@ LONGEST_TEXT = 64 * 1024
 
 _BLOCK = 512 * 1024
 _LINE = 1024
-_TAIL = 4096
-_SEGMENT = re.compile(r"(\d{8,})\.jsonl")
 _NAMES = {
     "chunk": s.EVENT_PREFIX + "stream_chunk",
     "start": s.EVENT_PREFIX + "stream_start",
@@ -53,6 +61,8 @@ class Chunk(NamedTuple):
         status: For an ``end``: ``success``, ``error``, ``interrupted`` or the caller's word.
         writer: The writer whose journal holds it.
         place: The place after its line there.
+        part: Which part it is of a text that is too long for one line, from 1.
+        parts: How many parts that text has.
     """
 
     session_id: str
@@ -63,25 +73,36 @@ class Chunk(NamedTuple):
     status: str | None
     writer: str
     place: Place
+    part: int = 1
+    parts: int = 1
 
 
-def text_line(session_id: str, text: str, time: int, stream_id: str | None) -> bytes:
+def text_line(
+    session_id: str, text: str, time: int, stream_id: str | None, part: int = 1, parts: int = 1
+) -> bytes:
     """Write a chunk of text as the middle part of a line."""
-    attributes = {s.CONVERSATION_ID: session_id}
+    attributes: dict[str, object] = {s.CONVERSATION_ID: session_id}
     if stream_id is not None:
         attributes[s.STREAM_ID] = stream_id
+    if parts > 1:
+        attributes[s.STREAM_PART], attributes[s.STREAM_PARTS] = part, parts
     fields: dict[str, object] = {
         "timestamp": rfc3339(time),
         "event_name": _NAMES["chunk"],
         "body": text,
         "attributes": attributes,
     }
-    return encode(fields, MAX_LINE_BYTES)
+    return encode(fields, MAX_LINE_BYTES, staying=s.IDENTITY)
 
 
 def event_line(event: AgentEvent) -> bytes:
     """Write an event of a stream as the middle part of a line."""
-    return encode(fields_of(event), MAX_LINE_BYTES)
+    return encode(
+        fields_of(event),
+        MAX_LINE_BYTES,
+        max_event_bytes=max_event_bytes_of(None),
+        staying=s.IDENTITY,
+    )
 
 
 def needle(session_id: str) -> bytes:
@@ -99,14 +120,7 @@ def normal(session_id: str) -> str:
 
 def segment_paths(folder: Path) -> list[tuple[int, Path]]:
     """List a writer's segments, in order; none when the folder is gone."""
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise JournalError("list", folder, error.strerror or error) from error
-    found = ((m[1], name) for name in names if (m := _SEGMENT.fullmatch(name)))
-    return sorted((int(index), folder / name) for index, name in found)
+    return [(index, folder / segment_name(index)) for index in segments(folder, missing_ok=True)]
 
 
 def end_of(folder: Path) -> int:
@@ -116,15 +130,8 @@ def end_of(folder: Path) -> int:
         return BEGINNING
     index, path = found[-1]
     try:
-        with path.open("rb", buffering=0) as file:
-            at = file.seek(0, os.SEEK_END)
-            wanted = _TAIL
-            while at:
-                begin = max(0, at - wanted)
-                cut = os.pread(file.fileno(), at - begin, begin).rfind(b"\n") + 1
-                if cut:
-                    return key_of(index, begin + cut)
-                at, wanted = begin, wanted * 16
+        with open_to_read(path, buffering=0) as file:
+            return key_of(index, end_of_lines(file.fileno()))
     except FileNotFoundError:  # retention took it in this moment
         pass
     except OSError as error:
@@ -136,26 +143,16 @@ def last_line(folder: Path) -> Line | None:
     """Return the last record of a folder; None without one, or when it is damaged."""
     for index, path in reversed(segment_paths(folder)):
         try:
-            with path.open("rb", buffering=0) as file:
-                size = file.seek(0, os.SEEK_END)
-                wanted = _TAIL
-                while True:
-                    begin = max(0, size - wanted)
-                    block = os.pread(file.fileno(), size - begin, begin)
-                    end = block.rfind(b"\n")
-                    at = block.rfind(b"\n", 0, max(0, end)) + 1
-                    if at or begin == 0:
-                        break
-                    wanted *= 16
+            with open_to_read(path, buffering=0) as file:
+                end = end_of_lines(file.fileno())
+                begin, _ = line_before(file.fileno(), end) if end else (0, b"")
+                if begin == 0:
+                    continue  # nothing but a header, or less
+                return read_line(file.fileno(), index, begin)
         except FileNotFoundError:
             continue  # retention took it
         except OSError as error:
             raise JournalError("read", path, error.strerror or error) from error
-        if end < 0 or (begin == 0 and at == 0):
-            continue  # nothing but a header, or less
-        record = _checked(block, at, end + 1)
-        key = key_of(index, begin + at)
-        return None if record is None else Line(record, key, key + end + 1 - at)
     return None
 
 
@@ -198,7 +195,7 @@ def _scan_segment(
     path: Path, segment: int, offset: int, limit: int | None, pattern: re.Pattern[bytes]
 ) -> Iterator[Line | int]:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return  # retention took it
     except OSError as error:
@@ -213,7 +210,12 @@ def _scan_segment(
             if cut == 0:
                 if len(block) < wanted + before:
                     return
-                wanted *= 4
+                if wanted < LONGEST_BLOCK:
+                    wanted *= 4
+                elif (end := next_newline(fd, offset + wanted)) < 0:
+                    return
+                else:
+                    offset, wanted = end + 1, _BLOCK  # no line is so long
                 continue
             for begin, end in _hits(block, before, cut, pattern):
                 at = offset - before + begin
@@ -255,7 +257,16 @@ def _checked(block: bytes, begin: int, end: int) -> Record | None:
 def sessions_in(block: bytes) -> Iterator[tuple[str, int]]:
     """Find whose lines stand in a block: each session's id, and where its line begins."""
     for match in _SESSION.finditer(block):
-        yield orjson.loads(match[1]), block.rfind(b"\n", 0, match.start()) + 1
+        try:
+            session_id = orjson.loads(match[1])
+        except orjson.JSONDecodeError:
+            continue  # the line is damaged
+        yield session_id, block.rfind(b"\n", 0, match.start()) + 1
+
+
+def session_hashes_in(block: bytes) -> set[int]:
+    """Find whose lines stand in a block: the hash of each session's id as it is written there."""
+    return set(map(hash, _SESSION.findall(block)))
 
 
 def read_line(fd: int, segment: int, offset: int) -> Line | None:
@@ -267,9 +278,9 @@ def read_line(fd: int, segment: int, offset: int) -> Line | None:
         end = block.find(b"\n", before) + 1
         if end:
             break
-        if len(block) < wanted:
+        if len(block) < wanted or wanted == LONGEST_BLOCK:
             return None
-        wanted *= 16
+        wanted = min(wanted * 16, LONGEST_BLOCK)
     record = _checked(block, before, end)
     at = key_of(segment, offset)
     return None if record is None else Line(record, at, at + end - before)
@@ -292,4 +303,12 @@ def chunk_of(line: Line, writer: str) -> Chunk | None:
         attributes.get(s.STATUS),
         writer,
         Place(line.end, record.seq),
+        *_part_of(attributes.get(s.STREAM_PART), attributes.get(s.STREAM_PARTS)),
     )
+
+
+def _part_of(part: object, parts: object) -> tuple[int, int]:
+    """Return which part of how many a line says that it is; the only one when it says nothing."""
+    if isinstance(part, int) and isinstance(parts, int) and 1 <= part <= parts:
+        return part, parts
+    return 1, 1

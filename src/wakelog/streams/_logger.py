@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wakelog.journal import read
+from wakelog.runtime import ForkOrder, absolute, notice_fork, reset_in_child
+from wakelog.streams._entry import LogEntry, text_of
 from wakelog.streams._lines import Chunk, Line, chunk_of, normal
+from wakelog.streams._parts import Parts
 from wakelog.streams._reader import Reader
 from wakelog.streams._stream import Stream
 from wakelog.streams._streams import SessionStreams
@@ -21,7 +25,6 @@ from wakelog.streams._tokens import (
     REASONING_STOP_TOKEN,
     STREAM_END_TOKEN,
     STREAM_START_TOKEN,
-    LogEntry,
     default_stream_handler,
 )
 
@@ -54,10 +57,29 @@ class _Following:
         self.count = start.messages
         self.waits = True
         self.at_end = False
+        self._parts = Parts()
+        # Where a long message begins of which not all has come: whoever goes on begins there.
+        self._amid: _Reached | None = None
 
     @property
     def reached(self) -> _Reached:
-        return _Reached(self.count, self.reader.position)
+        return self._amid or _Reached(self.count, self.reader.position)
+
+    async def next(self) -> str | None:
+        """Return the next whole message, or None at the end."""
+        while True:
+            chunk = await anext(self.reader, None)
+            if chunk is None:
+                return None
+            whole = self._parts.add(chunk)
+            if not self._parts.is_amid:
+                self._amid = None
+            elif self._amid is None:
+                self._amid = _Reached(self.count, self.reader.position_before_last)
+            if whole is not None:
+                self.count += 1
+                self.waits, self.at_end = False, whole.kind == "end"
+                return _message_of(whole)
 
     @property
     def is_done(self) -> bool:
@@ -105,31 +127,46 @@ class Logger:
         log: AgentLogger | None = None,
         stream_handler: Callable[[str], object] = default_stream_handler,
     ) -> None:
-        self._logs_dir = logs_dir
+        self._logs_dir = None if logs_dir is None else absolute(logs_dir)
         self._log = log
         self._handle = stream_handler
-        self._lock = threading.Lock()
         self._streams: SessionStreams | None = None
         self._origin = _Reached(0, "0")
-        self._open: dict[str, Stream] = {}
-        self._turns: dict[tuple[str, str], _Turns] = {}
+        self._begin()
+        reset_in_child(self._begin, ForkOrder.STORAGE)
         # For forgetting: the sessions since the last time, how often it was done, and from where
         # on those begin that are forgotten the next time.
         self._new = self._age = 0
         self._next_origin = self._origin
 
+    def _begin(self) -> None:
+        """Begin with nothing open: at first, and in a forked child."""
+        self._lock = threading.Lock()
+        self._open: dict[str, Stream] = {}
+        self._turns: dict[tuple[str, str], _Turns] = {}
+
     @property
     def logs_dir(self) -> Path:
         """Where the journal is."""
-        return Path(self._logs_dir or os.environ.get("LOGS_PATH") or DEFAULT_LOGS_DIR)
+        return absolute(self._logs_dir or os.environ.get("LOGS_PATH") or DEFAULT_LOGS_DIR)
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger of the standard library, ``wakelog.streams``, for what is no session's message.
+
+        Nothing is added to it, so the program's own set-up says where that goes.
+        """
+        return logging.getLogger("wakelog.streams")
 
     @property
     def streams(self) -> SessionStreams:
         """The engine below, which can do more."""
+        notice_fork()
         if self._streams is None:
             with self._lock:
                 if self._streams is None:
                     streams = SessionStreams(self.logs_dir, log=self._log)
+                    streams.directory_named = "logs_dir= or LOGS_PATH"
                     self._origin = self._next_origin = _Reached(0, streams.position())
                     self._streams = streams
         return self._streams
@@ -157,8 +194,10 @@ class Logger:
         streams = self.streams
         entries = []
         for writer in [lane.writer for lane in streams.lanes.by_writer.values() if lane.own]:
+            parts = Parts()
             for record in read(streams.directory, writer=writer):
-                chunk = chunk_of(Line(record.record, 0, 0), writer)
+                part = chunk_of(Line(record.record, 0, 0), writer)
+                chunk = None if part is None else parts.add(part)
                 if chunk is not None:
                     time = datetime.fromtimestamp(chunk.timestamp / 1e9, UTC).isoformat()
                     message = _message_of(chunk)
@@ -213,8 +252,9 @@ class Logger:
         return self._follow("logs", session_id, timeout, from_start=from_start, until=None)
 
     def pop(self, session_id: str, poll_interval: float = 0.1) -> AsyncGenerator[str, None]:  # noqa: ARG002
-        """Follow a session up to a message in which ``</think>`` stands.
+        """Follow a session up to the message with which ``</think>`` has come.
 
+        It may stand anywhere in a message of any length, or be cut in two by messages.
         Where to begin is decided as for ``get_session_logs``, among those who pop.
 
         Args:
@@ -231,6 +271,7 @@ class Logger:
 
     def close(self) -> None:
         """End what is open: streams, as interrupted, readers and the journal."""
+        notice_fork()
         with self._lock:
             streams, self._streams = self._streams, None
             self._open.clear()
@@ -239,6 +280,7 @@ class Logger:
             streams.close()
 
     def _write(self, message: str, session_id: str) -> None:
+        notice_fork()
         stream = self._open.get(session_id)
         if message == STREAM_START_TOKEN:
             if stream is not None:
@@ -264,7 +306,7 @@ class Logger:
         until: str | None,
     ) -> AsyncGenerator[str, None]:
         streams = self.streams
-        session_id = normal(session_id)
+        session_id = normal(text_of("session_id", session_id))
         with self._lock:
             turns = self._turns.get((kind, session_id))
             if turns is None:
@@ -306,14 +348,15 @@ async def _messages(
     try:
         # Whoever was started together with this reader begins beside it, and not after it.
         await asyncio.sleep(0)
-        async for chunk in following.reader:
-            message = _message_of(chunk)
-            following.count += 1
-            following.waits, following.at_end = False, chunk.kind == "end"
+        tail = ""
+        while (message := await following.next()) is not None:
             yield message
             following.waits = True
-            if until is not None and until in message:
-                return
+            if until is not None:
+                # A model's chunks may cut the token in two.
+                if until in tail + message:
+                    return
+                tail = (tail + message)[1 - len(until) :]
     finally:
         turns.end(following)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from wakelog.otel._metric_table import Metric
+from wakelog.telemetry import OTHER, Metric
 
-REASON, OTHER = "reason", "other"
-REASONS = {"QuotaExceededError": "quota", "JournalError": "journal"}
-"""Why a line was refused, by the error; ``other`` for any other."""
+REASON = "reason"
+REASONS = ("quota", "journal")
+"""Why a line was refused; ``other`` for anything else."""
 
 WRITTEN = "wakelog.streams.lines.written"
 REFUSED = "wakelog.streams.lines.refused"
@@ -33,7 +33,7 @@ TABLE: Final = (
         "Lines that could not be written. Who wrote to the stream was told by an exception.",
         "`quota`: what is kept fills the quota. `journal`: the file system refused, for want of space or "
         "permission.",
-        {REASON: (*REASONS.values(), OTHER)},
+        {REASON: (*REASONS, OTHER)},
     ),
     Metric(
         OPEN,

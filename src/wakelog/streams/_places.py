@@ -14,9 +14,10 @@ from wakelog.errors import ConfigurationError
 _OFFSET_BITS = 40
 BEGINNING = 0
 EVERYTHING = (1 << 63) - 1
-# A writer that is this much older than the newest one of a position, and not named there, was
-# finished when the position was taken. Its id is made shortly before its folder can be seen.
+# Where folders have no generation (format 1): a writer that is this much older than the newest one of a
+# position, and not named there, was finished when the position was taken.
 _SURELY_SEEN_MILLISECONDS = 60_000
+_GENERATION = "g"
 _SHOWN = 80
 
 
@@ -57,34 +58,66 @@ def is_writer(name: str) -> bool:
         return False
 
 
-def write_position(marks: Mapping[str, Place]) -> str:
-    """Write down where a reader is in every writer that is not finished.
+class Position(NamedTuple):
+    """Where a reader is in every writer that is not finished.
+
+    Attributes:
+        marks: By writer.
+        generation: The greatest generation of a folder that was there when the position was taken, 0
+            where folders had none.
+    """
+
+    marks: Mapping[str, Place]
+    generation: int = 0
+
+    def is_past(self, writer: str, generation: int) -> bool:
+        """Tell whether a writer that is not named was finished when the position was taken.
+
+        Whoever sees a folder sees those of all smaller generations. No clock has a say in it, but for
+        folders of format 1, which have no generation.
+        """
+        if self.generation and generation:
+            return generation < self.generation
+        newest = max(map(created, self.marks), default=0)
+        return created(writer) < newest - _SURELY_SEEN_MILLISECONDS
+
+
+def write_position(position: Position) -> str:
+    """Write a position down.
 
     Args:
-        marks: By writer; the newest writer that is known has to be among them.
+        position: The newest writer that is known has to be among its marks.
 
     Returns:
         Text of letters, digits and ``-_.~``.
     """
     parts = []
-    for writer in sorted(marks):
-        key, seq, chars = marks[writer]
+    for writer in sorted(position.marks):
+        key, seq, chars = position.marks[writer]
         name = base64.urlsafe_b64encode(uuid.UUID(writer).bytes).decode().rstrip("=")
         segment, offset = split_key(key)
         numbers = [segment, offset, seq, *([chars] if chars else [])]
         parts.append(".".join([name, *map(str, numbers)]))
+    if position.generation:
+        parts.append(f"{_GENERATION}{position.generation}")
     return "~".join(parts) or "0"
 
 
-def read_position(text: str) -> dict[str, Place]:
-    """Read what ``write_position`` wrote.
+def read_position(text: str) -> Position:
+    """Read what ``write_position`` wrote, also before there were generations.
 
     Raises:
         ConfigurationError: When the text is no position.
     """
     marks: dict[str, Place] = {}
+    generation = 0
     try:
+        if not isinstance(text, str):
+            raise TypeError(text)  # noqa: TRY301 - malformed in one way or another
         for part in [] if text == "0" else text.split("~"):
+            if part.startswith(_GENERATION) and "." not in part:
+                generation = _digits(part[1:])
+                continue
             name, segment, offset, seq, *chars = part.split(".")
             writer = str(uuid.UUID(bytes=base64.urlsafe_b64decode(name + "==")))
             numbers = [int(segment), int(offset), int(seq), *map(int, chars)]
@@ -95,14 +128,14 @@ def read_position(text: str) -> dict[str, Place]:
             marks[writer] = Place(key_of(*numbers[:2]), *numbers[2:])
     except (ValueError, TypeError, binascii.Error) as error:
         message = (
-            f"{text[:_SHOWN]!r} is no position in a stream. Hand in what a reader's position was, "
+            f"after={text!r:.{_SHOWN}} is no position in a stream. Hand in what a reader's position was, "
             "or leave it out to begin anew"
         )
         raise ConfigurationError(message) from error
-    return marks
+    return Position(marks, generation)
 
 
-def is_finished(writer: str, marks: Mapping[str, Place]) -> bool:
-    """Tell whether a writer that a position does not name was finished when it was taken."""
-    newest = max(map(created, marks), default=0)
-    return created(writer) < newest - _SURELY_SEEN_MILLISECONDS
+def _digits(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(text)
+    return int(text)

@@ -7,10 +7,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
-from wakelog.streams._lane import Lane
-from wakelog.streams._lanes import Lanes
-from wakelog.streams._lines import Chunk, chunk_of, needle, scan
-from wakelog.streams._places import Place, is_finished, write_position
+from wakelog.streams._lane import WriterLines
+from wakelog.streams._lanes import Lanes, in_order, newest_of
+from wakelog.streams._lines import Chunk
+from wakelog.streams._places import Place, Position, write_position
 from wakelog.streams._watch import set_done
 
 if TYPE_CHECKING:
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
 
 BATCH = 16
 """How many chunks a reader takes at once, and how often it lets others run."""
-_SCANNED = 256
 
 
-class Source:
+class LaneReader:
     """What one reader has read and not handed on yet of one writer: at most a batch."""
 
     __slots__ = ("finished", "lane", "mark", "pending", "reached")
 
-    def __init__(self, lane: Lane, place: Place) -> None:
+    def __init__(self, lane: WriterLines, place: Place) -> None:
         self.lane = lane
         self.mark = self.reached = place
         self.pending: deque[Chunk] = deque()
@@ -57,8 +56,8 @@ class Source:
                 self._add(lane.load(look.begins))
                 self._pass(look.begins[-1] + 1)
             elif look.scan_to:
-                chunks, reached = await asyncio.to_thread(
-                    _scanned, lane, session_id, self.reached.key, look.scan_to
+                chunks, reached = await lanes.scans.find(
+                    lane, session_id, self.reached.key, look.scan_to
                 )
                 self._add(chunks)
                 self._pass(reached)
@@ -93,19 +92,6 @@ class Source:
             self.pending.append(chunk)
 
 
-def _scanned(lane: Lane, session_id: str, begin: int, end: int) -> tuple[list[Chunk], int]:
-    """Look for a session's chunks on the disk; return a batch and the place that was reached."""
-    chunks: list[Chunk] = []
-    for found in scan(lane.folder, begin, end, needle(session_id)):
-        if isinstance(found, int):
-            continue
-        if (chunk := chunk_of(found, lane.writer)) is not None:
-            chunks.append(chunk)
-            if len(chunks) >= _SCANNED:
-                return chunks, found.end
-    return chunks, end
-
-
 class Reader:
     """Reads one session, as ``async for chunk in reader``. ``SessionStreams.read`` makes it.
 
@@ -121,7 +107,7 @@ class Reader:
         self,
         streams: SessionStreams,
         session_id: str,
-        marks: dict[str, Place] | None,
+        after: Position | None,
         *,
         until_end: bool,
         idle_timeout: float | None,
@@ -135,8 +121,8 @@ class Reader:
         self._until_end = until_end
         self._idle = idle_timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._sources: dict[str, Source] = {}
-        self._known: dict[str, Lane] = {}
+        self._sources: dict[str, LaneReader] = {}
+        self._known: dict[str, WriterLines] = {}
         self._lanes_seen = -1
         # Whether every source has something pending or has nothing more for now.
         self._settled = False
@@ -145,25 +131,35 @@ class Reader:
         # When the first writer began that was not looked at, as what is pending is older.
         self._horizon: int | None = None
         self._hasty = 0
-        self._add_lanes(marks)
+        self._before_last: dict[str, Place] = {}
+        self._add_lanes(after)
 
     @property
     def position(self) -> str:
         """The position after the last chunk that was handed on, for ``read(after=…)``."""
+        return write_position(self._position())
+
+    @property
+    def position_before_last(self) -> str:
+        """The position from which the last chunk that was handed on comes again."""
+        now = self._position()
+        return write_position(now._replace(marks={**now.marks, **self._before_last}))
+
+    def _position(self) -> Position:
         marks = {}
         with self._lanes.lock:
             # Those that it has taken up are named even after the streams have been closed.
             lanes = self._known | self._lanes.by_writer
-        newest = {writer: Place() for writer in [max(lanes, default=None)] if writer is not None}
+        newest = newest_of(lanes)
         for writer, lane in lanes.items():
             source = self._sources.get(writer)
             if source is not None:
                 marks[writer] = source.place
             elif writer not in self._known:
                 marks[writer] = Place()
-            elif not is_finished(writer, newest):
+            elif not newest.is_past(writer, lane.generation):
                 marks[writer] = Place(lane.end)
-        return write_position(marks)
+        return newest._replace(marks=marks)
 
     def __aiter__(self) -> Self:
         return self
@@ -245,28 +241,29 @@ class Reader:
             with self._lanes.lock:
                 watch.waiting.discard(future)
 
-    def _add_lanes(self, marks: dict[str, Place] | None) -> None:
-        """Take up the lanes that are known by now; without marks, at what they hold by now."""
+    def _add_lanes(self, after: Position | None) -> None:
+        """Take up the lanes that are known by now; without a position, at what they hold by now."""
         with self._lanes.lock:
             self._lanes_seen = self._lanes.version
-            for writer, lane in sorted(self._lanes.by_writer.items()):
+            for writer, lane in in_order(self._lanes.by_writer):
                 if writer in self._known:
                     continue
                 self._known[writer] = lane
                 recent = lane.recent(self.session_id) if not lane.complete else None
-                if marks is None:
+                if after is None:
                     if not lane.complete:
                         last = recent.loose[-1:] if recent is not None else []
                         place = last[0].place if last else Place(lane.end)
-                        self._sources[writer] = Source(lane, place)
-                elif writer in marks or not is_finished(writer, marks):
-                    self._sources[writer] = Source(lane, marks.get(writer, Place()))
-        self._sources = dict(sorted(self._sources.items()))
+                        self._sources[writer] = LaneReader(lane, place)
+                elif writer in after.marks or not after.is_past(writer, lane.generation):
+                    self._sources[writer] = LaneReader(lane, after.marks.get(writer, Place()))
+        lanes = {writer: source.lane for writer, source in self._sources.items()}
+        self._sources = {writer: self._sources[writer] for writer, _ in in_order(lanes)}
 
     async def _refill(self, version: int) -> None:
         """See to it that what is earliest is pending, whichever writer it is from."""
         if self._lanes_seen != self._lanes.version:
-            self._add_lanes({})
+            self._add_lanes(Position({}))
         earliest: int | None = None
         is_all = True
         self._horizon = None
@@ -288,7 +285,7 @@ class Reader:
         self._all_of = version if is_all else -1
 
     def _take(self) -> Chunk | None:
-        best: Source | None = None
+        best: LaneReader | None = None
         for source in self._sources.values():
             if source.pending and (
                 best is None or source.pending[0].timestamp < best.pending[0].timestamp
@@ -297,6 +294,7 @@ class Reader:
         if best is None:
             return None
         chunk = best.pending.popleft()
+        self._before_last = {best.lane.writer: best.mark}
         best.mark = chunk.place
         self._settled = bool(best.pending) and (
             self._horizon is None or best.pending[0].timestamp < self._horizon

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from wakelog.errors import ConfigurationError
+from wakelog._admission import Hosts, is_local
+from wakelog.errors import ConfigurationError, TooManyReadersError
 from wakelog.streams._lines import Chunk
 from wakelog.streams._logger import _logger
 from wakelog.streams._places import read_position
@@ -22,6 +23,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 KEEP_ALIVE_SECONDS = 15.0
 RETRY_MILLISECONDS = 1000
+MAX_CONNECTIONS = 1000
+_RETRY_AFTER_SECONDS = 5
+# Of any answer: a browser takes it for what it says it is, and for nothing else.
+_NO_SNIFF = (b"x-content-type-options", b"nosniff")
 
 
 def sse(
@@ -55,6 +60,7 @@ def sse(
 
     Raises:
         ConfigurationError: When ``last_event_id`` is no position.
+        TooManyReadersError: When there are as many readers as the streams allow.
         JournalError: When the directory cannot be used.
     """
     reader = (streams or _logger.streams).read(
@@ -67,16 +73,19 @@ def sse(
 
 
 async def _frames(reader: Reader, keep_alive: float) -> AsyncGenerator[str, None]:
-    # The id is sent before anything has come, so that who loses the connection now goes on here.
-    yield f"retry: {RETRY_MILLISECONDS}\nid: {reader.position}\n\n"
-    while True:
-        chunk = await reader.next(keep_alive)
-        if chunk is not None:
-            yield _frame(chunk, reader.position)
-        elif reader.ended is not None:
-            return
-        else:
-            yield ": still here\n\n"
+    try:
+        # The id is sent before anything has come, so that who loses the connection now goes on here.
+        yield f"retry: {RETRY_MILLISECONDS}\nid: {reader.position}\n\n"
+        while True:
+            chunk = await reader.next(keep_alive)
+            if chunk is not None:
+                yield _frame(chunk, reader.position)
+            elif reader.ended is not None:
+                return
+            else:
+                yield ": still here\n\n"
+    finally:
+        reader.close()  # it counts as one until then
 
 
 def _frame(chunk: Chunk, position: str) -> str:
@@ -100,8 +109,17 @@ class StreamsApp:
     Args:
         streams: Where the sessions are; those of the module's ``_logger`` by default.
         authorize: Called with the ASGI scope and the session's id; whoever it refuses is answered
-            403. Without it everyone who can reach the application can read every session.
+            403. Without it only requests from this machine are served, over the loopback, and they
+            can read every session.
+        allowed_hosts: The names under which the application is reached, beside those of the
+            loopback; whoever names another in the header Host is answered 421. ``*.example.com`` is every
+            name below that one, and ``*`` any name.
+        max_connections: How many requests are served at once; further ones are answered 503.
         keep_alive: As in ``sse``.
+
+    Raises:
+        ConfigurationError: When ``allowed_hosts`` has something that is no host, or
+            ``max_connections`` is no number from 1 on.
     """
 
     def __init__(
@@ -109,10 +127,17 @@ class StreamsApp:
         streams: SessionStreams | None = None,
         *,
         authorize: Callable[[Scope, str], bool | Awaitable[bool]] | None = None,
+        allowed_hosts: Collection[str] = (),
+        max_connections: int = MAX_CONNECTIONS,
         keep_alive: float = KEEP_ALIVE_SECONDS,
     ) -> None:
+        limit: object = max_connections
+        if not isinstance(limit, int) or limit < 1:
+            raise ConfigurationError(f"max_connections must be at least 1, got {limit!r:.80}")
         self._streams = streams
         self._authorize = authorize
+        self._hosts = Hosts(allowed_hosts)
+        self._room = max_connections
         self._keep_alive = keep_alive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,14 +149,31 @@ class StreamsApp:
             await send({"type": "websocket.close", "code": 1003})
             return
         session_id = scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
-        if scope["method"] != "GET":
+        if not self._hosts.allows(scope):
+            await _answer(
+                send, 421, "this host is not served: name it in StreamsApp(allowed_hosts=…)"
+            )
+        elif scope["method"] != "GET":
             await _answer(send, 405, "this address is for GET", [(b"allow", b"GET")])
         elif not session_id:
             await _answer(send, 404, "name a session: GET <address>/<session id>")
-        elif not await self._allowed(scope, session_id):
-            await _answer(send, 403, "this session is not for you")
+        elif self._authorize is None and not is_local(scope):
+            text = "without StreamsApp(authorize=…), sessions are served on the loopback only"
+            await _answer(send, 403, text)
+        elif self._room < 1:
+            await _answer_busy(send, "there are as many connections as max_connections allows")
         else:
-            await self._serve(scope, session_id, receive, send)
+            # Counted from here on, as `authorize` may take its time, too.
+            self._room -= 1
+            try:
+                if await self._allowed(scope, session_id):
+                    await self._serve(scope, session_id, receive, send)
+                else:
+                    await _answer(send, 403, "this session is not for you")
+            except TooManyReadersError as error:
+                await _answer_busy(send, str(error))
+            finally:
+                self._room += 1
 
     async def _allowed(self, scope: Scope, session_id: str) -> bool:
         allowed = True if self._authorize is None else self._authorize(scope, session_id)
@@ -170,6 +212,7 @@ async def _send_all(frames: AsyncGenerator[str, None], send: Send) -> None:
     headers = [
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"cache-control", b"no-store"),
+        _NO_SNIFF,
         (b"x-accel-buffering", b"no"),  # or nginx would hold events back
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -199,6 +242,11 @@ async def _answer(
     send: Send, status: int, text: str, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
     kind = (b"content-type", b"text/plain; charset=utf-8")
-    start = {"type": "http.response.start", "status": status, "headers": [kind, *(headers or [])]}
-    await send(start)
+    headers = [kind, _NO_SNIFF, *(headers or [])]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": f"{text}\n".encode()})
+
+
+async def _answer_busy(send: Send, text: str) -> None:
+    later = (b"retry-after", str(_RETRY_AFTER_SECONDS).encode())
+    await _answer(send, 503, text, [later])

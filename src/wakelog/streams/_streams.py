@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-import weakref
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -13,10 +13,11 @@ from wakelog.errors import ConfigurationError, JournalError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability, Journal, Receipt
 from wakelog.record import Resource, uuid7
+from wakelog.runtime import ForkOrder, absolute, notice_fork, reset_in_child, resolved
 from wakelog.streams._adopting import adopt, note_dealt_with
 from wakelog.streams._figures import FIGURES
-from wakelog.streams._lane import Lane
-from wakelog.streams._lanes import Lanes
+from wakelog.streams._lane import WriterLines
+from wakelog.streams._lanes import Lanes, newest_of
 from wakelog.streams._lines import (
     LONGEST_TEXT,
     Chunk,
@@ -24,16 +25,19 @@ from wakelog.streams._lines import (
     normal,
     text_line,
 )
-from wakelog.streams._places import Place, is_finished, read_position, write_position
+from wakelog.streams._places import Place, Position, read_position, write_position
 from wakelog.streams._reader import Reader
 from wakelog.streams._stream import Stream
 from wakelog.streams._watching import Watcher
+from wakelog.streams._whose import resource_of
 
 if TYPE_CHECKING:
     from wakelog.logger import AgentLogger
 
-_RESOURCE = Resource({})
-_TICK_NANOSECONDS = 1_000_000_000
+MAX_READERS = 10_000
+MAX_SCANS = 2
+# What the journal's hints say, in the words of those who record.
+_NAMED_BY_JOURNAL = "directory= or WAKELOG_DIR"
 _EVENT_OF = {
     "start": "stream_start",
     "end": "stream_end",
@@ -72,11 +76,17 @@ class SessionStreams:
             are readers, in seconds. None does not look.
         max_idle_sessions: For how many sessions without readers to remember where their chunks are;
             for others that is looked up on the disk.
+        max_readers: How many readers there may be at once in this process.
+        max_scans: How many of them may look through files at once; the others wait for their turn.
         clock: Says the time, in nanoseconds since 1970.
 
     Raises:
+        ConfigurationError: When a limit is no number from 1 on.
         JournalError: At the first use, when the directory cannot be used.
     """
+
+    directory_named = "directory="
+    """How errors call the directory; whoever makes the streams for somebody else says it anew."""
 
     def __init__(
         self,
@@ -88,11 +98,13 @@ class SessionStreams:
         durability: Durability | str = Durability.OS_BUFFERED,
         watch_interval: float | None = 0.1,
         max_idle_sessions: int = 1024,
+        max_readers: int = MAX_READERS,
+        max_scans: int = MAX_SCANS,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.directory = Path(directory)
+        self.directory = resolved(absolute(directory))
         self.log = log
-        self.lanes = Lanes(self.directory)
+        self.lanes = Lanes(self.directory, max_readers, max_scans)
         self._join = join
         self._export_chunks = export_chunks
         self._durability = Durability(durability)
@@ -102,8 +114,12 @@ class SessionStreams:
         self._journal: Journal | None = None
         self._open: dict[str, Stream] = {}
         self._watcher: Watcher | None = None
-        after_fork = weakref.WeakMethod(self._after_fork)
-        os.register_at_fork(after_in_child=lambda: (method := after_fork()) and method())
+        reset_in_child(self._after_fork, ForkOrder.STORAGE)
+
+    @cached_property
+    def resource(self) -> Resource:
+        """The service whose streams are written here, which alone exports what it has left."""
+        return resource_of(self.log)
 
     @property
     def open_streams(self) -> int:
@@ -134,6 +150,7 @@ class SessionStreams:
         Raises:
             SinkError: When its beginning was not recorded.
         """
+        notice_fork()
         stream = Stream(self, normal(session_id), uuid7())
         self._write_event(stream, "start", "started")
         self._open[stream.stream_id] = stream
@@ -145,6 +162,7 @@ class SessionStreams:
         Raises:
             SinkError: When it was not recorded.
         """
+        notice_fork()
         self._write_text(normal(session_id), text, None)
 
     # Reading
@@ -174,20 +192,25 @@ class SessionStreams:
 
         Raises:
             ConfigurationError: When ``after`` is no position.
+            TooManyReadersError: When there are ``max_readers`` that have not ended.
             JournalError: When the directory cannot be used.
         """
-        marks = read_position(after) if after is not None else {} if from_start else None
+        notice_fork()
+        begin = Position({}) if from_start else None
+        begin = begin if after is None else read_position(after)
         self._begin()
         session_id = normal(session_id)
+        self.lanes.make_room()
         self.lanes.look_around(owners=False)
         reader = Reader(
             self,
             session_id,
-            marks,
+            begin,
             until_end=until_end,
             idle_timeout=idle_timeout,
             timeout=timeout,
         )
+        self.lanes.add_reader(reader)
         self._watch()
         return reader
 
@@ -201,14 +224,13 @@ class SessionStreams:
         self.lanes.look_around(owners=False)
         with self.lanes.lock:
             lanes = self.lanes.by_writer
-            newest = {name: Place() for name in [max(lanes, default=None)] if name is not None}
-            return write_position(
-                {
-                    name: Place(lane.end)
-                    for name, lane in lanes.items()
-                    if not (lane.complete and is_finished(name, newest))
-                }
-            )
+            newest = newest_of(lanes)
+            marks = {
+                name: Place(lane.end)
+                for name, lane in lanes.items()
+                if not (lane.complete and newest.is_past(name, lane.generation))
+            }
+            return write_position(newest._replace(marks=marks))
 
     def sessions(self) -> list[str]:
         """Return the sessions that this process has written lately, in the order of their begin."""
@@ -230,11 +252,13 @@ class SessionStreams:
         Raises:
             JournalError: When the directory cannot be used.
         """
+        notice_fork()
         self._begin()
         return adopt(self)
 
     def close(self) -> None:
         """End the streams that are open, as interrupted, the readers and the journal."""
+        notice_fork()
         try:
             for stream in list(self._open.values()):
                 stream.end("interrupted", "closed")
@@ -276,20 +300,29 @@ class SessionStreams:
 
     def _write_text(self, session_id: str, text: str, stream: Stream | None) -> None:
         if not isinstance(text, str):
-            message = f"a chunk is text, and not {type(text).__name__}: {text!r:.80}"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"text={text!r:.80} is no text: pass a str")
+        notice_fork()
         now = self._clock()
         stream_id = None if stream is None else stream.stream_id
-        for at in range(0, len(text), LONGEST_TEXT) if len(text) > LONGEST_TEXT else (0,):
-            piece = text[at : at + LONGEST_TEXT]
-            if self._join and stream is not None:
+        pieces = [text[at : at + LONGEST_TEXT] for at in range(0, len(text) or 1, LONGEST_TEXT)]
+        # What a forked child writes to a stream of its parent is not kept: it has no writer yet.
+        if self._join and stream is not None and self.lanes.own is not None:
+            for piece in pieces:
                 self._keep_loose(session_id, piece, now, stream_id)
-            else:
+        elif len(pieces) == 1:
+            self._flush(session_id)
+            line = text_line(session_id, text, now, stream_id)
+            self._commit(self._append(uuid7(), line, now, session_id, "chunk", text, stream_id))
+        else:
+            with self.lanes.lock:  # so that nothing else of this writer comes in between
                 self._flush(session_id)
-                line = text_line(session_id, piece, now, stream_id)
-                self._commit(
-                    self._append(uuid7(), line, now, session_id, "chunk", piece, stream_id)
-                )
+                for part, piece in enumerate(pieces, 1):
+                    of = (part, len(pieces))
+                    line = text_line(session_id, piece, now, stream_id, *of)
+                    receipt = self._append(
+                        uuid7(), line, now, session_id, "chunk", piece, stream_id, of=of
+                    )
+            self._commit(receipt)
         if self._export_chunks:
             fields: dict[str, object] = {"stream_id": stream_id, "message": text}
             self._export("stream_chunk", fields, session_id, None)
@@ -297,6 +330,7 @@ class SessionStreams:
     def _write_event(
         self, stream: Stream, kind: str, status: str | None = None, **payload: object
     ) -> None:
+        notice_fork()
         self._flush(stream.session_id)
         event = AgentEvent(
             _EVENT_OF[kind],
@@ -336,19 +370,21 @@ class SessionStreams:
         text: str,
         stream_id: str | None,
         status: str | None = None,
+        of: tuple[int, int] = (1, 1),
     ) -> Receipt:
         """Journal a line, note where it stands, and wake the readers of its session."""
+        notice_fork()
         lanes = self.lanes
         with lanes.lock:
             journal = self._begin()
             own = lanes.own
             try:
-                receipt = journal.write(record_id, line, _RESOURCE)
+                receipt = journal.write(record_id, line, self.resource)
             except JournalError as error:
                 if own is not None:
                     own.failed()
                 FIGURES.note_refused(error)
-                raise
+                raise self._in_callers_words(error) from error
             FIGURES.note_written()
             rotated = own is not None and own.segment
             if own is None or own.writer != receipt.writer:
@@ -358,14 +394,14 @@ class SessionStreams:
             if rotated and rotated != own.segment:
                 self._note_dealt_with(own, own.segment, receipt.seq - 1)
             place = Place(end, receipt.seq)
-            chunk = Chunk(session_id, text, kind, time_, stream_id, status, own.writer, place)
+            chunk = Chunk(session_id, text, kind, time_, stream_id, status, own.writer, place, *of)
             own.recent(session_id).note(begin, chunk)
             if len(own.sessions) > 2 * self._max_idle:
                 self._forget_idle(own)
             lanes.wake(session_id)
         return receipt
 
-    def _note_dealt_with(self, own: Lane, segment: int | None = None, seq: int = 0) -> None:
+    def _note_dealt_with(self, own: WriterLines, segment: int | None = None, seq: int = 0) -> None:
         try:
             note_dealt_with(own.folder, segment, seq)
         except JournalError:
@@ -420,16 +456,27 @@ class SessionStreams:
         return receipt
 
     def _begin(self) -> Journal:
+        notice_fork()
         if self._journal is None:
             with self.lanes.lock:
                 if self._journal is None:
-                    self._journal = open_journal(self.directory, self._durability)
+                    try:
+                        self._journal = open_journal(self.directory, self._durability)
+                    except JournalError as error:
+                        raise self._in_callers_words(error) from error
                     FIGURES.show(self)
             self.lanes.list()
             self._watch()
         return self._journal
 
-    def _forget_idle(self, own: Lane) -> None:
+    def _in_callers_words(self, error: JournalError) -> JournalError:
+        """Have a hint of the journal's name the argument of the class that was called."""
+        if _NAMED_BY_JOURNAL not in error.hint or type(error).__init__ is not JournalError.__init__:
+            return error
+        hint = error.hint.replace(_NAMED_BY_JOURNAL, self.directory_named)
+        return type(error)(error.operation, error.path, error.cause, hint)
+
+    def _forget_idle(self, own: WriterLines) -> None:
         """Give back the memory of the sessions that were idle for longest."""
         in_use = {stream.session_id for stream in list(self._open.values())}
         in_use |= set(self.lanes.watches)

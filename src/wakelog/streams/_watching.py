@@ -18,7 +18,7 @@ _ADOPT_SECONDS = 1.0
 _REPORT_SECONDS = 60.0
 
 
-class Watcher(threading.Thread):
+class Watcher:
     """Looks at the directory every so often; ends when nobody reads or the streams are gone.
 
     Args:
@@ -27,18 +27,27 @@ class Watcher(threading.Thread):
     """
 
     def __init__(self, streams: SessionStreams, interval: float | None) -> None:
-        super().__init__(name="wakelog-streams", daemon=True)
         self._streams = weakref.ref(streams)
         self._interval = interval
         self.ended = False
         self._stopped = threading.Event()
         self._reported = float("-inf")
+        # No subclass: gevent may have put another class in the place of the one that was imported.
+        self._thread = threading.Thread(target=self.run, name="wakelog-streams", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """End, and wait for that."""
         self._stopped.set()
-        if threading.current_thread() is not self:
-            self.join()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def run(self) -> None:
         """Look around until nobody is interested."""

@@ -5,9 +5,20 @@ A session is a conversation, a run one stretch of an agent's work, and a step wh
 of it, and ``wakelog.viewer.tree`` draws it in a terminal.
 """
 
+from wakelog.viewer._blocks import blocks_of
 from wakelog.viewer._build import ViewBuilder, load, read
+from wakelog.viewer._content import content_of
 from wakelog.viewer._model import RUN, RUNNING, UNKNOWN, Session, Step, View, every_step
-from wakelog.viewer._summary import name_of, one_line, summary_of
+from wakelog.viewer._summary import (
+    exception_line,
+    exception_of,
+    level_of,
+    message_of,
+    name_of,
+    one_line,
+    summary_of,
+)
+from wakelog.viewer._totals import Total, Totals, totals
 
 __all__ = [
     "RUN",
@@ -15,12 +26,21 @@ __all__ = [
     "UNKNOWN",
     "Session",
     "Step",
+    "Total",
+    "Totals",
     "View",
     "ViewBuilder",
+    "blocks_of",
+    "content_of",
     "every_step",
+    "exception_line",
+    "exception_of",
+    "level_of",
     "load",
+    "message_of",
     "name_of",
     "one_line",
     "read",
     "summary_of",
+    "totals",
 ]

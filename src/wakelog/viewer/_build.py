@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.errors import JournalError
-from wakelog.events import described
+from wakelog.events import EVENT_TYPES, described, event_type_of
 from wakelog.events import semconv as s
-from wakelog.journal import folders, is_owned
+from wakelog.journal import folders, is_owned, signal_of
 from wakelog.journal import read as read_journal
+from wakelog.record import LOGS
 from wakelog.viewer._model import RUN, RUNNING, UNKNOWN, Session, Step, View
-from wakelog.viewer._summary import name_of, summary_of
+from wakelog.viewer._summary import exception_of, level_of, message_of, name_of, summary_of
+from wakelog.viewer._totals import usage_in
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping
     from datetime import datetime
-    from pathlib import Path
 
     from wakelog.journal import Entry, Mark
     from wakelog.record import Record
@@ -29,6 +31,8 @@ _CLOSES: Final = {
     "tool_result": "tool_call",
 }
 _OPENS: Final = frozenset(_CLOSES.values())
+# Events of the conventions that repeat what Wakelog's own say.
+_REPEATS: Final = frozenset({"inference_details", "inference_exception", "tool_exception"})
 _STARTED: Final = "started"
 # Deeper than this a step hangs under its run itself, so that neither a ring of parents nor a
 # runaway recursion can make a tree that nobody can walk.
@@ -92,6 +96,12 @@ class ViewBuilder:
         if not self._wanted(run, session, parent):
             return
         event_type = _type_of(record)
+        if (
+            event_type in _REPEATS
+            and record.scope is not None
+            and record.scope.name == s.SCOPE_NAME
+        ):
+            return  # those of other instrumentations say what nothing else does
         kind = RUN if event_type == "run_start" else event_type
         start = record.timestamp if record.timestamp is not None else record.observed_timestamp
         step = Step(
@@ -101,6 +111,7 @@ class ViewBuilder:
             agent=_word(attributes, s.AGENT_NAME),
             start=start,
             status=_word(attributes, s.STATUS),
+            level=level_of(record),
             trace_id=record.trace_id if isinstance(record.trace_id, str) else None,
             span_id=record.span_id if isinstance(record.span_id, str) else None,
         )
@@ -231,13 +242,17 @@ class ViewBuilder:
         step = node.step
         event_type = "run_start" if step.type == RUN else step.type
         step.summary = summary_of(event_type, node.attributes, node.body)
+        step.exception = exception_of(node.attributes)
+        step.usage, step.cost_usd = usage_in(node.attributes)
+        if event_type not in EVENT_TYPES or event_type == "custom":
+            step.message = message_of(node.attributes, node.body)
         whole = s.USAGE_OUTPUT_TOKENS in node.attributes  # one record for a call and its answer
         if node.open and step.status in (None, _STARTED) and not whole:
             step.status = RUNNING if _is_living(node.folder, living) else UNKNOWN
         if step.type == "error" and step.status is None:
             step.status = "error"
         if self._attributes:
-            step.attributes = node.attributes
+            step.attributes, step.body = node.attributes, node.body
 
     def _above(self, node: _Node) -> _Node | None:
         """Return the step that a step hangs under, None for one at the top."""
@@ -332,11 +347,12 @@ def _sources(path: Path) -> Iterator[tuple[Path, Path | None]]:
     if not path.is_dir():
         yield path, None
         return
-    path = path.absolute()
+    path = Path(os.path.realpath(path))
     writers = list(folders(path))
     files = sorted(path.glob("*.jsonl"))
     if writers:
-        yield from ((writer, writer) for writer in writers)
+        # Spans say again what events say that lie in them.
+        yield from ((writer, writer) for writer in writers if signal_of(writer) == LOGS)
     elif files and path in folders(path.parent):
         yield path, path
     elif files:
@@ -353,7 +369,8 @@ def _is_living(folder: Path | None, known: dict[Path, bool]) -> bool:
     if folder is None:
         return False
     if folder not in known:
-        known[folder] = is_owned(folder)
+        # Where nobody can tell, what became of an open step is not known either.
+        known[folder] = is_owned(folder) is True
     return known[folder]
 
 
@@ -361,7 +378,7 @@ def _type_of(record: Record) -> str:
     name = record.event_name
     if not isinstance(name, str) or not name:
         return "log"
-    return name.removeprefix(s.EVENT_PREFIX)
+    return event_type_of(name)
 
 
 def _word(attributes: dict[str, Any], name: str) -> str | None:

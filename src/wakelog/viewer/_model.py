@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.record import rfc3339, to_line
@@ -35,10 +36,16 @@ class Step:
         status: How it went, in the recorder's own word, or ``running`` or ``unknown``; None for an
             event that says nothing about it.
         summary: One line of what was said, asked or returned.
+        level: The severity of the record that began it, in words.
+        message: What a log record says, whole; None for events of agents.
+        exception: ``type`` and ``message`` of the exception that it carries.
         trace_id: The trace that it belongs to.
         span_id: The span in it.
         steps: What happened inside, by time; the runs of sub-agents are among them.
         attributes: The attributes of its records, when they were asked for.
+        body: The body of its record, when attributes were asked for.
+        usage: The tokens that it says were used, by the keys of a ``model_response``.
+        cost_usd: What it says that cost, None when it does not.
     """
 
     id: str
@@ -49,10 +56,16 @@ class Step:
     end: int | None = None
     status: str | None = None
     summary: str = ""
+    level: str | None = None
+    message: str | None = None
+    exception: dict[str, str | None] | None = None
     trace_id: str | None = None
     span_id: str | None = None
     steps: list[Step] = field(default_factory=list)
     attributes: dict[str, object] | None = None
+    body: object = None
+    usage: dict[str, int] = field(default_factory=dict)
+    cost_usd: Decimal | None = None
 
     @property
     def duration_ms(self) -> float | None:
@@ -75,12 +88,18 @@ class Step:
             "duration_ms": self.duration_ms,
             "status": self.status,
             "summary": self.summary,
+            "level": self.level,
+            "message": to_line(self.message),
+            "exception": to_line(self.exception),
             "trace_id": self.trace_id,
             "span_id": self.span_id,
+            "usage": self.usage or None,
+            "cost_usd": None if self.cost_usd is None else float(self.cost_usd),
             "steps": [step.to_dict() for step in self.steps],
         }
         if self.attributes is not None:
             result["attributes"] = to_line(self.attributes)
+            result["body"] = to_line(self.body)
         return result
 
 
@@ -101,12 +120,12 @@ class Session:
     @property
     def start(self) -> int | None:
         """When its first step began, in nanoseconds since 1970."""
-        return min(_times(self), default=None)
+        return _extent(self)[0]
 
     @property
     def duration_ms(self) -> float | None:
         """Milliseconds from its first to its last record."""
-        return _milliseconds(self.start, max(_times(self), default=None))
+        return _milliseconds(*_extent(self))
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain data, in the shape that ``wakelog show --json`` prints."""
@@ -145,14 +164,23 @@ class View:
 
 def every_step(steps: Iterable[Step]) -> Iterable[Step]:
     """Yield steps and all that happened inside them, in the order of the tree."""
-    for step in steps:
+    waiting = [*steps][::-1]
+    while waiting:
+        step = waiting.pop()
         yield step
-        yield from every_step(step.steps)
+        if step.steps:
+            waiting += step.steps[::-1]
 
 
-def _times(session: Session) -> Iterable[int]:
+def _extent(session: Session) -> tuple[int | None, int | None]:
+    """Return the first and the last time of a session's steps."""
+    times: list[int] = []
     for step in every_step([*session.runs, *session.steps]):
-        yield from (time for time in (step.start, step.end) if time is not None)
+        if step.start is not None:
+            times.append(step.start)
+        if step.end is not None:
+            times.append(step.end)
+    return (min(times), max(times)) if times else (None, None)
 
 
 def _milliseconds(start: int | None, end: int | None) -> float | None:

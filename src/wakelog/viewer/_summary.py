@@ -12,6 +12,8 @@ from wakelog.record import to_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from wakelog.record import Record
+
 _LONGEST = 200
 _LONGEST_ARGUMENTS = 40  # so that the result of a call has room beside them
 
@@ -30,13 +32,16 @@ _NAMES: Final[Mapping[str, str]] = {
     "sub_agent_invoked": s.AGENT_NAME,
     "memory_recall": s.MEMORY_NAMESPACE,
     "usage_limit_exceeded": s.USAGE_LIMIT_KIND,
+    "evaluation": s.EVALUATION_NAME,
 }
+_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+# The payload of a log record in a sink that knows agent events only.
+_LOGGED: Final = frozenset({"message", "level", "logger"})
 _TEXTS: Final = (
     s.OUTPUT_MESSAGES,
     s.INPUT_MESSAGES,
     s.SYSTEM_INSTRUCTIONS,
     s.DECISION,
-    s.EXCEPTION_MESSAGE,
     s.RETRIEVAL_QUERY_TEXT,
     s.RETRIEVAL_DOCUMENTS,
     s.TOOL_CALL_ARGUMENTS,
@@ -65,10 +70,55 @@ def summary_of(event_type: str, attributes: Mapping[str, Any], body: object = No
     special = _SPECIAL.get(event_type)
     if special is not None and ((text := special(attributes)) or body is None):
         return one_line(text)
+    if (message := message_of(attributes, body)) is not None:
+        return one_line(message)
     for attribute in _TEXTS:
         if attribute in attributes:
             return one_line(_text(attributes[attribute]))
-    return one_line(_text(body)) if body is not None else one_line(_payload(attributes))
+    if body is not None:
+        return one_line(_text(body))
+    return one_line(_payload(attributes)) or _fault(attributes)
+
+
+def message_of(attributes: Mapping[str, Any], body: object) -> str | None:
+    """Return what a log record says: its text, None where it has none."""
+    if isinstance(body, str):
+        return body
+    payload = attributes.get(s.PAYLOAD)
+    # In sinks that know agent events only, a log record is a custom event.
+    if body is None and isinstance(payload, dict) and payload.keys() == _LOGGED:
+        message = payload["message"]
+        return message if isinstance(message, str) else None
+    return None
+
+
+def level_of(record: Record) -> str | None:
+    """Return the severity of a record in words, None where it has none."""
+    payload = record.attributes.get(s.PAYLOAD)
+    if isinstance(payload, dict) and payload.keys() == _LOGGED:
+        return str(payload["level"])
+    if record.severity_text:
+        return str(record.severity_text)
+    number = record.severity_number
+    if type(number) is not int or not 0 < number <= len(_LEVELS) * 4:
+        return None
+    return _LEVELS[(number - 1) // 4]
+
+
+def exception_of(attributes: Mapping[str, Any]) -> dict[str, str | None] | None:
+    """Return ``type`` and ``message`` of the exception that a record carries, None without one."""
+    found = {
+        "type": attributes.get(s.EXCEPTION_TYPE),
+        "message": attributes.get(s.EXCEPTION_MESSAGE),
+    }
+    if found == {"type": None, "message": None}:
+        return None
+    return {name: None if value is None else str(value) for name, value in found.items()}
+
+
+def exception_line(exception: Mapping[str, str | None]) -> str:
+    """Put an exception on one line, as Python ends a traceback."""
+    return one_line(": ".join(part for part in exception.values() if part))
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:
@@ -83,7 +133,9 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
         an ellipsis.
     """
     head = text[: longest * 4]
-    line = " ".join("".join(c if c.isprintable() else " " for c in head).split())
+    if not head.isprintable():
+        head = "".join(c if c.isprintable() else " " for c in head)
+    line = " ".join(head.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
@@ -116,6 +168,11 @@ def _payload(attributes: Mapping[str, Any]) -> str:
     return "" if value is None else _text(value)
 
 
+def _fault(attributes: Mapping[str, Any]) -> str:
+    exception = exception_of(attributes)
+    return "" if exception is None else exception_line(exception)
+
+
 def _and_error(text: str, attributes: Mapping[str, Any]) -> str:
     error = attributes.get(s.ERROR_TYPE)
     return text if error is None else f"{text} → {error}" if text else f"{error}"
@@ -131,6 +188,8 @@ def _model(attributes: Mapping[str, Any]) -> str:
     text = "" if said is None else _text(said)
     if read is not None or written is not None:
         tokens = f"{_count(read)} → {_count(written)} tokens"
+        if type(cost := attributes.get(s.COST_USD)) in (int, float):
+            tokens += f", ${cost:,.4f}"
         text = f"{tokens}: {text}" if text else tokens
     return _and_error(text, attributes)
 
@@ -168,6 +227,13 @@ def _limit(attributes: Mapping[str, Any]) -> str:
     return f"{observed} of {attributes.get(s.USAGE_LIMIT_LIMIT, '?')}"
 
 
+def _evaluation(attributes: Mapping[str, Any]) -> str:
+    judged = (attributes.get(name) for name in (s.EVALUATION_SCORE_VALUE, s.EVALUATION_SCORE_LABEL))
+    text = " ".join(str(one) for one in judged if one is not None)
+    explanation = attributes.get(s.EVALUATION_EXPLANATION)
+    return _and_error(f"{text}: {explanation}" if explanation else text, attributes)
+
+
 def _compacted(attributes: Mapping[str, Any]) -> str:
     dropped = attributes.get(s.CONTEXT_DROPPED_CHARS, "?")
     return f"{dropped} characters dropped, {attributes.get(s.CONTEXT_RETAINED_CHARS, '?')} kept"
@@ -190,5 +256,6 @@ _SPECIAL: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "memory_recall": _memory,
     "usage_limit_exceeded": _limit,
     "context_compacted": _compacted,
+    "evaluation": _evaluation,
     "resumed": _resumed,
 }

@@ -1,15 +1,24 @@
-"""The view as a tree for the terminal. Needs rich, the extra ``cli``."""
+"""The view as a tree for the terminal: coloured by rich, the extra ``cli``, or as plain text."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from rich.text import Text
-from rich.tree import Tree
-
+from wakelog._printable import printable
+from wakelog.events import EVENT_TYPES
+from wakelog.viewer._content import content_of
 from wakelog.viewer._model import RUN, RUNNING, UNKNOWN, Session, Step, View
-from wakelog.viewer._summary import one_line
+from wakelog.viewer._summary import exception_line, one_line
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from rich.text import Text
+    from rich.tree import Tree
+
+    Line = list[tuple[str, str]]  # texts, each with its style
 
 _LONGEST = 80
 _SECOND_MS = 1_000.0
@@ -24,33 +33,119 @@ _LOOKS: Final = {
     "error": ("✗", "red"),
     "cancelled": ("✗", "yellow"),
 }
+_LEVEL_STYLES: Final = {"WARN": "yellow", "ERROR": "red", "FATAL": "bold red"}
 _OWN_WORD: Final = ("•", "")
 # Types that are called by a shorter word.
 _WORDS: Final = {RUN: "run", "tool_call": "tool", "model_call": "model"}
 
 
-def render(view: View) -> Tree:
-    """Draw a view.
+def render(view: View, *, cut: bool = True) -> Tree:
+    """Draw a view. Needs rich.
 
     Args:
         view: What ``wakelog.viewer.load`` returned.
+        cut: Whether lines that are too long for the terminal are cut; else they are wrapped.
 
     Returns:
         A tree for ``rich.console.Console.print``: one branch a session, and one with the other
         records where there are any. Texts are cut to 80 characters.
     """
+    from rich.text import Text
+    from rich.tree import Tree
+
+    def text(line: Line) -> Text:
+        drawn = Text(no_wrap=cut, overflow="ellipsis" if cut else "fold")
+        for word, style in line:
+            drawn.append(word, style=style)
+        return drawn
+
+    def add(branch: Tree, step: Step, *, clock: bool = False) -> None:
+        below = branch.add(text(_step_line(step, clock=clock)))
+        if (told := _exception_line(step)) is not None:
+            below.add(text(told))
+        for inner in step.steps:
+            add(below, inner)
+
     root = Tree("", hide_root=True, guide_style="dim")
-    for session in view.sessions:
-        branch = root.add(_session_line(session))
-        for step in session.runs:
-            _add(branch, step)
-        for step in session.steps:
-            _add(branch, step)
-    if view.other_records:
-        branch = root.add(_line(("Other records", "bold")))
-        for step in view.other_records:
-            _add(branch, step, clock=True)
+    for title, steps, clock in _branches(view):
+        branch = root.add(text(title))
+        for step in steps:
+            add(branch, step, clock=clock)
     return root
+
+
+def plain(view: View) -> Iterator[str]:
+    """Yield the lines of a view as plain text, whole."""
+    return (_words_of(line) for line in lines(view))
+
+
+def lines(view: View, *, full: bool = False) -> Iterator[Line]:
+    """Yield the lines of a view: texts that are safe for a terminal, each with its style.
+
+    Args:
+        view: What ``wakelog.viewer.load`` returned.
+        full: Whether all that was recorded of a step stands below it, whole. The view has to have
+            been built with attributes.
+    """
+    for title, steps, clock in _branches(view):
+        yield title
+        yield from _below(steps, "", clock=clock, full=full)
+
+
+def _below(steps: list[Step], guide: str, *, full: bool, clock: bool = False) -> Iterator[Line]:
+    for step in steps:
+        branch = "└── " if step is steps[-1] else "├── "
+        yield [(guide + branch, "dim"), *_step_line(step, clock=clock)]
+        below = guide + ("    " if step is steps[-1] else "│   ")
+        more = "│ " if step.steps else "  "
+        if full:
+            for label, text in content_of(step):
+                yield [(below + more, "dim"), (f"{printable(label)}:", "bold")]
+                for part in text.splitlines() or [""]:
+                    yield [(below + more + "  ", "dim"), (printable(part), "")]
+        elif (told := _exception_line(step)) is not None:
+            yield [(f"{below}{'├──' if step.steps else '└──'} ", "dim"), *told]
+        yield from _below(step.steps, below, full=full)
+
+
+def _used(session: Session) -> list[str]:
+    """Say what the calls of a session used, nothing where nobody says it."""
+    read, written, cost = _sum(session.runs + session.steps)
+    said = [f"{read:,} → {written:,} tokens"] if read or written else []
+    return said if cost is None else [*said, f"${cost:,.4f}"]
+
+
+def _sum(steps: list[Step]) -> tuple[int, int, Decimal | None]:
+    """Add up as ``wakelog.viewer.totals`` does: what is inside a step counts in place of its own figures."""
+    read = written = 0
+    cost: Decimal | None = None
+    for step in steps:
+        more_read = more_written = 0
+        more = None
+        if step.steps:
+            more_read, more_written, more = _sum(step.steps)
+        if not (more_read or more_written or more is not None) and step.usage:
+            more_read = step.usage.get("input_tokens", 0)
+            more_written = step.usage.get("output_tokens", 0)
+        if more is None:
+            more = step.cost_usd
+        read += more_read
+        written += more_written
+        if more is not None:
+            cost = more + (cost or 0)
+    return read, written, cost
+
+
+def _words_of(line: Line) -> str:
+    return "".join(word for word, _ in line)
+
+
+def _branches(view: View) -> Iterator[tuple[Line, list[Step], bool]]:
+    """Yield each branch: its title, its steps, and whether their time of day is shown."""
+    for session in view.sessions:
+        yield _session_line(session), [*session.runs, *session.steps], False
+    if view.other_records:
+        yield _line(("Other records", "bold")), view.other_records, True
 
 
 def duration(milliseconds: float) -> str:
@@ -76,28 +171,31 @@ def clock_time(nanoseconds: int | None, *, date: bool = False) -> str:
     return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
-def _session_line(session: Session) -> Text:
+def level_style(level: str) -> str:
+    """Return the colour of a severity."""
+    return _LEVEL_STYLES.get(level.upper().rstrip("234"), "none")
+
+
+def _session_line(session: Session) -> Line:
     title = "Without a session" if session.id is None else f"Session {one_line(session.id)}"
     details = [clock_time(session.start, date=True)] if session.start is not None else []
     if session.duration_ms is not None:
         details.append(duration(session.duration_ms))
     if len(session.runs) != 1:
         details.append(f"{len(session.runs)} runs")
+    details += _used(session)
     return _line((title, "bold"), (" · ".join(details), "dim"))
 
 
-def _add(branch: Tree, step: Step, *, clock: bool = False) -> None:
-    below = branch.add(_step_line(step, clock=clock))
-    for inner in step.steps:
-        _add(below, inner)
-
-
-def _step_line(step: Step, *, clock: bool) -> Text:
+def _step_line(step: Step, *, clock: bool) -> Line:
     mark, style = _LOOKS.get(step.status, _OWN_WORD)
     word = _WORDS.get(step.type, one_line(step.type))
     name = one_line(step.name or "", _LONGEST)
     parts = [(clock_time(step.start), "dim")] if clock else []
     parts += [(f"{mark} {word}", style or "none"), (name, "bold")]
+    logged = step.message is not None or step.type not in (RUN, *EVENT_TYPES)
+    if logged and step.level is not None:
+        parts.append((one_line(step.level), level_style(step.level)))
     if step.type == RUN:
         parts.append((step.id[:18], "dim"))
     if step.status == UNKNOWN:
@@ -112,9 +210,13 @@ def _step_line(step: Step, *, clock: bool) -> Text:
     return _line(*parts)
 
 
-def _line(*parts: tuple[str, str]) -> Text:
-    line = Text(no_wrap=True, overflow="ellipsis")
-    for text, style in parts:
-        if text:
-            line.append(("  " if line else "") + text, style=style)
-    return line
+def _exception_line(step: Step) -> Line | None:
+    """Return the exception of a log record; an error event's own line says it already."""
+    if step.exception is None or step.type == "error":
+        return None
+    return _line(("✗ " + exception_line(step.exception), "red"))
+
+
+def _line(*parts: tuple[str, str]) -> Line:
+    said = [(printable(text), style) for text, style in parts if text]
+    return [("  " + text if place else text, style) for place, (text, style) in enumerate(said)]

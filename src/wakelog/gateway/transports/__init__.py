@@ -9,7 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from wakelog.gateway.transports._interface import TransportInterface
-from wakelog.gateway.transports._local import CallbackTransport, LoggingTransport, NullTransport
+from wakelog.gateway.transports._local import (
+    Callback,
+    CallbackTransport,
+    LoggingTransport,
+    NullTransport,
+)
 
 if TYPE_CHECKING:
     from wakelog.gateway.transports._http import HTTPTransport
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from wakelog.gateway.transports._redis import RedisStreamTransport
 
 __all__ = [
+    "Callback",
     "CallbackTransport",
     "HTTPTransport",
     "KafkaTransport",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wakelog._bodies import ACCEPTED_ENCODINGS, Body
+from wakelog._endpoints import endpoint_name, hide_in_log, secrets_of, without_secrets
 from wakelog.errors import SerializationError, TransportConnectionError, TransportError
 from wakelog.gateway._events import ForwardedEvent
+from wakelog.gateway._owner import digest
 from wakelog.gateway.transports._interface import (
     ClientTransport,
     checked_url,
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 # What is wrong with the request itself stays wrong.
 _REFUSED = frozenset({400, 413, 422})
 _SUCCESSES = range(200, 300)
+_PIECE = 2048
 
 
 class HTTPTransport(ClientTransport["httpx.AsyncClient"]):
@@ -33,7 +39,7 @@ class HTTPTransport(ClientTransport["httpx.AsyncClient"]):
     Args:
         url: Where to post.
         headers: Headers for every request.
-        timeout: For one request, in seconds.
+        timeout: For one request and its whole answer, in seconds.
         health_url: What answers a GET with anything below 500 when the other side is well; without
             one, an attempt to send is what tells.
 
@@ -52,41 +58,84 @@ class HTTPTransport(ClientTransport["httpx.AsyncClient"]):
         super().__init__()
         self._httpx = needed("httpx", "http")
         self.url = checked_url(url, "http", "https")
+        self._secrets = secrets_of(url, path=False)
+        self._name = endpoint_name(url, path=False)
+        # It says at the level INFO where it sends to.
+        for address in (url, health_url):
+            if address:
+                hide_in_log("httpx", address, path=False)
         self._headers = {"content-type": "application/x-ndjson", **(headers or {})}
         self._timeout = timeout
         self._health_url = health_url
+        self._secrets += secrets_of(health_url or "", path=False)
+
+    @property
+    def destination(self) -> str:
+        """The address, and a digest of what it hides and of the headers."""
+        return f"{super().destination} {self._name} {digest(self.url, self._headers)}"
 
     async def _connect(self) -> httpx.AsyncClient:
         client: httpx.AsyncClient = self._httpx.AsyncClient(
-            headers=self._headers, timeout=self._timeout, follow_redirects=False
+            headers={"accept-encoding": ACCEPTED_ENCODINGS, **self._headers},
+            timeout=self._timeout,
+            follow_redirects=False,
         )
         return client
 
     async def _disconnect(self, client: httpx.AsyncClient) -> None:
         await client.aclose()
 
-    async def _send(self, client: httpx.AsyncClient, event: ForwardedEvent) -> bool:
-        line = encoded(message_of(event)) + b"\n"
+    async def _ask(
+        self, client: httpx.AsyncClient, method: str, url: str, **options: Any
+    ) -> tuple[int, str]:
+        """Return an answer's status and the beginning of its text, within the time-out.
+
+        Raises:
+            httpx.HTTPError: When there was none.
+            TimeoutError: When it took too long.
+        """
+        async with asyncio.timeout(self._timeout), client.stream(method, url, **options) as answer:
+            body = Body(answer.headers.get("content-encoding", ""))
+            try:
+                async for piece in answer.aiter_raw(_PIECE):
+                    if not body.add(piece):
+                        break
+            except zlib.error as error:
+                message = "the answer cannot be decompressed"
+                raise self._httpx.DecodingError(message) from error
+            return answer.status_code, bytes(body).decode(errors="replace")
+
+    async def _send(
+        self, client: httpx.AsyncClient, event: ForwardedEvent, metadata: dict[str, Any] | None
+    ) -> bool:
+        line = encoded(message_of(event, metadata)) + b"\n"
         try:
-            answer = await client.post(
-                self.url, content=line, headers={"idempotency-key": _ascii(event.id)}
+            status, text = await self._ask(
+                client,
+                "POST",
+                self.url,
+                content=line,
+                headers={"idempotency-key": _ascii(event.wakelog.id)},
             )
+        except TimeoutError as error:
+            told = f"no answer within {self._timeout:g} s"
+            raise TransportConnectionError(f"cannot post to {self._name}: {told}") from error
         except self._httpx.HTTPError as error:
-            raise TransportConnectionError(
-                f"cannot post to {self.url}: {type(error).__name__}: {error}"
-            ) from error
-        if answer.status_code in _SUCCESSES:
+            told = without_secrets(f"{type(error).__name__}: {error}", self.url, path=False)
+            raise TransportConnectionError(f"cannot post to {self._name}: {told}") from error
+        if status in _SUCCESSES:
             return True
-        told = f"{self.url} answered {answer.status_code}: {answer.text[:200]}"
-        if answer.status_code in _REFUSED:
+        told = without_secrets(text, self.url, path=False)[:200]
+        told = f"{self._name} answered {status}: {told}"
+        if status in _REFUSED:
             raise SerializationError(told)
         raise TransportError(told)
 
     async def _ping(self, client: httpx.AsyncClient) -> bool:
         if self._health_url is None:
             return True
-        answer = await client.get(self._health_url)
-        return answer.status_code < 500  # noqa: PLR2004 - it is there
+        status, _ = await self._ask(client, "GET", self._health_url)
+        return status < 500  # noqa: PLR2004 - it is there
 
 
 def _ascii(text: str) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import importlib
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 import orjson
 
+from wakelog._endpoints import hide_in_error
 from wakelog.errors import ConfigurationError, SerializationError, TransportConnectionError
-from wakelog.gateway._events import ForwardedEvent
-from wakelog.record import to_line
+from wakelog.gateway._events import ForwardedEvent, as_forwarded
+from wakelog.record import rfc3339, to_line
 
 Client = TypeVar("Client")
 
@@ -20,16 +23,25 @@ Client = TypeVar("Client")
 class TransportInterface(abc.ABC):
     """Takes events to another place.
 
-    What ``send`` has not taken is kept and sent again, so an event may come twice; ``event.id`` is
-    the same both times.
+    What ``send`` has not taken is kept and sent again, so an event may come twice;
+    ``event.wakelog.id`` is the same both times.
+
+    Attributes:
+        works_in_any_loop: Whether ``send`` may be called in another event loop than before, as is done
+            at the end of a program that did not close its gateway. True for a transport that
+            connects by itself in the loop that is running.
     """
 
+    works_in_any_loop: bool = False
+
     @abc.abstractmethod
-    async def send(self, event: ForwardedEvent) -> bool:
+    async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
         """Take one event to its place.
 
         Args:
-            event: A dict, with ``id``, ``session_id`` and ``timestamp`` as attributes.
+            event: A ``ForwardedEvent`` when a gateway sends it, which is a dict with its keys as
+                attributes. The transports of Wakelog take any event from other callers.
+            metadata: What else shall be sent beside it. A gateway gives none.
 
         Returns:
             Whether it got there.
@@ -51,40 +63,71 @@ class TransportInterface(abc.ABC):
         """Whether the transport can be used, as far as is known without asking."""
         return True
 
+    @property
+    def destination(self) -> str:
+        """Where it leads to, without secrets: the name of the pipeline unless one is given.
+
+        What a program leaves is forwarded by a later one with the same name.
+        """
+        return f"{type(self).__module__}.{type(self).__qualname__}"
+
+
+class ClosableTransport(TransportInterface):
+    """A transport with nothing to connect to: it can be used until it is closed."""
+
+    def __init__(self) -> None:
+        self._connected = True
+
+    async def close(self) -> None:
+        """Be neither connected nor healthy from now on."""
+        self._connected = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the transport has not been closed."""
+        return self._connected
+
 
 class ClientTransport(TransportInterface, Generic[Client]):
     """A transport over a client that is made when it is first needed, and anew after a failure."""
+
+    works_in_any_loop = True
 
     def __init__(self) -> None:
         self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting = asyncio.Lock()
         self._closed = False
+        # What no exception of the client may show, nor one that is raised because of it.
+        self._secrets: list[str] = []
 
     @property
     def is_connected(self) -> bool:
         """Whether there is a client, and the last thing that it did went well."""
         return self._client is not None
 
-    async def send(self, event: ForwardedEvent) -> bool:
+    async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
         """Take one event to its place; see ``TransportInterface``."""
-        client = await self._connected()
-        try:
-            return await self._send(client, event)
-        except SerializationError:
-            raise
-        except BaseException:
-            await self._drop(client)
-            raise
+        forwarded = as_forwarded(event)
+        with self._hiding():
+            client = await self._connected()
+            try:
+                return await self._send(client, forwarded, metadata)
+            except SerializationError:
+                raise
+            except BaseException:
+                await self._drop(client)
+                raise
 
     async def health_check(self) -> bool:
         """Ask the other side whether it is there."""
-        client = await self._connected()
-        try:
-            return await self._ping(client)
-        except BaseException:
-            await self._drop(client)
-            raise
+        with self._hiding():
+            client = await self._connected()
+            try:
+                return await self._ping(client)
+            except BaseException:
+                await self._drop(client)
+                raise
 
     async def close(self) -> None:
         """Close the client. Nothing can be sent afterwards."""
@@ -93,6 +136,20 @@ class ClientTransport(TransportInterface, Generic[Client]):
             self._client = None
             await self._disconnect(client)
 
+    @contextlib.contextmanager
+    def _hiding(self) -> Iterator[None]:
+        """Let no exception through that shows a secret, in itself or in what is behind it."""
+        try:
+            yield
+        except Exception as error:
+            if hide_in_error(error, self._secrets):
+                raise
+            told = f"{type(error).__name__}, whose text is not shown because it holds a secret"
+        else:
+            return
+        name = type(self).__name__
+        raise TransportConnectionError(f"the client of {name} failed: {told}") from None
+
     @abc.abstractmethod
     async def _connect(self) -> Client: ...
 
@@ -100,7 +157,9 @@ class ClientTransport(TransportInterface, Generic[Client]):
     async def _disconnect(self, client: Client) -> None: ...
 
     @abc.abstractmethod
-    async def _send(self, client: Client, event: ForwardedEvent) -> bool: ...
+    async def _send(
+        self, client: Client, event: ForwardedEvent, metadata: dict[str, Any] | None
+    ) -> bool: ...
 
     @abc.abstractmethod
     async def _ping(self, client: Client) -> bool: ...
@@ -157,18 +216,19 @@ def checked_url(url: str, *schemes: str) -> str:
     return url
 
 
-def message_of(event: ForwardedEvent) -> dict[str, Any]:
-    """Return what is sent about an event: who it is, and what it says."""
-    from wakelog.record import rfc3339
-
+def message_of(event: ForwardedEvent, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return what is sent about an event: who it is, what it says, and ``metadata`` where given."""
+    origin = event.wakelog
     message: dict[str, Any] = {
-        "id": event.id,
-        "session_id": event.session_id,
-        "timestamp": rfc3339(event.timestamp),
+        "id": origin.id,
+        "session_id": origin.session_id,
+        "timestamp": rfc3339(origin.timestamp),
     }
-    if event.event_name is not None:
-        message["event_name"] = event.event_name
+    if origin.event_name is not None:
+        message["event_name"] = origin.event_name
     message["event"] = dict(event)
+    if metadata:
+        message["metadata"] = dict(metadata)
     return message
 
 

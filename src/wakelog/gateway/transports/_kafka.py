@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from wakelog._endpoints import endpoint_name
 from wakelog.errors import ConfigurationError, SerializationError, TransportConnectionError
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway.transports._interface import ClientTransport, encoded, message_of, needed
 
 # Together less than an attempt may take by default, so that it is told which of the two it was.
 _CONNECT_SECONDS, _TOPIC_SECONDS = 5.0, 2.0
+# A name or an address of four numbers, or one of IPv6 with or without brackets.
+_SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[\w.-]+)(?::\d{1,5})?|(?=(?:[^:]*:){2})[0-9A-Fa-f:]+")
 
 
 class KafkaTransport(ClientTransport[Any]):
@@ -22,12 +26,13 @@ class KafkaTransport(ClientTransport[Any]):
     exist, unless the broker makes topics by itself.
 
     Args:
-        bootstrap_servers: One address or several.
+        bootstrap_servers: One address or several, each as ``host:port``. Users and passwords are options.
         topic: The topic.
         options: For ``aiokafka.AIOKafkaProducer``, such as ``security_protocol``.
 
     Raises:
-        ConfigurationError: Without aiokafka, or for an option that it does not have.
+        ConfigurationError: Without aiokafka, for an address that is no ``host:port``, or for an
+            option that aiokafka does not have.
     """
 
     def __init__(
@@ -41,6 +46,9 @@ class KafkaTransport(ClientTransport[Any]):
         self._aiokafka = needed("aiokafka", "kafka")
         self._errors = needed("aiokafka.errors", "kafka")
         self.topic = topic
+        _check_servers(bootstrap_servers)
+        passwords = [options.get(name) for name in ("sasl_plain_password", "sasl_plain_username")]
+        self._secrets = [one for one in passwords if isinstance(one, str)]
         self._options = {
             "bootstrap_servers": bootstrap_servers,
             "acks": "all",
@@ -53,13 +61,22 @@ class KafkaTransport(ClientTransport[Any]):
             raise ConfigurationError(f"aiokafka's producer has no option {', '.join(unknown)}")
         self._ending: set[asyncio.Task[None]] = set()
 
-    def message(self, event: ForwardedEvent) -> dict[str, Any]:
+    @property
+    def destination(self) -> str:
+        """The brokers and the topic."""
+        servers = self._options["bootstrap_servers"]
+        told = servers if isinstance(servers, str) else ",".join(map(str, servers))
+        return f"{super().destination} {told} {self.topic}"
+
+    def message(
+        self, event: ForwardedEvent, metadata: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Return what is sent for an event: ``key``, ``value``, ``headers`` and ``timestamp_ms``."""
         return {
-            "key": event.session_id.encode(errors="replace"),
-            "value": encoded(message_of(event)),
-            "headers": [("id", event.id.encode(errors="replace"))],
-            "timestamp_ms": event.timestamp // 1_000_000,
+            "key": event.wakelog.session_id.encode(errors="replace"),
+            "value": encoded(message_of(event, metadata)),
+            "headers": [("id", event.wakelog.id.encode(errors="replace"))],
+            "timestamp_ms": event.wakelog.timestamp // 1_000_000,
         }
 
     async def _connect(self) -> Any:
@@ -120,9 +137,11 @@ class KafkaTransport(ClientTransport[Any]):
         if self._ending:
             await asyncio.wait(self._ending)
 
-    async def _send(self, client: Any, event: ForwardedEvent) -> bool:
+    async def _send(
+        self, client: Any, event: ForwardedEvent, metadata: dict[str, Any] | None
+    ) -> bool:
         try:
-            await client.send_and_wait(self.topic, **self.message(event))
+            await client.send_and_wait(self.topic, **self.message(event, metadata))
         except self._errors.MessageSizeTooLargeError as error:
             raise SerializationError(f"Kafka does not take the event: {error}") from error
         except self._errors.KafkaError as error:
@@ -131,3 +150,13 @@ class KafkaTransport(ClientTransport[Any]):
 
     async def _ping(self, client: Any) -> bool:
         return bool(await client.partitions_for(self.topic))
+
+
+def _check_servers(servers: str | Sequence[str]) -> None:
+    """Refuse what is no ``host:port``: it may hold a password, and the client would say it."""
+    for server in servers.split(",") if isinstance(servers, str) else servers:
+        if _SERVER.fullmatch(str(server).strip()) is None:
+            raise ConfigurationError(
+                f"bootstrap_servers has {endpoint_name(str(server), path=False)!r:.80}, which is no "
+                "host:port: give user and password as sasl_plain_username and sasl_plain_password"
+            )

@@ -10,13 +10,16 @@ from typing import Any
 
 from wakelog.errors import ConfigurationError, TransportConnectionError
 from wakelog.gateway._calls import BlockingCalls, is_asynchronous
-from wakelog.gateway._events import ForwardedEvent
-from wakelog.gateway.transports._interface import TransportInterface, encoded, message_of
+from wakelog.gateway._events import ForwardedEvent, as_forwarded
+from wakelog.gateway._owner import name_of
+from wakelog.gateway.transports._interface import ClosableTransport, encoded, message_of
 
 Callback = Callable[[ForwardedEvent], Any] | Callable[[ForwardedEvent], Awaitable[Any]]
 
+_log = logging.getLogger("wakelog")
 
-class CallbackTransport(TransportInterface):
+
+class CallbackTransport(ClosableTransport):
     """Hands each event to a function.
 
     A coroutine function is awaited in the event loop. Any other is called in a thread of its own,
@@ -32,13 +35,33 @@ class CallbackTransport(TransportInterface):
     def __init__(self, callback: Callback) -> None:
         if not callable(callback):
             raise ConfigurationError(f"callback={callback!r} cannot be called: give a function")
+        super().__init__()
         self.callback = callback
-        self._closed = False
+        self.works_in_any_loop = not is_asynchronous(callback)
         self._blocking = BlockingCalls()
 
-    async def send(self, event: ForwardedEvent) -> bool:
-        """Call the function."""
-        if self._closed:
+    async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
+        """Call the function with the event as it is.
+
+        Returns:
+            Whether it took the event. False when it raised, which the log says; a gateway's error
+            handler gets the exception itself.
+        """
+        del metadata
+        try:
+            return await self.handed_over(event)
+        except Exception as error:  # noqa: BLE001 - the caller of send() is told by its answer
+            _log.warning("a callback did not take an event: %s: %s", type(error).__name__, error)
+            return False
+
+    async def handed_over(self, event: Any) -> bool:
+        """Call the function and return whether it took the event.
+
+        Raises:
+            TransportConnectionError: After ``close``.
+            Exception: What the function raised.
+        """
+        if not self._connected:
             raise TransportConnectionError("CallbackTransport has been closed")
         function: Callable[..., Any] = self.callback
         if is_asynchronous(function):
@@ -49,55 +72,45 @@ class CallbackTransport(TransportInterface):
                 result = await result
         return result is not False
 
-    async def close(self) -> None:
-        """Call the function no more."""
-        self._closed = True
-
     @property
-    def is_connected(self) -> bool:
-        """Whether the transport has not been closed."""
-        return not self._closed
+    def destination(self) -> str:
+        """The function's module and name."""
+        return name_of(self.callback)
 
 
-class LoggingTransport(TransportInterface):
+class LoggingTransport(ClosableTransport):
     """Writes each event as a line of JSON with ``logging``.
 
     Args:
-        logger: The logger, or its name.
+        logger_name: The logger's name, or a logger.
         level: At which level.
     """
 
+    works_in_any_loop = True
+
     def __init__(
-        self, logger: logging.Logger | str = "wakelog.gateway.events", level: int = logging.INFO
+        self, logger_name: str | logging.Logger = "event_transport", level: int = logging.INFO
     ) -> None:
-        self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
+        super().__init__()
+        if isinstance(logger_name, str):
+            logger_name = logging.getLogger(logger_name)
+        self.logger = logger_name
         self._level = level
 
-    async def send(self, event: ForwardedEvent) -> bool:
+    async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
         """Log an event."""
-        self._logger.log(self._level, "%s", encoded(message_of(event)).decode())
+        message = message_of(as_forwarded(event), metadata)
+        self.logger.log(self._level, "%s", encoded(message).decode())
         return True
 
 
-class NullTransport(TransportInterface):
+class NullTransport(ClosableTransport):
     """Takes events and forgets them."""
 
-    async def send(self, event: ForwardedEvent) -> bool:
+    works_in_any_loop = True
+
+    async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
         """Forget an event."""
-        del event
+        del event, metadata
         await asyncio.sleep(0)
         return True
-
-
-class Nowhere(TransportInterface):
-    """Takes nothing: what stands in while a logger has no transport any more."""
-
-    async def send(self, event: ForwardedEvent) -> bool:
-        """Refuse an event."""
-        del event
-        raise TransportConnectionError("there is nowhere to forward to")
-
-    @property
-    def is_connected(self) -> bool:
-        """Say no."""
-        return False

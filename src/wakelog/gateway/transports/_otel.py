@@ -9,12 +9,12 @@ from opentelemetry._logs import LoggerProvider, LogRecord, SeverityNumber, get_l
 from wakelog.errors import ConfigurationError
 from wakelog.events import plain_fields
 from wakelog.events import semconv as s
-from wakelog.gateway._events import ForwardedEvent
-from wakelog.gateway.transports._interface import TransportInterface
+from wakelog.gateway._events import as_forwarded
+from wakelog.gateway.transports._interface import ClosableTransport
 from wakelog.record import from_line, to_line
 
 
-class OTelTransport(TransportInterface):
+class OTelTransport(ClosableTransport):
     """Emits each event as a log record, with the event as its body.
 
     With a ``DurableLogRecordProcessor`` in the provider the event is in the journal, and delivered
@@ -27,7 +27,10 @@ class OTelTransport(TransportInterface):
         ConfigurationError: For what is no LoggerProvider.
     """
 
+    works_in_any_loop = True
+
     def __init__(self, logger_provider: LoggerProvider | None = None) -> None:
+        super().__init__()
         provider = get_logger_provider() if logger_provider is None else logger_provider
         if not callable(getattr(provider, "get_logger", None)):
             raise ConfigurationError(
@@ -35,19 +38,23 @@ class OTelTransport(TransportInterface):
             )
         self._logger = provider.get_logger(s.SCOPE_NAME)
 
-    async def send(self, event: ForwardedEvent) -> bool:
-        """Emit an event."""
-        _, attributes = plain_fields(event)
-        attributes[s.CONVERSATION_ID] = event.session_id
-        attributes[s.LOG_RECORD_UID] = event.id
-        body: Any = from_line(to_line(event))
+    async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
+        """Emit an event; ``metadata`` goes into its attribute ``wakelog.gateway.metadata``."""
+        forwarded = as_forwarded(event)
+        origin = forwarded.wakelog
+        _, attributes = plain_fields(forwarded)
+        attributes[s.CONVERSATION_ID] = origin.session_id
+        attributes[s.LOG_RECORD_UID] = origin.id
+        if metadata:
+            attributes[s.GATEWAY_METADATA] = from_line(to_line(dict(metadata)))
+        body: Any = from_line(to_line(forwarded))
         self._logger.emit(
             LogRecord(
-                timestamp=event.timestamp,
-                observed_timestamp=event.timestamp,
+                timestamp=origin.timestamp,
+                observed_timestamp=origin.timestamp,
                 severity_number=SeverityNumber.INFO,
                 severity_text="INFO",
-                event_name=event.event_name,
+                event_name=origin.event_name,
                 body=body,
                 attributes=attributes,
             )

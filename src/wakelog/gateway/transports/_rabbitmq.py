@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from wakelog.errors import TransportConnectionError
+from wakelog._endpoints import hide_in_log, secrets_of, without_secrets
+from wakelog.errors import ConfigurationError, TransportConnectionError
 from wakelog.gateway._events import ForwardedEvent
+from wakelog.gateway._owner import endpoint
 from wakelog.gateway.transports._interface import (
     ClientTransport,
     checked_url,
@@ -15,25 +19,36 @@ from wakelog.gateway.transports._interface import (
     needed,
 )
 
+QUORUM = "quorum"
+_TYPES = (QUORUM, "classic", "stream")
+# RabbitMQ answers that it has made a queue before that is on the disk: its tables are written up to two seconds
+# later, and before 4.0 also the name of a quorum queue, after one. A kill of the broker until then loses the
+# queue, with all that it has confirmed.
+_SETTLING_SECONDS = 3.0
 
-class _Open(NamedTuple):
+
+class _OpenChannel(NamedTuple):
     connection: Any
     exchange: Any
 
 
-class RabbitMQTransport(ClientTransport[_Open]):
+class RabbitMQTransport(ClientTransport[_OpenChannel]):
     """Publishes each event as a persistent message, and waits until the broker confirms it.
 
-    A message that no queue takes counts as not sent.
+    A message that no queue takes counts as not sent. What a confirmed message survives is decided by the
+    type of its queue. A quorum queue confirms what a majority of its nodes has synced to the disk.
 
     Args:
         url: As aio-pika takes it.
         routing_key: The routing key; with the default exchange, the queue's name.
         exchange: An exchange that exists; the default exchange by default.
-        queue: A durable queue to declare, when it shall be made here.
+        queue: A durable queue to declare, when it shall be made here. Nothing is sent in the
+            first three seconds of a new one, since a kill of the broker could lose it until then.
+        queue_type: The type of that queue: ``quorum``, ``classic`` or ``stream``. A queue that exists with
+            another type is an error, and no event is sent to it.
 
     Raises:
-        ConfigurationError: Without aio-pika, or for an address that is none.
+        ConfigurationError: Without aio-pika, for an address that is none, or a type that is none.
     """
 
     def __init__(
@@ -43,23 +58,40 @@ class RabbitMQTransport(ClientTransport[_Open]):
         routing_key: str = "wakelog",
         exchange: str = "",
         queue: str | None = None,
+        queue_type: str = QUORUM,
     ) -> None:
         super().__init__()
         self._aio_pika = needed("aio_pika", "rabbitmq")
         self._errors = needed("aio_pika.exceptions", "rabbitmq")
         self._url = checked_url(url, "amqp", "amqps")
-        self._exchange, self._queue = exchange, queue
+        self._secrets = secrets_of(url)
+        # It says at the level DEBUG where it connects to.
+        hide_in_log("aiormq.connection", url)
+        if queue_type not in _TYPES:
+            raise ConfigurationError(
+                f"queue_type={queue_type!r} is no type of a queue: use one of {', '.join(_TYPES)}"
+            )
+        self._exchange, self._queue, self._queue_type = exchange, queue, queue_type
+        self._settled_at = 0.0
         self.routing_key = routing_key
 
-    async def _connect(self) -> _Open:
+    @property
+    def destination(self) -> str:
+        """The address, the exchange and the routing key."""
+        to = f"{self._exchange}/{self.routing_key}"
+        return f"{super().destination} {endpoint(self._url)} {to}"
+
+    async def _connect(self) -> _OpenChannel:
         try:
             connection = await self._aio_pika.connect(self._url)
         except (self._errors.AMQPError, OSError) as error:
-            raise TransportConnectionError(f"cannot connect to RabbitMQ: {error}") from error
+            raise TransportConnectionError(
+                f"cannot connect to RabbitMQ: {without_secrets(str(error), self._url)}"
+            ) from error
         try:
-            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             if self._queue is not None:
-                await channel.declare_queue(self._queue, durable=True)
+                await self._declare(connection, self._queue)
+            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             if self._exchange:
                 exchange = await channel.get_exchange(self._exchange)
             else:
@@ -67,26 +99,62 @@ class RabbitMQTransport(ClientTransport[_Open]):
         except BaseException as error:
             await connection.close()
             if isinstance(error, self._errors.AMQPError):
-                raise TransportConnectionError(f"cannot use RabbitMQ: {error}") from error
+                raise TransportConnectionError(
+                    f"cannot use RabbitMQ: {without_secrets(str(error), self._url)}"
+                ) from error
             raise
-        return _Open(connection, exchange)
+        return _OpenChannel(connection, exchange)
 
-    async def _disconnect(self, client: _Open) -> None:
+    async def _declare(self, connection: Any, name: str) -> None:
+        """Make the queue unless it exists, and wait until a new one outlives a kill of the broker."""
+        new = await self._is_missing(connection, name)
+        channel = await connection.channel()
+        try:
+            await channel.declare_queue(
+                name, durable=True, arguments={"x-queue-type": self._queue_type}
+            )
+        except self._errors.ChannelPreconditionFailed as error:
+            raise TransportConnectionError(
+                f"cannot declare the queue {name!r} as a durable queue of the type "
+                f"{self._queue_type!r}: {error}. A queue cannot be changed: delete it once it is empty, "
+                "name another with queue=, or, if what it promises will do, pass its type as "
+                "queue_type= or leave queue= out"
+            ) from error
+        await channel.close()
+        if new:
+            self._settled_at = time.monotonic() + _SETTLING_SECONDS
+        if (left := self._settled_at - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+
+    async def _is_missing(self, connection: Any, name: str) -> bool:
+        channel = await connection.channel()
+        try:
+            await channel.declare_queue(name, passive=True)
+        except self._errors.ChannelNotFoundEntity:
+            return True  # and the broker has closed the channel
+        await channel.close()
+        return False
+
+    async def _disconnect(self, client: _OpenChannel) -> None:
         await client.connection.close()
 
-    async def _send(self, client: _Open, event: ForwardedEvent) -> bool:
+    async def _send(
+        self, client: _OpenChannel, event: ForwardedEvent, metadata: dict[str, Any] | None
+    ) -> bool:
         message = self._aio_pika.Message(
-            encoded(message_of(event)),
-            message_id=event.id,
+            encoded(message_of(event, metadata)),
+            message_id=event.wakelog.id,
             content_type="application/json",
             delivery_mode=self._aio_pika.DeliveryMode.PERSISTENT,
-            timestamp=datetime.fromtimestamp(event.timestamp // 1_000_000_000, UTC),
+            timestamp=datetime.fromtimestamp(event.wakelog.timestamp // 1_000_000_000, UTC),
         )
         try:
             await client.exchange.publish(message, self.routing_key, mandatory=True)
         except (self._errors.AMQPError, OSError) as error:
-            raise TransportConnectionError(f"RabbitMQ did not take the event: {error}") from error
+            raise TransportConnectionError(
+                f"RabbitMQ did not take the event: {without_secrets(str(error), self._url)}"
+            ) from error
         return True
 
-    async def _ping(self, client: _Open) -> bool:
+    async def _ping(self, client: _OpenChannel) -> bool:
         return not client.connection.is_closed

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from wakelog._endpoints import secrets_of, without_secrets
 from wakelog.errors import TransportConnectionError
 from wakelog.gateway._events import ForwardedEvent
+from wakelog.gateway._owner import endpoint
 from wakelog.gateway.transports._interface import (
     ClientTransport,
     checked_url,
@@ -38,7 +40,13 @@ class RedisStreamTransport(ClientTransport[Any]):
         self._redis = needed("redis.asyncio", "redis")
         self._errors = needed("redis.exceptions", "redis").RedisError
         self.url = checked_url(url, "redis", "rediss", "unix")
+        self._secrets = secrets_of(url)
         self.stream, self._maxlen = stream, maxlen
+
+    @property
+    def destination(self) -> str:
+        """The address and the stream."""
+        return f"{super().destination} {endpoint(self.url)} {self.stream}"
 
     async def _connect(self) -> Any:
         return self._redis.Redis.from_url(self.url)
@@ -46,16 +54,20 @@ class RedisStreamTransport(ClientTransport[Any]):
     async def _disconnect(self, client: Any) -> None:
         await client.aclose()
 
-    async def _send(self, client: Any, event: ForwardedEvent) -> bool:
+    async def _send(
+        self, client: Any, event: ForwardedEvent, metadata: dict[str, Any] | None
+    ) -> bool:
         fields = {
-            "id": _shown(event.id),
-            "session_id": _shown(event.session_id),
-            "message": encoded(message_of(event)),
+            "id": _shown(event.wakelog.id),
+            "session_id": _shown(event.wakelog.session_id),
+            "message": encoded(message_of(event, metadata)),
         }
         try:
             await client.xadd(self.stream, fields, maxlen=self._maxlen, approximate=True)
         except (self._errors, OSError) as error:
-            raise TransportConnectionError(f"cannot add to {self.stream}: {error}") from error
+            raise TransportConnectionError(
+                f"cannot add to {self.stream}: {without_secrets(str(error), self.url)}"
+            ) from error
         return True
 
     async def _ping(self, client: Any) -> bool:

@@ -1,0 +1,89 @@
+"""Runs the tests in two processes side by side, each with files of its own.
+
+Arguments go to every pytest; with a path among them there is one pytest, and this is plain `pytest`.
+
+pytest-xdist does not serve here: tests that fork, and tests that end processes, end its workers.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+SIDE_BY_SIDE = 2
+PARTS = 6  # more than run at once, so that no process is idle for long at the end
+
+_COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
+_SAID_AGAIN = ("FAILED ", "ERROR ", "SKIPPED ")
+_NO_TESTS = 5  # pytest's exit code where the arguments leave nothing of a part
+
+_output = threading.Lock()
+
+
+class Outcome(NamedTuple):
+    """How one process ended: its exit code, its counts, and its lines that are said again at the end."""
+
+    exit_code: int
+    counts: Counter[str]
+    lines: list[str]
+
+
+def files() -> list[str]:
+    """Returns the files of tests, relative to the repository."""
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py"))
+
+
+def run(number: int, arguments: list[str]) -> Outcome:
+    """Runs one pytest, and prints what it printed when it has ended."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        exit_code = subprocess.run(
+            [sys.executable, "-m", "pytest", *arguments],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
+        output.seek(0)
+        text = output.read()
+    with _output:
+        took = time.monotonic() - began
+        print(f"\n=== Part {number} of {PARTS}, {took:.0f} s ===\n{text}", flush=True)
+    lines = text.splitlines()
+    counts: Counter[str] = Counter()
+    for count, what in _COUNT.findall(lines[-1] if lines else ""):
+        counts[what] += int(count)
+    return Outcome(exit_code, counts, [line for line in lines if line.startswith(_SAID_AGAIN)])
+
+
+def main(arguments: list[str]) -> int:
+    """Returns 0 when everything passed."""
+    if any((ROOT / argument.partition("::")[0]).exists() for argument in arguments):
+        command = [sys.executable, "-m", "pytest", *arguments]
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
+    print(f"{len(files())} files in {PARTS} parts, {SIDE_BY_SIDE} side by side", flush=True)
+    parts = [[*arguments, *files()[first::PARTS]] for first in range(PARTS)]
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        outcomes = list(pool.map(run, range(1, PARTS + 1), parts))
+
+    total: Counter[str] = Counter()
+    for outcome in outcomes:
+        total += outcome.counts
+        print(*outcome.lines, sep="\n", end="\n" if outcome.lines else "")
+    failed = total["failed"] + total["error"]
+    print(f"{total['passed']} passed, {failed} failed, {total['skipped']} skipped")
+    bad = [one.exit_code for one in outcomes if one.exit_code not in (0, _NO_TESTS)]
+    return bad[0] if bad else 0 if total["passed"] else _NO_TESTS
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

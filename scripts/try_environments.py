@@ -1,0 +1,89 @@
+"""Runs a small set of tests under other Pythons, and with the oldest and the newest dependencies.
+
+`python -m scripts.try_environments pythons` takes every Python of the supported versions that uv finds on this machine,
+each with what is locked. `... dependencies` takes the lower bounds in `pyproject.toml` (uv's `lowest-direct`), and then the
+newest of everything. Both need PyPI. `make pythons` and `make dependencies` run them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from scripts.uv import ROOT, environment, install, run, uv
+
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+
+# About a minute: one file for each part that a Python or a dependency can break.
+SMALL_SET = (
+    "tests/test_events.py",
+    "tests/test_logger.py",
+    "tests/test_processor.py",
+    "tests/test_setup.py",
+    "tests/test_index.py",
+    "tests/test_span_lines.py",
+    "tests/test_verdicts.py",
+    "tests/test_structlog.py",
+    "tests/test_optional_packages.py",
+)
+# What these tests need besides Wakelog and its extras.
+OF_TESTS = ("pytest", "pytest-timeout", "hypothesis", "jsonschema", "loguru", "pydantic")
+
+
+def found(version: str) -> str | None:
+    """Returns the path of a Python on this machine, which is never downloaded."""
+    done = subprocess.run(
+        [uv(), "python", "find", "--no-python-downloads", "--no-project", version],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def try_tests(python: Path, what: str) -> str:
+    """Runs the small set, and returns its last line after what it was run with."""
+    printed = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SMALL_SET, quiet=True)
+    line = f"{what}: {printed.strip().splitlines()[-1]}"
+    print(line, flush=True)
+    return line
+
+
+def pythons() -> None:
+    """Tries each Python with what is locked, and says which are not here."""
+    for version in VERSIONS:
+        interpreter = found(version)
+        if interpreter is None:
+            print(f"Python {version}: not on this machine", flush=True)
+            continue
+        with tempfile.TemporaryDirectory(prefix="wakelog-python-") as folder:
+            python = environment(Path(folder) / "venv", interpreter)
+            install(python, "--require-hashes", "-r", ROOT / "requirements-dev.lock")
+            install(python, "--no-deps", "--no-build-isolation", "--editable", ROOT)
+            try_tests(python, run(python, "--version", quiet=True).strip())
+
+
+def dependencies() -> None:
+    """Tries both ends of what `pyproject.toml` allows."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = ",".join(project["project"]["optional-dependencies"])
+    group = project["dependency-groups"]["dev"]
+    of_tests = [one for one in group if one.partition(">=")[0] in OF_TESTS]
+    for resolution in ("lowest-direct", "highest"):
+        with tempfile.TemporaryDirectory(prefix="wakelog-dependencies-") as folder:
+            python = environment(Path(folder) / "venv")
+            chosen = ["--resolution", resolution, "--upgrade"]
+            install(python, *chosen, f"wakelog[{extras}] @ {ROOT.as_uri()}", *of_tests)
+            names = [one.partition(">=")[0] for one in project["project"]["dependencies"]]
+            listed = run(uv(), "pip", "list", "--quiet", "--python", python, quiet=True)
+            used = [line for line in listed.splitlines() if line.split()[0] in names]
+            print(*(" ".join(line.split()) for line in used), sep=", ", flush=True)
+            try_tests(python, f"{resolution} dependencies")
+
+
+if __name__ == "__main__":
+    sys.exit({"pythons": pythons, "dependencies": dependencies}[sys.argv[1]]())

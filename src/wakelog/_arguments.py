@@ -1,0 +1,113 @@
+"""Checks the types of what callers hand to public constructors, and names the argument."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, cast
+
+from wakelog.errors import ConfigurationError
+
+
+class With(NamedTuple):
+    """Anything whose type has a method of this name.
+
+    Attributes:
+        method: The method's name; of a class or a function it is not enough to have it.
+        example: An object that has it, in words.
+    """
+
+    method: str
+    example: str
+
+
+Kind = type | With | None
+
+PATH: Final = (str, os.PathLike)
+TEXT: Final = (str, None)
+FLAG: Final = (bool, None)
+COUNT: Final = (int, None)
+NUMBER: Final = (int, float, None)
+MAPPING: Final = (Mapping, None)
+FUNCTION: Final = (cast("type", Callable), None)
+
+_WORDS: Final[dict[type, str]] = {
+    str: "text",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    os.PathLike: "a path",
+    Mapping: "a dict",
+    cast("type", Callable): "a function",
+}
+
+
+MAX_EVENT_BYTES: Final = "WAKELOG_MAX_EVENT_BYTES"
+_MAX_EVENT_BYTES: Final = 64 * 1024 * 1024
+
+
+def max_event_bytes_of(given: int | None) -> int:
+    """Return the size of an event beyond which only a stub of it is recorded.
+
+    Args:
+        given: In bytes; else ``WAKELOG_MAX_EVENT_BYTES``, else 64 MiB.
+
+    Raises:
+        ConfigurationError: When it is no whole number above 0.
+    """
+    text = os.environ.get(MAX_EVENT_BYTES, "").strip() if given is None else str(given)
+    if not text:
+        return _MAX_EVENT_BYTES
+    if not (text.isascii() and text.isdecimal()) or int(text) < 1:
+        said = MAX_EVENT_BYTES if given is None else "max_event_bytes"
+        message = f"{said}={text!r} cannot be used: give a whole number above 0, in bytes"
+        raise ConfigurationError(message)
+    return int(text)
+
+
+def check(**arguments: tuple[object, *tuple[Kind, ...]]) -> None:
+    """Refuse arguments of a wrong type.
+
+    Args:
+        arguments: By its name each argument's value, and the kinds that it may have. ``bool`` is no
+            number here, and ``int`` is one where ``float`` is.
+
+    Raises:
+        ConfigurationError: For the first argument of another kind, and for a path that cannot be one;
+            it names the argument.
+    """
+    for name, (value, *kinds) in arguments.items():
+        if not any(_is(value, kind) for kind in kinds):
+            words = " or ".join(dict.fromkeys(_word(kind) for kind in kinds if kind is not None))
+            message = f"{name} is of type {type(value).__name__}; give {words}"
+            raise ConfigurationError(message)
+        if os.PathLike in kinds and isinstance(value, str | os.PathLike):
+            _check_path(name, value)
+
+
+def _check_path(name: str, value: str | os.PathLike[str]) -> None:
+    """Refuse what no operating system takes as a path."""
+    path: object = os.fspath(value)
+    try:
+        encoded = os.fsencode(path) if isinstance(path, str) else None
+    except UnicodeEncodeError:
+        encoded = None
+    if encoded is None or b"\0" in encoded:
+        message = f"{name}={path!r} is no path: it has a character that no file's name can have"
+        raise ConfigurationError(message)
+
+
+def _is(value: object, kind: Kind) -> bool:
+    if kind is None:
+        return value is None
+    if isinstance(kind, With):
+        return not isinstance(value, type) and callable(getattr(type(value), kind.method, None))
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, kind) or (kind is float and isinstance(value, int))
+
+
+def _word(kind: type | With) -> str:
+    if isinstance(kind, With):
+        return kind.example
+    return _WORDS.get(kind) or f"a {kind.__name__}"

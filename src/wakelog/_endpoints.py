@@ -1,0 +1,162 @@
+"""Naming an endpoint without the secrets that its address holds.
+
+User, password and query of any address are secret, and of a webhook the path, too. Nothing else names an
+address in a log line or an exception.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+_USER: Final = re.compile(r"(?<=://)[^\s/?#'\"]*@")
+# What stands for a port and is none: the password of an address that lacks its host. Names that gRPC
+# knows, as in unix:path, are none of these.
+_NO_PORT: Final = re.compile(
+    r"(?<!^unix)(?<!^dns)(?<!^vsock)(?<!^ipv[46])(?<!-abstract):[^:/\[\]]*[^:/\[\]\d][^:/\[\]]*$"
+)
+_HIDDEN: Final = "…"
+_SHORTEST: Final = 3  # what is shorter stands in any text
+
+
+def endpoint_name(address: str, *, path: bool = True) -> str:
+    """Return an address as it may be said: without user, password, query and fragment.
+
+    Args:
+        address: A URL, or ``host:port``.
+        path: Whether its path may be said. That of a webhook may not.
+    """
+    if (bare := address.strip()) != address:
+        # A space that makes an address useless is to be seen in its name.
+        before, after = address.split(bare, maxsplit=1) if bare else (address, "")
+        return f"{before}{endpoint_name(bare, path=path)}{after}" if bare else address
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        parts = None
+    if parts is None or not parts.netloc:
+        bare = re.split("[?#]", address, maxsplit=1)[0].rpartition("@")[2]
+        return _NO_PORT.sub(f":{_HIDDEN}", bare)
+    host = _NO_PORT.sub(f":{_HIDDEN}", parts.netloc.rpartition("@")[2])
+    rest = address.partition("://")[2]
+    if "@" in rest and "@" not in parts.netloc and ":" in host:
+        # A password with a slash or a question mark in it looks like a port and a path.
+        return f"{parts.scheme}://{_HIDDEN}"
+    if not path and parts.path.strip("/"):
+        return f"{parts.scheme}://{host}/{_HIDDEN}"
+    return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else f"//{host}{parts.path}"
+
+
+def without_secrets(text: str, address: str = "", *, path: bool = True) -> str:
+    """Return a text of somebody else's, such as an error of a client, without the secrets in it.
+
+    Args:
+        text: What was said. The users and passwords of all URLs go.
+        address: Of this address, the other secrets go, too.
+        path: Whether its path may be said.
+    """
+    if address:
+        text = text.replace(address, endpoint_name(address, path=path))
+        text = _hidden(text, secrets_of(address, path=path))
+    return _USER.sub("", text)
+
+
+def secrets_of(address: str, *, path: bool = True) -> list[str]:
+    """Return the secret parts of an address, longest first, as they stand in it and decoded.
+
+    Args:
+        address: A URL, or ``host:port``.
+        path: Whether its path may be said.
+    """
+    try:
+        parts = urlsplit(address if "//" in address else f"//{address}")
+    except ValueError:
+        return []
+    user = parts.netloc.rpartition("@")[0]
+    found = {user, *user.split(":"), parts.query, parts.fragment}
+    found |= {value for _, value in parse_qsl(parts.query)}
+    if not path:
+        found |= {parts.path, *parts.path.split("/")}
+    found |= {unquote(secret) for secret in found}
+    return sorted((one for one in found if len(one) >= _SHORTEST), key=len, reverse=True)
+
+
+def hide_in_error(error: BaseException, secrets: Iterable[str]) -> bool:
+    """Take secrets out of an exception and of those behind it, so that a traceback shows none.
+
+    One that cannot be changed is left out of the chain.
+
+    Args:
+        error: What somebody else's client raised, or what was raised because of it.
+        secrets: What nobody may read.
+
+    Returns:
+        Whether it can be shown now. Where not, raise another one in its place.
+    """
+    return _hide(error, [one for one in secrets if len(one) >= _SHORTEST], set())
+
+
+def _hide(error: BaseException, secrets: list[str], seen: set[int]) -> bool:
+    if id(error) in seen:
+        return True
+    seen.add(id(error))
+    for link in ("__cause__", "__context__"):
+        before = getattr(error, link)
+        if before is not None and not _hide(before, secrets, seen):
+            setattr(error, link, None)
+    is_safe = True
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            is_safe &= _hide(one, secrets, seen)
+    if _tells(error, secrets):
+        error.args = tuple(
+            _hidden(one, secrets) if isinstance(one, str) else one for one in error.args
+        )
+    return is_safe and not _tells(error, secrets)
+
+
+def _tells(error: BaseException, secrets: list[str]) -> bool:
+    said = "\n".join([str(error), repr(error), *getattr(error, "__notes__", ())])
+    return any(secret in said for secret in secrets) or _USER.search(said) is not None
+
+
+def _hidden(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, _HIDDEN)
+    return _USER.sub("", text)
+
+
+def hide_in_log(name: str, address: str, *, path: bool = True) -> None:
+    """Have another library's logger leave out the secrets of an address.
+
+    Args:
+        name: The logger on which the library says what it sends.
+        address: The address.
+        path: Whether its path may be said.
+    """
+    logger = logging.getLogger(name)
+    hiding = next((one for one in logger.filters if isinstance(one, _Hiding)), None)
+    if hiding is None:
+        hiding = _Hiding()
+        logger.addFilter(hiding)
+    hiding.addresses[address] = path
+
+
+class _Hiding(logging.Filter):
+    """Leaves the secrets of addresses out of a logger's records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: dict[str, bool] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record through, changed where it has a secret in it."""
+        said = safe = record.getMessage()
+        for address, path in list(self.addresses.items()):
+            safe = without_secrets(safe, address, path=path)
+        if safe != said:
+            record.msg, record.args = safe, None
+        return True

@@ -1,0 +1,77 @@
+"""A queue for asyncio: tasks wait for room and for the destination without blocking the loop."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Generic
+
+from wakelog.buffer._queue import Item, Queue
+from wakelog.buffer._room import TAKEN, WAIT, waker_of
+from wakelog.buffer._ticket import Ticket, raise_for
+
+if TYPE_CHECKING:
+    import asyncio  # whose import takes long, and is there where a task waits
+
+
+class AsyncQueue(Generic[Item]):
+    """Brings items to a queue from asyncio tasks.
+
+    Args:
+        queue: The queue, which threads may use at the same time.
+    """
+
+    def __init__(self, queue: Queue[Item]) -> None:
+        self._queue = queue
+
+    async def put(self, item: Item) -> bool:
+        """Take an item as ``put`` does, without blocking the event loop.
+
+        A task that is cancelled while it waits for room has not had its item taken, and its
+        ``CancelledError`` says so.
+        """
+        return await self._put(item, None) is TAKEN
+
+    async def put_through(self, item: Item) -> None:
+        """Take an item as ``put_through`` does, without blocking the event loop.
+
+        A task that is cancelled after its item was taken leaves it to be written, and its
+        ``CancelledError`` says so.
+        """
+        from asyncio import CancelledError, get_running_loop
+
+        future: asyncio.Future[None] = get_running_loop().create_future()
+        ticket = Ticket(waker_of(future))
+        await self._put(item, ticket)
+        try:
+            await future
+        except CancelledError as error:
+            error.add_note("wakelog: the buffer has accepted the event, and writes it")
+            raise
+        raise_for(ticket)
+
+    async def _put(self, item: Item, ticket: Ticket | None) -> str:
+        queue = self._queue
+        queue.prepare()
+        with queue.lock:
+            answer = queue.offer(item, ticket)
+        if answer is WAIT:
+            began = time.monotonic()
+            offer = partial(queue.offer, item, ticket)
+            answer = await queue.room.wait_in_task(offer, queue.settings.timeout)
+            queue.note_wait(began, answer)
+        if queue.direct:
+            queue.empty()
+        return answer
+
+    async def settle(self) -> None:
+        """Wait as ``settle`` does, without blocking the event loop."""
+        from asyncio import get_running_loop
+
+        future: asyncio.Future[None] = get_running_loop().create_future()
+        if (wake := self._queue.watch(waker_of(future))) is None:
+            return
+        try:
+            await future
+        finally:
+            self._queue.forget(wake)

@@ -1,0 +1,179 @@
+"""What seals show of a journal, and against whom it holds, for ``wakelog verify``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from wakelog.errors import ConfigurationError
+from wakelog.evidence import (
+    AnchorsReport,
+    Authorities,
+    FolderReport,
+    PublicKeys,
+    check_anchors,
+    check_folder,
+    read_anchors,
+)
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+
+_WITHOUT_ANCHORS: Final = (
+    "Not shown: that nobody has cut off the newest seals with their lines, put an earlier copy back or "
+    "removed a whole folder, and that who has the key has not written it anew. For that, give --anchors "
+    "what a next hop, another machine or a time-stamp authority holds."
+)
+
+
+def add_evidence(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that say what seals are checked with."""
+    parser.add_argument(
+        "--keys",
+        metavar="PATH",
+        help="check the seals with these Ed25519 public keys: a PEM file, or a directory of them",
+    )
+    parser.add_argument(
+        "--anchors",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="what somebody else holds: a file of checkpoints or time stamps, or OTLP-JSON",
+    )
+    parser.add_argument(
+        "--tsa", metavar="FILE", help="root certificates of time-stamp authorities, as PEM"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What checking the seals came to.
+
+    Attributes:
+        keys: The keys that were given.
+        reports: One for each writer's folder.
+        anchors: What comparing with anchors came to, None where none were given.
+    """
+
+    keys: PublicKeys
+    reports: list[FolderReport]
+    anchors: AnchorsReport | None
+
+    @property
+    def misfits(self) -> list[dict[str, Any]]:
+        """What does not fit, the first of each writer, as ``--json`` has it."""
+        found: dict[str, dict[str, Any]] = {}
+        for report in self.reports:
+            if report.misfit is not None:
+                named = {**report.misfit._asdict(), "file": str(report.misfit.file)}
+                found[report.folder.name] = {"writer": report.folder.name, **named}
+        for folder, what in self.anchors.misfits if self.anchors is not None else ():
+            place = {"file": str(folder / "seals.jsonl"), "line": 0, "offset": 0, "what": what}
+            found.setdefault(folder.name, {"writer": folder.name, **place})
+        return list(found.values())
+
+    @property
+    def shows(self) -> list[str]:
+        """What is shown, and against whom, in sentences."""
+        seals = sum(len(report.seals) for report in self.reports)
+        signers = {seal.signer for report in self.reports for seal in report.seals}
+        if not signers:
+            return ["Nothing is sealed, so nothing is shown."]
+        if self.misfits:
+            return ["What does not fit is named above; nothing else is shown of these writers."]
+        named = " or ".join(sorted(signers))
+        first = (
+            f"{seals:,} seals are good. Who does not have the key {named} has not edited, inserted, "
+            "reordered or deleted a line that is sealed."
+        )
+        sentences = [first, *self._of_anchors()]
+        if adopted := sum(report.adopted for report in self.reports):
+            sentences.append(
+                f"{adopted:,} lines were sealed when their process had gone: nothing is shown of the time "
+                "before that."
+            )
+        if unsealed := sum(report.unsealed for report in self.reports):
+            sentences.append(f"{unsealed:,} lines are not sealed: nothing is shown of them.")
+        deleted = [one for report in self.reports for one in report.deleted]
+        if deleted:
+            reasons = ", ".join(sorted({reason for _, reason in deleted}))
+            sentences.append(f"{len(deleted):,} deletions are signed ({reasons}).")
+        if erased := sum(len(report.erased) for report in self.reports):
+            sentences.append(f"{erased:,} erased values are signed for.")
+        return sentences
+
+    def _of_anchors(self) -> list[str]:
+        anchors = self.anchors
+        if anchors is None or not anchors.held:
+            return [_WITHOUT_ANCHORS]
+        held = sum(1 for report in self.reports if report.anchored)
+        first = (
+            f"{anchors.held:,} anchored seals are in the journal: who has the key, and cannot change the "
+            f"anchors, has changed and removed nothing of {held:,} writers up to these seals."
+        )
+        sentences = [first]
+        if stamps := [report.stamped for report in self.reports if report.stamped is not None]:
+            sentences.append(
+                f"A time-stamp authority had seals of {len(stamps):,} writers by "
+                f"{max(stamps).isoformat()}, whoever has the anchors."
+            )
+        if anchors.unstamped:
+            sentences.append(
+                f"{anchors.unstamped:,} time stamps do not hold, or --tsa was not given for them."
+            )
+        if anchors.foreign:
+            sentences.append(f"{anchors.foreign:,} anchored seals are signed with other keys.")
+        return sentences
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as ``--json`` prints it."""
+        return {
+            "keys": self.keys.ids,
+            "shows": self.shows,
+            "anchored": self.anchors.held if self.anchors is not None else None,
+            "writers": [
+                {
+                    "writer": report.folder.name,
+                    "seals": len(report.seals),
+                    "last_seq": report.last.last_seq if report.last is not None else 0,
+                    "closed": report.last.closed if report.last is not None else False,
+                    "unsealed": report.unsealed,
+                    "adopted": report.adopted,
+                    "anchored": report.anchored,
+                    "stamped": report.stamped.isoformat() if report.stamped is not None else None,
+                    "deleted": [
+                        {"below": below, "reason": reason} for below, reason in report.deleted
+                    ],
+                    "erased": len(report.erased),
+                }
+                for report in self.reports
+            ],
+        }
+
+
+def evidence_of(
+    root: Path, folders: Sequence[Path], arguments: argparse.Namespace
+) -> Evidence | None:
+    """Check the seals of folders as a command line asks for it, None where it does not.
+
+    Raises:
+        ConfigurationError: When keys or certificates cannot be used.
+        JournalError: When the file system refuses.
+    """
+    if arguments.keys is None:
+        if arguments.anchors or arguments.tsa:
+            raise ConfigurationError(
+                "--anchors and --tsa need --keys, which the seals are checked with"
+            )
+        return None
+    keys = PublicKeys.from_path(arguments.keys)
+    authorities = Authorities(arguments.tsa) if arguments.tsa else None
+    reports = [check_folder(folder, keys) for folder in folders]
+    anchors = None
+    if arguments.anchors:
+        held = [one for path in arguments.anchors for one in read_anchors(Path(path))]
+        anchors = check_anchors(root, reports, held, keys, authorities)
+    return Evidence(keys, reports, anchors)

@@ -1,0 +1,74 @@
+"""Opening the index for a command, with its progress on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from wakelog.cli._place import check_found_nothing
+from wakelog.index import Index
+
+_FIRST_SECONDS: Final = 0.7  # what is faster needs no progress
+_EVERY_SECONDS: Final = 0.2
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Index]:
+    """Open the index of what a path holds, up to date. What takes long is said on standard error.
+
+    Args:
+        path: A journal, a writer's folder, or a file or directory of lines.
+
+    Raises:
+        JournalError: When the path holds something else, or the file system refuses.
+    """
+    progress = Progress("indexing")
+    index = Index(path, progress)
+    progress.end()
+    try:
+        if index.is_empty:
+            check_found_nothing(path)
+        yield index
+        if index.unread:
+            sys.stderr.write(
+                f"wakelog: {index.unread:,} lines could not be read: they are gone or damaged\n"
+            )
+    finally:
+        index.close()
+
+
+class Progress:
+    """Says on standard error, where it is a terminal, how far something is that takes long.
+
+    Args:
+        what: What is being done.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._begun = self._said = time.monotonic()
+        self._shown = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note how far it is, in any unit."""
+        now = time.monotonic()
+        if now - self._begun < _FIRST_SECONDS or now - self._said < _EVERY_SECONDS:
+            return
+        if not sys.stderr.isatty():
+            return
+        self._said, self._shown = now, True
+        share = done / total if total else 1.0
+        left = (now - self._begun) * (1 - share) / share if share else 0.0
+        sys.stderr.write(f"\r\x1b[K{self._what}: {share:4.0%}, {left:,.0f} s left")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False

@@ -1,0 +1,102 @@
+"""Signing from outside the programs that record: the key is with this process alone."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from wakelog.cli._parser import number_from
+from wakelog.evidence import FileAnchor, OutsideSealer, Seal, Sealing, record_checkpoint
+from wakelog.journal import Journal, owner_of, signal_of
+from wakelog.record import LOGS
+from wakelog.runtime import Alarm, Background
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def add_sealing(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that say what is signed with, and how often."""
+    parser.add_argument(
+        "--seal-key", metavar="FILE", help="sign what is there with this Ed25519 key, as PEM"
+    )
+    parser.add_argument(
+        "--seal-interval",
+        type=number_from(0, including=False),
+        default=60.0,
+        metavar="SECONDS",
+        help="the longest that a line stays without a seal (60)",
+    )
+    parser.add_argument(
+        "--checkpoints", metavar="FILE", help="append each seal to this file, elsewhere"
+    )
+
+
+def sealer_of(
+    root: Path, arguments: argparse.Namespace, wanted: Callable[[Path], bool]
+) -> SealingThread | None:
+    """Return what signs as the command line says, None where nothing is signed.
+
+    Raises:
+        ConfigurationError: When the key cannot be used.
+    """
+    if arguments.seal_key is None:
+        return None
+    anchors = (FileAnchor(arguments.checkpoints),) if arguments.checkpoints else ()
+    sealing = Sealing(arguments.seal_key, arguments.seal_interval, anchors)
+    return SealingThread(root, sealing, wanted)
+
+
+class SealingThread:
+    """Seals a journal's folders by interval, and has the seals leave as records.
+
+    Args:
+        root: The journal's directory.
+        sealing: The settings, with a key.
+        wanted: Says which folders.
+    """
+
+    def __init__(self, root: Path, sealing: Sealing, wanted: Callable[[Path], bool]) -> None:
+        signer = sealing.signer()
+        assert signer is not None  # noqa: S101 - the settings have a key
+        self._root, self._interval = root, sealing.interval
+        self.listener = OutsideSealer(root, sealing, signer, wanted, self._record)
+        """Signs for what is deleted."""
+        # One for each service and pipeline, in which seals stand as records until they are delivered.
+        self._journals: dict[Any, Journal] = {}
+        self._alarm, self._stopping = Alarm(), False
+        self._thread = Background(self._run, "wakelog-sealing", self._alarm)
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Seal once, then by interval until the block ends, and once more."""
+        self.listener.turn()
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stopping = True
+            self._alarm.ring()
+            self._thread.join()
+            self.listener.turn()
+            for journal in self._journals.values():
+                journal.close()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._alarm.wait(self._interval)
+            if not self._stopping:
+                self.listener.turn()
+
+    def _record(self, folder: Path, seal: Seal) -> None:
+        owner = owner_of(folder)
+        if owner is None or signal_of(folder) != LOGS:
+            return
+        journal = self._journals.get(owner.whose)
+        if journal is None:
+            journal = self._journals[owner.whose] = Journal(
+                self._root, pipeline=owner.pipeline, service=owner.service
+            )
+        record_checkpoint(journal, folder, seal)

@@ -1,0 +1,68 @@
+"""What waits for an endpoint that the next hop does not have, as it has answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from wakelog.cli._whose import name_of
+from wakelog.journal import Owner, owner_of, unserved_answer
+from wakelog.record import SPANS
+
+_WHAT: Final = {False: ("log records", "logs"), True: ("spans", "traces")}
+
+
+@dataclass(slots=True)
+class Unserved:
+    """Records of one service, pipeline and signal that wait for an endpoint.
+
+    Attributes:
+        owner: Whose they are.
+        pending: How many they are.
+        answer: What the next hop has answered.
+    """
+
+    owner: Owner
+    pending: int = 0
+    answer: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as ``--json`` prints it."""
+        return {
+            "service": self.owner.service.name,
+            "namespace": self.owner.service.namespace,
+            "pipeline": self.owner.pipeline,
+            "signal": self.owner.signal,
+            "pending": self.pending,
+            "answer": self.answer,
+        }
+
+    @property
+    def line(self) -> str:
+        """What is said of it, with the remedies."""
+        records, endpoint = _WHAT[self.owner.signal == SPANS]
+        variable = endpoint.upper()
+        return (
+            f"{self.pending:,} {records} of {name_of(self.owner)} are waiting for a {endpoint} endpoint: "
+            f"{self.answer.partition('; ')[0]}. OTEL_EXPORTER_OTLP_{variable}_ENDPOINT names one, "
+            f"OTEL_{variable}_EXPORTER=none keeps them here"
+        )
+
+
+def unserved_of(pending: Iterable[tuple[Path, int]]) -> list[Unserved]:
+    """Find what waits for an endpoint.
+
+    Args:
+        pending: Writers' folders, each with how many of its records are pending.
+    """
+    found: dict[object, Unserved] = {}
+    for folder, count in pending:
+        owner = owner_of(folder)
+        if owner is None:
+            continue
+        one = found.setdefault(owner.key, Unserved(owner))
+        one.pending += count
+        one.answer = unserved_answer(folder) or one.answer
+    return [one for one in found.values() if one.answer and one.pending]

@@ -1,0 +1,125 @@
+"""Which service's records, and of which pipeline, a command sends somewhere: never everybody's unasked."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from wakelog.errors import ConfigurationError
+from wakelog.journal import Owner, folders, owner_of
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_MOST_NAMED = 8
+
+
+def add_whose(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that say whose records are meant."""
+    parser.add_argument(
+        "--service",
+        metavar="NAME",
+        help="of this service only, as NAME or NAMESPACE/NAME; needed where several are there",
+    )
+    parser.add_argument(
+        "--pipeline", metavar="NAME", help="of this pipeline only; needed where several are there"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="of every service and pipeline, all to one place"
+    )
+
+
+class Whose:
+    """Says of folders whether their records are meant.
+
+    Without ``--service``, ``--pipeline`` and ``--all`` it is the only service and pipeline there; in a
+    directory without any, the first one that comes.
+
+    Args:
+        arguments: What ``add_whose`` declared.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._service: str | None = arguments.service
+        self._pipeline: str | None = arguments.pipeline
+        self._all: bool = arguments.all
+        self._only: Owner | None = None
+        if self._all and (self._service or self._pipeline):
+            raise ConfigurationError(
+                "--all is everybody's: give it, or --service and --pipeline, but not both"
+            )
+
+    def choose(self, root: Path, command: str) -> None:
+        """Settle for the only service and pipeline that is there and asked for, if there is any.
+
+        Args:
+            root: The journal's directory.
+            command: The command, for the message.
+
+        Raises:
+            ConfigurationError: When there are several, or none of that name.
+            JournalError: When the directory cannot be read.
+        """
+        if self._all:
+            return
+        there = owners(folders(root))
+        asked = [owner for owner in there if self._is_asked(owner)]
+        if len(asked) > 1:
+            raise ConfigurationError(_several(asked, root, command))
+        if asked:
+            self._only = asked[0]
+        elif there and (self._service or self._pipeline):
+            known = ", ".join(name_of(owner) for owner in there[:_MOST_NAMED])
+            message = f"nothing of that service and pipeline is in {root}. There is: {known}"
+            raise ConfigurationError(message)
+
+    def is_meant(self, folder: Path) -> bool:
+        """Tell whether a folder's records are meant; one that does not say its owner only by --all."""
+        if self._all:
+            return True
+        owner = owner_of(folder)
+        if owner is None or not self._is_asked(owner):
+            return False
+        if self._only is None:
+            self._only = owner
+        return owner.whose == self._only.whose
+
+    def is_asked(self, folder: Path) -> bool:
+        """Tell whether a folder is of the service and pipeline that were named, if they were."""
+        owner = owner_of(folder)
+        return owner is not None and self._is_asked(owner)
+
+    def _is_asked(self, owner: Owner) -> bool:
+        names = (None, owner.service.name, str(owner.service))
+        return self._service in names and self._pipeline in (None, owner.pipeline)
+
+
+def owners(among: Iterable[Path]) -> list[Owner]:
+    """Return one owner for each service and pipeline that folders are of, in the order of names."""
+    found: dict[tuple[object, ...], Owner] = {}
+    for folder in among:
+        owner = owner_of(folder)
+        if owner is not None:
+            found.setdefault(owner.whose, owner)
+    return sorted(found.values(), key=lambda owner: owner.whose)
+
+
+def name_of(owner: Owner) -> str:
+    """Name a service and a pipeline for people."""
+    return f"{owner.service}, pipeline {owner.pipeline}"
+
+
+def _several(asked: list[Owner], root: Path, command: str) -> str:
+    lines = []
+    for owner in asked[:_MOST_NAMED]:
+        whose = f"--service {shlex.quote(str(owner.service))}"
+        lines.append(f"{whose} --pipeline {shlex.quote(owner.pipeline)}")
+    if len(asked) > _MOST_NAMED:
+        lines.append("...")
+    return (
+        f"records of {len(asked)} services or pipelines are in {root}, and they may belong to different "
+        f"places. Name one, as in: wakelog {command}, with {'; or '.join(lines)}. --all sends all of "
+        "them to one place"
+    )

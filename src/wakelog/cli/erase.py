@@ -1,0 +1,134 @@
+"""Erase what somebody said: delete the content of some events, and keep the chain of seals valid.
+
+It prints what would go; --apply deletes it, and signs with --seal-key that it was deleted on purpose. The events
+stay, without their content. What has been exported is listed, since nothing here reaches it. Content that was
+recorded without sealing stands on lines or in files that others share, and stays; it is counted.
+The exit code is 1 when something stays that should go.
+
+With --json:
+  {"path", "applied", "values", "dead_letters", "aside", "busy": [FOLDER], "records": [RECORD], "inline": [RECORD]}
+where RECORD is {"writer", "id", "seq", "time", "exported", "destination"}.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from wakelog._printable import printable
+from wakelog.cli._identity import become_owner_of
+from wakelog.cli._paths import add_path, journal_of, print_json
+from wakelog.cli._place import journal_at
+from wakelog.errors import ConfigurationError
+from wakelog.events import semconv as s
+from wakelog.evidence import Erasure, Signer, erase
+
+if TYPE_CHECKING:
+    import argparse
+
+_MOST_LISTED = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_path(parser, "a journal directory")
+    parser.add_argument("--session", metavar="ID", help="events of this session")
+    parser.add_argument(
+        "--where",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="events with this attribute, as user.id=ann; with several, those that have all",
+    )
+    parser.add_argument("--seal-key", metavar="FILE", help="the Ed25519 key that signs, as PEM")
+    parser.add_argument("--reason", metavar="TEXT", default="request", help="why (request)")
+    parser.add_argument("--apply", action="store_true", help="delete it, and not only say so")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of text")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Erase content, or say what would go.
+
+    Raises:
+        JournalError: When there is no journal at the path, or the file system refuses.
+        ConfigurationError: When it is not clear whose content, or there is no key.
+    """
+    path = journal_of(arguments)
+    root, writer = journal_at(path)
+    if writer is not None:
+        raise ConfigurationError(f"erase is about a whole journal: name {root}")
+    wanted = _wanted(arguments)
+    if arguments.apply and arguments.seal_key is None:
+        raise ConfigurationError("--apply needs --seal-key: that content was erased is signed")
+    key = arguments.seal_key
+    signer = Signer.from_file(key) if key is not None else Signer(lambda _: b"", b"")
+    if arguments.apply:
+        become_owner_of(root)
+
+    def matches(attributes: dict[str, Any]) -> bool:
+        return all(str(attributes.get(name)) == value for name, value in wanted.items())
+
+    words = tuple(wanted.values())
+    found = erase(root, matches, words, signer, arguments.reason, apply=arguments.apply)
+    stays = bool(found.inline or found.busy)
+    if arguments.json:
+        print_json(
+            {
+                "path": str(root),
+                "applied": arguments.apply,
+                "values": found.values,
+                "dead_letters": found.dead_letters,
+                "aside": found.aside,
+                "busy": [str(folder) for folder in found.busy],
+                "records": [asdict(one) for one in found.records],
+                "inline": [asdict(one) for one in found.inline],
+            }
+        )
+    else:
+        for line in _said(found, applied=arguments.apply):
+            sys.stdout.write(printable(line) + "\n")
+    return 1 if stays else 0
+
+
+def _wanted(arguments: argparse.Namespace) -> dict[str, str]:
+    wanted: dict[str, str] = {}
+    if arguments.session is not None:
+        wanted[s.CONVERSATION_ID] = arguments.session
+    for pair in arguments.where:
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise ConfigurationError(f"--where {pair!r} cannot be used: give NAME=VALUE")
+        wanted[name] = value
+    if not wanted:
+        raise ConfigurationError("say whose content: give --session or --where")
+    return wanted
+
+
+def _said(found: Erasure, *, applied: bool) -> list[str]:
+    went = "were" if applied else "would be"
+    first = (
+        f"{found.values:,} values of {len(found.records):,} records {went} erased, "
+        f"{found.dead_letters:,} dead letters emptied and {found.aside:,} damaged lines deleted."
+    )
+    said = [first]
+    exported = [one for one in found.records if one.exported]
+    if exported:
+        said.append(f"{len(exported):,} of the records have been exported, and are not reached:")
+        said += [
+            f"  {one.id}  {one.time or ''}  {one.destination or ''}".rstrip()
+            for one in exported[:_MOST_LISTED]
+        ]
+        if len(exported) > _MOST_LISTED:
+            said.append(f"  and {len(exported) - _MOST_LISTED:,} more; --json has them all")
+    if found.inline:
+        said.append(
+            f"{len(found.inline):,} records have content that stays: it was recorded without sealing, and "
+            "stands on their lines."
+        )
+    said += [
+        f"{folder}: its dead letters are being delivered; end that process" for folder in found.busy
+    ]
+    if not applied:
+        said.append("--apply erases it.")
+    return said

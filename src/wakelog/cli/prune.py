@@ -1,0 +1,117 @@
+"""Delete old segments of a journal, of writers that are gone.
+
+It prints what would go; --apply deletes it. A segment goes when everything in it has been delivered and its
+last event is older than --older-than. --undelivered has those go, too, that hold undelivered events, which count
+as evicted then. What somebody has sealed goes only with --seal-key, under a signature. Programs that record clean up after themselves, so what they write is left alone.
+
+With --json:
+  {"path", "applied", "bytes", "segments", "undelivered", "writers": [{"writer", "below", "segments",
+   "bytes", "undelivered"}]}
+undelivered is how many of the segments hold undelivered events, below the first segment that stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from typing import Final
+
+from wakelog._printable import printable
+from wakelog.cli._paths import add_path, journal_of, print_json
+from wakelog.cli._place import journal_at
+from wakelog.cli.status import size_text
+from wakelog.errors import ConfigurationError
+from wakelog.evidence import Sealing, Signer, Signing
+from wakelog.journal import Prunable, prunable, prune
+
+_AGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mhdw]?)")
+_SECONDS: Final = {"": 86_400.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+_WEEK: Final = 7 * 86_400.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_path(parser, "a journal directory")
+    parser.add_argument(
+        "--older-than", type=_age, default=_WEEK, metavar="AGE", help="as 12h, 30d, 4w (7d)"
+    )
+    parser.add_argument(
+        "--undelivered", action="store_true", help="segments with undelivered events, too"
+    )
+    parser.add_argument(
+        "--seal-key",
+        metavar="FILE",
+        help="sign with this Ed25519 key that it is deleted; without, what is sealed stays",
+    )
+    parser.add_argument("--apply", action="store_true", help="delete it, and not only say so")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of text")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Delete old segments, or say which.
+
+    Raises:
+        JournalError: When there is no journal at the path, or the file system refuses.
+        ConfigurationError: For the folder of one writer.
+    """
+    path = journal_of(arguments)
+    root, writer = journal_at(path)
+    if writer is not None:
+        raise ConfigurationError(f"prune is about a whole journal: name {root}")
+    if arguments.apply:
+        signing = None
+        if arguments.seal_key is not None:
+            sealing = Sealing(arguments.seal_key)
+            signing = Signing(sealing, Signer.from_file(arguments.seal_key), "pruner")
+        found = prune(
+            root, arguments.older_than, undelivered=arguments.undelivered, listener=signing
+        )
+    else:
+        found = prunable(root, arguments.older_than, undelivered=arguments.undelivered)
+    size, count = sum(one.size for one in found), sum(one.segments for one in found)
+    if arguments.json:
+        print_json(
+            {
+                "path": str(root),
+                "applied": arguments.apply,
+                "bytes": size,
+                "segments": count,
+                "undelivered": sum(one.undelivered for one in found),
+                "writers": [_plain(one) for one in found],
+            }
+        )
+        return 0
+    for one in found:
+        sys.stdout.write(f"{_line(one)}\n")
+    if not found:
+        sys.stdout.write("Nothing is old enough to go.\n")
+    elif arguments.apply:
+        sys.stdout.write(f"{count:,} segments deleted, {size_text(size)}.\n")
+    else:
+        sys.stdout.write(f"{count:,} segments would go, {size_text(size)}; --apply deletes them.\n")
+    return 0
+
+
+def _plain(one: Prunable) -> dict[str, object]:
+    return {
+        "writer": one.folder.name,
+        "below": one.below,
+        "segments": one.segments,
+        "bytes": one.size,
+        "undelivered": one.undelivered,
+    }
+
+
+def _line(one: Prunable) -> str:
+    what = f"{one.segments:,} segments, {size_text(one.size)}"
+    if one.undelivered:
+        what += f", {one.undelivered:,} of them with undelivered events"
+    return f"{printable(one.folder.name)}  {what}"
+
+
+def _age(text: str) -> float:
+    match = _AGE.fullmatch(text.strip().lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no age: give one as 12h, 30d or 4w")
+    return float(match[1]) * _SECONDS[match[2]]

@@ -1,0 +1,60 @@
+"""Find what is damaged in a journal, and move it aside.
+
+It prints what it would do; --apply does it. Files that say nothing any more are moved aside and written again
+where what they said can be found elsewhere. Damaged lines are copied aside and stay where they are: readers pass
+them over, and segments are never changed. What a living program writes is left to it. The exit code is 1 while
+something is left to do.
+
+With --json:
+  {"path", "applied", "faults": [{"file", "what", "remedy", "done"}]}
+done is whether it was done now; null for what a living program mends by itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from wakelog._printable import printable
+from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog.cli._place import check_journal, journal_at
+from wakelog.journal import faults, repair
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_path(parser, "a journal directory, or one writer's folder")
+    parser.add_argument("--apply", action="store_true", help="do it, and not only say so")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of text")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Find what is damaged, and mend it if asked to.
+
+    Raises:
+        JournalError: When there is no journal at the path, or the file system refuses.
+    """
+    path = path_of(arguments)
+    check_journal(path)
+    root, writer = journal_at(path)
+    found = list(faults(root, writer))
+    done = [None if fault.repair is None else arguments.apply and repair(fault) for fault in found]
+    left = sum(one is False for one in done)
+    if arguments.json:
+        listed = [
+            {"file": str(fault.path), "what": fault.what, "remedy": fault.remedy, "done": one}
+            for fault, one in zip(found, done, strict=True)
+        ]
+        print_json({"path": str(root), "applied": arguments.apply, "faults": listed})
+        return 1 if left else 0
+    for fault, one in zip(found, done, strict=True):
+        word = "a living program mends it" if one is None else "done" if one else "to do"
+        sys.stdout.write(printable(f"{fault.path}: {fault.what}; {fault.remedy} ({word})") + "\n")
+    if not found:
+        sys.stdout.write("Nothing is damaged that has not been moved aside.\n")
+    elif left:
+        sys.stdout.write(f"{left:,} to do: --apply does it.\n")
+    return 1 if left else 0

@@ -1,0 +1,73 @@
+"""Delivery: entries of a journal on their way to a destination, at least once and in order.
+
+The core decides what is sent next, without I/O and without threads; a driver with a thread and one in
+an event loop do what it says. A destination takes entries and says what became of each. OpenTelemetry is
+one of several destinations, and not known here.
+"""
+
+from typing import TYPE_CHECKING
+
+from wakelog.delivery._bisection import Batch, BatchBisection
+from wakelog.delivery._circuit import (
+    LONGEST_DELAY,
+    Circuit,
+    CircuitState,
+    Throttle,
+    backoff,
+)
+from wakelog.delivery._core import DeliveryCore, Lane, Send, Sleep, Slot
+from wakelog.delivery._destination import AsyncDestination, Destination, ExportRound
+from wakelog.delivery._journal_lanes import WriterLanes
+from wakelog.delivery._listening import address_of, is_listening
+from wakelog.delivery._observer import DeliveryObserver, LanesOf
+from wakelog.delivery._outage import Outage
+from wakelog.delivery._outcome import Address, ExportOutcome, Outcome
+from wakelog.delivery._suppression import is_quiet, quietly
+from wakelog.delivery._thread import Delivery
+from wakelog.delivery._writers import Sources
+
+if TYPE_CHECKING:
+    from wakelog.delivery._asyncio import AsyncDriver, Notifier
+
+__all__ = [
+    "LONGEST_DELAY",
+    "Address",
+    "AsyncDestination",
+    "AsyncDriver",
+    "Batch",
+    "BatchBisection",
+    "Circuit",
+    "CircuitState",
+    "Delivery",
+    "DeliveryCore",
+    "DeliveryObserver",
+    "Destination",
+    "ExportOutcome",
+    "ExportRound",
+    "Lane",
+    "LanesOf",
+    "Notifier",
+    "Outage",
+    "Outcome",
+    "Send",
+    "Sleep",
+    "Slot",
+    "Sources",
+    "Throttle",
+    "WriterLanes",
+    "address_of",
+    "backoff",
+    "is_listening",
+    "is_quiet",
+    "quietly",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs asyncio, whose import takes long, when it is asked for."""
+    if name in ("AsyncDriver", "Notifier"):
+        from importlib import import_module
+
+        return getattr(import_module("wakelog.delivery._asyncio"), name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

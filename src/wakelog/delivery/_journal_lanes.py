@@ -1,0 +1,256 @@
+"""Lanes: the records of one writer on their way, and the ledger that says how far they are.
+
+A writer has one lane while delivery keeps up. After an outage it has two: the live lane goes on with
+what is recorded now, and the replay lane brings what is before it, oldest first. What the live lane
+has brought is a span ahead of the ledger's mark; when the replay lane gets there, they become one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from wakelog.delivery._core import Slot
+from wakelog.journal import (
+    Claim,
+    Cursor,
+    Entry,
+    EntryBatch,
+    Folder,
+    Mark,
+    Span,
+    end_of,
+    load_ledger_with_spans,
+    note_unserved,
+    save_ledger,
+    unserved_answer,
+)
+
+# An outage adds a span. With so many of them, what is recorded now waits for what was before it.
+MOST_SPANS: Final = 32
+_BEGINNING: Final = Mark()
+
+
+class JournalLane:
+    """A range of a writer's records: from a mark on, up to where another lane began.
+
+    Args:
+        lanes: The writer's lanes.
+        mark: Where it begins.
+        until: The ``seq`` of its last record; None when it has no end.
+        replayed: Whether its records are marked as having waited for an outage to end.
+    """
+
+    def __init__(
+        self, lanes: WriterLanes, mark: Mark, *, until: int | None, replayed: bool
+    ) -> None:
+        self.lanes, self.slot = lanes, Slot()
+        self.mark = mark
+        self.until = until
+        self.replayed = replayed
+        self.finished = False
+        """Whether everything up to ``until`` has been dealt with."""
+        self._cursor = Cursor(lanes.path, mark, complete=lanes.gone, later=True)
+        self._next: EntryBatch | None = None
+
+    def read(self, max_records: int, max_bytes: int) -> EntryBatch:
+        """Read on from what has been dealt with.
+
+        Returns:
+            The chunk; without entries and damaged lines when there is nothing more for now.
+
+        Raises:
+            JournalError: When the file system refuses.
+        """
+        if self.finished:
+            return EntryBatch([], self.mark)
+        chunk, self._next = self._next, None
+        if chunk is None:
+            chunk = self._cursor.read(max_records, max_bytes)
+        if self.until is not None and chunk.mark.seq > self.until:
+            kept = [entry for entry in chunk.entries if entry.record.seq <= self.until]
+            return EntryBatch(kept, self._at_the_end(kept), chunk.damaged)
+        return chunk
+
+    def read_ahead(self, max_records: int, max_bytes: int) -> None:
+        """Read the next chunk already, to be returned by the next ``read``.
+
+        Raises:
+            JournalError: When the file system refuses.
+        """
+        if self._next is None and (self.until is None or self._cursor.mark.seq < self.until):
+            chunk = self._cursor.read(max_records, max_bytes)
+            self._next = chunk if chunk.entries else None
+
+    def move(self, mark: Mark, dead: int) -> None:
+        """Move on.
+
+        Args:
+            mark: The place up to which everything that was read has been dealt with.
+            dead: How many records of that were set aside.
+        """
+        self.mark = replace(mark, dead_lettered=self.mark.dead_lettered + dead)
+        if self.until is not None and mark.seq >= self.until:
+            self.finished = True
+            self.close()
+
+    def rewind(self) -> None:
+        """Go back to what has been dealt with."""
+        self._next = None
+        self._cursor.rewind(self.mark)
+
+    def close(self) -> None:
+        """Close the segment that is open, and be sent no more."""
+        self.slot.closed = True
+        self._cursor.close()
+
+    def _at_the_end(self, kept: list[Entry]) -> Mark:
+        """Return the mark after the last record of the lane, counting those that were lost."""
+        mark = kept[-1].mark if kept else self.mark
+        missing = (self.until or 0) - mark.seq
+        return replace(mark, seq=mark.seq + missing, corrupt=mark.corrupt + missing)
+
+
+class WriterLanes:
+    """The lanes of one writer, claimed.
+
+    Args:
+        claim: The claim to its folder.
+        folder: The folder itself, when its writer is gone and this process has adopted it.
+    """
+
+    def __init__(self, claim: Claim, folder: Folder | None = None) -> None:
+        self.path = claim.path
+        self.writer = claim.path.name
+        self._claim = claim
+        self._folder = folder
+        self._prefix, self._ahead = load_ledger_with_spans(self.path, self.writer)
+        self.marks: tuple[Mark, tuple[Span, ...]] = (self._prefix, tuple(self._ahead))
+        """Up to where everything has been dealt with, and what has been ahead of that. It is replaced
+        as a whole, so that another thread may read it."""
+        self._unserved = unserved_answer(self.path)
+        self.closed = False
+        self.live: JournalLane | None = None
+        """What is recorded now; None when the writer is gone."""
+        self.replay: JournalLane | None = None
+        """What is before that; None when there is nothing before it."""
+        if folder is None and not self._ahead:
+            self.live = self._lane(self._prefix, None, replayed=False)
+        else:
+            if folder is None:
+                self.live = self._lane(self._ahead[-1].end, None, replayed=False)
+            self.replay = self._replay_lane()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the writer is gone."""
+        return self._folder is not None
+
+    def has_acknowledged(self, seq: int) -> bool:
+        """Tell whether everything up to a record has been dealt with."""
+        return self._prefix.seq >= seq
+
+    @property
+    def given_up(self) -> int:
+        """How many records of the writer were ever set aside, evicted or damaged."""
+        marks = [(self._prefix, _BEGINNING), *((span.end, span.start) for span in self._ahead)]
+        return sum(
+            (end.dead_lettered + end.evicted + end.corrupt)
+            - (start.dead_lettered + start.evicted + start.corrupt)
+            for end, start in marks
+        )
+
+    def split_if_behind(self, records: int) -> None:
+        """Go on at the writer's end, and leave what is before it to a lane of its own.
+
+        Args:
+            records: Only when the live lane is further behind than so many.
+
+        Raises:
+            JournalError: When the file system refuses.
+        """
+        if self.live is None or len(self._ahead) >= MOST_SPANS:
+            return
+        end = end_of(self.path)
+        if end is None or end.seq - self.live.mark.seq <= records:
+            return
+        self.live.close()
+        self._ahead.append(Span(end, end))
+        self.marks = (self._prefix, tuple(self._ahead))
+        self.live = self._lane(end, None, replayed=False)
+        if self.replay is None:
+            self.replay = self._replay_lane()
+
+    def acknowledge(self, lane: JournalLane, mark: Mark, dead: int) -> None:
+        """Note in the ledger that everything of a lane before a mark has been dealt with.
+
+        Args:
+            lane: One of the writer's.
+            mark: The place.
+            dead: How many records of that were set aside.
+
+        Raises:
+            JournalError: When the file system refuses.
+        """
+        before = lane.mark
+        lane.move(mark, dead)
+        if lane.mark == before and not lane.finished:
+            return
+        if lane is self.live and self._ahead:
+            self._ahead[-1] = replace(self._ahead[-1], end=lane.mark)
+        else:
+            self._prefix = lane.mark
+        if lane.finished:
+            self._join()
+        self.marks = (self._prefix, tuple(self._ahead))
+        save_ledger(self.path, self.writer, self._prefix, ahead=self._ahead)
+
+    def answered(self, unserved: str) -> None:
+        """Have ``wakelog status`` learn that the next hop has no endpoint for these records, or has one.
+
+        Args:
+            unserved: The answer, in words; empty when records were taken.
+        """
+        if unserved != self._unserved:
+            self._unserved = unserved
+            note_unserved(self.path, unserved)
+
+    def close(self) -> None:
+        """Let go of the writer."""
+        self.closed = True
+        for lane in (self.live, self.replay):
+            if lane is not None:
+                lane.close()
+        self._claim.release()
+        if self._folder is not None:
+            self._folder.release()
+
+    def _lane(self, mark: Mark, until: int | None, *, replayed: bool) -> JournalLane:
+        return JournalLane(self, mark, until=until, replayed=replayed)
+
+    def _replay_lane(self) -> JournalLane:
+        until = self._ahead[0].start.seq if self._ahead else None
+        return self._lane(self._prefix, until, replayed=True)
+
+    def _join(self) -> None:
+        """The replay lane has got to a span: from its end on, everything is as if it were one."""
+        span = self._ahead.pop(0)
+        self._prefix = _sum(self._prefix, span)
+        self.replay = None
+        if self._ahead or self.gone:
+            self.replay = self._replay_lane()
+        elif self.live is not None:
+            # The live lane has brought everything since, and its counts begin at the span's start.
+            self.live.mark = self._prefix
+            self.live.rewind()
+
+
+def _sum(prefix: Mark, span: Span) -> Mark:
+    """Return a span's end, with what was counted before the span and in it."""
+    start, end = span.start, span.end
+    return replace(
+        end,
+        corrupt=prefix.corrupt + end.corrupt - start.corrupt,
+        dead_lettered=prefix.dead_lettered + end.dead_lettered - start.dead_lettered,
+        evicted=prefix.evicted + end.evicted - start.evicted,
+    )

@@ -1,0 +1,16 @@
+"""Keeps what Wakelog causes while it delivers from becoming new records."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from wakelog.runtime import PerThread
+
+_quiet = PerThread(default=False)
+# Tells whether this thread is delivering, or reporting on itself. Asked for every record.
+is_quiet = _quiet.get
+
+
+def quietly() -> AbstractContextManager[None]:
+    """Record nothing that this thread emits inside the block."""
+    return _quiet.set(True)

@@ -1,0 +1,53 @@
+"""Evidence: signed seals over a journal's lines, and what a third party can check with them."""
+
+from wakelog.evidence._anchors import Authorities, FileAnchor, TimestampAnchor, read_anchors
+from wakelog.evidence._audit_trail import TrailSigner, audit_trail
+from wakelog.evidence._checking import (
+    AnchorsReport,
+    FolderReport,
+    check_anchors,
+    check_folder,
+    erased_in,
+)
+from wakelog.evidence._checkpoint import record_checkpoint
+from wakelog.evidence._erasure import Erasure, erase
+from wakelog.evidence._keys import PublicKeys, Signer, key_id, public_pem
+from wakelog.evidence._proof import Proof, prove
+from wakelog.evidence._seal import Seal, parse_seal
+from wakelog.evidence._sealer import OutsideSealer, Sealer, Signing
+from wakelog.evidence._sealing import declare_deletion, seal_folder
+from wakelog.evidence._settings import VARIABLES as SEALING_VARIABLES
+from wakelog.evidence._settings import Anchor, Sealing
+
+__all__ = [
+    "SEALING_VARIABLES",
+    "Anchor",
+    "AnchorsReport",
+    "Authorities",
+    "Erasure",
+    "FileAnchor",
+    "FolderReport",
+    "OutsideSealer",
+    "Proof",
+    "PublicKeys",
+    "Seal",
+    "Sealer",
+    "Sealing",
+    "Signer",
+    "Signing",
+    "TimestampAnchor",
+    "TrailSigner",
+    "audit_trail",
+    "check_anchors",
+    "check_folder",
+    "declare_deletion",
+    "erase",
+    "erased_in",
+    "key_id",
+    "parse_seal",
+    "prove",
+    "public_pem",
+    "read_anchors",
+    "record_checkpoint",
+    "seal_folder",
+]

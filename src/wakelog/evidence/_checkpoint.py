@@ -1,0 +1,93 @@
+"""Checkpoints: a seal as a log record of Wakelog's own, which leaves with the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from wakelog.errors import CorruptLineError, JournalError
+from wakelog.events import semconv as s
+from wakelog.evidence._scan import lines_between
+from wakelog.evidence._seal import Seal, parse_seal
+from wakelog.journal import Journal
+from wakelog.record import Resource, encode, read_header, rfc3339, uuid7
+from wakelog.storage import LONGEST_LINE, segment_name, segments
+
+_SCOPE = "wakelog.evidence"
+
+
+def record_checkpoint(journal: Journal, folder: Path, seal: Seal) -> None:
+    """Write a seal to a journal as a record, so that it is delivered as every record is.
+
+    Args:
+        journal: Where to.
+        folder: The folder that is sealed; the record is of the same resource.
+        seal: The seal.
+
+    Raises:
+        SinkError: When the journal does not take it.
+    """
+    resource = _resource_of(folder)
+    if resource is None:
+        return
+    now = rfc3339(time.time_ns())
+    fields: dict[str, object] = {
+        "timestamp": now,
+        "event_name": s.CHECKPOINT,
+        "severity_number": 9,
+        "severity_text": "INFO",
+        "body": f"checkpoint {seal.number} of writer {seal.writer}: sealed up to record {seal.last_seq}",
+        "attributes": {
+            s.CHECKPOINT_SEAL: seal.text.decode(),
+            s.CHECKPOINT_WRITER: seal.writer,
+            s.CHECKPOINT_NUMBER: seal.number,
+            s.CHECKPOINT_LAST_SEQ: seal.last_seq,
+            s.CHECKPOINT_DIGEST: seal.digest,
+        },
+        "scope": {"name": _SCOPE},
+    }
+    journal.append(uuid7(), encode(fields, LONGEST_LINE), resource)
+
+
+def _resource_of(folder: Path) -> Resource | None:
+    """Return the resource of the newest segment whose header can be read."""
+    for index in reversed(segments(folder, missing_ok=True)):
+        path = folder / segment_name(index)
+        try:
+            _, line = next(lines_between(path, 0))
+            return read_header(line, str(path)).resource
+        except (CorruptLineError, JournalError, OSError, StopIteration):
+            continue
+    return None
+
+
+def seals_in(line: bytes) -> Iterator[Seal]:
+    """Find the seals that a line holds: one by itself, or anywhere in what a back end has exported.
+
+    Args:
+        line: A line of JSON: a seal, or a record or a request of OTLP-JSON with a checkpoint in it.
+    """
+    if (seal := parse_seal(line)) is not None:
+        yield seal
+        return
+    try:
+        data = orjson.loads(line)
+    except ValueError:
+        return
+    yield from _seals_of(data)
+
+
+def _seals_of(data: Any) -> Iterator[Seal]:
+    if isinstance(data, str) and data.startswith('{"kind":"'):
+        if (seal := parse_seal(data.encode())) is not None:
+            yield seal
+    elif isinstance(data, dict):
+        for value in data.values():
+            yield from _seals_of(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _seals_of(value)

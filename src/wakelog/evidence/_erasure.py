@@ -1,0 +1,313 @@
+"""Erasing what somebody said: the files that hold it go, the lines stay, and that is signed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from wakelog.errors import JournalError
+from wakelog.events import semconv as s
+from wakelog.evidence._keys import Signer
+from wakelog.evidence._scan import lines_between
+from wakelog.evidence._seal import ERASURE
+from wakelog.evidence._seal_file import SealFile
+from wakelog.evidence._sealing import Extent
+from wakelog.journal import Claim, folders, load_ledger, owner_of
+from wakelog.record import MARK, attributes_on, references
+from wakelog.runtime import (
+    SYSTEM,
+    ForeignFileError,
+    is_directory,
+    list_regular,
+    open_to_read,
+    regular_file,
+)
+from wakelog.storage import INDEX, LONGEST_BLOCK, blob_folder, lines, segment_name, segments
+
+Matches = Callable[[dict[str, Any]], bool]
+"""Says of the attributes of a record whether it is meant."""
+_DEAD_LETTERS = "dead_letters.jsonl"
+_ASIDE = (".torn", ".damaged")
+ERASED = "wakelog.erased"
+"""The attribute that a dead letter has in the place of what was erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedRecord:
+    """A record whose content was erased, or would be.
+
+    Attributes:
+        writer: The folder that it stands in.
+        id: Its id.
+        seq: Its number.
+        time: Its time, as it stands on the line.
+        exported: Whether the next hop has accepted it, so that it may have the content, too.
+        destination: Where to, in words, where that is known.
+    """
+
+    writer: str
+    id: str
+    seq: int
+    time: str | None
+    exported: bool
+    destination: str | None
+
+
+@dataclass(slots=True)
+class Erasure:
+    """What erasing came to, or would.
+
+    Attributes:
+        records: The records whose content went.
+        values: How many files of content they had.
+        dead_letters: How many dead letters have lost their content.
+        aside: How many damaged or torn lines that name the person were deleted.
+        inline: Records whose content stands on a line, or in a file that others share: it was recorded
+            without ``erasable``, and stays.
+        busy: Folders whose dead letters are being delivered by a process that runs: they stay.
+    """
+
+    records: list[ErasedRecord] = field(default_factory=list)
+    values: int = 0
+    dead_letters: int = 0
+    aside: int = 0
+    inline: list[ErasedRecord] = field(default_factory=list)
+    busy: list[Path] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one folder has of a person: the digests of each segment, and the records."""
+
+    digests: dict[int, set[str]] = field(default_factory=dict)
+    records: list[ErasedRecord] = field(default_factory=list)
+    inline: list[ErasedRecord] = field(default_factory=list)
+
+
+def erase(
+    root: Path,
+    matches: Matches,
+    words: tuple[str, ...],
+    signer: Signer,
+    reason: str,
+    *,
+    apply: bool,
+) -> Erasure:
+    """Delete the content of records, and sign for each folder that it was deleted on purpose.
+
+    The signature comes first, so a crash leaves values that a second run deletes, and never one that is
+    missing without a reason.
+
+    Args:
+        root: The journal's directory.
+        matches: Which records.
+        words: What names the person in lines that cannot be read any more: damaged lines with one of
+            these in them are deleted.
+        signer: What signs.
+        reason: Why, for the signed line.
+        apply: Whether to do it, and not only to say what would be done.
+
+    Raises:
+        JournalError: When the file system or the signer refuses.
+    """
+    result = Erasure()
+    for folder in folders(root):
+        found = _find(folder, matches)
+        result.records += found.records
+        result.inline += found.inline
+        result.values += sum(map(len, found.digests.values()))
+        if apply and found.digests:
+            _sign(folder, found, signer, reason)
+            _delete(folder, found)
+        _erase_dead_letters(folder, matches, result, apply=apply)
+        _erase_aside(folder, words, result, apply=apply)
+    if apply and (result.records or result.dead_letters):
+        _forget_index(root)
+    return result
+
+
+def _find(folder: Path, matches: Matches) -> _Found:
+    found = _Found()
+    owner = owner_of(folder)
+    destination = owner.destination if owner is not None else None
+    delivered = load_ledger(folder, folder.name).seq
+    for index in segments(folder, missing_ok=True):
+        path = folder / segment_name(index)
+        names = _names(blob_folder(path))
+        mine: list[tuple[ErasedRecord, set[str]]] = []
+        others: set[str] = set()
+        for line in _lines(path):
+            data = _record(line)
+            if data is None:
+                continue
+            shared = {str(one.get("sha256")) for one in references(data)} if MARK in line else set()
+            if not matches(attributes_on(data)):
+                others |= shared
+                continue
+            seq = int(data.get("seq", 0))
+            record = ErasedRecord(
+                folder.name,
+                str(data["id"]),
+                seq,
+                data.get("timestamp"),
+                seq <= delivered,
+                destination,
+            )
+            if shared & names:
+                mine.append((record, shared & names))
+            if _has_content(data):
+                found.inline.append(record)
+        for record, digests in mine:
+            if going := digests - others:
+                found.records.append(record)
+                found.digests.setdefault(index, set()).update(going)
+            else:
+                found.inline.append(record)
+    return found
+
+
+def _has_content(data: dict[str, Any]) -> bool:
+    """Tell whether a line holds what somebody said, which cannot be taken from it."""
+    attributes = attributes_on(data)
+    held = [form for name, form in attributes.items() if name in s.CONTENT]
+    held += [data[name] for name in ("body", "event") if data.get(name) is not None]
+    return any(not (isinstance(form, dict) and "sha256" in form) for form in held)
+
+
+def _sign(folder: Path, found: _Found, signer: Signer, reason: str) -> None:
+    with SealFile.hold(folder) as file:
+        last = file.last
+        fields = {
+            **Extent.after(last).fields(),
+            "reason": reason,
+            "records": len(found.records),
+            "exported": sum(one.exported for one in found.records),
+            "erased": sorted(set().union(*found.digests.values())),
+            **({"closed": True} if last is not None and last.closed else {}),
+        }
+        file.append(ERASURE, fields, signer, "eraser")
+
+
+def _delete(folder: Path, found: _Found) -> None:
+    for index, digests in found.digests.items():
+        place = blob_folder(folder / segment_name(index))
+        try:
+            for digest in sorted(digests):
+                with suppress(FileNotFoundError):
+                    SYSTEM.unlink(place / digest)
+            SYSTEM.sync_directory(place)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise JournalError("erase in", place, error.strerror or error) from error
+
+
+def _erase_dead_letters(folder: Path, matches: Matches, result: Erasure, *, apply: bool) -> None:
+    """Take content out of dead letters, which hold their records whole and are not sealed."""
+    path = folder / _DEAD_LETTERS
+    if regular_file(path) is None:
+        return
+    out, changed = [], 0
+    for line in _lines(path):
+        without = _without_content(line, matches)
+        changed += without is not None
+        out.append((without or line) + b"\n")
+    if not changed:
+        return
+    if apply:
+        if (claim := Claim.take(folder)) is None:
+            result.busy.append(folder)
+            return
+        try:
+            SYSTEM.write_whole(path, b"".join(out), synced=True)
+        except OSError as error:
+            raise JournalError("erase in", path, error.strerror or error) from error
+        finally:
+            claim.release()
+    result.dead_letters += changed
+
+
+def _without_content(line: bytes, matches: Matches) -> bytes | None:
+    """Return a dead letter without content, None for one that is another's, or has none."""
+    try:
+        letter = orjson.loads(line)
+        data = orjson.loads(letter["line"])
+        attributes = attributes_on(data)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not matches(attributes) or ERASED in attributes or not _has_content(data):
+        return None
+    for name in s.CONTENT & attributes.keys():
+        del attributes[name]
+    attributes[ERASED] = True
+    data.pop("body", None)
+    data.pop("event", None)
+    return orjson.dumps({**letter, "line": orjson.dumps(data).decode()})
+
+
+def _erase_aside(folder: Path, words: tuple[str, ...], result: Erasure, *, apply: bool) -> None:
+    """Delete damaged and torn lines that name the person: nothing rests on them."""
+    wanted = [orjson.dumps(word)[1:-1] for word in words if word]
+    for name in sorted(list_regular(folder)):
+        if not name.endswith(_ASIDE):
+            continue
+        path = folder / name
+        found = list(_lines(path, whole=False))
+        kept = [line for line in found if not any(word in line for word in wanted)]
+        result.aside += len(found) - len(kept)
+        if apply and len(kept) < len(found):
+            try:
+                SYSTEM.write_whole(path, b"".join(line + b"\n" for line in kept), synced=True)
+            except OSError as error:
+                raise JournalError("erase in", path, error.strerror or error) from error
+
+
+def _forget_index(root: Path) -> None:
+    """Delete the index, which has the words of events in it and is made again by the next reader."""
+    place = root / INDEX
+    if not is_directory(place):
+        return
+    try:
+        for name in list_regular(place):
+            with suppress(FileNotFoundError):
+                SYSTEM.unlink(place / name)
+    except OSError as error:
+        raise JournalError("erase in", place, error.strerror or error) from error
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(list_regular(folder)) if is_directory(folder) else set()
+    except OSError as error:
+        raise JournalError("read", folder, error.strerror or error) from error
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    if not line.startswith(b'{"id":'):
+        return None
+    try:
+        data = orjson.loads(line)
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) and "id" in data else None
+
+
+def _lines(path: Path, *, whole: bool = True) -> Iterator[bytes]:
+    """Yield the lines of a file without their newlines, of a file set aside also one without its end."""
+    try:
+        if whole and path.name != _DEAD_LETTERS:
+            yield from (line for _, line in lines_between(path, 0))
+            return
+        with open_to_read(path) as file:
+            for _, line, _ in lines(file, longest=2 * LONGEST_BLOCK):
+                if line.endswith(b"\n") or not whole:
+                    yield line.removesuffix(b"\n")
+    except (FileNotFoundError, ForeignFileError):
+        return
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error

@@ -1,0 +1,163 @@
+"""Ed25519 keys: what signs a seal, and the public keys that it is checked with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wakelog.errors import ConfigurationError
+from wakelog.runtime import is_directory, list_regular, read_small
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+_NEEDED = "wakelog[evidence] is not installed: pip install 'wakelog[evidence]'"
+_KEY_BYTES = 32
+_OTHERS = 0o077
+_HOW_TO_MAKE = "make one with: openssl genpkey -algorithm ed25519 -out seal.key"
+_LONGEST_FILE = 1024 * 1024
+
+
+class Signer(NamedTuple):
+    """Signs seals.
+
+    Attributes:
+        sign: Returns the Ed25519 signature, 64 bytes, of what it is given. It may ask another process, a
+            hardware module or a service; it is called in a background thread, and whatever it raises
+            leaves the seal for the next time.
+        public_key: The 32 bytes of the public key.
+    """
+
+    sign: Callable[[bytes], bytes]
+    public_key: bytes
+
+    @property
+    def id(self) -> str:
+        """What a seal calls the key."""
+        return key_id(self.public_key)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Signer:
+        """Read a private key from a PEM file, as ``openssl genpkey -algorithm ed25519`` writes it.
+
+        Raises:
+            ConfigurationError: When the file cannot be read, holds no such key, or others may read it;
+                and where ``cryptography`` is not installed.
+        """
+        key = read_key_file(path)
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        if not isinstance(key, Ed25519PrivateKey):
+            message = f"{os.fspath(path)} holds no Ed25519 key: {_HOW_TO_MAKE}"
+            raise ConfigurationError(message)
+        return cls(key.sign, key.public_key().public_bytes_raw())
+
+
+def read_key_file(path: str | os.PathLike[str]) -> Any:
+    """Read a private key from a PEM file that only its owner can read.
+
+    Raises:
+        ConfigurationError: When it cannot be read, holds none, or others may read it; and where
+            ``cryptography`` is not installed.
+    """
+    try:
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    except ImportError as error:
+        raise ConfigurationError(_NEEDED) from error
+    text = _read(path)
+    if os.stat(path).st_mode & _OTHERS:
+        raise ConfigurationError(
+            f"the key {os.fspath(path)} may be read by others: run chmod 600 on it"
+        )
+    try:
+        return load_pem_private_key(text, None)
+    except (ValueError, TypeError) as error:
+        message = f"{os.fspath(path)} holds no private key without a password: {_HOW_TO_MAKE}"
+        raise ConfigurationError(message) from error
+
+
+def key_id(public_key: bytes) -> str:
+    """Return the id of a public key: the first 32 hexadecimal digits of its SHA-256."""
+    return sha256(public_key).hexdigest()[:32]
+
+
+class PublicKeys:
+    """The keys that a verifier trusts.
+
+    Args:
+        keys: Each by its id.
+    """
+
+    def __init__(self, keys: Mapping[str, Ed25519PublicKey]) -> None:
+        self._keys = keys
+
+    @classmethod
+    def from_path(cls, path: str | os.PathLike[str]) -> PublicKeys:
+        """Read public keys from a file of one or more PEM blocks, or from the files of a directory.
+
+        Raises:
+            ConfigurationError: When there is none, or it cannot be read.
+        """
+        try:
+            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+            from cryptography.hazmat.primitives.serialization import load_pem_public_key
+        except ImportError as error:
+            raise ConfigurationError(_NEEDED) from error
+        place = Path(path)
+        files = [place / n for n in sorted(list_regular(place))] if is_directory(place) else [place]
+        found: dict[str, Ed25519PublicKey] = {}
+        end = b"-----END PUBLIC KEY-----"
+        for file in files:
+            for block in _read(file).split(end)[:-1]:
+                begin = block.find(b"-----BEGIN PUBLIC KEY-----")
+                try:
+                    key = load_pem_public_key(block[max(0, begin) :] + end + b"\n")
+                except (ValueError, TypeError) as error:
+                    message = f"{file} holds a public key that cannot be read: {error}"
+                    raise ConfigurationError(message) from error
+                if isinstance(key, Ed25519PublicKey):
+                    found[key_id(key.public_bytes_raw())] = key
+        if not found:
+            message = (
+                f"there is no Ed25519 public key in {place}: write it there with "
+                "openssl pkey -in seal.key -pubout"
+            )
+            raise ConfigurationError(message)
+        return cls(found)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the keys."""
+        return sorted(self._keys)
+
+    def misfit(self, signer: str, signature: bytes, signed: bytes) -> str | None:
+        """Say what does not fit about a signature, None when it does."""
+        from cryptography.exceptions import InvalidSignature
+
+        if (key := self._keys.get(signer)) is None:
+            return f"it is signed with the key {signer}, which is none of those given"
+        try:
+            key.verify(signature, signed)
+        except InvalidSignature:
+            return f"its signature is not that of the key {signer}"
+        return None
+
+
+def public_pem(public_key: bytes) -> str:
+    """Return a public key as PEM."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = Ed25519PublicKey.from_public_bytes(public_key)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return read_small(os.path.realpath(path), _LONGEST_FILE)
+    except OSError as error:
+        message = f"the key {os.fspath(path)} cannot be read: {error.strerror or error}"
+        raise ConfigurationError(message) from error

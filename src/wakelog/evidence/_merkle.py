@@ -1,0 +1,93 @@
+"""The Merkle tree of RFC 9162, section 2.1: its root, and the path that proves one leaf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+
+# Subtrees of so many leaves are hashed level by level, which bounds the memory and costs least.
+_SUBTREE = 4096
+
+
+def leaf_of(line: bytes) -> bytes:
+    """Return the hash of a line as a leaf, without its newline."""
+    return sha256(b"\x00" + line).digest()
+
+
+class Tree:
+    """Takes leaves one after another and adds their root up, in memory that grows with the logarithm.
+
+    Attributes:
+        size: How many leaves it has.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._leaves: list[bytes] = []
+        # Roots of whole subtrees, each with the number of its leaves in units of ``_SUBTREE``.
+        self._roots: list[tuple[int, bytes]] = []
+
+    def add(self, leaves: Iterable[bytes]) -> None:
+        """Add leaves at the end."""
+        self._leaves.extend(leaves)
+        while len(self._leaves) >= _SUBTREE:
+            part, self._leaves = self._leaves[:_SUBTREE], self._leaves[_SUBTREE:]
+            self.size += _SUBTREE
+            size, root = 1, root_of(part)
+            while self._roots and self._roots[-1][0] == size:
+                root = _node(self._roots.pop()[1], root)
+                size *= 2
+            self._roots.append((size, root))
+
+    def finish(self) -> bytes:
+        """Return the root. Nothing is added after that."""
+        self.size += len(self._leaves)
+        parts = [root for _, root in self._roots]
+        if self._leaves or not parts:
+            parts.append(root_of(self._leaves))
+        root = parts.pop()
+        while parts:
+            root = _node(parts.pop(), root)
+        return root
+
+
+def root_of(leaves: Sequence[bytes]) -> bytes:
+    """Return the root of a tree by its leaves' hashes."""
+    level = list(leaves)
+    if not level:
+        return sha256(b"").digest()
+    hashed = sha256
+    while len(level) > 1:
+        above = [
+            hashed(b"\x01" + left + right).digest()
+            for left, right in zip(level[::2], level[1::2], strict=False)
+        ]
+        if len(level) % 2:
+            above.append(level[-1])  # a subtree that is not whole keeps its root
+        level = above
+    return level[0]
+
+
+def path_of(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """Return the inclusion path of one leaf, from its sibling upwards.
+
+    Args:
+        leaves: The hashes of all leaves.
+        index: Which of them, from 0.
+    """
+    path: list[bytes] = []
+    level = list(leaves)
+    while len(level) > 1:
+        sibling = index ^ 1
+        if sibling < len(level):
+            path.append(level[sibling])
+        level = [
+            _node(level[at], level[at + 1]) if at + 1 < len(level) else level[at]
+            for at in range(0, len(level), 2)
+        ]
+        index //= 2
+    return path
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()

@@ -1,0 +1,152 @@
+"""The file of seals of one folder: who holds it, its last line, and appending to it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from wakelog.errors import JournalError
+from wakelog.evidence._keys import Signer
+from wakelog.evidence._seal import FIRST, Seal, make_seal, parse_seal
+from wakelog.record import rfc3339
+from wakelog.runtime import SYSTEM, FileLock, FileSystem, open_to_read, regular_file
+from wakelog.storage import SEALS, end_of_lines, ends_with_a_line, line_before, lines
+
+_LOCK_SECONDS = 10.0
+
+
+class SealFile:
+    """The seals of one folder, held under a kernel lock, so that one process at a time appends.
+
+    Args:
+        folder: The writer's folder.
+        fs: The system calls.
+
+    Attributes:
+        last: The last seal, None when there is none yet.
+    """
+
+    def __init__(self, folder: Path, lock: FileLock, fs: FileSystem) -> None:
+        self.folder, self._lock, self._fs = folder, lock, fs
+        self.path = folder / SEALS
+        self.last = _last_seal(lock.descriptor)
+
+    @classmethod
+    def hold(cls, folder: Path, fs: FileSystem = SYSTEM, timeout: float = _LOCK_SECONDS) -> Self:
+        """Take the file; it is made when it is missing.
+
+        Raises:
+            JournalError: When the file system refuses, or somebody else holds it for too long.
+        """
+        path = folder / SEALS
+        try:
+            new = regular_file(path) is None
+            lock = FileLock.take(path, create=True, timeout=timeout, fs=fs)
+            if lock is None:
+                raise OSError(errno.EAGAIN, "another process is sealing it")  # noqa: TRY301 - one way out
+            if new:
+                fs.sync_directory(folder)
+            return cls(folder, lock, fs)
+        except OSError as error:
+            raise JournalError("seal", path, error.strerror or error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def append(
+        self, kind: str, fields: dict[str, Any], signer: Signer, by: str, marks: bytes = b""
+    ) -> Seal:
+        """Sign a line and append it, durably.
+
+        Raises:
+            JournalError: When the signer or the file system refuses. Nothing was appended then, or the
+                beginning of a line, which no reader takes for one.
+        """
+        last = self.last
+        head = {
+            "kind": kind,
+            "number": 1 if last is None else last.number + 1,
+            "writer": self.folder.name,
+            "previous": FIRST if last is None else last.digest,
+            "time": rfc3339(time.time_ns()),
+            "by": by,
+        }
+        try:
+            seal = make_seal({**head, **fields}, signer.id, signer.sign, marks)
+        except Exception as error:  # the signer may be anybody's
+            cause = f"the signer failed: {type(error).__name__}: {error}"
+            raise JournalError("seal", self.path, cause) from error
+        line = seal.line()
+        fd = self._lock.descriptor
+        try:
+            if not ends_with_a_line(fd):
+                line = b"\n" + line  # a crash cut the last one off
+            os.lseek(fd, 0, os.SEEK_END)
+            written = self._fs.write(fd, line)
+            while written < len(line):
+                written += self._fs.write(fd, line[written:])
+            self._fs.fdatasync(fd)
+        except OSError as error:
+            raise JournalError("seal", self.path, error.strerror or error) from error
+        self.last = seal
+        return seal
+
+
+def _last_seal(descriptor: int) -> Seal | None:
+    end = end_of_lines(descriptor)
+    while end:
+        begin, line = line_before(descriptor, end)
+        if (seal := parse_seal(line)) is not None:
+            return seal
+        end = begin
+    return None
+
+
+def read_seals(folder: Path) -> Iterator[tuple[int, bytes, Seal | None]]:
+    """Read the file of seals without holding it.
+
+    Yields:
+        Each whole line: its number from 1, the line, and the seal where it is one.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    path = folder / SEALS
+    try:
+        with open_to_read(path) as file:
+            for number, (_, line, _) in enumerate(lines(file), 1):
+                if line.endswith(b"\n"):
+                    yield number, line[:-1], parse_seal(line)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error
+
+
+def last_seal(folder: Path) -> Seal | None:
+    """Return the last seal of a folder without holding its file, None when there is none.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    path = folder / SEALS
+    try:
+        with open_to_read(path) as file:
+            return _last_seal(file.fileno())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error

@@ -1,0 +1,184 @@
+"""Sealing a folder: what has been written since its last seal, and what is deleted of it on purpose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wakelog.errors import JournalError
+from wakelog.evidence._keys import Signer
+from wakelog.evidence._scan import Part, scan
+from wakelog.evidence._seal import DELETION, SEAL, Seal
+from wakelog.evidence._seal_file import SealFile
+from wakelog.runtime import SYSTEM, FileSystem, open_file, regular_file
+from wakelog.storage import SEALS, segment_name, segments
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far a folder is sealed.
+
+    Attributes:
+        segment: The segment of the last seal, 0 without any.
+        end: The byte after the last that it covers.
+        line: How many lines of that segment are sealed.
+        seq: The greatest number of a sealed record.
+    """
+
+    segment: int = 0
+    end: int = 0
+    line: int = 0
+    seq: int = 0
+
+    @classmethod
+    def after(cls, seal: Seal | None) -> Extent:
+        """Return the place after a seal, or the beginning."""
+        if seal is None:
+            return cls()
+        lines = int(seal.fields.get("first_line", 1)) - 1 + int(seal.fields.get("lines", 0))
+        return cls(seal.segment, seal.end, lines, seal.last_seq)
+
+    def fields(self) -> dict[str, Any]:
+        """Return it as a line of another kind says it."""
+        return {
+            "segment": self.segment,
+            "offset": self.end,
+            "size": 0,
+            "first_line": self.line + 1,
+            "lines": 0,
+            "last_seq": self.seq,
+        }
+
+
+def seal_folder(
+    folder: Path,
+    signer: Signer,
+    by: str,
+    *,
+    closing: bool = False,
+    fs: FileSystem = SYSTEM,
+) -> Seal | None:
+    """Seal the whole lines that have been written since the last seal.
+
+    What is sealed is on the disk before its seal is, so no seal speaks of lines that a power failure takes.
+
+    Args:
+        folder: The writer's folder.
+        signer: What signs.
+        by: Who that is: ``process``, ``shipper`` or ``adopter``.
+        closing: Whether the writer has ended, so that no line may follow.
+        fs: The system calls.
+
+    Returns:
+        The last new seal, None when there was nothing to seal.
+
+    Raises:
+        JournalError: When the file system or the signer refuses. What was not sealed is the next time.
+    """
+    found = segments(folder, missing_ok=True)
+    if regular_file(folder / SEALS) is None and not _is_worth_a_seal(folder, found):
+        return None
+    with SealFile.hold(folder, fs) as file:
+        if file.last is not None and file.last.closed:
+            return None
+        return _seal_rest(file, found, signer, by, closing=closing, fs=fs)
+
+
+def _is_worth_a_seal(folder: Path, found: Sequence[int]) -> bool:
+    """Tell whether a folder without seals has anything but headers and checkpoints."""
+    parts = (_read(folder / segment_name(index), 0, None) for index in found)
+    return any(part.lines and not part.only_checkpoints for part in parts)
+
+
+def _seal_rest(
+    file: SealFile,
+    found: Sequence[int],
+    signer: Signer,
+    by: str,
+    *,
+    closing: bool = False,
+    deleting: bool = False,
+    fs: FileSystem,
+) -> Seal | None:
+    place = Extent.after(file.last)
+    new: Seal | None = None
+    parts: list[tuple[int, Part]] = []
+    for index in found:
+        if index >= place.segment:
+            begin = place.end if index == place.segment else 0
+            parts.append((index, _read(file.folder / segment_name(index), begin, fs)))
+    # What only says which seals there are needs none itself, until something follows it.
+    news = any(part.lines and not part.only_checkpoints for _, part in parts)
+    if not news and (file.last is None or not (closing or deleting)):
+        return None
+    for index, part in parts:
+        last = index == found[-1]
+        if not part.lines and not (closing and last):
+            continue
+        fields = {
+            "segment": index,
+            "offset": part.offset,
+            "size": part.size,
+            "first_line": place.line + 1 if index == place.segment else 1,
+            "lines": part.lines,
+            "first_seq": part.first_seq,
+            "last_seq": max(place.seq, part.last_seq),
+            "root": part.root.hex(),
+            **({"closed": True} if closing and last else {}),
+        }
+        new = file.append(SEAL, fields, signer, by, part.marks)
+        place = Extent.after(new)
+    return new
+
+
+def declare_deletion(
+    folder: Path, below: int, reason: str, signer: Signer, by: str, fs: FileSystem = SYSTEM
+) -> Seal | None:
+    """Seal what has not been of segments that are about to be deleted, and sign that they are.
+
+    Args:
+        folder: The writer's folder.
+        below: The index of the first segment that stays.
+        reason: Why.
+        signer: What signs.
+        by: Who that is.
+        fs: The system calls.
+
+    Returns:
+        The tombstone, None when it is there already.
+
+    Raises:
+        JournalError: When the file system or the signer refuses. Nothing may be deleted then.
+    """
+    found = segments(folder, missing_ok=True)
+    with SealFile.hold(folder, fs) as file:
+        doomed = [index for index in found if index < below]
+        closed = file.last is not None and file.last.closed
+        if not doomed:
+            return None
+        if not closed:
+            _seal_rest(file, doomed, signer, by, deleting=True, fs=fs)
+        fields = {**Extent.after(file.last).fields(), "below": below, "reason": reason}
+        if closed:
+            fields["closed"] = True
+        return file.append(DELETION, fields, signer, by)
+
+
+def _read(path: Path, begin: int, fs: FileSystem | None) -> Part:
+    """Read what is to be sealed, and see to it that the disk has it, where that is asked for."""
+    try:
+        part = scan(path, begin)
+        if part.lines and fs is not None:
+            descriptor = open_file(path, os.O_RDONLY)
+            try:
+                fs.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+    except FileNotFoundError:
+        return Part(begin)  # it was deleted in this moment
+    except OSError as error:
+        raise JournalError("seal", path, error.strerror or error) from error
+    return part

@@ -1,0 +1,141 @@
+"""Checks that an event was in a sealed journal of Wakelog, with nothing but Python.
+
+    python verify_proof.py PROOF.json EVENT.jsonl PUBLIC_KEY.pem
+
+PROOF.json is what "wakelog prove ID" has written, EVENT.jsonl the event's line, and PUBLIC_KEY.pem the key of
+whoever signed, which has to come from somebody whom you trust, and not from whoever gave you the proof.
+Exit code 0: the signer has signed this very line, at the time and the place that are printed.
+
+What is checked: the hash of the line (RFC 9162, 2.1.1), the path from it to the root of a Merkle tree (2.1.3.2),
+the signature of the seal with that root (Ed25519, RFC 8032, 5.1.7).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import sys
+
+# Ed25519 (RFC 8032, 5.1): the field, the order of the group, the curve's constant, the base point.
+P = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+
+Point = tuple[int, int]
+
+
+def decode_point(data: bytes) -> Point:
+    """Return the point that 32 bytes stand for (5.1.3)."""
+    number = int.from_bytes(data, "little")
+    sign, y = number >> 255, number & (2**255 - 1)
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    if y >= P or (x * x - square) % P or (x == 0 and sign):
+        raise ValueError("32 bytes that are no point of the curve")
+    return (P - x if x & 1 != sign else x), y
+
+
+def add(one: Point, other: Point) -> Point:
+    """Return the sum of two points (5.1.4, in affine coordinates: slower, and easier to read)."""
+    (x1, y1), (x2, y2) = one, other
+    t = D * x1 * x2 * y1 * y2 % P
+    return (
+        (x1 * y2 + x2 * y1) * pow(1 + t, -1, P) % P,
+        (y1 * y2 + x1 * x2) * pow(1 - t, -1, P) % P,
+    )
+
+
+def times(number: int, point: Point) -> Point:
+    """Return a multiple of a point."""
+    result: Point = (0, 1)
+    while number:
+        if number & 1:
+            result = add(result, point)
+        point = add(point, point)
+        number >>= 1
+    return result
+
+
+BASE = decode_point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
+
+
+def is_signature(key: bytes, message: bytes, signature: bytes) -> bool:
+    """Tell whether a signature is that of a key over a message (5.1.7)."""
+    if len(key) != 32 or len(signature) != 64:
+        return False
+    s = int.from_bytes(signature[32:], "little")
+    if s >= ORDER:
+        return False
+    try:
+        a, r = decode_point(key), decode_point(signature[:32])
+    except ValueError:
+        return False
+    k = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % ORDER
+    return times(s, BASE) == add(r, times(k, a))
+
+
+def root_from(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes:
+    """Return the root to which a path leads from a leaf (RFC 9162, 2.1.3.2)."""
+    if not 0 <= index < size:
+        raise ValueError("there is no such leaf")
+    at, last, found = index, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            raise ValueError("the path is too long")
+        if at & 1 or at == last:
+            found = hashlib.sha256(b"\x01" + sibling + found).digest()
+            while at and not at & 1:
+                at, last = at >> 1, last >> 1
+        else:
+            found = hashlib.sha256(b"\x01" + found + sibling).digest()
+        at, last = at >> 1, last >> 1
+    if last:
+        raise ValueError("the path is too short")
+    return found
+
+
+def check(proof: dict[str, object], line: bytes, pem: str) -> dict[str, object]:
+    """Return what the seal says, or raise ValueError with what does not fit."""
+    text = str(proof["seal"]).encode()
+    seal = json.loads(text)
+    key = base64.b64decode("".join(pem.strip().splitlines()[1:-1]))[-32:]
+    if hashlib.sha256(key).hexdigest()[:32] != seal["signer"]:
+        raise ValueError(f"the seal is signed with the key {seal['signer']}, which is another one")
+    signed = b"wakelog seal 1\n" + text[: text.rindex(b',"signature":"')]
+    if not is_signature(key, signed, base64.b64decode(seal["signature"])):
+        raise ValueError("the signature of the seal does not fit")
+    joined = base64.b64decode(str(proof["path"]))
+    path = [joined[at : at + 32] for at in range(0, len(joined), 32)]
+    leaf = hashlib.sha256(b"\x00" + line.removesuffix(b"\n")).digest()
+    root = root_from(leaf, int(str(proof["index"])), seal["lines"], path)
+    if seal["kind"] != "seal" or root.hex() != seal["root"]:
+        raise ValueError("the line is not the one that was sealed at this place")
+    return dict(seal)
+
+
+def main(arguments: list[str]) -> int:
+    """Check files, say what came of it, and return the exit code."""
+    if len(arguments) != 3:
+        sys.stderr.write(f"{__doc__}\n")
+        return 2
+    try:
+        with open(arguments[0], encoding="utf-8") as file:
+            proof = json.load(file)
+        with open(arguments[1], "rb") as event:
+            line = event.read()
+        with open(arguments[2], encoding="ascii") as key:
+            seal = check(proof, line, key.read())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        sys.stderr.write(f"NOT PROVED: {error}\n")
+        return 1
+    place = f"line {seal['first_line'] + proof['index']} of segment {seal['segment']}"
+    print(f"PROVED: this event is {place} of writer {seal['writer']},")
+    print(f"sealed at {seal['time']} (the signer's clock) by {seal['by']}, key {seal['signer']}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,146 @@
+"""What becomes of each event that is to be forwarded: it is taken, left for later, or set aside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from wakelog.delivery import ExportOutcome, ExportRound, Outcome
+from wakelog.errors import CorruptLineError, JournalError
+from wakelog.gateway import _ledger as ledger
+from wakelog.gateway._books import RunAccount
+from wakelog.gateway._dead_letters import DeadLetters, FoundLetter, letter_of, line_of
+from wakelog.gateway._downstream import Downstream
+from wakelog.gateway._events import ForwardedEvent
+from wakelog.gateway._judging import REJECTED, Judge
+from wakelog.gateway._lanes import SessionLane
+from wakelog.gateway._ledger import Item
+from wakelog.gateway._sending import Forwarding
+from wakelog.runtime import Burst
+
+_log = logging.getLogger("wakelog")
+
+
+class _SetAside:
+    """Says what is set aside: the first of a burst at once, and how many more once a minute."""
+
+    def __init__(self) -> None:
+        self._more = 0
+        self._last = ("", "")
+        self._burst = Burst()
+
+    def note(self, session: str, reason: str) -> None:
+        """Note that an event was set aside, and say it when it is time."""
+        self._more += 1
+        self._last = session, reason
+        if self._burst.is_due():
+            self.say()
+
+    def say(self) -> None:
+        """Say what has not been said yet."""
+        more, self._more = self._more, 0
+        if more == 1:
+            _log.error("an event of session %s is set aside as a dead letter: %s", *self._last)
+        elif more:
+            _log.error(
+                "%d more events are set aside as dead letters, the last one of session %s: %s",
+                more,
+                *self._last,
+            )
+
+
+class Dispatch:
+    """Deals with one event after the other, and counts what became of them.
+
+    Args:
+        downstream: Where to.
+        settings: How events are forwarded.
+        letters: Where what is never taken goes.
+
+    Attributes:
+        forwarded: Events that were taken.
+        rejected: Events of which the transport says that it never takes them.
+        dead_lettered: Events that were refused while others were taken.
+    """
+
+    def __init__(self, downstream: Downstream, settings: Forwarding, letters: DeadLetters) -> None:
+        self.forwarded = self.rejected = self.dead_lettered = 0
+        self._downstream, self._letters = downstream, letters
+        self._judge = Judge(downstream, settings)
+        self._set_aside = _SetAside()
+
+    async def send(self, sending: ExportRound[Item]) -> None:
+        """Forward a lane's events, or set them aside; stop at one that its session is left at for later."""
+        lane: SessionLane = sending.lane
+        for item in sending.entries:
+            if item.event is None:  # it is not to be forwarded, or damaged
+                sending.acknowledge()
+                continue
+            lane.oldest = item.event.wakelog.timestamp
+            dead = await self._deal_with(lane, item, item.event, lane.account)
+            if dead is None:
+                sending.stop(ExportOutcome(Outcome.RETRYABLE))
+                return
+            sending.acknowledge(1, dead)
+
+    async def _deal_with(
+        self, lane: SessionLane, item: Item, event: ForwardedEvent, account: RunAccount
+    ) -> int | None:
+        """Forward an event or set it aside; return how many were, None to leave its session for later."""
+        if lane.letters is None:
+            lane.letters = self._letters.ids(lane.folder) if lane.old and lane.folder else set()
+        if event.wakelog.id in lane.letters:  # the process died before it could note that
+            self._count_set_aside(account, rejected=False)
+            return 1
+        trial = lane.trial_of(event, is_next=True)
+        is_decided = trial.is_taken or trial.verdict is not None
+        if not is_decided and not await self._judge.judge(lane, event, trial):
+            lane.failed(trial)
+            return None
+        if trial.is_taken:
+            self.forwarded += 1
+            account.forwarded += 1
+            return 0
+        assert trial.verdict is not None  # noqa: S101 - as the judge has promised
+        outcome, reason = trial.verdict
+        letter = letter_of(
+            event, item.line or line_of(event), lane.writer, item.mark.offset, outcome, reason
+        )
+        try:
+            await asyncio.to_thread(self._letters.add, lane.folder, letter)
+        except (OSError, JournalError) as error:
+            _log.warning("an event cannot be set aside, and is tried again: %s", error)
+            return None
+        session = event.wakelog.session_id
+        self._set_aside.note(session, reason)
+        self._count_set_aside(account, rejected=outcome == REJECTED)
+        return 1
+
+    def say_rest(self) -> None:
+        """Say how many events were set aside since it was last said, before nobody can any more."""
+        self._set_aside.say()
+
+    def _count_set_aside(self, account: RunAccount, *, rejected: bool) -> None:
+        if rejected:
+            self.rejected += 1
+            account.rejected += 1
+        else:
+            self.dead_lettered += 1
+            account.dead_lettered += 1
+
+    async def replay(self, found: FoundLetter) -> str | None:
+        """Send a dead letter once; return why it was not taken, None when it was.
+
+        Raises:
+            JournalError: When it cannot be noted that it was taken.
+        """
+        try:
+            event = ledger.event_of(found.letter.line.encode())
+        except CorruptLineError as error:
+            return str(error)
+        if event is None:
+            return "its line does not say that it is to be forwarded"
+        refused = await self._downstream.send_once(event)
+        if refused is None:
+            await asyncio.to_thread(self._letters.note_replayed, found)
+        return None if refused is None else str(refused)

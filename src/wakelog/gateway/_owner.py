@@ -1,0 +1,116 @@
+"""Whose events wait in a base directory, and for which destination."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import orjson
+
+_SERVICE, _RESOURCE, _PIPELINE = "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "WAKELOG_PIPELINE"
+_UNNAMED = "unknown_service"
+_DIGEST = 8
+
+
+class RunOwner(NamedTuple):
+    """The service that logged events, and the pipeline that they wait for.
+
+    Attributes:
+        service: ``service.namespace`` and ``service.name``, as the environment says.
+        pipeline: A name that was given, else that of the destination.
+    """
+
+    service: str
+    pipeline: str
+
+    def to_json(self) -> bytes:
+        """Return it as it stands in a run's file."""
+        return orjson.dumps(self._asdict())
+
+    def __str__(self) -> str:
+        return f"pipeline {self.pipeline!r} of service {self.service!r}"
+
+
+def owner_in(data: bytes) -> RunOwner | None:
+    """Read the owner in a run's file, None when it names none."""
+    try:
+        found = orjson.loads(data)
+        return RunOwner(str(found["service"]), str(found["pipeline"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def service_name() -> str:
+    """Return the service's name as OpenTelemetry takes it from the environment."""
+    pairs = (pair.partition("=") for pair in os.environ.get(_RESOURCE, "").split(","))
+    attributes = {key.strip(): unquote(value.strip()) for key, _, value in pairs}
+    name = os.environ.get(_SERVICE, "").strip() or attributes.get("service.name") or _UNNAMED
+    namespace = attributes.get("service.namespace")
+    return f"{namespace}/{name}" if namespace else name
+
+
+def pipeline_of(given: str | None, *destinations: object) -> str:
+    """Return the name of the pipeline that events to these destinations belong to.
+
+    Args:
+        given: The name that the caller gave; ``WAKELOG_PIPELINE`` stands in for it.
+        destinations: The callback and the transport, those that there are.
+    """
+    if name := given or os.environ.get(_PIPELINE, "").strip():
+        return name
+    return " + ".join(name_of(one) for one in destinations)
+
+
+def endpoint(url: str) -> str:
+    """Return an address without what may be secret: user, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if parts.port is not None:
+            host = f"{host}:{parts.port}"
+    except ValueError:
+        return ""
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def digest(*secrets: object) -> str:
+    """Return a few digits that differ when one of the values does, and tell none of them."""
+    told = orjson.dumps([_plain(one) for one in secrets], option=orjson.OPT_SORT_KEYS, default=repr)
+    return hashlib.sha256(told).hexdigest()[:_DIGEST]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key).lower(): str(item) for key, item in value.items()}
+    return value
+
+
+def name_of(destination: object) -> str:
+    """Return the name of a destination: what a transport says, else its class; of a function its own."""
+    name = getattr(destination, "destination", None)
+    if isinstance(name, str) and name:
+        return name
+    if isinstance(destination, functools.partial):
+        return name_of(destination.func)
+    function: Any = getattr(destination, "__func__", destination)  # of a bound method
+    if not hasattr(function, "__qualname__"):
+        function = type(function)
+    return f"{_module(function)}.{function.__qualname__}"
+
+
+def _module(thing: Any) -> str:
+    """Return a module's name, also of the one that was started as the program."""
+    name = str(getattr(thing, "__module__", None) or "")
+    if name != "__main__":
+        return name
+    main = sys.modules.get("__main__")
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    return Path(file).stem if file else name

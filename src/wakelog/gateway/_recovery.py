@@ -1,0 +1,206 @@
+"""Recovery: what runs that are gone have left in the files, and whose it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from wakelog.gateway import _ledger as ledger
+from wakelog.gateway._books import GatewayTally, RunAccount
+from wakelog.gateway._locks import Locks
+from wakelog.gateway._owner import RunOwner
+from wakelog.runtime import list_directory
+
+_log = logging.getLogger("wakelog")
+
+
+class Left(NamedTuple):
+    """What dead runs have left in a session's directory.
+
+    Attributes:
+        folder: The directory.
+        files: Of each file its run, where it is, and how many events it holds, 0 where not counted.
+        oldest: When the oldest event was logged, in nanoseconds since 1970; 0 where not known.
+    """
+
+    folder: Path
+    files: list[tuple[str, Path, int]]
+    oldest: int
+
+
+def left_behind(
+    base: Path,
+    depth: int,
+    run: str,
+    locks: Locks,
+    account_of: Callable[[str], RunAccount] | None = None,
+) -> Iterator[Left]:
+    """Find the directories of sessions in which dead runs have left events to forward.
+
+    What needs no forwarding is noted, so that it is read through once and not at every start.
+
+    Args:
+        base: The base directory.
+        depth: How many directories a session's directory is below it.
+        run: This run.
+        locks: Which other runs are alive.
+        account_of: Returns the account of a run, when what is left shall be counted.
+    """
+    alive: dict[str, bool] = {run: True}
+    for folder in _folders(base, depth):
+        found: list[tuple[str, Path, int]] = []
+        oldest = 0
+        for path in ledger.candidates(folder):
+            writer = ledger.writer_of(path)
+            if writer is None:
+                continue
+            owner = ledger.run_of(writer)
+            if owner not in alive:
+                alive[owner] = locks.is_alive(owner)
+            if alive[owner]:
+                continue
+            try:
+                mark = ledger.load(path, writer)
+                end = ledger.at_end(path, mark)
+                if end == mark:
+                    continue
+                if not ledger.holds_marked(path, mark.offset):
+                    ledger.save(path, writer, end)
+                    continue
+                if not locks.is_ours(owner):
+                    found.append((owner, path, ledger.count_marked(path, mark.offset)))
+                    continue
+                if account_of is None:
+                    found.append((owner, path, 0))
+                    continue
+                # A lane may have come earlier, and have gone on since.
+                begin = account_of(owner).begun.setdefault(path, mark.offset)
+                found.append((owner, path, ledger.count_marked(path, begin)))
+                oldest = min(filter(None, (oldest, ledger.logged_at(path, mark))), default=0)
+            except OSError:
+                continue  # deleted in this moment, or not ours to read
+        if found:
+            yield Left(folder, found, oldest)
+
+
+def _folders(base: Path, depth: int) -> Iterator[Path]:
+    if depth == 0:
+        yield base
+        return
+    try:
+        inner = [base / name for name in list_directory(base) if not name.startswith(".")]
+    except OSError:
+        return
+    for path in inner:
+        yield from _folders(path, depth - 1)
+
+
+class Recovery:
+    """Finds what dead runs have left, and keeps their accounts.
+
+    Args:
+        base: The base directory.
+        depth: How many directories a session's directory is below it.
+        run: This run.
+        locks: Which other runs are alive, and whose they are.
+        tally: Has the books.
+    """
+
+    def __init__(self, base: Path, depth: int, run: str, locks: Locks, tally: GatewayTally) -> None:
+        self._base, self._depth, self._run = base, depth, run
+        self._locks, self._tally = locks, tally
+        # The accounts of runs that are gone.
+        self._accounts: dict[str, RunAccount] = {}
+        self._dead: set[str] = set()
+        # Of runs of other owners: whose they are and how much they have left.
+        self._foreign: dict[str, tuple[RunOwner, int]] = {}
+        self._told: set[RunOwner] = set()
+        self._searched_for: RunOwner | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something that was found is not known to be dealt with."""
+        return bool(self._dead or self._accounts)
+
+    @property
+    def elsewhere(self) -> int:
+        """How many events wait for pipelines that no process serves."""
+        counts: Counter[RunOwner] = Counter()
+        for owner, count in list(self._foreign.values()):
+            counts[owner] += count
+        return sum(n for owner, n in counts.items() if n and not self._locks.is_served(owner))
+
+    def account_of(self, run: str) -> RunAccount:
+        """Return the account of a run that is gone."""
+        if run not in self._accounts:
+            self._accounts[run] = self._tally.books.of(run)
+        return self._accounts[run]
+
+    async def search(self) -> list[Left]:
+        """Look for what dead runs have left, at the start and whenever one has died.
+
+        Raises:
+            OSError: When the base directory cannot be used.
+        """
+        self._locks.begin()
+        if not self._locks.take_recovery():
+            return []
+        first, self._searched_for = self._searched_for != self._locks.owner, self._locks.owner
+        dead = set(self._locks.dead_runs())
+        foreign = {run for run in dead if not self._locks.is_ours(run)}
+        self._foreign = {run: what for run, what in self._foreign.items() if run in foreign}
+        new = dead - foreign - self._dead
+        if not first and not new and not foreign - self._foreign.keys():
+            return []
+        account_of = self._tally.books.of if self._tally.books.are_read else None
+        left = await asyncio.to_thread(
+            lambda: list(left_behind(self._base, self._depth, self._run, self._locks, account_of))
+        )
+        self._dead |= new
+        counts: Counter[str] = Counter()
+        for one in left:
+            for run, path, count in one.files:
+                if run in foreign:
+                    counts[run] += count
+                else:
+                    self.account_of(run).adopt(path, count)
+        for run in foreign:
+            if (owner := self._locks.owner_of(run)) is not None:
+                self._foreign[run] = owner, counts[run]
+        self._tell()
+        return [one for one in left if any(run not in foreign for run, _, _ in one.files)]
+
+    def _tell(self) -> None:
+        """Say once of each owner what waits for it while nobody serves it."""
+        for owner in {owner for owner, count in self._foreign.values() if count} - self._told:
+            if self._locks.is_served(owner):
+                continue
+            self._told.add(owner)
+            count = sum(n for other, n in self._foreign.values() if other == owner)
+            _log.warning(
+                "%d events in %s wait for the %s, and no process serves it: they are not sent to this "
+                "one's. Start a program that forwards there, or give pipeline=%r to a logger that "
+                "shall send them",
+                count,
+                self._base,
+                owner,
+                owner.pipeline,
+            )
+
+    def forget(self) -> None:
+        """Note that nothing is left of the runs that have died."""
+        for account in self._accounts.values():
+            account.finish()
+        self._accounts.clear()
+        for run in self._dead:
+            self._locks.forget(run)
+        self._dead = set()
+
+    def leave(self) -> None:
+        """Learn that the logger has been closed."""
+        for run, account in self._accounts.items():
+            account.leave(self._locks.path_of(run))

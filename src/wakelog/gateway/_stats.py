@@ -1,0 +1,108 @@
+"""What a gateway has done so far, in numbers."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from wakelog.delivery import CircuitState
+from wakelog.gateway._books import GatewayTally, RunAccounts, State
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+
+    from wakelog.gateway._forwarding import Forwarder
+
+
+class GatewayStats(NamedTuple):
+    """What a gateway has done so far.
+
+    Attributes:
+        logged: Events in files.
+        local_errors: Awaits that raised, because the event was not logged or the queue was full.
+        overhead_seconds: Time spent inside ``await logger(event)``, in all.
+        forwarded: Events that the callback or the transport took.
+        transport_errors: Attempts that failed.
+        rejected: Events of which the transport says that it will never take them: dead letters.
+        dead_lettered: Events that were refused again and again while others were taken: dead letters too.
+        corrupt: Events that could not be read back from their file.
+        dropped: Events dropped from the queue in memory, by its policy or at the end.
+        pending: Events of this logger that wait to be forwarded.
+        elsewhere: Events that dead processes have left in the same directory for another pipeline, which
+            no process serves.
+        open_files: Descriptors that are open.
+        circuit_state: Whether events are sent now.
+        is_connected: Whether the callback or the transport says that it can be used; False without.
+    """
+
+    logged: int
+    local_errors: int
+    overhead_seconds: float
+    forwarded: int = 0
+    transport_errors: int = 0
+    rejected: int = 0
+    dead_lettered: int = 0
+    corrupt: int = 0
+    dropped: int = 0
+    pending: int = 0
+    elsewhere: int = 0
+    open_files: int = 0
+    circuit_state: CircuitState = CircuitState.CLOSED
+    is_connected: bool = False
+
+
+def stats_of(tally: GatewayTally, forwarder: Forwarder | None, open_files: int) -> GatewayStats:
+    """Return what a gateway has done so far."""
+    stats = GatewayStats(
+        tally.logged,
+        tally.local_errors.total(),
+        tally.overhead,
+        transport_errors=tally.transport_errors.total(),
+        open_files=open_files,
+    )
+    if forwarder is None:
+        return stats
+    return stats._replace(
+        forwarded=forwarder.dispatch.forwarded,
+        rejected=forwarder.dispatch.rejected,
+        dead_lettered=forwarder.dispatch.dead_lettered,
+        corrupt=forwarder.corrupt,
+        dropped=forwarder.account.dropped.total(),
+        pending=forwarder.pending,
+        elsewhere=forwarder.elsewhere,
+        circuit_state=forwarder.circuit_state,
+        is_connected=forwarder.downstream.is_connected,
+    )
+
+
+def state_of(forwarder: Forwarder | None, open_files: int, *, forwards: bool) -> State:
+    """Return what a gateway is like now.
+
+    Args:
+        forwarder: Forwards its events; None without one, and once it is closed.
+        open_files: Descriptors that are open.
+        forwards: Whether there is a callback or a transport.
+    """
+    if forwarder is None:
+        return State(open_files)
+    memory = forwarder.memory
+    return State(
+        open_files=open_files,
+        circuit=forwarder.circuit_state,
+        is_healthy=forwarder.downstream.is_healthy if forwards else None,
+        queue_size=memory.waiting if memory else 0,
+        queue_capacity=memory.capacity if memory else 0,
+        oldest=forwarder.oldest,
+        elsewhere=forwarder.elsewhere,
+    )
+
+
+def tally_on(provider: MeterProvider | None) -> GatewayTally:
+    """Return a tally whose figures are on a MeterProvider, or on the global one if there is one."""
+    # Without the SDK nobody can have set one, and it is not loaded to find that out.
+    if provider is not None or "opentelemetry.sdk.metrics" in sys.modules:
+        from wakelog.gateway._metrics import metrics_on
+
+        if (metrics := metrics_on(provider)) is not None:
+            return metrics.tally()
+    return GatewayTally(RunAccounts(are_read=False))

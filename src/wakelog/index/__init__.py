@@ -1,0 +1,34 @@
+"""The index: where every event of a journal stands, what it is about, and what events add up to.
+
+It is a reader's: writers know nothing of it. It holds positions and metadata and no content, is derived
+from the journal, and is made anew where it is missing, damaged or of another version.
+"""
+
+from wakelog.index._event import Event, EventLine, ReadEvent
+from wakelog.index._index import Index
+from wakelog.index._lines import ReadLine
+from wakelog.index._match import Match
+from wakelog.index._moments import moment
+from wakelog.index._refresh import Progress, without_collections
+from wakelog.index._selection import Selection
+from wakelog.index._stats import Group, Latency, Stats
+from wakelog.index._summaries import SORTS, Summary, Tokens
+
+__all__ = [
+    "SORTS",
+    "Event",
+    "EventLine",
+    "Group",
+    "Index",
+    "Latency",
+    "Match",
+    "Progress",
+    "ReadEvent",
+    "ReadLine",
+    "Selection",
+    "Stats",
+    "Summary",
+    "Tokens",
+    "moment",
+    "without_collections",
+]

@@ -1,0 +1,490 @@
+"""The index of a journal: which events there are, where their lines stand, and what they add up to."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from wakelog.index._database import Database
+from wakelog.index._event import Event, EventLine, ReadEvent
+from wakelog.index._inner import begun, runs_inside, sessions_inside, time_of_newest
+from wakelog.index._lines import LineReader, ReadLine
+from wakelog.index._place import place_of
+from wakelog.index._refresh import Progress
+from wakelog.index._schema import (
+    OFFSET_BITS,
+    RUN_END,
+    RUN_START,
+    segment_of,
+)
+from wakelog.index._search import positions_with
+from wakelog.index._selection import Selection, batched, conditions
+from wakelog.index._sources import Held, held_at
+from wakelog.index._stats import Stats, stats
+from wakelog.index._summaries import Summary, newest_run, summaries
+
+if TYPE_CHECKING:
+    from wakelog.index.sql import Answer, Copy
+
+_BUSY_SECONDS = 30.0
+_MOST_NAMES = 50_000
+_ALL: Final = Selection()
+
+
+class Index:
+    """An index of what a path holds, up to date when it is opened.
+
+    It is made and kept up to date by readers. What it says is derived from the journal: deleting it costs
+    the time to make it again. It holds positions and metadata, and nothing that people, models or tools
+    said. A file of lines by itself has one in a temporary file, for as long as it is open.
+
+    Args:
+        path: A journal directory, one writer's folder, or a file or directory of lines.
+        progress: Is told how many bytes are indexed, while there is something new.
+
+    Raises:
+        JournalError: When there is nothing to read at the path, or the file system refuses.
+        JournalFormatError: When a newer Wakelog wrote a segment.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], progress: Progress | None = None) -> None:
+        self._path = Path(path)
+        self.held: Held = held_at(self._path)
+        self._names: dict[int | None, str | None] = {None: None}
+        self._lines: LineReader | None = None
+        self._database = Database(place_of(self.held.root) if self.held.is_journal else None)
+        try:
+            self._database.make_current(self.held, progress)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its files."""
+        if self._lines is not None:
+            self._lines.close()
+        self._connection.close()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The database, for other modules of this package and for reading by SQL."""
+        return self._connection
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the index is kept, None where that is a temporary file."""
+        return self._database.folder
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self._database.connection
+
+    @property
+    def writer(self) -> str | None:
+        """The only writer that is meant, where the path is its folder."""
+        return self.held.only
+
+    def refresh(self, progress: Progress | None = None) -> None:
+        """Bring it up to date with the journal.
+
+        Raises:
+            JournalError: When the file system refuses.
+        """
+        self.held = held_at(self._path)
+        self._names = {None: None}  # another reader may have given a number to another name
+        before = self._connection
+        self._database.make_current(self.held, progress)
+        if self._connection is not before and self._lines is not None:
+            self._lines.close()
+            self._lines = None
+
+    def since(self, marks: dict[int, int] | None) -> tuple[list[Event], dict[int, int]]:
+        """Return what has been indexed since an earlier look, by time, and the marks for the next one.
+
+        Args:
+            marks: What the look before returned; None for the first, which returns no event.
+        """
+        now: dict[int, int] = dict(
+            self._connection.execute("SELECT id, offset FROM segments").fetchall()
+        )
+        found: list[Event] = []
+        for segment, end in now.items() if marks is not None else ():
+            seen = (marks or {}).get(segment, 0)
+            if end > seen:
+                base = segment << OFFSET_BITS
+                where, values = conditions(self._connection, self._mine(_ALL))
+                place = f"position >= ? AND position < ? AND {where}"
+                found += self._select(place, [base + seen, base + end, *values], "position")
+        return sorted(found, key=lambda one: (one.time or 0, one.position)), now
+
+    def conversation(
+        self, *, session: str | None = None, run: str | None = None, newest: int
+    ) -> Iterator[Event]:
+        """Return the events of one session or run, by time, with those of the runs inside it.
+
+        Args:
+            session: The session's whole id.
+            run: In its place, the run's whole id.
+            newest: Only the last so many.
+        """
+        column, text = ("session", session) if run is None else ("run", run)
+        number = self._connection.execute("SELECT id FROM names WHERE text = ?", (text,)).fetchone()
+        if number is None:
+            return iter(())
+        where = f"{column} = {number[0]}"
+        runs = {
+            one
+            for (one,) in self._connection.execute(f"SELECT DISTINCT run FROM events WHERE {where}")
+        } - {None}
+        fresh = runs
+        while fresh := runs_inside(self._connection, fresh) - runs:
+            runs = runs | fresh
+        mine, values = conditions(self._connection, self._mine(_ALL))
+        inside = f"({where} OR run IN ({', '.join(map(str, runs))})) AND {mine}"
+        (count,) = self._connection.execute(
+            f"SELECT COUNT(*) FROM events WHERE {inside}", values
+        ).fetchone()
+        if count <= newest:
+            return self._select(inside, values, "time, position")
+        last = self._select(inside, values, f"time DESC, position DESC LIMIT {newest}")
+        return reversed(list(last))
+
+    def begun(self, unit: str, identity: str) -> tuple[EventLine | None, set[int]]:
+        """Return where a session's or run's first run begins, and the segments in which it has open steps.
+
+        Args:
+            unit: ``session`` or ``run``.
+            identity: Its whole id.
+        """
+        return begun(self._connection, unit, identity)
+
+    def with_open_calls(self) -> set[int]:
+        """Return the index's numbers of the segments in which something began and has not ended."""
+        rows = self._connection.execute("SELECT position FROM events WHERE open = 1").fetchall()
+        return {segment_of(position) for (position,) in rows}
+
+    def events(
+        self,
+        selection: Selection = _ALL,
+        *,
+        newest: int | None = None,
+        as_written: bool = False,
+    ) -> Iterator[Event]:
+        """Return the events of a selection, by time.
+
+        Args:
+            selection: Which.
+            newest: Only the last so many.
+            as_written: Whether they come in the order of their lines, writer by writer, in place of
+                that of their times.
+        """
+        selection = self._mine(selection)
+        if selection.text is not None:
+            found = self.at(self._positions(selection))
+            if as_written:
+                yield from found
+                return
+            events = sorted(found, key=lambda one: (one.time or 0, one.position))
+            yield from events if newest is None else events[-newest:]
+            return
+        if newest is not None and selection == _ALL:
+            selection = replace(selection, since=time_of_newest(self._connection, newest))
+        where, values = conditions(self._connection, selection)
+        order = "time, position" if newest is None else "time DESC, position DESC LIMIT ?"
+        if as_written:
+            order = "position"
+        if newest is not None:
+            values = [*values, newest]
+        rows = self._select(where, values, order)
+        yield from rows if newest is None else reversed(list(rows))
+
+    def whole(self, selection: Selection) -> list[EventLine]:
+        """Return where the events of sessions and runs stand, by time, with those of the runs inside them.
+
+        Args:
+            selection: Which; only its ids and its writer count.
+        """
+        selection = self._mine(selection)
+        ids = Selection(session=selection.session, run=selection.run, writer=selection.writer)
+        where, values = conditions(self._connection, ids)
+        known = {
+            run
+            for (run,) in self._connection.execute(
+                f"SELECT DISTINCT run FROM events WHERE {where}", values
+            )
+        }
+        found = list(self._lines_of(where, values))
+        fresh = known - {None}
+        while fresh:
+            below = runs_inside(self._connection, fresh) - known
+            known |= below
+            if below:
+                found += self._lines_of(f"run IN ({', '.join(map(str, below))})", [])
+            fresh = below
+        return found
+
+    def sessions_inside(self) -> set[str]:
+        """Return the sessions of which every run was called in another session."""
+        return {self.name(number) or "" for number in sessions_inside(self._connection)}
+
+    def _lines_of(self, where: str, values: Sequence[Any]) -> Iterator[EventLine]:
+        rows = self._connection.execute(
+            f"SELECT position, length FROM events WHERE {where} ORDER BY time, position", values
+        )
+        return map(EventLine._make, rows)
+
+    def around(self, events: Iterable[Event]) -> list[Event]:
+        """Return events with the other half of each call, and with where their runs begin and end."""
+        found = {event.position: event for event in events}
+        pairs = {event.pair for event in found.values() if event.pair is not None} - found.keys()
+        found |= {event.position: event for event in self.at(pairs)}
+        names = {event.run for event in found.values() if event.run is not None}
+        for runs in batched(filter(None, map(self._number, names))):
+            rows = self._select(
+                f"run IN ({runs}) AND type IN ({RUN_START}, {RUN_END})", [], "run, type"
+            )
+            found |= {event.position: event for event in rows}
+        return sorted(found.values(), key=lambda event: (event.time or 0, event.position))
+
+    def at(self, positions: Iterable[int]) -> Iterator[Event]:
+        """Return the events that stand at some positions, in the order of the positions."""
+        for some in batched(sorted(set(positions))):
+            yield from self._select(f"position IN ({some})", [], "position")
+
+    def outside_runs(self, newest: int) -> list[EventLine]:
+        """Return where the newest events stand that belong to no run, by time."""
+        mine, values = conditions(self._connection, self._mine(_ALL))
+        rows = self._connection.execute(
+            f"SELECT position, length FROM events WHERE run IS NULL AND {mine} "
+            "ORDER BY time DESC LIMIT ?",
+            (*values, newest),
+        ).fetchall()
+        return [EventLine._make(row) for row in reversed(rows)]
+
+    def of_session(self, session: str | None) -> Iterator[EventLine]:
+        """Return where the events of a session stand, by time; for None those of runs without a session."""
+        if session is None:
+            return self._mine_of("session IS NULL AND run IS NOT NULL", [])
+        return self._mine_of("session = ?", [self._number(session)])
+
+    def of_nothing(self) -> Iterator[EventLine]:
+        """Return where the events stand that belong to no run and no session, by time."""
+        return self._mine_of("run IS NULL AND session IS NULL", [])
+
+    def _mine_of(self, where: str, values: list[Any]) -> Iterator[EventLine]:
+        mine, more = conditions(self._connection, self._mine(_ALL))
+        return self._lines_of(f"{where} AND {mine}", [*values, *more])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no event at all."""
+        where, values = conditions(self._connection, self._mine(_ALL))
+        (count,) = self._connection.execute(
+            f"SELECT COUNT(*) FROM (SELECT 1 FROM events WHERE {where} LIMIT 1)", values
+        ).fetchone()
+        return not count
+
+    def count_runs(self) -> int:
+        """Return how many runs there are."""
+        (count,) = self._connection.execute("SELECT COUNT(DISTINCT run) FROM slices").fetchone()
+        return int(count)
+
+    def read(self, events: Iterable[Event]) -> Iterator[ReadEvent]:
+        """Read events from their lines, in the order in which they are given.
+
+        LineReader that have been deleted or damaged since they were indexed are passed over.
+        """
+        for event in events:
+            entry = self._reader.read(event.position, event.length)
+            if entry is not None:
+                yield ReadEvent(*entry, event)
+
+    def records(self, lines: Iterable[EventLine | Event]) -> Iterator[ReadLine]:
+        """Read records from their lines, as ``read`` does, where nothing else is asked about the events."""
+        read = self._reader.read
+        for line in lines:
+            entry = read(line[0], line[1])
+            if entry is not None:
+                yield entry
+
+    @property
+    def _reader(self) -> LineReader:
+        if self._lines is None:
+            self._lines = LineReader(self._connection, self.held)
+        return self._lines
+
+    @property
+    def unread(self) -> int:
+        """How many lines could not be read since it was opened, because they are gone or damaged."""
+        return 0 if self._lines is None else self._lines.unread
+
+    def sessions(
+        self,
+        selection: Selection = _ALL,
+        *,
+        sort: str = "time",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[list[Summary], int]:
+        """Return sessions with what they add up to, and how many there are; see ``runs``."""
+        return self._summaries("session", selection, sort, limit, offset)
+
+    def runs(
+        self,
+        selection: Selection = _ALL,
+        *,
+        sort: str = "time",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[list[Summary], int]:
+        """Return runs with what they add up to, and how many there are.
+
+        Args:
+            selection: Those that have such events, and were going on in the time that is asked for.
+            sort: By what they are sorted, the greatest first: one of ``SORTS``.
+            limit: The most to return.
+            offset: How many of the greatest to pass over.
+        """
+        return self._summaries("run", selection, sort, limit, offset)
+
+    def _summaries(
+        self, unit: str, selection: Selection, sort: str, limit: int | None, offset: int
+    ) -> tuple[list[Summary], int]:
+        selection = self._mine(selection)
+        among: set[int] | None = None
+        if selection.text is not None:
+            column = 9 if unit == "session" else 10
+            among = {
+                row[column]
+                for some in batched(self._positions(selection))
+                for row in self._connection.execute(
+                    f"SELECT * FROM events WHERE position IN ({some})"
+                )
+                if row[column] is not None
+            }
+        return summaries(
+            self._connection,
+            selection,
+            unit=unit,
+            sort=sort,
+            limit=limit,
+            offset=offset,
+            among=among,
+        )
+
+    def newest_run(self) -> tuple[str, int] | None:
+        """Return the id of the run with the newest event and when it began, None without any run."""
+        return newest_run(self._connection, self.held.only)
+
+    def stats(self, selection: Selection = _ALL) -> Stats:
+        """Add up the events of a selection."""
+        selection = self._mine(selection)
+        if selection.text is None:
+            return stats(self._connection, selection)
+        return stats(self._connection, selection, self._positions(selection))
+
+    def _positions(self, selection: Selection) -> Iterator[int]:
+        """Return where the events of a selection with a text stand."""
+        where, values = conditions(self._connection, selection)
+        return positions_with(self._connection, self.held, selection.text or "", where, values)
+
+    def ask(self, sql: str) -> Answer:
+        """Answer one statement of SQLite's SQL over the view ``events``; nothing else is done with it then.
+
+        Raises:
+            ConfigurationError: For a statement that is wrong or does not only read.
+        """
+        from wakelog.index.sql import ask_index
+
+        return ask_index(self._connection, sql)
+
+    def copy(self, folder: Path) -> Copy:
+        """Return the copy in Parquet files, for questions in DuckDB's SQL. Needs the extra ``query``.
+
+        Args:
+            folder: Where the copy is: that of the index, or a temporary one.
+
+        Raises:
+            ConfigurationError: When DuckDB is not installed.
+        """
+        from wakelog.index.sql import Copy
+
+        return Copy(self._connection, folder)
+
+    def folder_of(self, segment: int) -> Path | None:
+        """Return the folder of the writer of a segment, None for a file by itself."""
+        found = self._connection.execute(
+            "SELECT path FROM segments WHERE id = ?", (segment,)
+        ).fetchone()
+        if found is None or not self.held.is_journal:
+            return None
+        return (self.held.root / str(found[0])).parent
+
+    def name(self, number: int | None) -> str | None:
+        """Return the text of a number of the table ``names``."""
+        if number not in self._names:
+            if len(self._names) > _MOST_NAMES:
+                self._names = {None: None}
+            found = self._connection.execute(
+                "SELECT text FROM names WHERE id = ?", (number,)
+            ).fetchone()
+            self._names[number] = found[0] if found else None
+        return self._names[number]
+
+    def _number(self, name: str) -> int | None:
+        """Return the number of a name, to be asked for by itself.
+
+        SQLite compares a column without a type to a subquery only by reading every row.
+        """
+        found = self._connection.execute("SELECT id FROM names WHERE text = ?", (name,)).fetchone()
+        return int(found[0]) if found else None
+
+    def _mine(self, selection: Selection) -> Selection:
+        if self.held.only is None or selection.writer is not None:
+            return selection
+        return replace(selection, writer=self.held.only)
+
+    def _select(self, where: str, values: Sequence[Any], order: str) -> Iterator[Event]:
+        rows = self._connection.execute(
+            f"SELECT * FROM events WHERE {where} ORDER BY {order}",
+            values,
+        )
+        name = self.name
+        for row in rows:
+            position, length, when, kind, tool, model, error, severity, failed = row[:9]
+            yield Event._make(
+                (
+                    position,
+                    length,
+                    when,
+                    name(kind) or "log",
+                    name(tool),
+                    name(model),
+                    name(error),
+                    severity,
+                    bool(failed),
+                    name(row[9]),
+                    name(row[10]),
+                    name(row[11]),
+                    name(row[12]),
+                    *row[13:21],
+                    bool(row[21]),
+                    *row[22:],
+                )
+            )

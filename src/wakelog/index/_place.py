@@ -1,0 +1,65 @@
+"""Where the index of a journal is: beside it where this user may write there, else in the user's cache."""
+
+from __future__ import annotations
+
+import os
+import stat
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from wakelog.runtime import SYSTEM, make_directories
+from wakelog.storage import INDEX
+
+FILE: Final = "index.sqlite"
+_MODE: Final = 0o700
+
+
+def place_of(root: Path) -> Path | None:
+    """Return the folder for the index of a journal, made if need be, or None where there can be none.
+
+    A journal of another user's, as root may read it, is left as it is: what would be made there, its
+    owner could not use.
+
+    Args:
+        root: The journal's directory.
+    """
+    try:
+        status = root.stat()
+    except OSError:
+        return None
+    user = os.geteuid()
+    if status.st_uid == user and (found := _made(root / INDEX, user)) is not None:
+        return found
+    cache = _cache()
+    if cache is None:
+        return None
+    identity = f"{root}\0{status.st_dev}\0{status.st_ino}"
+    return _made(cache / sha256(os.fsencode(identity)).hexdigest()[:32], user)
+
+
+def _cache() -> Path | None:
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+        folder = base / "wakelog" / "index"
+        make_directories(folder)
+    except (OSError, RuntimeError):
+        return None  # a user without a home directory, or one that cannot be written
+    return folder
+
+
+def _made(folder: Path, user: int) -> Path | None:
+    """Return a folder that is this user's alone, and no link to another one."""
+    try:
+        SYSTEM.mkdir(folder, _MODE)
+    except FileExistsError:
+        pass
+    except OSError:
+        return None
+    try:
+        status = folder.lstat()
+    except OSError:
+        return None
+    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == user
+    return folder if is_ours and os.access(folder, os.W_OK | os.X_OK) else None

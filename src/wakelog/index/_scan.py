@@ -1,0 +1,177 @@
+"""Reading the lines of a segment from a place on, as fast as Python can, and past what is damaged.
+
+The lines of a good segment follow one after the other, each with the checksum that the one before seeds.
+Where one does not fit, the journal's own cursor reads on, which knows how to tell what is damaged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+from wakelog.errors import CorruptLineError, JournalFormatError
+from wakelog.journal import Cursor, Mark
+from wakelog.record import decode, read_header
+from wakelog.runtime import open_file
+from wakelog.storage import Blobs, end_of_lines, line_before
+
+_BLOCK = 1 << 16
+_HEADER = b'{"writer":'
+_SEAL = b',"crc":"'
+_SEAL_LENGTH = len(b',"crc":"00000000"}')
+_TAG_KEY = "$wakelog"
+_TAG = b'"$wakelog"'
+_MORE = "more_attributes"
+_AT_ONCE = 256
+
+
+@dataclass(slots=True)
+class ScanPlace:
+    """How far a segment has been read.
+
+    Attributes:
+        offset: Where the next line begins.
+        crc: The checksum of the line before, None where it is not known.
+        seq: The number of the writer's last record so far.
+        damaged: How many damaged lines were passed over.
+    """
+
+    offset: int = 0
+    crc: int | None = None
+    seq: int = 0
+    damaged: int = 0
+
+
+class Scan:
+    """Reads on in a segment.
+
+    Args:
+        folder: The writer's folder.
+        number: The segment's number.
+        path: Its file.
+        place: How far it has been read, which is kept up to date.
+        end: Up to where to read, in bytes: its size when it was looked at.
+    """
+
+    def __init__(self, folder: Path, number: int, path: Path, place: ScanPlace, end: int) -> None:
+        self._folder, self._number, self._path = folder, number, path
+        self.place = place
+        self._end = end
+        self.ended = False
+
+    def read(self) -> list[tuple[dict[str, Any], int, int]]:
+        """Return the records of the next block: plain data, the line's offset, and its length.
+
+        The length is negative where the line's checksum is seeded with another than the one before it.
+
+        Raises:
+            OSError: When the file system refuses.
+            JournalError: When it refuses the cursor.
+            JournalFormatError: When a newer Wakelog wrote the segment.
+        """
+        fd = open_file(self._path, os.O_RDONLY)
+        try:
+            return self._read(fd)
+        finally:
+            os.close(fd)
+
+    def _read(self, fd: int) -> list[tuple[dict[str, Any], int, int]]:
+        place = self.place
+        wanted = _BLOCK
+        while b"\n" not in (block := os.pread(fd, wanted, place.offset)):
+            if len(block) < wanted:
+                self.ended = True
+                return []
+            wanted *= 4
+        lines = block[: block.rfind(b"\n")].split(b"\n")
+        if place.offset == 0:
+            if not self._begin(lines[0]):
+                return list(self._slow(fd))
+            place.offset = len(lines.pop(0)) + 1
+        found: list[tuple[dict[str, Any], int, int]] = []
+        loads, take = orjson.loads, found.append
+        offset, crc, last = place.offset, place.crc, place.seq
+        for line in lines:
+            if crc is None or line[-_SEAL_LENGTH:-10] != _SEAL:
+                break
+            actual = crc32(line[:-_SEAL_LENGTH], crc)
+            try:
+                if int(line[-10:-2], 16) != actual:
+                    break
+                data = loads(line)
+                seq = data["seq"]
+                fresh = seq > last
+            except (ValueError, KeyError, TypeError):
+                break
+            crc, length = actual, len(line)
+            # A number that was seen stands there again, because the sync of its first file failed.
+            if fresh:
+                last = seq
+                take((data if _TAG not in line else self._whole(data, line), offset, length))
+            offset += length + 1
+        else:
+            place.offset, place.crc, place.seq = offset, crc, last
+            self.ended = offset >= self._end
+            return found
+        place.offset, place.crc, place.seq = offset, crc, last
+        found.extend(self._slow(fd))
+        return found
+
+    def _begin(self, line: bytes) -> bool:
+        """Take a segment's first line, and tell whether it is a good header."""
+        if not line.startswith(_HEADER):
+            return False
+        try:
+            header = read_header(line, str(self._path))
+        except (CorruptLineError, JournalFormatError):
+            return False  # the cursor tells whether it is damaged or newer
+        self.place.crc = header.crc
+        return True
+
+    def _slow(self, fd: int) -> Iterator[tuple[dict[str, Any], int, int]]:
+        """Read the rest of the segment with the journal's cursor."""
+        place = self.place
+        end = end_of_lines(fd, max(self._end, place.offset))
+        cursor = Cursor(
+            self._folder, Mark(self._number, place.offset, place.seq, place.crc), blobs=False
+        )
+        before = place.offset
+        try:
+            while place.offset < end:
+                chunk = cursor.read(_AT_ONCE, _BLOCK)
+                here = [entry for entry in chunk.entries if entry.mark.segment == self._number]
+                for entry in here:
+                    after = entry.mark.offset
+                    begin, line = line_before(fd, after)
+                    if begin < before:  # two lines stand as one
+                        begin, line = before, line[before - begin :]
+                    place.damaged += begin > before
+                    before = after
+                    place.offset, place.crc, place.seq = after, entry.mark.crc, entry.record.seq
+                    try:
+                        data = orjson.loads(line)
+                    except ValueError:
+                        continue
+                    yield self._whole(data, line), begin, -len(line)
+                if len(here) < len(chunk.entries) or not (chunk.entries or chunk.damaged):
+                    break
+        finally:
+            cursor.close()
+        self.ended = True
+
+    def _whole(self, data: dict[str, Any], line: bytes) -> dict[str, Any]:
+        """Return a record with its attributes, where those on the line are not all or stand in another form."""
+        attributes = data.get("attributes")
+        if _MORE not in data and not (isinstance(attributes, dict) and _TAG_KEY in attributes):
+            return data
+        try:
+            record = decode(line, Blobs(self._path))
+        except CorruptLineError:
+            return data
+        return {**data, "attributes": record.attributes}

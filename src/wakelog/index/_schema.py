@@ -1,0 +1,148 @@
+"""The index's tables, and the version by which a reader knows that it can use them.
+
+A position is one integer: the segment's number in the index times 2⁴⁰, plus the offset of the line's
+first byte. It is the primary key of events, so that the rows of a segment stand together in the order
+of its lines. Texts that recur are numbers of the table ``names``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+VERSION: Final = 1
+"""The version of these tables. An index of another version is made anew."""
+APPLICATION: Final = 0x57414B45
+OFFSET_BITS: Final = 40
+OFFSETS: Final = (1 << OFFSET_BITS) - 1
+
+RUN_START: Final = 1
+"""The number of the name ``run_start``, by which one of the indexes is made."""
+RUN_END: Final = 2
+"""The number of the name ``run_end``."""
+
+# In the order of the columns of ``events``.
+COLUMNS: Final = (
+    "position",
+    "length",
+    "time",
+    "type",
+    "tool",
+    "model",
+    "error",
+    "severity",
+    "failed",
+    "session",
+    "run",
+    "agent",
+    "outcome",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_write_input_tokens",
+    "reasoning_output_tokens",
+    "cost_usd",
+    "duration",
+    "pair",
+    "open",
+    "trace",
+    "span",
+    "id",
+    "parent",
+)
+FIGURES: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_write_input_tokens",
+    "reasoning_output_tokens",
+    "cost_usd",
+)
+ROLLUPS: Final = ("slices", "tallies", "minutes", "latencies")
+"""The tables of sums, each row of which belongs to a segment."""
+NAMED: Final = ("type", "session", "run", "agent", "tool", "model", "outcome", "error")
+"""The columns that hold numbers of ``names``."""
+
+_TABLES: Final = f"""
+CREATE TABLE writers (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+  service TEXT, namespace TEXT, pipeline TEXT, signal TEXT
+);
+CREATE TABLE segments (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, writer INTEGER NOT NULL, number INTEGER NOT NULL,
+  path TEXT NOT NULL UNIQUE, inode INTEGER NOT NULL, offset INTEGER NOT NULL DEFAULT 0,
+  looked INTEGER NOT NULL DEFAULT -1, crc INTEGER, seq INTEGER NOT NULL DEFAULT 0,
+  damaged INTEGER NOT NULL DEFAULT 0, first INTEGER, last INTEGER
+);
+CREATE TABLE names (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+INSERT INTO names VALUES ({RUN_START}, 'run_start'), ({RUN_END}, 'run_end');
+CREATE TABLE events (
+  position INTEGER PRIMARY KEY, {", ".join(COLUMNS[1:])}
+);
+CREATE TABLE slices (
+  segment INTEGER NOT NULL, session INTEGER, run INTEGER, agent INTEGER, outcome INTEGER,
+  events INTEGER, failed INTEGER, tools INTEGER, models INTEGER, first INTEGER, last INTEGER,
+  {", ".join(FIGURES)}
+);
+CREATE TABLE tallies (
+  segment INTEGER NOT NULL, type INTEGER, tool INTEGER, model INTEGER, error INTEGER, agent INTEGER,
+  failed INTEGER, events INTEGER, {", ".join(FIGURES)}
+);
+CREATE TABLE minutes (segment INTEGER NOT NULL, minute INTEGER, events INTEGER, failed INTEGER);
+CREATE TABLE latencies (
+  segment INTEGER NOT NULL, kind TEXT, name INTEGER, agent INTEGER, bucket INTEGER, calls INTEGER,
+  longest INTEGER
+);
+CREATE TABLE parts (
+  first INTEGER PRIMARY KEY, last INTEGER NOT NULL, rows INTEGER NOT NULL, file TEXT NOT NULL
+);
+"""
+# Made after the first rows, because sorting once is cheaper than inserting in many places.
+_INDEXES: Final = f"""
+CREATE INDEX IF NOT EXISTS events_session ON events (session) WHERE session IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_run ON events (run, type) WHERE run IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_inner ON events (parent) WHERE type = {RUN_START};
+CREATE INDEX IF NOT EXISTS events_outside ON events (time) WHERE run IS NULL;
+CREATE INDEX IF NOT EXISTS events_failed ON events (time) WHERE failed = 1;
+CREATE INDEX IF NOT EXISTS events_open ON events (open) WHERE open = 1;
+CREATE INDEX IF NOT EXISTS slices_segment ON slices (segment);
+CREATE INDEX IF NOT EXISTS tallies_segment ON tallies (segment);
+CREATE INDEX IF NOT EXISTS minutes_segment ON minutes (segment);
+CREATE INDEX IF NOT EXISTS latencies_segment ON latencies (segment);
+CREATE INDEX IF NOT EXISTS slices_session ON slices (session);
+CREATE INDEX IF NOT EXISTS slices_run ON slices (run);
+"""
+
+
+def is_current(connection: sqlite3.Connection) -> bool:
+    """Tell whether a database has these tables in this version.
+
+    Raises:
+        sqlite3.DatabaseError: When it is no database, or a damaged one.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return (application, version) == (APPLICATION, VERSION)
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty database."""
+    connection.executescript(
+        f"BEGIN; {_TABLES} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT"
+    )
+
+
+def create_indexes(connection: sqlite3.Connection) -> None:
+    """Make the tables' indexes where they are missing."""
+    for statement in _INDEXES.strip().split("\n"):
+        connection.execute(statement)
+
+
+def segment_of(position: int) -> int:
+    """Return the number of the segment in which a position lies."""
+    return position >> OFFSET_BITS
+
+
+def offset_of(position: int) -> int:
+    """Return the offset of a position in its segment."""
+    return position & OFFSETS

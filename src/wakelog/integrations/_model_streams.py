@@ -1,0 +1,289 @@
+"""Streams of OpenAI's and Anthropic's clients: read on, and put together to the response that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wakelog.integrations._messages import (
+    Message,
+    call_part,
+    message,
+    of_items,
+    parts_of,
+    plain,
+    text_part,
+)
+from wakelog.integrations._steps import Steps
+
+
+class Assembled:
+    """What the chunks of one stream have said so far."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Any] = {}
+        self.is_complete = False
+        self._output: list[Message] | None = None
+        self._texts: dict[int, list[str]] = {}
+        self._calls: dict[tuple[int, int], dict[str, Any]] = {}
+        self._finish: dict[int, Any] = {}
+
+    def add(self, chunk: Any) -> None:
+        """Take one chunk, of any of the three kinds of stream."""
+        kind = getattr(chunk, "type", None)
+        if hasattr(chunk, "choices"):
+            self._add_chat(chunk)
+        elif isinstance(kind, str) and kind.startswith("response."):
+            self._add_response(kind, chunk)
+        elif isinstance(kind, str):
+            self._add_message(kind, chunk)
+
+    def respond(self, block: Any) -> None:
+        """Note on a block what there is."""
+        output = self._output
+        if output is None:
+            output = [self._message(place) for place in sorted(self._places())]
+        block.respond(output or None, **self.known)
+        reasons = [one for _, one in sorted(self._finish.items()) if one]
+        if reasons:
+            block.respond(finish_reasons=reasons)
+
+    def _places(self) -> set[int]:
+        return {*self._texts, *(place for place, _ in self._calls)}
+
+    def _message(self, place: int) -> Message:
+        parts = [text_part("".join(text))] if (text := self._texts.get(place)) else []
+        parts += [
+            call_part(call["id"], call["name"], "".join(call["arguments"]))
+            for (of, _), call in sorted(self._calls.items())
+            if of == place
+        ]
+        return message("assistant", parts, self._finish.get(place))
+
+    def _add_chat(self, chunk: Any) -> None:
+        self._know(response_id=chunk.id, response_model=chunk.model)
+        self._know(usage=getattr(chunk, "usage", None))
+        for choice in chunk.choices or ():
+            place, delta = choice.index, choice.delta
+            if choice.finish_reason:
+                self._finish[place], self.is_complete = choice.finish_reason, True
+            if text := getattr(delta, "content", None):
+                self._texts.setdefault(place, []).append(text)
+            for call in getattr(delta, "tool_calls", None) or ():
+                asked = call.function
+                self._call(
+                    (place, call.index),
+                    call.id,
+                    getattr(asked, "name", None),
+                    getattr(asked, "arguments", None),
+                )
+
+    def _add_response(self, kind: str, chunk: Any) -> None:
+        if kind == "response.output_text.delta":
+            self._texts.setdefault(0, []).append(chunk.delta)
+        response = getattr(chunk, "response", None)
+        if response is None:
+            return
+        self._know(response_id=response.id, response_model=response.model)
+        if kind in ("response.completed", "response.incomplete", "response.failed"):
+            self._know(usage=response.usage)
+            self._output, self.is_complete = of_items(response.output), True
+            self._finish[0] = response.status
+
+    def _add_message(self, kind: str, chunk: Any) -> None:
+        if kind == "message_start":
+            said = chunk.message
+            self._know(response_id=said.id, response_model=said.model, usage=_dict(said.usage))
+        elif kind == "content_block_start" and chunk.content_block.type == "tool_use":
+            block = chunk.content_block
+            self._call((0, chunk.index), block.id, block.name, None)
+        elif kind == "content_block_delta":
+            delta = chunk.delta
+            if delta.type == "text_delta":
+                self._texts.setdefault(0, []).append(delta.text)
+            elif delta.type == "input_json_delta":
+                self._call((0, chunk.index), None, None, delta.partial_json)
+        elif kind == "message_delta":
+            self._finish[0] = chunk.delta.stop_reason
+            usage = {**(self.known.get("usage") or {}), **_dict(chunk.usage)}
+            self._know(usage=usage)
+        elif kind == "message_stop":
+            self.is_complete = True
+
+    def _know(self, **said: Any) -> None:
+        self.known.update({name: value for name, value in said.items() if value is not None})
+
+    def _call(self, at: tuple[int, int], call_id: Any, name: Any, arguments: Any) -> None:
+        call = self._calls.setdefault(at, {"id": None, "name": None, "arguments": []})
+        call["id"], call["name"] = call_id or call["id"], name or call["name"]
+        if arguments:
+            call["arguments"].append(arguments)
+
+
+class WatchedStream:
+    """A stream of a client, sync or async, that is recorded while it is read.
+
+    It passes for the stream that it stands before. What is not read to its end is recorded as
+    cancelled: at once when it is closed, and with the next thing recorded when it is only dropped.
+    """
+
+    def __init__(self, stream: Any, steps: Steps, key: object) -> None:
+        self._stream, self._steps, self._key = stream, steps, key
+        self._said = Assembled()
+        self._items: Any = None
+
+    @property  # type: ignore[misc] # it is only read
+    def __class__(self) -> Any:
+        return type(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __del__(self) -> None:
+        # Nothing is written here: a collector runs anywhere, also inside a write.
+        self._steps.abandon(self._key, self._said.respond)
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        if self._items is None:
+            self._items = iter(self._stream)
+        try:
+            item = next(self._items)
+        except StopIteration:
+            self._end(None)
+            raise
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._seen(item)
+        return item
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._items is None:
+            self._items = aiter(self._stream)
+        try:
+            item = await anext(self._items)
+        except StopAsyncIteration:
+            self._end(None)
+            raise
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._seen(item)
+        return item
+
+    def __enter__(self) -> Any:
+        self._stream.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._leave(raised[1])
+        self._stream.__exit__(*raised)
+
+    async def __aenter__(self) -> Any:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._leave(raised[1])
+        await self._stream.__aexit__(*raised)
+
+    def close(self) -> Any:
+        """Close the stream; of an async one, what is to be awaited."""
+        self._leave(None)
+        return self._stream.close()
+
+    def _seen(self, item: Any) -> None:
+        with self._steps.guarded():
+            if not self._said.known and (step := self._steps.get(self._key)) is not None:
+                step.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
+            self._said.add(item)
+
+    def _leave(self, error: Any) -> None:
+        self._end(error if error is not None or self._said.is_complete else GeneratorExit())
+
+    def _end(self, error: BaseException | None) -> None:
+        self._steps.end(self._key, error, self._said.respond)
+
+
+class WatchedManager:
+    """What ``client.messages.stream(...)`` returns: the call is made when it is entered.
+
+    Args:
+        manager: The client's own.
+        begin: Records that the call begins.
+        steps: What records.
+        key: The call.
+    """
+
+    def __init__(
+        self, manager: Any, begin: Callable[[], object], steps: Steps, key: object
+    ) -> None:
+        self._manager, self._begin, self._steps, self._key = manager, begin, steps, key
+        self._entered: Any = None
+
+    @property  # type: ignore[misc] # it is only read
+    def __class__(self) -> Any:
+        return type(self._manager)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._manager, name)
+
+    def __enter__(self) -> Any:
+        self._begin()
+        try:
+            self._entered = self._manager.__enter__()
+        except BaseException as error:
+            self._steps.end(self._key, error)
+            raise
+        return self._entered
+
+    def __exit__(self, *raised: object) -> None:
+        self._leave(raised[1])
+        self._manager.__exit__(*raised)
+
+    async def __aenter__(self) -> Any:
+        self._begin()
+        try:
+            self._entered = await self._manager.__aenter__()
+        except BaseException as error:
+            self._steps.end(self._key, error)
+            raise
+        return self._entered
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._leave(raised[1])
+        await self._manager.__aexit__(*raised)
+
+    def _leave(self, error: Any) -> None:
+        said: Any = None
+        with self._steps.guarded():
+            said = plain(self._entered.current_message_snapshot)
+        if error is None and not (isinstance(said, Mapping) and said.get("stop_reason")):
+            error = GeneratorExit()
+        known = isinstance(said, Mapping)
+        self._steps.end(
+            self._key, error, (lambda block: of_message(block, said)) if known else None
+        )
+
+
+def of_message(block: Any, said: Mapping[str, Any]) -> None:
+    """Note on a block a message of Anthropic's."""
+    reason = said.get("stop_reason")
+    block.respond(
+        [message("assistant", parts_of(said.get("content")), reason)],
+        usage=said.get("usage"),
+        finish_reasons=[reason] if reason else None,
+        response_id=said.get("id"),
+        response_model=said.get("model"),
+    )
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    said = plain(value)
+    return dict(said) if isinstance(said, Mapping) else {}

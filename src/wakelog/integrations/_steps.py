@@ -1,0 +1,304 @@
+"""``Steps``: runs, model calls and tool calls that a framework reports where they begin and end."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import Context, Token, copy_context
+from typing import Any, Final, NamedTuple
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+from wakelog import context
+from wakelog.integrations._recorder import Recorder
+from wakelog.logger import AgentLogger, Block, CountedOnly
+from wakelog.runtime import ForkOrder, reset_in_child
+
+_log = logging.getLogger("wakelog")
+
+_MOST_OPEN: Final = 10_000
+_BOUND: Final = (
+    context.run_id,
+    context.parent_id,
+    context.agent,
+    context.workflow,
+    context.session_id,
+)
+
+
+class Instrumentor(NamedTuple):
+    """An instrumentation of others that makes spans of the same calls.
+
+    Attributes:
+        module: Where it is.
+        name: Its class, a ``BaseInstrumentor``.
+    """
+
+    module: str
+    name: str
+
+
+class OpenStep:
+    """A run, model call or tool call that is open.
+
+    Attributes:
+        block: What records it.
+        context: What holds inside it.
+        parent: The step around it.
+        children: The keys of the steps that are open inside it.
+    """
+
+    __slots__ = ("block", "children", "context", "parent")
+
+    def __init__(self, block: Block[Any], context: Context, parent: OpenStep | None) -> None:
+        self.block, self.context, self.parent = block, context, parent
+        self.children: dict[object, None] = {}
+
+
+class Guard:
+    """Counts what a block raises, and goes on behind it."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, trace_back: object) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        self._recorder.refuse(type(error).__name__, error)
+        return True
+
+
+class Steps:
+    """Records what a framework's callbacks tell, and never raises into it.
+
+    A callback runs in whatever thread, task and context the framework likes, so each open step has
+    a context of its own, made of that of the step around it. Blocks of ``AgentLogger`` do the recording.
+    Budgets count what is recorded here and do not stop it.
+
+    Args:
+        log: Where to record; as for ``Recorder``.
+        spans: Whether to open spans; without them, events belong to the spans that are there.
+        framework: What is recorded, for the log.
+        others: The instrumentations that make spans of the same calls.
+    """
+
+    def __init__(
+        self,
+        log: AgentLogger | None,
+        *,
+        spans: bool,
+        framework: str,
+        others: Sequence[Instrumentor] = (),
+    ) -> None:
+        self._recorder = Recorder(log)
+        self.refused = self._recorder.refused
+        """How many times something was not recorded, by reason."""
+        self._spans, self._framework, self._others = spans, framework, others
+        self._guard = Guard(self._recorder)
+        self._open: dict[object, OpenStep] = {}
+        self._without_spans: tuple[AgentLogger, AgentLogger] | None = None
+        self._looked = False
+        # What nobody can end any more; a collector adds to it, so it takes no lock.
+        self._abandoned: deque[tuple[object, Callable[[Any], object]]] = deque()
+        # Guards nothing but the check for other instrumentations, which is made once.
+        self._make_lock()
+        reset_in_child(self._make_lock, ForkOrder.LOCKS)
+
+    def _make_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    def open(
+        self, key: object, parent: OpenStep | None, make: Callable[[AgentLogger], Block[Any]]
+    ) -> OpenStep | None:
+        """Record that something begins; it is on disk when this returns.
+
+        Args:
+            key: What ``end`` will be told.
+            parent: The step around it; None for what holds in the caller's context.
+            make: Makes the block of it.
+
+        Returns:
+            The step, None where it could not be recorded.
+        """
+        self._end_abandoned()
+        try:
+            if (log := self._logger()) is None:
+                return None
+            if parent is None:
+                self._look_for_others()
+            here = copy_context() if parent is None else parent.context.copy()
+            block = make(log)
+            here.run(_enter, block, None if self._spans else otel_context.get_current())
+        except Exception as error:  # noqa: BLE001 - it is somebody else's agent: count, report
+            self._recorder.refuse(type(error).__name__, error)
+            return None
+        step = OpenStep(block, here, parent)
+        if parent is not None:
+            parent.children[key] = None
+        if len(self._open) >= _MOST_OPEN:
+            self._forget_oldest()
+        self._open[key] = step
+        return step
+
+    def get(self, key: object) -> OpenStep | None:
+        """Return an open step."""
+        return self._open.get(key)
+
+    def end(
+        self,
+        key: object,
+        error: BaseException | None = None,
+        note: Callable[[Any], object] | None = None,
+    ) -> None:
+        """Record how something ended; what is still open inside it ends with it, as cancelled.
+
+        Args:
+            key: What ``open`` was told. One that is not open says nothing.
+            error: The exception that ended it; a ``GeneratorExit`` for what was abandoned.
+            note: Notes on the block what came of it.
+        """
+        if (step := self._open.pop(key, None)) is None:
+            return
+        for child in list(step.children):
+            self.end(child, GeneratorExit() if error is None else error)
+        if step.parent is not None:
+            step.parent.children.pop(key, None)
+        try:
+            try:
+                if note is not None:
+                    note(step.block)
+            finally:
+                step.context.run(step.block.__exit__, None, error, None)
+        except Exception as failure:  # noqa: BLE001 - as in `open`
+            self._recorder.refuse(type(failure).__name__, failure)
+
+    def abandon(self, key: object, note: Callable[[Any], object]) -> None:
+        """Have something ended, as cancelled, with the next thing that is recorded; for ``__del__``."""
+        if key in self._open:
+            self._abandoned.append((key, note))
+
+    def _end_abandoned(self) -> None:
+        while self._abandoned:
+            try:
+                key, note = self._abandoned.popleft()
+            except IndexError:  # another thread was faster
+                return
+            self.end(key, GeneratorExit(), note)
+
+    def event(
+        self, event_type: str, payload: dict[str, Any], at: OpenStep | None, **fields: Any
+    ) -> None:
+        """Record an event.
+
+        Args:
+            event_type: Its type.
+            payload: What it says.
+            at: The step that it belongs to; None for what holds in the caller's context.
+            fields: As for every event.
+        """
+        self._end_abandoned()
+        try:
+            if (log := self._logger()) is not None:
+                here = copy_context() if at is None else at.context.copy()
+                here.run(_emit, log, event_type, payload, fields)
+        except Exception as error:  # noqa: BLE001 - as in `open`
+            self._recorder.refuse(type(error).__name__, error)
+
+    def guarded(self) -> Guard:
+        """Count what the block raises, and go on behind it: for reading objects of others."""
+        return self._guard
+
+    def _logger(self) -> AgentLogger | None:
+        log = self._recorder.logger()
+        if log is None or self._spans:
+            return log
+        if self._without_spans is None or self._without_spans[0] is not log:
+            plain = copy.copy(log)
+            plain.tracer_provider = trace.NoOpTracerProvider()
+            self._without_spans = log, plain
+        return self._without_spans[1]
+
+    def _look_for_others(self) -> None:
+        if self._looked or not self._spans:
+            return
+        with self._lock:
+            if self._looked:
+                return
+            self._looked = True
+        if other := _instrumented(self._others):
+            _log.warning(
+                "%s is recorded twice as spans: by Wakelog and by %s. Say install(spans=False) to have "
+                "Wakelog's events on the spans of the other, or switch the other off",
+                self._framework,
+                other,
+            )
+
+    def _forget_oldest(self) -> None:
+        """End the step that is open for longest: a framework that ends none must not fill the memory."""
+        if (oldest := next(iter(self._open), None)) is not None:
+            self.end(oldest, GeneratorExit())
+
+
+@contextmanager
+def within(step: OpenStep | None) -> Iterator[None]:
+    """Have what holds inside a step hold in the caller's context."""
+    if step is None:
+        yield
+        return
+    tokens: list[Token[Any]] = [
+        variable.set(step.context.get(variable, None)) for variable in _BOUND
+    ]
+    attached = otel_context.attach(step.context.run(otel_context.get_current))
+    try:
+        yield
+    finally:
+        here = True
+        while tokens:
+            here &= context.unset(tokens.pop())
+        if here:
+            otel_context.detach(attached)
+
+
+def _enter(block: Block[Any], outer: otel_context.Context | None) -> None:
+    if outer is not None:
+        otel_context.attach(outer)
+    spending = context.spending.get()
+    if spending is not None and type(spending) is not CountedOnly:
+        context.spending.set(CountedOnly(spending))
+    block.__enter__()
+
+
+def _emit(log: AgentLogger, event_type: str, payload: dict[str, Any], fields: Any) -> None:
+    log.emit(event_type, payload, **fields)
+
+
+def _instrumented(others: Sequence[Instrumentor]) -> str | None:
+    """Return the first instrumentation of others that is on."""
+    for module, name in others:
+        kind = getattr(sys.modules.get(module), name, None)
+        if kind is not None and getattr(kind(), "is_instrumented_by_opentelemetry", False):
+            return f"{module}.{name}"
+    return None
+
+
+def resource_of(client: Any, path: str) -> Any:
+    """Return the object of a client that has a method, None where this client lacks it.
+
+    Args:
+        client: The client.
+        path: Where the method is: ``chat.completions.create``.
+    """
+    *names, name = path.split(".")
+    at = client
+    for one in names:
+        at = getattr(at, one, None)
+    return at if callable(getattr(at, name, None)) else None

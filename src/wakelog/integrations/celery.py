@@ -1,0 +1,63 @@
+"""Celery: what holds where a task is sent holds where it runs.
+
+    from wakelog.integrations import celery
+    celery.install()
+
+in the program that sends tasks and in the worker.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from celery.signals import before_task_publish, task_postrun, task_prerun
+
+from wakelog.context import CARRIER
+from wakelog.propagation import carried, headers
+
+__all__ = ["install", "uninstall"]
+
+# The blocks of the tasks that are running, by their ids.
+_running: dict[str, ExitStack] = {}
+
+
+def install() -> None:
+    """Send run, session, agent, tenant, parent and trace along with every task; twice is harmless."""
+    before_task_publish.connect(_send, dispatch_uid="wakelog.send")
+    task_prerun.connect(_begin, dispatch_uid="wakelog.begin")
+    task_postrun.connect(_end, dispatch_uid="wakelog.end")
+
+
+def uninstall() -> None:
+    """Send nothing along any more."""
+    before_task_publish.disconnect(_send, dispatch_uid="wakelog.send")
+    task_prerun.disconnect(_begin, dispatch_uid="wakelog.begin")
+    task_postrun.disconnect(_end, dispatch_uid="wakelog.end")
+
+
+def _send(headers: dict[str, Any] | None = None, **_: Any) -> None:
+    if headers is not None:
+        for name, value in _held().items():
+            headers.setdefault(name, value)
+
+
+def _held() -> dict[str, str]:
+    return headers()
+
+
+def _begin(task_id: str = "", task: Any = None, **_: Any) -> None:
+    request = getattr(task, "request", None)
+    names = (CARRIER.lower(), "traceparent", "tracestate", "baggage")
+    found = {
+        name: value for name in names if isinstance(value := getattr(request, name, None), str)
+    }
+    if CARRIER.lower() in found:
+        stack = ExitStack()
+        stack.enter_context(carried(found))
+        _running[task_id] = stack
+
+
+def _end(task_id: str = "", **_: Any) -> None:
+    if (stack := _running.pop(task_id, None)) is not None:
+        stack.close()

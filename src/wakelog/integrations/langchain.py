@@ -1,0 +1,497 @@
+"""LangChain and LangGraph: runs, hand-offs, model calls, tool calls, searches and interrupts.
+
+    from wakelog.integrations import langchain
+    langchain.install()
+
+before the first model is asked.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextvars import ContextVar
+from importlib import import_module
+from typing import Any, Final
+
+from wakelog.integrations._extra import framework
+from wakelog.integrations._messages import (
+    Message,
+    answer_part,
+    call_part,
+    message,
+    parts_of,
+)
+from wakelog.integrations._steps import Instrumentor, OpenStep, Steps
+from wakelog.logger import AgentLogger, ReportedError
+
+_callbacks: Any = framework("langchain_core.callbacks", "langchain")
+try:
+    # LangGraph tells only handlers of this class that a graph goes on from a checkpoint.
+    _Base: Any = import_module("langgraph.callbacks").GraphCallbackHandler
+except (ImportError, AttributeError):
+    _Base = _callbacks.BaseCallbackHandler
+
+__all__ = ["WakelogCallbackHandler", "install", "uninstall"]
+
+_OTHERS: Final = (
+    Instrumentor("openinference.instrumentation.langchain", "LangChainInstrumentor"),
+    Instrumentor("opentelemetry.instrumentation.langchain", "LangchainInstrumentor"),
+)
+_ROLES: Final = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
+_NODE: Final = "graph:step:"
+_RETRY: Final = "retry:attempt:"
+_MOST: Final = 10_000
+_DECISIONS: Final = {"approve": "approved", "accept": "approved", "edit": "edited"}
+
+_installed: WakelogCallbackHandler | None = None
+_hooked: ContextVar[Any] | None = None
+
+
+def install(log: AgentLogger | None = None, *, spans: bool = True) -> WakelogCallbackHandler:
+    """Record everything that LangChain and LangGraph run from now on, in every thread.
+
+    Args:
+        log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
+            logger provider.
+        spans: Whether to open spans. Without, events are on the spans of another instrumentation.
+
+    Returns:
+        The handler, the same one in every call; calling it again changes the settings.
+    """
+    global _installed, _hooked  # noqa: PLW0603 - one for the process
+    if _installed is None:
+        _installed = WakelogCallbackHandler(log, spans=spans)
+    _installed.set_up(log, spans=spans)
+    if _hooked is None:
+        # LangChain asks the variable in whatever thread something runs: hence the default.
+        _hooked = ContextVar("wakelog.langchain", default=_installed)
+        context: Any = import_module("langchain_core.tracers.context")
+        context.register_configure_hook(_hooked, inheritable=True)
+    return _installed
+
+
+def uninstall() -> None:
+    """Record nothing any more."""
+    if _installed is not None:
+        _installed.steps = None
+
+
+class _Runnable:
+    """A runnable that runs: a graph, a node of one, or anything else."""
+
+    __slots__ = ("given", "interrupts_said", "metadata", "name", "parent")
+
+    def __init__(self, name: str, parent: Any, given: Any, metadata: Mapping[str, Any]) -> None:
+        self.name, self.parent, self.given, self.metadata = name, parent, given, metadata
+        self.interrupts_said = False
+
+
+class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be missing
+    """The handler for the callbacks of one ``config``, where ``install`` is too much.
+
+    Args:
+        log: As for ``install``.
+        spans: As for ``install``.
+    """
+
+    run_inline = (
+        True  # asyncio: in the caller's task and before the call, not in a thread beside it
+    )
+    raise_error = False
+
+    def __init__(self, log: AgentLogger | None = None, *, spans: bool = True) -> None:
+        self.steps: Steps | None = None
+        # By run id.
+        self._chains: OrderedDict[Any, _Runnable] = OrderedDict()
+        # Tool calls that wait for an approval, by the checkpoint namespace of the node that asks.
+        self._waiting: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
+        self.set_up(log, spans=spans)
+
+    def set_up(self, log: AgentLogger | None, *, spans: bool) -> None:
+        """Record with other settings from now on; arguments as for ``install``."""
+        self.steps = Steps(log, spans=spans, framework="langchain", others=_OTHERS)
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many times something was not recorded, by reason."""
+        return dict(self.steps.refused) if self.steps is not None else {}
+
+    # Chains, graphs and nodes
+
+    def on_chain_start(
+        self,
+        serialized: Any,
+        inputs: Any,
+        *,
+        run_id: Any,
+        parent_run_id: Any = None,
+        tags: Any = None,
+        metadata: Any = None,
+        name: Any = None,
+        **_: Any,
+    ) -> None:
+        """Note that a runnable begins; a graph is known by its first node."""
+        if (steps := self.steps) is None:
+            return
+        with steps.guarded():
+            named = name or (serialized or {}).get("name") or "chain"
+            chain = _Runnable(str(named), parent_run_id, inputs, metadata or {})
+            _put(self._chains, run_id, chain)
+            self._say_retry(steps, tags, parent_run_id)
+            if parent_run_id is None:
+                self._open_run(steps, run_id, chain)
+            elif any(str(tag).startswith(_NODE) for tag in tags or ()):
+                if (graph := self._chains.get(parent_run_id)) is not None:
+                    self._open_run(steps, parent_run_id, graph)
+                self._say_answers(steps, chain)
+
+    def on_chain_end(self, outputs: Any, *, run_id: Any, **_: Any) -> None:
+        """Record the end of a graph."""
+        if (steps := self.steps) is not None:
+            chain = self._chains.pop(run_id, None)
+            if steps.get(run_id) is not None:
+                waits = chain is not None and chain.interrupts_said
+                status = "interrupted" if waits else None
+                steps.end(run_id, None, lambda block: block.note(_content(outputs), status=status))
+
+    def on_chain_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
+        """Record the end of a graph: a failure, a hand-off or an interrupt."""
+        if (steps := self.steps) is None:
+            return
+        with steps.guarded():
+            chain = self._chains.pop(run_id, None)
+            named = type(error).__name__
+            if named == "ParentCommand":
+                if (step := steps.get(run_id)) is not None and chain is not None:
+                    for to in _goto(error):
+                        steps.event("agent_handoff", {"from": chain.name, "to": to}, step)
+                    steps.end(run_id)
+            elif named in ("GraphInterrupt", "NodeInterrupt", "GraphBubbleUp"):
+                if chain is not None:
+                    self._say_interrupts(steps, chain, error)
+                steps.end(run_id, None, lambda block: block.note(status="interrupted"))
+            else:
+                steps.end(run_id, error)
+
+    def on_resume(self, event: Any) -> None:
+        """Record that a graph goes on from a checkpoint; LangGraph tells a handler in the config only."""
+        if (steps := self.steps) is not None and not event.checkpoint_ns:
+            with steps.guarded():
+                at = self._step_of(steps, event.run_id)
+                steps.event("resumed", {"from_checkpoint": event.checkpoint_id}, at)
+
+    def _open_run(self, steps: Steps, run_id: Any, chain: _Runnable) -> None:
+        if steps.get(run_id) is not None:
+            return
+        above = self._step_of(steps, chain.parent)
+        said = chain.metadata
+        session = said.get("thread_id") or said.get("session_id") if above is None else None
+        agent = said.get("lc_agent_name")
+        workflow = chain.name if above is None and agent is None else None
+        given = _content(chain.given) if above is None else None
+        steps.open(
+            run_id,
+            above,
+            lambda log: log.run(
+                given,
+                agent=None if workflow else chain.name,
+                workflow=workflow,
+                session_id=None if session is None else str(session),
+            ),
+        )
+
+    def _step_of(self, steps: Steps, run_id: Any) -> OpenStep | None:
+        """Return the innermost step that is open at or above a runnable."""
+        while run_id is not None:
+            if (step := steps.get(run_id)) is not None:
+                return step
+            chain = self._chains.get(run_id)
+            run_id = None if chain is None else chain.parent
+        return None
+
+    # Interrupts, of which those of an agent's tool calls are approvals
+
+    def _say_interrupts(self, steps: Steps, chain: _Runnable, error: BaseException) -> None:
+        if chain.interrupts_said:
+            return  # by the node inside
+        above: _Runnable | None = chain
+        while above is not None:
+            above.interrupts_said = True
+            above = self._chains.get(above.parent)
+        at = self._step_of(steps, chain.parent)
+        asked: list[dict[str, Any]] = []
+        for one in error.args[0] if error.args and isinstance(error.args[0], tuple | list) else ():
+            value = getattr(one, "value", one)
+            if requests := _requests(value):
+                asked += requests
+            else:
+                kind = {"kind": "interrupt", "value": value}
+                steps.event("interrupt", kind, at)
+        for request in asked:
+            steps.event(
+                "human_approval",
+                {"args": request.get("args")},
+                at,
+                status="requested",
+                tool_name=request.get("name") or request.get("action"),
+            )
+        if asked:
+            _put(self._waiting, chain.metadata.get("langgraph_checkpoint_ns", ""), asked)
+
+    def _say_answers(self, steps: Steps, chain: _Runnable) -> None:
+        asked = self._waiting.pop(chain.metadata.get("langgraph_checkpoint_ns", ""), None)
+        if asked is None:
+            return
+        root = chain
+        while (above := self._chains.get(root.parent)) is not None:
+            root = above
+        decisions = _decisions(getattr(root.given, "resume", None))
+        at = self._step_of(steps, chain.parent)
+        for place, request in enumerate(asked):
+            decision = decisions[min(place, len(decisions) - 1)] if decisions else None
+            steps.event(
+                "human_approval",
+                {},
+                at,
+                status=decision or "answered",
+                tool_name=request.get("name") or request.get("action"),
+            )
+
+    # Models
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, **said: Any) -> None:
+        """Record that a chat model is asked."""
+        self._open_model(serialized, lambda: _messages(messages[0] if messages else ()), said)
+
+    def on_llm_start(self, serialized: Any, prompts: Any, **said: Any) -> None:
+        """Record that a model is asked to go on from a text."""
+        self._open_model(serialized, lambda: "\n".join(prompts), said, operation="text_completion")
+
+    def _open_model(self, serialized: Any, given: Any, said: Any, operation: str = "chat") -> None:
+        if (steps := self.steps) is None:
+            return
+        with steps.guarded():
+            self._say_retry(steps, said.get("tags"), said.get("parent_run_id"))
+            metadata, request = said.get("metadata") or {}, said.get("invocation_params") or {}
+            model = (
+                metadata.get("ls_model_name")
+                or request.get("model")
+                or request.get("model_name")
+                or said.get("name")
+                or ((serialized or {}).get("id") or ["unknown"])[-1]
+            )
+            request = {
+                key: value
+                for key, value in request.items()
+                if value is not None and key not in ("_type", "model_name")
+            }
+            steps.open(
+                said["run_id"],
+                self._step_of(steps, said.get("parent_run_id")),
+                lambda log: log.model(
+                    str(model),
+                    metadata.get("ls_provider"),
+                    given(),
+                    operation=operation,
+                    request=request,
+                ),
+            )
+
+    def on_llm_new_token(self, token: Any, *, run_id: Any, **_: Any) -> None:  # noqa: ARG002
+        """Note when the first chunk has come."""
+        if self.steps is not None and (step := self.steps.get(run_id)) is not None:
+            step.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
+
+    def on_llm_end(self, response: Any, *, run_id: Any, **_: Any) -> None:
+        """Record what a model answered."""
+        if self.steps is not None:
+            self.steps.end(run_id, None, lambda block: _respond(block, response))
+
+    def on_llm_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
+        """Record that a model failed, or that nobody waits for it any more."""
+        if self.steps is not None:
+            self.steps.end(run_id, error)
+
+    # Tools and searches
+
+    def on_tool_start(self, serialized: Any, input_str: Any, **said: Any) -> None:
+        """Record that a tool is called."""
+        if (steps := self.steps) is None:
+            return
+        with steps.guarded():
+            self._say_retry(steps, said.get("tags"), said.get("parent_run_id"))
+            about = serialized or {}
+            name = said.get("name") or about.get("name") or "tool"
+            given = said.get("inputs")
+            steps.open(
+                said["run_id"],
+                self._step_of(steps, said.get("parent_run_id")),
+                lambda log: log.tool(
+                    name,
+                    input_str if given is None else given,
+                    call_id=said.get("tool_call_id"),
+                    tool_type="function",
+                    description=about.get("description"),
+                ),
+            )
+
+    def on_tool_end(self, output: Any, *, run_id: Any, **_: Any) -> None:
+        """Record what a tool returned."""
+        if self.steps is not None:
+            error = None
+            if getattr(output, "status", None) == "error":
+                error = ReportedError(str(output.content), "tool_error")
+            self.steps.end(run_id, error, lambda block: block.note(_content(output)))
+
+    def on_tool_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
+        """Record that a tool failed, or that it waits for an answer."""
+        if self.steps is not None:
+            if type(error).__name__ in ("GraphInterrupt", "NodeInterrupt"):
+                self.steps.end(run_id, None, lambda block: block.note(status="interrupted"))
+            else:
+                self.steps.end(run_id, error)
+
+    def on_retriever_start(self, serialized: Any, query: str, **said: Any) -> None:
+        """Record what is searched for."""
+        if (steps := self.steps) is not None:
+            source = said.get("name") or (serialized or {}).get("name")
+            at = self._step_of(steps, said.get("parent_run_id"))
+            steps.event("retrieval_query", {"query": query, "source": source}, at)
+
+    def on_retriever_end(self, documents: Any, **said: Any) -> None:
+        """Record what was found."""
+        if (steps := self.steps) is not None:
+            at = self._step_of(steps, said.get("parent_run_id"))
+            steps.event("retrieval_result", {"result": [_content(one) for one in documents]}, at)
+
+    def on_retriever_error(self, error: BaseException, **said: Any) -> None:
+        """Record that a search failed."""
+        if (steps := self.steps) is not None:
+            at = self._step_of(steps, said.get("parent_run_id"))
+            payload = {"error": str(error), "error_type": type(error).__qualname__}
+            steps.event("error", payload, at, status="error")
+
+    # The rest
+
+    def on_retry(self, retry_state: Any, *, run_id: Any, **_: Any) -> None:
+        """Record that something is tried again."""
+        if (steps := self.steps) is not None:
+            with steps.guarded():
+                payload = {"kind": "retry", "attempt": retry_state.attempt_number}
+                steps.event("warning", payload, self._step_of(steps, run_id))
+
+    def _say_retry(self, steps: Steps, tags: Any, parent: Any) -> None:
+        """Record what ``with_retry`` tries again, of which a tag tells."""
+        for tag in tags or ():
+            if tag.startswith(_RETRY):
+                payload = {"kind": "retry", "attempt": int(tag.removeprefix(_RETRY)) - 1}
+                steps.event("warning", payload, self._step_of(steps, parent))
+
+    def on_custom_event(self, name: str, data: Any, *, run_id: Any, **_: Any) -> None:
+        """Record an event that the program has dispatched."""
+        if (steps := self.steps) is not None:
+            payload = {"name": name, "data": _content(data)}
+            steps.event("custom", payload, self._step_of(steps, run_id))
+
+
+def _put(where: OrderedDict[Any, Any], key: Any, value: Any) -> None:
+    """Note something that the framework should end, and forget the oldest where it ends too few."""
+    where[key] = value
+    if len(where) > _MOST:
+        where.popitem(last=False)
+
+
+def _respond(block: Any, response: Any) -> None:
+    generations = response.generations[0] if response.generations else ()
+    messages = [getattr(one, "message", None) for one in generations]
+    said = [one for one in messages if one is not None]
+    about = getattr(said[0], "response_metadata", None) or {} if said else {}
+    output = response.llm_output or {}
+    finish = about.get("finish_reason") or about.get("stop_reason")
+    block.respond(
+        _messages(said) if said else [message("assistant", parts_of(g.text)) for g in generations],
+        usage=(getattr(said[0], "usage_metadata", None) if said else None)
+        or output.get("token_usage")
+        or output.get("usage"),
+        finish_reasons=[finish] if finish else None,
+        response_id=about.get("id") or (getattr(said[0], "id", None) if said else None),
+        response_model=about.get("model_name") or about.get("model"),
+    )
+
+
+def _messages(messages: Any) -> list[Message]:
+    return [_message(one) for one in messages]
+
+
+def _message(one: Any) -> Message:
+    kind = getattr(one, "type", "user")
+    if kind == "tool":
+        return message("tool", [answer_part(one.tool_call_id, one.content)])
+    parts = parts_of(one.content) if getattr(one, "content", None) else []
+    known = {part["id"] for part in parts if part["type"] == "tool_call"}
+    for call in getattr(one, "tool_calls", None) or ():
+        if call.get("id") not in known:
+            parts.append(call_part(call.get("id"), call.get("name"), call.get("args")))
+    return message(_ROLES.get(kind, kind), parts)
+
+
+def _content(value: Any) -> Any:
+    """Return a value with the messages in it in the conventions' form."""
+    if hasattr(value, "tool_call_id") and hasattr(value, "content"):
+        return value.content
+    if hasattr(value, "content") and hasattr(value, "type"):
+        return _message(value)
+    if isinstance(value, Mapping):
+        return {key: _content(one) for key, one in value.items() if key != "__interrupt__"}
+    if isinstance(value, list | tuple):
+        return [_content(one) for one in value]
+    if (resume := getattr(value, "resume", None)) is not None:
+        return {"resume": resume}
+    if hasattr(value, "page_content"):
+        return {"content": value.page_content, "metadata": getattr(value, "metadata", None)}
+    return value
+
+
+def _goto(error: BaseException) -> list[str]:
+    goto = getattr(error.args[0] if error.args else None, "goto", ())
+    return [
+        str(getattr(one, "node", one))
+        for one in ([goto] if isinstance(goto, str) or hasattr(goto, "node") else goto or ())
+    ]
+
+
+def _requests(value: Any) -> list[dict[str, Any]]:
+    """Return the tool calls that an interrupt asks a person about, by LangChain's two forms of it."""
+    if isinstance(value, list):
+        return [request for one in value for request in _requests(one)]
+    if not isinstance(value, Mapping):
+        return []
+    asked = value.get("action_requests") or value.get("action_request")
+    return [dict(one) for one in (asked if isinstance(asked, list) else [asked]) if one]
+
+
+def _decisions(resume: Any) -> list[str]:
+    """Return what a person answered to each of them."""
+    if isinstance(resume, Mapping):
+        if "decisions" in resume:
+            resume = resume["decisions"]
+        elif "type" in resume:
+            resume = [resume]
+        else:
+            resume = list(resume.values())  # by the ids of interrupts
+    if not isinstance(resume, list):
+        resume = [resume]
+    found: list[str] = []
+    for one in resume:
+        if isinstance(one, Mapping) and "decisions" in one:
+            found += _decisions(one)
+            continue
+        said = one.get("type") if isinstance(one, Mapping) else one
+        if isinstance(said, bool):
+            found.append("approved" if said else "rejected")
+        elif said in ("reject", "ignore", "response", "respond"):
+            found.append("rejected")
+        else:
+            found.append(_DECISIONS.get(str(said), "answered"))
+    return found

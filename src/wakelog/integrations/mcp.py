@@ -1,0 +1,149 @@
+"""Model Context Protocol: tool calls, in the client and in the server, and what crosses between them.
+
+    from wakelog.integrations import mcp
+    mcp.install()
+
+in the client. A server is recorded by ``MCPServer(..., middleware=[WakelogMiddleware()])``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wakelog.context import CARRIER
+from wakelog.integrations._extra import framework
+from wakelog.integrations._messages import plain
+from wakelog.integrations._steps import Steps, within
+from wakelog.logger import AgentLogger, ReportedError
+from wakelog.propagation import carried, headers
+
+_client: Any = framework("mcp.client.session", "mcp")
+
+__all__ = ["WakelogMiddleware", "install", "uninstall"]
+
+_KEY = CARRIER.lower()
+# What is installed for the process: what records, and the method in whose place ours is.
+_installed: dict[str, Any] = {}
+
+
+def install(log: AgentLogger | None = None, *, calls: bool = True, spans: bool = False) -> Steps:
+    """Record the tool calls of every client session from now on, and send the context along with them.
+
+    Args:
+        log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
+            logger provider.
+        calls: Whether to record the calls. Without, only the context is sent: for an agent framework
+            whose adapter records them already.
+        spans: Whether to open spans. The SDK opens spans of its own, on which the events are without.
+
+    Returns:
+        What records; it counts what it could not record in ``refused``.
+    """
+    steps = Steps(log, spans=spans, framework="mcp")
+    _installed.update(steps=steps, calls=calls)
+    if "original" not in _installed:
+        original = _client.ClientSession.call_tool
+        _installed["original"] = original
+        _client.ClientSession.call_tool = _around(original)
+    return steps
+
+
+def uninstall() -> None:
+    """Record nothing any more, and send nothing along."""
+    if "original" in _installed:
+        _client.ClientSession.call_tool = _installed["original"]
+    _installed.clear()
+
+
+def _around(original: Callable[..., Any]) -> Callable[..., Any]:
+    takes_meta = "meta" in inspect.signature(original).parameters
+
+    @functools.wraps(original)
+    async def call_tool(
+        self: Any, name: str, arguments: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        steps, key = _installed["steps"], object()
+        step = None
+        if _installed["calls"]:
+            step = steps.open(
+                key, None, lambda log: log.tool(name, arguments, tool_type="extension")
+            )
+        try:
+            with within(step):
+                if takes_meta:
+                    with steps.guarded():
+                        kwargs["meta"] = _with_context(kwargs.get("meta"))
+                result = await original(self, name, arguments, *args, **kwargs)
+        except BaseException as error:
+            steps.end(key, error)
+            raise
+        steps.end(key, _failure(result), lambda block: block.note(_output(result)))
+        return result
+
+    return call_tool
+
+
+class WakelogMiddleware:
+    """Records the tool calls that a server answers, as part of the run in which the client made them.
+
+    Args:
+        log: As for ``install``.
+        spans: As for ``install``.
+    """
+
+    def __init__(self, log: AgentLogger | None = None, *, spans: bool = False) -> None:
+        self._steps = Steps(log, spans=spans, framework="mcp")
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many times something was not recorded, by reason."""
+        return dict(self._steps.refused)
+
+    async def __call__(self, ctx: Any, call_next: Callable[[Any], Any]) -> Any:
+        """Answer one message."""
+        meta = getattr(ctx, "meta", None)
+        said = meta.get(_KEY) if isinstance(meta, Mapping) else None
+        with carried({_KEY: said} if isinstance(said, str) else {}):
+            if ctx.method != "tools/call":
+                return await call_next(ctx)
+            steps, key = self._steps, object()
+            asked = ctx.params or {}
+            step = steps.open(
+                key,
+                None,
+                lambda log: log.tool(
+                    str(asked.get("name")), asked.get("arguments"), tool_type="function"
+                ),
+            )
+            try:
+                with within(step):
+                    result = await call_next(ctx)
+            except BaseException as error:
+                steps.end(key, error)
+                raise
+            steps.end(key, _failure(result), lambda block: block.note(_output(result)))
+            return result
+
+
+def _with_context(meta: Any) -> dict[str, Any]:
+    """Return what a request says beside its parameters, with our context; the trace's is the SDK's."""
+    here = headers()
+    return {**(meta or {}), **({_KEY: here[_KEY]} if _KEY in here else {})}
+
+
+def _failure(result: Any) -> ReportedError | None:
+    said = result if isinstance(result, Mapping) else plain(result)
+    if isinstance(said, Mapping) and (said.get("isError") or said.get("is_error")):
+        return ReportedError(str(said.get("content")), "tool_error")
+    return None
+
+
+def _output(result: Any) -> Any:
+    said = plain(result)
+    if not isinstance(said, Mapping):
+        return said
+    structured = said.get("structuredContent", said.get("structured_content"))
+    return said.get("content") if structured is None else structured

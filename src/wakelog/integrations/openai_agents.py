@@ -1,0 +1,391 @@
+"""OpenAI's Agents SDK: runs, hand-offs, model calls, tool calls and approvals.
+
+    from wakelog.integrations import openai_agents
+    openai_agents.install()
+
+before the first run.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from wakelog.integrations._extra import framework
+from wakelog.integrations._messages import arguments_of, of_items, plain
+from wakelog.integrations._steps import Instrumentor, OpenStep, Steps, within
+from wakelog.logger import AgentLogger, ReportedError
+
+_agents: Any = framework("agents", "openai-agents")
+
+__all__ = ["install", "uninstall"]
+
+_OTHERS: Final = (
+    Instrumentor("openinference.instrumentation.openai_agents", "OpenAIAgentsInstrumentor"),
+    Instrumentor("opentelemetry.instrumentation.openai_agents", "OpenAIAgentsInstrumentor"),
+)
+_METHODS: Final = ("run", "run_sync", "run_streamed")
+_WORKFLOW: Final = "Agent workflow"  # what the SDK calls one without a name
+
+_steps: Steps | None = None
+_originals: dict[str, Any] = {}
+
+
+def install(log: AgentLogger | None = None, *, spans: bool = True) -> Steps:
+    """Record every run of ``agents.Runner`` from now on; calling it again changes the settings.
+
+    Args:
+        log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
+            logger provider.
+        spans: Whether to open spans. Without, events are on the spans of another instrumentation.
+
+    Returns:
+        What records; it counts what it could not record in ``refused``.
+    """
+    global _steps  # noqa: PLW0603 - what is installed is one for the process
+    _steps = Steps(log, spans=spans, framework="openai-agents", others=_OTHERS)
+    for name in () if _originals else _METHODS:
+        original = inspect.getattr_static(_agents.Runner, name)
+        _originals[name] = original
+        function = original.__func__
+        around = {"run": _around_run, "run_sync": _around_run_sync}.get(name, _around_run_streamed)
+        setattr(_agents.Runner, name, classmethod(functools.wraps(function)(around(function))))
+    return _steps
+
+
+def uninstall() -> None:
+    """Record nothing any more."""
+    while _originals:
+        name, original = _originals.popitem()
+        setattr(_agents.Runner, name, original)
+
+
+def _around_run(function: Any) -> Any:
+    signature = inspect.signature(function)
+
+    async def run(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        with _observed(signature, cls, args, kwargs) as (observer, bound):
+            result = await function(*bound.args, **bound.kwargs)
+            observer.finish(result)
+        return result
+
+    return run
+
+
+def _around_run_sync(function: Any) -> Any:
+    signature = inspect.signature(function)
+
+    def run_sync(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        with _observed(signature, cls, args, kwargs) as (observer, bound):
+            result = function(*bound.args, **bound.kwargs)
+            observer.finish(result)
+        return result
+
+    return run_sync
+
+
+def _around_run_streamed(function: Any) -> Any:
+    signature = inspect.signature(function)
+
+    def run_streamed(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        observer, bound = _begin(signature, cls, args, kwargs)
+        try:
+            with within(observer.workflow):
+                result = function(*bound.args, **bound.kwargs)
+        except BaseException as error:
+            observer.end(error)
+            raise
+        with observer.steps.guarded():
+            result.stream_events = functools.partial(_watched, observer, result)
+            if (task := getattr(result, "run_loop_task", None)) is not None:
+                task.add_done_callback(functools.partial(_ended, observer, result))
+        return result
+
+    return run_streamed
+
+
+async def _watched(observer: _Observer, result: Any) -> AsyncIterator[Any]:
+    events = type(result).stream_events(result)
+    try:
+        async for event in events:
+            with observer.steps.guarded():
+                observer.seen(event)
+            yield event
+    except GeneratorExit:
+        # The SDK waits for the run, which may still come to its end.
+        await events.aclose()
+        _close(observer, result)
+        raise
+    except BaseException as error:
+        observer.end(error)
+        raise
+    _close(observer, result)
+
+
+def _ended(observer: _Observer, result: Any, task: Any) -> None:
+    """Record the end of a run whose events nobody has read."""
+    if task.cancelled():
+        observer.end(GeneratorExit())
+    elif (error := task.exception()) is not None:
+        observer.end(error)
+    else:
+        _close(observer, result)
+
+
+def _close(observer: _Observer, result: Any) -> None:
+    with observer.steps.guarded():
+        if result.final_output is None and not getattr(result, "interruptions", ()):
+            observer.end(GeneratorExit())  # `cancel()` was called
+        else:
+            observer.finish(result)
+
+
+@contextmanager
+def _observed(signature: inspect.Signature, cls: Any, args: Any, kwargs: Any) -> Any:
+    observer, bound = _begin(signature, cls, args, kwargs)
+    try:
+        with within(observer.workflow):
+            yield observer, bound
+    except BaseException as error:
+        observer.end(error)
+        raise
+
+
+def _begin(signature: inspect.Signature, cls: Any, args: Any, kwargs: Any) -> tuple[_Observer, Any]:
+    assert _steps is not None  # noqa: S101 - `install` has set it
+    bound = signature.bind(cls, *args, **kwargs)
+    given = bound.arguments
+    observer = _Observer(_steps, given.get("hooks"), given.get("run_config"))
+    observer.begin(given.get("starting_agent"), given.get("input"), given.get("conversation_id"))
+    if given.get("hooks") is None or isinstance(given["hooks"], _BASE):
+        given["hooks"] = observer  # the SDK says what is wrong with anything else
+    return observer, bound
+
+
+_BASE: Any = _agents.lifecycle.RunHooksBase
+
+
+class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be missing
+    """Records one run, beside the hooks that the program has given."""
+
+    def __init__(self, steps: Steps, hooks: Any, run_config: Any) -> None:
+        self.steps, self._hooks = steps, hooks
+        for name in dir(hooks):  # callbacks that only a newer SDK knows
+            if name.startswith("on_") and name not in vars(_Observer):
+                setattr(self, name, getattr(hooks, name))
+        self._config = run_config
+        self.workflow: OpenStep | None = None
+        # The agent whose run is open, and its step.
+        self._agent: Any = None
+        self._run: OpenStep | None = None
+        self._pending: dict[str, str] = {}  # tools by the ids of calls that wait for an approval
+
+    # What the runner tells.
+
+    def begin(self, agent: Any, given: Any, conversation: Any) -> None:
+        with self.steps.guarded():
+            self._agent = agent
+            waiting = getattr(given, "get_interruptions", None)
+            if callable(waiting):  # a state to go on from
+                self._pending = {_call_id(one): _tool_name(one) for one in waiting()}
+                self._agent = next((one.agent for one in waiting()), agent)
+                given = None
+            workflow = self._setting("workflow_name") or _WORKFLOW
+            session = conversation or self._setting("group_id")
+            self.workflow = self.steps.open(
+                (self, "workflow"),
+                None,
+                lambda log: log.run(
+                    given and of_items(given), workflow=workflow, session_id=session
+                ),
+            )
+
+    def finish(self, result: Any) -> None:
+        with self.steps.guarded():
+            waiting = list(getattr(result, "interruptions", ()))
+            still = {_call_id(one) for one in waiting}
+            for call_id, tool in self._pending.items():
+                if call_id not in still:
+                    self._approval("rejected", call_id, tool)
+            for one in waiting:
+                self._approval("requested", _call_id(one), _tool_name(one), _arguments(one))
+            output = plain(getattr(result, "final_output", None))
+            status = "interrupted" if waiting else None
+            self.steps.end((self, "run"), None, lambda block: block.note(status=status))
+            self.steps.end(
+                (self, "workflow"), None, lambda block: block.note(output, status=status)
+            )
+
+    def end(self, error: BaseException) -> None:
+        self.steps.end((self, "workflow"), error)
+
+    def seen(self, event: Any) -> None:
+        if getattr(event, "type", None) == "raw_response_event":
+            model = self.steps.get((self, "model"))
+            kind = getattr(event.data, "type", "")
+            if model is not None and kind.endswith((".delta", ".added")):
+                model.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
+
+    # What its hooks tell.
+
+    async def on_agent_start(self, context: Any, agent: Any) -> None:
+        with self.steps.guarded():
+            self._run_of(agent)
+        if self._hooks is not None:
+            await self._hooks.on_agent_start(context, agent)
+
+    async def on_agent_end(self, context: Any, agent: Any, output: Any) -> None:
+        self.steps.end((self, "run"), None, lambda block: block.note(plain(output)))
+        self._run = None
+        if self._hooks is not None:
+            await self._hooks.on_agent_end(context, agent, output)
+
+    async def on_handoff(self, context: Any, from_agent: Any, to_agent: Any) -> None:
+        with self.steps.guarded():
+            run = self._run_of(from_agent)
+            self.steps.event("agent_handoff", {"from": from_agent.name, "to": to_agent.name}, run)
+            self.steps.end((self, "run"))
+            self._run = None
+        if self._hooks is not None:
+            await self._hooks.on_handoff(context, from_agent, to_agent)
+
+    async def on_llm_start(
+        self, context: Any, agent: Any, system_prompt: Any, input_items: Any
+    ) -> None:
+        with self.steps.guarded():
+            run = self._run_of(agent)
+            self.steps.end((self, "model"), ReportedError("asked again", "retry"))
+            model, provider = self._model_of(agent)
+            request = {"system_instructions": system_prompt} if system_prompt else {}
+            self.steps.open(
+                (self, "model"),
+                run,
+                lambda log: log.model(
+                    model, provider, of_items(input_items), request=self._settings(agent, request)
+                ),
+            )
+        if self._hooks is not None:
+            await self._hooks.on_llm_start(context, agent, system_prompt, input_items)
+
+    async def on_llm_end(self, context: Any, agent: Any, response: Any) -> None:
+        self.steps.end(
+            (self, "model"),
+            None,
+            lambda block: block.respond(
+                of_items(response.output),
+                usage=_usage(response.usage),
+                response_id=response.response_id,
+            ),
+        )
+        if self._hooks is not None:
+            await self._hooks.on_llm_end(context, agent, response)
+
+    async def on_tool_start(self, context: Any, agent: Any, tool: Any) -> None:
+        with self.steps.guarded():
+            run = self._run_of(agent)
+            call_id = getattr(context, "tool_call_id", None)
+            if (waiting := self._pending.pop(call_id or "", None)) is not None:
+                self._approval("approved", str(call_id), waiting)
+            arguments = arguments_of(getattr(context, "tool_arguments", None))
+            self.steps.open(
+                (self, "tool", call_id or id(context), tool.name),
+                run,
+                lambda log: log.tool(
+                    tool.name,
+                    arguments,
+                    call_id=call_id,
+                    tool_type="function",
+                    description=getattr(tool, "description", None),
+                ),
+            )
+        if self._hooks is not None:
+            await self._hooks.on_tool_start(context, agent, tool)
+
+    async def on_tool_end(self, context: Any, agent: Any, tool: Any, result: Any) -> None:
+        with self.steps.guarded():
+            call_id = getattr(context, "tool_call_id", None)
+            key = (self, "tool", call_id or id(context), tool.name)
+            self.steps.end(key, _error_here(), lambda block: block.note(plain(result)))
+        if self._hooks is not None:
+            await self._hooks.on_tool_end(context, agent, tool, result)
+
+    # What the above have in common.
+
+    def _run_of(self, agent: Any) -> OpenStep | None:
+        """Return the step of an agent's run, which is opened where it is not."""
+        if self._run is not None and self._agent is agent:
+            return self._run
+        self.steps.end((self, "run"))
+        self._agent = agent
+        self._run = self.steps.open(
+            (self, "run"), self.workflow, lambda log: log.run(agent=agent.name)
+        )
+        return self._run
+
+    def _approval(self, status: str, call_id: str, tool: str, arguments: Any = None) -> None:
+        payload = {} if arguments is None else {"args": arguments}
+        self.steps.event(
+            "human_approval",
+            payload,
+            self._run_of(self._agent),
+            status=status,
+            tool_name=tool,
+            call_id=call_id,
+        )
+
+    def _setting(self, name: str) -> Any:
+        config = self._config
+        return config.get(name) if isinstance(config, dict) else getattr(config, name, None)
+
+    def _model_of(self, agent: Any) -> tuple[str, str | None]:
+        model = self._setting("model") or agent.model
+        if model is None:
+            defaults = getattr(_agents, "models", None)
+            default = getattr(defaults, "get_default_model", None)
+            return (default() if callable(default) else "default"), "openai"
+        if isinstance(model, str):
+            provider, slash, bare = model.rpartition("/")
+            return (bare, provider.rpartition("/")[2]) if slash else (model, "openai")
+        name = getattr(model, "model", None)
+        official = type(model).__module__.startswith("agents.models.openai")
+        return str(name or type(model).__name__), "openai" if official else None
+
+    def _settings(self, agent: Any, request: dict[str, Any]) -> dict[str, Any]:
+        settings = getattr(agent, "model_settings", None)
+        for name in ("temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty"):
+            if (value := getattr(settings, name, None)) is not None:
+                request[name] = value
+        return request
+
+
+def _error_here() -> ReportedError | None:
+    """Return the error of the SDK's own span of a tool call, which has it where the result is a text."""
+    span = _agents.tracing.get_current_span()
+    if span is None or not (error := span.error):
+        return None
+    said = error.get("data") or {}
+    return ReportedError(str(said.get("error") or error.get("message")), str(error.get("message")))
+
+
+def _usage(usage: Any) -> Any:
+    return usage if getattr(usage, "requests", 1) else None
+
+
+def _call_id(item: Any) -> str:
+    raw = item.raw_item
+    return str(raw.get("call_id") if isinstance(raw, dict) else getattr(raw, "call_id", None))
+
+
+def _tool_name(item: Any) -> str:
+    raw = item.raw_item
+    named = raw.get("name") if isinstance(raw, dict) else getattr(raw, "name", None)
+    return str(getattr(item, "tool_name", None) or named)
+
+
+def _arguments(item: Any) -> Any:
+    raw = item.raw_item
+    given = raw.get("arguments") if isinstance(raw, dict) else getattr(raw, "arguments", None)
+    return arguments_of(given)

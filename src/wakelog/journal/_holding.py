@@ -1,0 +1,51 @@
+"""Which of a journal's folders hold a text at all, told without reading a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from wakelog.errors import JournalError
+from wakelog.journal._folder import folders
+from wakelog.journal._owner import signal_of
+from wakelog.record import LOGS
+from wakelog.runtime import ForeignFileError, open_to_read
+from wakelog.storage import blocks
+
+
+def holding(path: Path, text: bytes) -> Iterator[Path]:
+    """Yield the folders of log records that hold a text somewhere, or the file itself when it does.
+
+    Args:
+        path: A journal's directory, or a single file of lines. What does not exist holds nothing.
+        text: As it stands on a line.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    if path.is_file():
+        if _is_in(path, text):
+            yield path
+        return
+    if not path.is_dir():
+        return
+    for folder in folders(path):
+        if signal_of(folder) == LOGS and any(
+            _is_in(segment, text) for segment in sorted(folder.glob("*.jsonl"))
+        ):
+            yield folder
+
+
+def _is_in(path: Path, text: bytes) -> bool:
+    try:
+        kept = b""
+        with open_to_read(path) as file:
+            for _, block in blocks(file.fileno()):
+                if (kept + block).find(text) >= 0:
+                    return True
+                kept = block[-len(text) :]
+    except (FileNotFoundError, ForeignFileError):  # retention was faster, or it is none of ours
+        return False
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error
+    return False

@@ -1,0 +1,192 @@
+"""Spans that have started and not ended, as the lines of a folder say."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from wakelog.errors import CorruptLineError, JournalError
+from wakelog.journal._cursor import NO_RESOURCE, header_of
+from wakelog.journal._folder import ENDED, LOCK
+from wakelog.record import Record, Resource, decode, seal_fields, stated_crc, verify
+from wakelog.runtime import SYSTEM, FileSystem, open_to_read, regular_file, touch
+from wakelog.storage import Blobs, lines, segment_name, segments
+
+_SPAN_LINE = re.compile(rb'\{"id":"([0-9a-f]{32}-[0-9a-f]{16})","seq":\d+,"signal":"span(_start)?"')
+_BEGINS_A_HEADER = b'{"writer":'
+
+
+class Start(NamedTuple):
+    """The start of a span: its record and the resource that it belongs to."""
+
+    record: Record
+    resource: Resource
+
+
+class OpenSpans(NamedTuple):
+    """The starts of a folder whose spans have no end there.
+
+    Attributes:
+        starts: By the ids of their lines, in the order in which they began.
+        last_time: The time of the folder's last line, in nanoseconds since 1970; 0 without one.
+    """
+
+    starts: dict[str, Start]
+    last_time: int
+
+
+def open_spans(folder: Path, *, thorough: bool = True) -> OpenSpans:
+    """Find the spans of a folder that have started and have no end there.
+
+    Args:
+        folder: The folder of a writer of spans.
+        thorough: Whether all segments are read. The last two say it, too, unless they are damaged:
+            each segment begins with the starts of what was open then.
+
+    Returns:
+        What was found. Where the line of an end is damaged the span counts as one without an end.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    begun: dict[str, tuple[Path, bytes, Resource]] = {}
+    ended: set[str] = set()
+    last = b""
+    for segment in _paths(folder)[0 if thorough else -2 :]:
+        resource, before = NO_RESOURCE, None
+        for line in _lines(segment):
+            stated = stated_crc(line)
+            if line.startswith(_BEGINS_A_HEADER):
+                resource = _resource_of(line, segment)
+            elif (found := _SPAN_LINE.match(line)) and (
+                before is None or verify(line, before) is not None
+            ):
+                last, record_id = line, found[1].decode()
+                if found[2] is None:
+                    begun.pop(record_id, None)
+                    ended.add(record_id)
+                elif record_id not in ended:
+                    # The segment's writer has repeated what was open when the segment began.
+                    begun[record_id] = segment, line, resource
+            before = stated
+    starts: dict[str, Start] = {}
+    for record_id, (segment, line, resource) in begun.items():
+        try:
+            starts[record_id] = Start(decode(line, Blobs(segment)), resource)
+        except CorruptLineError:
+            continue
+    return OpenSpans(starts, _time_of(last))
+
+
+def ends_among(folder: Path, ids: Collection[str]) -> set[str]:
+    """Return which of some spans have an end in a folder.
+
+    Args:
+        folder: The folder of a writer of spans.
+        ids: The ids of their lines.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    return {
+        record_id
+        for segment in _paths(folder)
+        for line in _lines(segment)
+        if (found := _SPAN_LINE.match(line)) is not None
+        and found[2] is None
+        and (record_id := found[1].decode()) in ids
+    }
+
+
+def ends_with(folder: Path, text: bytes, most_bytes: int) -> tuple[list[Record], int]:
+    """Find the spans of a folder on whose lines some text stands, in its newest segments.
+
+    Args:
+        folder: The folder of a writer of spans.
+        text: The text, as it stands on a line.
+        most_bytes: How many bytes may be looked at, in whole segments.
+
+    Returns:
+        The records, newest first, and how many bytes are left to be looked at; 0 when there were more.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    found: list[Record] = []
+    for segment in reversed(_paths(folder)):
+        if most_bytes <= 0:
+            break
+        matching: list[bytes] = []
+        for line in _lines(segment):
+            most_bytes -= len(line)
+            if text in line and (named := _SPAN_LINE.match(line)) is not None and not named[2]:
+                matching.append(line)
+        for line in reversed(matching):
+            with suppress(CorruptLineError):
+                found.append(decode(line, Blobs(segment)))
+    return found, max(0, most_bytes)
+
+
+def are_ended(folder: Path) -> bool:
+    """Tell whether the spans of a folder that had no end have been given one."""
+    return regular_file(folder / ENDED) is not None
+
+
+def note_ended(folder: Path, count: int, fs: FileSystem = SYSTEM) -> None:
+    """Note that the spans of a folder that had no end have been given one.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    try:
+        fs.write_whole(folder / ENDED, seal_fields({"spans": count})[0])
+    except OSError as error:
+        raise JournalError("write", folder / ENDED, error.strerror or error) from error
+
+
+def show_sign_of_life(folder: Path) -> None:
+    """Have a folder say that its process lives, which it does now and then while spans are open."""
+    with suppress(OSError):  # it is a hint; whoever finds none goes by the last line
+        touch(folder / LOCK)
+
+
+def last_sign_of_life(folder: Path) -> int:
+    """Return when the process of a folder last said that it lives, in nanoseconds since 1970."""
+    try:
+        return os.stat(folder / LOCK).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _time_of(line: bytes) -> int:
+    try:
+        return decode(line).timestamp or 0
+    except CorruptLineError:
+        return 0
+
+
+def _paths(folder: Path) -> list[Path]:
+    return [folder / segment_name(index) for index in segments(folder)]
+
+
+def _resource_of(line: bytes, path: Path) -> Resource:
+    try:
+        return header_of(line, path).resource
+    except CorruptLineError:
+        return NO_RESOURCE
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with open_to_read(path) as file:
+            for _, line, _ in lines(file):
+                if line.endswith(b"\n"):
+                    yield line[:-1]
+    except FileNotFoundError:
+        return  # it was deleted in this moment
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error

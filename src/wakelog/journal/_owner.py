@@ -1,0 +1,212 @@
+"""The owner of a folder: the service and pipeline whose records it holds, and which writer it is.
+
+``<folder>/owner`` is one line of JSON with a checksum, written before the first segment and never
+changed. A folder is only ever delivered by a process of the same service and pipeline, unless somebody
+asks for something else by name. The headers of segments repeat what delivery needs of it, so that a lost
+or damaged ``owner`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import orjson
+
+from wakelog.errors import CorruptLineError, JournalError, JournalFormatError
+from wakelog.record import DEFAULT_PIPELINE, LOGS, Resource, read_header, seal_fields, verify
+from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, open_to_read, read_small
+from wakelog.storage import segment_name, segments
+
+OWNER = "owner"
+UNNAMED_SERVICE = "unknown_service"
+"""What a service without a name is called, whatever is appended to that."""
+
+_NAMESPACE, _NAME = "service.namespace", "service.name"
+_MODE = 0o600
+_LONGEST_HEADER = 1024 * 1024
+# A cache of folders' generations, which never change.
+_generations: dict[Path, int] = {}
+_MOST_GENERATIONS = 10_000
+
+
+class Service(NamedTuple):
+    """A service, as ``service.namespace`` and ``service.name`` of its resource name it."""
+
+    namespace: str = ""
+    name: str = UNNAMED_SERVICE
+
+    @classmethod
+    def of(cls, resource: Resource) -> Self:
+        """Return the service that a resource names."""
+        attributes = resource.attributes
+        name = str(attributes.get(_NAME) or UNNAMED_SERVICE)
+        if name.startswith(f"{UNNAMED_SERVICE}:"):
+            name = UNNAMED_SERVICE
+        return cls(str(attributes.get(_NAMESPACE) or ""), name)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose records a folder holds.
+
+    Attributes:
+        service: The service that recorded them.
+        pipeline: The pipeline that they were recorded for.
+        signal: What they are: ``logs`` for log records.
+        generation: The folder's place in the order of the directory's writers; 0 in format 1.
+        process: A UUID that all folders of one process share; empty in format 1.
+        destination: Where the process delivered to, in words and without secrets; empty for
+            nowhere, None where that is not known.
+    """
+
+    service: Service
+    pipeline: str = DEFAULT_PIPELINE
+    signal: str = LOGS
+    generation: int = 0
+    process: str = ""
+    destination: str | None = None
+
+    @property
+    def key(self) -> tuple[Service, str, str]:
+        """What two folders have in common that the same pipeline of the same service delivers."""
+        return self.service, self.pipeline, self.signal
+
+    @property
+    def whose(self) -> tuple[Service, str]:
+        """The service and pipeline, whatever the signal."""
+        return self.service, self.pipeline
+
+    def to_bytes(self) -> bytes:
+        """Return the content of the file ``owner``."""
+        fields: dict[str, object] = {
+            "service": {"namespace": self.service.namespace, "name": self.service.name},
+            "pipeline": self.pipeline,
+            "signal": self.signal,
+            "generation": self.generation,
+            "process": self.process,
+        }
+        if self.destination is not None:
+            fields["destination"] = self.destination
+        return seal_fields(fields)[0]
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Read the content of the file ``owner``.
+
+        Raises:
+            CorruptLineError: When it is not what ``to_bytes`` returned.
+        """
+        line = content.removesuffix(b"\n")
+        try:
+            if verify(line, 0) is None:
+                message = "the checksum does not fit"
+                raise CorruptLineError(message)
+            data = orjson.loads(line)
+            return cls(
+                Service(str(data["service"]["namespace"]), str(data["service"]["name"])),
+                str(data["pipeline"]),
+                str(data["signal"]),
+                int(data["generation"]),
+                str(data["process"]),
+                data.get("destination"),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"not an owner: {content[:80]!r} ({error})"
+            raise CorruptLineError(message) from error
+
+
+def write_owner(folder: Path, owner: Owner, fs: FileSystem = SYSTEM) -> None:
+    """Write the ``owner`` of a folder that nobody else knows yet, before its first segment.
+
+    Raises:
+        OSError: When the file system refuses.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    fd = fs.open(folder / OWNER, flags, _MODE)
+    try:
+        content = owner.to_bytes()
+        written = 0
+        while written < len(content):
+            written += fs.write(fd, content[written:])
+    finally:
+        os.close(fd)
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """Return whose records a folder holds.
+
+    Args:
+        folder: The folder of a writer.
+
+    Returns:
+        What ``owner`` says, else what the header of the first readable segment says; a folder of
+        format 1 belongs to the pipeline ``default``. None when nothing readable says it, or a newer
+        Wakelog wrote it.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    try:
+        return Owner.from_bytes(read_small(folder / OWNER))
+    except (CorruptLineError, FileNotFoundError, ForeignFileError):
+        pass
+    except OSError as error:
+        raise JournalError("read", folder / OWNER, error.strerror or error) from error
+    return _owner_by_headers(folder)
+
+
+def signal_of(folder: Path) -> str:
+    """Return what a folder holds; one that does not say it holds log records.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    owner = owner_of(folder)
+    return LOGS if owner is None else owner.signal
+
+
+def generation_of(folder: Path) -> int:
+    """Return the generation of a writer's folder, 0 when nothing readable says it."""
+    known = _generations.get(folder)
+    if known is not None:
+        return known
+    try:
+        generation = Owner.from_bytes(read_small(folder / OWNER)).generation
+    except (FileNotFoundError, NotADirectoryError):
+        generation = 0
+    except (CorruptLineError, OSError):
+        with suppress(JournalError):
+            found = _owner_by_headers(folder)
+            return 0 if found is None else found.generation
+        return 0
+    if len(_generations) >= _MOST_GENERATIONS:
+        _generations.clear()
+    _generations[folder] = generation
+    return generation
+
+
+def _owner_by_headers(folder: Path) -> Owner | None:
+    """Return whose records the headers of a folder's segments say that it holds."""
+    for index in segments(folder):
+        path = folder / segment_name(index)
+        try:
+            with open_to_read(path) as file:
+                line = file.readline(_LONGEST_HEADER).removesuffix(b"\n")
+            header = read_header(line, str(path))
+        except (CorruptLineError, ForeignFileError):
+            continue  # what a damaged header says may send records to somebody else
+        except JournalFormatError:
+            return None
+        except OSError as error:
+            raise JournalError("read", path, error.strerror or error) from error
+        else:
+            service = Service.of(header.resource)
+            return Owner(service, header.pipeline, header.signal, header.generation)
+    return None

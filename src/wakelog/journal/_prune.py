@@ -1,0 +1,135 @@
+"""Pruning: deleting old segments of writers that are gone, when somebody asks for it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from wakelog.journal._cleaning import is_sealed
+from wakelog.journal._deleting import delete_segments
+from wakelog.journal._folder import Folder, is_owned, lock_root
+from wakelog.journal._journal import Journal
+from wakelog.journal._ledger import load
+from wakelog.journal._listener import SegmentListener
+from wakelog.journal._space import Space
+from wakelog.journal._survey import Found, survey
+from wakelog.runtime import SYSTEM
+
+_LOCK_SECONDS = 10.0
+_REASON = "retention"
+_NO_QUOTA = 1 << 62
+
+
+class Prunable(NamedTuple):
+    """What may go of a writer's folder.
+
+    Attributes:
+        folder: The folder.
+        below: The index of the first segment that stays.
+        segments: How many segments may go.
+        size: Their bytes, with the large values beside them.
+        undelivered: How many of the segments hold records that have not been delivered.
+    """
+
+    folder: Path
+    below: int
+    segments: int
+    size: int
+    undelivered: int
+
+
+def prunable(root: Path, older_than: float, *, undelivered: bool = False) -> list[Prunable]:
+    """Find the segments that may go: those of writers that are gone, oldest first, up to an age.
+
+    A writer that lives cleans up after itself.
+
+    Args:
+        root: The journal's directory.
+        older_than: Seconds since the last record of a segment.
+        undelivered: Whether segments with undelivered records may go, too.
+
+    Raises:
+        JournalError: When the directory cannot be listed.
+    """
+    found = (
+        _prunable(one, older_than, undelivered=undelivered)
+        for one in survey(root).folders
+        if is_owned(one.path) is False
+    )
+    return [one for one in found if one is not None]
+
+
+def prune(
+    root: Path,
+    older_than: float,
+    *,
+    undelivered: bool = False,
+    listener: SegmentListener | None = None,
+) -> list[Prunable]:
+    """Delete what ``prunable`` finds; undelivered records under a tombstone, as evicted.
+
+    Without a listener, what somebody has sealed stays.
+
+    Args:
+        root: The journal's directory.
+        older_than: Seconds since the last record of a segment.
+        undelivered: Whether segments with undelivered records may go, too.
+        listener: Told before segments are deleted.
+
+    Returns:
+        What was deleted.
+
+    Raises:
+        JournalError: When the file system refuses.
+    """
+    deleted: list[Prunable] = []
+    lock = lock_root(root, _LOCK_SECONDS, purpose="clean up")
+    if lock is None:
+        return []  # somebody else is cleaning
+    try:
+        for one in prunable(root, older_than, undelivered=undelivered):
+            if listener is None and is_sealed(one.folder):
+                continue  # nobody here can sign that it was deleted on purpose
+            if (folder := Folder.adopt(one.folder)) is None:
+                continue  # somebody has begun to deliver it
+            try:
+                reason = _REASON if one.undelivered else None
+                delete_segments(one.folder, one.below, SYSTEM, reason, listener)
+            finally:
+                folder.release()
+            deleted.append(one)
+    finally:
+        lock.release()
+    # Folders in which nothing is left go as they always do.
+    space = Space(retention_age=older_than, retention_writers=None, quota_bytes=_NO_QUOTA)
+    journal = Journal(root, space=space, listener=listener)
+    try:
+        journal.clean_up()
+    finally:
+        journal.close()
+    return deleted
+
+
+def _prunable(found: Found, older_than: float, *, undelivered: bool) -> Prunable | None:
+    if not found.segments:
+        return None
+    mark = load(found.path, found.path.name)
+    kept_from = mark.segment
+    if not found.has_pending(mark.segment, mark.offset):
+        kept_from = max(kept_from, found.segments[-1].index + 1)
+    before = time.time() - older_than
+    going = []
+    for segment in found.segments:
+        if segment.changed > before or (segment.index >= kept_from and not undelivered):
+            break
+        going.append(segment)
+    if not going:
+        return None
+    return Prunable(
+        found.path,
+        going[-1].index + 1,
+        len(going),
+        sum(segment.size for segment in going),
+        sum(segment.index >= kept_from for segment in going),
+    )

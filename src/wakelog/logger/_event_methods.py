@@ -1,0 +1,277 @@
+"""A method for each thing that an agent does."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, Generic, Literal, TypeVar
+
+from opentelemetry import trace
+
+from wakelog.events import AgentEvent
+from wakelog.events.semconv import OPERATION_NAME
+from wakelog.logger._blocks import payload_of
+from wakelog.logger._judged import judged_by
+from wakelog.logger._prices import Prices, add_cost
+from wakelog.logger._refusing import Refusing
+from wakelog.logger._request import payload_of_usage
+
+Recorded = TypeVar("Recorded")
+
+
+class EventMethods(Refusing, Generic[Recorded]):
+    """The part of a logger that has a method for each type of event.
+
+    Every method returns ``Recorded``: the event, or an awaitable of it.
+    """
+
+    prices: Prices | None
+    """The price list, where costs are to be recorded."""
+
+    @abc.abstractmethod
+    def _finish(self, event: AgentEvent) -> Recorded:
+        """Record an event, and return it or an awaitable of it."""
+
+    def user_message(self, message: str, **fields: Any) -> Recorded:
+        """Record what a user said."""
+        return self._finish(self.made("user_message", {"message": message}, **fields))
+
+    def system_instruction(self, instruction: str, **fields: Any) -> Recorded:
+        """Record what the agent was told to be."""
+        return self._finish(self.made("system_instruction", {"instruction": instruction}, **fields))
+
+    def model_call(
+        self,
+        provider: str,
+        model: str,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        payload: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> Recorded:
+        """Record that a model was asked."""
+        counts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+        data = {**(payload or {}), **_given(counts)}
+        return self._finish(self.made("model_call", data, provider=provider, model=model, **fields))
+
+    def model_response(
+        self,
+        provider: str | None = None,
+        model: str | None = None,
+        payload: dict[str, Any] | None = None,
+        *,
+        usage: Any = None,
+        **fields: Any,
+    ) -> Recorded:
+        """Record what a model answered.
+
+        Args:
+            provider: The model's provider.
+            model: The model that was asked.
+            payload: What it said, and what is known of the call.
+            usage: The usage object of the client, as it is; what is in ``payload`` wins over it.
+            fields: As for every event.
+        """
+        data = {**payload_of_usage(usage), **(payload or {})}
+        add_cost(data, model, provider, self.prices)
+        return self._finish(
+            self.made("model_response", data, provider=provider, model=model, **fields)
+        )
+
+    def tool_call(
+        self, tool_name: str, args: dict[str, Any] | None = None, **fields: Any
+    ) -> Recorded:
+        """Record that a tool is called."""
+        return self._finish(
+            self.made(
+                "tool_call", {"args": {} if args is None else args}, tool_name=tool_name, **fields
+            )
+        )
+
+    def tool_result(self, tool_name: str, result: Any = None, **fields: Any) -> Recorded:
+        """Record what a tool returned."""
+        return self._finish(
+            self.made("tool_result", {"result": result}, tool_name=tool_name, **fields)
+        )
+
+    def retrieval_query(
+        self, query: str, source: str | None = None, *, top_k: int | None = None, **fields: Any
+    ) -> Recorded:
+        """Record a search in a data source, and how many results it may give at most."""
+        data = {"query": query, "source": source, **_given({"top_k": top_k})}
+        return self._finish(self.made("retrieval_query", data, **fields))
+
+    def retrieval_result(
+        self, source: str | None = None, result: Any = None, **fields: Any
+    ) -> Recorded:
+        """Record what a search found."""
+        return self._finish(
+            self.made("retrieval_result", {"source": source, "result": result}, **fields)
+        )
+
+    def policy_check(
+        self, policy_name: str, status: str, payload: dict[str, Any] | None = None, **fields: Any
+    ) -> Recorded:
+        """Record how a policy judged."""
+        data = {"policy_name": policy_name, **(payload or {})}
+        return self._finish(self.made("policy_check", data, status=status, **fields))
+
+    def human_approval(
+        self,
+        approver: str | None = None,
+        status: str = "requested",
+        payload: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> Recorded:
+        """Record that a person was asked, or what they answered."""
+        data = {"approver": approver, **(payload or {})}
+        return self._finish(self.made("human_approval", data, status=status, **fields))
+
+    def decision(
+        self,
+        decision: str,
+        requires_human_review: bool = False,  # noqa: FBT001, FBT002 - agentlogsafe's position
+        **fields: Any,
+    ) -> Recorded:
+        """Record what the agent decided."""
+        data = {"decision": decision, "requires_human_review": requires_human_review}
+        return self._finish(self.made("decision", data, **fields))
+
+    def error(self, error: BaseException | str, **fields: Any) -> Recorded:
+        """Record a failure.
+
+        Args:
+            error: The exception, or what happened in words.
+            fields: As for every event.
+        """
+        return self._finish(self.made("error", payload_of(error), **{"status": "error", **fields}))
+
+    def evaluation(
+        self,
+        name: str,
+        score: float | None = None,
+        label: str | None = None,
+        explanation: str | None = None,
+        *,
+        of: AgentEvent | str | trace.Span | trace.SpanContext | None = None,
+        run_id: str | None = None,
+        response_id: str | None = None,
+        payload: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> Recorded:
+        """Record how something was judged, by a person or a program, also long after it happened.
+
+        Args:
+            name: What was looked at: ``relevance``, ``user_feedback``.
+            score: The judgement as a number.
+            label: The judgement as a word, of a few that there are: ``pass``, ``thumbs_up``.
+            explanation: Why; content.
+            of: What was judged: an event, an event's id, a span or its context, or a ``traceparent``.
+                Without it and ``run_id``, what is open here.
+            run_id: The run that was judged, or that what was judged belongs to.
+            response_id: The provider's id of the response that was judged.
+            payload: Anything else, as content.
+            fields: As for every event.
+
+        Raises:
+            TypeError: For ``of`` that is none of these, and without a score and a label.
+        """
+        if score is None and label is None and "error_type" not in (payload or {}):
+            message = "an evaluation needs a score, a label, or payload={'error_type': ...}"
+            raise TypeError(message)
+        judged = judged_by(of, run_id)
+        data = {
+            "name": name,
+            "score": score,
+            "label": label,
+            "explanation": explanation,
+            "response_id": response_id or judged.response_id,
+            **(payload or {}),
+        }
+        event = self.made("evaluation", _given(data), **{**judged.fields, **fields})
+        if judged.fields:  # what is open here has nothing to do with it
+            event.parent_event_id = judged.fields.get("parent_event_id")
+            event.span_context = judged.span_context
+        return self._finish(event)
+
+    def sub_agent_invoked(
+        self, agent_id: str, sub_thread_id: str | None = None, **fields: Any
+    ) -> Recorded:
+        """Record that another agent was given work."""
+        data = {"agent_id": agent_id, "sub_thread_id": sub_thread_id}
+        return self._finish(self.made("sub_agent_invoked", data, **fields))
+
+    def agent_handoff(self, from_: str | None, to: str, **fields: Any) -> Recorded:
+        """Record that the conversation goes over to another agent."""
+        return self._finish(self.made("agent_handoff", {"from": from_, "to": to}, **fields))
+
+    def resumed(self, from_checkpoint: str, **fields: Any) -> Recorded:
+        """Record that a run goes on from a checkpoint; from a fresh state when it is empty."""
+        return self._finish(self.made("resumed", {"from_checkpoint": from_checkpoint}, **fields))
+
+    def memory_recall(
+        self,
+        tier: str,
+        namespace_key: str,
+        hits: int,
+        *,
+        query: str | None = None,
+        store: str | None = None,
+        records: list[dict[str, Any]] | None = None,
+        **fields: Any,
+    ) -> Recorded:
+        """Record that memory was searched, and how many records it gave.
+
+        Args:
+            tier: The kind of memory.
+            namespace_key: Whose it is.
+            hits: How many records it gave.
+            query: What was searched for; content.
+            store: The id of the memory store.
+            records: What it gave, ``{"content": ..., "id": ..., "score": ...}`` each; content.
+            fields: As for every event.
+        """
+        data = {"tier": tier, "namespace_key": namespace_key, "hits": hits}
+        more = _given({"query": query, "store": store, "records": records})
+        return self._finish(self.made("memory_recall", {**data, **more}, **fields))
+
+    def memory_write(
+        self,
+        operation: Literal["create", "update", "upsert", "delete"],
+        count: int,
+        *,
+        store: str | None = None,
+        record_id: str | None = None,
+        records: list[dict[str, Any]] | None = None,
+        attributes: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> Recorded:
+        """Record that memory was written.
+
+        Args:
+            operation: What was done to the records.
+            count: How many records it was about.
+            store: The id of the memory store.
+            record_id: The id of the record, where it is one.
+            records: What was written, ``{"content": ..., "id": ...}`` each; content.
+            attributes: Attributes beside those of the type.
+            fields: As for every event.
+        """
+        data = {"count": count, "store": store, "record_id": record_id, "records": records}
+        named = {OPERATION_NAME: f"{operation}_memory", **(attributes or {})}
+        return self._finish(self.made("memory_write", _given(data), attributes=named, **fields))
+
+    def usage_limit_exceeded(
+        self, kind: str, limit: float, observed: float, **fields: Any
+    ) -> Recorded:
+        """Record that a budget was overrun."""
+        data = {"kind": kind, "limit": limit, "observed": observed}
+        return self._finish(self.made("usage_limit_exceeded", data, **fields))
+
+    def context_compacted(self, dropped_chars: int, retained_chars: int, **fields: Any) -> Recorded:
+        """Record that the conversation was shortened."""
+        data = {"dropped_chars": dropped_chars, "retained_chars": retained_chars}
+        return self._finish(self.made("context_compacted", data, **fields))
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}

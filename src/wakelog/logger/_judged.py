@@ -1,0 +1,76 @@
+"""What an evaluation is about: an earlier event, run or span."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+
+from opentelemetry import trace
+
+from wakelog.events import AgentEvent
+from wakelog.otel import asked
+from wakelog.record import uuid7
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+
+
+class Judged(NamedTuple):
+    """What was judged.
+
+    Attributes:
+        fields: The fields of the evaluation that say it.
+        span_context: Trace id, span id and flags of what was judged, None when they are not known.
+        response_id: The provider's id of the response, where an event has it.
+    """
+
+    fields: dict[str, Any]
+    span_context: tuple[int, int, int] | None = None
+    response_id: str | None = None
+
+
+def judged_by(of: object, run_id: str | None) -> Judged:
+    """Return what ``AgentLogger.evaluation`` was told.
+
+    Args:
+        of: An event, its id, a span or its context, a ``traceparent``, or None.
+        run_id: The run.
+
+    Raises:
+        TypeError: For ``of`` that is none of these.
+    """
+    if of is None:
+        return Judged({} if run_id is None else {"run_id": run_id})
+    if isinstance(of, AgentEvent):
+        fields: dict[str, Any] = {
+            "run_id": run_id or (of.run_id if of.run_id != of.event_id else None),
+            "parent_event_id": of.event_id,
+            "session_id": of.session_id,
+            "tenant_id": of.tenant_id,
+            "agent_name": of.agent_name,
+        }
+        answered = of.payload.get("response_id")
+        return Judged(_apart(fields), of.span_context, answered if type(answered) is str else None)
+    if isinstance(of, str) and (match := _TRACEPARENT.fullmatch(of)) is None:
+        return Judged(_apart({"run_id": run_id, "parent_event_id": of}))
+    if isinstance(of, str):
+        assert match is not None  # noqa: S101 - else it is an event's id
+        trace_id, span_id, flags = (int(part, 16) for part in match.groups())
+        return Judged(_apart({"run_id": run_id}), (trace_id, span_id, flags))
+    if isinstance(of, trace.Span):
+        of = asked(of.get_span_context, trace.INVALID_SPAN_CONTEXT)
+    if not isinstance(of, trace.SpanContext):
+        message = f"of={of!r} cannot be judged: give an event, its id, a span or a traceparent"
+        raise TypeError(message)
+    ids = (of.trace_id, of.span_id, int(of.trace_flags)) if of.is_valid else None
+    return Judged(_apart({"run_id": run_id}), ids)
+
+
+def _apart(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields of an event that belongs to no run that is open here.
+
+    An event outside any run carries its own id in its place.
+    """
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if "run_id" not in fields:
+        fields["event_id"] = fields["run_id"] = uuid7()
+    return fields

@@ -1,0 +1,155 @@
+"""What a logger does with an event that is not recorded: raise, or count it and go on."""
+
+from __future__ import annotations
+
+import abc
+from collections import Counter
+from typing import Any, Literal
+
+from wakelog import context
+from wakelog.errors import ConfigurationError, InvalidEventTypeError, WakelogError
+from wakelog.events import AgentEvent
+from wakelog.journal import Durability
+from wakelog.logger._budget import Spending
+from wakelog.logger._keys import keys_of
+from wakelog.otel import Refusals
+
+_HINT = (
+    ". The program goes on; on_error='raise' or WAKELOG_ON_ERROR=raise raises in the call instead"
+)
+_ENFORCED = "its budget is enforced, and what was used is recorded"
+_not_recorded = Refusals("events that were not recorded")
+
+
+class RefusedEvent(AgentEvent):
+    """What a call returns whose event could not be made, and is not recorded."""
+
+    __slots__ = ()
+
+
+class Refusing(abc.ABC):
+    """The part of a logger that knows what to do with errors.
+
+    Args:
+        on_error: ``raise`` or ``log``.
+
+    Attributes:
+        refused: How many events were not recorded without an exception, by the error's name.
+
+    Raises:
+        ConfigurationError: For anything else.
+    """
+
+    def __init__(self, on_error: Literal["raise", "log"]) -> None:
+        if on_error not in ("raise", "log"):
+            message = f"on_error={on_error!r} is not known: use log or raise"
+            raise ConfigurationError(message)
+        self.on_error = on_error
+        self.refused: Counter[str] = Counter()
+
+    sink: Any
+
+    @abc.abstractmethod
+    def event(
+        self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any
+    ) -> AgentEvent:
+        """Make an event; nothing is recorded."""
+
+    @abc.abstractmethod
+    def put(self, event: AgentEvent) -> None:
+        """Hand an event to the sink.
+
+        Raises:
+            SinkError: When it was not accepted, whatever ``on_error`` says.
+        """
+
+    def made(
+        self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any
+    ) -> AgentEvent:
+        """Make an event to be recorded.
+
+        Returns:
+            The event. Where it could not be made (a detector failed, say) and that is not to be
+            raised, one without content that ``record`` passes over.
+
+        Raises:
+            TypeError: For a call that makes no sense, whatever ``on_error`` says.
+            InvalidEventTypeError: For an event type that is not known, likewise.
+            WakelogError: Where errors are raised.
+        """
+        try:
+            return self.event(event_type, payload, **fields)
+        except (TypeError, InvalidEventTypeError):
+            raise
+        except Exception as error:  # noqa: BLE001 - raised again where errors are raised
+            self.refuse(error, fields.get("durability"))
+            run_id = fields.get("run_id") or context.run_id.get()
+            return RefusedEvent(event_type, run_id=run_id, allow_custom_event_types=True)
+
+    def record(self, event: AgentEvent) -> None:
+        """Hand an event to the sink, and do with an error what ``on_error`` says.
+
+        Raises:
+            SinkError: When it was not accepted, where errors are raised.
+        """
+        if type(event) is RefusedEvent:
+            return
+        if event.event_key is not None:
+            self._record_once(event)
+            return
+        try:
+            self.put(event)
+        except WakelogError as error:
+            self.refuse(error, event.durability)
+
+    def _record_once(self, event: AgentEvent) -> None:
+        """Record an event with a key, unless a replay of the same code has recorded it before."""
+        keys = keys_of(self.sink)
+        try:
+            if not keys.take(event):
+                event.repeated = True
+                return
+            try:
+                self.put(event)
+            except BaseException:
+                keys.give_back(event)
+                raise
+        except WakelogError as error:
+            self.refuse(error, event.durability)
+
+    def charge(self, spending: Spending, event: AgentEvent) -> tuple[list[AgentEvent], str]:
+        """Count an event against the budgets that hold here, and record the limits that it overruns.
+
+        Args:
+            spending: What the innermost run with a budget has used.
+            event: What was recorded.
+
+        Returns:
+            The events that were recorded, and why to raise; empty where nothing is to be enforced.
+        """
+        recorded: list[AgentEvent] = []
+        why = ""
+        for budget, exceeded, first, key in spending.charge(event):
+            kind, limit, observed, run_id = exceeded
+            if first:
+                data = {"kind": kind, "limit": limit, "observed": observed}
+                one = self.made("usage_limit_exceeded", data, run_id=run_id, full_event_key=key)
+                recorded.append(one)
+                self.record(one)
+                if budget.on_limit is not None:
+                    budget.on_limit(exceeded)
+            if budget.enforce and not why:
+                why = f"run {run_id} has used {observed:g} of {limit:g} {kind}: {_ENFORCED}"
+        return recorded, why
+
+    def refuse(self, error: Exception, durability: object) -> None:
+        """Raise an error, or count it and say it once in a burst, as ``on_error`` says.
+
+        Args:
+            error: Why an event was not recorded.
+            durability: What the call asked for: one that wants ``FSYNC`` wants an answer.
+        """
+        if self.on_error == "raise" or durability is Durability.FSYNC:
+            raise error
+        self.refused[type(error).__name__] += 1
+        _not_recorded.note(error, hint=_HINT)

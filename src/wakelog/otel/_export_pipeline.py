@@ -1,0 +1,267 @@
+"""The export pipeline: from entries of the journal, through the SDK's batch processor, to outcomes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk._logs.export import (
+    BatchLogRecordProcessor,
+    LogRecordExporter,
+    LogRecordExportResult,
+)
+
+from wakelog.delivery import BatchBisection, ExportOutcome, ExportRound, Outcome, quietly
+from wakelog.errors import WakelogError
+from wakelog.journal import Entry, dead_letter_line, set_aside
+from wakelog.otel._export_attempt import attempt_through, encode_for
+from wakelog.otel._others import asked
+from wakelog.otel._records import Rebuilder
+from wakelog.otel._response_capture import ExportAttempt
+from wakelog.otel._stand_in import stand_in
+from wakelog.otel._tally import Tally
+from wakelog.runtime import contained
+
+_log = logging.getLogger("wakelog")
+
+# How many records are rebuilt before threads that are emitting get a turn, and for how long.
+_TURN_RECORDS, _TURN_SECONDS = 16, 0.0002
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What the export pipeline has to know of a signal: log records, or spans.
+
+    Attributes:
+        processor: The SDK's batch processor, which takes an exporter.
+        feed: Hands a record to it.
+        rebuild: Makes of an entry the record that the SDK would have exported.
+        exported_by: Is told how batches are exported, before the first one.
+        smaller: Makes one with previews of large values, None where nothing is large.
+        stand_in: Makes what says downstream that a record is missing, None for nothing.
+    """
+
+    processor: Callable[..., Any]
+    feed: Callable[[Any, Any], object]
+    rebuild: Callable[..., Any]
+    smaller: Callable[[Entry, bool], Any | None]
+    stand_in: Callable[[Entry, Any, str, str, int], Any | None]
+    exported_by: Callable[[ExportAttempt], object] = lambda _: None
+
+
+def log_records(rebuilder: Rebuilder) -> Signal:
+    """Return the signal of log records, which a rebuilder makes from lines."""
+
+    def exported_by(attempt: ExportAttempt) -> None:
+        rebuilder.encodes = encode_for(attempt, rebuilder.request)
+
+    return Signal(
+        BatchLogRecordProcessor,
+        BatchLogRecordProcessor.on_emit,
+        rebuilder.prepare,
+        rebuilder.smaller,
+        stand_in,
+        exported_by,
+    )
+
+
+class _Batch:
+    """A batch of a round: its records, and the entries that they were made from."""
+
+    def __init__(
+        self,
+        signal: Signal,
+        records: Sequence[Any],
+        entries: Sequence[Entry],
+        sending: ExportRound[Entry],
+        moved: Callable[[], None],
+    ) -> None:
+        self.records = records
+        self._signal, self._entries, self._sending = signal, entries, sending
+        self._moved = moved
+
+    def smaller(self, number: int) -> Any | None:
+        return self._signal.smaller(self._entries[number], self._sending.replayed)
+
+    def stand_in(self, number: int, outcome: str, reason: str) -> Any | None:
+        entry = self._entries[number]
+        size = len(dead_letter_line(self._sending.folder, entry))
+        return self._signal.stand_in(entry, self.records[number], outcome, reason, size)
+
+    def dead_letter(self, number: int, outcome: str, reason: str) -> None:
+        set_aside(self._sending.folder, self._entries[number], outcome, reason)
+
+    def acknowledge(self, count: int, dead: int = 0) -> None:
+        self._sending.acknowledge(count, dead)
+        self._moved()
+
+
+class CapturingExporter(LogRecordExporter):
+    """Stands in front of an exporter and notes what became of each batch of a round.
+
+    The batch processor throws an exporter's result away. It hands over what it was fed in the same
+    order, one batch at a time. After the first record that is to be sent again the rest of the round is
+    not tried, so that what has been dealt with is always the beginning of what was fed.
+
+    Args:
+        exporter: The real one.
+        attempt: Exports through it and says what came of it.
+        signal: What the records are.
+    """
+
+    def __init__(self, exporter: Any, attempt: ExportAttempt, signal: Signal) -> None:
+        self._exporter, self._signal = exporter, signal
+        self._bisection = BatchBisection(attempt)
+        self._round: ExportRound[Entry] = ExportRound([])
+        self._taken = 0
+        self.last_success = 0.0
+        """When the next hop last accepted something, by the monotonic clock."""
+
+    def begin(self, sending: ExportRound[Entry]) -> None:
+        """Take the batches that follow for those of a round."""
+        self._round, self._taken = sending, 0
+
+    def export(self, batch: Sequence[Any]) -> LogRecordExportResult:
+        """Export a batch, unless the round has been stopped."""
+        sending = self._round
+        entries = sending.entries[self._taken : self._taken + len(batch)]
+        self._taken += len(batch)
+        if sending.stopped is None:
+            records = _Batch(self._signal, batch, entries, sending, self._succeeded)
+            with quietly():
+                try:
+                    stopped = self._bisection.send(records)
+                except WakelogError as error:
+                    stopped = ExportOutcome(Outcome.RETRYABLE, str(error))
+            if stopped is not None:
+                sending.stop(stopped)
+        done = sending.stopped is None
+        return LogRecordExportResult.SUCCESS if done else LogRecordExportResult.FAILURE
+
+    def _succeeded(self) -> None:
+        self.last_success = time.monotonic()
+
+    def shutdown(self) -> None:
+        """Shut the real exporter down."""
+        # What an exporter of others raises here would keep the journal from being closed.
+        asked(self._exporter.shutdown, None)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Flush the real exporter."""
+        flush = getattr(self._exporter, "force_flush", None)
+        return True if flush is None else flush(timeout_millis)
+
+
+class ExportPipeline:
+    """The destination of a signal: feeds the SDK's batch processor, never more than it has room for.
+
+    Args:
+        exporter: The exporter to the next hop.
+        signal: What is sent.
+        schedule_delay: Seconds, handed on to the batch processor.
+        max_batch: The most records in a batch.
+        max_queue: The most records that the batch processor holds at once.
+        export_timeout: Seconds, handed on to the batch processor.
+        attempt: Exports a batch through the exporter and says what came of it.
+        tally: Where attempts are counted, if they are.
+    """
+
+    def __init__(
+        self,
+        exporter: Any,
+        signal: Signal,
+        *,
+        schedule_delay: float,
+        max_batch: int,
+        max_queue: int,
+        export_timeout: float,
+        attempt: ExportAttempt | None = None,
+        tally: Tally | None = None,
+    ) -> None:
+        self.max_batch, self.max_round = max_batch, max_queue
+        self._signal = signal
+        attempt = attempt or attempt_through(exporter)
+        signal.exported_by(attempt)
+        if tally is not None:
+            attempt = tally.measuring(attempt)
+        self._capture = CapturingExporter(exporter, attempt, signal)
+        self._batches = signal.processor(
+            self._capture,
+            schedule_delay_millis=schedule_delay * 1000,
+            max_export_batch_size=max_batch,
+            export_timeout_millis=export_timeout * 1000,
+            max_queue_size=max_queue,
+            # Its own metrics would say the same as ours once more, of a queue that is never full.
+            meter_provider=NoOpMeterProvider(),
+        )
+
+    @property
+    def last_success(self) -> float:
+        """When the next hop last accepted something, by the monotonic clock."""
+        return self._capture.last_success
+
+    def send(self, sending: ExportRound[Entry]) -> None:
+        """Send records, in order, until one is to be sent again.
+
+        The round may end early without having been stopped: after a record of which no log record can
+        be made, the rest is for another one.
+        """
+        self._capture.begin(sending)
+        broken = self._feed(sending)
+        if sending.meanwhile is not None and sending.stopped is None:
+            sending.meanwhile()
+        self._batches.force_flush()
+        if sending.stopped is not None or sending.is_complete:
+            return
+        if broken is None:
+            reason = "the batch processor did not export everything"
+            sending.stop(ExportOutcome(Outcome.RETRYABLE, reason))
+            return
+        set_aside(sending.folder, sending.entries[sending.acknowledged], "refused", broken)
+        sending.acknowledge(1, 1)
+
+    def _feed(self, sending: ExportRound[Entry]) -> str | None:
+        """Feed the batch processor; return why no record can be made of the next entry, if so."""
+        position, rebuild, feed = sending.position, self._signal.rebuild, self._signal.feed
+        seen = position() if position else 0
+        for number, entry in enumerate(sending.entries):
+            if sending.stopped is not None:
+                break
+            try:
+                record = rebuild(entry, replayed=sending.replayed)
+            except Exception as error:  # noqa: BLE001 - one record costs one record
+                return f"no log record can be made of it: {type(error).__name__}: {error}"
+            feed(self._batches, record)
+            if number % _TURN_RECORDS == 0 and position is not None and position() != seen:
+                seen = position()
+                time.sleep(_TURN_SECONDS)
+        return None
+
+    def flush(self, timeout: float) -> bool:
+        """Have the exporter send what it may hold back itself.
+
+        Args:
+            timeout: The longest that it is given, in seconds.
+
+        Returns:
+            Whether it has, as far as it says.
+        """
+        with quietly():
+            done: object = contained(lambda: self._capture.force_flush(int(timeout * 1000)))
+            if isinstance(done, BaseException):
+                said = f"{type(done).__name__}: {done}"
+                _log.warning("the exporter could not be flushed: %s", said)
+                done = False
+        return done is not False
+
+    def interrupt(self) -> None:
+        """Have the attempt that is under way end soon, by shutting the exporter down."""
+        self._capture.shutdown()
+
+    def shutdown(self) -> None:
+        """Shut the batch processor and the exporter down."""
+        self._batches.shutdown()

@@ -1,0 +1,48 @@
+"""Several metric exporters as one, for ``OTEL_METRICS_EXPORTER=console,otlp``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+
+
+class MetricFanOut(MetricExporter):
+    """Hands what is collected to each of several exporters.
+
+    They get it with the temporality and the aggregation that the last of them prefers: the console
+    takes any, and stands first.
+
+    Args:
+        exporters: At least one.
+    """
+
+    def __init__(self, exporters: Sequence[MetricExporter]) -> None:
+        # As the SDK's reader asks an exporter what it prefers; there is no public way.
+        super().__init__(
+            getattr(exporters[-1], "_preferred_temporality", None),
+            getattr(exporters[-1], "_preferred_aggregation", None),
+        )
+        self._exporters = list(exporters)
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **more: Any
+    ) -> MetricExportResult:
+        """Export to each, and fail when one of them does."""
+        results = [
+            exporter.export(metrics_data, timeout_millis=timeout_millis, **more)
+            for exporter in self._exporters
+        ]
+        succeeded = all(result is MetricExportResult.SUCCESS for result in results)
+        return MetricExportResult.SUCCESS if succeeded else MetricExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Flush each."""
+        flushed = [exporter.force_flush(timeout_millis) for exporter in self._exporters]
+        return all(flushed)
+
+    def shutdown(self, timeout_millis: float = 30_000, **more: Any) -> None:
+        """Shut each down."""
+        for exporter in self._exporters:
+            exporter.shutdown(timeout_millis, **more)

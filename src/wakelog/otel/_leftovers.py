@@ -1,0 +1,136 @@
+"""What a process takes up of what others left: of its own services and pipeline, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from wakelog.journal import (
+    Folder,
+    Journal,
+    Owner,
+    Service,
+    end_of,
+    folders,
+    is_owned,
+    owner_of,
+)
+from wakelog.journal import load_ledger_with_spans as load_with_spans
+from wakelog.otel._pipeline import NAMES
+
+_log = logging.getLogger("wakelog")
+
+
+class OwnJournal:
+    """This process's writers, and those that are gone of the same services and pipeline.
+
+    What waits for another pipeline is said once for each service, and left alone.
+
+    Args:
+        journal: This process's journal.
+        presumed: The service to go by until the first record names one; None to take up nothing.
+    """
+
+    def __init__(self, journal: Journal, presumed: Service | None = None) -> None:
+        self._journal = journal
+        self._presumed = presumed
+        self._owners: dict[Path, Owner] = {}
+        self._told: set[Service] = set()
+
+    def live(self) -> list[Path]:
+        """Return the folders of this process's writers that have written something."""
+        return [one.folder.path for one in self._journal.open_writers if one.seq > 0]
+
+    def gone(self) -> Iterator[Folder]:
+        """Adopt the folders of writers that are gone."""
+        news = set(self._services()) - self._told
+        if news:
+            self._told |= news
+            self._tell(news)
+        yield from self._adopted()
+
+    def _adopted(self) -> Iterator[Folder]:
+        return self._journal.orphans(self._is_ours)
+
+    def _services(self) -> tuple[Service, ...]:
+        presumed = () if self._presumed is None else (self._presumed,)
+        return self._journal.services or presumed
+
+    def _is_ours(self, path: Path) -> bool:
+        owner, journal = self._owner(path), self._journal
+        return (
+            owner is not None
+            and owner.service in self._services()
+            and (owner.pipeline, owner.signal) == (journal.pipeline, journal.signal)
+        )
+
+    def _owner(self, path: Path) -> Owner | None:
+        owner = self._owners.get(path) or owner_of(path)
+        if owner is not None:
+            self._owners[path] = owner
+        return owner
+
+    def _tell(self, services: set[Service]) -> None:
+        """Say once what follows its service to another destination, and what waits for a pipeline."""
+        journal = self._journal
+        follows: Counter[tuple[Service, str]] = Counter()
+        waits: Counter[tuple[Service, str]] = Counter()
+        running: set[tuple[Service, str]] = set()
+        unknown = 0
+        for path in folders(journal.root):
+            owner = self._owner(path)
+            if owner is None:
+                unknown += pending_of(path)
+            elif owner.service in services and owner.signal == journal.signal:
+                whose = owner.service, owner.pipeline
+                if is_owned(path) is not False:
+                    running.add(whose)
+                elif owner.pipeline != journal.pipeline:
+                    waits[whose] += pending_of(path)
+                elif owner.destination not in (None, journal.destination):
+                    follows[owner.service, owner.destination or ""] += pending_of(path)
+        for (service, before), count in follows.items():
+            if count:
+                _log.warning(
+                    "%d records that service %s recorded for %s are delivered to %s now: its "
+                    "pipeline %r has another destination than before",
+                    count,
+                    service,
+                    before or "no destination",
+                    journal.destination or "no destination",
+                    journal.pipeline,
+                )
+        for (service, pipeline), count in waits.items():
+            if count and (service, pipeline) not in running and pipeline not in NAMES.taken():
+                _log.warning(
+                    "%d records of service %s wait for the pipeline %r, which is none of this "
+                    "process (%r is): give the processor that shall deliver them pipeline=%r, or run: "
+                    "wakelog ship --service %s --pipeline %s %s",
+                    count,
+                    service,
+                    pipeline,
+                    journal.pipeline,
+                    pipeline,
+                    shlex.quote(str(service)),
+                    shlex.quote(pipeline),
+                    shlex.quote(str(journal.root)),
+                )
+        if unknown:
+            _log.warning(
+                "%d records in %s wait, because nothing readable says which service and pipeline "
+                "they are of; if all that is there goes to one place, run: wakelog ship --all %s",
+                unknown,
+                journal.root,
+                shlex.quote(str(journal.root)),
+            )
+
+
+def pending_of(path: Path) -> int:
+    """Return about how many records of a writer still have to be delivered, without reading them."""
+    end = end_of(path)
+    mark, spans = load_with_spans(path, path.name)
+    ahead = sum(span.end.seq - span.start.seq for span in spans)
+    return max(0, (0 if end is None else end.seq) - mark.seq - ahead)

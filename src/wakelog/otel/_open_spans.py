@@ -1,0 +1,102 @@
+"""The spans of this process that have started and not ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from wakelog.errors import JournalError
+from wakelog.journal import Journal, show_sign_of_life
+from wakelog.otel._idle_spans import IdleSpans
+from wakelog.otel._span_fields import Begun
+from wakelog.runtime import Alarm, Background, ForkOrder, reset_in_child
+
+_SIGN_SECONDS = 10.0
+# How often it is looked for idle spans within their limit.
+_LOOKS = 4
+
+
+class SpanTracker:
+    """Knows the starts of open spans, repeats them in each new segment, and shows that they live.
+
+    Segments that have been dealt with may be deleted, so each holds the starts of all spans that were
+    open when it began. While something is open a thread touches the lock of the writers' folders: it is
+    the last sign of life that a killed process leaves.
+
+    Args:
+        journal_of: Returns the journal, None before it is open.
+        refused: Told when a start could not be repeated.
+        idle: Finds those in which nothing happens any more, where they are to be ended.
+    """
+
+    def __init__(
+        self,
+        journal_of: Callable[[], Journal | None],
+        refused: Callable[[Exception], None],
+        idle: IdleSpans | None = None,
+    ) -> None:
+        self._journal_of, self._refused, self._idle = journal_of, refused, idle
+        self._begin()
+        reset_in_child(self._begin, ForkOrder.THREADS)
+
+    def _begin(self) -> None:
+        """Begin at first, and anew in a forked child: its parent's spans are its parent's."""
+        self._starts: dict[int, Begun] = {}
+        if self._idle is not None:
+            self._idle.clear()
+        self._repeating = threading.local()
+        self._alarm = Alarm()
+        self._thread = Background(self._show_life, "wakelog-open-spans", self._alarm)
+
+    def __len__(self) -> int:
+        """Return how many spans are open."""
+        return len(self._starts)
+
+    def add(self, span_id: int, begun: Begun, span: ReadableSpan) -> None:
+        """Take the start of a span, before it is written."""
+        self._starts[span_id] = begun
+        if self._idle is not None:
+            self._idle.add(span_id, span)
+        if not self._thread.running:
+            self._thread.start()
+
+    def remove(self, span_id: int) -> Begun | None:
+        """Forget a span, before its end is written, and return its start."""
+        if self._idle is not None:
+            self._idle.remove(span_id)
+        return self._starts.pop(span_id, None)
+
+    def repeat(self) -> None:
+        """Write the starts of what is open into the segment that has just begun."""
+        journal = self._journal_of()
+        # What is repeated may begin the next segment, which begins with the rest.
+        if journal is None or getattr(self._repeating, "now", False):
+            return
+        if all(writer.open_segment in (None, 1) for writer in journal.open_writers):
+            return
+        self._repeating.now = True
+        try:
+            for span_id, begun in list(self._starts.items()):
+                if span_id in self._starts and begun.content and begun.resource is not None:
+                    journal.append(begun.id, begun.content, begun.resource, counted=False)
+        except JournalError as error:
+            self._refused(error)
+        finally:
+            self._repeating.now = False
+
+    def _show_life(self) -> None:
+        pause = _SIGN_SECONDS
+        if self._idle is not None:
+            pause = min(pause, self._idle.limit / _LOOKS)
+        while self._starts:
+            journal = self._journal_of()
+            for writer in () if journal is None else journal.open_writers:
+                show_sign_of_life(writer.folder.path)
+            if self._idle is not None:
+                try:
+                    self._idle.look()
+                except Exception as error:  # noqa: BLE001 - counted and said: the sign of life goes on
+                    self._refused(error)
+            self._alarm.wait(pause)

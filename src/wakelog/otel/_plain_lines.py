@@ -1,0 +1,178 @@
+"""The lines of ordinary log records, each field looked at and written once.
+
+Ordinary is what instrumentations and agents record: fields of the types that the API names, texts, numbers
+and containers of these. Anything else is for ``fields_of_record`` and ``encode``, which write the same for what is
+ordinary; a test holds the two to each other.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.trace import TraceFlags
+
+from wakelog.events import semconv as s
+from wakelog.record import TAG, is_json, uuid7
+
+LONGEST_ID = 200
+_SECOND = 1_000_000_000
+# The last nanosecond that RFC 3339 can name: the end of the year 9999.
+_LATEST = 253_402_300_800 * _SECOND - 1
+_PLAIN = frozenset({str, int, bool})
+_FLAGS = frozenset({int, TraceFlags})
+_MOST_FLAGS = 2**32 - 1
+_MOST_HEADS, _LONGEST_HEAD = 256, 512
+_dumps = orjson.dumps
+
+# Caches, each replaced whole, so that threads see either: the last second that was written, and the last span.
+_second: tuple[int, bytes] = (-1, b"")
+_span: tuple[int, int, int, bytes] = (0, 0, 0, b"")
+# What is written of a name and a severity, which many records share.
+_heads: dict[tuple[str | None, int, str | None], bytes] = {}
+
+
+def plain_content(
+    record: LogRecord, content: dict[str, Any] | None, *, body: bool, ending: bytes, longest: int
+) -> tuple[str, bytes] | None:
+    """Turn an ordinary log record into an id and the middle part of its line.
+
+    Args:
+        record: The record, which is not changed.
+        content: More attributes, for the line alone.
+        body: Whether the body is written.
+        ending: The end of the middle part, encoded already.
+        longest: The most bytes that it may have.
+
+    Returns:
+        What ``content_of`` returns. None when the record is not ordinary, or too long.
+    """
+    given: Any = record.attributes
+    if type(given) is BoundedAttributes and not given.dropped:
+        attributes: dict[str, Any] = given.copy()  # type: ignore[assignment] # a dict
+    elif type(given) is dict:
+        attributes = given.copy()
+    elif given is None:
+        attributes = {}
+    else:
+        return None
+    if content:
+        attributes.update(content)
+    record_id = attributes.pop(s.LOG_RECORD_UID, None)
+    if record_id is None:
+        record_id = uuid7()
+    elif (
+        type(record_id) is not str
+        or not record_id.isascii()
+        or not 0 < len(record_id) <= LONGEST_ID
+    ):
+        return None
+    if TAG in attributes or (
+        not _PLAIN.issuperset(map(type, attributes.values())) and not is_json(attributes)
+    ):
+        return None
+    times, head, span = _times_of(record), _head_of(record), _span_of(record)
+    if times is None or head is None or span is None:
+        return None
+    parts = [times, head]
+    try:
+        if body and (said := record.body) is not None:
+            if type(said) is not str and not is_json(said):
+                return None
+            parts += (b',"body":', _dumps(said))
+        parts.append(span)
+        if attributes:
+            parts += (b',"attributes":', _dumps(attributes))
+    except TypeError:  # lone surrogates, integers beyond 64 bit, and keys that are no text
+        return None
+    parts.append(ending)
+    middle = b"".join(parts)
+    return None if len(middle) > longest else (record_id, middle)
+
+
+def _times_of(record: LogRecord) -> bytes | None:
+    """Write when a record happened and was observed, as ``rfc3339`` does."""
+    happened, seen = record.timestamp, record.observed_timestamp
+    if type(seen) is not int or not 0 <= seen <= _LATEST:
+        return None
+    seen_second, seen_rest = divmod(seen, _SECOND)
+    known, text = _second
+    if seen_second != known:
+        text = _text_of(seen_second)
+    if happened is None:
+        return b',"observed_timestamp":"%b.%09dZ"' % (text, seen_rest)
+    if type(happened) is not int or not 0 <= happened <= _LATEST:
+        return None
+    if happened == seen:
+        return b',"timestamp":"%b.%09dZ"' % (text, seen_rest)
+    second, rest = divmod(happened, _SECOND)
+    before = text if second == seen_second else _text_of(second)
+    return b',"timestamp":"%b.%09dZ","observed_timestamp":"%b.%09dZ"' % (
+        before, rest, text, seen_rest,
+    )  # fmt: skip
+
+
+def _text_of(second: int) -> bytes:
+    global _second  # noqa: PLW0603 - see above
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+    _second = (second, text)
+    return text
+
+
+def _head_of(record: LogRecord) -> bytes | None:
+    """Write the name and the severity of a record."""
+    name: Any = record.event_name
+    text: Any = record.severity_text
+    severity: Any = record.severity_number
+    if severity is None:
+        number = -1
+    elif type(severity) is SeverityNumber:
+        number = severity._value_  # a fifth of what ``value`` takes
+    else:
+        return None
+    if (type(name) is not str and name is not None) or (type(text) is not str and text is not None):
+        return None
+    head = _heads.get((name, number, text))
+    return _write_head(name, number, text) if head is None else head
+
+
+def _write_head(name: str | None, number: int, text: str | None) -> bytes | None:
+    fields: dict[str, object] = {}
+    if name:
+        fields["event_name"] = name
+    if number >= 0:
+        fields["severity_number"] = number
+    if text:
+        fields["severity_text"] = text
+    try:
+        head = b"," + _dumps(fields)[1:-1] if fields else b""
+    except TypeError:  # lone surrogates
+        return None
+    if len(head) <= _LONGEST_HEAD:
+        if len(_heads) >= _MOST_HEADS:
+            _heads.clear()
+        _heads[name, number, text] = head
+    return head
+
+
+def _span_of(record: LogRecord) -> bytes | None:
+    """Write to which span a record belongs, nothing where it belongs to none."""
+    global _span  # noqa: PLW0603 - see above
+    trace_id, span_id, flags = record.trace_id, record.span_id, record.trace_flags
+    if type(trace_id) is not int or type(span_id) is not int or type(flags) not in _FLAGS:
+        return None
+    known_trace, known_span, known_flags, text = _span
+    if trace_id == known_trace and span_id == known_span and flags == known_flags:
+        return text
+    if trace_id < 0 or trace_id >> 128 or span_id < 0 or span_id >> 64 or not 0 <= flags <= _MOST_FLAGS:  # fmt: skip
+        return None
+    text = b',"trace_id":"%032x"' % trace_id if trace_id else b""
+    if span_id:
+        text += b',"span_id":"%016x"' % span_id
+    if flags:
+        text += b',"trace_flags":%d' % flags
+    _span = (trace_id, span_id, int(flags), text)
+    return text

@@ -1,0 +1,190 @@
+"""Protobuf's wire format, as far as OTLP needs it: values and attributes, of log records and of spans.
+
+Source: the protocol buffers' encoding guide, and ``opentelemetry/proto/common/v1/common.proto``. A field is
+a tag, which is its number times eight plus its wire type, and the value; here tags stand as bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from struct import Struct
+from typing import Any, Final
+
+import orjson
+
+from wakelog.record import to_line
+
+LEVELS: Final = 30
+"""So many containers may stand in one another, and what is deeper is JSON text: receivers stop at 100 messages
+in one another, of which a map takes three, and the official encoder leaves out silently what is deeper."""
+FLAT: Final = tuple(bytes((number,)) for number in range(128))
+"""The numbers below 128 as they are written: most lengths."""
+
+_SMALL = len(FLAT)
+_DOUBLE = Struct("<d").pack
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+_UINT64 = 2**64
+# What is kept: texts that are no longer, so many values of each type for each key, and so many keys.
+_LONGEST_KEPT, _MOST_VALUES, _MOST_KEYS, _LONGEST_NAME = 64, 64, 512, 256
+
+
+def varint(number: int) -> bytes:
+    """Write a number from 0 to 2**64 - 1."""
+    if number < _SMALL:
+        return FLAT[number]
+    written = bytearray()
+    while number >= _SMALL:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+def sized(message: bytes) -> bytes:
+    """Write a message, a text or bytes with the length before it."""
+    return varint(len(message)) + message
+
+
+def field(tag: bytes, message: bytes) -> bytes:
+    """Write a field that is a message, a text or bytes."""
+    return b"".join((tag, varint(len(message)), message))
+
+
+def text_field(tag: bytes, text: str | None) -> bytes:
+    """Write a field that is a text, nothing for an empty one."""
+    return field(tag, text.encode()) if text else b""
+
+
+def any_value(value: Any, levels: int = LEVELS) -> bytes:
+    """Write the content of an ``AnyValue``.
+
+    Args:
+        value: A value as a line gives it back, lists or tuples alike.
+        levels: So many containers in one another are written as such.
+
+    Raises:
+        TypeError: For a value of any other type.
+        UnicodeEncodeError: For a text with lone surrogates.
+    """
+    kind = type(value)
+    if kind is str:
+        return field(b"\x0a", value.encode())
+    if kind is bool:
+        return b"\x10\x01" if value else b"\x10\x00"
+    if kind is int:
+        if not _INT64_MIN <= value <= _INT64_MAX:
+            return field(b"\x0a", str(value).encode())
+        return b"\x18" + varint(value if value >= 0 else value + _UINT64)
+    if kind is float:
+        return b"\x21" + _DOUBLE(value)
+    if value is None:
+        return b""
+    if kind is bytes:
+        return field(b"\x3a", value)
+    if kind is not dict and kind is not list and kind is not tuple:
+        message = f"no value of OTLP: {kind.__qualname__}"
+        raise TypeError(message)
+    if not levels:
+        return field(b"\x0a", orjson.dumps(to_line(value)))
+    if kind is dict:
+        items: Iterable[bytes] = (key_value(key, item, levels - 1) for key, item in value.items())
+        tag = b"\x32"
+    else:
+        items = (any_value(item, levels - 1) for item in value)
+        tag = b"\x2a"
+    return field(tag, b"".join([field(b"\x0a", item) for item in items]))
+
+
+def key_value(key: str, value: Any, levels: int = LEVELS) -> bytes:
+    """Write the content of a ``KeyValue``."""
+    return field(b"\x0a", key.encode()) + field(b"\x12", any_value(value, levels))
+
+
+class _Key:
+    """The name of an attribute as it is written, and values that it has had, each as a whole attribute.
+
+    ``true`` is not 1 here, so that each type has a table of its own.
+    """
+
+    __slots__ = ("flags", "numbers", "start", "texts")
+
+    def __init__(self, name: str) -> None:
+        self.start = field(b"\x0a", name.encode()) + b"\x12"
+        self.texts: dict[str, bytes] = {}
+        self.numbers: dict[int, bytes] = {}
+        self.flags: dict[bool, bytes] = {}
+
+    def sized(self, value: Any) -> bytes:
+        """Write an attribute with the length before it."""
+        content = any_value(value)
+        return sized(b"".join((self.start, varint(len(content)), content)))
+
+
+class Attributes:
+    """Writes attributes. It keeps the bytes of names, and of short texts and numbers, which mostly come again.
+
+    What is kept is bounded: 64 texts of at most 64 characters, and 64 numbers, for each of 512 names. A
+    new one in a full table empties it, so that what does come again is soon there again.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[str, _Key] = {}
+
+    def sized(self, attributes: Mapping[str, Any]) -> list[bytes]:
+        """Write each attribute as a ``KeyValue`` with the length before it.
+
+        Args:
+            attributes: By their names; values as of ``any_value``.
+
+        Returns:
+            What a field's tag has to stand before; no tag is in it, so that it serves every message.
+
+        Raises:
+            TypeError: As ``any_value``.
+            UnicodeEncodeError: As ``any_value``.
+        """
+        keys = self._keys
+        written: list[bytes] = []
+        for name, value in attributes.items():
+            key = keys.get(name)
+            if key is None:
+                key = self._add(name)
+            kind = type(value)
+            if kind is str:
+                texts = key.texts
+                known = texts.get(value)
+                if known is None:
+                    known = _sized_text(key.start, value)
+                    if len(value) <= _LONGEST_KEPT:
+                        if len(texts) >= _MOST_VALUES:
+                            texts.clear()
+                        texts[value] = known
+            elif kind is int or kind is bool:
+                values: dict[Any, bytes] = key.numbers if kind is int else key.flags
+                known = values.get(value)
+                if known is None:
+                    if len(values) >= _MOST_VALUES:
+                        values.clear()
+                    values[value] = known = key.sized(value)
+            else:
+                known = key.sized(value)
+            written.append(known)
+        return written
+
+    def _add(self, name: str) -> _Key:
+        key = _Key(name)
+        if len(name) <= _LONGEST_NAME:
+            if len(self._keys) >= _MOST_KEYS:
+                self._keys.clear()
+            self._keys[name] = key
+        return key
+
+
+def _sized_text(start: bytes, text: str) -> bytes:
+    """Return a ``KeyValue`` of a text, with its length before it."""
+    data = text.encode()
+    size = len(data)
+    if size + len(start) < _SMALL - 4:
+        return b"".join((FLAT[len(start) + size + 3], start, FLAT[size + 2], b"\x0a", FLAT[size], data))  # fmt: skip
+    content = field(b"\x0a", data)
+    return sized(b"".join((start, varint(len(content)), content)))

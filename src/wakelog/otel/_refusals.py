@@ -1,0 +1,57 @@
+"""What was not recorded: counted by reason, and said once in a burst."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+
+from wakelog.delivery import quietly
+from wakelog.runtime import Burst, ForkOrder, reset_in_child
+
+_log = logging.getLogger("wakelog")
+
+
+class Refusals:
+    """Counts failures that nobody is to hear of by an exception.
+
+    The first one is logged at once, and then at most one line a minute says how many there were.
+
+    Args:
+        what: What they are, in the plural.
+
+    Attributes:
+        counts: How many there were, by the error's name.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._begin()
+        reset_in_child(self._begin, ForkOrder.FIGURES)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self.counts: Counter[str] = Counter()
+        self._burst = Burst()
+
+    def note(self, error: BaseException, *, hint: str = "") -> None:
+        """Count a failure.
+
+        Args:
+            error: Why it failed.
+            hint: What to do about it, when the error does not say.
+        """
+        with self._lock:
+            self.counts[type(error).__name__] += 1
+            if not self._burst.is_due():
+                return
+            total = self.counts.total()
+        with quietly():
+            _log.error(
+                "%s so far: %d, the last one because: %s: %s%s",
+                self._what,
+                total,
+                type(error).__name__,
+                error,
+                hint,
+            )

@@ -1,0 +1,105 @@
+"""``DeliveryResult``: what a flush or a shutdown answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wakelog.journal import Mark, Writer
+from wakelog.otel._accounts import RecordTotals, WriterAccount
+
+if TYPE_CHECKING:
+    from wakelog.delivery import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """What has become of everything that was recorded so far. It is true when all was delivered.
+
+    Attributes:
+        complete: Whether the next hop has accepted every record, and the spans that belong to them.
+        delivered: How many records of this process the next hop has accepted.
+        pending: How many are still to be delivered. They are in the journal, or in memory where there
+            is a buffer.
+        dead_lettered: How many were set aside with a reason.
+        lost: How many were evicted, or damaged on the disk.
+        reason: Why not everything was delivered, in words; empty when ``complete``.
+    """
+
+    complete: bool
+    delivered: int = 0
+    pending: int = 0
+    dead_lettered: int = 0
+    lost: int = 0
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        """Tell whether everything was delivered."""
+        return self.complete
+
+    def __str__(self) -> str:
+        """Say it in one line, as in ``12 delivered, 3 pending: connection refused``."""
+        counts = [f"{self.delivered} delivered"]
+        for name, word in (
+            ("pending", "pending"),
+            ("dead_lettered", "set aside as dead letters"),
+            ("lost", "lost"),
+        ):
+            if number := getattr(self, name):
+                counts.append(f"{number} {word}")
+        said = ", ".join(counts)
+        return f"{said}: {self.reason}" if self.reason else said
+
+    def __add__(self, other: DeliveryResult) -> DeliveryResult:
+        """Add what became of other records; complete when both are."""
+        reasons = dict.fromkeys(one for one in (self.reason, other.reason) if one)
+        return DeliveryResult(
+            self.complete and other.complete,
+            self.delivered + other.delivered,
+            self.pending + other.pending,
+            self.dead_lettered + other.dead_lettered,
+            self.lost + other.lost,
+            "; ".join(reasons),
+        )
+
+
+NO_SPANS = DeliveryResult(complete=False, reason="spans were not accepted in time")
+"""The result where spans did not get through."""
+UNWRITTEN = "records in memory were not written to the journal in time"
+
+
+def result_of(
+    writers: Sequence[Writer], delivery: Delivery | None, *, complete: bool, waiting: int = 0
+) -> DeliveryResult:
+    """Return what has become of what this process has recorded.
+
+    Args:
+        writers: This process's writers.
+        delivery: What delivers them; None where nothing does.
+        complete: Whether waiting for them has ended well.
+        waiting: How many records are in memory and not yet written.
+    """
+    figures = RecordTotals()
+    for writer in writers:
+        path = writer.folder.path
+        account = WriterAccount(path, (Mark(), ()), writer)
+        account.update(delivery.lanes_of(path) if delivery is not None else None)
+        figures.add(account.figures)
+    pending = figures.pending + waiting
+    dead, lost = figures.dead_lettered, figures.corrupt + figures.evicted.total()
+    if complete:  # what was recorded while it was waited for is another matter
+        reason = ""
+    elif delivery is None and writers:
+        reason = "there is nowhere to deliver to: records are kept in the journal"
+    elif delivery is not None and delivery.reason:
+        reason = delivery.reason
+    elif waiting:
+        reason = UNWRITTEN
+    elif pending:
+        reason = "not everything was accepted in time"
+    elif dead or lost:
+        reason = "records were given up" if lost else "records are set aside as dead letters"
+    else:
+        reason = "the exporter could not be flushed"
+    return DeliveryResult(complete, figures.delivered, pending, dead, lost, reason)

@@ -1,0 +1,254 @@
+"""From lines to OTLP's request for spans, without the SDK's objects in between.
+
+What is written is what the official encoder makes of the span that ``SpanRebuilder`` makes; a test holds the two to each
+other. Where a line is in any way out of the ordinary, nothing is written here, and its span is rebuilt.
+
+Source: ``opentelemetry/proto/trace/v1/trace.proto`` and ``collector/trace/v1/trace_service.proto``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - an exception class
+from typing import Any, Final
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, StatusCode, TraceFlags
+
+from wakelog.otel._protobuf import Attributes, field, text_field, varint
+from wakelog.otel._request import resource_message
+from wakelog.otel._span_fields import KINDS
+from wakelog.record import parse_rfc3339
+
+_TAGGED: Final = b'"$wakelog"'
+_UINT64, _UINT32 = Struct("<Q").pack, Struct("<I").pack
+_TIMES = Struct("<cQcQ").pack
+_ID_DIGITS: Final = 16
+# The bits that say whether a parent or a linked span is of another process, and that this is known.
+_KNOWN, _REMOTE = 0x100, 0x200
+_FLAGS = {False: b"\x85\x01" + _UINT32(_KNOWN), True: b"\x85\x01" + _UINT32(_KNOWN | _REMOTE)}
+_LINK_FLAGS = {False: b"\x35" + _UINT32(_KNOWN), True: b"\x35" + _UINT32(_KNOWN | _REMOTE)}
+# The protocol counts kinds from 1, the API from 0.
+_KINDS = {name: b"\x30" + varint(kind.value + 1) for kind, name in KINDS.items()}
+_STATUS_CODES = {code.name: b"\x18" + varint(code.value) for code in StatusCode if code.value}
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+_MOST_NAMES, _LONGEST_NAME = 512, 256
+_NO_STATUS: Final = b"\x7a\x00"
+# What a line that is not as Wakelog writes it may raise here.
+_OUT_OF_THE_ORDINARY = (ValueError, TypeError, AttributeError, KeyError, StructError)
+
+
+class SpanEncoder:
+    """Writes spans as OTLP has them. One thread at a time uses it; it keeps bytes of what comes again."""
+
+    def __init__(self) -> None:
+        self._attributes = Attributes()
+        # How names are written, which mostly come again.
+        self._names: dict[str, bytes] = {}
+
+    def encode(self, data: Mapping[str, Any], line: bytes) -> bytes | None:
+        """Write the span of a line.
+
+        Args:
+            data: The line, as the JSON codec has read it.
+            line: The line.
+
+        Returns:
+            A ``spans`` field of ``ScopeSpans``; None when the span has to be rebuilt.
+        """
+        if _TAGGED in line:
+            return None
+        try:
+            return field(b"\x12", self._span(data))
+        except _OUT_OF_THE_ORDINARY:
+            return None
+
+    def _span(self, data: Mapping[str, Any]) -> bytes:
+        about: Mapping[str, Any] = data["span"]
+        body: Mapping[str, Any] = data.get("body") or {}
+        ended = parse_rfc3339(data["timestamp"])
+        parent = about.get("parent")
+        parts = [
+            b"\x0a\x10",
+            _id(data["trace_id"], 2 * _ID_DIGITS),
+            b"\x12\x08",
+            _id(data["span_id"], _ID_DIGITS),
+        ]
+        if (state := about.get("trace_state")) is not None:
+            pairs = ",".join([f"{key}={value}" for key, value in state])
+            parts.append(text_field(b"\x1a", pairs))
+        if parent is not None:
+            parts += (b"\x22\x08", _id(parent["span_id"], _ID_DIGITS))
+        name = about["name"]
+        parts.append(self._names.get(name) or self._named(name))
+        parts.append(_KINDS[about.get("kind", "internal")])
+        parts.append(_times(parse_rfc3339(about["start"]), ended))
+        if attributes := data.get("attributes"):
+            parts += (b"\x4a", b"\x4a".join(self._attributes.sized(attributes)))
+        parts.append(_count(b"\x50", about.get("dropped_attributes")))
+        if body:
+            parts += [field(b"\x5a", self._event(one)) for one in body.get("events", ())]
+        parts.append(_count(b"\x60", about.get("dropped_events")))
+        if body:
+            parts += [field(b"\x6a", self._link(one)) for one in body.get("links", ())]
+        parts.append(_count(b"\x70", about.get("dropped_links")))
+        parts.append(_status(about))
+        parts.append(_FLAGS[parent is not None and bool(parent.get("remote"))])
+        return b"".join(parts)
+
+    def _named(self, name: str) -> bytes:
+        written = text_field(b"\x2a", name)
+        if len(name) <= _LONGEST_NAME:
+            if len(self._names) >= _MOST_NAMES:
+                self._names.clear()
+            self._names[name] = written
+        return written
+
+    def _event(self, fields: Mapping[str, Any]) -> bytes:
+        time = int(fields.get("timestamp", 0))
+        return b"".join(
+            (
+                b"\x09" + _UINT64(time) if time else b"",
+                text_field(b"\x12", fields["name"]),
+                *[b"\x1a" + one for one in self._attributes.sized(fields.get("attributes") or {})],
+                _count(b"\x20", fields.get("dropped_attributes")),
+            )
+        )
+
+    def _link(self, fields: Mapping[str, Any]) -> bytes:
+        return b"".join(
+            (
+                b"\x0a\x10",
+                _id(fields["trace_id"], 2 * _ID_DIGITS),
+                b"\x12\x08",
+                _id(fields["span_id"], _ID_DIGITS),
+                *[b"\x22" + one for one in self._attributes.sized(fields.get("attributes") or {})],
+                _count(b"\x28", fields.get("dropped_attributes")),
+                _LINK_FLAGS[bool(fields.get("remote"))],
+            )
+        )
+
+    def request(self, batch: Sequence[ReadableSpan]) -> bytes | None:
+        """Write the request for a batch, grouped by resource and scope.
+
+        Args:
+            batch: The spans.
+
+        Returns:
+            An ``ExportTraceServiceRequest``; None when one of them has not been written here.
+        """
+        groups: dict[Resource, dict[InstrumentationScope | None, list[bytes]]] = {}
+        resource: Resource | None = None
+        scope: InstrumentationScope | None = None
+        spans: list[bytes] = []
+        for span in batch:
+            if type(span) is not LineSpan:
+                return None
+            if (
+                not groups
+                or span.resource is not resource
+                or span.instrumentation_scope is not scope
+            ):
+                resource, scope = span.resource, span.instrumentation_scope
+                spans = groups.setdefault(resource, {}).setdefault(scope or None, [])
+            spans.append(span.encoded)
+        try:
+            return b"".join(
+                field(b"\x0a", resource_message(self._attributes, resource, scopes))
+                for resource, scopes in groups.items()
+            )
+        except _OUT_OF_THE_ORDINARY:
+            return None
+
+
+class LineSpan(ReadableSpan):
+    """A span that has been encoded, and has the fields of a rebuilt one when somebody looks at it.
+
+    Args:
+        rebuild: Makes the span.
+        encoded: The span as OTLP has it.
+        ids: Its trace id and span id in hexadecimal.
+        resource: Its resource.
+        scope: Its instrumentation scope.
+    """
+
+    def __init__(
+        self,
+        rebuild: Callable[[], ReadableSpan],
+        encoded: bytes,
+        ids: tuple[str, str],
+        resource: Resource,
+        scope: InstrumentationScope | None,
+    ) -> None:
+        self.encoded = encoded
+        self._made_by, self._known_ids = rebuild, ids
+        self._known_resource, self._known_scope = resource, scope
+        self._known_context: SpanContext | None = None
+
+    @property
+    def context(self) -> SpanContext:
+        """The span's context, of which the batch processor wants to know whether it is sampled."""
+        if "_context" in self.__dict__:
+            context: SpanContext = super().context
+            return context
+        if self._known_context is None:  # the batch processor asks twice
+            trace_id, span_id = self._known_ids
+            self._known_context = SpanContext(
+                int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=_SAMPLED
+            )
+        return self._known_context
+
+    @property
+    def resource(self) -> Resource:
+        """The span's resource."""
+        return self._known_resource
+
+    @property
+    def instrumentation_scope(self) -> InstrumentationScope | None:
+        """The span's instrumentation scope."""
+        return self._known_scope
+
+    def __getattr__(self, name: str) -> Any:
+        """Rebuild the span, at the first look at one of its fields.
+
+        Raises:
+            AttributeError: When spans have no such field.
+        """
+        if name.startswith("__"):
+            raise AttributeError(name)
+        made = vars(self._made_by())
+        if name not in made:
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message)
+        for field_name, value in made.items():
+            self.__dict__.setdefault(field_name, value)
+        return made[name]
+
+
+def _id(text: str, digits: int) -> bytes:
+    if len(text) != digits or len(data := bytes.fromhex(text)) != digits // 2:
+        message = f"no id: {text!r}"
+        raise ValueError(message)
+    return data
+
+
+def _times(began: int, ended: int) -> bytes:
+    if began and ended:
+        return _TIMES(b"\x39", began, b"\x41", ended)
+    start = b"\x39" + _UINT64(began) if began else b""
+    return start + (b"\x41" + _UINT64(ended) if ended else b"")
+
+
+def _count(tag: bytes, count: int | None) -> bytes:
+    return tag + varint(count) if count else b""
+
+
+def _status(about: Mapping[str, Any]) -> bytes:
+    code = about.get("status")
+    if code is None:
+        return _NO_STATUS
+    message = about.get("status_message") if code == StatusCode.ERROR.name else None
+    return field(b"\x7a", text_field(b"\x12", message) + _STATUS_CODES[code])

@@ -1,0 +1,382 @@
+"""The fields of a span as its lines have them: one line when it starts, a whole one when it ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import orjson
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
+
+from wakelog.events import semconv as s
+from wakelog.otel._fields import attributes_of, scope_fields
+from wakelog.otel._redactor import Redactor
+from wakelog.record import SPAN, SPAN_START, TAG, Resource, encode, is_json, rfc3339, text_of
+
+KINDS: Final = {kind: kind.name.lower() for kind in SpanKind}
+_INTERNAL: Final = SpanKind.INTERNAL
+_UNSET: Final = StatusCode.UNSET
+_MOST_SCOPES: Final = 1000
+_LONGEST_NAME: Final = 512
+# How scopes stand on a line, by the ids of objects that are kept here, so that no id is used again.
+_scopes: dict[int, tuple[object, bytes]] = {}
+# How names stand on a line, and the parent of the last span.
+_names: dict[object, str] = {}
+_last_parent: tuple[SpanContext | None, str] = (None, "")
+_LINE_BYTES: Final = 512
+_PLAIN: Final = frozenset({str, int, bool})
+_NUMBERS: Final = _PLAIN | {float}
+_KIND_FIELDS: Final = {kind: f',"kind":"{name}"' for kind, name in KINDS.items()}
+
+
+def scope_of(span: ReadableSpan) -> bytes:
+    """Return the last field of a span's line, which says the instrumentation scope."""
+    scope = span.instrumentation_scope
+    known = _scopes.get(id(scope))
+    if known is None:
+        text = encode({"scope": scope_fields(scope)}, sys.maxsize) if scope else b""
+        if len(_scopes) >= _MOST_SCOPES:
+            _scopes.clear()
+        known = _scopes[id(scope)] = (scope, text)
+    return known[1]
+
+
+class Begun:
+    """What the lines of a span's start and of its end have in common, worked out once.
+
+    Args:
+        span: The span, as it starts, or as it ends when its start was not seen.
+        context: Its context.
+        redactor: Takes private data out of its lines.
+        erasable: Whether content leaves its lines for files that can be deleted.
+
+    Attributes:
+        id: The id of its lines: trace id and span id in hexadecimal, which are a span's identity.
+        resource: What the span's resource is on disk; set by whoever knows.
+        content: The line of the start, once it was made.
+    """
+
+    __slots__ = (
+        "_about",
+        "_began",
+        "_erasable",
+        "_name",
+        "_redactor",
+        "_scope",
+        "content",
+        "id",
+        "resource",
+    )
+
+    def __init__(
+        self,
+        span: ReadableSpan,
+        context: SpanContext,
+        redactor: Redactor | None = None,
+        *,
+        erasable: bool = False,
+    ) -> None:
+        self.id = record_id = "%032x-%016x" % (context.trace_id, context.span_id)  # noqa: UP031 - a third faster
+        self._name = span.name
+        self._redactor = redactor
+        self._erasable = erasable
+        head = "" if redactor is not None or erasable else _head_of(span, context)
+        # What both lines say of the span after their first fields; empty where that is not simply done.
+        self._about = (
+            f',"trace_id":"{record_id[:32]}","span_id":"{record_id[33:]}"'
+            f'{_flags(context.trace_flags)},"span":{{{head}'
+            if head
+            else ""
+        )
+        began = span.start_time
+        # The time of the start as text; empty where it is none.
+        self._began = rfc3339(began) if type(began) is int else ""
+        self._scope = scope_of(span)
+        self.content = b""
+        self.resource: Resource | None = None
+
+    def start_line(
+        self, span: ReadableSpan, context: SpanContext, max_line_bytes: int, max_event_bytes: int
+    ) -> bytes:
+        """Make the middle part of the line of the start; see ``end_line``."""
+        text = None
+        began = self._began
+        if self._about and began and not span.links:
+            text = self._line(f',"signal":"span_start","timestamp":"{began}"', "", span)
+        if text is None or not _LINE_BYTES + len(text) <= max_line_bytes <= max_event_bytes:
+            text = self._checked(text, span, context, max_line_bytes, max_event_bytes)
+        self.content = text
+        return text
+
+    def end_line(
+        self, span: ReadableSpan, context: SpanContext, max_line_bytes: int, max_event_bytes: int
+    ) -> bytes:
+        """Make the middle part of the line of the end.
+
+        Args:
+            span: The span, which is not changed.
+            context: Its context.
+            max_line_bytes: The most bytes of the line.
+            max_event_bytes: The most bytes of all its fields.
+
+        Returns:
+            What ``wakelog.record.encode`` makes of ``fields_of_span``.
+
+        Raises:
+            EventTooLargeError: When it is larger than ``max_event_bytes``; with the content of a stub.
+            RedactionError: When a detector or a strategy of the caller's failed.
+        """
+        text = None
+        ended, began = span.end_time, self._began
+        if (
+            self._about
+            and span.name is self._name
+            and type(ended) is int
+            and began
+            and not (span.links or span.events)
+            and not (span.dropped_events or span.dropped_links)
+        ):
+            more = f',"start":"{began}"'
+            status = span.status
+            if status.status_code is not _UNSET:
+                more += _status(status)
+            text = self._line(f',"signal":"span","timestamp":"{rfc3339(ended)}"', more, span)
+            if text is not None and _LINE_BYTES + len(text) <= max_line_bytes <= max_event_bytes:
+                return text
+        return self._checked(text, span, context, max_line_bytes, max_event_bytes)
+
+    def unknown_line(
+        self,
+        span: ReadableSpan,
+        context: SpanContext,
+        end: Callable[[dict[str, Any]], None],
+        at: int,
+        limits: tuple[int, int],
+    ) -> bytes:
+        """Make the middle part of the line of an end that nobody has seen.
+
+        Args:
+            span: The span, which is open.
+            context: Its context.
+            end: Adds to the fields what is to be said of the outcome.
+            at: When it ended, in nanoseconds since 1970.
+            limits: The most bytes of the line, and of all its fields.
+
+        Raises:
+            EventTooLargeError: As for ``end_line``.
+            RedactionError: As for ``end_line``.
+        """
+        fields = fields_of_span(span, context, at)
+        end(fields)
+        return self._encoded(fields, *limits)
+
+    def _line(self, head: str, more: str, span: ReadableSpan) -> bytes | None:
+        """Return the line of a span without events and links, None where that is not simply done."""
+        given = span.attributes
+        # A copy by what it stands in front of.
+        attributes = given.copy() if type(given) is MappingProxyType else given
+        if attributes and type(attributes) is not dict:
+            return None
+        if span.dropped_attributes:
+            return None
+        try:
+            about = f"{head}{self._about}{more}}}".encode()
+            if not attributes:
+                return about + self._scope
+            if TAG in attributes:
+                return None
+            rest = orjson.dumps(attributes)
+            if not _PLAIN.issuperset(map(type, attributes.values())):
+                # NaN and infinities are null to the codec.
+                numbers = _NUMBERS.issuperset(map(type, attributes.values()))
+                if not (numbers and b"null" not in rest) and not is_json(attributes):
+                    return None
+        except (TypeError, UnicodeEncodeError):  # lone surrogates, integers beyond 64 bits
+            return None
+        return b'%b,"attributes":%b%b' % (about, rest, self._scope)
+
+    def _checked(
+        self,
+        text: bytes | None,
+        span: ReadableSpan,
+        context: SpanContext,
+        max_line_bytes: int,
+        max_event_bytes: int,
+    ) -> bytes:
+        if text is not None and len(text) <= min(max_line_bytes - _LINE_BYTES, max_event_bytes):
+            return text
+        return self._encoded(fields_of_span(span, context), max_line_bytes, max_event_bytes)
+
+    def _encoded(self, fields: dict[str, Any], max_line_bytes: int, max_event_bytes: int) -> bytes:
+        if self._redactor is not None:
+            self._redactor.span(fields)
+        return encode(
+            fields,
+            max_line_bytes,
+            max_event_bytes=max_event_bytes,
+            staying=s.IDENTITY,
+            apart=s.CONTENT if self._erasable else frozenset(),
+            ending=self._scope,
+        )
+
+
+def _flags(flags: int) -> str:
+    if flags == 1:
+        return ',"trace_flags":1'
+    return f',"trace_flags":{int(flags)}' if flags else ""
+
+
+def _status(status: Status) -> str:
+    text = f',"status":"{status.status_code.name}"'
+    if status.description is not None:
+        text += "," + orjson.dumps({"status_message": _text(status.description)})[1:-1].decode()
+    return text
+
+
+def _head_of(span: ReadableSpan, context: SpanContext) -> str:
+    """Return name, kind and parent as they stand on a line; empty where that is not simply done."""
+    if context.trace_state or context.is_remote:
+        return ""
+    try:
+        head = _named(span.name)
+        if (kind := span.kind) is not _INTERNAL:
+            head += _KIND_FIELDS.get(kind, "")
+        parent = span.parent
+        return head if parent is None else head + _parent(parent, context.trace_id)
+    except TypeError:  # lone surrogates
+        return ""
+
+
+def _named(name: object) -> str:
+    text = _names.get(name) if type(name) is str else None
+    if text is None:
+        text = f'"name":{orjson.dumps(_text(name)).decode()}'
+        if len(text) <= _LONGEST_NAME:
+            if len(_names) >= _MOST_SCOPES:
+                _names.clear()
+            _names[name] = text
+    return text
+
+
+def _parent(parent: SpanContext, trace_id: int) -> str:
+    """Return the field of a parent, for which the last one is mostly good."""
+    global _last_parent  # noqa: PLW0603 - one tuple, replaced whole
+    known, text = _last_parent
+    if known is not parent:
+        text = f',"parent":{orjson.dumps(_context_fields(parent, trace_id)).decode()}'
+        _last_parent = (parent, text)
+    return text
+
+
+def fields_of_span(
+    span: ReadableSpan, context: SpanContext, ended: int | None = None
+) -> dict[str, Any]:
+    """Return the fields of a span's line by the names of the line format.
+
+    Args:
+        span: The span, which is not changed. One that has no end time yet makes the line of a start.
+        context: Its context.
+        ended: When it ended, where it does not say so itself.
+
+    Returns:
+        A new dict without ``id``, ``seq`` and scope. Events and links are the body.
+    """
+    began = span.start_time
+    if ended is None:
+        ended = span.end_time
+    about: dict[str, Any] = {"name": _text(span.name)}
+    fields: dict[str, Any] = {"signal": SPAN_START if ended is None else SPAN}
+    time = began if ended is None else ended
+    if type(time) is int:
+        fields["timestamp"] = rfc3339(time)
+    fields["trace_id"] = f"{context.trace_id:032x}"
+    fields["span_id"] = f"{context.span_id:016x}"
+    if context.trace_flags:
+        fields["trace_flags"] = int(context.trace_flags)
+    if span.kind is not _INTERNAL:
+        about["kind"] = KINDS.get(span.kind, "internal")
+    if ended is not None and type(began) is int:
+        about["start"] = rfc3339(began)
+    if (parent := span.parent) is not None:
+        about["parent"] = _context_fields(parent, context.trace_id)
+    if context.trace_state:
+        about["trace_state"] = _state(context.trace_state)
+    if context.is_remote:
+        about["remote"] = True
+    status = span.status
+    if status.status_code is not _UNSET:
+        about["status"] = status.status_code.name
+        if status.description is not None:
+            about["status_message"] = _text(status.description)
+    attributes, dropped = attributes_of(span.attributes)
+    counts = {
+        "dropped_attributes": dropped or span.dropped_attributes,
+        "dropped_events": span.dropped_events,
+        "dropped_links": span.dropped_links,
+    }
+    about.update({name: count for name, count in counts.items() if count})
+    body: dict[str, Any] = {}
+    if events := span.events:
+        body["events"] = _events(events)
+    if links := span.links:
+        body["links"] = _links(links)
+    fields["span"] = about
+    if body:
+        fields["body"] = body
+    if attributes:
+        fields["attributes"] = attributes
+    return fields
+
+
+def _events(events: Sequence[Event]) -> list[dict[str, Any]]:
+    found = []
+    for event in events:
+        one: dict[str, Any] = {"name": _text(event.name)}
+        if event.timestamp is not None:
+            one["timestamp"] = event.timestamp
+        _add_attributes(one, event.attributes)
+        found.append(one)
+    return found
+
+
+def _links(links: Sequence[Link]) -> list[dict[str, Any]]:
+    found = []
+    for link in links:
+        one = _context_fields(link.context, None)
+        _add_attributes(one, link.attributes)
+        found.append(one)
+    return found
+
+
+def _add_attributes(fields: dict[str, Any], given: Any) -> None:
+    attributes, dropped = attributes_of(given)
+    if attributes:
+        fields["attributes"] = attributes
+    if dropped:
+        fields["dropped_attributes"] = dropped
+
+
+def _context_fields(context: SpanContext, trace_id: int | None) -> dict[str, Any]:
+    """Return the fields of another span's context; its trace id where that is not the given one."""
+    fields: dict[str, Any] = {"span_id": f"{context.span_id:016x}"}
+    if context.trace_id != trace_id:
+        fields["trace_id"] = f"{context.trace_id:032x}"
+    if context.is_remote:
+        fields["remote"] = True
+    if context.trace_flags:
+        fields["trace_flags"] = int(context.trace_flags)
+    if context.trace_state:
+        fields["trace_state"] = _state(context.trace_state)
+    return fields
+
+
+def _state(state: TraceState) -> list[list[str]]:
+    # Not the header's text: what the header cannot hold is exported all the same.
+    return [[key, value] for key, value in state.items()]
+
+
+def _text(given: Any) -> str:
+    return given if type(given) is str else text_of(given)

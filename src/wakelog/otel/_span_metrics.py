@@ -1,0 +1,161 @@
+"""Metrics of spans: the same books as those of events, on the MeterProvider of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry.metrics import MeterProvider
+
+from wakelog.buffer import Queue
+from wakelog.journal import Journal, Observer
+from wakelog.otel._accounts import Accounts
+from wakelog.otel._metric_table import EVICTED, REFUSED
+from wakelog.otel._metrics import ProcessorFigures
+from wakelog.runtime import ForkOrder, reset_in_child
+from wakelog.telemetry import ADOPTED, ORIGIN, OTHER, OWN, REASON, Metric
+from wakelog.telemetry.instruments import Instruments, Observations, PerProvider
+
+TABLE: Final = (
+    Metric(
+        "wakelog.spans.accepted",
+        "counter",
+        "{span}",
+        "Spans that have ended and that this process answers for: its own, and those of processes that "
+        "are gone that were pending when it took them over.",
+        "The books of spans are those of events: accepted = delivered + pending + dead_lettered + "
+        "evicted + corrupt.",
+        {ORIGIN: (OWN, ADOPTED)},
+    ),
+    Metric(
+        "wakelog.spans.delivered",
+        "counter",
+        "{span}",
+        "Of these, spans that the next hop has accepted.",
+        "It runs behind while the next hop fails, and catches up afterwards.",
+    ),
+    Metric(
+        "wakelog.spans.pending",
+        "up_down_counter",
+        "{span}",
+        "Of these, spans that still have to be delivered. They are in the journal.",
+        "It grows while the next hop is down or too slow.",
+    ),
+    Metric(
+        "wakelog.spans.dead_lettered",
+        "counter",
+        "{span}",
+        "Of these, spans that the next hop refuses for good while it takes others.",
+        "`wakelog dead-letters list DIR` names them.",
+    ),
+    Metric(
+        "wakelog.spans.evicted",
+        "counter",
+        "{span}",
+        "Of these, spans deleted before they were delivered.",
+        "Get the next hop to take them sooner, or raise `quota_bytes`.",
+        {REASON: EVICTED},
+    ),
+    Metric(
+        "wakelog.spans.corrupt",
+        "counter",
+        "{span}",
+        "Of these, spans that could not be read any more.",
+        "`wakelog verify DIR` names the first damaged line. Look at the disk.",
+    ),
+    Metric(
+        "wakelog.spans.refused",
+        "counter",
+        "{span}",
+        "Starts and ends of spans that were never accepted. The program's log says so.",
+        "As for `wakelog.events.refused`.",
+        {REASON: (*REFUSED, OTHER)},
+    ),
+    Metric(
+        "wakelog.spans.open",
+        "up_down_counter",
+        "{span}",
+        "Spans of this process that have started and not ended.",
+        "One that only grows has streams that nobody closes; `wakelog status` says since when.",
+    ),
+    Metric(
+        "wakelog.spans.unknown_outcome",
+        "counter",
+        "{span}",
+        "Spans to which this process has given an end with outcome unknown: those of processes that are "
+        "gone, and those beyond `idle_limit`.",
+        "Each is a step that was under way when its process was killed, or a stream that nobody closed.",
+    ),
+)
+
+
+class SpanMetrics:
+    """The instruments on one MeterProvider, for every processor of spans that uses it.
+
+    Args:
+        provider: The MeterProvider.
+    """
+
+    observer: Observer | None = None
+    """Writing and syncing are timed for log records."""
+
+    def __init__(self, provider: MeterProvider) -> None:
+        self._accounts = Accounts()
+        self._sources: list[ProcessorFigures] = []
+        self._open: list[Callable[[], int]] = []
+        self.unknown_outcomes = 0
+        self._instruments = Instruments(provider, TABLE, self._look)
+        reset_in_child(self._after_fork, ForkOrder.FIGURES)
+
+    def source(self) -> ProcessorFigures:
+        """Return where another processor may leave what it has to say."""
+        source = ProcessorFigures(len(self._sources), self._accounts)
+        self._sources.append(source)
+        return source
+
+    def follow(
+        self,
+        source: ProcessorFigures,
+        journal: Journal | None = None,
+        queue: Queue[Any] | None = None,  # noqa: ARG002 - spans have no buffer
+    ) -> None:
+        """Learn what a source speaks of, as far as it is there."""
+        if journal is not None:
+            source.journal = journal
+            self._accounts.follow(journal)
+
+    def count_open(self, how_many: Callable[[], int]) -> None:
+        """Ask a processor for its open spans, from now on."""
+        self._open.append(how_many)
+
+    def _look(self, _: Instruments) -> Observations:
+        """Look at everything, once for a collection."""
+        found = Observations()
+        say = found.say
+        own, adopted, _accounts = self._accounts.balance()
+        say("wakelog.spans.accepted", own.accepted, **{ORIGIN: OWN})
+        say("wakelog.spans.accepted", adopted.accepted, **{ORIGIN: ADOPTED})
+        for name in ("delivered", "pending", "dead_lettered", "corrupt"):
+            say(f"wakelog.spans.{name}", getattr(own, name) + getattr(adopted, name))
+        evicted = own.evicted + adopted.evicted
+        for reason in EVICTED:
+            say("wakelog.spans.evicted", evicted[reason], reason=reason)
+        for reason in (*REFUSED, OTHER):
+            refused = sum(source.refused[reason] for source in self._sources)
+            say("wakelog.spans.refused", refused, reason=reason)
+        say("wakelog.spans.open", sum(how_many() for how_many in self._open))
+        say("wakelog.spans.unknown_outcome", self.unknown_outcomes)
+        for source in self._sources:
+            # What is timed of log records is not of spans, and would only grow here.
+            for left in (source.tally.latencies, source.tally.pauses, source.tally.operations):
+                left.clear()
+        return found
+
+    def _after_fork(self) -> None:
+        self._accounts.begin()
+        self.unknown_outcomes = 0
+        for source in self._sources:
+            source.begin()
+
+
+span_metrics_on: Final = PerProvider(SpanMetrics).on

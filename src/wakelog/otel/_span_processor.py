@@ -1,0 +1,330 @@
+"""``DurableSpanProcessor``: the drop-in for ``BatchSpanProcessor``."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource as SDKResource
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.trace import TraceFlags
+
+from wakelog import _arguments as a
+from wakelog.delivery import is_quiet
+from wakelog.errors import ConfigurationError, EventTooLargeError
+from wakelog.evidence import Sealing
+from wakelog.journal import Durability, Journal, Space
+from wakelog.otel._content import ContentPolicy
+from wakelog.otel._durable import DurablePipeline, JournalSettings, positive_setting
+from wakelog.otel._export_pipeline import ExportPipeline
+from wakelog.otel._idle_spans import IdleSpans
+from wakelog.otel._open_spans import SpanTracker
+from wakelog.otel._processor import REPLAY_RATE
+from wakelog.otel._redactor import Redactor, redactor_of
+from wakelog.otel._settings import (
+    Batching,
+    UnknownOutcome,
+    batching,
+    say_misspelt,
+    unknown_outcome_of,
+)
+from wakelog.otel._span_fields import Begun
+from wakelog.otel._span_metrics import SpanMetrics, span_metrics_on
+from wakelog.otel._span_records import SpanRebuilder, spans
+from wakelog.otel._tally import Tally
+from wakelog.otel._unfinished import IDLE, MissingEnds, SpanSources, say_unknown
+from wakelog.record import SPANS
+from wakelog.redaction import RedactionConfig
+from wakelog.runtime import notice_fork
+
+_DEFAULT_SPACE = Space()
+_SAMPLED = int(TraceFlags.SAMPLED)
+
+
+class DurableSpanProcessor(DurablePipeline, SpanProcessor):
+    """Writes each span to a local journal when it starts and when it ends, and delivers from there.
+
+    It takes the arguments of ``opentelemetry.sdk.trace.export.BatchSpanProcessor`` in the same
+    places, and what the ``OTEL_BSP_*`` variables say, so that replacing the class is the whole
+    change. Spans leave as that processor would have sent them, with nothing added. Like it, it takes
+    only spans that are sampled.
+
+    A span whose process is gone is exported once by the next process of the same service and
+    pipeline: under its own ids, with its start's attributes and the events that Wakelog recorded in
+    it, ended when the process last showed that it lived, and with ``wakelog.span.outcome`` set to
+    ``unknown``.
+
+    It never raises: what the journal did not take is counted by reason in ``refused`` and reported
+    once a minute.
+
+    Args:
+        span_exporter: Where to deliver; None keeps everything local.
+        max_queue_size: The most spans that delivery holds in memory at once. The journal is the
+            queue, so nothing is dropped beyond it.
+        schedule_delay_millis: Milliseconds between two exports while little ends.
+        max_export_batch_size: The most spans in one export.
+        export_timeout_millis: Milliseconds, handed on to the batch processor.
+        meter_provider: Where Wakelog's metrics go; else the global one, if it has been set by then.
+        directory: The journal's directory; else ``WAKELOG_DIR``, else
+            ``$XDG_STATE_HOME/wakelog/<service.name>``. Log records may share it.
+        durability: What has been done to a span when ``on_start`` and ``on_end`` return.
+        segment_bytes: The size at which a journal file is ended and the next begun.
+        segment_age: The seconds after which it is, by the next span.
+        rotate_at_midnight: Whether it is, by the first span of a new day in the local time zone.
+        space: How much of the disk the directory may take, and for how long.
+        max_line_bytes: The longest line. Content that makes it longer is kept whole beside it.
+        max_event_bytes: The size of a span beyond which only a stub of it is recorded; else
+            ``WAKELOG_MAX_EVENT_BYTES``, else 64 MiB.
+        replay_rate: The most spans a second of what an outage or a process that is gone has left
+            behind; else ``WAKELOG_REPLAY_RATE``, else no limit.
+        pipeline: As for ``DurableLogRecordProcessor``.
+        resource: As for ``DurableLogRecordProcessor``.
+        starts: Whether spans are recorded when they start. Without, spans of a process that is gone
+            are lost as with the SDK's processor, and a span costs half as much.
+        unknown_outcome: What becomes of a span whose process is gone: ``error`` exports it with
+            error status, ``unset`` without a status, and ``drop`` does not export it.
+        redact: As for ``DurableLogRecordProcessor``.
+        idle_limit: The seconds after which an open span in which nothing happens is exported with
+            outcome unknown, reason ``idle``, though its process lives; by default it stays open. Where
+            its own end comes later, that is exported too, as if nothing had been.
+        sealing: As for ``DurableLogRecordProcessor``; its seals leave through anchors alone.
+
+    Raises:
+        ConfigurationError: For an argument or variable that cannot be used; it says which.
+        JournalError: When the directory cannot be used.
+    """
+
+    # Long: each argument has a line, is checked and handed on.
+    def __init__(
+        self,
+        span_exporter: SpanExporter | None,
+        max_queue_size: int | None = None,
+        schedule_delay_millis: float | None = None,
+        max_export_batch_size: int | None = None,
+        export_timeout_millis: float | None = None,
+        *,
+        meter_provider: MeterProvider | None = None,
+        directory: str | os.PathLike[str] | None = None,
+        durability: Durability | str = Durability.OS_BUFFERED,
+        segment_bytes: int = 16 * 1024 * 1024,
+        segment_age: float | None = None,
+        rotate_at_midnight: bool = False,
+        space: Space = _DEFAULT_SPACE,
+        max_line_bytes: int = 1024 * 1024,
+        max_event_bytes: int | None = None,
+        replay_rate: float | None = None,
+        pipeline: str | None = None,
+        resource: SDKResource | None = None,
+        starts: bool = True,
+        unknown_outcome: UnknownOutcome = "error",
+        redact: bool | RedactionConfig | Redactor | None = None,
+        idle_limit: float | None = None,
+        sealing: Sealing | None = None,
+    ) -> None:
+        a.check(
+            span_exporter=(span_exporter, a.With("export", "a SpanExporter"), None),
+            max_queue_size=(max_queue_size, *a.COUNT),
+            schedule_delay_millis=(schedule_delay_millis, *a.NUMBER),
+            max_export_batch_size=(max_export_batch_size, *a.COUNT),
+            export_timeout_millis=(export_timeout_millis, *a.NUMBER),
+            meter_provider=(meter_provider, a.With("get_meter", "a MeterProvider"), None),
+            directory=(directory, *a.PATH, None),
+            durability=(durability, str),
+            segment_bytes=(segment_bytes, int),
+            segment_age=(segment_age, *a.NUMBER),
+            rotate_at_midnight=(rotate_at_midnight, bool),
+            space=(space, Space),
+            max_line_bytes=(max_line_bytes, int),
+            max_event_bytes=(max_event_bytes, *a.COUNT),
+            replay_rate=(replay_rate, *a.NUMBER),
+            pipeline=(pipeline, *a.TEXT),
+            resource=(resource, SDKResource, None),
+            starts=(starts, bool),
+            unknown_outcome=(unknown_outcome, str),
+            idle_limit=(idle_limit, *a.NUMBER),
+            sealing=(sealing, Sealing, None),
+        )
+        say_misspelt()
+        outcome = unknown_outcome_of(unknown_outcome, "unknown_outcome")
+        settings = JournalSettings(
+            directory,
+            durability,
+            segment_bytes,
+            segment_age,
+            rotate_at_midnight,
+            space,
+            max_line_bytes,
+            sealing,
+        )
+        batches = None
+        if span_exporter is not None:
+            batches = batching(
+                schedule_delay_millis,
+                max_export_batch_size,
+                export_timeout_millis,
+                max_queue_size,
+                spans=True,
+            )
+        self._starts = starts
+        self._redactor = redactor_of(redact)
+        self._max_line_bytes = max_line_bytes
+        self._erasable = sealing is not None and sealing.erasable
+        self._max_event_bytes = a.max_event_bytes_of(max_event_bytes)
+        self._journal: Journal | None = None
+        self._outcome = outcome
+        idle = None
+        if idle_limit is not None:
+            if not (idle_limit > 0 and starts and outcome != "drop"):
+                message = (
+                    f"idle_limit={idle_limit!r} cannot be used: give a number above 0, with starts=True, "
+                    "and another unknown_outcome than 'drop'"
+                )
+                raise ConfigurationError(message)
+            idle = IdleSpans(idle_limit, self._end_idle)
+        self.open_spans = SpanTracker(lambda: self._journal, self._refuse, idle)
+        """The spans that have started and not ended; ``len`` says how many."""
+        self._span_metrics = metrics = span_metrics_on(meter_provider)
+        if metrics is not None:
+            metrics.count_open(partial(len, self.open_spans))
+        super().__init__(
+            span_exporter,
+            settings,
+            batches,
+            _make_destination,
+            replay_rate=positive_setting(replay_rate, REPLAY_RATE, "replay_rate"),
+            metrics=metrics,
+            pipeline=pipeline,
+            resource=resource,
+            signal=SPANS,
+            what="spans",
+            sources=partial(
+                SpanSources,
+                ending=partial(
+                    MissingEnds,
+                    outcome=outcome,
+                    policy=ContentPolicy.from_environment(),
+                    redactor=self._redactor,
+                    max_line_bytes=max_line_bytes,
+                    erasable=sealing is not None and sealing.erasable,
+                    ended=partial(_count_unknown, metrics),
+                ),
+            ),
+            on_segment=self.open_spans.repeat,
+        )
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the interface's
+        """Record that a span has started."""
+        context = span.get_span_context()
+        if not self._starts or not context.trace_flags & _SAMPLED or is_quiet():
+            return
+        notice_fork()
+        try:
+            begun = Begun(span, context, self._redactor, erasable=self._erasable)
+            known, resource = self._resource
+            if known is not span.resource:
+                resource = self._plain_resource(span.resource)
+            begun.resource = resource
+            content = begun.start_line(span, context, self._max_line_bytes, self._max_event_bytes)
+            self.open_spans.add(context.span_id, begun, span)
+            journal = self._journal or self._journal_of(resource)
+            journal.put(begun.id, content, resource, counted=False)
+        except Exception as error:  # noqa: BLE001 - counted and said: nothing is raised into a pipeline
+            self._refuse(error)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Record a span that has ended."""
+        context = span.get_span_context()
+        if context is None or not context.trace_flags & _SAMPLED or is_quiet():
+            return
+        notice_fork()
+        begun = self.open_spans.remove(context.span_id)
+        try:
+            if begun is None:
+                begun = Begun(span, context, self._redactor, erasable=self._erasable)
+            resource = begun.resource or self._plain_resource(span.resource)
+            try:
+                content = begun.end_line(span, context, self._max_line_bytes, self._max_event_bytes)
+            except EventTooLargeError as error:
+                if error.stub is None:
+                    raise
+                self._refuse(error)
+                content = error.stub
+            journal = self._journal or self._journal_of(resource)
+            seq = journal.put(begun.id, content, resource)
+        except Exception as error:  # noqa: BLE001 - counted and said: nothing is raised into a pipeline
+            self._refuse(error)
+            return
+        self._accepted(seq)
+
+    def _end_idle(self, span_id: int, span: ReadableSpan, at: int) -> None:
+        """Record the end of an open span in which nothing has happened for too long."""
+        begun, context = self.open_spans.remove(span_id), span.get_span_context()
+        if begun is None or begun.resource is None or context is None:
+            return  # it ends by itself in this moment
+        try:
+            content = begun.unknown_line(
+                span,
+                context,
+                partial(say_unknown, outcome=self._outcome, reason=IDLE),
+                at,
+                (self._max_line_bytes, self._max_event_bytes),
+            )
+            receipt = self.journal.append(begun.id, content, begun.resource)
+        except Exception as error:  # noqa: BLE001 - counted and said: nobody else hears of it
+            self._refuse(error)
+            return
+        _count_unknown(self._span_metrics, 1)
+        self._accepted(receipt.seq)
+
+    def force_flush(self, timeout_millis: int | None = None) -> bool:
+        """Wait until the next hop has accepted every span that has ended so far.
+
+        Args:
+            timeout_millis: The longest wait; 30 seconds by default.
+
+        Returns:
+            Whether that is so. Without an exporter: whether nothing was recorded.
+        """
+        notice_fork()
+        return self._flush(30.0 if timeout_millis is None else timeout_millis / 1000)
+
+    def shutdown(self, timeout_millis: int = 5000) -> None:
+        """Deliver what the next hop takes, and stop. What is still pending stays in the journal.
+
+        Args:
+            timeout_millis: The longest wait. There is none while the next hop is failing.
+        """
+        self.close(timeout_millis / 1000)
+
+    def close(self, timeout: float) -> bool:
+        """Do what ``shutdown`` does, and say what came of it.
+
+        Args:
+            timeout: The longest wait, in seconds.
+
+        Returns:
+            Whether the next hop has accepted every span that has ended in this process.
+        """
+        return self._close(timeout)
+
+
+def _count_unknown(metrics: SpanMetrics | None, count: int) -> None:
+    if metrics is not None:
+        metrics.unknown_outcomes += count
+
+
+def _make_destination(
+    exporter: SpanExporter, batches: Batching, tally: Tally | None
+) -> ExportPipeline:
+    return ExportPipeline(
+        exporter,
+        spans(SpanRebuilder()),
+        schedule_delay=batches.delay / 1000,
+        max_batch=batches.batch,
+        max_queue=batches.queue,
+        export_timeout=batches.timeout / 1000,
+        tally=tally,
+    )

@@ -1,0 +1,244 @@
+"""Spans as they were, made again from their lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, cast
+
+import orjson
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace.span import TraceState
+from opentelemetry.util.types import AnyValue
+
+from wakelog.journal import Entry
+from wakelog.otel._export_attempt import encode_for
+from wakelog.otel._export_pipeline import Signal
+from wakelog.otel._origins import Origins
+from wakelog.otel._previews import previewed
+from wakelog.otel._records import as_the_sdk_has_it
+from wakelog.otel._response_capture import ExportAttempt
+from wakelog.otel._span_encoder import LineSpan, SpanEncoder
+from wakelog.otel._span_fields import KINDS
+from wakelog.record import Record, Scope, UnreadRecord, parse_rfc3339
+
+_KINDS: Final = {name: kind for kind, name in KINDS.items()}
+_STATUS_CODES: Final = {code.name: code for code in StatusCode}
+_UNSET: Final = Status(StatusCode.UNSET)
+
+
+# A span that was called too large has parts of at most so many bytes the second time.
+_SMALL_PART = 4 * 1024
+
+
+class SpanRebuilder:
+    """Makes spans from lines again, as the SDK's own processor would have exported them."""
+
+    def __init__(self) -> None:
+        self._origins = Origins()
+        self._encoder = SpanEncoder()
+        self.encodes = False
+        """Whether requests are written here."""
+
+    def prepare(self, entry: Entry, *, replayed: bool = False) -> ReadableSpan:
+        """Make a span that ``rebuild`` makes only when somebody looks at its fields.
+
+        Args:
+            entry: What was read.
+            replayed: As of ``rebuild``.
+
+        Returns:
+            The span. Where its line is out of the ordinary, or nothing is written here, it has been
+            rebuilt already.
+
+        Raises:
+            ValueError: As ``rebuild``.
+        """
+        record = entry.record
+        if not self.encodes or type(record) is not UnreadRecord:
+            return self.rebuild(entry, replayed=replayed)
+        data = orjson.loads(record.line)
+        encoded = None
+        if data.get("trace_flags", 0) & TraceFlags.SAMPLED:
+            encoded = self._encoder.encode(data, record.line)
+        if encoded is None:
+            return self.rebuild(entry, replayed=replayed)
+        return LineSpan(
+            partial(self.rebuild, entry, replayed=replayed),
+            encoded,
+            (data["trace_id"], data["span_id"]),
+            self._origins.resource(entry.resource),
+            self._scope_on(data),
+        )
+
+    def request(self, batch: Sequence[ReadableSpan]) -> bytes | None:
+        """Write OTLP's request for a batch of what ``prepare`` has made; see ``SpanEncoder.request``."""
+        return self._encoder.request(batch)
+
+    def _scope_on(self, data: Mapping[str, Any]) -> InstrumentationScope | None:
+        fields = data.get("scope")
+        if fields is None:
+            return None
+        return self._origins.scope(
+            Scope(
+                fields.get("name", ""),
+                fields.get("version"),
+                fields.get("schema_url"),
+                fields.get("attributes"),
+            )
+        )
+
+    def rebuild(self, entry: Entry, *, replayed: bool = False) -> ReadableSpan:  # noqa: ARG002 - a span is not marked
+        """Make the span of a line.
+
+        Args:
+            entry: What was read.
+            replayed: Whether it has waited for an outage to end. A span does not say so: nothing is
+                added to it.
+
+        Returns:
+            The span.
+
+        Raises:
+            ValueError: When it is not sampled; the SDK exports no such span.
+        """
+        return self._made(entry.record, entry)
+
+    def smaller(self, entry: Entry, replayed: bool) -> ReadableSpan | None:  # noqa: ARG002, FBT001 - as for log records
+        """Make a copy with previews of its large values, for a next hop that calls it too large.
+
+        Args:
+            entry: What was read.
+            replayed: As for ``rebuild``.
+
+        Returns:
+            The span, None when there is nothing to shorten.
+        """
+        record = entry.record
+        small = previewed(replace(record, body=None), record.attributes, _SMALL_PART)
+        body = dict(record.body) if isinstance(record.body, dict) else {}
+        for part in ("events", "links"):
+            body[part] = [_smaller_part(one) for one in body.get(part, ())]
+        if small.attributes == record.attributes and body == record.body:
+            return None
+        return self._made(replace(small, body=body), entry)
+
+    def _made(self, record: Record, entry: Entry) -> ReadableSpan:
+        if not record.trace_flags & TraceFlags.SAMPLED:
+            message = "it is not sampled"
+            raise ValueError(message)
+        about: Mapping[str, Any] = record.span or {}
+        body: Mapping[str, Any] = record.body if isinstance(record.body, dict) else {}
+        trace_id = int(record.trace_id or "0", 16)
+        start = about.get("start")
+        parent = about.get("parent")
+        return ReadableSpan(
+            name=about.get("name", ""),
+            context=SpanContext(
+                trace_id,
+                int(record.span_id or "0", 16),
+                is_remote=bool(about.get("remote")),
+                trace_flags=TraceFlags(record.trace_flags),
+                trace_state=_state(about.get("trace_state")),
+            ),
+            parent=None if parent is None else _context(parent, trace_id),
+            resource=self._origins.resource(entry.resource),
+            attributes=_attributes(record.attributes, about.get("dropped_attributes", 0)),
+            events=_bounded(
+                [_event(one) for one in body.get("events", ())], about.get("dropped_events", 0)
+            ),
+            links=_bounded(
+                [_link(one) for one in body.get("links", ())], about.get("dropped_links", 0)
+            ),
+            kind=_KINDS.get(about.get("kind", "internal"), SpanKind.INTERNAL),
+            status=_status(about),
+            start_time=record.timestamp if start is None else parse_rfc3339(start),
+            end_time=record.timestamp,
+            instrumentation_scope=self._origins.scope(record.scope),
+        )
+
+
+def spans(rebuilder: SpanRebuilder) -> Signal:
+    """Return the signal of spans, which a rebuilder makes from lines.
+
+    There is no stand-in of a dead letter: it would be a span that the program never had.
+    """
+
+    def exported_by(attempt: ExportAttempt) -> None:
+        rebuilder.encodes = encode_for(attempt, rebuilder.request)
+
+    return Signal(
+        BatchSpanProcessor,
+        BatchSpanProcessor.on_end,
+        rebuilder.prepare,
+        rebuilder.smaller,
+        lambda *_: None,
+        exported_by,
+    )
+
+
+def _smaller_part(fields: dict[str, Any]) -> dict[str, Any]:
+    attributes = fields.get("attributes")
+    if not attributes:
+        return fields
+    small = previewed(Record("", 0), attributes, _SMALL_PART)
+    return {**fields, "attributes": small.attributes}
+
+
+def _status(about: Mapping[str, Any]) -> Status:
+    code = _STATUS_CODES.get(about.get("status", ""))
+    if code is None:
+        return _UNSET
+    return Status(code, about.get("status_message"))
+
+
+def _context(fields: Mapping[str, Any], trace_id: int) -> SpanContext:
+    given = fields.get("trace_id")
+    return SpanContext(
+        trace_id if given is None else int(given, 16),
+        int(fields["span_id"], 16),
+        is_remote=bool(fields.get("remote")),
+        trace_flags=TraceFlags(fields.get("trace_flags", 0)),
+        trace_state=_state(fields.get("trace_state")),
+    )
+
+
+def _state(pairs: Any) -> TraceState:
+    return TraceState([(key, value) for key, value in pairs or ()])
+
+
+def _event(fields: Mapping[str, Any]) -> Event:
+    attributes = _attributes(fields.get("attributes") or {}, fields.get("dropped_attributes", 0))
+    # A number beyond signed 64 bits stands on the line as its digits.
+    return Event(fields["name"], attributes, int(fields.get("timestamp", 0)))
+
+
+def _link(fields: Mapping[str, Any]) -> Link:
+    attributes = _attributes(fields.get("attributes") or {}, fields.get("dropped_attributes", 0))
+    return Link(_context(fields, 0), attributes)
+
+
+def _bounded(items: list[Any], dropped: int) -> Any:
+    if not dropped:
+        return items
+    bounded: Any = BoundedList.from_seq(None, items)
+    bounded.dropped = dropped
+    return bounded
+
+
+def _attributes(values: dict[str, Any], dropped: int) -> Mapping[str, AnyValue]:
+    plain = {
+        name: as_the_sdk_has_it(value) if type(value) in (list, dict) else value
+        for name, value in values.items()
+    }
+    if not dropped:
+        return cast("Mapping[str, AnyValue]", plain)
+    bounded = BoundedAttributes(None, cast("Mapping[str, AnyValue]", plain))
+    bounded.dropped = dropped
+    return bounded

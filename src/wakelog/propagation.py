@@ -1,0 +1,250 @@
+"""Context that crosses threads and processes: ``propagate``, and carriers for everything else.
+
+What crosses is what every event inside a block carries (run, session, agent, workflow, tenant, parent event,
+and attributes that ``bound`` has set) and OpenTelemetry's context, so that runs and spans on the other side
+are children of those on this one.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from contextvars import Context, Token, copy_context
+from typing import Any, ParamSpec, TypeVar, cast, overload
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate as otel_propagate
+
+from wakelog import context
+from wakelog.context import CARRIER
+from wakelog.record import from_line, to_line
+
+_log = logging.getLogger("wakelog")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PARENT, _ATTRIBUTES = "parent_id", "attributes"
+_LONGEST, _MOST_READ = 16_384, 65_536
+
+
+def carrier() -> dict[str, str]:
+    """Return what holds here, as environment variables for another program.
+
+    Returns:
+        ``WAKELOG_CONTEXT``, and what OpenTelemetry's propagators write, such as ``TRACEPARENT``; each
+        only where there is something to say. For ``subprocess``: ``env={**os.environ, **carrier()}``.
+    """
+    return {_as_variable(name): value for name, value in headers().items()}
+
+
+def headers() -> dict[str, str]:
+    """Return what holds here, as headers of a message."""
+    found: dict[str, str] = {}
+    otel_propagate.inject(found)
+    said: dict[str, Any] = {
+        name: value for name in context.FIELDS if (value := context.field_of(name)) is not None
+    }
+    if (parent := context.parent_id.get()) is not None:
+        said[_PARENT] = parent
+    if attributes := context.bound_attributes():
+        said[_ATTRIBUTES] = to_line(attributes)
+    if said:
+        found[CARRIER.lower()] = _written(said)
+    return found
+
+
+def _written(said: dict[str, Any]) -> str:
+    """Write what is said in ASCII, which goes into any header, and within what one may hold."""
+    text = json.dumps(said)
+    if len(text) > _LONGEST and said.pop(_ATTRIBUTES, None) is not None:
+        text = json.dumps(said)
+        _log.warning(
+            "what bound() has set is too large to cross into another process, and is left out there: "
+            "more than %d bytes",
+            _LONGEST,
+        )
+    return text
+
+
+@contextmanager
+def carried(carrier: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Have what a carrier says hold inside the block.
+
+    Args:
+        carrier: What ``carrier`` or ``headers`` has returned elsewhere; the environment by default.
+
+    Yields:
+        Nothing. A carrier that says nothing changes nothing; one that cannot be read is said in the log.
+    """
+    tokens, attached = _attach(os.environ if carrier is None else carrier)
+    try:
+        yield
+    finally:
+        for token in reversed(tokens):
+            context.unset(token)
+        if attached is not None:
+            otel_context.detach(attached)
+
+
+def adopt_environment() -> None:
+    """Have what the environment says hold from now on, unless a run is open here already."""
+    if CARRIER in os.environ and context.run_id.get() is None and context.parent_id.get() is None:
+        _attach(os.environ)
+
+
+@overload
+def propagate(target: Executor) -> Executor: ...
+
+
+@overload
+def propagate(target: Callable[P, R]) -> Callable[P, R]: ...
+
+
+def propagate(target: Any) -> Any:
+    """Have what holds here hold where a function will run: another thread or another process.
+
+    Args:
+        target: A function, for ``threading.Thread``, ``run_in_executor``, ``multiprocessing.Process`` and
+            whatever else takes one; it may be pickled when the function may. Or an executor.
+
+    Returns:
+        A function that runs in a copy of the context of this call; it may be called many times, also at
+        once. For an executor, one that submits to it, where each call runs in a copy of the
+        context in which it was submitted.
+
+    Raises:
+        TypeError: For anything else.
+    """
+    if isinstance(target, Executor):
+        return _PropagatingExecutor(target)
+    if not callable(target):
+        message = f"{target!r} is neither a function nor an executor"
+        raise TypeError(message)
+    if inspect.iscoroutinefunction(target):
+        return _carried_coroutine(target)
+    return _Carried(target)
+
+
+class _Carried:
+    """A function with a context: a copy of it in this process, what crosses of it in another."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._context: Context | None = copy_context()
+        self._carrier: dict[str, str] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function in its context."""
+        if self._context is not None:
+            return self._context.copy().run(self._function, *args, **kwargs)
+        with carried(self._carrier or {}):
+            return self._function(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the function by its name, and headers in place of the context."""
+        of = self._context
+        return {
+            "_function": self._function,
+            "_context": None,
+            "_carrier": self._carrier if of is None else of.copy().run(headers),
+        }
+
+
+def _carried_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
+    held = copy_context().run(headers)
+
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        with carried(held):
+            return await function(*args, **kwargs)
+
+    return call
+
+
+class _PropagatingExecutor(Executor):
+    """Submits to another executor, and lets each call run in the context of whoever submits it."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Submit a call."""
+        function: Callable[..., R] = fn
+        if not isinstance(fn, _Carried) and not inspect.iscoroutinefunction(fn):
+            crosses = _has_processes(self._executor)
+            function = _Carried(fn) if crosses else functools.partial(copy_context().run, fn)
+        return self._executor.submit(function, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the base class's
+        """Shut the other executor down."""
+        self._executor.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def _has_processes(executor: Executor) -> bool:
+    # Its module loads multiprocessing; who has such an executor has loaded it.
+    module = sys.modules.get("concurrent.futures.process")
+    return module is not None and isinstance(executor, module.ProcessPoolExecutor)
+
+
+def _attach(
+    carrier: Mapping[str, str],
+) -> tuple[list[Token[Any]], Token[otel_context.Context] | None]:
+    said = _read(_value(carrier, CARRIER))
+    tokens: list[Token[Any]] = []
+    if said:
+        attributes = said.pop(_ATTRIBUTES, None)
+        parent = said.pop(_PARENT, None)
+        fields: dict[str, Any] = {
+            name: value for name in context.FIELDS if type(value := said.get(name)) is str
+        }
+        if isinstance(attributes, dict):
+            fields = {**cast("dict[str, Any]", from_line(attributes)), **fields}
+        tokens = context.bind(fields)
+        if type(parent) is str:
+            tokens.append(context.parent_id.set(parent))
+    theirs = {
+        name: value
+        for name in otel_propagate.get_global_textmap().fields
+        if (value := _value(carrier, _as_variable(name)))
+    }
+    attached = otel_context.attach(otel_propagate.extract(theirs)) if theirs else None
+    return tokens, attached
+
+
+def _read(text: str | None) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        said = json.loads(text) if len(text) <= _MOST_READ else None
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        _log.warning(
+            "%s is not what wakelog.carrier() writes and is passed over; what is recorded here has no "
+            "parent in another process",
+            CARRIER,
+        )
+        return {}
+    return said
+
+
+def _value(carrier: Mapping[str, str], variable: str) -> str | None:
+    """Return a value by the variable's name, or by the header's."""
+    for name in (variable, variable.lower(), variable.lower().replace("_", "-")):
+        value = carrier.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return None
+
+
+def _as_variable(name: str) -> str:
+    return name.upper().replace("-", "_")

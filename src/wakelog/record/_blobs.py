@@ -1,0 +1,305 @@
+"""Values that are too large for their line, and the references that stand on it in their place.
+
+A value that has left its line is a *blob*. On the line stands a tagged form::
+
+    {
+        "$wakelog": "blob",
+        "sha256": "<hex>",
+        "bytes": 9000000,
+        "media": "text/plain",
+        "preview": "...",
+    }
+
+The unit is the body or one top-level attribute. Where an event has so many attributes that moving
+the largest is not enough, the others leave together, as the field ``more_attributes`` of the line.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import orjson
+
+from wakelog.record._values import TAG
+
+BLOB = "blob"
+TEXT, BYTES, JSON = "text/plain", "application/octet-stream", "application/json"
+MORE_ATTRIBUTES = "more_attributes"
+APART = "apart"
+"""The field with the reference to what was set apart, so that it can be erased."""
+MARK = b'"$wakelog":"blob"'
+"""What every line with a reference contains; a line may also contain it for another reason."""
+
+GetBlob = Callable[[str, int], "bytes | None"]
+"""Returns the bytes of a blob by its digest and size, None when they are missing or damaged."""
+
+# A smaller value is hardly larger than the reference to it.
+_SMALLEST = 1024
+_MOST_BLOBS = 64
+_PREVIEW = 256
+_UNITS = ("body", "event")
+_SALT_BYTES = 16
+_LARGEST_SHOWN = 10
+
+
+class Blob(NamedTuple):
+    """The bytes of a value that stands beside its line, and their SHA-256 in hexadecimal.
+
+    Attributes:
+        unique: Whether they begin with a salt, so that no other value has the same.
+    """
+
+    sha256: str
+    data: bytes
+    unique: bool = False
+
+
+class Content(bytes):
+    """The middle part of a line, some values of which stand beside it.
+
+    Attributes:
+        blobs: These values. They have to be written before the line.
+    """
+
+    blobs: tuple[Blob, ...]
+
+
+def blobs_of(content: bytes) -> tuple[Blob, ...]:
+    """Return what has to be written before a line: nothing, for most."""
+    return content.blobs if type(content) is Content else ()
+
+
+def size_beside(content: bytes) -> int:
+    """Return the number of bytes that stand beside a line."""
+    return sum(len(blob.data) for blob in content.blobs) if type(content) is Content else 0
+
+
+class _Unit(NamedTuple):
+    """One value that may leave the line: its place, its form there, and its size as JSON."""
+
+    field: str
+    name: str
+    form: object
+    size: int
+
+
+def part(
+    line: dict[str, Any], max_bytes: int, staying: frozenset[str]
+) -> tuple[dict[str, Any], tuple[Blob, ...]]:
+    """Move the largest values out of a line until the rest fits.
+
+    Args:
+        line: The fields of the line, in their form there. It is changed.
+        max_bytes: The most bytes that the rest should have as JSON. It has more when names and
+            ids, which never leave, are longer than that.
+        staying: The attributes that never leave.
+
+    Returns:
+        The fields, and what has left them.
+    """
+    attributes = attributes_on(line)
+    line.update({"attributes": attributes} if attributes else {})
+    units = [_unit(name, "", line[name]) for name in _UNITS if name in line]
+    units += [
+        _unit("attributes", name, form) for name, form in attributes.items() if name not in staying
+    ]
+    size = len(orjson.dumps(line))
+    longest = min(_PREVIEW, max(0, max_bytes) // 8)
+    blobs: list[Blob] = []
+    units.sort(key=lambda unit: -unit.size)
+    for unit in units[:_MOST_BLOBS]:
+        if size <= max_bytes or unit.size < _SMALLEST:
+            break
+        blob, reference = _moved(unit.form, longest)
+        blobs.append(blob)
+        size += len(orjson.dumps(reference)) - unit.size
+        if unit.field == "attributes":
+            attributes[unit.name] = reference
+        else:
+            line[unit.field] = reference
+    if size > max_bytes:
+        blobs += _move_the_rest(line, staying, longest)
+    if TAG in line.get("attributes", ()):
+        line["attributes"] = {TAG: "map", "value": line["attributes"]}
+    return line, tuple(blobs)
+
+
+def set_apart(
+    line: dict[str, Any], names: frozenset[str]
+) -> tuple[dict[str, Any], tuple[Blob, ...]]:
+    """Move the body and some attributes out of a line, whatever their size, to where they can be erased.
+
+    They leave together, behind a random salt: what the line then has is a digest from which nobody
+    can guess what was there, and no preview.
+
+    Args:
+        line: The fields of the line, in their form there. It is changed.
+        names: The attributes.
+
+    Returns:
+        The fields, and what has left them: nothing, where there is neither.
+    """
+    attributes = attributes_on(line)
+    rest = {name: form for name, form in attributes.items() if name not in names}
+    units = {name: line.pop(name) for name in _UNITS if name in line}
+    if len(rest) == len(attributes) and not units:
+        return line, ()
+    moved = {name: form for name, form in attributes.items() if name in names}
+    if rest:
+        line["attributes"] = {TAG: "map", "value": rest} if TAG in rest else rest
+    else:
+        line.pop("attributes", None)
+    data = os.urandom(_SALT_BYTES) + orjson.dumps({"attributes": moved, **units})
+    blob, reference = _put_beside(data, JSON, "")
+    line[APART] = {**reference, "salt": _SALT_BYTES}
+    return line, (blob._replace(unique=True),)
+
+
+def _unit(field: str, name: str, form: object) -> _Unit:
+    return _Unit(field, name, form, len(orjson.dumps(form)))
+
+
+def attributes_on(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a line, each in its form there."""
+    attributes = line.get("attributes") or {}
+    # An attribute by the name of the tag makes the whole a tagged map.
+    return attributes["value"] if attributes.get(TAG) == "map" else attributes
+
+
+def _move_the_rest(line: dict[str, Any], staying: frozenset[str], longest: int) -> list[Blob]:
+    """Move together all attributes that may leave and have not left by themselves."""
+    attributes = line.get("attributes", {})
+    rest = {
+        name: form
+        for name, form in attributes.items()
+        if name not in staying and not is_reference(form)
+    }
+    if not rest:
+        return []
+    line["attributes"] = {name: form for name, form in attributes.items() if name not in rest}
+    # Not a form: an attribute by the name of the tag would make it one.
+    blob, line[MORE_ATTRIBUTES] = _as_json(rest, longest)
+    return [blob]
+
+
+def _moved(form: object, longest: int) -> tuple[Blob, dict[str, object]]:
+    """Return a value as a blob, and the reference to it."""
+    if isinstance(form, str):
+        return _put_beside(form.encode(), TEXT, form[:longest])
+    if isinstance(form, dict) and form.get(TAG) == "bytes":
+        return _put_beside(b64decode(form["value"]), BYTES, "")
+    return _as_json(form, longest)
+
+
+def _as_json(form: object, longest: int) -> tuple[Blob, dict[str, object]]:
+    data = orjson.dumps(form)
+    return _put_beside(data, JSON, data[:longest].decode(errors="ignore"))
+
+
+def _put_beside(data: bytes, media: str, preview: str) -> tuple[Blob, dict[str, object]]:
+    digest = sha256(data).hexdigest()
+    reference: dict[str, object] = {
+        TAG: BLOB,
+        "sha256": digest,
+        "bytes": len(data),
+        "media": media,
+        "preview": preview,
+    }
+    return Blob(digest, data), reference
+
+
+def is_reference(form: object) -> bool:
+    """Tell whether a form on a line is a reference to a blob."""
+    return type(form) is dict and form.get(TAG) == BLOB
+
+
+def references(line: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the references on a line that the JSON codec has read."""
+    forms = [*attributes_on(line).values()]
+    forms += [line.get(name) for name in (*_UNITS, MORE_ATTRIBUTES, APART)]
+    return [form for form in forms if is_reference(form)]
+
+
+def resolve(line: dict[str, Any], get: GetBlob | None) -> None:
+    """Put the values of blobs in the place of the references to them, in a line that was read.
+
+    A value that cannot be had is its preview and a note that says what is missing.
+
+    Args:
+        line: The line, as the JSON codec read it. It is changed.
+        get: Returns blobs; None when there are none to be had.
+    """
+    for name in _UNITS:
+        if is_reference(line.get(name)):
+            line[name] = _value_of(line[name], get)
+    attributes = attributes_on(line)
+    for name, form in attributes.items():
+        if is_reference(form):
+            attributes[name] = _value_of(form, get)
+    apart = line.pop(APART, None)
+    if is_reference(apart):
+        units = _value_of(apart, get)
+        units = units if isinstance(units, dict) else {"attributes": {APART: units}}
+        attributes.update(units.pop("attributes", {}))
+        line.update(units)
+    more = line.pop(MORE_ATTRIBUTES, None)
+    if is_reference(more):
+        rest = _value_of(more, get)
+        attributes.update(rest if isinstance(rest, dict) else {MORE_ATTRIBUTES: rest})
+    if attributes:
+        tagged = TAG in attributes
+        line["attributes"] = {TAG: "map", "value": attributes} if tagged else attributes
+
+
+def _value_of(reference: dict[str, Any], get: GetBlob | None) -> Any:
+    """Return the form on a line of a value that has left it."""
+    digest, size, media = reference.get("sha256"), reference.get("bytes"), reference.get("media")
+    if get is not None and isinstance(digest, str) and isinstance(size, int):
+        data = get(digest, size)
+        if data is not None:
+            data = data[int(reference.get("salt", 0)) :]
+        try:
+            if data is not None and media == TEXT:
+                return data.decode()
+            if data is not None and media == BYTES:
+                return {TAG: "bytes", "value": data}
+            if data is not None:
+                return orjson.loads(data)
+        except ValueError:
+            pass  # what is there is not what was written
+    return f"{reference.get('preview', '')}[wakelog: {size} bytes of {media} are not here, sha256 {digest}]"
+
+
+def stub(line: dict[str, Any], size: int, staying: frozenset[str]) -> dict[str, Any]:
+    """Return what is recorded of an event that is too large to be recorded.
+
+    Args:
+        line: The fields of its line, in their form there.
+        size: Its size as JSON, in bytes.
+        staying: The attributes that stay.
+
+    Returns:
+        The fields without body and other attributes; ``wakelog.too_large.bytes``, ``.sha256`` and
+        ``.sizes`` among the attributes say what was there.
+    """
+    digest = sha256()
+    sizes: dict[str, int] = {}
+    kept: dict[str, Any] = {}
+    units = {name: line[name] for name in _UNITS if name in line}
+    for name, form in (*units.items(), *attributes_on(line).items()):
+        text = orjson.dumps(form)
+        if name in staying and len(text) < _SMALLEST:
+            kept[name] = form
+        else:
+            sizes[name] = len(text)
+            digest.update(text)
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:_LARGEST_SHOWN]
+    kept["wakelog.too_large.bytes"] = size
+    kept["wakelog.too_large.sha256"] = digest.hexdigest()
+    kept["wakelog.too_large.sizes"] = {name[:_PREVIEW]: size for name, size in largest}
+    rest = {name: form for name, form in line.items() if name not in _UNITS}
+    return {**rest, "attributes": kept}

@@ -1,0 +1,292 @@
+"""What an object of any type holds, without running code that recording has no business with.
+
+An object that an agent hands over may raise from any method, may claim to be of another class, or
+may do something when it is asked: a mock, a proxy of something remote, a lazy query. So every
+decision rests on ``type(value)``, never on what the instance answers, and only the methods of
+known protocols are called: those of Python's own types and abstract classes, dataclasses, pydantic
+models, arrays, and ``__str__``. Whatever they raise, the object still has a defined text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import sys
+import traceback
+from collections import UserString
+from collections.abc import Callable, Iterable, Mapping, Sequence, ValuesView
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import islice
+from os import PathLike, fspath
+from typing import Any
+from uuid import UUID
+
+MOST_ITERATED = 100_000
+"""How many items are taken from an iterator that somebody else has written."""
+LEFT_OUT = "[wakelog: left out]"
+"""The key under which a map says how many of its items were left out."""
+
+_MORE = f"[wakelog: more than {MOST_ITERATED} items]"
+_LEAVES = str | bytes | bytearray | memoryview | enum.Enum
+_SOME_MORE = "[wakelog: more left out]"
+# Classes by the module that defines them, as that is loaded where such an object exists, and the
+# method that gives what they hold in types of Python's own.
+_MODELS = (("pydantic.main", "BaseModel"), ("pydantic.v1.main", "BaseModel"))
+_ARRAYS = (("numpy", "ndarray", "tolist"), ("numpy", "generic", "item"), ("torch", "Tensor", "tolist"))  # fmt: skip
+_MOCKS = ("unittest.mock", "NonCallableMock")
+# As type's own descriptors have them: a metaclass may answer something else, or raise.
+_qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+_module_of: Callable[[type], object] = type.__dict__["__module__"].__get__
+
+
+def opened(value: object, most: int = sys.maxsize) -> object:
+    """Return what an object holds.
+
+    Args:
+        value: Anything. Nothing of it is changed.
+        most: The most items to take from a container; what is left out is said in the place of one more.
+
+    Returns:
+        A ``str``, ``bytes``, ``int``, ``float``, ``dict``, ``list`` or ``tuple``, of exactly that
+        type and never the object itself; an enum's value as it is. What is inside may be of any type
+        still. An object of no known kind becomes its text, see ``text_of``.
+    """
+    try:
+        return _opened(value, type(value), most)
+    except Exception:  # noqa: BLE001 - whatever somebody's object raises, the event is recorded
+        return text_of(value)
+
+
+def fields_in(value: object) -> dict[Any, Any]:
+    """Return what an object holds by name, for objects that are an event of their own.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        A new dict: the fields of a mapping, model, dataclass or named tuple, else the attributes
+        whose names begin with no underscore; ``{"value": ...}`` for what has none.
+    """
+    kind = type(value)
+    held = opened(value)
+    if type(held) is dict:
+        return held
+    try:
+        if type(held) is tuple:
+            return dict(zip(kind._fields, held, strict=True))  # type: ignore[attr-defined]
+        stored = object.__getattribute__(value, "__dict__")
+        if type(stored) is dict and not issubclass(kind, str) and not _is_of(kind, *_MOCKS):
+            shown = {n: v for n, v in stored.items() if type(n) is str and not n.startswith("_")}
+            return shown or {"value": held}
+    except Exception:  # noqa: BLE001 - it has no names for what it holds
+        return {"value": held}
+    return {"value": held}
+
+
+def text_of(value: object) -> str:
+    """Return the text of an object, or its type's name when it has none that can be had."""
+    kind = type(value)
+    try:
+        text = _own_text(value, kind)
+    except Exception:  # noqa: BLE001 - a broken __str__ must cost the text and not the event
+        text = None
+    return f"<{_full_name(kind)} object>" if text is None else text
+
+
+def type_name(kind: type) -> str:
+    """Return the qualified name of a type, without ``builtins``."""
+    return _full_name(kind).removeprefix("builtins.")
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return an exception's traceback as Python prints it; empty when it cannot be formatted."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - an exception of somebody else's may raise from anything
+        return ""
+
+
+def _full_name(kind: type) -> str:
+    module = _module_of(kind)
+    return f"{module}.{_qualname_of(kind)}" if type(module) is str else _qualname_of(kind)
+
+
+def _opened(value: Any, kind: type, most: int) -> object:
+    if issubclass(kind, enum.Enum):
+        return object.__getattribute__(value, "_value_")
+    if issubclass(kind, str):
+        return str.__str__(value)
+    if issubclass(kind, int):
+        return int.__int__(value)
+    if issubclass(kind, float):
+        return float.__float__(value)
+    if issubclass(kind, bytes | bytearray | memoryview):
+        return memoryview(value).tobytes()
+    if issubclass(kind, datetime | date | time):
+        return _exact_text(kind.isoformat(value))
+    if issubclass(kind, timedelta):
+        return timedelta.total_seconds(value)
+    if issubclass(kind, UUID):
+        return UUID.__str__(value)
+    if issubclass(kind, Decimal):
+        return Decimal.__str__(value)
+    if _is_of(kind, *_MOCKS) or issubclass(kind, type):
+        return text_of(value)
+    if issubclass(kind, PathLike):
+        return _opened(path := fspath(value), type(path), most)
+    if issubclass(kind, dict):
+        more = dict.__len__(value) - most
+        if more <= 0:
+            return dict(dict.items(value))
+        return dict(islice(dict.items(value), most)) | {LEFT_OUT: left_out(more)}
+    if issubclass(kind, list):
+        more = list.__len__(value) - most
+        held: Any = list.__getitem__(value, slice(min(most, sys.maxsize)))
+        return held if more <= 0 else [*held, left_out(more)]
+    if issubclass(kind, tuple):
+        more = tuple.__len__(value) - most
+        held = tuple.__getitem__(value, slice(most)) if more > 0 else tuple.__iter__(value)
+        return tuple(held) if more <= 0 else (*held, left_out(more))
+    if issubclass(kind, set | frozenset):
+        base: Any = set if issubclass(kind, set) else frozenset
+        more = base.__len__(value) - most
+        items = sorted(islice(base.__iter__(value), most), key=text_of)
+        return items if more <= 0 else [*items, left_out(more)]
+    return _opened_by_protocol(value, kind, min(most, MOST_ITERATED))
+
+
+def nothing_of(value: object) -> str | None:
+    """Return what stands in the place of a container of which nothing is taken.
+
+    Returns:
+        None for an empty one, and for what is no container.
+    """
+    kind: Any = type(value)
+    for base in (dict, list, tuple, set, frozenset):
+        if issubclass(kind, base):
+            size = base.__len__(value)  # type: ignore[arg-type] # it is one of these
+            return left_out(size) if size else None
+    if issubclass(kind, Mapping | AbstractSet | Sequence | ValuesView):
+        return None if issubclass(kind, range | UserString | _LEAVES) else _SOME_MORE
+    return _SOME_MORE if dataclasses.is_dataclass(kind) or _model(kind) is not None else None
+
+
+def left_out(count: int) -> str:
+    """Return what stands in the place of items that were left out."""
+    return f"[wakelog: {count} more left out]"
+
+
+def _opened_by_protocol(value: Any, kind: type, most: int) -> object:
+    if issubclass(kind, Mapping):
+        return _pairs_of(value, most)
+    if issubclass(kind, AbstractSet):
+        return sorted(_some(value, most), key=text_of)
+    if issubclass(kind, Sequence | ValuesView) and not issubclass(kind, range | UserString):
+        return list(_some(value, most))
+    if (base := _model(kind)) is not None:
+        return _dumped(value, kind, base)
+    if dataclasses.is_dataclass(kind):
+        return {field.name: _field(value, field.name) for field in dataclasses.fields(kind)}
+    for module, name, method in _ARRAYS:
+        if (base := _class(module, name)) is not None and issubclass(kind, base):
+            held: object = getattr(base, method)(value)
+            return text_of(value) if type(held) is kind else held
+    return text_of(value)
+
+
+def _some(value: Iterable[Any], most: int) -> Iterable[Any]:
+    """Iterate over what may never end."""
+    items = iter(value)
+    yield from islice(items, most)
+    for _ in items:
+        yield _MORE if most == MOST_ITERATED else _SOME_MORE
+        return
+
+
+def _pairs_of(mapping: Any, most: int) -> dict[Any, object]:
+    """Return the items of a mapping, up to a key that comes a second time: it might never end."""
+    held: dict[Any, object] = {}
+    for key in _some(mapping, most):
+        if key in held:
+            held[_SOME_MORE] = None
+            break
+        held[key] = _item(mapping, key)
+    return held
+
+
+def _item(mapping: Any, key: object) -> object:
+    try:
+        return None if key is _MORE or key is _SOME_MORE else mapping[key]
+    except Exception as error:  # noqa: BLE001 - one value that cannot be read costs one value
+        return _unreadable(error)
+
+
+def _field(value: object, name: str) -> object:
+    """Read a field past an instance's own ``__getattribute__``."""
+    try:
+        return object.__getattribute__(value, name)
+    except AttributeError:
+        return None
+    except Exception as error:  # noqa: BLE001 - one field that cannot be read costs one field
+        return _unreadable(error)
+
+
+def _unreadable(error: Exception) -> str:
+    return f"[wakelog: {type_name(type(error))} while it was read]"
+
+
+def _class(module: str, name: str) -> type | None:
+    """Return a class of a module that is loaded."""
+    found = getattr(sys.modules.get(module), name, None)
+    return found if type(found) is type or issubclass(type(found), type) else None
+
+
+def _is_of(kind: type, module: str, name: str) -> bool:
+    base = _class(module, name)
+    return base is not None and issubclass(kind, base)
+
+
+def _model(kind: type) -> type | None:
+    """Return the class of models that a type is derived from."""
+    for module, name in _MODELS:
+        base = _class(module, name)
+        if base is not None and issubclass(kind, base):
+            return base
+    return None
+
+
+def _dumped(value: object, kind: Any, base: Any) -> object:
+    """Return a pydantic model as a dict; its own text or stored fields when it cannot dump itself."""
+    try:
+        if "model_dump" not in vars(base):
+            held = kind.dict(value)
+        elif kind.model_dump is base.model_dump:
+            held = kind.model_dump(value, warnings=False)
+        else:
+            held = kind.model_dump(value)
+    except Exception:  # noqa: BLE001 - computed fields and serializers are code of the caller's
+        if kind.__str__ is not base.__str__:
+            return text_of(value)
+        stored = object.__getattribute__(value, "__dict__")
+        fields = getattr(kind, "__pydantic_fields__", None) or kind.__fields__
+        return {name: stored[name] for name, field in fields.items() if _shows(field, name, stored)}
+    return text_of(value) if type(held) is kind else held
+
+
+def _shows(field: Any, name: str, stored: Mapping[str, object]) -> bool:
+    """Tell whether a field is set, and neither kept out of dumps nor out of the text."""
+    told = getattr(field, "field_info", field)
+    return name in stored and not told.exclude and told.repr is not False
+
+
+def _own_text(value: Any, kind: Any) -> str | None:
+    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
+        return None
+    # A mock notes that its __str__ was called; its __repr__ is its class's.
+    return _exact_text(repr(value) if _is_of(kind, *_MOCKS) else str(value))
+
+
+def _exact_text(text: str) -> str:
+    return text if type(text) is str else str.__str__(text)

@@ -1,0 +1,75 @@
+"""Files of lines: their names, their ends, and what stands in them. Nothing about who writes them."""
+
+from wakelog.storage._append_file import (
+    BETWEEN,
+    AppendFile,
+    File,
+    Unsynced,
+    Written,
+    close,
+    sync_made,
+    write_whole_lines,
+)
+from wakelog.storage._blobs import (
+    SUFFIX,
+    Blobs,
+    blob_bytes,
+    blob_folder,
+    blob_misfit,
+    delete_blob_folder,
+    delete_blobs,
+    folder_bytes,
+    put_blobs,
+)
+from wakelog.storage._committer import Committer, FilesCommitter
+from wakelog.storage._group import GroupCommit
+from wakelog.storage._lines import (
+    LONGEST_BLOCK,
+    LONGEST_LINE,
+    blocks,
+    end_of_lines,
+    ends_with_a_line,
+    item_on,
+    line_before,
+    lines,
+    next_newline,
+)
+from wakelog.storage._names import COMPRESSED, INDEX, SEALS, segment_index, segment_name, segments
+
+__all__ = [
+    "BETWEEN",
+    "COMPRESSED",
+    "INDEX",
+    "LONGEST_BLOCK",
+    "LONGEST_LINE",
+    "SEALS",
+    "SUFFIX",
+    "AppendFile",
+    "Blobs",
+    "Committer",
+    "File",
+    "FilesCommitter",
+    "GroupCommit",
+    "Unsynced",
+    "Written",
+    "blob_bytes",
+    "blob_folder",
+    "blob_misfit",
+    "blocks",
+    "close",
+    "delete_blob_folder",
+    "delete_blobs",
+    "end_of_lines",
+    "ends_with_a_line",
+    "folder_bytes",
+    "item_on",
+    "line_before",
+    "lines",
+    "next_newline",
+    "put_blobs",
+    "segment_index",
+    "segment_name",
+    "segments",
+    "sync_made",
+    "write_whole_lines",
+]

@@ -1,0 +1,246 @@
+"""Blobs: the values that have left the lines of a file, each in a file named by its digest.
+
+They stand in one folder for each file of lines, which is written, renamed and deleted with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+import orjson
+
+from wakelog.record import MARK, Blob, references
+from wakelog.runtime import (
+    SYSTEM,
+    FileSystem,
+    is_directory,
+    list_directory,
+    open_directory,
+    open_file,
+    size_of,
+)
+
+SUFFIX = ".blobs"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{16}\.new")
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+
+def blob_folder(path: Path) -> Path:
+    """Return the folder of the blobs of a file of lines, whether or not it exists."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def put_blobs(
+    path: Path, blobs: Sequence[Blob], fs: FileSystem = SYSTEM, *, synced: bool = False
+) -> int:
+    """Write blobs beside a file of lines, before the line that refers to them.
+
+    Args:
+        path: The file of lines.
+        blobs: The blobs. One that is there already is not written again.
+        fs: The system calls.
+        synced: Whether they shall be on the disk, names and all, when this returns.
+
+    Returns:
+        How many bytes were written.
+
+    Raises:
+        OSError: When the operating system refuses. What was written is nobody's then, and goes with
+            the folder.
+    """
+    folder = blob_folder(path)
+    written = 0
+    rest = list(blobs)
+    while rest and rest[0].unique:
+        try:
+            written += _put_unique(folder, rest[0], fs, synced=synced)
+        except FileNotFoundError:
+            break  # there is no folder yet
+        del rest[0]
+    if rest:
+        with suppress(FileExistsError):
+            fs.mkdir(folder, 0o700)
+        os.close(open_directory(folder))  # a link or a file by its name is refused
+        for blob in rest:
+            put = _put_unique if blob.unique else _put
+            written += put(folder, blob, fs, synced=synced)
+    if synced:
+        fs.sync_directory(folder)
+        fs.sync_directory(folder.parent)
+    return written
+
+
+def _put_unique(folder: Path, blob: Blob, fs: FileSystem, *, synced: bool) -> int:
+    """Write a blob that nobody else has: whoever finds half of it finds no line that refers to it."""
+    fd = fs.open(folder / blob.sha256, _NEW, 0o600)
+    try:
+        _write(fd, blob.data, fs, synced=synced)
+    except BaseException:
+        with suppress(OSError):
+            fs.unlink(folder / blob.sha256)
+        raise
+    finally:
+        os.close(fd)
+    return len(blob.data)
+
+
+def _write(fd: int, data: bytes, fs: FileSystem, *, synced: bool) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[fs.write(fd, rest) :]  # type: ignore[arg-type] # os.write takes it
+    if synced:
+        fs.fdatasync(fd)
+
+
+def _put(folder: Path, blob: Blob, fs: FileSystem, *, synced: bool) -> int:
+    target = folder / blob.sha256
+    if (there := _open(target, len(blob.data))) >= 0:
+        # After a failed sync a later one would claim success for what the kernel has dropped: then
+        # another file takes its place.
+        if not synced:
+            os.close(there)
+        if not synced or _synced(there, fs):
+            return 0
+    # Another process may write the same blob just now, so it gets its name when it is whole.
+    temporary = folder / f".{blob.sha256[:16]}.{os.urandom(8).hex()}.new"
+    fd = fs.open(temporary, _NEW, 0o600)
+    try:
+        try:
+            _write(fd, blob.data, fs, synced=synced)
+        finally:
+            os.close(fd)
+        fs.rename(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            fs.unlink(temporary)
+        raise
+    return len(blob.data)
+
+
+def _synced(fd: int, fs: FileSystem) -> bool:
+    """Sync a file and close it; return whether the disk took it."""
+    try:
+        fs.fdatasync(fd)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _open(path: Path, size: int) -> int:
+    """Open a regular file of a size, and return -1 where there is none."""
+    try:
+        fd = open_file(path, os.O_RDONLY)
+    except OSError:
+        return -1
+    if os.fstat(fd).st_size == size:
+        return fd
+    os.close(fd)
+    return -1
+
+
+class Blobs:
+    """Reads the blobs of one file of lines.
+
+    Args:
+        path: The file of lines.
+
+    Attributes:
+        taken: How many bytes were read so far.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._folder = blob_folder(path)
+        self.taken = 0
+
+    def __call__(self, digest: str, size: int) -> bytes | None:
+        """Return a blob, None when it is missing or not what was written."""
+        if not _DIGEST.fullmatch(digest) or (fd := _open(self._folder / digest, size)) < 0:
+            return None
+        try:
+            with os.fdopen(fd, "rb") as file:
+                data = file.read(size)
+        except OSError:
+            return None
+        self.taken += len(data)
+        return data if sha256(data).hexdigest() == digest else None
+
+
+def blob_misfit(path: Path, line: bytes, erased: frozenset[str] = frozenset()) -> str | None:
+    """Say which blob of a line is missing or damaged, None when all are as they were written.
+
+    Args:
+        path: The file of lines.
+        line: One of its lines, which can be decoded.
+        erased: The digests of blobs that were deleted on purpose.
+    """
+    if MARK not in line:
+        return None
+    get = Blobs(path)
+    for reference in references(orjson.loads(line)):
+        digest, size = str(reference.get("sha256")), reference.get("bytes")
+        if digest in erased:
+            continue
+        if not isinstance(size, int) or get(digest, size) is None:
+            return f"its blob {digest} of {size} bytes is missing or damaged"
+    return None
+
+
+def blob_bytes(path: Path) -> int:
+    """Return how many bytes the blobs of a file of lines take."""
+    return folder_bytes(blob_folder(path))
+
+
+def _is_ours(name: str) -> bool:
+    """Tell whether a name in a folder of blobs is one that Wakelog gives."""
+    return bool(_DIGEST.fullmatch(name) or _UNFINISHED.fullmatch(name))
+
+
+def folder_bytes(folder: str | os.PathLike[str]) -> int:
+    """Return how many bytes the files of a folder take, 0 without one."""
+    size = 0
+    with suppress(OSError), os.scandir(folder) as scan:
+        for entry in scan:
+            with suppress(OSError):
+                if _is_ours(entry.name) and entry.is_file(follow_symlinks=False):
+                    size += size_of(entry.stat(follow_symlinks=False))
+    return size
+
+
+def delete_blobs(path: Path, fs: FileSystem = SYSTEM) -> None:
+    """Delete the blobs of a file of lines, before the file itself.
+
+    Raises:
+        OSError: When the operating system refuses.
+    """
+    delete_blob_folder(blob_folder(path), fs)
+
+
+def delete_blob_folder(folder: Path, fs: FileSystem = SYSTEM) -> None:
+    """Delete a folder of blobs; a link by its name goes, and what it leads to stays.
+
+    Files of others stay too, and the folder with them.
+
+    Raises:
+        OSError: When the operating system refuses.
+    """
+    try:
+        if not is_directory(folder):
+            fs.unlink(folder)
+            return
+        names = list_directory(folder)
+        ours = [name for name in names if _is_ours(name)]
+        for name in ours:
+            with suppress(FileNotFoundError):
+                fs.unlink(folder / name)
+        if len(ours) == len(names):
+            fs.rmdir(folder)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,196 @@
+"""The thread that syncs for those who do not wait in a thread of their own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from wakelog.errors import JournalError
+from wakelog.runtime import Background
+
+if TYPE_CHECKING:
+    import asyncio  # whose import takes long, and is there where a task waits
+
+    _Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
+
+_log = logging.getLogger("wakelog")
+
+
+class Committer:
+    """Syncs what ``PERIODIC`` appends and asyncio tasks have written.
+
+    Tasks are served at once, and all that wait at that moment by one sync; without tasks, a sync
+    follows ``interval`` seconds after the first ``PERIODIC`` append. The thread is made when it is
+    first needed. Where none can be started any more, as at the end of some interpreters, whoever asks
+    syncs.
+
+    ``_lock`` guards who waits and what is due; nothing is synced under it. The thread that holds it
+    may come again, in a signal's handler or a finalizer.
+
+    Args:
+        sync: Makes everything written so far durable.
+        interval: Seconds.
+    """
+
+    def __init__(self, sync: Callable[[], None], interval: float) -> None:
+        self._sync = sync
+        self._interval = interval
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._waiters: list[_Waiter] = []
+        self._due: float | None = None
+        self._stopping = False
+        self._thread = Background(self._run, "wakelog-commit")
+        self._failing = False
+
+    def sync_soon(self) -> None:
+        """Have everything written so far synced within the interval."""
+        if self._due is not None:
+            return
+        # Nothing is started under the lock: where threads are greenlets, the new one runs at once.
+        started = self._start()
+        with self._lock:
+            started = started and not self._stopping
+            if started and self._due is None:
+                self._due = time.monotonic() + self._interval
+                self._changed.notify()
+        if not started:
+            self._try_sync()
+
+    async def synced(self) -> None:
+        """Wait, without blocking the event loop, until what has been written so far is synced.
+
+        Raises:
+            JournalError: When the disk refused.
+        """
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        started = self._start()
+        with self._lock:
+            started = started and not self._stopping
+            if started:
+                self._waiters.append((loop, future))
+                self._changed.notify()
+        if not started:
+            self._answer([(loop, future)], self._try_sync())
+        await future
+
+    def stop(self) -> None:
+        """Sync a last time if anything is due, and end the thread."""
+        with self._lock:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _start(self) -> bool:
+        """See to it that there is a thread, and return False where there is none any more."""
+        return not self._stopping and self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while not self._waiters and not self._stopping:
+                    left = None if self._due is None else self._due - time.monotonic()
+                    if left is not None and left <= 0:
+                        break
+                    self._changed.wait(left)
+                waiters, self._waiters = self._waiters, []
+                wanted = bool(waiters) or self._due is not None
+                self._due = None
+                if self._stopping and not wanted:
+                    return
+            self._answer(waiters, self._try_sync())
+
+    def _try_sync(self) -> JournalError | None:
+        try:
+            self._sync()
+        except JournalError as error:
+            if not self._failing:
+                _log.error("what was recorded is not on the disk yet: %s", error)
+            self._failing = True
+            return error
+        self._failing = False
+        return None
+
+    @staticmethod
+    def _answer(waiters: list[_Waiter], error: JournalError | None) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
+        for loop, future in waiters:
+            by_loop[loop].append(future)
+        for loop, futures in by_loop.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_resolve, futures, error)
+
+
+class Waits(Protocol):
+    """An append file, as far as a ``FilesCommitter`` needs it."""
+
+    def wait(self, ticket: int) -> None:
+        """Return when something is on the disk; ``JournalError`` when the disk refused."""
+        ...
+
+
+class FilesCommitter(Committer):
+    """Syncs several append files: those for which somebody has asked.
+
+    Args:
+        interval: How long ``file_soon`` may leave a file unsynced, in seconds.
+    """
+
+    def __init__(self, interval: float) -> None:
+        super().__init__(self.sync_due, interval)
+        self._files: dict[Waits, int] = {}
+
+    def file_soon(self, file: Waits, ticket: int) -> None:
+        """Have what a ticket stands for synced within the interval."""
+        self._want(file, ticket)
+        self.sync_soon()
+
+    async def file_synced(self, file: Waits, ticket: int) -> None:
+        """Wait, without blocking the event loop, until what a ticket stands for is on the disk.
+
+        Raises:
+            JournalError: When the disk refused.
+        """
+        self._want(file, ticket)
+        with suppress(JournalError):  # it may be of another file
+            await self.synced()
+        file.wait(ticket)  # it is synced, or its sync has failed before
+
+    def sync_due(self) -> None:
+        """Sync the files for which somebody has asked.
+
+        Raises:
+            JournalError: When the disk refused one of them; the others are synced all the same.
+        """
+        with self._lock:
+            files, self._files = self._files, {}
+        failure: JournalError | None = None
+        for file, ticket in files.items():
+            try:
+                file.wait(ticket)
+            except JournalError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    def _want(self, file: Waits, ticket: int) -> None:
+        with self._lock:
+            self._files[file] = max(ticket, self._files.get(file, 0))
+
+
+def _resolve(futures: list[asyncio.Future[None]], error: JournalError | None) -> None:
+    for future in futures:
+        if future.done():  # its task was cancelled
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

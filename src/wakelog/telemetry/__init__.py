@@ -1,0 +1,33 @@
+"""Wakelog's own metrics: what tables of them are made of, and what waits for a collection.
+
+The instruments are in ``wakelog.telemetry.instruments``, which loads OpenTelemetry's API; this does not.
+"""
+
+from wakelog.telemetry._metric import (
+    ADOPTED,
+    KIND,
+    ORIGIN,
+    OTHER,
+    OWN,
+    POLICY,
+    REASON,
+    Attributes,
+    Metric,
+    reason_of,
+)
+from wakelog.telemetry._samples import MOST_SAMPLES, samples
+
+__all__ = [
+    "ADOPTED",
+    "KIND",
+    "MOST_SAMPLES",
+    "ORIGIN",
+    "OTHER",
+    "OWN",
+    "POLICY",
+    "REASON",
+    "Attributes",
+    "Metric",
+    "reason_of",
+    "samples",
+]

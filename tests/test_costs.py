@@ -1,0 +1,165 @@
+"""What an event and its delivery cost, in calls: the same on every machine, unlike time.
+
+A call is one of a function of Wakelog's, or one that such a function makes of one written in C. The figures are
+those of the day on which they were noted. More is a cost that somebody has added: say why beside the new
+figure, or take it out again. Fewer by a fifth wants the figure noted anew, so that the gain is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry._logs import SeverityNumber
+from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk.trace import TracerProvider
+
+import wakelog
+from wakelog import AgentLogger, JSONLSink, OTelSink
+from wakelog.journal import Cursor, Mark
+from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor
+from wakelog.otel._content import ContentPolicy
+from wakelog.otel._records import Rebuilder
+
+OURS = os.path.dirname(wakelog.__file__) + os.sep
+WARM, TIMES, BATCH = 20, 31, 256
+ATTRIBUTES: dict[str, Any] = {
+    "gen_ai.operation.name": "execute_tool",
+    "gen_ai.tool.name": "search",
+    "gen_ai.tool.call.id": "call_1",
+    "gen_ai.conversation.id": "s-1",
+    "wakelog.run.id": "01a1fc74-cf13-7f51-9dc4-fd6f11066fc1",
+    "http.route": "/a/b",
+    "n": 3,
+    "ok": True,
+}
+
+# Calls for each event or record, noted on 28 November 2026.
+NOTED = {
+    "Logger.emit": 49,
+    "tool_call": 128,
+    "tool_call into a file": 103,
+    "a record on its way": 101,
+    "a span": 67,
+    "a span without the line of its start": 40,
+}
+_MORE, _FEWER = 1.15, 0.8
+
+
+def calls_in(function: Callable[[], object]) -> int:
+    """Counts the calls of Wakelog's functions, and those that they make of functions in C."""
+    count = 0
+
+    def seen(frame: Any, event: str, _: object) -> None:
+        nonlocal count
+        if event in ("call", "c_call") and frame.f_code.co_filename.startswith(OURS):
+            # What comprehensions are differs from one Python to the next.
+            count += not frame.f_code.co_name.startswith("<")
+
+    before = sys.getprofile()
+    sys.setprofile(seen)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def usual(function: Callable[[], object]) -> float:
+    """The median: once a second the journal looks around."""
+    for _ in range(WARM):
+        function()
+    return statistics.median(calls_in(function) for _ in range(TIMES))
+
+
+def check(name: str, found: float) -> None:
+    noted = NOTED[name]
+    assert found <= noted * _MORE, f"{name} costs {found} calls, and {noted} were noted"
+    assert found >= noted * _FEWER, f"{name} costs {found} calls: note that in place of {noted}"
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> Iterator[LoggerProvider]:
+    made = LoggerProvider(shutdown_on_exit=False)
+    made.add_log_record_processor(DurableLogRecordProcessor(None, directory=tmp_path / "journal"))
+    yield made
+    made.shutdown()
+
+
+def emit(provider: LoggerProvider) -> Callable[[], None]:
+    logger = provider.get_logger("costs")
+
+    def call() -> None:
+        logger.emit(
+            timestamp=1_800_000_000_000_000_000,
+            severity_number=SeverityNumber.INFO,
+            severity_text="INFO",
+            event_name="app.call",
+            body="a call",
+            attributes=ATTRIBUTES,
+        )
+
+    return call
+
+
+def test_an_emit_makes_as_many_calls_as_are_noted(provider: LoggerProvider) -> None:
+    check("Logger.emit", usual(emit(provider)))
+
+
+@pytest.mark.parametrize("name", ["tool_call", "tool_call into a file"])
+def test_an_agents_event_makes_as_many_calls_as_are_noted(
+    name: str, provider: LoggerProvider, tmp_path: Path
+) -> None:
+    file = JSONLSink(tmp_path / "events.jsonl")
+    sink = file if "file" in name else OTelSink(provider, without_limits=True)
+    log = AgentLogger("clerk", sink=sink)
+    arguments = {"query": "flights to Lisbon", "limit": 3}
+
+    check(name, usual(lambda: log.tool_call("search", arguments, call_id="c", session_id="s")))
+    file.close()
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_span_makes_as_many_calls_as_are_noted(starts: bool, tmp_path: Path) -> None:
+    processor = DurableSpanProcessor(None, directory=tmp_path, starts=starts)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("costs")
+
+    def span() -> None:
+        with tracer.start_as_current_span("execute_tool search", attributes=ATTRIBUTES):
+            pass
+
+    check("a span" if starts else "a span without the line of its start", usual(span))
+    processor.shutdown()
+
+
+def test_a_record_makes_as_many_calls_on_its_way_as_are_noted(
+    provider: LoggerProvider, tmp_path: Path
+) -> None:
+    call = emit(provider)
+    for _ in range(3 * BATCH):
+        call()
+    [folder] = [path.parent for path in (tmp_path / "journal").glob("*/00000001.jsonl")]
+    cursor, rebuilder = Cursor(folder, Mark(), later=True), Rebuilder(ContentPolicy())
+    rebuilder.encodes = True
+
+    def deliver() -> None:
+        entries = cursor.read(BATCH, 1 << 20).entries
+        assert len(entries) == BATCH
+        batch: list[Any] = [rebuilder.prepare(entry) for entry in entries]
+        assert rebuilder.request([readable(record) for record in batch])
+
+    deliver()
+    check("a record on its way", statistics.median(calls_in(deliver) for _ in range(2)) / BATCH)
+
+
+def readable(record: Any) -> ReadableLogRecord:
+    return ReadableLogRecord(
+        record.log_record, record.resource, record.instrumentation_scope, record.limits
+    )

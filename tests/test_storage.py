@@ -1,0 +1,95 @@
+"""Names of segments and whole lines at the end of a file, against the simplest reading there is."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wakelog.errors import JournalError
+from wakelog.storage import (
+    COMPRESSED,
+    end_of_lines,
+    ends_with_a_line,
+    line_before,
+    segment_index,
+    segment_name,
+    segments,
+)
+
+# Longer than the blocks in which files are read, shorter, and just at their borders.
+LENGTHS = st.sampled_from([0, 1, 2, 4094, 4095, 4096, 4097, 69_631, 69_632, 70_000, 1_200_000])
+
+
+@settings(deadline=None, max_examples=60)
+@given(lengths=st.lists(LENGTHS, max_size=4), rest=LENGTHS)
+def test_lines_are_found_from_the_end_whatever_their_length(tmp_path_factory, lengths, rest):
+    lines = [bytes([97 + number]) * length for number, length in enumerate(lengths)]
+    content = b"".join(line + b"\n" for line in lines) + b"z" * rest
+    path = tmp_path_factory.mktemp("lines") / "file"
+    path.write_bytes(content)
+
+    with path.open("rb") as file:
+        end = end_of_lines(file.fileno())
+        whole = ends_with_a_line(file.fileno())
+        found = []
+        at = end
+        while at:
+            at, line = line_before(file.fileno(), at)
+            found.append(line)
+
+    assert end == len(content) - rest
+    assert whole == (rest == 0)
+    assert found[::-1] == lines
+
+
+def test_the_end_of_lines_up_to_a_size_leaves_out_what_came_later(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"one\ntwo\nthree\n")
+
+    with path.open("rb") as file:
+        assert [end_of_lines(file.fileno(), size) for size in (0, 3, 4, 7, 8, 14)] == [
+            0,
+            0,
+            4,
+            4,
+            8,
+            14,
+        ]
+
+
+@pytest.mark.parametrize("index", [1, 42, 99_999_999, 100_000_000])
+def test_the_name_of_a_segment_says_its_index(index):
+    assert segment_index(segment_name(index)) == index
+    assert segment_index(segment_name(index, COMPRESSED), COMPRESSED) == index
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "1.jsonl",
+        "000000001.jsonl",
+        "00000000.jsonl",
+        "٠٠٠٠٠٠٠١.jsonl",
+        "0000000a.jsonl",
+        "00000001.jsonl.gz",
+        "00000001.json",
+        "00000001",
+        "dead_letters.jsonl",
+        ".jsonl",
+    ],
+)
+def test_another_file_is_no_segment(tmp_path, name):
+    (tmp_path / name).touch()
+    (tmp_path / segment_name(7)).touch()
+
+    assert segment_index(name) is None
+    assert segments(tmp_path) == [7]
+
+
+def test_a_folder_that_is_missing_is_an_error_unless_that_may_be(tmp_path):
+    assert segments(tmp_path / "gone", missing_ok=True) == []
+    with pytest.raises(JournalError, match=f"cannot list .*gone: {os.strerror(2)}"):
+        segments(tmp_path / "gone")
