@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from zlib import crc32
 
 from wakelog.errors import (
@@ -24,11 +24,13 @@ from wakelog.record import (
     Header,
     Record,
     Resource,
+    UnreadRecord,
     decode,
     read_header,
     salvage_resource,
     stated_crc,
     unread,
+    unread_in_order,
     verify,
 )
 from wakelog.runtime import SYSTEM, FileSystem, open_file, open_to_read, regular_file
@@ -62,6 +64,24 @@ class Entry(NamedTuple):
     resource: Resource
     writer: str
     mark: Mark
+
+
+class LaterEntry(Entry):
+    """An entry whose mark is made when somebody asks for it: of most, nobody does.
+
+    Its last item is a mark of the same segment before it, of which every figure but these is the same.
+    """
+
+    __slots__ = ()
+
+    @property
+    def mark(self) -> Mark:
+        """The place after the record."""
+        record = cast("UnreadRecord", self.record)
+        return self[3].after(record.end, record.seq, stated_crc(record.line))
+
+
+_new_entry = tuple.__new__
 
 
 @dataclass(slots=True)
@@ -319,21 +339,20 @@ class Cursor:
         while taken < max_bytes and len(entries) < max_records:
             end = block.find(b"\n", start)
             line = block[start:end]
-            crc = crc32(line[:-_CRC_LENGTH], crc)
-            if end < 0 or line[-_CRC_LENGTH:] != b',"crc":"%08x"}' % crc or MARK in line:
+            added = crc32(line[:-_CRC_LENGTH], crc)
+            if end < 0 or line[-_CRC_LENGTH:] != b',"crc":"%08x"}' % added or MARK in line:
                 break
-            taken += end + 1 - start
-            start = end + 1
-            if spans and is_start(line):
-                self.mark = mark = mark.after(begins + start, seq, crc)
-                continue
-            record = unread(line)
-            seq += 1
-            if record is None or record.seq != seq:
-                taken -= len(line) + 1
-                break
-            self.mark = mark = mark.after(begins + start, seq, crc)
-            entries.append(Entry(record, resource, writer, mark))
+            after = end + 1
+            if not (spans and is_start(line)):
+                record = unread_in_order(line, seq + 1, begins + after)
+                if record is None:
+                    break
+                seq += 1
+                entries.append(_new_entry(LaterEntry, (record, resource, writer, mark)))
+            taken += after - start
+            start, crc = after, added
+        if taken:
+            self.mark = mark.after(begins + start, seq, crc)
         return taken
 
     def _take(self, line: bytes, chunk: EntryBatch) -> None:

@@ -227,15 +227,16 @@ class ExportPipeline:
     def _feed(self, sending: ExportRound[Entry]) -> str | None:
         """Feed the batch processor; return why no record can be made of the next entry, if so."""
         position, rebuild, feed = sending.position, self._signal.rebuild, self._signal.feed
+        replayed, batches = sending.replayed, self._batches
         seen = position() if position else 0
         for number, entry in enumerate(sending.entries):
             if sending.stopped is not None:
                 break
             try:
-                record = rebuild(entry, replayed=sending.replayed)
+                record = rebuild(entry, replayed)
             except Exception as error:  # noqa: BLE001 - one record costs one record
                 return f"no log record can be made of it: {type(error).__name__}: {error}"
-            feed(self._batches, record)
+            feed(batches, record)
             if number % _TURN_RECORDS == 0 and position is not None and position() != seen:
                 seen = position()
                 time.sleep(_TURN_SECONDS)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from opentelemetry._logs import LogRecord
+from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordLimits, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -36,6 +37,7 @@ FIELDS: Final = frozenset(
 )
 """The fields of ``LogRecord``; a test holds them to it."""
 
+_NO_CONTEXT: Final = Context()
 _fields_in: Any = vars(LogRecord)["__dict__"].__get__
 
 
@@ -74,6 +76,15 @@ class LineLogRecord(LogRecord):
         return self.__dict__[name]
 
     @property
+    def context(self) -> Context:  # what the batch processor puts there is empty
+        """The context that it was emitted in, of which nothing is known here."""
+        return _NO_CONTEXT
+
+    @context.setter
+    def context(self, context: Context) -> None:
+        del context  # nor kept: one for each record would be one more object that lives as long
+
+    @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override] # it is read-only here
         """The fields, for what looks at all of them."""
         fields: dict[str, Any] = _fields_in(self)
@@ -108,6 +119,8 @@ class LineRecord(ReadWriteLogRecord):
         instrumentation_scope: Its scope.
     """
 
+    limits = UNLIMITED
+
     def __init__(
         self,
         log_record: LogRecord,
@@ -117,4 +130,3 @@ class LineRecord(ReadWriteLogRecord):
         self.log_record = log_record
         self.resource = resource
         self.instrumentation_scope = instrumentation_scope
-        self.limits = UNLIMITED

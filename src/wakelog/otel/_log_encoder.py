@@ -34,10 +34,12 @@ _TRACE_DIGITS, _SPAN_DIGITS = 32, 16
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _ADDED = frozenset({s.LOG_RECORD_UID, s.WRITER_ID, s.SEQ, s.REPLAYED})
 # What a line that is not as Wakelog writes it may raise here.
-_OUT_OF_THE_ORDINARY = (ValueError, TypeError, AttributeError, StructError)
+_OUT_OF_THE_ORDINARY = (ValueError, TypeError, AttributeError, KeyError, StructError)
 # What a body that is made of the attributes may add to the size of a line.
 _MADE_BODY = 1024
 _MOST_KEPT, _LONGEST_KEPT = 256, 256
+# A text that is shorter has its length in one byte, and so has the value that it is.
+_SHORT = len(FLAT) - 2
 
 
 def _start_of(name: str, size: int) -> bytes:
@@ -76,14 +78,14 @@ class LogEncoder:
         self._bodies: dict[tuple[Any, ...], bytes] = {}
         self._span: tuple[tuple[Any, Any, Any], bytes] = ((None, None, None), b"")
 
+    # Long: it is the path of every record, where each call costs.
     def encode(
         self,
         data: Mapping[str, Any],
         record: UnreadRecord,
         writer: str,
-        *,
-        own: bool,
-        replayed: bool,
+        own: bool,  # noqa: FBT001 - handed on for every record
+        replayed: bool,  # noqa: FBT001 - likewise
     ) -> bytes | None:
         """Write the record of a line.
 
@@ -97,65 +99,52 @@ class LogEncoder:
         Returns:
             A ``log_records`` field of ``ScopeLogs``; None when the record has to be rebuilt.
         """
+        get = data.get
         if self._most is not None and len(record.line) > self._most:
             return None
-        try:
-            return self._encode(data, record, writer, own=own, replayed=replayed)
-        except _OUT_OF_THE_ORDINARY:
-            return None
-
-    def _encode(
-        self,
-        data: Mapping[str, Any],
-        record: UnreadRecord,
-        writer: str,
-        *,
-        own: bool,
-        replayed: bool,
-    ) -> bytes | None:
-        get = data.get
-        attributes: dict[str, Any] = get("attributes") or {}
-        event_name, body = get("event_name"), get("body")
-        if _TAGGED in record.line:
-            attributes = {name: from_line(form) for name, form in attributes_on(data).items()}
-            body = from_line(body)
         if "dropped_attributes_count" in data or "event" in data:
             return None
-        if not _ADDED.isdisjoint(attributes):
-            return None
-        if own and not self._events and not s.CONTENT.isdisjoint(attributes):
-            attributes = without_content(attributes)
+        try:
+            attributes: dict[str, Any] = get("attributes") or {}
+            event_name, body = get("event_name"), get("body")
+            if _TAGGED in record.line:
+                attributes = {name: from_line(form) for name, form in attributes_on(data).items()}
+                body = from_line(body)
+            if not _ADDED.isdisjoint(attributes):
+                return None
+            if own and not self._events and not s.CONTENT.isdisjoint(attributes):
+                attributes = without_content(attributes)
 
-        severity = get("severity_number"), get("severity_text"), event_name
-        span = get("trace_id"), get("span_id"), get("trace_flags")
-        if own and body is None and event_name:
-            said = self._body_field(event_name, attributes)
-        else:
-            said = field(b"\x2a", any_value(body))
-        written = self._attributes.sized(attributes)
-        uid = record.id.encode()
-        if len(uid) == _ID_LENGTH:
-            written.append(_UID + uid)
-        else:
-            written += self._attributes.sized({s.LOG_RECORD_UID: record.id})
-        if self._writer[0] != writer:
-            self._writer = writer, self._attributes.sized({s.WRITER_ID: writer})[0]
-        written.append(self._writer[1])
-        number = varint(record.seq)
-        written.append(_SEQS[len(number)] + number)
-        if replayed:
-            written.append(_REPLAYED)
-        message = b"".join(
-            (
-                self._heads.get(severity) or self._head(severity),
-                times_of(get("timestamp"), get("observed_timestamp")),
-                self._span[1] if span == self._span[0] else self._span_fields(span),
-                said,
-                b"\x32",
-                b"\x32".join(written),
+            head = get("severity_number"), get("severity_text"), event_name
+            span = get("trace_id"), get("span_id"), get("trace_flags")
+            if own and body is None and event_name:
+                said = self._body_field(event_name, attributes)
+            else:
+                said = _body(body)
+            if self._writer[0] != writer:
+                self._writer = writer, self._attributes.sized({s.WRITER_ID: writer})[0]
+            number, uid = varint(record.seq), data["id"].encode()
+            written = self._attributes.sized(attributes)
+            if len(uid) == _ID_LENGTH:
+                written += (_UID + uid, self._writer[1], _SEQS[len(number)] + number)
+            else:
+                written += self._attributes.sized({s.LOG_RECORD_UID: data["id"]})
+                written += (self._writer[1], _SEQS[len(number)] + number)
+            if replayed:
+                written.append(_REPLAYED)
+            message = b"".join(
+                (
+                    self._heads.get(head) or self._head(head),
+                    times_of(get("timestamp"), get("observed_timestamp")),
+                    self._span[1] if span == self._span[0] else self._span_fields(span),
+                    said,
+                    b"\x32",
+                    b"\x32".join(written),
+                )
             )
-        )
-        return field(b"\x12", message)
+            return b"".join((b"\x12", varint(len(message)), message))
+        except _OUT_OF_THE_ORDINARY:
+            return None
 
     def _body_field(self, event_name: str, attributes: Mapping[str, Any]) -> bytes:
         """Write the body of one of Wakelog's own events, and keep it by what it is made of."""
@@ -254,6 +243,22 @@ class LogEncoder:
 
     def _fields(self, tag: bytes, attributes: Mapping[str, Any] | None) -> list[bytes]:
         return [tag + one for one in self._attributes.sized(attributes or {})]
+
+
+def _body(value: Any) -> bytes:
+    """Write the body of a record.
+
+    Raises:
+        TypeError: As ``any_value``.
+        UnicodeEncodeError: As ``any_value``.
+    """
+    if type(value) is not str:
+        return field(b"\x2a", any_value(value))
+    text = value.encode()
+    size = len(text)
+    if size < _SHORT:
+        return b"".join((b"\x2a", FLAT[size + 2], b"\x0a", FLAT[size], text))
+    return field(b"\x2a", field(b"\x0a", text))
 
 
 def is_ordinary(data: Mapping[str, Any], line: bytes) -> bool:

@@ -20,7 +20,7 @@ in one another, of which a map takes three, and the official encoder leaves out 
 FLAT: Final = tuple(bytes((number,)) for number in range(128))
 """The numbers below 128 as they are written: most lengths."""
 
-_SMALL = len(FLAT)
+_SMALL, _TWO_BYTES = len(FLAT), len(FLAT) ** 2
 _DOUBLE = Struct("<d").pack
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _UINT64 = 2**64
@@ -32,6 +32,8 @@ def varint(number: int) -> bytes:
     """Write a number from 0 to 2**64 - 1."""
     if number < _SMALL:
         return FLAT[number]
+    if number < _TWO_BYTES:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     written = bytearray()
     while number >= _SMALL:
         written.append(number & 0x7F | 0x80)

@@ -333,8 +333,10 @@ class Rebuilder:
         self._encoder = LogEncoder(events=policy.events, max_record_bytes=self._max_record_bytes)
         self._origins = Origins()
         self._scopes: dict[bytes, _KnownScope] = {}
+        # The last one, and how it stands on its line: mostly one scope emits many records in a row.
+        self._scope: tuple[_KnownScope, bytes] = (_NO_SCOPE, b"\n")
 
-    def prepare(self, entry: Entry, *, replayed: bool = False) -> ReadWriteLogRecord:
+    def prepare(self, entry: Entry, replayed: bool = False) -> ReadWriteLogRecord:  # noqa: FBT001, FBT002 - given for every record
         """Make a log record that ``rebuild`` makes only when somebody looks at its fields.
 
         Args:
@@ -348,11 +350,14 @@ class Rebuilder:
         if self._rebuilds_first or type(record) is not UnreadRecord:
             return self.rebuild(entry, replayed=replayed)
         data, encoded = orjson.loads(record.line), None
-        own, older, scope = self._scope_on(data, record)
+        known, ending = self._scope
+        if not record.line.endswith(ending, 0, -_SEAL):
+            known = self._scope_on(data, record)
+        own, older, scope = known
         if older:
             return self.rebuild(entry, replayed=replayed)
         if self.encodes:
-            encoded = self._encoder.encode(data, record, entry.writer, own=own, replayed=replayed)
+            encoded = self._encoder.encode(data, record, entry.writer, own, replayed)
         if (encoded is None) if self.encodes else not is_ordinary(data, record.line):
             return self.rebuild(entry, replayed=replayed)
         line = LineLogRecord(self._rebuild_later, entry, replayed, encoded)
@@ -472,4 +477,7 @@ class Rebuilder:
                 if len(self._scopes) >= _MOST_SCOPES:
                     self._scopes.clear()
                 self._scopes[text] = known
+            else:
+                return known
+        self._scope = (known, text)
         return known

@@ -46,7 +46,7 @@ class SpanRebuilder:
         self.encodes = False
         """Whether requests are written here."""
 
-    def prepare(self, entry: Entry, *, replayed: bool = False) -> ReadableSpan:
+    def prepare(self, entry: Entry, replayed: bool = False) -> ReadableSpan:  # noqa: FBT001, FBT002 - given for every span
         """Make a span that ``rebuild`` makes only when somebody looks at its fields.
 
         Args:
@@ -63,8 +63,7 @@ class SpanRebuilder:
         record = entry.record
         if not self.encodes or type(record) is not UnreadRecord:
             return self.rebuild(entry, replayed=replayed)
-        data = orjson.loads(record.line)
-        encoded = None
+        data, encoded = orjson.loads(record.line), None
         if data.get("trace_flags", 0) & TraceFlags.SAMPLED:
             encoded = self._encoder.encode(data, record.line)
         if encoded is None:

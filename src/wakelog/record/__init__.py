@@ -40,7 +40,7 @@ from wakelog.record._line import (
     verify,
 )
 from wakelog.record._objects import fields_in, opened, text_of, traceback_of, type_name
-from wakelog.record._unread import UnreadRecord, unread
+from wakelog.record._unread import UnreadRecord, unread, unread_in_order
 from wakelog.record._unsealed import decode_unsealed
 from wakelog.record._values import TAG, from_line, is_json, kept, to_line
 
@@ -89,6 +89,7 @@ __all__ = [
     "traceback_of",
     "type_name",
     "unread",
+    "unread_in_order",
     "uuid7",
     "uuid8",
     "verify",

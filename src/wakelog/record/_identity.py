@@ -38,7 +38,8 @@ reset_in_child(_seed, ForkOrder.IDENTITY)
 _last_second = (-1, "")
 # And the last millisecond of an id.
 _last_millisecond = (-1, "")
-_parsed_second: tuple[tuple[str, str], int] = (("", ""), 0)
+# And of the last second that was read: how a time in it begins, up to the point, and its nanoseconds.
+_parsed_second: tuple[str, int] = ("-", 0)
 
 
 def uuid8(*parts: str) -> str:
@@ -116,9 +117,9 @@ def parse_rfc3339(value: str) -> int:
         ValueError: When the text is no RFC 3339 time.
     """
     global _parsed_second  # noqa: PLW0603 - one tuple, replaced whole, so threads see either
-    known, second = _parsed_second
-    if value[:19] == known[0] and value[19:20] == "." and value[29:] == "Z" == known[1] and (nanoseconds := value[20:29]).isdecimal():  # fmt: skip
-        return second * _SECOND + int(nanoseconds)
+    known, base = _parsed_second
+    if value[:20] == known and value[29:] == "Z" and (nanoseconds := value[20:29]).isdecimal():
+        return base + int(nanoseconds)
     match = _RFC3339.fullmatch(value)
     if match is None and value.removeprefix("-").isdecimal():
         return int(value)
@@ -126,9 +127,8 @@ def parse_rfc3339(value: str) -> int:
         message = f"not an RFC 3339 time: {value!r}"
         raise ValueError(message)
     whole, fraction, zone = match.groups()
-    if known == (whole, zone):
-        return second * _SECOND + int((fraction or "0").ljust(9, "0"))
     moment = datetime.fromisoformat(whole + ("+00:00" if zone == "Z" else zone))
-    second = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
-    _parsed_second = ((whole, zone), second)
-    return second * _SECOND + int((fraction or "0").ljust(9, "0"))
+    base = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * _SECOND
+    if zone == "Z":
+        _parsed_second = (f"{whole}.", base)
+    return base + int((fraction or "0").ljust(9, "0"))

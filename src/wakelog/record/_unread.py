@@ -8,20 +8,23 @@ import orjson
 
 from wakelog.record._line import Record, decode
 
-_LATER = tuple(name for name in Record.__slots__ if name not in ("id", "seq"))
+_BEGINNING = b'{"id":"'
+_LATER = tuple(name for name in Record.__slots__ if name != "seq")
 _new = object.__new__
 
 
 class UnreadRecord(Record):
-    """A record of which id and number are known; a look at another field decodes the line.
+    """A record of which the number is known; a look at another field decodes the line.
 
     Attributes:
         line: The line, which refers to no blobs.
+        end: Where the next line begins in its file; 0 when that is not known.
     """
 
-    __slots__ = ("line",)
+    __slots__ = ("end", "line")
 
     line: bytes
+    end: int
 
     def __getattr__(self, name: str) -> Any:
         """Decode the line, at the first look at a field that has no value yet.
@@ -49,8 +52,31 @@ def unread(line: bytes) -> UnreadRecord | None:
     try:
         # What is read here is not kept: there are many lines, and few whose fields are looked at.
         data = orjson.loads(line)
-        record = _new(UnreadRecord)
-        record.id, record.seq, record.line = data["id"], data["seq"], line
+        record_id, seq = data["id"], data["seq"]
     except (ValueError, KeyError, TypeError):
         return None
-    return record if type(record.id) is str and type(record.seq) is int else None
+    if type(record_id) is not str or type(seq) is not int:
+        return None
+    record = _new(UnreadRecord)
+    record.line, record.seq, record.end = line, seq, 0
+    return record
+
+
+def unread_in_order(line: bytes, seq: int, end: int) -> UnreadRecord | None:
+    """Make a record that is decoded later, of a line whose checksum says that Wakelog has written it.
+
+    Args:
+        line: The line, without its newline.
+        seq: The number that it is expected to have.
+        end: Where the next line begins.
+
+    Returns:
+        The record; None when the line does not begin with an id and that number.
+    """
+    if not line.startswith(_BEGINNING) or not line.startswith(
+        b'","seq":%d,' % seq, line.find(b'"', len(_BEGINNING))
+    ):
+        return None
+    record = _new(UnreadRecord)
+    record.line, record.seq, record.end = line, seq, end
+    return record
