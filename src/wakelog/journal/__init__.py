@@ -9,7 +9,7 @@ everything is delivered again.
 from wakelog.journal._aside import Aside
 from wakelog.journal._books import Books, books, end_of
 from wakelog.journal._claim import Claim
-from wakelog.journal._cursor import Cursor, Entry, EntryBatch, set_aside_torn_tail
+from wakelog.journal._cursor import Cursor, set_aside_torn_tail
 from wakelog.journal._dead_letters import (
     DeadLetter,
     add_dead_letter,
@@ -23,6 +23,7 @@ from wakelog.journal._dead_letters import (
 from wakelog.journal._deletions import Deletion
 from wakelog.journal._deletions import load as load_deletions
 from wakelog.journal._durability import Durability, Receipt
+from wakelog.journal._entry import Entry, EntryBatch
 from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._generation import next_generation, process_id
 from wakelog.journal._holding import holding

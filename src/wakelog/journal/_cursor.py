@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, cast
 from zlib import crc32
 
 from wakelog.errors import (
@@ -15,6 +14,7 @@ from wakelog.errors import (
     JournalFormatError,
 )
 from wakelog.journal import _deletions as deletions
+from wakelog.journal._entry import Entry, EntryBatch, LaterEntry
 from wakelog.journal._mark import Mark
 from wakelog.record import (
     FORMAT,
@@ -24,7 +24,6 @@ from wakelog.record import (
     Header,
     Record,
     Resource,
-    UnreadRecord,
     decode,
     read_header,
     salvage_resource,
@@ -55,50 +54,7 @@ _CRC_LENGTH = len(b',"crc":"00000000"}')
 # How the line of a span's start goes on after its number, which is that of the record before it.
 _START = b',"signal":"%b"' % SPAN_START.encode()
 _LONGEST_BEGINNING = 160
-
-
-class Entry(NamedTuple):
-    """A record, the resource and the writer that it belongs to, and the place after it."""
-
-    record: Record
-    resource: Resource
-    writer: str
-    mark: Mark
-
-
-class LaterEntry(Entry):
-    """An entry whose mark is made when somebody asks for it: of most, nobody does.
-
-    Its last item is a mark of the same segment before it, of which every figure but these is the same.
-    """
-
-    __slots__ = ()
-
-    @property
-    def mark(self) -> Mark:
-        """The place after the record."""
-        record = cast("UnreadRecord", self.record)
-        return self[3].after(record.end, record.seq, stated_crc(record.line))
-
-
 _new_entry = tuple.__new__
-
-
-@dataclass(slots=True)
-class EntryBatch:
-    """Some records in order.
-
-    Attributes:
-        entries: The records.
-        mark: The place after the last line whose records are counted. Damaged lines are counted by the
-            number of the next record; until there is one, by what they look like if the writer is gone.
-        damaged: The damaged lines that were passed over, cut to their first 200 bytes unless the
-            cursor was asked for whole ones.
-    """
-
-    entries: list[Entry]
-    mark: Mark
-    damaged: list[bytes] = field(default_factory=list)
 
 
 class Cursor:

@@ -19,7 +19,7 @@ import orjson
 
 from wakelog.errors import JournalError
 from wakelog.journal._aside import one_at_a_time
-from wakelog.journal._cursor import Entry
+from wakelog.journal._entry import Entry
 from wakelog.journal._mark import Mark
 from wakelog.record import MARK, Resource, decode, from_line, resolve, rfc3339, to_line
 from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, open_to_read

@@ -16,11 +16,11 @@ from wakelog.journal._cursor import (
     BLOCK,
     NO_RESOURCE,
     Cursor,
-    Entry,
     adds_up_to,
     header_of,
     is_start,
 )
+from wakelog.journal._entry import Entry
 from wakelog.journal._folder import folders
 from wakelog.journal._mark import Mark
 from wakelog.journal._owner import signal_of
