@@ -202,6 +202,18 @@ class Blobs(Appender):
             self._journal.close()
 
 
+class SetApart(Blobs):
+    """What is set apart of a journal's lines, so that it can be erased."""
+
+    def append(self, name: str) -> None:
+        self._journal = self._journal or Journal(
+            self.root, durability=self.durability, segment_bytes=900
+        )
+        body = {"name": name, "text": name + LONG}
+        content = encode({"body": body}, 1 << 20, apart=frozenset({"none"}))
+        self._journal.append(name, content, RESOURCE)
+
+
 class Streams(Appender):
     """The journal of session streams."""
 
@@ -230,5 +242,6 @@ APPENDERS: dict[str, type[Appender]] = {
     "audit": Thread,
     "dead letters": DeadLetters,
     "blobs": Blobs,
+    "content apart": SetApart,
     "streams": Streams,
 }

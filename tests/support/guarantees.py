@@ -43,6 +43,7 @@ APPENDERS = [
     "audit",
     "dead letters",
     "blobs",
+    "content apart",
     "streams",
 ]
 APPENDING = {

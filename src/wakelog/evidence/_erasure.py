@@ -1,4 +1,4 @@
-"""Erasing what somebody said: the files that hold it go, the lines stay, and that is signed."""
+"""Erasing what somebody said: it goes from the files that hold it, the lines stay, and that is signed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,16 @@ from wakelog.runtime import (
     open_to_read,
     regular_file,
 )
-from wakelog.storage import INDEX, LONGEST_BLOCK, blob_folder, lines, segment_name, segments
+from wakelog.storage import (
+    INDEX,
+    LONGEST_BLOCK,
+    Apart,
+    blob_folder,
+    erase_apart,
+    lines,
+    segment_name,
+    segments,
+)
 
 Matches = Callable[[dict[str, Any]], bool]
 """Says of the attributes of a record whether it is meant."""
@@ -64,7 +73,7 @@ class Erasure:
 
     Attributes:
         records: The records whose content went.
-        values: How many files of content they had.
+        values: How many values of content they had.
         dead_letters: How many dead letters have lost their content.
         aside: How many damaged or torn lines that name the person were deleted.
         inline: Records whose content stands on a line, or in a file that others share: it was recorded
@@ -82,9 +91,9 @@ class Erasure:
 
 @dataclass(slots=True)
 class _Found:
-    """What one folder has of a person: the digests of each segment, and the records."""
+    """What one folder has of a person: the digests of each segment with their references, and the records."""
 
-    digests: dict[int, set[str]] = field(default_factory=dict)
+    digests: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
     records: list[ErasedRecord] = field(default_factory=list)
     inline: list[ErasedRecord] = field(default_factory=list)
 
@@ -138,16 +147,18 @@ def _find(folder: Path, matches: Matches) -> _Found:
     delivered = load_ledger(folder, folder.name).seq
     for index in segments(folder, missing_ok=True):
         path = folder / segment_name(index)
-        names = _names(blob_folder(path))
-        mine: list[tuple[ErasedRecord, set[str]]] = []
+        place, apart = blob_folder(path), Apart(blob_folder(path))
+        mine: list[tuple[ErasedRecord, dict[str, dict[str, Any]]]] = []
         others: set[str] = set()
         for line in _lines(path):
             data = _record(line)
             if data is None:
                 continue
-            shared = {str(one.get("sha256")) for one in references(data)} if MARK in line else set()
+            shared = (
+                {str(one.get("sha256")): one for one in references(data)} if MARK in line else {}
+            )
             if not matches(attributes_on(data)):
-                others |= shared
+                others |= shared.keys()
                 continue
             seq = int(data.get("seq", 0))
             record = ErasedRecord(
@@ -158,14 +169,14 @@ def _find(folder: Path, matches: Matches) -> _Found:
                 seq <= delivered,
                 destination,
             )
-            if shared & names:
-                mine.append((record, shared & names))
+            if there := {d: one for d, one in shared.items() if _is_there(place, one, apart)}:
+                mine.append((record, there))
             if _has_content(data):
                 found.inline.append(record)
         for record, digests in mine:
-            if going := digests - others:
+            if going := {d: one for d, one in digests.items() if d not in others}:
                 found.records.append(record)
-                found.digests.setdefault(index, set()).update(going)
+                found.digests.setdefault(index, {}).update(going)
             else:
                 found.inline.append(record)
     return found
@@ -193,13 +204,30 @@ def _sign(folder: Path, found: _Found, signer: Signer, reason: str) -> None:
         file.append(ERASURE, fields, signer, "eraser")
 
 
+def _is_there(place: Path, reference: dict[str, Any], apart: Apart) -> bool:
+    """Tell whether anything is left of a value: one that is damaged has to go, too."""
+    digest, size, offset = (reference.get(name) for name in ("sha256", "bytes", "at"))
+    if not isinstance(digest, str) or not isinstance(size, int):
+        return False
+    if isinstance(offset, int):
+        return apart.place(digest, size, offset) is not None
+    return "/" not in digest and regular_file(place / digest) is not None
+
+
 def _delete(folder: Path, found: _Found) -> None:
     for index, digests in found.digests.items():
-        place = blob_folder(folder / segment_name(index))
+        path = folder / segment_name(index)
+        place, apart = blob_folder(path), Apart(blob_folder(path))
         try:
-            for digest in sorted(digests):
-                with suppress(FileNotFoundError):
-                    SYSTEM.unlink(place / digest)
+            overwritten = []
+            for digest, reference in sorted(digests.items()):
+                if (offset := reference.get("at")) is None:
+                    with suppress(FileNotFoundError):
+                        SYSTEM.unlink(place / digest)
+                elif (there := apart.place(digest, int(reference["bytes"]), offset)) is not None:
+                    overwritten.append(there)
+            if overwritten:
+                erase_apart(place, overwritten)
             SYSTEM.sync_directory(place)
         except FileNotFoundError:
             continue
@@ -278,13 +306,6 @@ def _forget_index(root: Path) -> None:
                 SYSTEM.unlink(place / name)
     except OSError as error:
         raise JournalError("erase in", place, error.strerror or error) from error
-
-
-def _names(folder: Path) -> set[str]:
-    try:
-        return set(list_regular(folder)) if is_directory(folder) else set()
-    except OSError as error:
-        raise JournalError("read", folder, error.strerror or error) from error
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

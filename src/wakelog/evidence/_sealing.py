@@ -14,7 +14,7 @@ from wakelog.evidence._scan import Part, scan
 from wakelog.evidence._seal import DELETION, SEAL, Seal
 from wakelog.evidence._seal_file import SealFile
 from wakelog.runtime import SYSTEM, FileSystem, open_file, regular_file
-from wakelog.storage import SEALS, segment_name, segments
+from wakelog.storage import SEALS, blob_folder, segment_name, segments, sync_apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,7 @@ def _read(path: Path, begin: int, fs: FileSystem | None) -> Part:
     try:
         part = scan(path, begin)
         if part.lines and fs is not None:
+            sync_apart(blob_folder(path), fs)
             descriptor = open_file(path, os.O_RDONLY)
             try:
                 fs.fdatasync(descriptor)

@@ -48,9 +48,9 @@ class Sealing:
         interval: The longest that a line stays without a seal while the process runs, in seconds.
         anchors: Who is given each seal, beside the next hop.
         export: Whether each seal also leaves as a log record, a checkpoint, to the next hop.
-        erasable: Whether content leaves its line for a file of its own that begins with a random salt,
-            so that ``wakelog erase`` can delete it without touching a line. It costs a file for each
-            event that has content.
+        erasable: Whether content leaves its line for a file beside the segment, behind a random salt, so
+            that ``wakelog erase`` can delete it without touching a line. It costs a second write for
+            each event that has content.
 
     Raises:
         ConfigurationError: For an interval that is not above 0, or a key that cannot be used.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import orjson
 from wakelog.index._schema import OFFSET_BITS
 from wakelog.index._sources import Held, sources_of
 from wakelog.runtime import open_file, open_to_read
-from wakelog.storage import blob_folder
+from wakelog.storage import APART, blob_folder, values_apart
 
 _BLOCK = 4 << 20
 
@@ -85,6 +86,12 @@ def _digests_with(path: Path, text: str) -> list[bytes]:
         return []
     for name in names:
         try:
+            if name == APART:
+                for value in values_apart(folder / name):
+                    lower = value.lower()
+                    if plain in lower or escaped in lower:
+                        found.append(sha256(value).hexdigest().encode())
+                continue
             with open_to_read(folder / name) as file:
                 data = file.read().lower()
         except OSError:

@@ -17,6 +17,7 @@ from wakelog.journal import _deletions as deletions
 from wakelog.journal._entry import Entry, EntryBatch, LaterEntry
 from wakelog.journal._mark import Mark
 from wakelog.record import (
+    APART_FIELD,
     FORMAT,
     MARK,
     SPAN_START,
@@ -159,6 +160,7 @@ class Cursor:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._block, self._block_at = -1, b"", 0
+        self._blobs = None  # which may have a file open, too
         self._header, self._actual_crc = None, None
         self._searched = self._left_out = 0
 
@@ -296,15 +298,21 @@ class Cursor:
             end = block.find(b"\n", start)
             line = block[start:end]
             added = crc32(line[:-_CRC_LENGTH], crc)
-            if end < 0 or line[-_CRC_LENGTH:] != b',"crc":"%08x"}' % added or MARK in line:
+            if end < 0 or line[-_CRC_LENGTH:] != b',"crc":"%08x"}' % added:
                 break
-            after = end + 1
+            after, get, before = end + 1, None, 0
+            if MARK in line:
+                get = self._blobs
+                if get is None or line.count(MARK) > 1 or APART_FIELD not in line:
+                    break
+                before = get.taken
             if not (spans and is_start(line)):
-                record = unread_in_order(line, seq + 1, begins + after)
+                record = unread_in_order(line, seq + 1, begins + after, get)
                 if record is None:
                     break
                 seq += 1
                 entries.append(_new_entry(LaterEntry, (record, resource, writer, mark)))
+                taken += 0 if get is None else get.taken - before
             taken += after - start
             start, crc = after, added
         if taken:

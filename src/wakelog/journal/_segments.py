@@ -14,7 +14,7 @@ from wakelog.journal._owner import Owner
 from wakelog.journal._rotation import Rotation
 from wakelog.record import Header, Resource, seal_header, stated_crc
 from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, read_small
-from wakelog.storage import AppendFile, File, segment_name
+from wakelog.storage import AppendFile, File, blob_folder, close, open_apart, segment_name
 
 _FILE_MODE = 0o600
 BY_SIZE_ALONE = Rotation()
@@ -56,8 +56,10 @@ class Segments(AppendFile):
         # What the current segment is of, and where it ends.
         self._resource: Resource | None = None
         self._offset = 0
-        # How many bytes of blobs stand beside it.
+        # How many bytes of blobs stand beside it, where the file of what is set apart ends, and whether
+        # that is known to keep its name through a power failure.
         self._beside = 0
+        self._beside_end, self._beside_named = 0, False
         self._deleted_below = 0
         # What there is to tell: None nothing, True that a segment was begun.
         self._look_due: bool | None = None
@@ -156,13 +158,15 @@ class Segments(AppendFile):
         resource: Resource | None,
     ) -> bool:
         """Go on with another file, or without one, unless something has come between."""
-        old, kept, unsynced = self._fd, self._sync_wanted, self._unsynced_files
-        if kept and old >= 0:
-            unsynced = [*unsynced, File(self._segment, old)]
+        kept, unsynced = self._sync_wanted, self._unsynced_files
+        ended = [File(self._segment, self._beside_fd), File(self._segment, self._fd)]
+        if kept:
+            unsynced = [*unsynced, *(file for file in ended if file.descriptor >= 0)]
         if turn != self._turn:
             return False
         self._turn = turn + 1
         self._fd = fd
+        self._beside_fd = -1
         self._segment = segment
         self._offset = offset
         self._beside = 0
@@ -170,9 +174,24 @@ class Segments(AppendFile):
         self._resource = resource
         self._unsynced_files = unsynced
         self._sync_wanted = False
-        if old >= 0 and not kept:
-            os.close(old)
+        if not kept:
+            close(ended)
         return True
+
+    def _open_beside(self, *, synced: bool) -> None:
+        """Open the file for what is set apart of the current segment's lines. Under the lock.
+
+        Raises:
+            OSError: When the operating system refuses.
+        """
+        turn = self._turn
+        folder = blob_folder(self.folder.path / segment_name(self._segment))
+        fd = open_apart(folder, self._fs, synced=synced)
+        end = os.fstat(fd).st_size
+        if turn != self._turn or self._beside_fd >= 0:
+            os.close(fd)  # a signal's handler has come in between
+            return
+        self._beside_fd, self._beside_end, self._beside_named = fd, end, synced
 
     def _write_rest(self, line: bytes, written: int) -> None:
         """Write what is left of a line after a short write: the disk is nearly full."""

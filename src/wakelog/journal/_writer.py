@@ -15,9 +15,17 @@ from wakelog.journal._observer import MEASURED, Observer
 from wakelog.journal._owner import Owner
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._segments import BY_SIZE_ALONE, Segments
-from wakelog.record import Blob, Content, Resource, blobs_of, seal, size_beside
+from wakelog.record import Blob, Content, Resource, blobs_of, placed, seal, size_beside
 from wakelog.runtime import SYSTEM, FileSystem
-from wakelog.storage import BETWEEN, GroupCommit, Unsynced, put_blobs, segment_name
+from wakelog.storage import (
+    BETWEEN,
+    GroupCommit,
+    Unsynced,
+    blob_folder,
+    name_apart,
+    put_blobs,
+    segment_name,
+)
 
 _LOOK_SECONDS = 1.0
 # What a line is longer than its content, with room for a header.
@@ -113,13 +121,14 @@ class Writer(Segments):
         """
         size = len(content)
         blobs: tuple[Blob, ...] = ()
-        placed = 0
+        apart: Blob | None = None
+        whole, put, apart_in = content, 0, 0
         if type(content) is Content:
-            blobs, size = content.blobs, size + size_beside(content)
+            blobs, apart, size = content.blobs, content.apart, size + size_beside(content)
         if self._written + size > self._granted:
             self._get_leave(size)
         if blobs:
-            placed = self._place(blobs, resource, durability)
+            put = self._place(blobs, resource, durability)
         with self._lock:
             begun = -1
             while True:
@@ -135,16 +144,20 @@ class Writer(Segments):
                 if turn != begun and (
                     resource is not self._resource
                     # What has just been written beside a segment does not end it.
-                    or self._offset + (placed != self._segment) * self._beside
-                    >= self._segment_bytes
+                    or self._offset + (put != self._segment) * self._beside >= self._segment_bytes
                 ):
                     begun = self._begin_segment_for(resource, turn)
                     continue
-                if blobs and placed != self._segment:  # another segment was begun meanwhile
-                    placed = self._put_blobs(self._segment, blobs, durability)
+                if blobs and put != self._segment:  # another segment was begun meanwhile
+                    put = self._put_blobs(self._segment, blobs, durability)
                     continue
+                if apart is not None and apart_in != self._segment:
+                    apart_in = self._segment
+                    whole = placed(content, self._put_apart(apart.data, durability))
+                    if turn != self._turn:
+                        continue
                 seq = self._seq + counted
-                line, crc = seal(record_id, seq, content, self._crc)
+                line, crc = seal(record_id, seq, whole, self._crc)
                 if durability is _FSYNC or durability is _PERIODIC:
                     self._sync_wanted = True
                 measured = self._observer is not None and not seq % MEASURED
@@ -218,6 +231,36 @@ class Writer(Segments):
             if segment == self._segment:
                 self._beside += size
         return segment
+
+    def _put_apart(self, value: bytes, durability: Durability) -> int:
+        """Write what is set apart of a line beside the current segment. Under the lock.
+
+        It is synced with the segment, and before it.
+
+        Returns:
+            Where it begins. After a signal's handler it may be elsewhere, and is looked for.
+        """
+        synced = durability is _FSYNC or durability is _PERIODIC
+        segment, begin = self._segment, -1
+        try:
+            while self._beside_fd < 0:
+                self._open_beside(synced=synced)
+            if synced and not self._beside_named:
+                name_apart(blob_folder(self.folder.path / segment_name(segment)), self._fs)
+                self._beside_named = True
+            begin = self._beside_end
+            written = self._fs.write(self._beside_fd, value)
+            self._beside_end += written
+            self._beside += written
+            self._written += written
+            if written != len(value):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - one way out
+        except OSError as error:
+            torn = begin not in (-1, self._beside_end) or error.errno == errno.EIO
+            if torn and segment == self._segment:
+                self._offset = self._segment_bytes  # the next record gets another file
+            raise self._refused("write content beside", error) from error
+        return begin
 
     def commit(self, seq: int) -> None:
         """Make everything up to a record durable.
@@ -308,9 +351,12 @@ class Writer(Segments):
 
     def _put(self, line: Unsynced) -> None:
         """Write a line that is saved. Under the lock, and nobody else writes."""
-        if blobs := blobs_of(line.content):
+        content = line.content
+        if blobs := blobs_of(content):
             self._put_blobs(self._segment, blobs, Durability.FSYNC)
-        sealed, crc = seal(line.id, line.seq, line.content, self._crc)
+        if type(content) is Content and content.apart is not None:
+            content = placed(content, self._put_apart(content.apart.data, Durability.FSYNC))
+        sealed, crc = seal(line.id, line.seq, content, self._crc)
         try:
             written = self._fs.write(self._fd, sealed)
             if written != len(sealed):
@@ -332,7 +378,8 @@ class Writer(Segments):
     def _look_around(self, now: float) -> None:
         """Once a second, make sure that lines do not go into a file that somebody has deleted."""
         self._look_at = now + _LOOK_SECONDS
-        if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:
-            self._offset = self._segment_bytes
+        for fd in (self._fd, self._beside_fd):
+            if fd >= 0 and os.fstat(fd).st_nlink == 0:
+                self._offset = self._segment_bytes
         if self._look_due is None:  # or that a segment was begun beside a large value would be lost
             self._look_due = False

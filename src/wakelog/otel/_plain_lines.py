@@ -16,7 +16,7 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.trace import TraceFlags
 
 from wakelog.events import semconv as s
-from wakelog.record import TAG, is_json, uuid7
+from wakelog.record import TAG, Blob, apart_of, content_with, is_json, uuid7
 
 LONGEST_ID = 200
 _SECOND = 1_000_000_000
@@ -36,7 +36,13 @@ _heads: dict[tuple[str | None, int, str | None], bytes] = {}
 
 
 def plain_content(
-    record: LogRecord, content: dict[str, Any] | None, *, body: bool, ending: bytes, longest: int
+    record: LogRecord,
+    content: dict[str, Any] | None,
+    *,
+    body: bool,
+    ending: bytes,
+    longest: int,
+    apart: frozenset[str] = frozenset(),
 ) -> tuple[str, bytes] | None:
     """Turn an ordinary log record into an id and the middle part of its line.
 
@@ -46,6 +52,7 @@ def plain_content(
         body: Whether the body is written.
         ending: The end of the middle part, encoded already.
         longest: The most bytes that it may have.
+        apart: The attributes that leave the line, and the body with them, so that they can be erased.
 
     Returns:
         What ``content_of`` returns. None when the record is not ordinary, or too long.
@@ -78,19 +85,46 @@ def plain_content(
     if times is None or head is None or span is None:
         return None
     parts = [times, head]
+    moved = None
     try:
-        if body and (said := record.body) is not None:
-            if type(said) is not str and not is_json(said):
-                return None
+        said = record.body if body else None
+        if said is not None and type(said) is not str and not is_json(said):
+            return None
+        if apart:
+            moved, reference = _moved(attributes, said, apart)
+        elif said is not None:
             parts += (b',"body":', _dumps(said))
         parts.append(span)
         if attributes:
             parts += (b',"attributes":', _dumps(attributes))
+        if moved is not None:
+            parts += (b',"apart":', reference)
     except TypeError:  # lone surrogates, integers beyond 64 bit, and keys that are no text
         return None
     parts.append(ending)
     middle = b"".join(parts)
-    return None if len(middle) > longest else (record_id, middle)
+    size = len(middle) if moved is None else len(middle) + len(moved.data)
+    if size > longest:
+        return None
+    return record_id, middle if moved is None else content_with(middle, (), moved)
+
+
+def _moved(
+    attributes: dict[str, Any], said: object, names: frozenset[str]
+) -> tuple[Blob | None, bytes]:
+    """Take content out of attributes, and return it with the body and with the reference to it.
+
+    Raises:
+        TypeError: For what JSON does not have.
+    """
+    units: dict[str, Any] = {
+        "attributes": {name: attributes.pop(name) for name in [*attributes] if name in names}
+    }
+    if said is not None:
+        units["body"] = said
+    elif not units["attributes"]:
+        return None, b""
+    return apart_of(_dumps(units))
 
 
 def _times_of(record: LogRecord) -> bytes | None:

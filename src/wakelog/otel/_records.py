@@ -215,10 +215,11 @@ def content_of(
         # A derived body is made anew from the attributes when the record leaves.
         content, derived_body = record.content, record.derives_body
         redactor = None
-    if redactor is None and not erasable:
+    apart = s.CONTENT if erasable else frozenset()
+    if redactor is None:
         longest = min(max_line_bytes - SEAL_BYTES, max_event_bytes)
         plain = plain_content(
-            record, content, body=not derived_body, ending=ending, longest=longest
+            record, content, body=not derived_body, ending=ending, longest=longest, apart=apart
         )
         if plain is not None:
             return plain
@@ -244,7 +245,7 @@ def content_of(
             max_line_bytes,
             max_event_bytes=max_event_bytes,
             staying=s.IDENTITY,
-            apart=s.CONTENT if erasable else frozenset(),
+            apart=apart,
             ending=ending,
         )
     except EventTooLargeError as error:

@@ -5,15 +5,20 @@ values that JSON lacks, ids and time. It knows no files and no OpenTelemetry.
 """
 
 from wakelog.record._blobs import (
+    APART_FIELD,
     MARK,
     Blob,
     Content,
     GetBlob,
+    apart_of,
     attributes_on,
     blobs_of,
+    content_with,
+    placed,
     references,
     resolve,
     size_beside,
+    value_of,
 )
 from wakelog.record._identity import parse_rfc3339, rfc3339, uuid7, uuid8
 from wakelog.record._line import (
@@ -45,6 +50,7 @@ from wakelog.record._unsealed import decode_unsealed
 from wakelog.record._values import TAG, from_line, is_json, kept, to_line
 
 __all__ = [
+    "APART_FIELD",
     "DEFAULT_PIPELINE",
     "FORMAT",
     "LOGS",
@@ -62,9 +68,11 @@ __all__ = [
     "Resource",
     "Scope",
     "UnreadRecord",
+    "apart_of",
     "attributes_on",
     "blobs_of",
     "content_on",
+    "content_with",
     "decode",
     "decode_unsealed",
     "encode",
@@ -74,6 +82,7 @@ __all__ = [
     "kept",
     "opened",
     "parse_rfc3339",
+    "placed",
     "read_header",
     "references",
     "resolve",
@@ -92,5 +101,6 @@ __all__ = [
     "unread_in_order",
     "uuid7",
     "uuid8",
+    "value_of",
     "verify",
 ]

@@ -12,11 +12,15 @@ A value that has left its line is a *blob*. On the line stands a tagged form::
 
 The unit is the body or one top-level attribute. Where an event has so many attributes that moving
 the largest is not enough, the others leave together, as the field ``more_attributes`` of the line.
+
+What leaves so that it can be erased is the field ``apart``, which begins with a salt. It goes to one file
+with that of other lines, unless it is large, and ``apart_at`` says where it begins there.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -25,17 +29,23 @@ from typing import Any, NamedTuple
 import orjson
 
 from wakelog.record._values import TAG
+from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
 
 BLOB = "blob"
 TEXT, BYTES, JSON = "text/plain", "application/octet-stream", "application/json"
 MORE_ATTRIBUTES = "more_attributes"
-APART = "apart"
-"""The field with the reference to what was set apart, so that it can be erased."""
+APART, APART_AT = "apart", "apart_at"
+"""The field with the reference to what was set apart, so that it can be erased; and where that begins."""
+APART_FIELD = b',"apart":{'
+"""What every line with such a reference contains."""
 MARK = b'"$wakelog":"blob"'
 """What every line with a reference contains; a line may also contain it for another reason."""
 
-GetBlob = Callable[[str, int], "bytes | None"]
-"""Returns the bytes of a blob by its digest and size, None when they are missing or damaged."""
+GetBlob = Callable[..., "bytes | None"]
+"""Returns the bytes of a blob by its digest and size, None when they are missing or damaged.
+
+For a value that stands in one file with others, the third argument is where it begins there.
+"""
 
 # A smaller value is hardly larger than the reference to it.
 _SMALLEST = 1024
@@ -43,6 +53,10 @@ _MOST_BLOBS = 64
 _PREVIEW = 256
 _UNITS = ("body", "event")
 _SALT_BYTES = 16
+_SALT_SIZE = 2 * _SALT_BYTES  # in hexadecimal
+_SALTS = 64
+# A larger value has a file of its own, and is not written under the writer's lock.
+_LARGEST_APART = 64 * 1024
 _LARGEST_SHOWN = 10
 
 
@@ -63,9 +77,28 @@ class Content(bytes):
 
     Attributes:
         blobs: These values. They have to be written before the line.
+        apart: What goes to one file with that of other lines, before this line, too. Then the line ends
+            with ``placed`` of where it begins there.
     """
 
-    blobs: tuple[Blob, ...]
+    blobs: tuple[Blob, ...] = ()
+    apart: Blob | None = None
+
+
+def content_with(text: bytes, blobs: tuple[Blob, ...], apart: Blob | None) -> bytes:
+    """Return the middle part of a line with what stands beside it, if anything does."""
+    if apart is None and not blobs:
+        return text
+    content = Content(text)
+    if apart is not None and len(apart.data) > _LARGEST_APART:
+        blobs, apart = (apart, *blobs), None
+    content.blobs, content.apart = blobs, apart
+    return content
+
+
+def placed(content: bytes, offset: int) -> bytes:
+    """Return the middle part of a line with the place of what was set apart of it."""
+    return b'%b,"apart_at":%d' % (content, offset)
 
 
 def blobs_of(content: bytes) -> tuple[Blob, ...]:
@@ -75,7 +108,10 @@ def blobs_of(content: bytes) -> tuple[Blob, ...]:
 
 def size_beside(content: bytes) -> int:
     """Return the number of bytes that stand beside a line."""
-    return sum(len(blob.data) for blob in content.blobs) if type(content) is Content else 0
+    if type(content) is not Content:
+        return 0
+    size = len(content.apart.data) if content.apart is not None else 0
+    return sum((len(blob.data) for blob in content.blobs), size)
 
 
 class _Unit(NamedTuple):
@@ -128,13 +164,8 @@ def part(
     return line, tuple(blobs)
 
 
-def set_apart(
-    line: dict[str, Any], names: frozenset[str]
-) -> tuple[dict[str, Any], tuple[Blob, ...]]:
+def set_apart(line: dict[str, Any], names: frozenset[str]) -> tuple[dict[str, Any], Blob | None]:
     """Move the body and some attributes out of a line, whatever their size, to where they can be erased.
-
-    They leave together, behind a random salt: what the line then has is a digest from which nobody
-    can guess what was there, and no preview.
 
     Args:
         line: The fields of the line, in their form there. It is changed.
@@ -147,16 +178,52 @@ def set_apart(
     rest = {name: form for name, form in attributes.items() if name not in names}
     units = {name: line.pop(name) for name in _UNITS if name in line}
     if len(rest) == len(attributes) and not units:
-        return line, ()
+        return line, None
     moved = {name: form for name, form in attributes.items() if name in names}
     if rest:
         line["attributes"] = {TAG: "map", "value": rest} if TAG in rest else rest
     else:
         line.pop("attributes", None)
-    data = os.urandom(_SALT_BYTES) + orjson.dumps({"attributes": moved, **units})
-    blob, reference = _put_beside(data, JSON, "")
-    line[APART] = {**reference, "salt": _SALT_BYTES}
-    return line, (blob._replace(unique=True),)
+    blob, reference = apart_of(orjson.dumps({"attributes": moved, **units}))
+    line[APART] = orjson.Fragment(reference)
+    return line, blob
+
+
+def apart_of(text: bytes) -> tuple[Blob, bytes]:
+    """Return what is set apart of a line, and the reference to it, encoded.
+
+    It stands behind a random salt: what the line then has is a digest from which nobody can guess what was
+    there, and no preview. It ends with a newline, so that a file of such values has one on each line.
+
+    Args:
+        text: The attributes and the body, encoded.
+    """
+    data = b"%b%b\n" % (_salt(), text)
+    digest = sha256(data).hexdigest()
+    reference = _REFERENCE % (digest.encode(), len(data))
+    return Blob(digest, data, True), reference
+
+
+_REFERENCE = (
+    b'{"$wakelog":"blob","sha256":"%%b","bytes":%%d,"media":"application/json","preview":"","salt":%d}'
+    % _SALT_SIZE
+)
+# Salts that nobody has used yet: many at once take a tenth of the time.
+_salts: list[bytes] = []
+
+
+def _salt() -> bytes:
+    notice_fork()
+    while True:
+        try:
+            return _salts.pop()
+        except IndexError:
+            text = os.urandom(_SALTS * _SALT_BYTES).hex().encode()
+            _salts.extend(text[at : at + _SALT_SIZE] for at in range(0, len(text), _SALT_SIZE))
+
+
+# A forked child would otherwise use those that its parent uses.
+reset_in_child(_salts.clear, ForkOrder.IDENTITY)
 
 
 def _unit(field: str, name: str, form: object) -> _Unit:
@@ -220,11 +287,25 @@ def is_reference(form: object) -> bool:
 def references(line: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the references on a line that the JSON codec has read."""
     forms = [*attributes_on(line).values()]
-    forms += [line.get(name) for name in (*_UNITS, MORE_ATTRIBUTES, APART)]
+    forms += [line.get(name) for name in (*_UNITS, MORE_ATTRIBUTES)]
+    forms.append(_reference_apart(line.get(APART), line.get(APART_AT)))
     return [form for form in forms if is_reference(form)]
 
 
-def resolve(line: dict[str, Any], get: GetBlob | None) -> None:
+def _reference_apart(form: Any, offset: Any) -> Any:
+    """Return the reference to what was set apart, with its place where it stands with others."""
+    return {**form, "at": offset} if type(offset) is int and is_reference(form) else form
+
+
+def value_of(reference: dict[str, Any], get: GetBlob) -> bytes | None:
+    """Return the bytes that a reference on a line stands for, None when they are missing or damaged."""
+    digest, size, offset = reference.get("sha256"), reference.get("bytes"), reference.get("at")
+    if not isinstance(digest, str) or not isinstance(size, int):
+        return None
+    return get(digest, size) if offset is None else get(digest, size, offset)
+
+
+def resolve(line: dict[str, Any], get: GetBlob | None, count: int = sys.maxsize) -> None:
     """Put the values of blobs in the place of the references to them, in a line that was read.
 
     A value that cannot be had is its preview and a note that says what is missing.
@@ -232,20 +313,23 @@ def resolve(line: dict[str, Any], get: GetBlob | None) -> None:
     Args:
         line: The line, as the JSON codec read it. It is changed.
         get: Returns blobs; None when there are none to be had.
+        count: The most references that there are.
     """
-    for name in _UNITS:
-        if is_reference(line.get(name)):
-            line[name] = _value_of(line[name], get)
     attributes = attributes_on(line)
-    for name, form in attributes.items():
-        if is_reference(form):
-            attributes[name] = _value_of(form, get)
-    apart = line.pop(APART, None)
-    if is_reference(apart):
-        units = _value_of(apart, get)
-        units = units if isinstance(units, dict) else {"attributes": {APART: units}}
-        attributes.update(units.pop("attributes", {}))
-        line.update(units)
+    if count > 1 or APART not in line:
+        for name in _UNITS:
+            if is_reference(line.get(name)):
+                line[name] = _value_of(line[name], get)
+        for name, form in attributes.items():
+            if is_reference(form):
+                attributes[name] = _value_of(form, get)
+    if APART in line:
+        apart = _reference_apart(line.pop(APART), line.pop(APART_AT, None))
+        if is_reference(apart):
+            units = _value_of(apart, get)
+            units = units if isinstance(units, dict) else {"attributes": {APART: units}}
+            attributes.update(units.pop("attributes", {}))
+            line.update(units)
     more = line.pop(MORE_ATTRIBUTES, None)
     if is_reference(more):
         rest = _value_of(more, get)
@@ -258,8 +342,8 @@ def resolve(line: dict[str, Any], get: GetBlob | None) -> None:
 def _value_of(reference: dict[str, Any], get: GetBlob | None) -> Any:
     """Return the form on a line of a value that has left it."""
     digest, size, media = reference.get("sha256"), reference.get("bytes"), reference.get("media")
-    if get is not None and isinstance(digest, str) and isinstance(size, int):
-        data = get(digest, size)
+    if get is not None:
+        data = value_of(reference, get)
         if data is not None:
             data = data[int(reference.get("salt", 0)) :]
         try:

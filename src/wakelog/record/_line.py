@@ -20,9 +20,9 @@ from wakelog.errors import CorruptLineError, EventTooLargeError, JournalFormatEr
 from wakelog.record._blobs import (
     MARK,
     Blob,
-    Content,
     GetBlob,
     attributes_on,
+    content_with,
     part,
     resolve,
     set_apart,
@@ -162,22 +162,17 @@ def encode(
         text = _encode_carefully(fields)
     if len(text) > max_event_bytes:
         raise _too_large(orjson.loads(text), len(text), max_event_bytes, staying, ending)
-    first: tuple[Blob, ...] = ()
+    moved: Blob | None = None
     if apart:
-        line, first = set_apart(orjson.loads(text), apart)
+        line, moved = set_apart(orjson.loads(text), apart)
         text = orjson.dumps(line)
     if len(text) <= max_line_bytes - SEAL_BYTES - len(ending):
         plain = b",%b%b" % (text[1:-1], ending) if text != b"{}" else ending
-        if first:
-            plain = Content(plain)
-            plain.blobs = first
-        return plain
+        return plain if moved is None else content_with(plain, (), moved)
     line, blobs = part(orjson.loads(text), max_line_bytes - SEAL_BYTES - len(ending), staying)
-    blobs = (*first, *blobs)
-    content = Content(b",%b%b" % (orjson.dumps(line)[1:-1], ending))
-    content.blobs = blobs
+    content = b",%b%b" % (orjson.dumps(line)[1:-1], ending)
     decode(b'{"id":""%b}' % content)  # what cannot be read must not be called recorded
-    return content if blobs else bytes(content)
+    return content_with(content, blobs, moved)
 
 
 def _too_large(
@@ -290,7 +285,7 @@ def decode(line: bytes, blobs: GetBlob | None = None) -> Record:
     try:
         data = orjson.loads(line)
         if MARK in line:
-            resolve(data, blobs)
+            resolve(data, blobs, line.count(MARK))
         attributes = data.get("attributes")
         if attributes and TAG in attributes:
             attributes = attributes_on(data)

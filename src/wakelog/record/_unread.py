@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from wakelog.record._blobs import GetBlob, resolve
 from wakelog.record._line import Record, decode
 
 _BEGINNING = b'{"id":"'
@@ -17,7 +18,7 @@ class UnreadRecord(Record):
     """A record of which the number is known; a look at another field decodes the line.
 
     Attributes:
-        line: The line, which refers to no blobs.
+        line: The line, which refers to no blobs. What was set apart of it is on it again.
         end: Where the next line begins in its file; 0 when that is not known.
     """
 
@@ -62,13 +63,16 @@ def unread(line: bytes) -> UnreadRecord | None:
     return record
 
 
-def unread_in_order(line: bytes, seq: int, end: int) -> UnreadRecord | None:
+def unread_in_order(
+    line: bytes, seq: int, end: int, get: GetBlob | None = None
+) -> UnreadRecord | None:
     """Make a record that is decoded later, of a line whose checksum says that Wakelog has written it.
 
     Args:
         line: The line, without its newline.
         seq: The number that it is expected to have.
         end: Where the next line begins.
+        get: Returns what was set apart of the line, which refers to nothing else; without, to nothing.
 
     Returns:
         The record; None when the line does not begin with an id and that number.
@@ -77,6 +81,16 @@ def unread_in_order(line: bytes, seq: int, end: int) -> UnreadRecord | None:
         b'","seq":%d,' % seq, line.find(b'"', len(_BEGINNING))
     ):
         return None
+    if get is not None:
+        line = _whole(line, get)
     record = _new(UnreadRecord)
     record.line, record.seq, record.end = line, seq, end
     return record
+
+
+def _whole(line: bytes, get: GetBlob) -> bytes:
+    """Put what was set apart of a line back into it. The scope and the checksum stay last."""
+    data = orjson.loads(line)
+    last = {name: data.pop(name) for name in ("scope", "crc") if name in data}
+    resolve(data, get, 1)
+    return orjson.dumps({**data, **last})

@@ -1,5 +1,14 @@
 """Files of lines: their names, their ends, and what stands in them. Nothing about who writes them."""
 
+from wakelog.storage._apart import (
+    APART,
+    Apart,
+    erase_apart,
+    name_apart,
+    open_apart,
+    sync_apart,
+    values_apart,
+)
 from wakelog.storage._append_file import (
     BETWEEN,
     AppendFile,
@@ -37,6 +46,7 @@ from wakelog.storage._lines import (
 from wakelog.storage._names import COMPRESSED, INDEX, SEALS, segment_index, segment_name, segments
 
 __all__ = [
+    "APART",
     "BETWEEN",
     "COMPRESSED",
     "INDEX",
@@ -44,6 +54,7 @@ __all__ = [
     "LONGEST_LINE",
     "SEALS",
     "SUFFIX",
+    "Apart",
     "AppendFile",
     "Blobs",
     "Committer",
@@ -61,15 +72,20 @@ __all__ = [
     "delete_blobs",
     "end_of_lines",
     "ends_with_a_line",
+    "erase_apart",
     "folder_bytes",
     "item_on",
     "line_before",
     "lines",
+    "name_apart",
     "next_newline",
+    "open_apart",
     "put_blobs",
     "segment_index",
     "segment_name",
     "segments",
+    "sync_apart",
     "sync_made",
+    "values_apart",
     "write_whole_lines",
 ]

@@ -84,6 +84,8 @@ class AppendFile(ABC):
         # The current file and its number; no descriptor between two of them.
         self._fd = -1
         self._segment = 0
+        # The file beside it, whose bytes have to be on the disk before its own; mostly none.
+        self._beside_fd = -1
         # The last record's number, and the last line's checksum.
         self._seq = 0
         self._crc = 0
@@ -198,7 +200,8 @@ class AppendFile(ABC):
             ended, lines = self._unsynced_files, len(self._unsynced)
             files: list[File] = []
             try:
-                for file in (*ended, File(self._segment, self._fd)):
+                beside = File(self._segment, self._beside_fd)
+                for file in (*ended, beside, File(self._segment, self._fd)):
                     if file.descriptor >= 0:  # those that were made are closed
                         files.append(File(file.segment, os.dup(file.descriptor)))  # noqa: PERF401
                 written = Written(self._seq, self._segment, files, len(ended), lines)
@@ -270,10 +273,11 @@ class AppendFile(ABC):
         self._unsynced, self._distrusted = [], False
 
     def _close_files(self) -> None:
-        files = [*self._unsynced_files, File(self._segment, self._fd)]
+        files = [File(self._segment, self._beside_fd), File(self._segment, self._fd)]
+        files = [*self._unsynced_files, *files]
         none: list[File] = []
         self._turn += 1
-        self._fd = -1
+        self._fd = self._beside_fd = -1
         self._unsynced_files = none
         close(files)
 

@@ -1,5 +1,7 @@
 """Blobs: the values that have left the lines of a file, each in a file named by its digest.
 
+What was set apart for erasing stands in one file there, see ``_apart``.
+
 They stand in one folder for each file of lines, which is written, renamed and deleted with it.
 """
 
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import orjson
 
-from wakelog.record import MARK, Blob, references
+from wakelog.record import MARK, Blob, references, value_of
 from wakelog.runtime import (
     SYSTEM,
     FileSystem,
@@ -24,6 +26,7 @@ from wakelog.runtime import (
     open_file,
     size_of,
 )
+from wakelog.storage._apart import APART, Apart
 
 SUFFIX = ".blobs"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -158,10 +161,22 @@ class Blobs:
 
     def __init__(self, path: Path) -> None:
         self._folder = blob_folder(path)
+        self._apart = Apart(self._folder)
         self.taken = 0
 
-    def __call__(self, digest: str, size: int) -> bytes | None:
-        """Return a blob, None when it is missing or not what was written."""
+    def __call__(self, digest: str, size: int, offset: int | None = None) -> bytes | None:
+        """Return a blob, None when it is missing or not what was written.
+
+        Args:
+            digest: Its SHA-256, in hexadecimal.
+            size: Its bytes.
+            offset: Where it begins in the file of what was set apart; None for one that has its own file.
+        """
+        if offset is not None:
+            if size < 0 or offset < 0 or (found := self._apart.find(digest, size, offset)) is None:
+                return None
+            self.taken += size
+            return found[1]
         if not _DIGEST.fullmatch(digest) or (fd := _open(self._folder / digest, size)) < 0:
             return None
         try:
@@ -186,9 +201,7 @@ def blob_misfit(path: Path, line: bytes, erased: frozenset[str] = frozenset()) -
     get = Blobs(path)
     for reference in references(orjson.loads(line)):
         digest, size = str(reference.get("sha256")), reference.get("bytes")
-        if digest in erased:
-            continue
-        if not isinstance(size, int) or get(digest, size) is None:
+        if digest not in erased and value_of(reference, get) is None:
             return f"its blob {digest} of {size} bytes is missing or damaged"
     return None
 
@@ -200,7 +213,7 @@ def blob_bytes(path: Path) -> int:
 
 def _is_ours(name: str) -> bool:
     """Tell whether a name in a folder of blobs is one that Wakelog gives."""
-    return bool(_DIGEST.fullmatch(name) or _UNFINISHED.fullmatch(name))
+    return name == APART or bool(_DIGEST.fullmatch(name) or _UNFINISHED.fullmatch(name))
 
 
 def folder_bytes(folder: str | os.PathLike[str]) -> int:
