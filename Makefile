@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format format-check types contract check guarantees attack servers collector jaeger victoria-logs kafka uwsgi bench package pythons dependencies lock clean
+.PHONY: help demo test lint format format-check types contract check docs check-docs guarantees attack servers collector jaeger victoria-logs kafka uwsgi bench package pythons dependencies lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,14 @@ contract: $(STAMP) ## Checks that each floor imports only floors below it
 	$(BIN)/lint-imports
 
 check: format-check lint types contract test ## Everything that CI runs, save getting the servers
+
+docs: $(STAMP) ## Makes a site of the documentation, build/site/index.html; a warning is an error
+	@$(BIN)/python -m scripts.build_docs
+
+check-docs: $(STAMP) ## Checks every link, anchor, example, command and figure of the documentation
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_docs_links.py tests/test_docs_site.py tests/test_first_steps.py tests/test_deployment.py $(PYTEST_ARGS)
+	@echo "Links that leave the project, which nothing here asks for:"
+	@$(BIN)/python -m scripts.external_links
 
 guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarantees.md
 	$(BIN)/python -m pytest -p tests.support.guarantees tests/test_faults.py tests/test_power_loss.py tests/test_guarantees.py \
