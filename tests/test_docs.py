@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,21 @@ from opentelemetry.sdk import environment_variables
 import wakelog
 from scripts import build_api_page
 from scripts.build_metrics_page import TABLE as METRICS
+from tests.support.pages import (
+    FENCE,
+    LINK,
+    NOT_RUN,
+    PAGES,
+    ROOT,
+    blocks_of,
+)
 from wakelog.cli import COMMANDS
 from wakelog.events import EVENT_TYPES, semconv
 from wakelog.telemetry import ORIGIN
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECONDS = 60
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NOT_RUN = re.compile(r"<!-- not run: .+ -->\s*\Z")
-RUN = re.compile(r"<!-- run -->\s*\Z")
-OUTPUT = re.compile(r"[^`]*\bprints:\s*\Z")
 CODE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
-LINK = re.compile(r"\[[^]]+\]\(([^)\s]+)\)")
-HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 # What is different each time, in the order in which it is looked for.
 VARYING = (
@@ -41,51 +40,27 @@ VARYING = (
     (re.compile(r"[\d.]+ (ms|s)\b"), "DURATION"),
     (re.compile(r"[\d.]+ (B|KiB|GiB)(?!\w)|(?<=\"bytes\": )\d+|(?<=\"quota_bytes\": )\d+"), "SIZE"),
     (re.compile(r"/[\w./-]{8,}"), "PATH"),
+    (re.compile(r"\b\d+\.\d+\.\d+[\w.]*"), "VERSION"),
     (re.compile(r"─+"), "─"),
     (re.compile(r"\s+"), " "),
 )
 
-# Runs the blocks of a page, given as JSON, in one namespace, with a mark before each one's output.
+# Runs the blocks of a page, given as JSON, with a mark before each one's output: Python in one namespace, and shell in one
+# that ends with the first command that fails. Only the last may, where a comment behind it says with which exit code.
 DRIVER = """
-import json, shlex, subprocess, sys
+import json, re, subprocess, sys
 namespace = {"__name__": "__main__"}
 for number, (language, where, line, code) in enumerate(json.load(sys.stdin)):
     print(f"=== {number}", flush=True)
     if language == "python":
         exec(compile("\\n" * line + code, where, "exec"), namespace)
     else:
-        for command in code.splitlines():
-            subprocess.run([sys.executable, "-m", *shlex.split(command)], check=True)
+        said = re.search(r"# exit code (\\d+)[^\\n]*\\s*\\Z", code)
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", code])
+        if done.returncode != int(said[1] if said else 0):
+            sys.exit(f"{where}, line {line}: exit code {done.returncode}")
     sys.stdout.flush()
 """
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block that runs, and what it prints, when the page says so."""
-
-    language: str
-    line: int
-    code: str
-    output: str | None
-
-
-def blocks_of(page: Path) -> list[Block]:
-    text = page.read_text(encoding="utf-8")
-    fences = list(FENCE.finditer(text))
-    found = []
-    for number, fence in enumerate(fences):
-        before = text[fences[number - 1].end() if number else 0 : fence.start()]
-        language, code = fence.groups()
-        if not (language == "python" or RUN.search(before)) or NOT_RUN.search(before):
-            continue
-        output = None
-        if number + 1 < len(fences) and fences[number + 1][1] == "text":
-            following = fences[number + 1]
-            if OUTPUT.fullmatch(text[fence.end() : following.start()]):
-                output = following[2]
-        found.append(Block(language, text.count("\n", 0, fence.start()) + 1, code, output))
-    return found
 
 
 def without_what_varies(text: str) -> str:
@@ -105,12 +80,6 @@ def code_in(page: Path) -> list[str]:
         for line in fence[2].split("\n")
     ]
     return [" ".join(word.split()) for word in CODE.findall(prose)] + commands
-
-
-def slug(heading: str) -> str:
-    """Return the anchor that GitHub gives a heading."""
-    text = LINK.sub(lambda link: link[0][1:].partition("]")[0], heading).lower()
-    return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
 
 
 def sources(*folders: str) -> str:
@@ -136,7 +105,11 @@ def test_every_example_runs_and_prints_what_the_page_says(page: Path, tmp_path: 
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", DRIVER],
         cwd=work,
-        env={**kept, "WAKELOG_DIR": str(tmp_path / "journal-of-the-page")},
+        env={
+            **kept,
+            "WAKELOG_DIR": str(tmp_path / "journal-of-the-page"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
         input=json.dumps(given),
         capture_output=True,
         text=True,
@@ -156,30 +129,15 @@ def test_every_example_runs_and_prints_what_the_page_says(page: Path, tmp_path: 
 @every_page
 def test_a_page_runs_its_examples_or_says_why_not(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    fences = [fence for fence in FENCE.finditer(text) if fence[1] == "python"]
+    fences = [fence for fence in FENCE.finditer(text) if fence[1] in ("python", "sh")]
     excused = [fence for fence in fences if NOT_RUN.search(text[: fence.start()])]
+    blocks = blocks_of(page)
 
     assert text.count("<!-- not run") == len(excused)
-    assert len([b for b in blocks_of(page) if b.language == "python"]) == len(fences) - len(excused)
-    assert text.count("<!-- run -->") == len([b for b in blocks_of(page) if b.language == "sh"])
+    assert text.count("<!-- run -->") == len([b for b in blocks if b.language == "sh"])
+    assert len(blocks) == len(fences) - len(excused)
     promised = len(re.findall(r"prints:\n\n```text", text))
-    assert promised == len([b for b in blocks_of(page) if b.output is not None])
-
-
-@every_page
-def test_links_within_the_project_lead_somewhere(page: Path) -> None:
-    broken = []
-    for target in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
-        if "://" in target:
-            continue
-        name, _, anchor = target.partition("#")
-        file = (page.parent / name).resolve() if name else page
-        text = file.read_text("utf-8") if file.suffix == ".md" and file.is_file() else ""
-        headings = HEADING.findall(FENCE.sub("", text))
-        if not file.exists() or (anchor and anchor not in map(slug, headings)):
-            broken.append(target)
-
-    assert broken == []
+    assert promised == len([b for b in blocks if b.output is not None])
 
 
 def test_every_page_is_in_the_index() -> None:
@@ -248,8 +206,8 @@ def options() -> dict[str, set[str]]:
     return found | {"": scripts.union(*found.values())}
 
 
-# Of gunicorn and uWSGI, which are started with them.
-OF_SERVERS = {"--preload", "--enable-threads", "--py-call-osafterfork"}
+# Of gunicorn, uWSGI and docker, which are started with them.
+OF_SERVERS = {"--init", "--preload", "--enable-threads", "--py-call-osafterfork"}
 
 
 @every_page
