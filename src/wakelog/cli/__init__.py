@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
+from io import UnsupportedOperation
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from wakelog._printable import printable
@@ -154,7 +156,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _forget_output() -> None:
     """Drop what is still to be written, of which the interpreter would complain at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(UnsupportedOperation):  # what a program has put there in place of a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, code: int) -> int:

@@ -194,26 +194,26 @@ class Refresh:
         segment, writer = self._segment(source)
         before = segment.offset
         times: list[int] = []
-        if source.folder is None:
-            self._take_file(source, segment.id, rows, times)
-            place, ended = ScanPlace(source.size), True
-        else:
-            seq = segment.seq or self._seq_before(writer, source.number)
-            place = ScanPlace(segment.offset, segment.crc, seq, segment.damaged)
-            scan = Scan(source.folder, source.number, source.path, place, source.size)
-            base = segment.id << OFFSET_BITS
-            try:
+        try:
+            if source.folder is None:
+                self._take_file(source, segment.id, rows, times)
+                place, ended = ScanPlace(source.size), True
+            else:
+                seq = segment.seq or self._seq_before(writer, source.number)
+                place = ScanPlace(segment.offset, segment.crc, seq, segment.damaged)
+                scan = Scan(source.folder, source.number, source.path, place, source.size)
+                base = segment.id << OFFSET_BITS
                 for data, offset, length in scan.read():
                     if "signal" in data:
                         continue  # a span, which is no event
                     time = rows.add(data, base + offset, length)
                     if time is not None:
                         times.append(time)
-            except FileNotFoundError:
+                ended = scan.ended
+        except OSError as error:
+            if source.folder is not None and isinstance(error, FileNotFoundError):
                 return 0, True  # it was deleted in this moment; the next look takes it out
-            except OSError as error:
-                raise JournalError("read", source.path, error.strerror or error) from error
-            ended = scan.ended
+            raise JournalError("read", source.path, error.strerror or error) from error
         first, last = (min(times), max(times)) if times else (None, None)
         self._note(segment.id, place, source.size if ended else -1, first, last)
         return place.offset - before, ended

@@ -118,7 +118,10 @@ def _events_at(
 ) -> Iterator[int]:
     """Yield the positions of the events of a segment in whose values the text stands, at some places."""
     reached, needle = -1, text.encode("utf-8", "replace").lower()
-    fd = open_file(path, os.O_RDONLY)
+    try:
+        fd = open_file(path, os.O_RDONLY)
+    except OSError:
+        return  # it has been deleted since
     try:
         for hit in hits:
             if hit < reached:
