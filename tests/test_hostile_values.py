@@ -20,8 +20,8 @@ from wakelog import AgentLogger
 from wakelog.errors import EventTooLargeError
 from wakelog.journal import read
 from wakelog.otel import DurableLogRecordProcessor
-from wakelog.record import kept, to_line
-from wakelog.record._values import MAX_NODES, MAX_TEXT, is_json
+from wakelog.record import from_line, kept, to_line
+from wakelog.record._values import MAX_NODES, MAX_REPEATED, is_json
 from wakelog.redaction import redact
 from wakelog.sinks import JSONLSink
 
@@ -76,7 +76,12 @@ def test_generated_values_are_recorded_and_cost_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     # Smaller bounds, so that what is shared a million times is no more than the others.
-    for name, bound in (("MAX_NODES", 20_000), ("MAX_TEXT", 500_000), ("_MOST_ITEMS", 100_000)):
+    for name, bound in (
+        ("MAX_NODES", 20_000),
+        ("MAX_TEXT", 500_000),
+        ("MAX_REPEATED", 100_000),
+        ("_MOST_ITEMS", 100_000),
+    ):
         monkeypatch.setattr(f"wakelog.record._values.{name}", bound)
     chance = random.Random(SEED)
     sink = JSONLSink(tmp_path / "events.jsonl")
@@ -152,10 +157,21 @@ def test_a_text_that_is_shared_counts_as_often_as_it_stands_there():
     for do in (kept, to_line):
         found: Any = do(value)
         whole = sum(len(one) for one in found["texts"] if len(one) == len(TEXT))
-        assert whole <= MAX_TEXT < whole + 2 * len(TEXT)
+        assert whole <= MAX_REPEATED + len(TEXT) < whole + 2 * len(TEXT)
         assert found["texts"][-1] == f"[wakelog: {len(TEXT)} more of str left out]"
         assert found["bytes"][-1] == f"[wakelog: {len(TEXT)} more of bytes left out]"
     assert not is_json(value)
+
+
+def test_of_each_text_one_is_there_however_often_another_is_shared(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wakelog.record._values.MAX_REPEATED", 200)
+    one, other = "x" * 100, "y" * 100
+    left_out = "[wakelog: 100 more of str left out]"
+
+    found: Any = to_line([one] * 5 + [other, other, b"y" * 100])
+
+    assert found == [*[one] * 3, left_out, left_out, other, left_out, found[-1]]
+    assert from_line(found[-1]) == b"y" * 100
 
 
 @pytest.mark.parametrize(

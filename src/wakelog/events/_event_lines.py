@@ -30,7 +30,7 @@ def plain_content_of(event: AgentEvent, longest: int) -> bytes | None:
         None when it is longer, or holds what JSON lacks.
     """
     attributes = attributes_of(event)
-    if not is_json(attributes):
+    if not is_json(attributes, longest):
         return None
     trace = ""
     if event.span_context is not None:

@@ -159,9 +159,10 @@ def encode(
         with suppress(TypeError):  # lone surrogates and integers beyond 64 bit
             text = orjson.dumps(fields)
     if not text:
-        text = _encode_carefully(fields)
+        fields = {name: to_line(value) for name, value in fields.items()}
+        text = orjson.dumps(fields)
     if len(text) > max_event_bytes:
-        raise _too_large(orjson.loads(text), len(text), max_event_bytes, staying, ending)
+        raise _too_large(fields, len(text), max_event_bytes, staying, ending)
     moved: Blob | None = None
     if apart:
         line, moved = set_apart(orjson.loads(text), apart)
@@ -198,10 +199,6 @@ def _is_plain(fields: dict[str, object]) -> bool:
             and _PLAIN.issuperset(map(type, attributes.values()))
         )
     )
-
-
-def _encode_carefully(fields: dict[str, object]) -> bytes:
-    return orjson.dumps({name: to_line(value) for name, value in fields.items()})
 
 
 _BEGINNING = re.compile(rb'\{"id":"(?:[^"\\]|\\.)*","seq":\d+')

@@ -43,6 +43,8 @@ MAX_NODES = 250_000
 """How many values one value may hold, so that no value holds up the program for long."""
 MAX_TEXT = 128 * 1024 * 1024
 """How many bytes of text one value may hold, in UTF-8: as often as a text is shared, it counts."""
+MAX_REPEATED = 16 * 1024 * 1024
+"""How many characters of texts may be those that the value has already: beyond, nothing is lost but time."""
 # Of a value without more items than this, its text is not counted: it is in memory as it stands.
 _MANY = 1_000
 # How many items the JSON codec is given unseen, in the containers that hold them.
@@ -125,19 +127,24 @@ def _small_copy(value: Any, depth: int) -> Any:
     return tuple(copy) if kind is tuple else copy
 
 
-def is_json(value: object) -> bool:
+def is_json(value: object, most_text: int | None = None) -> bool:
     """Tell whether the JSON codec writes a value as it would be read back.
 
     Of any other, it may raise, write something else (``null`` for NaN), or, of an enum whose
     ``value`` raises, take the process down.
+
+    Args:
+        value: The value.
+        most_text: The characters of text that a value of many items may hold; else ``MAX_REPEATED``,
+            as nobody has looked whether they are of one text.
     """
     try:
-        return _is_json(value)
+        return _is_json(value, MAX_REPEATED if most_text is None else most_text)
     except Exception:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
         return False
 
 
-def _is_json(value: Any) -> bool:
+def _is_json(value: Any, most_text: int) -> bool:
     kind = type(value)
     if kind in _AS_THEY_ARE:
         return True
@@ -160,7 +167,7 @@ def _is_json(value: Any) -> bool:
                 items = container.values()
             if len(items) > _MANY or items_left < _MOST_ITEMS - _MANY:
                 text += sum(len(item) for item in items if type(item) is str)
-                if text > MAX_TEXT:
+                if text > most_text:
                     return False
             if _AS_THEY_ARE.issuperset(map(type, items)):
                 continue
@@ -182,7 +189,7 @@ def _is_json(value: Any) -> bool:
 class _Walk:
     """One walk through a value, which turns it into its form on a line."""
 
-    __slots__ = ("_above", "_left", "_remembered", "_text_left", "_texts")
+    __slots__ = ("_above", "_left", "_remembered", "_repeats_left", "_seen", "_text_left", "_texts")
 
     leaves = frozenset({str, bool, int, float, bytes, type(None)})
 
@@ -190,6 +197,8 @@ class _Walk:
         self._above: set[int] = set()
         self._left = MAX_NODES
         self._text_left = MAX_TEXT
+        self._repeats_left = MAX_REPEATED
+        self._seen: set[str | bytes] = set()
         self._remembered: dict[int, tuple[object, object]] = {}
         self._texts: dict[str, tuple[str, int]] = {}
 
@@ -198,10 +207,8 @@ class _Walk:
         kind = type(value)
         try:
             if kind in self.leaves:
-                if kind is str or kind is bytes:
-                    self._text_left -= len(value)
-                    if self._text_left < 0 and value:
-                        return f"[wakelog: {len(value)} more of {kind.__name__} left out]"
+                if (kind is str or kind is bytes) and not self._has_room(value):
+                    return f"[wakelog: {len(value)} more of {kind.__name__} left out]"
                 return self.leaf(value, kind)
         except Exception:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
             return text_of(value)
@@ -220,6 +227,17 @@ class _Walk:
             return NO_STACK
         finally:
             self._above.discard(id(value))
+
+    def _has_room(self, value: str | bytes) -> bool:
+        """Take room for a text or bytes, and tell whether there was some."""
+        size = len(value)
+        self._text_left -= size
+        if size > _SHORT:
+            if value in self._seen:
+                self._repeats_left -= size
+                return self._text_left >= 0 and self._repeats_left >= 0
+            self._seen.add(value)
+        return self._text_left >= 0 or not value
 
     def leaf(self, value: Any, kind: type) -> object:
         """Return the form of a value that holds no others."""
