@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format format-check types contract check docs check-docs guarantees attack servers collector jaeger victoria-logs kafka uwsgi bench package pythons dependencies lock clean
+.PHONY: help demo test lint format format-check types contract check docs check-docs guarantees attack soak servers collector jaeger victoria-logs kafka uwsgi bench package pythons dependencies lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarante
 attack: $(STAMP) ## Tries what goes by chance with the full counts; hours (WAKELOG_TEST_SEED=... repeats a run)
 	@seed=$${WAKELOG_TEST_SEED:-$$(date +%s)}; echo "seed $$seed"; \
 	  WAKELOG_ATTACK=1 WAKELOG_TEST_SEED=$$seed $(BIN)/python -m pytest -m attack --hypothesis-seed=$$seed $(PYTEST_ARGS)
+
+soak: $(STAMP) ## Records for an hour while the next hop comes and goes; fails when anything grows (SOAK_ARGS="--minutes 5")
+	@$(BIN)/python -m scripts.soak $(SOAK_ARGS)
 
 servers: ## Installs and builds every server that tests talk to, as far as this machine may
 	@$(PYTHON) -m scripts.servers

@@ -215,7 +215,7 @@ def test_a_disk_that_refuses_a_dead_letter_keeps_the_record_pending(
 
 
 def figures_without_letters(folder: Path) -> int:
-    return int(orjson.loads((folder / "ledger").read_bytes())["seq"])
+    return int(orjson.loads((folder / "ledger").read_bytes())["mark"]["seq"])
 
 
 def test_a_reason_may_be_anything(tmp_path: Path, bench: Make) -> None:

@@ -698,14 +698,15 @@ def write_many(root: Path, count: int) -> None:
     """Leave many folders of writers that are gone and delivered, quickly: copies of one."""
     first = dead_writer(root, 2, delivered=True)
     # A header's checksum would no longer fit: only the ledger names its writer anew.
-    text = {path.name: path.read_bytes() for path in first.iterdir()}
+    text = {path.name: path.read_bytes() for path in first.iterdir() if path.name != "ledger"}
+    mark = load(first, first.name)
     for _ in range(count - 1):
         name = uuid7()
         folder = root / name
         folder.mkdir()
         for file, content in text.items():
-            named = content.replace(first.name.encode(), name.encode())
-            (folder / file).write_bytes(named if file == "ledger" else content)
+            (folder / file).write_bytes(content)
+        save(folder, name, mark, UNSYNCED)
 
 
 def test_a_program_that_is_started_again_and_again_leaves_no_more_folders_than_allowed(

@@ -18,7 +18,7 @@ from wakelog.evidence._seal import ERASURE
 from wakelog.evidence._seal_file import SealFile
 from wakelog.evidence._sealing import Extent
 from wakelog.journal import Claim, folders, load_ledger, owner_of
-from wakelog.record import MARK, attributes_on, references
+from wakelog.record import MARK, attributes_on, read_fields, references, seal_fields
 from wakelog.runtime import (
     SYSTEM,
     ForeignFileError,
@@ -263,7 +263,7 @@ def _erase_dead_letters(folder: Path, matches: Matches, result: Erasure, *, appl
 def _without_content(line: bytes, matches: Matches) -> bytes | None:
     """Return a dead letter without content, None for one that is another's, or has none."""
     try:
-        letter = orjson.loads(line)
+        letter = read_fields(line)
         data = orjson.loads(letter["line"])
         attributes = attributes_on(data)
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -275,7 +275,7 @@ def _without_content(line: bytes, matches: Matches) -> bytes | None:
     attributes[ERASED] = True
     data.pop("body", None)
     data.pop("event", None)
-    return orjson.dumps({**letter, "line": orjson.dumps(data).decode()})
+    return seal_fields({**letter, "line": orjson.dumps(data).decode()})[0].removesuffix(b"\n")
 
 
 def _erase_aside(folder: Path, words: tuple[str, ...], result: Erasure, *, apply: bool) -> None:

@@ -17,7 +17,7 @@ import orjson
 from wakelog.errors import CorruptLineError
 from wakelog.events import semconv as s
 from wakelog.gateway._events import ForwardedEvent
-from wakelog.record import MARK, GetBlob, decode, verify
+from wakelog.record import MARK, GetBlob, decode, read_fields, seal_fields, verify
 from wakelog.runtime import SYSTEM, list_regular, open_file, open_to_read, read_small, regular_file
 from wakelog.storage import Blobs, blocks, item_on, lines
 
@@ -202,10 +202,18 @@ def _stated(line: bytes) -> int | None:
 
 
 def load(path: Path, writer: str) -> FileMark:
-    """Read how far a file has been dealt with; from its beginning where nobody can say."""
+    """Read how far a file has been dealt with; from its beginning where nobody can say.
+
+    A ledger of the first candidate has no checksum of its own, and the last line's in the same place.
+    """
     try:
-        data = orjson.loads(read_small(_ledger_of(path)))
-        offset, known = int(data["offset"]), data["crc"] is not None
+        text = read_small(_ledger_of(path))
+        data = orjson.loads(text)
+        known = data["crc"] is not None
+        if "known" in data:
+            data = read_fields(text)
+            known = bool(data["known"])
+        offset = int(data["offset"])
         failed = max(0, int(data.get("failed", 0)))
         if data["writer"] != writer or offset < 0:
             return FileMark()
@@ -235,9 +243,9 @@ def save(path: Path, writer: str, mark: FileMark) -> None:
     if regular_file(path) is None:
         return  # deleted, and its ledger with it
     ledger = _ledger_of(path)
-    fields = {"writer": writer, "offset": mark.offset, "crc": mark.crc, "failed": mark.failed}
-    data = orjson.dumps(fields)
-    SYSTEM.write_whole(ledger, data)
+    known = mark.crc is not None
+    fields = {"writer": writer, "offset": mark.offset, "known": known, "failed": mark.failed}
+    SYSTEM.write_whole(ledger, seal_fields(fields)[0])
 
 
 def at_end(path: Path, mark: FileMark) -> FileMark:

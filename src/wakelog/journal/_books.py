@@ -10,7 +10,7 @@ from pathlib import Path
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _swept as swept
 from wakelog.journal._cursor import Cursor, header_of
-from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_seqs
+from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_seqs, replayed_ids
 from wakelog.journal._folder import folders, is_owned
 from wakelog.journal._ledger import load_with_spans
 from wakelog.journal._mark import Mark, Span
@@ -108,16 +108,19 @@ def _books_of(folder: Path, *, exact: bool) -> Books:
     start = dealt_with if exact else _near_the_end(folder, dealt_with)
     end = last_mark(folder, start)
     dead = _dead_lettered(folder, dealt_with, ahead)
-    # The ledger says what was set aside and never what was delivered later: the letters do.
+    # The ledger says what was set aside and never what was delivered later: the letters do. One that
+    # is damaged cannot be read any more.
+    ever = _ever_dead_lettered(dealt_with, ahead)
+    replayed = min(len(replayed_ids(folder)), ever - dead)
     delivered = dealt_with.delivered + sum(span.delivered for span in ahead)
     return Books(
         writer=folder.name,
         live=live,
         accepted=max([end.seq, *(span.end.seq for span in ahead)]),
-        delivered=delivered + _ever_dead_lettered(dealt_with, ahead) - dead,
+        delivered=delivered + replayed,
         dead_lettered=dead,
         evicted=end.evicted,
-        corrupt=end.corrupt,
+        corrupt=end.corrupt + ever - dead - replayed,
     )
 
 

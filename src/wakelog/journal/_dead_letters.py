@@ -11,17 +11,28 @@ import os
 import time
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from wakelog.errors import JournalError
+from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal._aside import one_at_a_time
 from wakelog.journal._entry import Entry
 from wakelog.journal._mark import Mark
-from wakelog.record import MARK, Resource, decode, from_line, resolve, rfc3339, to_line
+from wakelog.record import (
+    MARK,
+    Resource,
+    decode,
+    from_line,
+    read_fields,
+    resolve,
+    rfc3339,
+    seal_fields,
+    to_line,
+)
 from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, open_to_read
 from wakelog.storage import (
     LONGEST_BLOCK,
@@ -179,7 +190,7 @@ def dead_letters(folder: Path) -> Iterator[DeadLetter]:
     Raises:
         JournalError: When the file cannot be read.
     """
-    replayed = {data["replayed"] for data in _lines(folder) if "replayed" in data}
+    replayed = replayed_ids(folder)
     seen: set[str] = set()
     for data in _lines(folder):
         letter = _letter(data)
@@ -187,6 +198,15 @@ def dead_letters(folder: Path) -> Iterator[DeadLetter]:
         if letter is not None and letter.id not in replayed and letter.id not in seen:
             seen.add(letter.id)
             yield letter
+
+
+def replayed_ids(folder: Path) -> set[str]:
+    """Return the ids of all dead letters of a writer that have been delivered after all.
+
+    Raises:
+        JournalError: When the file cannot be read.
+    """
+    return {str(data["replayed"]) for data in _lines(folder) if "replayed" in data}
 
 
 def dead_letter_seqs(folder: Path) -> list[int]:
@@ -211,9 +231,22 @@ def _letter(data: dict[str, Any]) -> DeadLetter | None:
     try:
         resource = data["resource"]
         attributes = {name: from_line(value) for name, value in resource["attributes"].items()}
-        return DeadLetter(**{**data, "resource": Resource(attributes, resource["schema_url"])})
+        letter = DeadLetter(**{**data, "resource": Resource(attributes, resource["schema_url"])})
     except (KeyError, TypeError, AttributeError):
         return None
+    texts = letter.id, letter.writer, letter.outcome, letter.reason, letter.time, letter.line
+    numbers = letter.seq, letter.segment, letter.offset, letter.size
+    whole = all(isinstance(one, str) for one in texts) and all(type(n) is int for n in numbers)
+    return letter if whole else None
+
+
+def is_readable(line: bytes) -> bool:
+    """Tell whether a line of a file of dead letters says anything."""
+    try:
+        data = read_fields(line)
+    except CorruptLineError:
+        return False
+    return "replayed" in data or _letter(data) is not None
 
 
 def _lines(folder: Path) -> Iterator[dict[str, Any]]:
@@ -221,12 +254,9 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     try:
         with open_to_read(path) as file:
             for _, line, _ in lines(file, longest=_LONGEST):
-                try:
-                    data = orjson.loads(line)
-                except ValueError:
-                    continue  # a crash cut it off, so the ledger has not counted it
-                if isinstance(data, dict):
-                    yield data
+                # One that a crash cut off has not been counted by the ledger.
+                with suppress(CorruptLineError):
+                    yield read_fields(line)
     except (FileNotFoundError, ForeignFileError):
         return
     except OSError as error:
@@ -238,7 +268,7 @@ def _append(folder: Path, data: dict[str, Any], fs: FileSystem) -> None:
     try:
         # Others may be about to replace the file, see ``_write_again``.
         with one_at_a_time(folder):
-            _LettersFile(path, fs).append(orjson.dumps(data) + b"\n")
+            _LettersFile(path, fs).append(seal_fields(data)[0])
     except OSError as error:
         raise JournalError("write", path, error.strerror or error, _HINT) from error
 

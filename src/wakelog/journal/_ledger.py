@@ -1,13 +1,15 @@
 """The ledger: up to which mark a writer's records have been dealt with.
 
-It is a hint. A ledger that is missing, torn, or does not fit its segments is answered by starting
-from the beginning, which sends records twice and skips none.
+It is a hint. A ledger that is missing, torn, changed, or does not fit its segments is answered by
+starting from the beginning, which sends records twice and skips none. A folder of format 1 keeps the form
+without a checksum, which the first candidate reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -15,6 +17,8 @@ from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
 from wakelog.journal._mark import Mark, Span
+from wakelog.journal._owner import generation_of
+from wakelog.record import read_fields, seal_fields
 from wakelog.runtime import SYSTEM, FileSystem, open_to_read, read_small
 from wakelog.storage import segment_name
 
@@ -65,16 +69,43 @@ def load_with_spans(folder: Path, writer: str) -> tuple[Mark, list[Span]]:
 
 def _read(folder: Path, writer: str) -> tuple[Mark, list[Span]] | None:
     try:
-        data = orjson.loads(read_small(folder / NAME))
+        data = _fields(read_small(folder / NAME))
         if data.pop("writer") != writer:
             return None
         pairs = data.pop("ahead", [])
-        mark = Mark(**data)
+        mark = Mark(**data.get("mark", data))
         spans = [Span(Mark(**start), Mark(**end)) for start, end in pairs]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     marks = [mark, *(one for span in spans for one in (span.start, span.end))]
     return (mark, spans) if all(one.is_possible for one in marks) else None
+
+
+def _fields(text: bytes) -> dict[str, Any]:
+    """Read what a ledger says, in the form without a checksum too.
+
+    Raises:
+        ValueError: When it cannot be read, or its checksum does not fit.
+    """
+    data = orjson.loads(text)
+    return read_fields(text) if "mark" in data else data
+
+
+def is_readable(text: bytes, writer: str) -> bool:
+    """Tell whether a ledger says anything about a writer."""
+    try:
+        return bool(_fields(text)["writer"] == writer)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def noted(folder: Path) -> int:
+    """Return up to which record a ledger says that everything is dealt with, whether it fits or not."""
+    try:
+        data = _fields(read_small(folder / NAME))
+        return int(data.get("mark", data)["seq"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return 0
 
 
 def _fits(folder: Path, mark: Mark) -> bool:
@@ -102,13 +133,17 @@ def save(
     Raises:
         JournalError: When the file system refuses; the old ledger is still there.
     """
-    data: dict[str, object] = {"writer": writer, **_plain(mark)}
+    sealed = generation_of(folder) > 0
+    data: dict[str, object] = {
+        "writer": writer,
+        **({"mark": _plain(mark)} if sealed else _plain(mark)),
+    }
     if ahead:
         data["ahead"] = [[_plain(span.start), _plain(span.end)] for span in ahead]
     path = folder / NAME
     try:
         # On a full disk, only what the ledger says allows anything to be deleted.
-        text = orjson.dumps(data)
+        text = seal_fields(data)[0] if sealed else orjson.dumps(data)
         reserve.write(folder.parent, path, text, fs, leave=reserve.FOR_DELETIONS)
     except OSError as error:
         hint = "Delivery goes on; after a restart, records since the last ledger are sent again"

@@ -18,7 +18,7 @@ from wakelog.journal import _deletions as deletions
 from wakelog.journal import _ledger as ledger
 from wakelog.journal import _swept as swept
 from wakelog.journal._cursor import Cursor, set_aside_torn_tail
-from wakelog.journal._dead_letters import DEAD_LETTERS
+from wakelog.journal._dead_letters import DEAD_LETTERS, is_readable
 from wakelog.journal._deleting import is_clean
 from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._mark import Mark
@@ -108,7 +108,7 @@ def _of_root(root: Path) -> Iterator[Fault]:
             write,
         )
     path = root / swept.NAME
-    if _is_unreadable(path, lambda data: bool(orjson.loads(data)["writers"] + 1)):
+    if _is_unreadable(path, lambda data: bool(swept.Swept.from_bytes(data).writers + 1)):
         what = "the sum of the books of deleted folders cannot be read"
         yield Fault(path, what, "is moved aside; the sum begins anew", lambda: _move_aside(path))
 
@@ -148,7 +148,7 @@ def _of_books(folder: Path) -> Iterator[Fault]:
         again = " and written again from the headers of segments" if whose is not None else ""
         yield Fault(owner, "it does not say whose the records are", f"is moved aside{again}", write)
     path = folder / ledger.NAME
-    if _is_unreadable(path, lambda data: orjson.loads(data)["writer"] == folder.name):
+    if _is_unreadable(path, lambda data: ledger.is_readable(data, folder.name)):
         what = "it does not say what has been delivered"
         yield _moved(path, what, "is moved aside; what it knew may be delivered twice")
     path = folder / deletions.NAME
@@ -159,7 +159,7 @@ def _of_books(folder: Path) -> Iterator[Fault]:
     if path.exists():
         with open_to_read(path) as file:
             lines = [line for line in file.read().split(b"\n") if line]
-        bad = [line for line in lines if not _is_object(line)]
+        bad = [line for line in lines if not is_readable(line)]
         aside = path.with_name(DEAD_LETTERS + DAMAGED)
         if bad and not aside.exists():
             what = f"{len(bad)} lines that cannot be read, which readers pass over"
@@ -180,13 +180,6 @@ def _is_unreadable(path: Path, is_good: Callable[[bytes], bool]) -> bool:
         return not is_good(data)
     except (CorruptLineError, ValueError, KeyError, TypeError):
         return True
-
-
-def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(orjson.loads(line), dict)
-    except ValueError:
-        return False
 
 
 def _damaged_lines(folder: Path, index: int) -> list[bytes]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
-import orjson
-
+from wakelog.record import read_fields, seal_fields
 from wakelog.runtime import read_small
 
 NAME = "swept"
@@ -44,14 +44,32 @@ class Swept:
 
     def to_bytes(self) -> bytes:
         """Write it as a line."""
-        return orjson.dumps({name: getattr(self, name) for name in Swept.__slots__}) + b"\n"
+        return seal_fields({name: getattr(self, name) for name in Swept.__slots__})[0]
+
+    @classmethod
+    def from_bytes(cls, text: bytes) -> Self:
+        """Read the line.
+
+        Raises:
+            ValueError: When it cannot be read, or cannot be true.
+        """
+        try:
+            data = read_fields(text)
+            figures = {name: data[name] for name in ("writers", *_FIGURES)}
+            going = tuple(map(str, data["going"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a sum of books: {text[:80]!r}") from error
+        found = cls(**figures, going=going)
+        fates = found.delivered, found.dead_lettered, found.evicted, found.corrupt
+        possible = all(type(one) is int and one >= 0 for one in figures.values())
+        if not possible or found.accepted != sum(fates):
+            raise ValueError(f"figures that cannot be true: {text[:80]!r}")
+        return found
 
 
 def load(root: Path) -> Swept:
     """Read the sum; nothing has been swept when there is none that can be read."""
     try:
-        data = orjson.loads(read_small(root / NAME))
-        figures = {name: int(data[name]) for name in ("writers", *_FIGURES)}
-        return Swept(**figures, going=tuple(map(str, data["going"])))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Swept.from_bytes(read_small(root / NAME))
+    except (OSError, ValueError):
         return Swept()

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import orjson
-
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal._cursor import header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, set_aside_ids
-from wakelog.journal._ledger import load
+from wakelog.journal._ledger import load, noted
 from wakelog.record import decode, verify
-from wakelog.runtime import open_to_read, read_small
+from wakelog.runtime import open_to_read
 from wakelog.storage import blob_misfit, lines, segment_name, segments
 
 
@@ -108,20 +106,12 @@ def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit |
         for number, (offset, line) in enumerate(_lines(path), 1):
             if (what := chain.misfit(index, line)) is not None:
                 return Misfit(path, number, offset, what)
-    if (noted := _noted(folder)) > chain.seq:
-        what = f"{noted} records have been dealt with, and there are {chain.seq}"
+    if (count := noted(folder)) > chain.seq:
+        what = f"{count} records have been dealt with, and there are {chain.seq}"
         return Misfit(folder / "ledger", 1, 0, what)
     if (missing := mark.dead_lettered - len(set_aside_ids(folder))) > 0:
         return Misfit(folder / DEAD_LETTERS, 1, 0, f"{missing} dead letters are missing")
     return None
-
-
-def _noted(folder: Path) -> int:
-    """Return up to which record a ledger says everything is dealt with, believed or not."""
-    try:
-        return int(orjson.loads(read_small(folder / "ledger"))["seq"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

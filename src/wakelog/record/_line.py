@@ -337,6 +337,33 @@ def seal_fields(fields: dict[str, object], previous_crc: int = 0) -> tuple[bytes
     return b'%b,"crc":"%08x"}\n' % (body, crc), crc
 
 
+def read_fields(line: bytes) -> dict[str, Any]:
+    """Read plain data that ``seal_fields`` wrote, or that was written before such lines had checksums.
+
+    Args:
+        line: The line, with or without its newline.
+
+    Returns:
+        The data, without the checksum.
+
+    Raises:
+        CorruptLineError: When it is no object, or its checksum does not fit.
+    """
+    line = line.removesuffix(b"\n")
+    try:
+        data = orjson.loads(line)
+        whole = isinstance(data, dict) and ("crc" not in data or verify(line, 0) is not None)
+    except ValueError as error:
+        message = f"not an object: {line[:80]!r}"
+        raise CorruptLineError(message) from error
+    if not whole:
+        message = f"no object, or one whose checksum does not fit: {line[:80]!r}"
+        raise CorruptLineError(message)
+    data.pop("crc", None)
+    fields: dict[str, Any] = data
+    return fields
+
+
 def seal_header(
     writer: str,
     segment: int,
