@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format format-check types contract check docs check-docs guarantees attack soak servers collector jaeger victoria-logs kafka uwsgi bench package pythons dependencies lock clean
+.PHONY: help demo test lint format format-check types contract check docs check-docs guarantees attack soak coverage servers collector jaeger victoria-logs kafka uwsgi bench package pythons dependencies lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,12 @@ guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarante
 attack: $(STAMP) ## Tries what goes by chance with the full counts; hours (WAKELOG_TEST_SEED=... repeats a run)
 	@seed=$${WAKELOG_TEST_SEED:-$$(date +%s)}; echo "seed $$seed"; \
 	  WAKELOG_ATTACK=1 WAKELOG_TEST_SEED=$$seed $(BIN)/python -m pytest -m attack --hypothesis-seed=$$seed $(PYTEST_ARGS)
+
+coverage: $(STAMP) ## Runs the tests, and says which lines and branches of src/ no test comes to, in any process
+	@rm -rf .coverage && mkdir .coverage
+	-$(BIN)/coverage run -m scripts.run_tests $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 soak: $(STAMP) ## Records for an hour while the next hop comes and goes; fails when anything grows (SOAK_ARGS="--minutes 5")
 	@$(BIN)/python -m scripts.soak $(SOAK_ARGS)
