@@ -43,6 +43,12 @@ import starlette.applications, uvicorn
 from wakelog.streams import StreamsApp, SessionStreams
 starlette.applications.Starlette().mount("/", StreamsApp(SessionStreams("streams")))
 """,
+    "view": """
+import sys
+from pathlib import Path
+from wakelog.page import PageSettings, serve
+serve(Path("journal"), Path("journal"), PageSettings(), lambda address: sys.exit(0))
+""",
     "postgres": "from wakelog.audit import PostgresSessionLog; PostgresSessionLog('host=localhost')",
     "http": "from wakelog.gateway import HTTPTransport; HTTPTransport('http://localhost:1')",
     "kafka": "from wakelog.gateway import KafkaTransport; KafkaTransport()",
@@ -64,6 +70,15 @@ log.user_message("hello")
 wakelog.shutdown()
 assert list(Path("sealed").rglob("seals.jsonl"))
 """,
+    **{
+        extra: f"from wakelog.integrations import {module}; {module}.install(); {module}.uninstall()"
+        for extra, module in (
+            ("langchain", "langchain"),
+            ("mcp", "mcp"),
+            ("openai-agents", "openai_agents"),
+        )
+    },
+    "pydantic-ai": "from wakelog.integrations.pydantic_ai import WakelogCapability; WakelogCapability()",
 }
 
 

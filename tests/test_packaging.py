@@ -1,0 +1,22 @@
+"""What `make package` and `make pythons` try is what `pyproject.toml` offers; they need PyPI, and so are not run here."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from scripts import check_package, try_environments
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+
+
+def test_each_extra_is_tried_alone() -> None:
+    assert check_package.EXTRAS.keys() == PROJECT["optional-dependencies"].keys()
+
+
+def test_every_python_that_is_promised_is_tried_where_it_is() -> None:
+    prefix = "Programming Language :: Python :: 3."
+    promised = {one.rpartition(" ")[2] for one in PROJECT["classifiers"] if one.startswith(prefix)}
+
+    assert promised <= set(try_environments.VERSIONS)
+    assert PROJECT["requires-python"] == f">={min(promised, key=lambda v: int(v[2:]))}"
