@@ -124,14 +124,14 @@ class NextHop:
 
             def do_POST(self) -> None:
                 content = self.rfile.read(int(self.headers["Content-Length"]))
+                while hop.trouble == "silent":
+                    time.sleep(0.1)
                 trouble = hop.trouble
                 if trouble in ("refused", "reset"):
                     reset = struct.pack("ii", 1, 0)
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
                     self.close_connection = True
                     return
-                while hop.trouble == "silent":
-                    time.sleep(0.1)
                 if not trouble:
                     hop.take(self.path, content)
                 self.send_response(503 if trouble == "503" else 200)
