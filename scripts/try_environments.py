@@ -7,6 +7,7 @@ newest of everything. Both need PyPI. `make pythons` and `make dependencies` run
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -42,7 +43,12 @@ def found(version: str) -> str | None:
         text=True,
         check=False,
     )
-    return done.stdout.strip() if done.returncode == 0 else None
+    if done.returncode == 0:
+        return done.stdout.strip()
+    # pyenv's shims, which uv finds on the path, fail for every version that is not the chosen one.
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    installed = sorted((root / "versions").glob(f"{version}.*/bin/python"))
+    return str(installed[-1]) if installed else None
 
 
 def try_tests(python: Path, what: str) -> str:
