@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.sdk.resources import Resource as SDKResource
 from opentelemetry.sdk.trace import TracerProvider
@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from tests.support.delivering import DOWN, RESOURCE, TAKEN, Bench, Hop, refuses
 from tests.support.sealed import key_files
 from wakelog import AgentEvent, JSONLSink
+from wakelog.audit import JournalSessionLog, ThreadKey
 from wakelog.cli import main
 from wakelog.events import semconv as s
 from wakelog.evidence import Sealing, Signer
@@ -25,6 +26,7 @@ from wakelog.otel import DurableSpanProcessor
 from wakelog.record import encode, uuid7
 
 LONG = "long " * 400
+CONVERSATION, EVENTS = ThreadKey("acme", "t-1"), 14
 TOKENS = (
     b"\n",
     b"\0",
@@ -54,7 +56,7 @@ class Corpus:
     """Files as Wakelog has written them, in one folder.
 
     Attributes:
-        path: The folder: `journal`, `events.jsonl` and `gateway` are in it.
+        path: The folder: `journal`, `events.jsonl`, `gateway` and `audit` are in it.
         key: The public key of the seals.
         bodies: What each log record of the journal says, by its id, where it is on its line.
         writers: The writer of each.
@@ -97,6 +99,7 @@ def make(folder: Path) -> Corpus:
     _spans(root)
     _named_file(corpus.path / "events.jsonl")
     asyncio.run(_gateway(corpus.path / "gateway", corpus))
+    asyncio.run(_conversation(corpus.path / "audit"))
     assert main(["sessions", str(root)]) == 0  # makes the index
     for entry in read(root):
         record = entry.record
@@ -236,6 +239,16 @@ async def _gateway(base: Path, corpus: Corpus) -> None:
     await logger.close()
 
 
+async def _conversation(root: Path) -> None:
+    log = JournalSessionLog(root, segment_bytes=900)
+    for number in range(1, EVENTS + 1):
+        event = AgentEvent("user_message", payload={"message": f"{number}"})
+        assert await log.append(CONVERSATION, [event]) == number
+        if number == EVENTS - 2:
+            await log.archive_before(CONVERSATION, EVENTS // 2)
+    log.close()
+
+
 # Damage
 
 Mutation = Callable[[random.Random, bytearray], None]
@@ -324,7 +337,14 @@ def choose(rng: random.Random, files: list[Path]) -> list[Path]:
     return sorted({rng.choice(kinds[kind]) for kind in chosen})
 
 
-def damage(rng: random.Random, path: Path, name: Path, files: list[Path]) -> str:
+class Damage(NamedTuple):
+    """What was done to a file, in words, and whether in one place alone."""
+
+    what: str
+    once: bool
+
+
+def damage(rng: random.Random, path: Path, name: Path, files: list[Path]) -> Damage:
     """Damage a file.
 
     Args:
@@ -334,17 +354,17 @@ def damage(rng: random.Random, path: Path, name: Path, files: list[Path]) -> str
         files: All its files, relative to it.
 
     Returns:
-        What was done, in words.
+        What was done.
     """
     file = path / name
     way = rng.random()
     if way < 0.05:
         file.unlink()
-        return f"{name}: deleted"
+        return Damage(f"{name}: deleted", once=True)
     if way < 0.1:
         other = rng.choice([one for one in files if one.parent == name.parent])
         file.write_bytes((path / other).read_bytes() if (path / other).exists() else b"")
-        return f"{name}: replaced by {other.name}"
+        return Damage(f"{name}: replaced by {other.name}", once=False)
     changed = bytearray(file.read_bytes())
     done = []
     for mutation in rng.choices(MUTATIONS, k=rng.choice((1, 1, 1, 2, 5))):
@@ -352,4 +372,4 @@ def damage(rng: random.Random, path: Path, name: Path, files: list[Path]) -> str
             mutation(rng, changed)
             done.append(mutation.__name__.strip("_"))
     file.write_bytes(changed)
-    return f"{name}: {', '.join(done)}"
+    return Damage(f"{name}: {', '.join(done)}", once=len(done) == 1)
