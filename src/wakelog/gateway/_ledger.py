@@ -210,7 +210,7 @@ def load(path: Path, writer: str) -> FileMark:
         text = read_small(_ledger_of(path))
         data = orjson.loads(text)
         known = data["crc"] is not None
-        if "known" in data:
+        if isinstance(data["crc"], str):
             data = read_fields(text)
             known = bool(data["known"])
         offset = int(data["offset"])

@@ -87,8 +87,12 @@ def _fields(text: bytes) -> dict[str, Any]:
     Raises:
         ValueError: When it cannot be read, or its checksum does not fit.
     """
-    data = orjson.loads(text)
-    return read_fields(text) if "mark" in data else data
+    data: dict[str, Any] = orjson.loads(text)
+    if "mark" not in data:
+        return data
+    if "crc" not in data:
+        raise ValueError(f"a ledger without its checksum: {text[:80]!r}")
+    return read_fields(text)
 
 
 def is_readable(text: bytes, writer: str) -> bool:
