@@ -15,7 +15,6 @@ import pytest
 import structlog
 from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider
-from rich.console import Console
 
 import wakelog
 from wakelog import AgentLogger, JSONLSink, OTelSink
@@ -28,7 +27,7 @@ from wakelog.journal import read as read_journal
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.record import Record
 from wakelog.viewer import RUN, RUNNING, UNKNOWN, Step, View, ViewBuilder, every_step, load
-from wakelog.viewer.tree import render
+from wakelog.viewer.tree import lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,11 +62,8 @@ def steps_of(view: View) -> list[Step]:
     ]
 
 
-def drawn(view: View, width: int = 200) -> str:
-    console = Console(width=width, color_system=None)
-    with console.capture() as captured:
-        console.print(render(view))
-    return captured.get()
+def drawn(view: View) -> str:
+    return "".join("".join(text for text, _ in line) + "\n" for line in lines(view))
 
 
 @pytest.fixture
@@ -418,7 +414,7 @@ def test_a_logged_exception_leaves_message_and_level_their_places(
     data = step.to_dict()
     assert (data["level"], data["message"], data["exception"]) == ("ERROR", text, FAULT)
     assert data["summary"].startswith("charging card failed")
-    shown = drawn(view, width=100)
+    shown = drawn(view)
     assert "ERROR  charging card failed" in shown
     assert "✗ ZeroDivisionError: division by zero" in shown
 

@@ -1,4 +1,4 @@
-"""The view as a tree for the terminal: coloured by rich, the extra ``cli``, or as plain text."""
+"""The view as a tree for the terminal: lines of texts, each text with its style."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from wakelog.viewer._summary import exception_line, one_line
 
 if TYPE_CHECKING:
     from decimal import Decimal
-
-    from rich.text import Text
-    from rich.tree import Tree
 
     Line = list[tuple[str, str]]  # texts, each with its style
 
@@ -37,46 +34,6 @@ _LEVEL_STYLES: Final = {"WARN": "yellow", "ERROR": "red", "FATAL": "bold red"}
 _OWN_WORD: Final = ("•", "")
 # Types that are called by a shorter word.
 _WORDS: Final = {RUN: "run", "tool_call": "tool", "model_call": "model"}
-
-
-def render(view: View, *, cut: bool = True) -> Tree:
-    """Draw a view. Needs rich.
-
-    Args:
-        view: What ``wakelog.viewer.load`` returned.
-        cut: Whether lines that are too long for the terminal are cut; else they are wrapped.
-
-    Returns:
-        A tree for ``rich.console.Console.print``: one branch a session, and one with the other
-        records where there are any. Texts are cut to 80 characters.
-    """
-    from rich.text import Text
-    from rich.tree import Tree
-
-    def text(line: Line) -> Text:
-        drawn = Text(no_wrap=cut, overflow="ellipsis" if cut else "fold")
-        for word, style in line:
-            drawn.append(word, style=style)
-        return drawn
-
-    def add(branch: Tree, step: Step, *, clock: bool = False) -> None:
-        below = branch.add(text(_step_line(step, clock=clock)))
-        if (told := _exception_line(step)) is not None:
-            below.add(text(told))
-        for inner in step.steps:
-            add(below, inner)
-
-    root = Tree("", hide_root=True, guide_style="dim")
-    for title, steps, clock in _branches(view):
-        branch = root.add(text(title))
-        for step in steps:
-            add(branch, step, clock=clock)
-    return root
-
-
-def plain(view: View) -> Iterator[str]:
-    """Yield the lines of a view as plain text, whole."""
-    return (_words_of(line) for line in lines(view))
 
 
 def lines(view: View, *, full: bool = False) -> Iterator[Line]:
@@ -134,10 +91,6 @@ def _sum(steps: list[Step]) -> tuple[int, int, Decimal | None]:
         if more is not None:
             cost = more + (cost or 0)
     return read, written, cost
-
-
-def _words_of(line: Line) -> str:
-    return "".join(word for word, _ in line)
 
 
 def _branches(view: View) -> Iterator[tuple[Line, list[Step], bool]]:
