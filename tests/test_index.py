@@ -331,7 +331,10 @@ def test_a_line_that_is_damaged_after_it_was_indexed_is_passed_over(tmp_path: Pa
         assert (len(found), index.unread) == (9, 1)
 
 
-@pytest.mark.parametrize("damage", ["cut", "overwritten", "no database", "other version", "empty"])
+@pytest.mark.parametrize(
+    "damage",
+    ["cut", "overwritten", "no database", "other version", "empty", "no text in its schema"],
+)
 def test_an_index_that_cannot_be_used_is_made_anew(damage: str, journal: Path) -> None:
     expected = ids_of(journal)
     path = journal / INDEX / "index.sqlite"
@@ -344,6 +347,9 @@ def test_an_index_that_cannot_be_used_is_made_anew(damage: str, journal: Path) -
         path.write_bytes(b"hello" * 2000)
     elif damage == "empty":
         path.write_bytes(b"")
+    elif damage == "no text in its schema":
+        # SQLite's own message quotes it, which sqlite3 fails to decode.
+        path.write_bytes(data.replace(b"CREATE TABLE", b"CREATE\xb6TABLE"))
     else:
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA user_version = 999")

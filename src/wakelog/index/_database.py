@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from wakelog.index._sources import Held
 
 _BUSY_SECONDS: Final = 30.0
+# The second is what becomes of the first where SQLite's message quotes what is damaged.
+_UNUSABLE: Final = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
 class Database:
@@ -46,7 +48,7 @@ class Database:
         try:
             check_for_sqlite(path)
             return _connect(str(path))
-        except (sqlite3.DatabaseError, ForeignFileError):
+        except (*_UNUSABLE, ForeignFileError):
             return _connect("")
 
     def make_current(self, held: Held, progress: Progress | None) -> None:
@@ -64,7 +66,7 @@ class Database:
                 if not is_current(self.connection):
                     self._begin_anew()
                 Refresh(self.connection, held, progress).run()
-            except sqlite3.DatabaseError as error:
+            except _UNUSABLE as error:
                 if attempt == 2:  # noqa: PLR2004 - the last
                     raise JournalError(
                         "make an index of",
@@ -90,7 +92,7 @@ class Database:
             if not is_current(self.connection):
                 raise
 
-    def _replace(self, error: sqlite3.DatabaseError, *, last: bool) -> None:
+    def _replace(self, error: Exception, *, last: bool) -> None:
         """Go on with a new index: in its place where the old one is damaged, else in a temporary file."""
         self.connection.close()
         damaged = not isinstance(error, sqlite3.OperationalError) or "malformed" in str(error)
