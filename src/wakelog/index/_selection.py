@@ -115,7 +115,7 @@ def batched(numbers: Iterable[int]) -> Iterator[str]:
 def ids_of(connection: sqlite3.Connection, prefix: str) -> list[int]:
     """Return the numbers of the names that begin in some way."""
     rows = connection.execute(
-        "SELECT id FROM names WHERE text >= ?1 AND text < ?1 || ?2", (prefix, "\U0010ffff")
+        "SELECT id FROM names WHERE text >= ? AND text < ?", (prefix, f"{prefix}\U0010ffff")
     )
     return [number for (number,) in rows]
 
