@@ -51,16 +51,22 @@ def found(version: str) -> str | None:
     return str(installed[-1]) if installed else None
 
 
-def try_tests(python: Path, what: str) -> str:
-    """Runs the small set, and returns its last line after what it was run with."""
-    printed = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SMALL_SET, quiet=True)
-    line = f"{what}: {printed.strip().splitlines()[-1]}"
-    print(line, flush=True)
-    return line
+def try_tests(python: Path, what: str) -> bool:
+    """Runs the small set, says how it ended, and returns whether everything passed."""
+    try:
+        printed = run(
+            python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SMALL_SET, quiet=True
+        )
+    except SystemExit as error:
+        print(f"{what}: {error}", flush=True)
+        return False
+    print(f"{what}: {printed.strip().splitlines()[-1]}", flush=True)
+    return True
 
 
-def pythons() -> None:
-    """Tries each Python with what is locked, and says which are not here."""
+def pythons() -> bool:
+    """Tries each Python with what is locked, says which are not here, and returns whether all passed."""
+    passed = True
     for version in VERSIONS:
         interpreter = found(version)
         if interpreter is None:
@@ -70,11 +76,13 @@ def pythons() -> None:
             python = environment(Path(folder) / "venv", interpreter)
             install(python, "--require-hashes", "-r", ROOT / "requirements-dev.lock")
             install(python, "--no-deps", "--no-build-isolation", "--editable", ROOT)
-            try_tests(python, run(python, "--version", quiet=True).strip())
+            passed &= try_tests(python, run(python, "--version", quiet=True).strip())
+    return passed
 
 
-def dependencies() -> None:
-    """Tries both ends of what `pyproject.toml` allows."""
+def dependencies() -> bool:
+    """Tries both ends of what `pyproject.toml` allows, and returns whether all passed."""
+    passed = True
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = ",".join(project["project"]["optional-dependencies"])
     group = project["dependency-groups"]["dev"]
@@ -88,8 +96,9 @@ def dependencies() -> None:
             listed = run(uv(), "pip", "list", "--quiet", "--python", python, quiet=True)
             used = [line for line in listed.splitlines() if line.split()[0] in names]
             print(*(" ".join(line.split()) for line in used), sep=", ", flush=True)
-            try_tests(python, f"{resolution} dependencies")
+            passed &= try_tests(python, f"{resolution} dependencies")
+    return passed
 
 
 if __name__ == "__main__":
-    sys.exit({"pythons": pythons, "dependencies": dependencies}[sys.argv[1]]())
+    sys.exit(0 if {"pythons": pythons, "dependencies": dependencies}[sys.argv[1]]() else 1)
