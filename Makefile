@@ -66,7 +66,7 @@ attack: $(STAMP) ## Tries what goes by chance with the full counts; hours (WAKEL
 	  WAKELOG_ATTACK=1 WAKELOG_TEST_SEED=$$seed $(BIN)/python -m pytest -m attack --hypothesis-seed=$$seed $(PYTEST_ARGS)
 
 coverage: $(STAMP) ## Runs the tests, and says which lines and branches of src/ no test comes to, in any process
-	@rm -rf .coverage && mkdir .coverage
+	@rm -rf .coverage && mkdir -m 1777 .coverage  # programs of another user write there, too
 	-$(BIN)/coverage run -m scripts.run_tests $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
