@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-import builtins
+import dataclasses
 import functools
 import inspect
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
-from wakelog.events import USAGE, event_type_of
+from wakelog.events import event_type_of
 from wakelog.events import semconv as s
-from wakelog.integrations._messages import of_chat, of_items
-from wakelog.integrations._steps import resource_of
+from wakelog.integrations._messages import arguments_of, plain
+from wakelog.integrations._recorded_answer import (
+    Call,
+    UnrecordedCallError,
+    as_recorded,
+    difference,
+    same,
+    shown,
+    turns_of,
+)
+from wakelog.integrations._recorded_client import answered_from
 from wakelog.journal import read
-from wakelog.record import from_line, to_line
-from wakelog.redaction import redact
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Tool = TypeVar("Tool")
 Client = TypeVar("Client")
 
 _CALLS: Final = {"model_response": "model_call", "tool_result": "tool_call"}
-
-
-class RecordedError(Exception):
-    """What a call of a tool or a model raises that has failed in the record, where its type is not Python's own."""
-
-
-class Call(NamedTuple):
-    """A call in the record, with what came of it.
-
-    Attributes:
-        kind: ``model_call`` or ``tool_call``.
-        name: The model or the tool.
-        given: The messages or the arguments.
-        answered: The attributes of the answer.
-    """
-
-    kind: str
-    name: str
-    given: Any
-    answered: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        """Return one line of it."""
-        return f"{self.kind} {self.name} {to_line(self.given)}"
 
 
 class RecordedRun:
@@ -68,6 +48,9 @@ class RecordedRun:
         self.remaining = list(calls)
         """The calls that nobody has made yet, in order."""
         self._messages = messages
+        self._failed = frozenset(
+            call.call_id for call in self.remaining if call.call_id and not call.succeeded
+        )
         self._lock = threading.Lock()
 
     @classmethod
@@ -100,33 +83,170 @@ class RecordedRun:
                     calls.append(_call(_CALLS[kind], asked.attributes, record.attributes))
         return cls(calls, messages=messages)
 
-    def model(self, name: str, messages: Any = None) -> Mapping[str, Any]:
+    def model(
+        self, name: str, messages: Any = None, system_instructions: Any = None
+    ) -> Mapping[str, Any]:
         """Return the attributes of the answer to a model call.
 
         Args:
             name: The model.
             messages: The messages, in the conventions' form.
+            system_instructions: The instructions, where they stand beside the messages.
 
         Raises:
-            AssertionError: When the record has no such call left; it shows those that are left.
+            UnrecordedCallError: When the record has no such call left; it says what is different.
             Exception: What the call raised in the record.
         """
-        given = messages if self._messages else None
-        return self._answer("model_call", name, given, compared=self._messages)
+        call = self.take_model(name, messages, system_instructions)
+        if not call.succeeded:
+            raise call.error()
+        return call.answered
 
-    def tool(self, function: Function, name: str | None = None) -> Function:
-        """Return a function that answers as the tool did, and is not called.
+    def tool(self, function: Tool, name: str | None = None) -> Tool:
+        """Return a tool that answers as it did, and is not called.
 
         Args:
-            function: The tool, sync or async; its signature is kept.
-            name: The tool's name in the record; the function's own by default.
+            function: A function, sync or async, whose signature is kept; or a ``FunctionTool`` of OpenAI's Agents SDK, or a
+                ``StructuredTool`` of LangChain.
+            name: The tool's name in the record; its own by default.
         """
-        named, signature = name or function.__name__, inspect.signature(function)
+        tool: Any = function
+        if hasattr(tool, "on_invoke_tool"):
+            invoked: Tool = dataclasses.replace(
+                tool, on_invoke_tool=self._invoked(name or tool.name)
+            )
+            return invoked
+        if hasattr(tool, "args_schema") and hasattr(tool, "model_copy"):
+            functions = {
+                field: self._function(body, name or tool.name)
+                for field in ("func", "coroutine")
+                if (body := getattr(tool, field, None)) is not None
+            }
+            copy: Tool = tool.model_copy(update=functions)
+            return copy
+        if not callable(tool):
+            message = f"{type(tool).__name__} is no tool: give a function, or a tool of a framework"
+            raise TypeError(message)
+        answering: Tool = self._function(tool, name or tool.__name__)
+        return answering
+
+    def client(self, client: Client) -> Client:
+        """Return a client of OpenAI's or Anthropic's that is answered from the record, without a network.
+
+        Chat completions, responses and messages are answered, whole and as streams. What else it is asked is an
+        ``UnrecordedCallError``.
+
+        Args:
+            client: The client, sync or async; it is left as it is.
+
+        Returns:
+            A copy of it, by the client's own ``with_options``.
+
+        Raises:
+            TypeError: For anything else.
+        """
+        return answered_from(client, self.take_model)
+
+    def langchain_model(self, name: str) -> Any:
+        """Return a chat model of LangChain's that is answered from the record, whole and as a stream.
+
+        Args:
+            name: The model's name in the record.
+
+        Raises:
+            ImportError: When LangChain is not installed.
+        """
+        from wakelog.integrations._recorded_langchain import RecordedChatModel
+
+        return RecordedChatModel(model_name=name, take=self.take_model)
+
+    def pydantic_ai_model(self, name: str) -> Any:
+        """Return a model of Pydantic AI's that is answered from the record, whole and as a stream.
+
+        Args:
+            name: The model's name in the record.
+
+        Raises:
+            ImportError: When Pydantic AI is not installed.
+        """
+        from wakelog.integrations._recorded_pydantic_ai import recorded_model
+
+        return recorded_model(name, self.take_model)
+
+    def take_model(self, name: str, messages: Any = None, system_instructions: Any = None) -> Call:
+        """Return a model call with what came of it; arguments as for ``model``.
+
+        Raises:
+            UnrecordedCallError: As for ``model``.
+        """
+        if not self._messages:
+            return self._take("model_call", name, None, lambda _: None)
+        messages, system = as_recorded(messages), as_recorded(system_instructions)
+        asked = turns_of(messages, system, self._failed)
+
+        def differs(call: Call) -> str | None:
+            return difference(turns_of(call.given, call.system, self._failed), asked, "its message")
+
+        return self._take("model_call", name, asked, differs)
+
+    def _take(
+        self, kind: str, name: str, given: Any, differs: Callable[[Call], str | None]
+    ) -> Call:
+        first: str | None = None
+        with self._lock:
+            for place, call in enumerate(self.remaining):
+                if (call.kind, call.name) == (kind, name):
+                    if (said := differs(call)) is None:
+                        return self.remaining.pop(place)
+                    first = first or said
+            left = "\n".join(f"  {one}" for one in self.remaining) or "  nothing"
+        if first is None:
+            asked = f"{kind} {name}" if given is None else f"{kind} {name} {shown(given)}"
+            message = f"the record has no more {asked}; left are\n{left}"
+        else:
+            message = f"{kind} {name} is not as in the record: {first}\nleft are\n{left}"
+        raise UnrecordedCallError(message)
+
+    # Tools
+
+    def _take_tool(self, name: str, given: Any, defaults: Mapping[str, Any] | None = None) -> Any:
+        said = {key: as_recorded(plain(value)) for key, value in given.items()}
+
+        def differs(call: Call) -> str | None:
+            recorded = arguments_of(call.given)
+            if not isinstance(recorded, Mapping):
+                return difference([recorded], list(said.values()), "its argument")
+            of_framework = [
+                key
+                for key, value in given.items()
+                if key not in recorded and _is_left_out(key, value, defaults)
+            ]
+            for key in [*recorded, *(key for key in said if key not in recorded)]:
+                if key in of_framework or (
+                    key in said and key in recorded and same(recorded[key], said[key])
+                ):
+                    continue
+                pair = [shown(one[key]) if key in one else "left out" for one in (recorded, said)]
+                return f"its argument {key} differs\n  recorded: {pair[0]}\n  asked:    {pair[1]}"
+            return None
+
+        call = self._take("tool_call", name, said, differs)
+        result = call.answered.get(s.TOOL_CALL_RESULT)
+        if not call.succeeded and result is None:
+            raise call.error()
+        return result
+
+    def _function(self, function: Any, name: str) -> Any:
+        signature = inspect.signature(function)
+        defaults = {
+            one.name: one.default
+            for one in signature.parameters.values()
+            if one.default is not one.empty
+        }
 
         def answer(args: Any, kwargs: Any) -> Any:
             bound = signature.bind(*args, **kwargs)
-            answered = self._answer("tool_call", named, dict(bound.arguments), compared=True)
-            return answered.get(s.TOOL_CALL_RESULT)
+            return self._take_tool(name, bound.arguments, defaults)
 
         if inspect.iscoroutinefunction(function):
 
@@ -134,75 +254,26 @@ class RecordedRun:
             async def answer_later(*args: Any, **kwargs: Any) -> Any:
                 return answer(args, kwargs)
 
-            return answer_later  # type: ignore[return-value] # of the same signature
+            return answer_later
 
         @functools.wraps(function)
         def answer_now(*args: Any, **kwargs: Any) -> Any:
             return answer(args, kwargs)
 
-        return answer_now  # type: ignore[return-value] # of the same signature
+        return answer_now
 
-    def client(self, client: Client) -> Client:
-        """Have a client of OpenAI's or Anthropic's answer from the record, without a network.
+    def _invoked(self, name: str) -> Callable[[Any, str], Any]:
+        async def on_invoke_tool(context: Any, given: str) -> Any:  # noqa: ARG001 - the SDK's
+            return self._take_tool(name, arguments_of(given))
 
-        ``chat.completions.create``, whole and as a stream, ``responses.create`` and ``messages.create`` answer;
-        what else it is asked goes where it goes.
+        return on_invoke_tool
 
-        Args:
-            client: The client, sync or async.
 
-        Returns:
-            The same client.
-        """
-        for path, given, read_messages, build in (
-            ("chat.completions.create", "messages", of_chat, _completion),
-            ("responses.create", "input", of_items, _response),
-            ("messages.create", "messages", of_chat, _message),
-        ):
-            if (at := resource_of(client, path)) is not None:
-                name = path.rpartition(".")[2]
-                original = inspect.unwrap(getattr(at, name))
-                answer = functools.partial(self._answer_client, given, read_messages, build)
-                if inspect.iscoroutinefunction(original):
-                    answer = _later(answer)
-                setattr(at, name, answer)
-        return client
-
-    def _answer_client(
-        self,
-        given: str,
-        read_messages: Callable[[Any], Any],
-        build: Callable[[str, Mapping[str, Any]], Any],
-        **asked: Any,
-    ) -> Any:
-        messages = _as_recorded(read_messages(asked.get(given)))
-        answered = self.model(str(asked.get("model")), messages)
-        if not asked.get("stream"):
-            return build(str(asked.get("model")), answered)
-        if build is not _completion:
-            message = "only chat completions are answered from a record as streams"
-            raise TypeError(message)
-        return _RecordedStream(_chunks(str(asked.get("model")), answered))
-
-    def _answer(self, kind: str, name: str, given: Any, *, compared: bool) -> Mapping[str, Any]:
-        said = redact(from_line(to_line(given)))
-        with self._lock:
-            for place, call in enumerate(self.remaining):
-                if (
-                    call.kind == kind
-                    and call.name == name
-                    and (not compared or _same(call.given, said))
-                ):
-                    del self.remaining[place]
-                    break
-            else:
-                left = "\n".join(f"  {one}" for one in self.remaining) or "  nothing"
-                asked = f"{kind} {name} {to_line(said)}" if compared else f"{kind} {name}"
-                message = f"the record has no more {asked}; left are\n{left}"
-                raise AssertionError(message)
-        if call.answered.get(s.STATUS) != "success":
-            raise _error_of(call)
-        return call.answered
+def _is_left_out(key: str, value: Any, defaults: Mapping[str, Any] | None) -> bool:
+    """Tell whether an argument that is not in the record is a default, or a framework's own object."""
+    if defaults is not None and key in defaults and same(defaults[key], value):
+        return True
+    return not isinstance(plain(value), str | int | float | bool | list | tuple | dict | None)
 
 
 def _inside(records: list[Any], run_id: str) -> Iterator[Any]:
@@ -220,220 +291,7 @@ def _inside(records: list[Any], run_id: str) -> Iterator[Any]:
 
 def _call(kind: str, asked: Mapping[str, Any], answered: Mapping[str, Any]) -> Call:
     if kind == "tool_call":
-        return Call(kind, str(asked.get(s.TOOL_NAME)), asked.get(s.TOOL_CALL_ARGUMENTS), answered)
-    return Call(kind, str(asked.get(s.REQUEST_MODEL)), asked.get(s.INPUT_MESSAGES), answered)
-
-
-def _as_recorded(messages: Any) -> Any:
-    if isinstance(messages, str):
-        return [{"role": "user", "parts": [{"type": "text", "content": messages}]}]
-    return messages
-
-
-def _same(recorded: Any, asked: Any) -> bool:
-    return bool(to_line(recorded) == to_line(asked))
-
-
-def _error_of(call: Call) -> BaseException:
-    named = str(call.answered.get(s.ERROR_TYPE))
-    kind = getattr(builtins, named, None)
-    text = f"{call.kind} {call.name} ended as {call.answered.get(s.STATUS)} in the record: {named}"
-    if isinstance(kind, type) and issubclass(kind, Exception):
-        return kind(text)
-    return RecordedError(text)
-
-
-def _later(answer: Callable[..., Any]) -> Any:
-    async def create(**asked: Any) -> Any:
-        return answer(**asked)
-
-    return create
-
-
-# Answers in the clients' own forms
-
-
-def _said(answered: Mapping[str, Any]) -> tuple[str | None, list[dict[str, Any]], str | None]:
-    """Return the text, the calls and the finish reason of an answer."""
-    texts, calls, reason = [], [], None
-    for one in answered.get(s.OUTPUT_MESSAGES) or ():
-        reason = one.get("finish_reason") or reason
-        for part in one.get("parts", ()):
-            if part.get("type") == "text":
-                texts.append(part["content"])
-            elif part.get("type") == "tool_call":
-                calls.append(part)
-    reasons = answered.get(s.RESPONSE_FINISH_REASONS) or [reason]
-    return "".join(texts) if texts else None, calls, reasons[0]
-
-
-def _tokens(answered: Mapping[str, Any]) -> tuple[int, int]:
-    read, written = (answered.get(USAGE[f"{one}_tokens"], 0) for one in ("input", "output"))
-    return int(read), int(written)
-
-
-def _about(answered: Mapping[str, Any], model: str) -> dict[str, Any]:
-    return {
-        "id": answered.get(s.RESPONSE_ID) or "recorded",
-        "model": answered.get(s.RESPONSE_MODEL) or model,
-    }
-
-
-def _tool_calls(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": one.get("id"),
-            "type": "function",
-            "function": {"name": one["name"], "arguments": json.dumps(one.get("arguments"))},
-        }
-        for one in calls
-    ]
-
-
-def _completion(model: str, answered: Mapping[str, Any]) -> Any:
-    text, calls, reason = _said(answered)
-    read, written = _tokens(answered)
-    said = {"role": "assistant", "content": text, "tool_calls": _tool_calls(calls) or None}
-    reason = reason or ("tool_calls" if calls else "stop")
-    return import_module("openai.types.chat").ChatCompletion.model_validate(
-        {
-            **_about(answered, model),
-            "object": "chat.completion",
-            "created": 0,
-            "choices": [{"index": 0, "message": said, "finish_reason": reason}],
-            "usage": {
-                "prompt_tokens": read,
-                "completion_tokens": written,
-                "total_tokens": read + written,
-            },
-        }
-    )
-
-
-def _chunks(model: str, answered: Mapping[str, Any]) -> list[Any]:
-    text, calls, reason = _said(answered)
-    read, written = _tokens(answered)
-    tool_calls = [{"index": n, **one} for n, one in enumerate(_tool_calls(calls))]
-    delta = {"role": "assistant", "content": text, "tool_calls": tool_calls or None}
-    about = {**_about(answered, model), "object": "chat.completion.chunk", "created": 0}
-    end = {"index": 0, "delta": {}, "finish_reason": reason or "stop"}
-    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-    chunk = import_module("openai.types.chat").ChatCompletionChunk
-    first = {"index": 0, "delta": delta, "finish_reason": None}
-    return [
-        chunk.model_validate({**about, "choices": [first]}),
-        chunk.model_validate({**about, "choices": [end], "usage": usage}),
-    ]
-
-
-def _response(model: str, answered: Mapping[str, Any]) -> Any:
-    text, calls, _ = _said(answered)
-    read, written = _tokens(answered)
-    output: list[dict[str, Any]] = [
-        {
-            "type": "function_call",
-            "call_id": one.get("id"),
-            "name": one["name"],
-            "arguments": json.dumps(one.get("arguments")),
-        }
-        for one in calls
-    ]
-    if text is not None:
-        part = {"type": "output_text", "text": text, "annotations": []}
-        about = {"id": "recorded", "role": "assistant", "status": "completed"}
-        output.append({"type": "message", **about, "content": [part]})
-    return import_module("openai.types.responses").Response.model_validate(
-        {
-            **_about(answered, model),
-            "object": "response",
-            "created_at": 0,
-            "status": "completed",
-            "output": output,
-            "parallel_tool_calls": True,
-            "tool_choice": "auto",
-            "tools": [],
-            "usage": {
-                "input_tokens": read,
-                "output_tokens": written,
-                "total_tokens": read + written,
-                "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-                "output_tokens_details": {"reasoning_tokens": 0},
-            },
-        }
-    )
-
-
-def _message(model: str, answered: Mapping[str, Any]) -> Any:
-    text, calls, reason = _said(answered)
-    read, written = _tokens(answered)
-    content: list[dict[str, Any]] = [{"type": "text", "text": text}] if text is not None else []
-    content += [
-        {"type": "tool_use", "id": one.get("id"), "name": one["name"], "input": one["arguments"]}
-        for one in calls
-    ]
-    return import_module("anthropic.types").Message.model_validate(
-        {
-            **_about(answered, model),
-            "type": "message",
-            "role": "assistant",
-            "content": content,
-            "stop_reason": reason or ("tool_use" if calls else "end_turn"),
-            "stop_sequence": None,
-            "usage": {"input_tokens": read, "output_tokens": written},
-        }
-    )
-
-
-class _RecordedStream:
-    """A stream from the record, for both kinds of client."""
-
-    def __init__(self, chunks: list[Any]) -> None:
-        self._chunks = iter(chunks)
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Any:
-        return next(self._chunks)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        for chunk in self._chunks:
-            return chunk
-        raise StopAsyncIteration
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> Any:
-        """Give nothing any more."""
-        self._chunks = iter(())
-        return _Done()
-
-
-class _Done:
-    """What may be awaited, and need not be."""
-
-    def __await__(self) -> Iterator[None]:
-        return iter(())
+        name, given = asked.get(s.TOOL_NAME), asked.get(s.TOOL_CALL_ARGUMENTS)
+        return Call(kind, str(name), given, answered, call_id=asked.get(s.TOOL_CALL_ID))
+    name, given = asked.get(s.REQUEST_MODEL), asked.get(s.INPUT_MESSAGES)
+    return Call(kind, str(name), given, answered, asked.get(s.SYSTEM_INSTRUCTIONS))

@@ -228,20 +228,24 @@ class WakelogHooks:
 
     def _asking(self, ask: Callable[..., Any]) -> Callable[..., Any]:
         async def can_use_tool(tool_name: str, tool_input: Any, context: Any) -> Any:
-            call_id = getattr(context, "tool_use_id", None)
-            at = self._steps.get(call_id)
-            self._say_approval(tool_name, tool_input, at, call_id=call_id)
+            call_id = None
+            with self._steps.guarded():
+                call_id = getattr(context, "tool_use_id", None)
+                self._say_approval(tool_name, tool_input, self._steps.get(call_id), call_id=call_id)
             result = await ask(tool_name, tool_input, context)
-            is_allowed = getattr(result, "behavior", None) == "allow"
-            status = "approved" if is_allowed else "rejected"
-            self._steps.event(
-                "human_approval", {}, at, status=status, tool_name=tool_name, call_id=call_id
-            )
-            if not is_allowed:
-                self._steps.end(call_id, None, lambda block: block.note(status=status))
+            with self._steps.guarded():
+                self._say_answer_of(result, tool_name, call_id)
             return result
 
         return can_use_tool
+
+    def _say_answer_of(self, result: Any, tool: str, call_id: Any) -> None:
+        is_allowed = getattr(result, "behavior", None) == "allow"
+        status = "approved" if is_allowed else "rejected"
+        at = self._steps.get(call_id)
+        self._steps.event("human_approval", {}, at, status=status, tool_name=tool, call_id=call_id)
+        if not is_allowed:
+            self._steps.end(call_id, None, lambda block: block.note(status=status))
 
     # What the above have in common
 

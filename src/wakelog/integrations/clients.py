@@ -107,7 +107,7 @@ def record(client: Client, log: AgentLogger | None = None, *, spans: bool = True
     Raises:
         TypeError: For anything else.
     """
-    provider = _provider_of(client)
+    provider = provider_of(client)
     if provider is None:
         message = f"{type(client).__name__} is no client of OpenAI's or Anthropic's"
         raise TypeError(message)
@@ -126,7 +126,7 @@ def record(client: Client, log: AgentLogger | None = None, *, spans: bool = True
     return client
 
 
-def _provider_of(client: object) -> str | None:
+def provider_of(client: object) -> str | None:
     for kind in type(client).__mro__:
         package = kind.__module__.partition(".")[0]
         if package in ("openai", "anthropic") and hasattr(client, "with_options"):
@@ -198,10 +198,22 @@ def _answered(steps: Steps, key: object, method: _Method, given: Any, result: An
         hasattr(result, "__next__") or hasattr(result, "__anext__")
     ):
         return WatchedStream(result, steps, key)
-    said = plain(result)
-    known = isinstance(said, Mapping)
-    steps.end(key, None, (lambda block: method.respond(block, said)) if known else None)
+
+    def respond(block: Any) -> None:
+        said = plain(_parsed(result) if given.get("stream") is not True else result)
+        if isinstance(said, Mapping):
+            method.respond(block, said)
+
+    steps.end(key, None, respond)
     return result
+
+
+def _parsed(result: Any) -> Any:
+    """Return what a raw response says, which keeps it for the program."""
+    parse = getattr(result, "parse", None) if hasattr(result, "http_response") else None
+    if parse is None or inspect.iscoroutinefunction(parse) or not result.is_closed:
+        return result
+    return parse()
 
 
 def _around_manager(call: Callable[..., Any], provider: str, steps: Steps) -> Callable[..., Any]:

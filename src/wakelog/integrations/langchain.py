@@ -15,12 +15,13 @@ from importlib import import_module
 from typing import Any, Final
 
 from wakelog.integrations._extra import framework
-from wakelog.integrations._messages import (
-    Message,
-    answer_part,
-    call_part,
-    message,
-    parts_of,
+from wakelog.integrations._langchain_messages import (
+    content_of,
+    decisions_of,
+    goto,
+    of_messages,
+    requests_of,
+    respond,
 )
 from wakelog.integrations._steps import Instrumentor, OpenStep, Steps
 from wakelog.logger import AgentLogger, ReportedError
@@ -38,11 +39,9 @@ _OTHERS: Final = (
     Instrumentor("openinference.instrumentation.langchain", "LangChainInstrumentor"),
     Instrumentor("opentelemetry.instrumentation.langchain", "LangchainInstrumentor"),
 )
-_ROLES: Final = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
 _NODE: Final = "graph:step:"
 _RETRY: Final = "retry:attempt:"
 _MOST: Final = 10_000
-_DECISIONS: Final = {"approve": "approved", "accept": "approved", "edit": "edited"}
 
 _installed: WakelogCallbackHandler | None = None
 _hooked: ContextVar[Any] | None = None
@@ -150,10 +149,9 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
         """Record the end of a graph."""
         if (steps := self.steps) is not None:
             chain = self._chains.pop(run_id, None)
-            if steps.get(run_id) is not None:
-                waits = chain is not None and chain.interrupts_said
-                status = "interrupted" if waits else None
-                steps.end(run_id, None, lambda block: block.note(_content(outputs), status=status))
+            waits = chain is not None and chain.interrupts_said
+            status = "interrupted" if waits else None
+            steps.end(run_id, None, lambda block: block.note(content_of(outputs), status=status))
 
     def on_chain_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
         """Record the end of a graph: a failure, a hand-off or an interrupt."""
@@ -164,7 +162,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
             named = type(error).__name__
             if named == "ParentCommand":
                 if (step := steps.get(run_id)) is not None and chain is not None:
-                    for to in _goto(error):
+                    for to in goto(error):
                         steps.event("agent_handoff", {"from": chain.name, "to": to}, step)
                     steps.end(run_id)
             elif named in ("GraphInterrupt", "NodeInterrupt", "GraphBubbleUp"):
@@ -176,8 +174,10 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
 
     def on_resume(self, event: Any) -> None:
         """Record that a graph goes on from a checkpoint; LangGraph tells a handler in the config only."""
-        if (steps := self.steps) is not None and not event.checkpoint_ns:
-            with steps.guarded():
+        if (steps := self.steps) is None:
+            return
+        with steps.guarded():
+            if not event.checkpoint_ns:
                 at = self._step_of(steps, event.run_id)
                 steps.event("resumed", {"from_checkpoint": event.checkpoint_id}, at)
 
@@ -189,7 +189,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
         session = said.get("thread_id") or said.get("session_id") if above is None else None
         agent = said.get("lc_agent_name")
         workflow = chain.name if above is None and agent is None else None
-        given = _content(chain.given) if above is None else None
+        given = content_of(chain.given) if above is None else None
         steps.open(
             run_id,
             above,
@@ -223,7 +223,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
         asked: list[dict[str, Any]] = []
         for one in error.args[0] if error.args and isinstance(error.args[0], tuple | list) else ():
             value = getattr(one, "value", one)
-            if requests := _requests(value):
+            if requests := requests_of(value):
                 asked += requests
             else:
                 kind = {"kind": "interrupt", "value": value}
@@ -246,7 +246,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
         root = chain
         while (above := self._chains.get(root.parent)) is not None:
             root = above
-        decisions = _decisions(getattr(root.given, "resume", None))
+        decisions = decisions_of(getattr(root.given, "resume", None))
         at = self._step_of(steps, chain.parent)
         for place, request in enumerate(asked):
             decision = decisions[min(place, len(decisions) - 1)] if decisions else None
@@ -262,7 +262,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
 
     def on_chat_model_start(self, serialized: Any, messages: Any, **said: Any) -> None:
         """Record that a chat model is asked."""
-        self._open_model(serialized, lambda: _messages(messages[0] if messages else ()), said)
+        self._open_model(serialized, lambda: of_messages(messages[0] if messages else ()), said)
 
     def on_llm_start(self, serialized: Any, prompts: Any, **said: Any) -> None:
         """Record that a model is asked to go on from a text."""
@@ -300,13 +300,14 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
 
     def on_llm_new_token(self, token: Any, *, run_id: Any, **_: Any) -> None:  # noqa: ARG002
         """Note when the first chunk has come."""
-        if self.steps is not None and (step := self.steps.get(run_id)) is not None:
-            step.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
+        if (steps := self.steps) is not None and (step := steps.get(run_id)) is not None:
+            with steps.guarded():
+                step.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
 
     def on_llm_end(self, response: Any, *, run_id: Any, **_: Any) -> None:
         """Record what a model answered."""
         if self.steps is not None:
-            self.steps.end(run_id, None, lambda block: _respond(block, response))
+            self.steps.end(run_id, None, lambda block: respond(block, response))
 
     def on_llm_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
         """Record that a model failed, or that nobody waits for it any more."""
@@ -338,11 +339,12 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
 
     def on_tool_end(self, output: Any, *, run_id: Any, **_: Any) -> None:
         """Record what a tool returned."""
-        if self.steps is not None:
+        if (steps := self.steps) is not None:
             error = None
-            if getattr(output, "status", None) == "error":
-                error = ReportedError(str(output.content), "tool_error")
-            self.steps.end(run_id, error, lambda block: block.note(_content(output)))
+            with steps.guarded():
+                if getattr(output, "status", None) == "error":
+                    error = ReportedError(str(output.content), "tool_error")
+            steps.end(run_id, error, lambda block: block.note(content_of(output)))
 
     def on_tool_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
         """Record that a tool failed, or that it waits for an answer."""
@@ -354,20 +356,26 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
 
     def on_retriever_start(self, serialized: Any, query: str, **said: Any) -> None:
         """Record what is searched for."""
-        if (steps := self.steps) is not None:
+        if (steps := self.steps) is None:
+            return
+        with steps.guarded():
             source = said.get("name") or (serialized or {}).get("name")
             at = self._step_of(steps, said.get("parent_run_id"))
             steps.event("retrieval_query", {"query": query, "source": source}, at)
 
     def on_retriever_end(self, documents: Any, **said: Any) -> None:
         """Record what was found."""
-        if (steps := self.steps) is not None:
+        if (steps := self.steps) is None:
+            return
+        with steps.guarded():
             at = self._step_of(steps, said.get("parent_run_id"))
-            steps.event("retrieval_result", {"result": [_content(one) for one in documents]}, at)
+            steps.event("retrieval_result", {"result": [content_of(one) for one in documents]}, at)
 
     def on_retriever_error(self, error: BaseException, **said: Any) -> None:
         """Record that a search failed."""
-        if (steps := self.steps) is not None:
+        if (steps := self.steps) is None:
+            return
+        with steps.guarded():
             at = self._step_of(steps, said.get("parent_run_id"))
             payload = {"error": str(error), "error_type": type(error).__qualname__}
             steps.event("error", payload, at, status="error")
@@ -391,8 +399,9 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
     def on_custom_event(self, name: str, data: Any, *, run_id: Any, **_: Any) -> None:
         """Record an event that the program has dispatched."""
         if (steps := self.steps) is not None:
-            payload = {"name": name, "data": _content(data)}
-            steps.event("custom", payload, self._step_of(steps, run_id))
+            with steps.guarded():
+                payload = {"name": name, "data": content_of(data)}
+                steps.event("custom", payload, self._step_of(steps, run_id))
 
 
 def _put(where: OrderedDict[Any, Any], key: Any, value: Any) -> None:
@@ -400,98 +409,3 @@ def _put(where: OrderedDict[Any, Any], key: Any, value: Any) -> None:
     where[key] = value
     if len(where) > _MOST:
         where.popitem(last=False)
-
-
-def _respond(block: Any, response: Any) -> None:
-    generations = response.generations[0] if response.generations else ()
-    messages = [getattr(one, "message", None) for one in generations]
-    said = [one for one in messages if one is not None]
-    about = getattr(said[0], "response_metadata", None) or {} if said else {}
-    output = response.llm_output or {}
-    finish = about.get("finish_reason") or about.get("stop_reason")
-    block.respond(
-        _messages(said) if said else [message("assistant", parts_of(g.text)) for g in generations],
-        usage=(getattr(said[0], "usage_metadata", None) if said else None)
-        or output.get("token_usage")
-        or output.get("usage"),
-        finish_reasons=[finish] if finish else None,
-        response_id=about.get("id") or (getattr(said[0], "id", None) if said else None),
-        response_model=about.get("model_name") or about.get("model"),
-    )
-
-
-def _messages(messages: Any) -> list[Message]:
-    return [_message(one) for one in messages]
-
-
-def _message(one: Any) -> Message:
-    kind = getattr(one, "type", "user")
-    if kind == "tool":
-        return message("tool", [answer_part(one.tool_call_id, one.content)])
-    parts = parts_of(one.content) if getattr(one, "content", None) else []
-    known = {part["id"] for part in parts if part["type"] == "tool_call"}
-    for call in getattr(one, "tool_calls", None) or ():
-        if call.get("id") not in known:
-            parts.append(call_part(call.get("id"), call.get("name"), call.get("args")))
-    return message(_ROLES.get(kind, kind), parts)
-
-
-def _content(value: Any) -> Any:
-    """Return a value with the messages in it in the conventions' form."""
-    if hasattr(value, "tool_call_id") and hasattr(value, "content"):
-        return value.content
-    if hasattr(value, "content") and hasattr(value, "type"):
-        return _message(value)
-    if isinstance(value, Mapping):
-        return {key: _content(one) for key, one in value.items() if key != "__interrupt__"}
-    if isinstance(value, list | tuple):
-        return [_content(one) for one in value]
-    if (resume := getattr(value, "resume", None)) is not None:
-        return {"resume": resume}
-    if hasattr(value, "page_content"):
-        return {"content": value.page_content, "metadata": getattr(value, "metadata", None)}
-    return value
-
-
-def _goto(error: BaseException) -> list[str]:
-    goto = getattr(error.args[0] if error.args else None, "goto", ())
-    return [
-        str(getattr(one, "node", one))
-        for one in ([goto] if isinstance(goto, str) or hasattr(goto, "node") else goto or ())
-    ]
-
-
-def _requests(value: Any) -> list[dict[str, Any]]:
-    """Return the tool calls that an interrupt asks a person about, by LangChain's two forms of it."""
-    if isinstance(value, list):
-        return [request for one in value for request in _requests(one)]
-    if not isinstance(value, Mapping):
-        return []
-    asked = value.get("action_requests") or value.get("action_request")
-    return [dict(one) for one in (asked if isinstance(asked, list) else [asked]) if one]
-
-
-def _decisions(resume: Any) -> list[str]:
-    """Return what a person answered to each of them."""
-    if isinstance(resume, Mapping):
-        if "decisions" in resume:
-            resume = resume["decisions"]
-        elif "type" in resume:
-            resume = [resume]
-        else:
-            resume = list(resume.values())  # by the ids of interrupts
-    if not isinstance(resume, list):
-        resume = [resume]
-    found: list[str] = []
-    for one in resume:
-        if isinstance(one, Mapping) and "decisions" in one:
-            found += _decisions(one)
-            continue
-        said = one.get("type") if isinstance(one, Mapping) else one
-        if isinstance(said, bool):
-            found.append("approved" if said else "rejected")
-        elif said in ("reject", "ignore", "response", "respond"):
-            found.append("rejected")
-        else:
-            found.append(_DECISIONS.get(str(said), "answered"))
-    return found

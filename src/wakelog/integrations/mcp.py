@@ -46,16 +46,19 @@ def install(log: AgentLogger | None = None, *, calls: bool = True, spans: bool =
     _installed.update(steps=steps, calls=calls)
     if "original" not in _installed:
         original = _client.ClientSession.call_tool
-        _installed["original"] = original
-        _client.ClientSession.call_tool = _around(original)
+        wrapper = _around(original)
+        _installed.update(original=original, wrapper=wrapper)
+        _client.ClientSession.call_tool = wrapper
     return steps
 
 
 def uninstall() -> None:
     """Record nothing any more, and send nothing along."""
-    if "original" in _installed:
+    _installed.pop("steps", None)
+    # Where somebody else has put theirs around it, ours stays, and does nothing.
+    if "wrapper" in _installed and _client.ClientSession.call_tool is _installed["wrapper"]:
         _client.ClientSession.call_tool = _installed["original"]
-    _installed.clear()
+        _installed.clear()
 
 
 def _around(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,8 +68,9 @@ def _around(original: Callable[..., Any]) -> Callable[..., Any]:
     async def call_tool(
         self: Any, name: str, arguments: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
-        steps, key = _installed["steps"], object()
-        step = None
+        if (steps := _installed.get("steps")) is None:  # uninstalled, and somebody still has it
+            return await original(self, name, arguments, *args, **kwargs)
+        key, step = object(), None
         if _installed["calls"]:
             step = steps.open(
                 key, None, lambda log: log.tool(name, arguments, tool_type="extension")
@@ -80,7 +84,7 @@ def _around(original: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException as error:
             steps.end(key, error)
             raise
-        steps.end(key, _failure(result), lambda block: block.note(_output(result)))
+        _end(steps, key, result)
         return result
 
     return call_tool
@@ -104,28 +108,34 @@ class WakelogMiddleware:
 
     async def __call__(self, ctx: Any, call_next: Callable[[Any], Any]) -> Any:
         """Answer one message."""
-        meta = getattr(ctx, "meta", None)
-        said = meta.get(_KEY) if isinstance(meta, Mapping) else None
+        steps, key, said, is_call = self._steps, object(), None, False
+        with steps.guarded():
+            is_call = ctx.method == "tools/call"
+            meta = getattr(ctx, "meta", None)
+            said = meta.get(_KEY) if isinstance(meta, Mapping) else None
         with carried({_KEY: said} if isinstance(said, str) else {}):
-            if ctx.method != "tools/call":
+            if not is_call:
                 return await call_next(ctx)
-            steps, key = self._steps, object()
-            asked = ctx.params or {}
-            step = steps.open(
-                key,
-                None,
-                lambda log: log.tool(
-                    str(asked.get("name")), asked.get("arguments"), tool_type="function"
-                ),
-            )
+            step = steps.open(key, None, lambda log: _called(log, ctx.params or {}))
             try:
                 with within(step):
                     result = await call_next(ctx)
             except BaseException as error:
                 steps.end(key, error)
                 raise
-            steps.end(key, _failure(result), lambda block: block.note(_output(result)))
+            _end(steps, key, result)
             return result
+
+
+def _called(log: AgentLogger, asked: Mapping[str, Any]) -> Any:
+    return log.tool(str(asked.get("name")), asked.get("arguments"), tool_type="function")
+
+
+def _end(steps: Steps, key: object, result: Any) -> None:
+    failure = None
+    with steps.guarded():
+        failure = _failure(result)
+    steps.end(key, failure, lambda block: block.note(_output(result)))
 
 
 def _with_context(meta: Any) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _METHODS: Final = ("run", "run_sync", "run_streamed")
 _WORKFLOW: Final = "Agent workflow"  # what the SDK calls one without a name
 
 _steps: Steps | None = None
-_originals: dict[str, Any] = {}
+_originals: dict[str, tuple[Any, Any]] = {}  # the method, and ours in its place
 
 
 def install(log: AgentLogger | None = None, *, spans: bool = True) -> Steps:
@@ -47,27 +47,36 @@ def install(log: AgentLogger | None = None, *, spans: bool = True) -> Steps:
     """
     global _steps  # noqa: PLW0603 - what is installed is one for the process
     _steps = Steps(log, spans=spans, framework="openai-agents", others=_OTHERS)
-    for name in () if _originals else _METHODS:
+    for name in _METHODS:
+        if name in _originals:
+            continue
         original = inspect.getattr_static(_agents.Runner, name)
-        _originals[name] = original
         function = original.__func__
         around = {"run": _around_run, "run_sync": _around_run_sync}.get(name, _around_run_streamed)
-        setattr(_agents.Runner, name, classmethod(functools.wraps(function)(around(function))))
+        ours = classmethod(functools.wraps(function)(around(function)))
+        _originals[name] = original, ours
+        setattr(_agents.Runner, name, ours)
     return _steps
 
 
 def uninstall() -> None:
     """Record nothing any more."""
-    while _originals:
-        name, original = _originals.popitem()
-        setattr(_agents.Runner, name, original)
+    global _steps  # noqa: PLW0603 - as above
+    _steps = None
+    for name, (original, ours) in list(_originals.items()):
+        # Where somebody else has put theirs around it, ours stays, and does nothing.
+        if inspect.getattr_static(_agents.Runner, name) is ours:
+            setattr(_agents.Runner, name, original)
+            del _originals[name]
 
 
 def _around_run(function: Any) -> Any:
     signature = inspect.signature(function)
 
     async def run(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        with _observed(signature, cls, args, kwargs) as (observer, bound):
+        if (steps := _steps) is None:
+            return await function(cls, *args, **kwargs)
+        with _observed(steps, signature, cls, args, kwargs) as (observer, bound):
             result = await function(*bound.args, **bound.kwargs)
             observer.finish(result)
         return result
@@ -79,7 +88,9 @@ def _around_run_sync(function: Any) -> Any:
     signature = inspect.signature(function)
 
     def run_sync(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        with _observed(signature, cls, args, kwargs) as (observer, bound):
+        if (steps := _steps) is None:
+            return function(cls, *args, **kwargs)
+        with _observed(steps, signature, cls, args, kwargs) as (observer, bound):
             result = function(*bound.args, **bound.kwargs)
             observer.finish(result)
         return result
@@ -91,7 +102,9 @@ def _around_run_streamed(function: Any) -> Any:
     signature = inspect.signature(function)
 
     def run_streamed(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        observer, bound = _begin(signature, cls, args, kwargs)
+        if (steps := _steps) is None:
+            return function(cls, *args, **kwargs)
+        observer, bound = _begin(steps, signature, cls, args, kwargs)
         try:
             with within(observer.workflow):
                 result = function(*bound.args, **bound.kwargs)
@@ -136,16 +149,18 @@ def _ended(observer: _Observer, result: Any, task: Any) -> None:
 
 
 def _close(observer: _Observer, result: Any) -> None:
+    was_cancelled = False
     with observer.steps.guarded():
-        if result.final_output is None and not getattr(result, "interruptions", ()):
-            observer.end(GeneratorExit())  # `cancel()` was called
-        else:
-            observer.finish(result)
+        was_cancelled = result.final_output is None and not getattr(result, "interruptions", ())
+    if was_cancelled:
+        observer.end(GeneratorExit())
+    else:
+        observer.finish(result)
 
 
 @contextmanager
-def _observed(signature: inspect.Signature, cls: Any, args: Any, kwargs: Any) -> Any:
-    observer, bound = _begin(signature, cls, args, kwargs)
+def _observed(steps: Steps, signature: inspect.Signature, cls: Any, args: Any, kwargs: Any) -> Any:
+    observer, bound = _begin(steps, signature, cls, args, kwargs)
     try:
         with within(observer.workflow):
             yield observer, bound
@@ -154,11 +169,12 @@ def _observed(signature: inspect.Signature, cls: Any, args: Any, kwargs: Any) ->
         raise
 
 
-def _begin(signature: inspect.Signature, cls: Any, args: Any, kwargs: Any) -> tuple[_Observer, Any]:
-    assert _steps is not None  # noqa: S101 - `install` has set it
+def _begin(
+    steps: Steps, signature: inspect.Signature, cls: Any, args: Any, kwargs: Any
+) -> tuple[_Observer, Any]:
     bound = signature.bind(cls, *args, **kwargs)
     given = bound.arguments
-    observer = _Observer(_steps, given.get("hooks"), given.get("run_config"))
+    observer = _Observer(steps, given.get("hooks"), given.get("run_config"))
     observer.begin(given.get("starting_agent"), given.get("input"), given.get("conversation_id"))
     if given.get("hooks") is None or isinstance(given["hooks"], _BASE):
         given["hooks"] = observer  # the SDK says what is wrong with anything else
@@ -173,9 +189,10 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
 
     def __init__(self, steps: Steps, hooks: Any, run_config: Any) -> None:
         self.steps, self._hooks = steps, hooks
-        for name in dir(hooks):  # callbacks that only a newer SDK knows
-            if name.startswith("on_") and name not in vars(_Observer):
-                setattr(self, name, getattr(hooks, name))
+        with steps.guarded():
+            for name in dir(hooks):  # callbacks that only a newer SDK knows
+                if name.startswith("on_") and name not in vars(_Observer):
+                    setattr(self, name, getattr(hooks, name))
         self._config = run_config
         self.workflow: OpenStep | None = None
         # The agent whose run is open, and its step.
@@ -204,8 +221,10 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
             )
 
     def finish(self, result: Any) -> None:
+        status = output = None
         with self.steps.guarded():
             waiting = list(getattr(result, "interruptions", ()))
+            status = "interrupted" if waiting else None
             still = {_call_id(one) for one in waiting}
             for call_id, tool in self._pending.items():
                 if call_id not in still:
@@ -213,11 +232,8 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
             for one in waiting:
                 self._approval("requested", _call_id(one), _tool_name(one), _arguments(one))
             output = plain(getattr(result, "final_output", None))
-            status = "interrupted" if waiting else None
-            self.steps.end((self, "run"), None, lambda block: block.note(status=status))
-            self.steps.end(
-                (self, "workflow"), None, lambda block: block.note(output, status=status)
-            )
+        self.steps.end((self, "run"), None, lambda block: block.note(status=status))
+        self.steps.end((self, "workflow"), None, lambda block: block.note(output, status=status))
 
     def end(self, error: BaseException) -> None:
         self.steps.end((self, "workflow"), error)
@@ -291,7 +307,7 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
                 self._approval("approved", str(call_id), waiting)
             arguments = arguments_of(getattr(context, "tool_arguments", None))
             self.steps.open(
-                (self, "tool", call_id or id(context), tool.name),
+                self._key_of(context, tool),
                 run,
                 lambda log: log.tool(
                     tool.name,
@@ -306,13 +322,16 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
 
     async def on_tool_end(self, context: Any, agent: Any, tool: Any, result: Any) -> None:
         with self.steps.guarded():
-            call_id = getattr(context, "tool_call_id", None)
-            key = (self, "tool", call_id or id(context), tool.name)
+            key = self._key_of(context, tool)
             self.steps.end(key, _error_here(), lambda block: block.note(plain(result)))
         if self._hooks is not None:
             await self._hooks.on_tool_end(context, agent, tool, result)
 
     # What the above have in common.
+
+    def _key_of(self, context: Any, tool: Any) -> object:
+        call_id = getattr(context, "tool_call_id", None)
+        return self, "tool", call_id or id(context), tool.name
 
     def _run_of(self, agent: Any) -> OpenStep | None:
         """Return the step of an agent's run, which is opened where it is not."""

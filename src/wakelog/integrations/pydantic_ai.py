@@ -53,19 +53,16 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
     async def wrap_run(self, ctx: Any, *, handler: Callable[[], Any]) -> Any:
         """Record a run."""
         steps, key = self._steps, object()
-        session = getattr(ctx, "conversation_id", None)
-        name = getattr(getattr(ctx, "agent", None), "name", None) or "agent"
-        step = steps.open(
-            key, None, lambda log: log.run(_content(ctx.prompt), agent=name, session_id=session)
-        )
+        step = steps.open(key, None, lambda log: _run(log, ctx))
+        status = None
         try:
             with within(step):
                 result = await handler()
-                waits = self._say_waiting(result)
+                with steps.guarded():
+                    status = "interrupted" if self._say_waiting(result) else None
         except BaseException as error:
             steps.end(key, error)
             raise
-        status = "interrupted" if waits else None
         steps.end(key, None, lambda block: block.note(plain(result.output), status=status))
         return result
 
@@ -95,12 +92,12 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
     ) -> Any:
         """Record a tool call."""
         steps, key = self._steps, object()
-        about = {"tool_name": call.tool_name, "call_id": call.tool_call_id}
-        if getattr(ctx, "tool_call_approved", False):
-            steps.event("human_approval", {}, None, status="approved", **about)
-        if attempt := getattr(ctx, "retry", 0):
-            steps.event("warning", {"kind": "retry", "attempt": attempt}, None, **about)
-        description = getattr(tool_def, "description", None)
+        with steps.guarded():
+            about = {"tool_name": call.tool_name, "call_id": call.tool_call_id}
+            if getattr(ctx, "tool_call_approved", False):
+                steps.event("human_approval", {}, None, status="approved", **about)
+            if attempt := getattr(ctx, "retry", 0):
+                steps.event("warning", {"kind": "retry", "attempt": attempt}, None, **about)
         step = steps.open(
             key,
             None,
@@ -109,7 +106,7 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
                 args,
                 call_id=call.tool_call_id,
                 tool_type="function",
-                description=description,
+                description=getattr(tool_def, "description", None),
             ),
         )
         try:
@@ -119,7 +116,9 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
             if type(error).__name__ in _DEFERRED:
                 steps.end(key, None, lambda block: block.note(status="interrupted"))
             else:
-                steps.end(key, error)
+                # The framework raises its own error for what the tool has raised to be asked again.
+                of_tool = type(error).__name__ == "ToolRetryError" and error.__cause__
+                steps.end(key, of_tool or error)
             raise
         steps.end(key, None, lambda block: block.note(plain(result)))
         return result
@@ -154,6 +153,12 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
                 )
 
 
+def _run(log: AgentLogger, ctx: Any) -> Any:
+    session = getattr(ctx, "conversation_id", None)
+    name = getattr(getattr(ctx, "agent", None), "name", None) or "agent"
+    return log.run(_content(ctx.prompt), agent=name, session_id=session)
+
+
 def _model(log: AgentLogger, asked: Any) -> Any:
     model = asked.model
     request = dict(asked.model_settings or {})
@@ -168,8 +173,10 @@ def _model(log: AgentLogger, asked: Any) -> Any:
             }
             for tool in tools
         ]
-    messages = [_message(one) for one in asked.messages]
-    return log.model(model.model_name, model.system or None, messages, request=request)
+    if instructions := instructions_of(asked.messages):
+        request["system_instructions"] = instructions
+    given = of_messages(asked.messages)
+    return log.model(model.model_name, model.system or None, given, request=request)
 
 
 def _respond(block: Any, response: Any) -> None:
@@ -183,6 +190,16 @@ def _respond(block: Any, response: Any) -> None:
         response_id=getattr(response, "provider_response_id", None),
         response_model=response.model_name,
     )
+
+
+def of_messages(messages: Any) -> list[Message]:
+    """Return messages in the conventions' form."""
+    return [_message(one) for one in messages]
+
+
+def instructions_of(messages: Any) -> Any:
+    """Return the instructions that a model is asked with, None where there are none."""
+    return getattr(messages[-1], "instructions", None) if messages else None
 
 
 def _message(one: Any) -> Message:

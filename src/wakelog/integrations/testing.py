@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from wakelog.events import AgentEvent
-from wakelog.integrations._recorded_run import RecordedError, RecordedRun
+from wakelog.integrations._recorded_answer import RecordedError, UnrecordedCallError
+from wakelog.integrations._recorded_run import RecordedRun
 from wakelog.logger import AgentLogger, AsyncAgentLogger
 from wakelog.sinks import MemorySink
 
-__all__ = ["RecordedError", "RecordedRun", "Recording"]
+__all__ = ["RecordedError", "RecordedRun", "Recording", "UnrecordedCallError"]
 
 _Log = TypeVar("_Log", AgentLogger, AsyncAgentLogger)
 
