@@ -194,10 +194,11 @@ def _is_given(value: object) -> bool:
 
 
 def _answered(steps: Steps, key: object, method: _Method, given: Any, result: Any) -> Any:
-    if given.get("stream") is True and (
-        hasattr(result, "__next__") or hasattr(result, "__anext__")
-    ):
-        return WatchedStream(result, steps, key)
+    with steps.guarded():
+        if given.get("stream") is True and (
+            hasattr(result, "__next__") or hasattr(result, "__anext__")
+        ):
+            return WatchedStream(result, steps, key)
 
     def respond(block: Any) -> None:
         said = plain(_parsed(result) if given.get("stream") is not True else result)

@@ -101,6 +101,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
 
     def __init__(self, log: AgentLogger | None = None, *, spans: bool = True) -> None:
         self.steps: Steps | None = None
+        self._settings: tuple[AgentLogger | None, bool] | None = None
         # By run id.
         self._chains: OrderedDict[Any, _Runnable] = OrderedDict()
         # Tool calls that wait for an approval, by the checkpoint namespace of the node that asks.
@@ -109,7 +110,9 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
 
     def set_up(self, log: AgentLogger | None, *, spans: bool) -> None:
         """Record with other settings from now on; arguments as for ``install``."""
-        self.steps = Steps(log, spans=spans, framework="langchain", others=_OTHERS)
+        if self.steps is None or self._settings != (log, spans):  # else what is open stays so
+            self.steps = Steps(log, spans=spans, framework="langchain", others=_OTHERS)
+            self._settings = log, spans
 
     @property
     def refused(self) -> dict[str, int]:
