@@ -6,18 +6,15 @@ import asyncio
 import random
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 
 from tests.support import golden
 from tests.support.attack import ATTACKING, SEED
 from tests.support.golden import Recorded
 from wakelog import AgentLogger, Budget
-from wakelog.integrations import langchain, openai_agents
 from wakelog.integrations._steps import Steps
 from wakelog.journal import read
 from wakelog.viewer import RUN, every_step, load
@@ -168,38 +165,6 @@ def test_a_budget_counts_what_an_adapter_records_and_stops_nothing() -> None:
     assert types.count("usage_limit_exceeded") == 1
     assert types.count("tool_result") == 3
     assert not steps.refused
-
-
-INSTRUMENTORS: dict[str, tuple[str, Any]] = {
-    "openai_agents": (
-        "openinference.instrumentation.openai_agents.OpenAIAgentsInstrumentor",
-        openai_agents,
-    ),
-    "langchain": ("openinference.instrumentation.langchain.LangChainInstrumentor", langchain),
-}
-
-
-@pytest.mark.parametrize("framework", INSTRUMENTORS)
-@pytest.mark.parametrize("spans", [True, False])
-def test_a_second_copy_of_spans_is_said_once_and_can_be_switched_off(
-    framework: str, spans: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name, adapter = INSTRUMENTORS[framework]
-    module, _, kind = name.rpartition(".")
-    instrumentor = getattr(import_module(module), kind)()
-    recorded, install = Recorded(), adapter.install
-    monkeypatch.setattr(adapter, "install", lambda log: install(log, spans=spans))
-    instrumentor.instrument(tracer_provider=TracerProvider(shutdown_on_exit=False))
-    try:
-        asyncio.run(golden.scenario_of(framework)(recorded.log))
-    finally:
-        instrumentor.uninstrument()
-
-    said = [one.getMessage() for one in caplog.records if one.name == "wakelog"]
-    assert len(said) == spans
-    assert not spans or name in said[0]
-    assert bool(recorded.spans()) is spans
-    assert recorded.lines() == golden.expected_events(framework)
 
 
 def test_a_tool_call_crosses_to_the_server_that_answers_it(

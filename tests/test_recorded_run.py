@@ -27,7 +27,7 @@ from tests.support.model_server import (
 from wakelog import AgentLogger
 from wakelog.events import EVENT_TYPES
 from wakelog.integrations import clients
-from wakelog.integrations._recorded_answer import Answer
+from wakelog.integrations._recorded_answer import ModelAnswer
 from wakelog.integrations._recorded_client import _response_events
 from wakelog.integrations.testing import RecordedError, RecordedRun, UnrecordedCallError
 
@@ -286,7 +286,9 @@ def test_each_interface_of_the_clients_is_answered(
 
 
 def response_events() -> list[Any]:
-    return list(_response_events(Answer("On its way", [], "completed", 12, 3, "r-3", "scripted-1")))
+    return list(
+        _response_events(ModelAnswer("On its way", [], "completed", 12, 3, "r-3", "scripted-1"))
+    )
 
 
 def test_what_a_client_raised_it_raises_again_and_asks_once(

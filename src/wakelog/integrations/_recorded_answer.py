@@ -86,7 +86,7 @@ class Call(NamedTuple):
         return RecordedError(self.failure)
 
 
-class Answer(NamedTuple):
+class ModelAnswer(NamedTuple):
     """What a model said.
 
     Attributes:
@@ -108,7 +108,7 @@ class Answer(NamedTuple):
     model: str
 
     @classmethod
-    def of(cls, name: str, answered: Mapping[str, Any]) -> Answer:
+    def of(cls, name: str, answered: Mapping[str, Any]) -> ModelAnswer:
         """Return the answer that the attributes of a response have."""
         texts, calls, reason = [], [], None
         for one in answered.get(s.OUTPUT_MESSAGES) or ():

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple, TypeVar
 
 from wakelog.integrations._messages import of_chat, of_items, parts_of
-from wakelog.integrations._recorded_answer import Answer, Call, UnrecordedCallError
+from wakelog.integrations._recorded_answer import Call, ModelAnswer, UnrecordedCallError
 from wakelog.integrations.clients import provider_of
 
 Client = TypeVar("Client")
@@ -34,8 +34,8 @@ class _Interface(NamedTuple):
     given: str
     system: str
     read: Callable[[Any], Any]
-    whole: Callable[[Answer], Body]
-    events: Callable[[Answer], Iterator[Body]]
+    whole: Callable[[ModelAnswer], Body]
+    events: Callable[[ModelAnswer], Iterator[Body]]
 
 
 def answered_from(client: Client, take: Take) -> Client:
@@ -57,7 +57,7 @@ def answered_from(client: Client, take: Take) -> Client:
     # The HTTP library that this version of the client is made with.
     module = next(base.__module__ for base in http.__mro__ if base.__module__.startswith("httpx"))
     httpx: Any = import_module(module.partition(".")[0])
-    wire = _Wire(httpx, take, is_async=is_async)
+    wire = _Answering(httpx, take, is_async=is_async)
     asked: Any = client
     copy: Client = asked.with_options(
         http_client=http(transport=httpx.MockTransport(wire.answer)), max_retries=0
@@ -65,7 +65,7 @@ def answered_from(client: Client, take: Take) -> Client:
     return copy
 
 
-class _Wire:
+class _Answering:
     """Answers requests."""
 
     def __init__(self, httpx: Any, take: Take, *, is_async: bool) -> None:
@@ -84,7 +84,7 @@ class _Wire:
             interface.read(asked.get(interface.given)),
             system if system is None or isinstance(system, str) else parts_of(system),
         )
-        answer = Answer.of(call.name, call.answered)
+        answer = ModelAnswer.of(call.name, call.answered)
         if call.was_cancelled and asked.get("stream"):
             return self._stream(_abandoned(interface.events(answer), call))
         if not call.succeeded:
@@ -150,7 +150,7 @@ def _arguments(call: Mapping[str, Any]) -> str:
 # Chat completions
 
 
-def _tool_calls(answer: Answer) -> list[Body]:
+def _tool_calls(answer: ModelAnswer) -> list[Body]:
     return [
         {
             "id": one.get("id"),
@@ -161,7 +161,7 @@ def _tool_calls(answer: Answer) -> list[Body]:
     ]
 
 
-def _completion_usage(answer: Answer) -> Body:
+def _completion_usage(answer: ModelAnswer) -> Body:
     return {
         "prompt_tokens": answer.read,
         "completion_tokens": answer.written,
@@ -169,7 +169,7 @@ def _completion_usage(answer: Answer) -> Body:
     }
 
 
-def _completion(answer: Answer) -> Body:
+def _completion(answer: ModelAnswer) -> Body:
     said: Body = {"role": "assistant", "content": answer.text}
     if calls := _tool_calls(answer):
         said["tool_calls"] = calls
@@ -184,7 +184,7 @@ def _completion(answer: Answer) -> Body:
     }
 
 
-def _chunks(answer: Answer) -> Iterator[Body]:
+def _chunks(answer: ModelAnswer) -> Iterator[Body]:
     def chunk(delta: Body, reason: str | None = None) -> Body:
         return {
             "id": answer.response_id,
@@ -205,7 +205,7 @@ def _chunks(answer: Answer) -> Iterator[Body]:
 # Responses
 
 
-def _items(answer: Answer) -> Iterator[Body]:
+def _items(answer: ModelAnswer) -> Iterator[Body]:
     if answer.text is not None:
         part = {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
         about = {"id": _AT, "role": "assistant", "status": "completed"}
@@ -221,7 +221,7 @@ def _items(answer: Answer) -> Iterator[Body]:
         }
 
 
-def _response(answer: Answer, status: str = "completed") -> Body:
+def _response(answer: ModelAnswer, status: str = "completed") -> Body:
     done = status == "completed"
     return {
         "id": answer.response_id,
@@ -245,7 +245,7 @@ def _response(answer: Answer, status: str = "completed") -> Body:
     }
 
 
-def _response_events(answer: Answer) -> Iterator[Body]:
+def _response_events(answer: ModelAnswer) -> Iterator[Body]:
     begun = _response(answer, "in_progress")
     events: list[Body] = [
         {"type": "response.created", "response": begun},
@@ -284,7 +284,7 @@ def _response_events(answer: Answer) -> Iterator[Body]:
 # Messages
 
 
-def _blocks(answer: Answer) -> Iterator[Body]:
+def _blocks(answer: ModelAnswer) -> Iterator[Body]:
     if answer.text is not None:
         yield {"type": "text", "text": answer.text}
     for one in answer.calls:
@@ -292,7 +292,7 @@ def _blocks(answer: Answer) -> Iterator[Body]:
         yield {"type": "tool_use", "id": one.get("id"), "name": one["name"], "input": said or {}}
 
 
-def _message(answer: Answer) -> Body:
+def _message(answer: ModelAnswer) -> Body:
     return {
         "id": answer.response_id,
         "model": answer.model,
@@ -305,7 +305,7 @@ def _message(answer: Answer) -> Body:
     }
 
 
-def _message_events(answer: Answer) -> Iterator[Body]:
+def _message_events(answer: ModelAnswer) -> Iterator[Body]:
     whole = _message(answer)
     begun = {**whole, "content": [], "stop_reason": None}
     yield {"type": "message_start", "message": begun}

@@ -8,7 +8,7 @@ from typing import Any
 
 from wakelog.integrations._extra import framework
 from wakelog.integrations._langchain_messages import of_messages
-from wakelog.integrations._recorded_answer import Answer, Call, UnrecordedCallError
+from wakelog.integrations._recorded_answer import Call, ModelAnswer, UnrecordedCallError
 
 _models: Any = framework("langchain_core.language_models", "langchain")
 _messages: Any = framework("langchain_core.messages", "langchain")
@@ -34,11 +34,11 @@ class RecordedChatModel(_models.BaseChatModel):  # type: ignore[misc] # the pack
         """Return the model; which tools it may ask for is in the record."""
         return self.bind(tools=list(tools), **settings)
 
-    def _call(self, messages: Any) -> tuple[Call, Answer]:
+    def _call(self, messages: Any) -> tuple[Call, ModelAnswer]:
         call: Call = self.take(self.model_name, of_messages(messages), None)
         if not call.succeeded and not call.was_cancelled:
             raise call.error()
-        return call, Answer.of(call.name, call.answered)
+        return call, ModelAnswer.of(call.name, call.answered)
 
     def _generate(self, messages: Any, *_: Any, **__: Any) -> Any:
         call, answer = self._call(messages)
@@ -76,7 +76,7 @@ def _chunk(**said: Any) -> Any:
     return _outputs.ChatGenerationChunk(message=_messages.AIMessageChunk(**said))
 
 
-def _about(answer: Answer) -> dict[str, Any]:
+def _about(answer: ModelAnswer) -> dict[str, Any]:
     reason = {"finish_reason": answer.reason} if answer.reason else {}
     return {
         "id": answer.response_id,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from wakelog.integrations._extra import framework
-from wakelog.integrations._recorded_answer import Answer, Call, UnrecordedCallError
+from wakelog.integrations._recorded_answer import Call, ModelAnswer, UnrecordedCallError
 from wakelog.integrations.pydantic_ai import instructions_of, of_messages
 
 _function: Any = framework("pydantic_ai.models.function", "pydantic-ai")
@@ -23,11 +23,11 @@ def recorded_model(name: str, take: Any) -> Any:
         take: Returns the recorded call.
     """
 
-    def called(messages: Any) -> tuple[Call, Answer]:
+    def called(messages: Any) -> tuple[Call, ModelAnswer]:
         call: Call = take(name, of_messages(messages), instructions_of(messages))
         if not call.succeeded and not call.was_cancelled:
             raise call.error()
-        return call, Answer.of(call.name, call.answered)
+        return call, ModelAnswer.of(call.name, call.answered)
 
     async def answer(messages: Any, info: Any) -> Any:  # noqa: ARG001 - the framework's
         call, said = called(messages)

@@ -134,7 +134,7 @@ class Steps:
             if (log := self._logger()) is None:
                 return None
             if parent is None:
-                self._look_for_others()
+                self.beside(None)
             here = copy_context() if parent is None else parent.context.copy()
             block = make(log)
             here.run(_enter, block, None if self._spans else otel_context.get_current())
@@ -227,17 +227,22 @@ class Steps:
             self._without_spans = log, plain
         return self._without_spans[1]
 
-    def _look_for_others(self) -> None:
+    def beside(self, other: str | None) -> None:
+        """Say once that somebody else makes spans of the same calls, where this does, too.
+
+        Args:
+            other: Who; None for whichever of the known instrumentations is on.
+        """
         if self._looked or not self._spans:
             return
         with self._lock:
             if self._looked:
                 return
             self._looked = True
-        if other := _instrumented(self._others):
+        if other := other or _instrumented(self._others):
             _log.warning(
-                "%s is recorded twice as spans: by Wakelog and by %s. Say install(spans=False) to have "
-                "Wakelog's events on the spans of the other, or switch the other off",
+                "%s is recorded twice as spans: by Wakelog and by %s. Give spans=False to have only the "
+                "spans of the other, or switch the other off",
                 self._framework,
                 other,
             )

@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from wakelog.integrations._messages import call_part, message, text_part
-from wakelog.integrations._steps import OpenStep, Steps
+from wakelog.integrations._steps import Instrumentor, OpenStep, Steps
 from wakelog.logger import AgentLogger, ReportedError
 
 __all__ = ["WakelogHooks"]
 
 _PROVIDER: Final = "anthropic"
+_OTHERS: Final = (
+    Instrumentor("openinference.instrumentation.claude_agent_sdk", "ClaudeAgentSDKInstrumentor"),
+)
 
 
 @dataclasses.dataclass
@@ -53,7 +56,7 @@ class WakelogHooks:
     def __init__(
         self, log: AgentLogger | None = None, *, agent: str = "claude", spans: bool = True
     ) -> None:
-        self._steps = Steps(log, spans=spans, framework="claude-agent-sdk")
+        self._steps = Steps(log, spans=spans, framework="claude-agent-sdk", others=_OTHERS)
         self._agent = agent
         self._conversations: dict[str, _Conversation] = {}
         self._watching = 0

@@ -27,6 +27,8 @@ Client = TypeVar("Client")
 _OTHERS: Final = (
     Instrumentor("openinference.instrumentation.openai", "OpenAIInstrumentor"),
     Instrumentor("openinference.instrumentation.anthropic", "AnthropicInstrumentor"),
+    Instrumentor("opentelemetry.instrumentation.genai.openai", "OpenAIInstrumentor"),
+    Instrumentor("opentelemetry.instrumentation.genai.anthropic", "AnthropicInstrumentor"),
     Instrumentor("opentelemetry.instrumentation.openai_v2", "OpenAIInstrumentor"),
     Instrumentor("opentelemetry.instrumentation.openai", "OpenAIInstrumentor"),
     Instrumentor("opentelemetry.instrumentation.anthropic", "AnthropicInstrumentor"),
@@ -99,7 +101,7 @@ def record(client: Client, log: AgentLogger | None = None, *, spans: bool = True
             such as ``AzureOpenAI``. What ``with_options`` makes of it is another client.
         log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
             logger provider.
-        spans: Whether to open spans. Without, events are on the spans of another instrumentation.
+        spans: Whether to open spans. Without, events are on the span that is current around the call.
 
     Returns:
         The same client. ``client.wakelog_refused`` counts what could not be recorded, by reason.

@@ -37,6 +37,7 @@ __all__ = ["WakelogCallbackHandler", "install", "uninstall"]
 
 _OTHERS: Final = (
     Instrumentor("openinference.instrumentation.langchain", "LangChainInstrumentor"),
+    Instrumentor("opentelemetry.instrumentation.genai.langchain", "LangChainInstrumentor"),
     Instrumentor("opentelemetry.instrumentation.langchain", "LangchainInstrumentor"),
 )
 _NODE: Final = "graph:step:"
@@ -53,7 +54,7 @@ def install(log: AgentLogger | None = None, *, spans: bool = True) -> WakelogCal
     Args:
         log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
             logger provider.
-        spans: Whether to open spans. Without, events are on the spans of another instrumentation.
+        spans: Whether to open spans. Without, events are on the span that is current around the call.
 
     Returns:
         The handler, the same one in every call; calling it again changes the settings.

@@ -16,7 +16,7 @@ from typing import Any
 from wakelog.context import CARRIER
 from wakelog.integrations._extra import framework
 from wakelog.integrations._messages import plain
-from wakelog.integrations._steps import Steps, within
+from wakelog.integrations._steps import Instrumentor, Steps, within
 from wakelog.logger import AgentLogger, ReportedError
 from wakelog.propagation import carried, headers
 
@@ -24,6 +24,10 @@ _client: Any = framework("mcp.client.session", "mcp")
 
 __all__ = ["WakelogMiddleware", "install", "uninstall"]
 
+_OTHERS = (
+    Instrumentor("opentelemetry.instrumentation.mcp", "McpInstrumentor"),
+    # The SDK's own spans are no instrumentor's: without `spans=True` there are none of ours.
+)
 _KEY = CARRIER.lower()
 # What is installed for the process: what records, and the method in whose place ours is.
 _installed: dict[str, Any] = {}
@@ -42,7 +46,7 @@ def install(log: AgentLogger | None = None, *, calls: bool = True, spans: bool =
     Returns:
         What records; it counts what it could not record in ``refused``.
     """
-    steps = Steps(log, spans=spans, framework="mcp")
+    steps = Steps(log, spans=spans, framework="mcp", others=_OTHERS)
     _installed.update(steps=steps, calls=calls)
     if "original" not in _installed:
         original = _client.ClientSession.call_tool
@@ -99,7 +103,7 @@ class WakelogMiddleware:
     """
 
     def __init__(self, log: AgentLogger | None = None, *, spans: bool = False) -> None:
-        self._steps = Steps(log, spans=spans, framework="mcp")
+        self._steps = Steps(log, spans=spans, framework="mcp", others=_OTHERS)
 
     @property
     def refused(self) -> dict[str, int]:

@@ -25,6 +25,7 @@ __all__ = ["install", "uninstall"]
 
 _OTHERS: Final = (
     Instrumentor("openinference.instrumentation.openai_agents", "OpenAIAgentsInstrumentor"),
+    Instrumentor("opentelemetry.instrumentation.genai.openai_agents", "OpenAIAgentsInstrumentor"),
     Instrumentor("opentelemetry.instrumentation.openai_agents", "OpenAIAgentsInstrumentor"),
 )
 _METHODS: Final = ("run", "run_sync", "run_streamed")

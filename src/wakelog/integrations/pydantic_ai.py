@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from opentelemetry.trace import NoOpTracer
+
 from wakelog.integrations._extra import framework
 from wakelog.integrations._messages import (
     Message,
@@ -19,16 +21,13 @@ from wakelog.integrations._messages import (
     plain,
     text_part,
 )
-from wakelog.integrations._steps import Instrumentor, Steps, within
+from wakelog.integrations._steps import Steps, within
 from wakelog.logger import AgentLogger
 
 _capabilities: Any = framework("pydantic_ai.capabilities", "pydantic-ai")
 
 __all__ = ["WakelogCapability"]
 
-_OTHERS: Final = (
-    Instrumentor("openinference.instrumentation.pydantic_ai", "PydanticAIInstrumentor"),
-)
 _DEFERRED: Final = ("ApprovalRequired", "CallDeferred")
 
 
@@ -43,7 +42,7 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
     """
 
     def __init__(self, log: AgentLogger | None = None, *, spans: bool = True) -> None:
-        self._steps = Steps(log, spans=spans, framework="pydantic-ai", others=_OTHERS)
+        self._steps = Steps(log, spans=spans, framework="pydantic-ai")
 
     @property
     def refused(self) -> dict[str, int]:
@@ -53,6 +52,10 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
     async def wrap_run(self, ctx: Any, *, handler: Callable[[], Any]) -> Any:
         """Record a run."""
         steps, key = self._steps, object()
+        with steps.guarded():
+            # The framework's own spans, which other instrumentations only put into another form.
+            if not isinstance(getattr(ctx, "tracer", None), NoOpTracer | None):
+                steps.beside("Pydantic AI's own instrumentation")
         step = steps.open(key, None, lambda log: _run(log, ctx))
         status = None
         try:
