@@ -69,7 +69,7 @@ def of_sdk(name: str, theirs: Theirs) -> Iterator[None]:
     """A stand-in for an instrumentation whose framework is not installed here: a real instrumentor of no spans."""
     module, _, kind = name.rpartition(".")
 
-    class Instrumentor(BaseInstrumentor):
+    class Instrumentor(BaseInstrumentor):  # type: ignore[misc] # it has no types
         def instrumentation_dependencies(self) -> Any:
             return ()
 

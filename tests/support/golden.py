@@ -4,7 +4,8 @@
 ``clerk``, who wants to refund the order, which a person has to approve. A second run goes on from the approval. In a
 third, ``clerk`` begins a long answer, and whoever reads the stream leaves.
 
-What a framework cannot say of it is in a table of ``docs/agents.md``, which is read here.
+There is one list of events and one of spans. What a framework cannot say of them, and what it does in another way, is
+in a table of ``docs/agents.md``, which is read here.
 """
 
 from __future__ import annotations
@@ -25,14 +26,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from wakelog import AgentEvent, AgentLogger, MemorySink
 
 PAGE = Path(__file__).parents[2] / "docs" / "agents.md"
-MODEL, WORKFLOW, DESK, CLERK, LOOKUP, REFUND = (
-    "scripted",
-    "support",
-    "desk",
-    "clerk",
-    "lookup",
-    "refund",
-)
+MODEL, WORKFLOW, DESK, CLERK = "scripted", "support", "desk", "clerk"
+# The last is the tool by which an agent gives work to a sub-agent, where there are no hand-offs.
+LOOKUP, REFUND, DELEGATE = "lookup", "refund", "Task"
 # The frameworks, by the modules of their adapters and of their scenarios (`golden_<module>`).
 FRAMEWORKS = {
     "openai_agents": "OpenAI Agents",
@@ -55,13 +51,28 @@ Scenario = Callable[[AgentLogger], Coroutine[Any, Any, None]]
 
 
 class Line(NamedTuple):
-    """One event: its type, agent, tool or model, and status; and the row of the table that it needs."""
+    """One event: its type, agent, tool or model, and status.
+
+    Attributes:
+        needs: What a framework has to say, or to do, for it to be there.
+        unless: What it must not say or do.
+    """
 
     event_type: str
     agent: str | None
     of: str | None
     status: str | None
     needs: str = ""
+    unless: str = ""
+
+
+class Span(NamedTuple):
+    """One span: its depth and its name; what it needs, as for a line."""
+
+    depth: int
+    name: str
+    needs: str = ""
+    unless: str = ""
 
 
 AROUND, START, RETRY = "a run around the agents", "a model call before it is made", "a retry"
@@ -69,16 +80,18 @@ HANDOFF, ASKED, ANSWERED = "a hand-off", "that an approval is asked for", "what 
 WAITING, TOOL_ERROR = "that a run ends to wait", "that a tool failed"
 CHECKPOINT = "the checkpoint that a run goes on from"
 NEEDS = (AROUND, START, TOOL_ERROR, RETRY, HANDOFF, ASKED, ANSWERED, WAITING, CHECKPOINT)
+# What a cell says of how a framework does it.
+SUB_AGENT, INSIDE = "a sub-agent", "inside the tool call"
 
 
-def _around(kind: str, status: str) -> Line:
-    return Line(kind, WORKFLOW, None, status, AROUND)
+def _around(kind: str, status: str, needs: str = AROUND) -> Line:
+    return Line(kind, WORKFLOW, None, status, needs)
 
 
-def _model(agent: str, status: str = "success") -> list[Line]:
+def _model(agent: str, needs: str = "", unless: str = "") -> list[Line]:
     return [
-        Line("model_call", agent, MODEL, "started"),
-        Line("model_response", agent, MODEL, status),
+        Line("model_call", agent, MODEL, "started", needs, unless),
+        Line("model_response", agent, MODEL, "success", needs, unless),
     ]
 
 
@@ -87,52 +100,65 @@ EVENTS: list[Line] = [
     Line("run_start", DESK, None, "started"),
     *_model(DESK),
     Line("tool_call", DESK, LOOKUP, "started"),
-    Line("tool_result", DESK, LOOKUP, "error"),
+    Line("tool_result", DESK, LOOKUP, "error", TOOL_ERROR),
+    Line("tool_result", DESK, LOOKUP, "success", "", TOOL_ERROR),
     *_model(DESK),
     Line("warning", DESK, LOOKUP, "retry", RETRY),
     Line("tool_call", DESK, LOOKUP, "started"),
     Line("tool_result", DESK, LOOKUP, "success"),
     *_model(DESK),
     Line("agent_handoff", DESK, None, None, HANDOFF),
-    Line("run_end", DESK, None, "success"),
+    Line("run_end", DESK, None, "success", "", SUB_AGENT),
+    Line("tool_call", DESK, DELEGATE, "started", SUB_AGENT),
+    Line("sub_agent_invoked", DESK, None, None, SUB_AGENT),
     Line("run_start", CLERK, None, "started"),
     *_model(CLERK),
+    Line("tool_call", CLERK, REFUND, "started", INSIDE),
     Line("human_approval", CLERK, REFUND, "requested", ASKED),
-    Line("run_end", CLERK, None, "interrupted"),
+    Line("run_end", CLERK, None, "interrupted", WAITING),
     _around("run_end", "interrupted"),
     _around("run_start", "started"),
     Line("resumed", None, None, None, CHECKPOINT),
-    Line("run_start", CLERK, None, "started"),
+    Line("run_start", CLERK, None, "started", WAITING),
     Line("human_approval", CLERK, REFUND, "approved", ANSWERED),
-    Line("tool_call", CLERK, REFUND, "started"),
+    Line("tool_call", CLERK, REFUND, "started", "", INSIDE),
     Line("tool_result", CLERK, REFUND, "success"),
-    *_model(CLERK),
+    *_model(CLERK, "", SUB_AGENT),
     Line("run_end", CLERK, None, "success"),
+    Line("tool_result", DESK, DELEGATE, "success", SUB_AGENT),
+    *_model(DESK, SUB_AGENT),
+    Line("run_end", DESK, None, "success", SUB_AGENT),
     _around("run_end", "success"),
     _around("run_start", "started"),
     Line("run_start", CLERK, None, "started"),
-    *_model(CLERK, "cancelled"),
+    Line("model_call", CLERK, MODEL, "started"),
+    Line("model_response", CLERK, MODEL, "cancelled", START),
+    Line("model_response", CLERK, MODEL, "success", "", START),
     Line("run_end", CLERK, None, "cancelled"),
     _around("run_end", "cancelled"),
 ]
 
-SPANS: list[tuple[int, str]] = [
-    (0, f"invoke_workflow {WORKFLOW}"),
-    (1, f"invoke_agent {DESK}"),
-    (2, f"chat {MODEL}"),
-    (2, f"execute_tool {LOOKUP}"),
-    (2, f"chat {MODEL}"),
-    (2, f"execute_tool {LOOKUP}"),
-    (2, f"chat {MODEL}"),
-    (1, f"invoke_agent {CLERK}"),
-    (2, f"chat {MODEL}"),
-    (0, f"invoke_workflow {WORKFLOW}"),
-    (1, f"invoke_agent {CLERK}"),
-    (2, f"execute_tool {REFUND}"),
-    (2, f"chat {MODEL}"),
-    (0, f"invoke_workflow {WORKFLOW}"),
-    (1, f"invoke_agent {CLERK}"),
-    (2, f"chat {MODEL}"),
+SPANS: list[Span] = [
+    Span(0, f"invoke_workflow {WORKFLOW}", AROUND),
+    Span(1, f"invoke_agent {DESK}"),
+    Span(2, f"chat {MODEL}"),
+    Span(2, f"execute_tool {LOOKUP}"),
+    Span(2, f"chat {MODEL}"),
+    Span(2, f"execute_tool {LOOKUP}"),
+    Span(2, f"chat {MODEL}"),
+    Span(2, f"execute_tool {DELEGATE}", SUB_AGENT),
+    Span(1, f"invoke_agent {CLERK}", "", SUB_AGENT),
+    Span(2, f"invoke_agent {CLERK}", SUB_AGENT),
+    Span(2, f"chat {MODEL}", "", SUB_AGENT),
+    Span(3, f"chat {MODEL}", SUB_AGENT),
+    Span(0, f"invoke_workflow {WORKFLOW}", AROUND),
+    Span(1, f"invoke_agent {CLERK}", WAITING),
+    Span(2, f"execute_tool {REFUND}", WAITING),
+    Span(3, f"execute_tool {REFUND}", "", WAITING),
+    Span(2, f"chat {MODEL}"),  # the clerk's last answer, or that of the desk
+    Span(0, f"invoke_workflow {WORKFLOW}", AROUND),
+    Span(1, f"invoke_agent {CLERK}"),
+    Span(2, f"chat {MODEL}"),
 ]
 
 
@@ -158,38 +184,34 @@ def table() -> dict[str, dict[str, str]]:
     }
 
 
-def unsaid(framework: str) -> set[str]:
-    """Return the rows of the table of which a framework says nothing."""
-    said = table()[FRAMEWORKS[framework]]
-    return {need for need, cell in said.items() if not cell.startswith("yes")}
+def said(framework: str) -> set[str]:
+    """Return the rows of the table that a framework says, and how it does what it does in its own way."""
+    cells = table()[FRAMEWORKS[framework]]
+    rows = {need for need, cell in cells.items() if cell.startswith("yes")}
+    return rows | {
+        way for way in (SUB_AGENT, INSIDE) if any(way in cell for cell in cells.values())
+    }
+
+
+def _is_there(one: Line | Span, said: set[str]) -> bool:
+    return (not one.needs or one.needs in said) and one.unless not in said
 
 
 def expected_events(framework: str) -> list[tuple[str | None, ...]]:
-    """Return the events of a framework."""
-    if (own := getattr(_module_of(framework), "EVENTS", None)) is not None:
-        return [line[:4] for line in own]
-    lacks = unsaid(framework)
-    lines = [line for line in EVENTS if line.needs not in lacks]
-    if TOOL_ERROR in lacks:
-        lines = [
-            line._replace(status="success") if line.event_type == "tool_result" else line
-            for line in lines
-        ]
-    if WAITING in lacks:
-        lines = [
-            line._replace(status="success") if line.status == "interrupted" else line
-            for line in lines
-        ]
-    return [line[:4] for line in lines]
+    """Return the events of a framework: those of the one list that it can say."""
+    if framework not in FRAMEWORKS:  # a protocol, which has no agents and no models
+        return [line[:4] for line in _module_of(framework).EVENTS]
+    there = said(framework)
+    return [line[:4] for line in EVENTS if _is_there(line, there)]
 
 
 def expected_spans(framework: str) -> list[tuple[int, str]]:
     """Return the spans of a framework, in the order of their starts, with their depths."""
-    if (own := getattr(_module_of(framework), "SPANS", None)) is not None:
-        return list(own)
-    if AROUND not in unsaid(framework):
-        return SPANS
-    return [(depth - 1, name) for depth, name in SPANS if depth]
+    if framework not in FRAMEWORKS:
+        return list(_module_of(framework).SPANS)
+    there = said(framework)
+    higher = 0 if AROUND in there else 1
+    return [(span.depth - higher, span.name) for span in SPANS if _is_there(span, there)]
 
 
 def scenario_of(framework: str) -> Scenario:

@@ -16,35 +16,59 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any, ClassVar
 
-from tests.support.golden import DESK, LOOKUP, Recorded
+from tests.support.golden import CLERK, DESK, LOOKUP, Recorded
 from wakelog.integrations.claude import WakelogHooks
 
-MODEL, TOOL = "claude-sonnet-4-5", f"mcp__orders__{LOOKUP}"
+MODEL, TOOL, DELEGATE = "claude-sonnet-4-5", f"mcp__orders__{LOOKUP}", "Agent"
 ANSWERS: list[dict[str, Any]] = [
     {"type": "tool_use", "id": "toolu_1", "name": TOOL, "input": {"order": "7"}},
     {"type": "tool_use", "id": "toolu_2", "name": TOOL, "input": {"order": "7"}},
+    {
+        "type": "tool_use",
+        "id": "toolu_3",
+        "name": DELEGATE,
+        "input": {"description": "refund", "prompt": "Refund order 7.", "subagent_type": CLERK},
+    },
     {"type": "text", "text": "It is paid."},
+]
+CLERKS_PROMPT = "Refund what you are told to."
+# Its last answer is not told as a message, as it does not ask for a tool.
+OF_CLERK: list[dict[str, Any]] = [
+    {"type": "tool_use", "id": "toolu_4", "name": TOOL, "input": {"order": "7"}},
+    {"type": "text", "text": "refunded"},
 ]
 
 
-def _call(status: str) -> list[tuple[str, str, str | None]]:
+def _model(agent: str) -> list[tuple[str, str, str | None, str | None]]:
     return [
-        ("model_call", MODEL, "started"),
-        ("model_response", MODEL, "success"),
-        ("tool_call", TOOL, "started"),
-        ("human_approval", TOOL, "requested"),
-        ("human_approval", TOOL, "approved"),
-        ("tool_result", TOOL, status),
+        ("model_call", agent, MODEL, "started"),
+        ("model_response", agent, MODEL, "success"),
+    ]
+
+
+def _call(status: str, agent: str = DESK) -> list[tuple[str, str, str | None, str | None]]:
+    return [
+        *_model(agent),
+        ("tool_call", agent, TOOL, "started"),
+        ("human_approval", agent, TOOL, "requested"),
+        ("human_approval", agent, TOOL, "approved"),
+        ("tool_result", agent, TOOL, status),
     ]
 
 
 EXPECTED = [
-    ("run_start", None, "started"),
+    ("run_start", DESK, None, "started"),
     *_call("error"),
     *_call("success"),
-    ("model_call", MODEL, "started"),
-    ("model_response", MODEL, "success"),
-    ("run_end", None, "success"),
+    *_model(DESK),
+    ("tool_call", DESK, DELEGATE, "started"),
+    ("sub_agent_invoked", DESK, None, None),
+    ("run_start", CLERK, None, "started"),
+    *_call("success", CLERK),
+    ("run_end", CLERK, None, "success"),
+    ("tool_result", DESK, DELEGATE, "success"),
+    *_model(DESK),
+    ("run_end", DESK, None, "success"),
 ]
 
 
@@ -73,6 +97,7 @@ def _events(number: int, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 class ModelServer(BaseHTTPRequestHandler):
     answers: ClassVar[list[dict[str, Any]]] = list(ANSWERS)
+    of_clerk: ClassVar[list[dict[str, Any]]] = list(OF_CLERK)
 
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
@@ -90,7 +115,10 @@ class ModelServer(BaseHTTPRequestHandler):
             self._say(b"{}")
             return
         # What it asks without tools is about the conversation, such as a title.
-        block = self.answers.pop(0) if asked.get("tools") else {"type": "text", "text": "-"}
+        if CLERKS_PROMPT in json.dumps(asked.get("system")):
+            block = self.of_clerk.pop(0)
+        else:
+            block = self.answers.pop(0) if asked.get("tools") else {"type": "text", "text": "-"}
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
@@ -123,6 +151,7 @@ async def conversation(recorded: Recorded, url: str, home: str) -> None:
         sdk.ClaudeAgentOptions(
             mcp_servers={"orders": sdk.create_sdk_mcp_server("orders", "1", [tool])},
             can_use_tool=can_use_tool,
+            agents={CLERK: sdk.AgentDefinition("Refunds orders.", CLERKS_PROMPT)},
             model=MODEL,
             max_turns=6,
             cwd=home,
@@ -132,6 +161,7 @@ async def conversation(recorded: Recorded, url: str, home: str) -> None:
                 "ANTHROPIC_API_KEY": "k",
                 "HOME": home,
                 "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+                "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",  # else a sub-agent ends at any time
             },
         )
     )
@@ -139,6 +169,12 @@ async def conversation(recorded: Recorded, url: str, home: str) -> None:
         await client.query("Where is my order?")
         async for _ in hooks.watch(client.receive_response()):
             pass
+
+
+def in_order(lines: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Return what happened outside the sub-agent, and inside: its answers may be told after its tool has begun."""
+    inside = sorted((line for line in lines if line[1] == CLERK), key=str)
+    return [line for line in lines if line[1] != CLERK], inside
 
 
 def main() -> int:
@@ -149,8 +185,8 @@ def main() -> int:
         url = f"http://127.0.0.1:{server.server_port}"
         asyncio.run(asyncio.wait_for(conversation(recorded, url, home), 120))
     server.shutdown()
-    found = [(event, of, status) for event, _, of, status in recorded.lines()]
-    same = found == EXPECTED
+    found = recorded.lines()
+    same = in_order(found) == in_order(EXPECTED)
     print(
         f"claude (claude-agent-sdk {version('claude-agent-sdk')}):",
         "as it should be" if same else f"differs\n{found}\ninstead of\n{EXPECTED}",

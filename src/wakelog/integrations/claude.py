@@ -6,7 +6,7 @@ Options pass through ``WakelogHooks.added_to``, and messages through its ``watch
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 from wakelog.integrations._messages import call_part, message, text_part
@@ -36,6 +36,9 @@ class _Conversation:
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         self.answer: dict[str, Any] | None = None
+        # Calls that give work to a sub-agent, with its kind; and the sub-agents, by those calls.
+        self.delegations: dict[str, str] = {}
+        self.agents: dict[str, str] = {}
 
     @property
     def run(self) -> tuple[object, str]:
@@ -144,7 +147,9 @@ class WakelogHooks:
         answer, conversation.answer = conversation.answer, None
         if answer is None:
             return
-        above = self._steps.get(answer["within"]) or self._run_of(conversation)
+        within = answer["within"]
+        of_agent = self._steps.get((conversation.agents.get(within), "run"))
+        above = of_agent or self._steps.get(within) or self._run_of(conversation)
         key = (conversation, "model")
         self._steps.open(key, above, lambda log: log.model(answer["model"], _PROVIDER))
         reason = answer["reason"]
@@ -185,7 +190,11 @@ class WakelogHooks:
         self._open_run(conversation, given.get("prompt"))
 
     def _on_tool_start(self, given: Any) -> None:
-        self._say_answer(self._conversation(given["session_id"]))
+        conversation = self._conversation(given["session_id"])
+        self._say_answer(conversation)
+        asked = given.get("tool_input")
+        if isinstance(asked, Mapping) and (kind := asked.get("subagent_type")) is not None:
+            conversation.delegations[given["tool_use_id"]] = kind
         self._steps.open(
             given["tool_use_id"],
             self._within(given),
@@ -212,13 +221,22 @@ class WakelogHooks:
             self._say_approval(given["tool_name"], given.get("tool_input"), self._within(given))
 
     def _on_agent_start(self, given: Any) -> None:
-        run = self._run_of(self._conversation(given["session_id"]))
+        conversation = self._conversation(given["session_id"])
+        self._say_answer(conversation)
+        run = self._run_of(conversation)
         agent, agent_id = given["agent_type"], given["agent_id"]
+        # The SDK does not say for which call a sub-agent begins: the first of its kind that has none.
+        for call_id, kind in conversation.delegations.items():
+            if kind == agent:
+                del conversation.delegations[call_id]
+                conversation.agents[call_id] = agent_id
+                break
         self._steps.event("sub_agent_invoked", {"agent_id": agent, "sub_thread_id": agent_id}, run)
         self._steps.open((agent_id, "run"), run, lambda log: log.run(agent=agent))
 
     def _on_agent_stop(self, given: Any) -> None:
         said = given.get("last_assistant_message")
+        self._say_answer(self._conversation(given["session_id"]))
         self._steps.end((given["agent_id"], "run"), None, lambda block: block.note(said))
 
     def _on_compact(self, given: Any) -> None:
