@@ -26,7 +26,7 @@ from tests.support import golden
 from tests.support.journaled import Journaled
 from tests.support.model_server import anthropic_message, completion, model_server
 from wakelog import AgentLogger
-from wakelog.integrations import claude, clients, langchain, mcp, openai_agents, pydantic_ai
+from wakelog.integrations import _steps, claude, clients, langchain, mcp, openai_agents, pydantic_ai
 
 
 class Theirs:
@@ -173,6 +173,7 @@ def test_spans_are_ours_or_theirs_and_both_at_once_is_said_once(
 ) -> None:
     name, switched_on, run, (adapter, switch) = OTHERS[framework]
     make = getattr(adapter, switch)
+    monkeypatch.setattr(_steps, "_told", {})
 
     def with_spans(*args: Any, **kwargs: Any) -> Any:
         return make(*args, **{**kwargs, "spans": spans})

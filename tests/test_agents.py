@@ -102,7 +102,8 @@ def test_what_cannot_be_recorded_is_counted_and_said_once_and_the_agent_goes_on(
     asyncio.run(golden.scenario_of(framework)(AgentLogger(sink=Refusing())))
 
     said = [one.getMessage() for one in caplog.records if one.name == "wakelog"]
-    assert len(said) == (2 if framework == "claude" else 1)  # there, each agent has hooks of its own
+    # With Claude's SDK, each of the agents has hooks of its own.
+    assert len(said) == (2 if framework == "claude" else 1)
     assert "not recorded" in said[0]
     assert "no space left on device" in said[0]
 

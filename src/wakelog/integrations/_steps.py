@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ from opentelemetry import trace
 from wakelog import context
 from wakelog.integrations._recorder import Recorder
 from wakelog.logger import AgentLogger, Block, CountedOnly
-from wakelog.runtime import ForkOrder, reset_in_child
 
 _log = logging.getLogger("wakelog")
 
@@ -30,6 +28,10 @@ _BOUND: Final = (
     context.workflow,
     context.session_id,
 )
+
+
+# Who has told, once in a process, that a framework's calls are spans of another instrumentation, too.
+_told: dict[tuple[str, str], object] = {}
 
 
 class Instrumentor(NamedTuple):
@@ -109,12 +111,6 @@ class Steps:
         self._looked = False
         # What nobody can end any more; a collector adds to it, so it takes no lock.
         self._abandoned: deque[tuple[object, Callable[[Any], object]]] = deque()
-        # Guards nothing but the check for other instrumentations, which is made once.
-        self._make_lock()
-        reset_in_child(self._make_lock, ForkOrder.LOCKS)
-
-    def _make_lock(self) -> None:
-        self._lock = threading.Lock()
 
     def open(
         self, key: object, parent: OpenStep | None, make: Callable[[AgentLogger], Block[Any]]
@@ -228,18 +224,16 @@ class Steps:
         return self._without_spans[1]
 
     def beside(self, other: str | None) -> None:
-        """Say once that somebody else makes spans of the same calls, where this does, too.
+        """Say once in a process that somebody else makes spans of the same calls, where this does, too.
 
         Args:
             other: Who; None for whichever of the known instrumentations is on.
         """
         if self._looked or not self._spans:
             return
-        with self._lock:
-            if self._looked:
-                return
-            self._looked = True
-        if other := other or _instrumented(self._others):
+        self._looked = True
+        other = other or _instrumented(self._others)
+        if other and _told.setdefault((self._framework, other), self) is self:
             _log.warning(
                 "%s is recorded twice as spans: by Wakelog and by %s. Give spans=False to have only the "
                 "spans of the other, or switch the other off",
