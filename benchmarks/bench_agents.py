@@ -3,9 +3,11 @@
     python benchmarks/bench_agents.py [--rounds N]
 
 Each row is one adapter, whose callbacks are called as its framework calls them: a run with three model calls and two tool
-calls. By hand the same is recorded with ``log.run``, ``log.model`` and ``log.tool``, with the same content in the form that
-the conventions have it and the framework's usage object. Both write to a journal and open spans. Figures are CPU time of the process, in microseconds a run, the
-median of rounds in which the two take turns, and their ratio; the aim is 1.2.
+calls (``clients``: three model calls, ``clients_stream``: one of 30 chunks; ``mcp``: two tool calls, by the client or by the
+server, and the context that crosses). By hand the same is recorded with ``log.run``, ``log.model`` and ``log.tool``, with the
+same content in the form that the conventions have it and the framework's usage object. Both write to a journal and open
+spans. Figures are CPU time of the process, in microseconds a run, the median of rounds in which the two take turns, and
+their ratio; the aim is 1.2.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,18 +26,28 @@ from typing import Any
 from agents import Agent, Usage
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
+from mcp.client.session import ClientSession
+from mcp.types import CallToolResult, TextContent
 from openai import OpenAI
-from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import ResponseFunctionToolCall
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart, UserPromptPart
 from pydantic_ai.usage import RequestUsage
 
+from tests.support.golden_claude import (
+    AssistantMessage,
+    ClaudeAgentOptions,
+    ResultMessage,
+    ToolUseBlock,
+)
 from wakelog import AgentLogger
-from wakelog.integrations import clients, langchain, openai_agents
+from wakelog.integrations import clients, langchain, mcp, openai_agents
+from wakelog.integrations.claude import WakelogHooks
 from wakelog.integrations.pydantic_ai import WakelogCapability
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
+from wakelog.propagation import carried, headers
 
 RUNS = 40
 TEXT = "The customer wants the money for order 4711 back, which was paid by card on Monday. " * 4
@@ -70,6 +82,16 @@ ANSWER: list[Any] = [
     }
 ]
 USAGE = {"input_tokens": 1200, "output_tokens": 40}
+TOTAL = {"prompt_tokens": 1200, "completion_tokens": 40, "total_tokens": 1240}
+
+
+def _chunk(text: str | None, reason: str | None = None, usage: Any = None) -> ChatCompletionChunk:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
+    about = {"id": "r", "object": "chat.completion.chunk", "created": 1, "model": "scripted"}
+    return ChatCompletionChunk.model_validate({**about, "choices": [choice], "usage": usage})
+
+
+STREAM = [*(_chunk(f"{word} ") for word in TEXT.split()[:29]), _chunk(None, "stop", TOTAL)]
 
 
 def by_hand(log: AgentLogger, usage: Any) -> None:
@@ -90,6 +112,46 @@ def calls_by_hand(log: AgentLogger, usage: Any) -> None:
     for _ in range(3):
         with log.model("scripted", "openai", PARTS, request={"temperature": 0.2}) as call:
             call.respond(ANSWER, usage=usage, finish_reasons=["tool_calls"], response_id="r")
+
+
+def stream_by_hand(log: AgentLogger, usage: Any) -> None:
+    """Record a streamed model call whose chunks the program puts together itself."""
+    with log.model(
+        "scripted", "openai", PARTS, request={"temperature": 0.2, "stream": True}
+    ) as call:
+        texts = []
+        for chunk in STREAM:
+            call.first_chunk()
+            texts += [one.delta.content for one in chunk.choices if one.delta.content]
+            usage = chunk.usage or usage
+        said = [{"role": "assistant", "parts": [{"type": "text", "content": "".join(texts)}]}]
+        call.respond(said, usage=usage, finish_reasons=["stop"], response_id="r")
+
+
+def claude_by_hand(log: AgentLogger, usage: Any) -> None:
+    """Record the run without what the SDK does not tell: what the model was asked."""
+    with log.run(TEXT, agent="clerk", session_id="s-1"):
+        for turn in range(3):
+            with log.model("scripted", "anthropic") as call:
+                call.respond(ANSWER, usage=usage, finish_reasons=["tool_use"], response_id="r")
+            if turn < 2:
+                with log.tool("lookup", ARGS, call_id="c1", tool_type="function") as tool:
+                    tool.result(TEXT)
+
+
+def mcp_by_hand(log: AgentLogger, _: Any) -> None:
+    """Record two tool calls, and make the headers that cross with each."""
+    for _ in range(2):
+        with log.tool("lookup", ARGS, tool_type="extension") as tool:
+            headers()
+            tool.result([{"type": "text", "text": TEXT}])
+
+
+def mcp_server_by_hand(log: AgentLogger, said: Any) -> None:
+    """Record two tool calls inside what has crossed with each."""
+    for _ in range(2):
+        with carried(said), log.tool("lookup", ARGS, tool_type="function") as tool:
+            tool.result([{"type": "text", "text": TEXT}])
 
 
 def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -237,7 +299,7 @@ def of_clients(log: AgentLogger) -> tuple[Callable[[], None], Any]:
                     "message": {"role": "assistant", "content": None, "tool_calls": [CALL]},
                 }
             ],
-            "usage": {"prompt_tokens": 1200, "completion_tokens": 40, "total_tokens": 1240},
+            "usage": TOTAL,
         }
     )
     client: Any = OpenAI(api_key="k")
@@ -249,6 +311,99 @@ def of_clients(log: AgentLogger) -> tuple[Callable[[], None], Any]:
             client.chat.completions.create(model="scripted", messages=ASKED, temperature=0.2)
 
     return run, answer.usage
+
+
+def of_client_streams(log: AgentLogger) -> tuple[Callable[[], None], Any]:
+    """Return one streamed call of OpenAI's client."""
+    client: Any = OpenAI(api_key="k")
+    client.chat.completions.create = lambda **_: iter(STREAM)
+    clients.record(client, log)
+
+    def run() -> None:
+        for _ in client.chat.completions.create(
+            model="scripted", messages=ASKED, temperature=0.2, stream=True
+        ):
+            pass
+
+    return run, None
+
+
+def of_claude(log: AgentLogger) -> tuple[Callable[[], None], Any]:
+    """Return a run through the hooks and messages of Claude's Agent SDK."""
+    hooks = WakelogHooks(log, agent="clerk")
+    options = hooks.added_to(ClaudeAgentOptions())
+    said = {"session_id": "s-1"}
+    usage = {"input_tokens": 1200, "output_tokens": 40}
+    call = {**said, "tool_name": "lookup", "tool_input": ARGS, "tool_use_id": "c1"}
+    block = ToolUseBlock("c1", "lookup", ARGS)
+
+    async def hook(name: str, given: dict[str, Any]) -> None:
+        await options.hooks[name][0].hooks[0](given, None, None)
+
+    async def messages() -> AsyncIterator[Any]:
+        await hook("UserPromptSubmit", {**said, "prompt": TEXT})
+        for turn in range(3):
+            yield AssistantMessage([block], "r", stop_reason="tool_use", usage=usage)
+            if turn < 2:
+                await hook("PreToolUse", call)
+                await hook("PostToolUse", {**call, "tool_response": TEXT})
+        await hook("Stop", said)
+        yield ResultMessage("")
+
+    async def read() -> None:
+        async for _ in hooks.watch(messages()):
+            pass
+
+    return lambda: finish(read()), usage
+
+
+RESULT = CallToolResult(content=[TextContent(type="text", text=TEXT)])
+
+
+def of_mcp(log: AgentLogger) -> tuple[Callable[[], None], Any]:
+    """Return two calls of a client session."""
+    original = ClientSession.call_tool
+
+    async def call_tool(self: Any, name: str, arguments: Any = None, *, meta: Any = None) -> Any:
+        return RESULT
+
+    ClientSession.call_tool = call_tool  # type: ignore[assignment, method-assign]
+    mcp.install(log, spans=True)
+    call: Any = ClientSession.call_tool
+    ClientSession.call_tool = original  # type: ignore[method-assign]
+
+    async def calls() -> None:
+        for _ in range(2):
+            await call(None, "lookup", ARGS)
+
+    return lambda: finish(calls()), None
+
+
+def of_mcp_server(log: AgentLogger) -> tuple[Callable[[], None], Any]:
+    """Return two calls that a server answers."""
+    middleware = mcp.WakelogMiddleware(log, spans=True)
+    with log.run(agent="clerk"):
+        said = {name: value for name, value in headers().items() if name.startswith("wakelog")}
+    asked = {"name": "lookup", "arguments": ARGS}
+    ctx = SimpleNamespace(method="tools/call", meta=said, params=asked)
+
+    async def answer(_: Any) -> Any:
+        return RESULT
+
+    async def calls() -> None:
+        for _ in range(2):
+            await middleware(ctx, answer)
+
+    return lambda: finish(calls()), said
+
+
+HANDS: dict[str, Callable[[AgentLogger, Any], None]] = {
+    "clients": calls_by_hand,
+    "clients_stream": stream_by_hand,
+    "claude": claude_by_hand,
+    "mcp": mcp_by_hand,
+    "mcp_server": mcp_server_by_hand,
+}
 
 
 def main() -> None:
@@ -268,9 +423,13 @@ def main() -> None:
             ("langchain", of_langchain),
             ("openai_agents", of_openai_agents),
             ("pydantic_ai", of_pydantic_ai),
+            ("claude", of_claude),
+            ("mcp", of_mcp),
+            ("mcp_server", of_mcp_server),
             ("clients", of_clients),
+            ("clients_stream", of_client_streams),
         ):
-            hand = calls_by_hand if name == "clients" else by_hand
+            hand = HANDS.get(name, by_hand)
             adapter, usage = make(log)
             compare(name, functools.partial(hand, log, usage), adapter, rounds)
         provider.shutdown()

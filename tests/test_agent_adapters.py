@@ -16,15 +16,19 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
+from openai import OpenAI
 from pydantic_ai import Agent as PydanticAgent
 from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolDenied
 from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import FunctionModel
 
-from tests.support import golden_langchain
+from tests.support import golden_claude, golden_langchain
 from tests.support.golden import Recorded
 from tests.support.golden_openai_agents import Scripted, _call, _said
-from wakelog.integrations import langchain, openai_agents
+from tests.support.model_server import completion, model_server
+from wakelog import AsyncAgentLogger
+from wakelog.integrations import clients, langchain, mcp, openai_agents
+from wakelog.integrations.claude import WakelogHooks
 from wakelog.integrations.pydantic_ai import WakelogCapability
 
 
@@ -127,6 +131,55 @@ def test_a_model_that_fails_fails_the_run(recorded: Recorded, agents: Any) -> No
         ("model_response", None, "error"),
         ("run_end", None, "error"),
         ("run_end", None, "error"),
+    ]
+
+
+# --- Mistakes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        openai_agents.install,
+        langchain.install,
+        langchain.WakelogCallbackHandler,
+        WakelogCapability,
+        WakelogHooks,
+        mcp.install,
+        mcp.WakelogMiddleware,
+        lambda log: clients.record(OpenAI(api_key="k"), log),
+    ],
+)
+@pytest.mark.parametrize("log", ["support", AsyncAgentLogger()])
+def test_what_is_no_logger_is_said_at_once(switch: Any, log: Any) -> None:
+    named = type(log).__name__
+
+    with pytest.raises(TypeError, match=f"log must be an AgentLogger, not {named}; leave it out"):
+        switch(log)
+
+
+def test_what_is_switched_on_twice_is_recorded_once(recorded: Recorded) -> None:
+    handler = langchain.WakelogCallbackHandler(recorded.log)
+    langchain.install(recorded.log)
+    golden_langchain.Scripted(turns=[AIMessage("yes")]).invoke("hi", {"callbacks": [handler]})
+    langchain.uninstall()
+    with model_server() as script, OpenAI(api_key="k", base_url=script.url) as client:
+        script.answers = [completion("yes")]
+        clients.record(clients.record(client, recorded.log), recorded.log)
+        client.chat.completions.create(model="scripted", messages=[])
+    first, hooks = (WakelogHooks(recorded.log) for _ in range(2))
+    options = first.added_to(golden_claude.ClaudeAgentOptions(can_use_tool=len))
+    program = golden_claude.StandIn(hooks.added_to(options))
+
+    async def talk() -> None:
+        async for _ in hooks.watch(program.talk("hi")):
+            pass
+
+    asyncio.run(talk())
+
+    assert [event.event_type for event in recorded.events] == [
+        *(["model_call", "model_response"] * 2),
+        *("run_start", "model_call", "model_response", "run_end"),
     ]
 
 

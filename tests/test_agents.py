@@ -55,7 +55,7 @@ CLOSING = {"run_end", "model_response", "tool_result"}
 
 
 @pytest.mark.attack
-@pytest.mark.parametrize("framework", [*golden.FRAMEWORKS, "mcp"])
+@pytest.mark.parametrize("framework", [*golden.FRAMEWORKS, "mcp", "clients"])
 def test_a_kill_at_any_callback_loses_nothing_acknowledged_and_open_steps_are_shown(
     framework: str, tmp_path: Path
 ) -> None:

@@ -18,10 +18,12 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from tests.support import golden
 from wakelog import AgentLogger
+from wakelog.integrations._model_streams import Assembled
 from wakelog.integrations._steps import Steps
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 
-CALLBACKS = ("open", "end", "event")
+# Where an adapter is told something: a chunk of a client's stream is one thing, too.
+CALLBACKS = ((Steps, "open"), (Steps, "end"), (Steps, "event"), (Assembled, "add"))
 
 
 def record(framework: str, folder: Path, moment: int) -> None:
@@ -49,8 +51,8 @@ def record(framework: str, folder: Path, moment: int) -> None:
 
         return call
 
-    for name in CALLBACKS:
-        setattr(Steps, name, counted(getattr(Steps, name)))
+    for told, name in CALLBACKS:
+        setattr(told, name, counted(getattr(told, name)))
     asyncio.run(golden.scenario_of(framework)(log))
     provider.shutdown()
 

@@ -27,13 +27,16 @@ class Assembled:
         self._texts: dict[int, list[str]] = {}
         self._calls: dict[tuple[int, int], dict[str, Any]] = {}
         self._finish: dict[int, Any] = {}
+        self._chat: type | None = None  # of the chunks of a chat completion
 
     def add(self, chunk: Any) -> None:
         """Take one chunk, of any of the three kinds of stream."""
-        kind = getattr(chunk, "type", None)
-        if hasattr(chunk, "choices"):
+        if type(chunk) is self._chat or hasattr(chunk, "choices"):
+            self._chat = type(chunk)
             self._add_chat(chunk)
-        elif isinstance(kind, str) and kind.startswith("response."):
+            return
+        kind = getattr(chunk, "type", None)
+        if isinstance(kind, str) and kind.startswith("response."):
             self._add_response(kind, chunk)
         elif isinstance(kind, str):
             self._add_message(kind, chunk)
@@ -61,14 +64,18 @@ class Assembled:
         return message("assistant", parts, self._finish.get(place))
 
     def _add_chat(self, chunk: Any) -> None:
-        self._know(response_id=chunk.id, response_model=chunk.model)
-        self._know(usage=getattr(chunk, "usage", None))
+        if not self.known:
+            self._know(response_id=chunk.id, response_model=chunk.model)
+        if (usage := getattr(chunk, "usage", None)) is not None:
+            self.known["usage"] = usage
         for choice in chunk.choices or ():
             place, delta = choice.index, choice.delta
             if choice.finish_reason:
                 self._finish[place], self.is_complete = choice.finish_reason, True
             if text := getattr(delta, "content", None):
-                self._texts.setdefault(place, []).append(text)
+                if (texts := self._texts.get(place)) is None:
+                    texts = self._texts[place] = []
+                texts.append(text)
             for call in getattr(delta, "tool_calls", None) or ():
                 asked = call.function
                 self._call(
@@ -129,7 +136,7 @@ class WatchedStream:
 
     def __init__(self, stream: Any, steps: Steps, key: object) -> None:
         self._stream, self._steps, self._key = stream, steps, key
-        self._said = Assembled()
+        self._said, self._guard = Assembled(), steps.guarded()
         self._items: Any = None
 
     @property  # type: ignore[misc] # it is only read
@@ -199,7 +206,7 @@ class WatchedStream:
         return self._stream.close()
 
     def _seen(self, item: Any) -> None:
-        with self._steps.guarded():
+        with self._guard:
             if not self._said.known and (step := self._steps.get(self._key)) is not None:
                 step.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
             self._said.add(item)

@@ -6,9 +6,8 @@ import copy
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import Context, Token, copy_context
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel_context
@@ -91,6 +90,9 @@ class Steps:
         spans: Whether to open spans; without them, events belong to the spans that are there.
         framework: What is recorded, for the log.
         others: The instrumentations that make spans of the same calls.
+
+    Raises:
+        TypeError: When the logger is none, or one that is to be awaited.
     """
 
     def __init__(
@@ -101,6 +103,12 @@ class Steps:
         framework: str,
         others: Sequence[Instrumentor] = (),
     ) -> None:
+        if log is not None and not isinstance(log, AgentLogger):
+            message = (
+                f"log must be an AgentLogger, not {type(log).__name__}; leave it out to record where "
+                "wakelog.configure() says"
+            )
+            raise TypeError(message)
         self._recorder = Recorder(log)
         self.refused = self._recorder.refused
         """How many times something was not recorded, by reason."""
@@ -247,24 +255,38 @@ class Steps:
             self.end(oldest, GeneratorExit())
 
 
-@contextmanager
-def within(step: OpenStep | None) -> Iterator[None]:
-    """Have what holds inside a step hold in the caller's context."""
-    if step is None:
-        yield
-        return
-    tokens: list[Token[Any]] = [
-        variable.set(step.context.get(variable, None)) for variable in _BOUND
-    ]
-    attached = otel_context.attach(step.context.run(otel_context.get_current))
-    try:
-        yield
-    finally:
+class within:  # noqa: N801 - it is called like a function
+    """Have what holds inside a step hold in the caller's context, for a ``with`` block.
+
+    Args:
+        step: The step; with None, the block changes nothing.
+    """
+
+    __slots__ = ("_attached", "_step", "_tokens")
+
+    def __init__(self, step: OpenStep | None) -> None:
+        self._step = step
+
+    def __enter__(self) -> None:
+        if self._step is None:
+            return
+        inside = self._step.context
+        # Setting is what costs, and mostly only the parent is another one.
+        self._tokens = [
+            variable.set(value)
+            for variable in _BOUND
+            if (value := inside.get(variable)) is not variable.get()
+        ]
+        self._attached = otel_context.attach(inside.run(otel_context.get_current))
+
+    def __exit__(self, *_: object) -> None:
+        if self._step is None:
+            return
         here = True
-        while tokens:
-            here &= context.unset(tokens.pop())
+        for token in reversed(self._tokens):
+            here &= context.unset(token)
         if here:
-            otel_context.detach(attached)
+            otel_context.detach(self._attached)
 
 
 def _enter(block: Block[Any], outer: otel_context.Context | None) -> None:

@@ -76,7 +76,10 @@ class WakelogHooks:
         Args:
             options: The options. Their ``can_use_tool`` is recorded, too.
         """
-        hooks = {name: list(matchers) for name, matchers in (options.hooks or {}).items()}
+        hooks = {
+            name: [one for one in matchers if not isinstance(one, _Matcher)]  # no second copy
+            for name, matchers in (options.hooks or {}).items()
+        }
         for name, hook in (
             ("UserPromptSubmit", self._on_prompt),
             ("PreToolUse", self._on_tool_start),
@@ -92,7 +95,7 @@ class WakelogHooks:
         changed: dict[str, Any] = {"hooks": hooks}
         if (ask := getattr(options, "can_use_tool", None)) is not None:
             self._asks = True
-            changed["can_use_tool"] = self._asking(ask)
+            changed["can_use_tool"] = self._asking(getattr(ask, "wakelog_own", ask))
         return dataclasses.replace(options, **changed)
 
     async def watch(self, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -258,6 +261,7 @@ class WakelogHooks:
                 self._say_answer_of(result, tool_name, call_id)
             return result
 
+        can_use_tool.wakelog_own = ask  # type: ignore[attr-defined] # a mark on the function
         return can_use_tool
 
     def _say_answer_of(self, result: Any, tool: str, call_id: Any) -> None:

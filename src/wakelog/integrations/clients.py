@@ -98,7 +98,8 @@ def record(client: Client, log: AgentLogger | None = None, *, spans: bool = True
 
     Args:
         client: An ``OpenAI``, ``AsyncOpenAI``, ``Anthropic`` or ``AsyncAnthropic`` client, or one of their kind
-            such as ``AzureOpenAI``. What ``with_options`` makes of it is another client.
+            such as ``AzureOpenAI``. What ``with_options`` makes of it is another client. One that is recorded
+            already is recorded as is said now.
         log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
             logger provider.
         spans: Whether to open spans. Without, events are on the span that is current around the call.
@@ -120,10 +121,10 @@ def record(client: Client, log: AgentLogger | None = None, *, spans: bool = True
             continue
         if (at := resource_of(client, method.path)) is not None:
             name = method.path.rpartition(".")[2]
-            setattr(at, name, _around(getattr(at, name), method, provider, steps))
+            setattr(at, name, _around(_own(getattr(at, name)), method, provider, steps))
     for path in _MANAGERS if anthropic else ():
         if (at := resource_of(client, path)) is not None:
-            at.stream = _around_manager(at.stream, provider, steps)
+            at.stream = _around_manager(_own(at.stream), provider, steps)
     vars(client)["wakelog_refused"] = steps.refused
     return client
 
@@ -151,7 +152,7 @@ def _around(call: Callable[..., Any], method: _Method, provider: str, steps: Ste
                 raise
             return _answered(steps, key, method, kwargs, result)
 
-        return asked
+        return _marked(asked, call)
 
     @functools.wraps(call)
     def asked_here(*args: Any, **kwargs: Any) -> Any:
@@ -165,7 +166,17 @@ def _around(call: Callable[..., Any], method: _Method, provider: str, steps: Ste
             raise
         return _answered(steps, key, method, kwargs, result)
 
-    return asked_here
+    return _marked(asked_here, call)
+
+
+def _marked(ours: Any, call: Any) -> Any:
+    ours.wakelog_own = call
+    return ours
+
+
+def _own(call: Any) -> Any:
+    """Return the client's own method, where there is ours in its place."""
+    return getattr(call, "wakelog_own", call)
 
 
 def _begin(steps: Steps, key: object, method: _Method, provider: str, given: Any) -> Any:
@@ -219,7 +230,7 @@ def _parsed(result: Any) -> Any:
     return parse()
 
 
-def _around_manager(call: Callable[..., Any], provider: str, steps: Steps) -> Callable[..., Any]:
+def _around_manager(call: Callable[..., Any], provider: str, steps: Steps) -> Any:
     method = _Method("messages.stream", CHAT, "messages", of_chat, of_message)
 
     @functools.wraps(call)
@@ -228,4 +239,4 @@ def _around_manager(call: Callable[..., Any], provider: str, steps: Steps) -> Ca
         begin = functools.partial(_begin, steps, key, method, provider, {**kwargs, "stream": True})
         return WatchedManager(call(*args, **kwargs), begin, steps, key)
 
-    return stream
+    return _marked(stream, call)

@@ -67,7 +67,10 @@ def install(log: AgentLogger | None = None, *, spans: bool = True) -> WakelogCal
         # LangChain asks the variable in whatever thread something runs: hence the default.
         _hooked = ContextVar("wakelog.langchain", default=_installed)
         context: Any = import_module("langchain_core.tracers.context")
-        context.register_configure_hook(_hooked, inheritable=True)
+        # With the class, a handler in a config's callbacks takes the place of this one.
+        context.register_configure_hook(
+            _hooked, inheritable=True, handle_class=WakelogCallbackHandler
+        )
     return _installed
 
 

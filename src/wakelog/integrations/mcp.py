@@ -136,10 +136,11 @@ def _called(log: AgentLogger, asked: Mapping[str, Any]) -> Any:
 
 
 def _end(steps: Steps, key: object, result: Any) -> None:
-    failure = None
+    said = failure = None
     with steps.guarded():
-        failure = _failure(result)
-    steps.end(key, failure, lambda block: block.note(_output(result)))
+        said = plain(result)
+        failure = _failure(said)
+    steps.end(key, failure, lambda block: block.note(_output(said)))
 
 
 def _with_context(meta: Any) -> dict[str, Any]:
@@ -148,15 +149,13 @@ def _with_context(meta: Any) -> dict[str, Any]:
     return {**(meta or {}), **({_KEY: here[_KEY]} if _KEY in here else {})}
 
 
-def _failure(result: Any) -> ReportedError | None:
-    said = result if isinstance(result, Mapping) else plain(result)
+def _failure(said: Any) -> ReportedError | None:
     if isinstance(said, Mapping) and (said.get("isError") or said.get("is_error")):
         return ReportedError(str(said.get("content")), "tool_error")
     return None
 
 
-def _output(result: Any) -> Any:
-    said = plain(result)
+def _output(said: Any) -> Any:
     if not isinstance(said, Mapping):
         return said
     structured = said.get("structuredContent", said.get("structured_content"))
