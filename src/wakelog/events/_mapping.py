@@ -292,20 +292,6 @@ _event_names: dict[str, str] = {
 }
 _types_of_names: Final = {name: kind for kind, name in _event_names.items()}
 
-# The fields of an event that are an attribute as they are.
-_COMMON: Final = (
-    ("tool_name", s.TOOL_NAME),
-    ("call_id", s.TOOL_CALL_ID),
-    ("provider", s.PROVIDER_NAME),
-    ("model", s.REQUEST_MODEL),
-    ("session_id", s.CONVERSATION_ID),
-    ("agent_name", s.AGENT_NAME),
-    ("workflow_name", s.WORKFLOW_NAME),
-    ("parent_event_id", s.PARENT_ID),
-    ("tenant_id", s.TENANT_ID),
-    ("status", s.STATUS),
-)
-
 
 def event_name_of(event_type: str) -> str:
     """Return the event name of an event type."""
@@ -335,10 +321,26 @@ def attributes_of(event: AgentEvent, content: dict[str, Any] | None = None) -> d
     """
     kind = EVENT_TYPES.get(event.event_type, _OTHER)
     attributes: dict[str, Any] = dict(kind.constant)
-    for name, attribute in _COMMON:
-        value = getattr(event, name)
-        if value is not None:
-            attributes[attribute] = value
+    if event.tool_name is not None:
+        attributes[s.TOOL_NAME] = event.tool_name
+    if event.call_id is not None:
+        attributes[s.TOOL_CALL_ID] = event.call_id
+    if event.provider is not None:
+        attributes[s.PROVIDER_NAME] = event.provider
+    if event.model is not None:
+        attributes[s.REQUEST_MODEL] = event.model
+    if event.session_id is not None:
+        attributes[s.CONVERSATION_ID] = event.session_id
+    if event.agent_name is not None:
+        attributes[s.AGENT_NAME] = event.agent_name
+    if event.workflow_name is not None:
+        attributes[s.WORKFLOW_NAME] = event.workflow_name
+    if event.parent_event_id is not None:
+        attributes[s.PARENT_ID] = event.parent_event_id
+    if event.tenant_id is not None:
+        attributes[s.TENANT_ID] = event.tenant_id
+    if event.status is not None:
+        attributes[s.STATUS] = event.status
     if event.run_id != event.event_id:
         attributes[s.RUN_ID] = event.run_id
     if event.event_key is not None:

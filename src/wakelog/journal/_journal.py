@@ -188,38 +188,62 @@ class Journal:
             JournalError: When the operating system refused. The record is not accepted then.
         """
         level = self.durability if durability is None else self.durability.at_least(durability)
-        writer, seq = self._write(record_id, content, resource, level, counted)
-        if level is _FSYNC:
-            if counted:
-                writer.commit(seq)
-            else:
-                writer.sync()
+        writer, seq = self.put(record_id, content, resource, level, counted=counted)
         return Receipt(record_id, writer.id, seq, level)
 
     def put(
-        self, record_id: str, content: bytes, resource: Resource, *, counted: bool = True
-    ) -> int:
-        """Write one record with the journal's own durability, for callers who want no receipt.
+        self,
+        record_id: str,
+        content: bytes,
+        resource: Resource,
+        level: Durability,
+        *,
+        counted: bool = True,
+        waits: bool = True,
+    ) -> tuple[Writer, int]:
+        """Write one record, for callers who want no receipt.
 
         Args:
             record_id: As of ``append``.
             content: As of ``append``.
             resource: As of ``append``.
+            level: What has to be done, at least the journal's own durability.
             counted: As of ``append``.
+            waits: Whether to wait for the disk where ``level`` says so; else that is left to ``settle``.
 
         Returns:
-            Its sequence number.
+            The writer that has it, and its sequence number.
 
         Raises:
             JournalError: As of ``append``.
         """
-        writer, seq = self._write(record_id, content, resource, self.durability, counted)
-        if self.durability is _FSYNC:
+        notice_fork()
+        tried_again = False
+        while True:
+            try:
+                current = self._current
+                if current is not None and current[0] is resource:
+                    opened = current[1]
+                else:
+                    opened = self._writer_for(resource)
+                writer = opened.writer
+                seq = writer.write(record_id, content, resource, level, counted)
+            except JournalError as error:
+                if tried_again or not is_full(error) or not self._quota.room_on_disk():
+                    raise
+                tried_again = True
+                continue
+            if seq:
+                break
+            self._forget(opened)  # it was closed in between, or its folder is gone
+        if level is _PERIODIC:
+            opened.committer.sync_soon()
+        elif level is _FSYNC and waits:
             if counted:
                 writer.commit(seq)
             else:
                 writer.sync()
-        return seq
+        return writer, seq
 
     def write(
         self,
@@ -243,7 +267,7 @@ class Journal:
             JournalError: When the operating system refused. The record is not accepted then.
         """
         level = self.durability if durability is None else self.durability.at_least(durability)
-        writer, seq = self._write(record_id, content, resource, level)
+        writer, seq = self.put(record_id, content, resource, level, waits=False)
         return Receipt(record_id, writer.id, seq, level)
 
     async def settle(self, receipt: Receipt) -> None:
@@ -324,37 +348,6 @@ class Journal:
             self._quota.end(writer)
         if failure is not None:
             raise failure
-
-    def _write(
-        self,
-        record_id: str,
-        content: bytes,
-        resource: Resource,
-        level: Durability,
-        counted: bool = True,  # noqa: FBT001, FBT002 - handed on for every record
-    ) -> tuple[Writer, int]:
-        notice_fork()
-        tried_again = False
-        while True:
-            try:
-                current = self._current
-                if current is not None and current[0] is resource:
-                    opened = current[1]
-                else:
-                    opened = self._writer_for(resource)
-                writer = opened.writer
-                seq = writer.write(record_id, content, resource, level, counted=counted)
-            except JournalError as error:
-                if tried_again or not is_full(error) or not self._quota.room_on_disk():
-                    raise
-                tried_again = True
-                continue
-            if seq:
-                break
-            self._forget(opened)  # it was closed in between, or its folder is gone
-        if level is _PERIODIC:
-            opened.committer.sync_soon()
-        return writer, seq
 
     def _forget(self, opened: _Open) -> None:
         with self._lock:

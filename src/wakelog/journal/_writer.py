@@ -99,8 +99,7 @@ class Writer(Segments):
         content: bytes,
         resource: Resource,
         durability: Durability,
-        *,
-        counted: bool = True,
+        counted: bool = True,  # noqa: FBT001, FBT002 - handed on for every record
     ) -> int:
         """Write one record, and note that it has to be synced, without waiting for that.
 

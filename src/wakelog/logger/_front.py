@@ -90,6 +90,8 @@ class Front(EventMethods[Recorded]):
         self.default_risk: dict[str, Any] = kept(dict(default_risk or {}))
         self.metadata: dict[str, Any] = kept(dict(metadata or {}))
         self.tracer_provider = tracer_provider
+        # A cache of the tracer of the last provider: the global one may be set later.
+        self._tracer: tuple[Any, trace.Tracer] = (None, trace.NoOpTracer())
         self.genai_events = genai_events
         self.genai_metrics = _genai_metrics() if genai_metrics else None
         self.prices = prices() if costs else None
@@ -339,8 +341,10 @@ class Front(EventMethods[Recorded]):
             full_event_key = full_key(event_key, run_id)
         # Copies, so that what was said now is recorded, whatever is done to the objects later.
         payload = _copied(payload, "value")
-        risk = _merged(self.default_risk, risk, "risk")
-        metadata = _merged(self.metadata, metadata, "metadata")
+        if risk is not None or self.default_risk:
+            risk = _merged(self.default_risk, risk, "risk")
+        if metadata is not None or self.metadata:
+            metadata = _merged(self.metadata, metadata, "metadata")
         attributes = None if attributes is None else _copied(attributes, "attributes") or None
         if (around := context.bound_attributes()) is not None:
             attributes = {**around, **attributes} if attributes else around
@@ -416,9 +420,12 @@ class Front(EventMethods[Recorded]):
 
     def tracer(self) -> trace.Tracer:
         """Return the tracer that blocks open their spans with."""
-        return trace.get_tracer(
-            SCOPE_NAME, tracer_provider=self.tracer_provider, schema_url=SCHEMA_URL
-        )
+        provider = self.tracer_provider or trace.get_tracer_provider()
+        known, tracer = self._tracer
+        if known is not provider:
+            tracer = trace.get_tracer(SCOPE_NAME, tracer_provider=provider, schema_url=SCHEMA_URL)
+            self._tracer = (provider, tracer)
+        return tracer
 
     def links_to_earlier(self, event_key: str, event_type: str) -> list[trace.Link]:
         """Return a link to the span of the event that a replay has recorded before, if there is one.
@@ -462,7 +469,7 @@ def _copied(given: Any, name: str) -> dict[str, Any]:
 
 def _merged(held: dict[str, Any], given: Any, name: str) -> dict[str, Any]:
     """Return a copy of what a logger holds, with what was given for one event."""
-    return {**held, **_copied(given, name)} if held or given is not None else {}
+    return {**held, **_copied(given, name)}
 
 
 def _genai_metrics() -> GenAIMetrics:

@@ -93,11 +93,11 @@ class ContentAwareBridge(EventToSpanEventBridge):
 
     def attributes_of(self, log_record: ReadWriteLogRecord) -> Mapping[str, Any]:
         """Return the record's attributes, without content of our own events unless allowed."""
-        attributes = super().attributes_of(log_record)
+        attributes = log_record.log_record.attributes or {}
         scope = log_record.instrumentation_scope
         if scope is None or scope.name != s.SCOPE_NAME:
             return attributes if self._redactor is None else self._redactor.attributes(attributes)
         if not self._policy.spans:
-            return without_content(attributes)
+            return attributes if s.CONTENT.isdisjoint(attributes) else without_content(attributes)
         content = getattr(log_record.log_record, "content", None)
         return {**attributes, **content} if content else attributes

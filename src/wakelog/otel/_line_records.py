@@ -110,8 +110,8 @@ def _log_record_of(fields: dict[str, Any]) -> LogRecord:
     return record
 
 
-class LineRecord(ReadWriteLogRecord):
-    """What the batch processor is fed with: a log record that carries its line.
+class PreparedRecord(ReadWriteLogRecord):
+    """A log record whose attributes are already what OpenTelemetry takes, so it looks no further.
 
     Args:
         log_record: The record.

@@ -28,18 +28,19 @@ _MOST_FLAGS = 2**32 - 1
 _MOST_HEADS, _LONGEST_HEAD = 256, 512
 _dumps = orjson.dumps
 
-# Caches, each replaced whole, so that threads see either: the last second that was written, and the last span.
+# Caches, each replaced whole, so that threads see either: the last second that was written, and the last span,
+# of which the same objects come again.
 _second: tuple[int, bytes] = (-1, b"")
-_span: tuple[int, int, int, bytes] = (0, 0, 0, b"")
+_span: tuple[Any, Any, Any, bytes | None] = (None, None, None, None)
 # What is written of a name and a severity, which many records share.
 _heads: dict[tuple[str | None, int, str | None], bytes] = {}
 
 
+# Long: it is the path of every record, where each call costs.
 def plain_content(
     record: LogRecord,
     content: dict[str, Any] | None,
-    *,
-    body: bool,
+    body: bool,  # noqa: FBT001 - handed on for every record
     ending: bytes,
     longest: int,
     apart: frozenset[str] = frozenset(),
@@ -58,10 +59,9 @@ def plain_content(
         What ``content_of`` returns. None when the record is not ordinary, or too long.
     """
     given: Any = record.attributes
-    if type(given) is BoundedAttributes and not given.dropped:
-        attributes: dict[str, Any] = given.copy()  # type: ignore[assignment] # a dict
-    elif type(given) is dict:
-        attributes = given.copy()
+    kind = type(given)
+    if kind is dict or (kind is BoundedAttributes and not given.dropped):
+        attributes: dict[str, Any] = given.copy()
     elif given is None:
         attributes = {}
     else:
@@ -81,7 +81,11 @@ def plain_content(
         not _PLAIN.issuperset(map(type, attributes.values())) and not is_json(attributes)
     ):
         return None
-    times, head, span = _times_of(record), _head_of(record), _span_of(record)
+    times, head = _times_of(record), _head_of(record)
+    known_trace, known_span, known_flags, span = _span
+    trace_id, span_id, flags = record.trace_id, record.span_id, record.trace_flags
+    if trace_id is not known_trace or span_id is not known_span or flags is not known_flags:
+        span = _span_fields(trace_id, span_id, flags)
     if times is None or head is None or span is None:
         return None
     parts = [times, head]
@@ -94,14 +98,15 @@ def plain_content(
             moved, reference = _moved(attributes, said, apart)
         elif said is not None:
             parts += (b',"body":', _dumps(said))
-        parts.append(span)
         if attributes:
-            parts += (b',"attributes":', _dumps(attributes))
+            parts += (span, b',"attributes":', _dumps(attributes))
+        else:
+            parts.append(span)
         if moved is not None:
             parts += (b',"apart":', reference)
+        parts.append(ending)
     except TypeError:  # lone surrogates, integers beyond 64 bit, and keys that are no text
         return None
-    parts.append(ending)
     middle = b"".join(parts)
     size = len(middle) if moved is None else len(middle) + len(moved.data)
     if size > longest:
@@ -192,15 +197,11 @@ def _write_head(name: str | None, number: int, text: str | None) -> bytes | None
     return head
 
 
-def _span_of(record: LogRecord) -> bytes | None:
-    """Write to which span a record belongs, nothing where it belongs to none."""
+def _span_fields(trace_id: Any, span_id: Any, flags: Any) -> bytes | None:
+    """Write to which span a record belongs, nothing where it belongs to none, and keep it."""
     global _span  # noqa: PLW0603 - see above
-    trace_id, span_id, flags = record.trace_id, record.span_id, record.trace_flags
     if type(trace_id) is not int or type(span_id) is not int or type(flags) not in _FLAGS:
         return None
-    known_trace, known_span, known_flags, text = _span
-    if trace_id == known_trace and span_id == known_span and flags == known_flags:
-        return text
     if trace_id < 0 or trace_id >> 128 or span_id < 0 or span_id >> 64 or not 0 <= flags <= _MOST_FLAGS:  # fmt: skip
         return None
     text = b',"trace_id":"%032x"' % trace_id if trace_id else b""
@@ -208,5 +209,5 @@ def _span_of(record: LogRecord) -> bytes | None:
         text += b',"span_id":"%016x"' % span_id
     if flags:
         text += b',"trace_flags":%d' % flags
-    _span = (trace_id, span_id, int(flags), text)
+    _span = (trace_id, span_id, flags, text)
     return text

@@ -17,7 +17,7 @@ from wakelog.buffer import Buffer, Queue
 from wakelog.delivery import is_quiet
 from wakelog.errors import EventTooLargeError, SinkError
 from wakelog.evidence import Sealing
-from wakelog.journal import Durability, Space
+from wakelog.journal import Durability, Receipt, Space
 from wakelog.otel._buffer import Encoded, JournalBuffer
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
 from wakelog.otel._durable import DurablePipeline, JournalSettings, positive_setting
@@ -218,19 +218,19 @@ class DurableLogRecordProcessor(DurablePipeline, LogRecordProcessor):
                 self._redactor,
                 erasable=self._erasable,
             )
-            resource = self._plain_resource(log_record.resource)
+            known, resource = self._resource
+            if known is not log_record.resource:
+                resource = self._plain_resource(log_record.resource)
             buffer = self._buffer
             if buffer is not None and buffer.put(Encoded(record_id, content, resource, event)):
                 return
             journal = self._journal or self._journal_of(resource)
-            if event is None:
-                seq = journal.put(record_id, content, resource)
-            elif event.deferred:
-                receipt = journal.write(record_id, content, resource, event.durability)
-                if receipt.durability is Durability.FSYNC:
-                    event.settling = partial(journal.settle, receipt)
-            else:
-                receipt = journal.append(record_id, content, resource, event.durability)
+            level, waits = journal.durability, True
+            if event is not None:
+                waits = not event.deferred
+                if event.durability is not None:
+                    level = level.at_least(event.durability)
+            writer, seq = journal.put(record_id, content, resource, level, waits=waits)
         except Exception as error:
             if isinstance(error, EventTooLargeError):
                 self._record_stub(log_record, error)
@@ -244,8 +244,13 @@ class DurableLogRecordProcessor(DurablePipeline, LogRecordProcessor):
             message = f"the event could not be written: {type(error).__name__}: {error}"
             raise SinkError(message) from error
         if event is not None:
-            event.receipt, event.answered, seq = receipt, True, receipt.seq
-        self._accepted(seq)
+            receipt = Receipt(record_id, writer.id, seq, level)
+            if level is Durability.FSYNC and not waits:
+                event.settling = partial(journal.settle, receipt)
+            event.receipt, event.answered = receipt, True
+        delivery = self._delivery  # another thread may be shutting down
+        if delivery is not None:
+            delivery.accepted(seq)
 
     def _record_stub(self, log_record: ReadWriteLogRecord, error: EventTooLargeError) -> None:
         """Record what can be said of a record that is too large, and note the receipt."""

@@ -16,7 +16,7 @@ import orjson
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context, get_current
-from opentelemetry.sdk._logs import Logger, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource as SDKResource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import TraceFlags
@@ -29,7 +29,7 @@ from wakelog.events import semconv as s
 from wakelog.journal import Durability, Entry, Receipt
 from wakelog.otel._content import ContentPolicy, body_of, without_content
 from wakelog.otel._fields import fields_of_record, scope_fields
-from wakelog.otel._line_records import UNLIMITED, LineLogRecord, LineRecord
+from wakelog.otel._line_records import LineLogRecord, PreparedRecord
 from wakelog.otel._log_encoder import LogEncoder, is_ordinary
 from wakelog.otel._origins import Origins
 from wakelog.otel._plain_lines import LONGEST_ID, plain_content
@@ -49,6 +49,7 @@ _SCOPE, _SEAL = b',"scope":{', len(b',"crc":"00000000"}')
 _MOST_SCOPES, _LONGEST_SCOPE = 256, 1024
 # A record that was called too large has at most so many bytes the second time.
 _SMALL_RECORD = 16 * 1024
+_NOTHING: frozenset[str] = frozenset()
 # How the last scope stands on a line: mostly one scope emits many records in a row.
 _scope: tuple[InstrumentationScope | None, bytes] = (None, b"")
 
@@ -82,7 +83,6 @@ class EventLogRecord(LogRecord):
 
     def __init__(
         self,
-        *,
         timestamp: int,
         severity_number: SeverityNumber | None,
         severity_text: str,
@@ -90,8 +90,9 @@ class EventLogRecord(LogRecord):
         event_name: str,
         span_context: tuple[int, int, int] | None,
         durability: Durability | None,
-        deferred: bool = False,
+        deferred: bool = False,  # noqa: FBT001, FBT002 - handed on for every event
         content: dict[str, Any] | None = None,
+        *,
         derives_body: bool = False,
     ) -> None:
         self.timestamp = self.observed_timestamp = timestamp
@@ -100,7 +101,7 @@ class EventLogRecord(LogRecord):
             self.trace_id, self.span_id, self.trace_flags = 0, 0, _NO_FLAGS
         else:
             self.trace_id, self.span_id, flags = span_context
-            self.trace_flags = TraceFlags(flags)
+            self.trace_flags = _USUAL_FLAGS[flags] if flags in (0, 1) else TraceFlags(flags)
         self.severity_text = severity_text
         self.severity_number = severity_number
         self.derives_body = derives_body
@@ -158,32 +159,6 @@ class _ReadLogRecord(LogRecord):
         return self
 
 
-class _PreparedLogRecord(ReadWriteLogRecord):
-    """A log record whose attributes are already what OpenTelemetry takes, so it looks no further."""
-
-    def __post_init__(self) -> None:
-        """Leave the attributes as they are."""
-
-
-def emit_prepared(logger: Logger, record: EventLogRecord) -> None:
-    """Emit a record without having its attributes checked and copied again.
-
-    Only for providers without limits, and for attributes that are a new dict of plain values.
-
-    Args:
-        logger: The SDK's logger.
-        record: The record.
-    """
-    whole = _PreparedLogRecord(
-        log_record=record,
-        resource=logger.resource,
-        instrumentation_scope=logger.instrumentation_scope,
-        limits=UNLIMITED,
-    )
-    # The SDK's logger takes either kind of record, the API's signature names the other one.
-    logger.emit(whole)  # type: ignore[arg-type]
-
-
 def content_of(
     log_record: ReadWriteLogRecord,
     max_line_bytes: int,
@@ -209,18 +184,20 @@ def content_of(
             stub.
         RedactionError: When a detector or a strategy of the caller's failed.
     """
-    record, ending = log_record.log_record, _scope_of(log_record)
+    record, scope = log_record.log_record, log_record.instrumentation_scope
+    known, ending = _scope
+    if known is not scope:
+        ending = _scope_field(scope)
     content, derived_body = None, False
     if type(record) is EventLogRecord:
         # A derived body is made anew from the attributes when the record leaves.
         content, derived_body = record.content, record.derives_body
         redactor = None
-    apart = s.CONTENT if erasable else frozenset()
+    apart = s.CONTENT if erasable else _NOTHING
     if redactor is None:
-        longest = min(max_line_bytes - SEAL_BYTES, max_event_bytes)
-        plain = plain_content(
-            record, content, body=not derived_body, ending=ending, longest=longest, apart=apart
-        )
+        longest = max_line_bytes - SEAL_BYTES
+        longest = min(longest, max_event_bytes)
+        plain = plain_content(record, content, not derived_body, ending, longest, apart)
         if plain is not None:
             return plain
     fields, attributes = fields_of_record(record)
@@ -254,14 +231,11 @@ def content_of(
     return record_id, middle
 
 
-def _scope_of(log_record: ReadWriteLogRecord) -> bytes:
-    """Return the last field of a line, which says the instrumentation scope."""
+def _scope_field(scope: InstrumentationScope | None) -> bytes:
+    """Return the last field of a line, which says the instrumentation scope, and keep it."""
     global _scope  # noqa: PLW0603 - a cache of one, replaced whole
-    scope = log_record.instrumentation_scope
-    known, text = _scope
-    if known is not scope:
-        text = encode({"scope": scope_fields(scope)}, sys.maxsize) if scope else b""
-        _scope = (scope, text)
+    text = encode({"scope": scope_fields(scope)}, sys.maxsize) if scope else b""
+    _scope = (scope, text)
     return text
 
 
@@ -363,7 +337,7 @@ class Rebuilder:
             return self.rebuild(entry, replayed=replayed)
         line = LineLogRecord(self._rebuild_later, entry, replayed, encoded)
         resource = self._origins.resource(entry.resource)
-        return LineRecord(line, resource, scope)
+        return PreparedRecord(line, resource, scope)
 
     def _rebuild_later(self, entry: Entry, replayed: bool) -> ReadWriteLogRecord:  # noqa: FBT001 - one of two
         try:
@@ -428,11 +402,8 @@ class Rebuilder:
             bounded = BoundedAttributes(attributes=record.attributes, immutable=False)
             bounded.dropped = source.dropped_attributes_count
             record.attributes = bounded
-        return _PreparedLogRecord(
-            log_record=record,
-            resource=self._origins.resource(entry.resource),
-            instrumentation_scope=self._origins.scope(scope),
-            limits=UNLIMITED,
+        return PreparedRecord(
+            record, self._origins.resource(entry.resource), self._origins.scope(scope)
         )
 
     def smaller(self, entry: Entry, replayed: bool) -> ReadableLogRecord | None:  # noqa: FBT001 - one of two

@@ -19,8 +19,9 @@ from wakelog.events import AgentEvent, attributes_of, event_name_of, severity_of
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Receipt
 from wakelog.otel._content import ContentPolicy
+from wakelog.otel._line_records import PreparedRecord
 from wakelog.otel._others import asked, failures
-from wakelog.otel._records import EventLogRecord, emit_prepared
+from wakelog.otel._records import EventLogRecord
 from wakelog.otel._result import NO_SPANS, DeliveryResult
 from wakelog.otel._settings import disabled
 from wakelog.record import from_line, to_line
@@ -37,6 +38,9 @@ _TAKEN = frozenset({str, int, bool, float, bytes, type(None)})
 _CONTAINERS = frozenset({dict, list, tuple})
 _TEXT = frozenset({str})
 _DEEPEST = 16
+_MOST_HEADS = 256
+# What the records of an event type have in common: name and severity.
+_heads: dict[str, tuple[str, SeverityNumber, str]] = {}
 
 
 class OTelSink:
@@ -110,29 +114,33 @@ class OTelSink:
         Raises:
             SinkError: When the journal did not accept it.
         """
-        number, text = severity_of(event)
+        name, severity, text = _heads.get(event.event_type) or _head_of(event)
         content: dict[str, Any] | None = None if self._shows_content else {}
         attributes = attributes_of(event, content)
-        _make_taken(attributes)
+        if event.attributes or not _TAKEN.issuperset(map(type, attributes.values())):
+            _make_taken(attributes)
         if content and self._spans_show_content:
             _make_taken(content)
         attributes[s.LOG_RECORD_UID] = event.event_id
-        name = event_name_of(event.event_type)
         record = EventLogRecord(
-            timestamp=event.time_unix_nano,
-            severity_number=_SEVERITIES[number],
-            severity_text=text,
-            attributes=attributes,
-            event_name=name,
-            span_context=event.span_context,
-            durability=event.durability,
-            deferred=event.deferred,
-            content=content,
+            event.time_unix_nano,
+            severity,
+            text,
+            attributes,
+            name,
+            event.span_context,
+            event.durability,
+            event.deferred,
+            content,
             derives_body=True,
         )
+        logger = self._unlimited
         try:
-            if self._unlimited is not None:
-                emit_prepared(self._unlimited, record)
+            if logger is not None:
+                # As it is, without having its attributes checked and copied again. The SDK's logger takes
+                # either kind of record, the API's signature names the other one.
+                whole = PreparedRecord(record, logger.resource, logger.instrumentation_scope)
+                logger.emit(whole)  # type: ignore[arg-type]
             else:
                 self._logger.emit(record)
         except Exception as error:
@@ -195,7 +203,9 @@ class OTelSink:
             logger = self._loggers[scope] = self._provider.get_logger(scope)
         try:
             if self._unlimited is not None:
-                emit_prepared(logger, record)  # type: ignore[arg-type]  # of the SDK's provider
+                sdk = cast("SDKLogger", logger)  # of the SDK's provider
+                whole = PreparedRecord(record, sdk.resource, sdk.instrumentation_scope)
+                sdk.emit(whole)  # type: ignore[arg-type]
             else:
                 logger.emit(record)
         except Exception as error:
@@ -240,6 +250,15 @@ class OTelSink:
             if not self._flush_spans(left) and (left or result):
                 result += NO_SPANS
         return result
+
+
+def _head_of(event: AgentEvent) -> tuple[str, SeverityNumber, str]:
+    number, text = severity_of(event)
+    head = event_name_of(event.event_type), _SEVERITIES[number], text
+    if len(_heads) >= _MOST_HEADS:
+        _heads.clear()
+    _heads[event.event_type] = head
+    return head
 
 
 async def _settle(event: AgentEvent, record: EventLogRecord) -> None:

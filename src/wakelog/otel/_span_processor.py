@@ -230,7 +230,7 @@ class DurableSpanProcessor(DurablePipeline, SpanProcessor):
             content = begun.start_line(span, context, self._max_line_bytes, self._max_event_bytes)
             self.open_spans.add(context.span_id, begun, span)
             journal = self._journal or self._journal_of(resource)
-            journal.put(begun.id, content, resource, counted=False)
+            journal.put(begun.id, content, resource, journal.durability, counted=False)
         except Exception as error:  # noqa: BLE001 - counted and said: nothing is raised into a pipeline
             self._refuse(error)
 
@@ -253,7 +253,7 @@ class DurableSpanProcessor(DurablePipeline, SpanProcessor):
                 self._refuse(error)
                 content = error.stub
             journal = self._journal or self._journal_of(resource)
-            seq = journal.put(begun.id, content, resource)
+            _, seq = journal.put(begun.id, content, resource, journal.durability)
         except Exception as error:  # noqa: BLE001 - counted and said: nothing is raised into a pipeline
             self._refuse(error)
             return

@@ -165,6 +165,8 @@ def redact(value: Any, config: RedactionConfig | None = None) -> Any:
     """
     engine = (_DEFAULT if config is None else config)._engine  # noqa: SLF001 - this module's own
     try:
+        if type(value) is dict:
+            return engine.map(value, (id(value),), [engine.candidates])
         return engine.value(value, (), [engine.candidates])
     except RedactionError:
         raise

@@ -88,7 +88,7 @@ class Engine:
             if len(above) >= MAX_DEPTH:
                 return DEPTH_MARKER
             within = (*above, id(item))
-            return (self._dict if kind is dict else self._items)(item, within, allowance)
+            return (self.map if kind is dict else self._items)(item, within, allowance)
         except RecursionError:
             return DEPTH_MARKER  # the caller has left no stack for going deeper
 
@@ -104,9 +104,10 @@ class Engine:
             known[item] = item if new == item else new
         return new
 
-    def _dict(
+    def map(
         self, item: dict[Any, Any], above: tuple[int, ...], allowance: Allowance
     ) -> dict[Any, Any]:
+        """Return the redacted dict; ``above`` are the ids of those that hold it, and its own."""
         keys, suspect, changed = self.keys, self.suspect, None
         for key, child in list(item.items()):  # another thread may change it meanwhile
             sensitive = keys.get(key) if type(key) is str else None
