@@ -76,7 +76,7 @@ def official(entries: Sequence[Entry], **options: Any) -> bytes:
     policy, replayed = options.pop("policy", ContentPolicy()), options.pop("replayed", False)
     rebuilder = Rebuilder(policy, **options)
     fresh = [
-        entry._replace(record=decode(entry.record.line))
+        Entry(decode(entry.record.line), entry.resource, entry.writer, entry.mark)
         if isinstance(entry.record, UnreadRecord)
         else entry
         for entry in entries
@@ -357,7 +357,7 @@ def test_batches_are_grouped_by_resource_and_scope() -> None:
             del fields["scope"]
         entry = entry_of(line_of(fields))
         resource = Resource({"service.name": f"r{number // 10 % 2}"})  # equal ones, each made anew
-        entries.append(entry._replace(resource=resource))
+        entries.append(Entry(entry.record, resource, entry.writer, entry.mark))
 
     assert parsed(direct(entries)[0]) == official(entries)
 

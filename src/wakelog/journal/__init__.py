@@ -23,7 +23,7 @@ from wakelog.journal._dead_letters import (
 from wakelog.journal._deletions import Deletion
 from wakelog.journal._deletions import load as load_deletions
 from wakelog.journal._durability import Durability, Receipt
-from wakelog.journal._entry import Entry, EntryBatch
+from wakelog.journal._entry import Entry, EntryBatch, LaterEntry
 from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._generation import next_generation, process_id
 from wakelog.journal._holding import holding
@@ -76,6 +76,7 @@ __all__ = [
     "Fault",
     "Folder",
     "Journal",
+    "LaterEntry",
     "Mark",
     "Misfit",
     "Observer",

@@ -26,11 +26,12 @@ from wakelog.record import (
     Record,
     Resource,
     decode,
+    is_next,
     read_header,
+    rejoined,
     salvage_resource,
     stated_crc,
     unread,
-    unread_in_order,
     verify,
 )
 from wakelog.runtime import SYSTEM, FileSystem, open_file, open_to_read, regular_file
@@ -55,7 +56,6 @@ _CRC_LENGTH = len(b',"crc":"00000000"}')
 # How the line of a span's start goes on after its number, which is that of the record before it.
 _START = b',"signal":"%b"' % SPAN_START.encode()
 _LONGEST_BEGINNING = 160
-_new_entry = tuple.__new__
 
 
 class Cursor:
@@ -307,12 +307,13 @@ class Cursor:
                     break
                 before = get.taken
             if not (spans and is_start(line)):
-                record = unread_in_order(line, seq + 1, begins + after, get)
-                if record is None:
+                if not is_next(line, seq + 1):
                     break
                 seq += 1
-                entries.append(_new_entry(LaterEntry, (record, resource, writer, mark)))
-                taken += 0 if get is None else get.taken - before
+                if get is not None:
+                    line = rejoined(line, get)
+                    taken += get.taken - before
+                entries.append(LaterEntry.of(line, resource, writer, mark, seq, begins + after))
             taken += after - start
             start, crc = after, added
         if taken:

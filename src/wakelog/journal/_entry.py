@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from wakelog.journal._mark import Mark
-from wakelog.record import Record, Resource, UnreadRecord, stated_crc
+from wakelog.record import Record, Resource, UnreadRecord, stated_crc, unread_in_order
 
 
 class Entry(NamedTuple):
@@ -19,18 +19,43 @@ class Entry(NamedTuple):
 
 
 class LaterEntry(Entry):
-    """An entry whose mark is made when somebody asks for it: of most, nobody does.
+    """An entry whose record and mark are made when somebody asks for them: of most, nobody does.
 
-    Its last item is a mark of the same segment before it, of which every figure but these is the same.
+    Its items are the line, the resource, the writer, a mark of the same segment before it, its number, and
+    where the next line begins. So there is one object a record that the garbage collector looks at.
     """
 
     __slots__ = ()
 
+    @classmethod
+    def of(
+        cls, line: bytes, resource: Resource, writer: str, before: Mark, seq: int, end: int
+    ) -> LaterEntry:
+        """Make one of a line that is a whole record."""
+        return _new_entry(cls, (line, resource, writer, before, seq, end))
+
+    @property
+    def line(self) -> bytes:
+        """The line, without its newline."""
+        return self[0]  # type: ignore[return-value] # see above
+
+    @property
+    def seq(self) -> int:
+        """Its number."""
+        return self[4]  # type: ignore[misc, no-any-return]
+
+    @property
+    def record(self) -> UnreadRecord:
+        """The record."""
+        return unread_in_order(self.line, self.seq)
+
     @property
     def mark(self) -> Mark:
         """The place after the record."""
-        record = cast("UnreadRecord", self.record)
-        return self[3].after(record.end, record.seq, stated_crc(record.line))
+        return self[3].after(self[5], self.seq, stated_crc(self.line))  # type: ignore[misc]
+
+
+_new_entry = tuple.__new__
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from wakelog.events import semconv as s
 from wakelog.otel._content import NAMES, body_of, without_content
 from wakelog.otel._protobuf import FLAT, Attributes, any_value, field, sized, text_field, varint
 from wakelog.otel._request import resource_message
-from wakelog.record import UnreadRecord, attributes_on, from_line, parse_rfc3339
+from wakelog.record import attributes_on, from_line, parse_rfc3339
 
 _TAGGED = b'"$wakelog"'
 _UINT64, _UINT32 = Struct("<Q").pack, Struct("<I").pack
@@ -82,7 +82,8 @@ class LogEncoder:
     def encode(
         self,
         data: Mapping[str, Any],
-        record: UnreadRecord,
+        line: bytes,
+        seq: int,
         writer: str,
         own: bool,  # noqa: FBT001 - handed on for every record
         replayed: bool,  # noqa: FBT001 - likewise
@@ -91,7 +92,8 @@ class LogEncoder:
 
         Args:
             data: The line, as the JSON codec has read it.
-            record: The record of the line.
+            line: The line.
+            seq: The record's number.
             writer: The id of the writer that recorded it.
             own: Whether it is one of Wakelog's own events.
             replayed: Whether to mark it as one that has waited for an outage to end.
@@ -100,14 +102,14 @@ class LogEncoder:
             A ``log_records`` field of ``ScopeLogs``; None when the record has to be rebuilt.
         """
         get = data.get
-        if self._most is not None and len(record.line) > self._most:
+        if self._most is not None and len(line) > self._most:
             return None
         if "dropped_attributes_count" in data or "event" in data:
             return None
         try:
             attributes: dict[str, Any] = get("attributes") or {}
             event_name, body = get("event_name"), get("body")
-            if _TAGGED in record.line:
+            if _TAGGED in line:
                 attributes = {name: from_line(form) for name, form in attributes_on(data).items()}
                 body = from_line(body)
             if not _ADDED.isdisjoint(attributes):
@@ -123,7 +125,7 @@ class LogEncoder:
                 said = _body(body)
             if self._writer[0] != writer:
                 self._writer = writer, self._attributes.sized({s.WRITER_ID: writer})[0]
-            number, uid = varint(record.seq), data["id"].encode()
+            number, uid = varint(seq), data["id"].encode()
             written = self._attributes.sized(attributes)
             if len(uid) == _ID_LENGTH:
                 written += (_UID + uid, self._writer[1], _SEQS[len(number)] + number)

@@ -26,7 +26,7 @@ from wakelog._endpoints import without_secrets
 from wakelog.errors import EventTooLargeError
 from wakelog.events import renewed
 from wakelog.events import semconv as s
-from wakelog.journal import Durability, Entry, Receipt
+from wakelog.journal import Durability, Entry, LaterEntry, Receipt
 from wakelog.otel._content import ContentPolicy, body_of, without_content
 from wakelog.otel._fields import fields_of_record, scope_fields
 from wakelog.otel._line_records import LineLogRecord, PreparedRecord
@@ -35,7 +35,16 @@ from wakelog.otel._origins import Origins
 from wakelog.otel._plain_lines import LONGEST_ID, plain_content
 from wakelog.otel._previews import previewed, size_of
 from wakelog.otel._redactor import Redactor
-from wakelog.record import SEAL_BYTES, Record, Resource, UnreadRecord, encode, to_line, uuid7
+from wakelog.record import (
+    SEAL_BYTES,
+    Record,
+    Resource,
+    UnreadRecord,
+    decode,
+    encode,
+    to_line,
+    uuid7,
+)
 
 _SEVERITIES = {severity.value: severity for severity in SeverityNumber} | {None: None}
 # The encoder of the official exporters leaves out what is nested more than 32 maps deep, silently.
@@ -321,23 +330,29 @@ class Rebuilder:
         Returns:
             The record. Where its line is out of the ordinary, it has been rebuilt already.
         """
-        record = entry.record
-        if self._rebuilds_first or type(record) is not UnreadRecord:
+        line: bytes
+        if type(entry) is LaterEntry:
+            line, seq = entry.line, entry.seq
+        elif type(record := entry.record) is UnreadRecord:
+            line, seq = record.line, record.seq
+        else:
             return self.rebuild(entry, replayed=replayed)
-        data, encoded = orjson.loads(record.line), None
+        if self._rebuilds_first:
+            return self.rebuild(entry, replayed=replayed)
+        data, encoded = orjson.loads(line), None
         known, ending = self._scope
-        if not record.line.endswith(ending, 0, -_SEAL):
-            known = self._scope_on(data, record)
+        if not line.endswith(ending, 0, -_SEAL):
+            known = self._scope_on(data, line)
         own, older, scope = known
         if older:
             return self.rebuild(entry, replayed=replayed)
         if self.encodes:
-            encoded = self._encoder.encode(data, record, entry.writer, own, replayed)
-        if (encoded is None) if self.encodes else not is_ordinary(data, record.line):
+            encoded = self._encoder.encode(data, line, seq, entry.writer, own, replayed)
+        if (encoded is None) if self.encodes else not is_ordinary(data, line):
             return self.rebuild(entry, replayed=replayed)
-        line = LineLogRecord(self._rebuild_later, entry, replayed, encoded)
+        log_record = LineLogRecord(self._rebuild_later, entry, replayed, encoded)
         resource = self._origins.resource(entry.resource)
-        return PreparedRecord(line, resource, scope)
+        return PreparedRecord(log_record, resource, scope)
 
     def _rebuild_later(self, entry: Entry, replayed: bool) -> ReadWriteLogRecord:  # noqa: FBT001 - one of two
         try:
@@ -427,7 +442,7 @@ class Rebuilder:
             whole.limits,
         )
 
-    def _scope_on(self, data: dict[str, Any], record: UnreadRecord) -> _KnownScope:
+    def _scope_on(self, data: dict[str, Any], line: bytes) -> _KnownScope:
         """Return the scope of a record, and what it says of the record.
 
         Raises:
@@ -435,11 +450,10 @@ class Rebuilder:
         """
         if data.get("scope") is None:
             return _NO_SCOPE
-        line = record.line
         text = line[line.rfind(_SCOPE) : -_SEAL]
         known = self._scopes.get(text)
         if known is None:
-            scope = record.scope
+            scope = decode(line).scope
             own = scope is not None and scope.name == s.SCOPE_NAME
             older = own and scope is not None and scope.schema_url != s.SCHEMA_URL
             known = _KnownScope(own, older, self._origins.scope(scope))

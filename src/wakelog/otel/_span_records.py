@@ -17,7 +17,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import AnyValue
 
-from wakelog.journal import Entry
+from wakelog.journal import Entry, LaterEntry
 from wakelog.otel._export_attempt import encode_for
 from wakelog.otel._export_pipeline import Signal
 from wakelog.otel._origins import Origins
@@ -60,12 +60,18 @@ class SpanRebuilder:
         Raises:
             ValueError: As ``rebuild``.
         """
-        record = entry.record
-        if not self.encodes or type(record) is not UnreadRecord:
+        line: bytes
+        if type(entry) is LaterEntry:
+            line = entry.line
+        elif type(record := entry.record) is UnreadRecord:
+            line = record.line
+        else:
             return self.rebuild(entry, replayed=replayed)
-        data, encoded = orjson.loads(record.line), None
+        if not self.encodes:
+            return self.rebuild(entry, replayed=replayed)
+        data, encoded = orjson.loads(line), None
         if data.get("trace_flags", 0) & TraceFlags.SAMPLED:
-            encoded = self._encoder.encode(data, record.line)
+            encoded = self._encoder.encode(data, line)
         if encoded is None:
             return self.rebuild(entry, replayed=replayed)
         return LineSpan(

@@ -63,7 +63,8 @@ class Tally(DeliveryObserver):
         now = time.time_ns()
         step = -(-len(entries) // _FROM_A_ROUND) or 1
         for entry in entries[::step]:
-            began = entry.record.timestamp or entry.record.observed_timestamp or now
+            record = entry.record
+            began = record.timestamp or record.observed_timestamp or now
             self.latencies.append(max(0, now - began) / 1e9)
 
     def measuring(self, attempt: ExportAttempt) -> ExportAttempt:

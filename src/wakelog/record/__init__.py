@@ -46,7 +46,7 @@ from wakelog.record._line import (
     verify,
 )
 from wakelog.record._objects import fields_in, opened, text_of, traceback_of, type_name
-from wakelog.record._unread import UnreadRecord, unread, unread_in_order
+from wakelog.record._unread import UnreadRecord, is_next, rejoined, unread, unread_in_order
 from wakelog.record._unsealed import decode_unsealed
 from wakelog.record._values import TAG, from_line, is_json, kept, to_line
 
@@ -80,6 +80,7 @@ __all__ = [
     "fields_in",
     "from_line",
     "is_json",
+    "is_next",
     "kept",
     "opened",
     "parse_rfc3339",
@@ -87,6 +88,7 @@ __all__ = [
     "read_fields",
     "read_header",
     "references",
+    "rejoined",
     "resolve",
     "rfc3339",
     "salvage_resource",

@@ -9,7 +9,7 @@ import orjson
 from wakelog.record._blobs import GetBlob, resolve
 from wakelog.record._line import Record, decode
 
-_BEGINNING = b'{"id":"'
+_BEGINNING = b'{"id":"'  # of 7 bytes
 _LATER = tuple(name for name in Record.__slots__ if name != "seq")
 _new = object.__new__
 
@@ -19,13 +19,11 @@ class UnreadRecord(Record):
 
     Attributes:
         line: The line, which refers to no blobs. What was set apart of it is on it again.
-        end: Where the next line begins in its file; 0 when that is not known.
     """
 
-    __slots__ = ("end", "line")
+    __slots__ = ("line",)
 
     line: bytes
-    end: int
 
     def __getattr__(self, name: str) -> Any:
         """Decode the line, at the first look at a field that has no value yet.
@@ -58,38 +56,38 @@ def unread(line: bytes) -> UnreadRecord | None:
         return None
     if type(record_id) is not str or type(seq) is not int:
         return None
+    return unread_in_order(line, seq)
+
+
+def unread_in_order(line: bytes, seq: int) -> UnreadRecord:
+    """Make a record that is decoded later, of a line of which ``is_next`` holds.
+
+    Args:
+        line: The line, without its newline, with what was set apart of it on it again.
+        seq: Its number.
+    """
     record = _new(UnreadRecord)
-    record.line, record.seq, record.end = line, seq, 0
+    record.line, record.seq = line, seq
     return record
 
 
-def unread_in_order(
-    line: bytes, seq: int, end: int, get: GetBlob | None = None
-) -> UnreadRecord | None:
-    """Make a record that is decoded later, of a line whose checksum says that Wakelog has written it.
+def is_next(line: bytes, seq: int) -> bool:
+    """Tell whether a line, whose checksum says that Wakelog has written it, is a record of a number.
 
     Args:
         line: The line, without its newline.
-        seq: The number that it is expected to have.
-        end: Where the next line begins.
-        get: Returns what was set apart of the line, which refers to nothing else; without, to nothing.
-
-    Returns:
-        The record; None when the line does not begin with an id and that number.
+        seq: The number.
     """
-    if not line.startswith(_BEGINNING) or not line.startswith(
-        b'","seq":%d,' % seq, line.find(b'"', len(_BEGINNING))
-    ):
-        return None
-    if get is not None:
-        line = _whole(line, get)
-    record = _new(UnreadRecord)
-    record.line, record.seq, record.end = line, seq, end
-    return record
+    return line.startswith(_BEGINNING) and line.startswith(b'","seq":%d,' % seq, line.find(b'"', 7))
 
 
-def _whole(line: bytes, get: GetBlob) -> bytes:
-    """Put what was set apart of a line back into it. The scope and the checksum stay last."""
+def rejoined(line: bytes, get: GetBlob) -> bytes:
+    """Put what was set apart of a line back into it. The scope and the checksum stay last.
+
+    Args:
+        line: The line, without its newline, which refers to nothing else.
+        get: Returns what was set apart.
+    """
     data = orjson.loads(line)
     last = {name: data.pop(name) for name in ("scope", "crc") if name in data}
     resolve(data, get, 1)
