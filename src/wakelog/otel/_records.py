@@ -314,6 +314,8 @@ class Rebuilder:
         self.encodes = False
         """Whether ``prepare`` encodes records, for an exporter that takes them so."""
         self._rebuilds_first = False
+        # Made once, not once for each record.
+        self._later = self._rebuild_later
         self._encoder = LogEncoder(events=policy.events, max_record_bytes=self._max_record_bytes)
         self._origins = Origins()
         self._scopes: dict[bytes, _KnownScope] = {}
@@ -350,7 +352,7 @@ class Rebuilder:
             encoded = self._encoder.encode(data, line, seq, entry.writer, own, replayed)
         if (encoded is None) if self.encodes else not is_ordinary(data, line):
             return self.rebuild(entry, replayed=replayed)
-        log_record = LineLogRecord(self._rebuild_later, entry, replayed, encoded)
+        log_record = LineLogRecord(self._later, entry, replayed, encoded)
         resource = self._origins.resource(entry.resource)
         return PreparedRecord(log_record, resource, scope)
 

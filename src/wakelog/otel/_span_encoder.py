@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, StatusCode, TraceFlags
 
+from wakelog.journal import Entry
 from wakelog.otel._protobuf import Attributes, field, text_field, varint
 from wakelog.otel._request import resource_message
 from wakelog.otel._span_fields import KINDS
@@ -37,6 +38,7 @@ _STATUS_CODES = {code.name: b"\x18" + varint(code.value) for code in StatusCode 
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _MOST_NAMES, _LONGEST_NAME = 512, 256
 _NO_STATUS: Final = b"\x7a\x00"
+_NOTHING: Final[Mapping[str, Any]] = {}
 # What a line that is not as Wakelog writes it may raise here.
 _OUT_OF_THE_ORDINARY = (ValueError, TypeError, AttributeError, KeyError, StructError)
 
@@ -62,41 +64,47 @@ class SpanEncoder:
         if _TAGGED in line:
             return None
         try:
-            return field(b"\x12", self._span(data))
+            message = self._span(data)
+            return b"".join((b"\x12", varint(len(message)), message))
         except _OUT_OF_THE_ORDINARY:
             return None
 
     def _span(self, data: Mapping[str, Any]) -> bytes:
         about: Mapping[str, Any] = data["span"]
-        body: Mapping[str, Any] = data.get("body") or {}
-        ended = parse_rfc3339(data["timestamp"])
-        parent = about.get("parent")
+        get = about.get
         parts = [
             b"\x0a\x10",
             _id(data["trace_id"], 2 * _ID_DIGITS),
             b"\x12\x08",
             _id(data["span_id"], _ID_DIGITS),
         ]
-        if (state := about.get("trace_state")) is not None:
+        if (state := get("trace_state")) is not None:
             pairs = ",".join([f"{key}={value}" for key, value in state])
             parts.append(text_field(b"\x1a", pairs))
-        if parent is not None:
+        flags = _FLAGS[False]
+        if (parent := get("parent")) is not None:
             parts += (b"\x22\x08", _id(parent["span_id"], _ID_DIGITS))
+            flags = _FLAGS[bool(parent.get("remote"))]
         name = about["name"]
-        parts.append(self._names.get(name) or self._named(name))
-        parts.append(_KINDS[about.get("kind", "internal")])
-        parts.append(_times(parse_rfc3339(about["start"]), ended))
+        parts += (
+            self._names.get(name) or self._named(name),
+            _KINDS[get("kind", "internal")],
+            _times(parse_rfc3339(about["start"]), parse_rfc3339(data["timestamp"])),
+        )
         if attributes := data.get("attributes"):
             parts += (b"\x4a", b"\x4a".join(self._attributes.sized(attributes)))
-        parts.append(_count(b"\x50", about.get("dropped_attributes")))
+        if dropped := get("dropped_attributes"):
+            parts.append(_count(b"\x50", dropped))
+        body: Mapping[str, Any] = data.get("body") or _NOTHING
         if body:
             parts += [field(b"\x5a", self._event(one)) for one in body.get("events", ())]
-        parts.append(_count(b"\x60", about.get("dropped_events")))
+        if dropped := get("dropped_events"):
+            parts.append(_count(b"\x60", dropped))
         if body:
             parts += [field(b"\x6a", self._link(one)) for one in body.get("links", ())]
-        parts.append(_count(b"\x70", about.get("dropped_links")))
-        parts.append(_status(about))
-        parts.append(_FLAGS[parent is not None and bool(parent.get("remote"))])
+        if dropped := get("dropped_links"):
+            parts.append(_count(b"\x70", dropped))
+        parts += (_NO_STATUS if get("status") is None else _status(about), flags)
         return b"".join(parts)
 
     def _named(self, name: str) -> bytes:
@@ -168,7 +176,8 @@ class LineSpan(ReadableSpan):
     """A span that has been encoded, and has the fields of a rebuilt one when somebody looks at it.
 
     Args:
-        rebuild: Makes the span.
+        rebuild: Makes the span of an entry.
+        entry: What it is made of.
         encoded: The span as OTLP has it.
         ids: Its trace id and span id in hexadecimal.
         resource: Its resource.
@@ -177,14 +186,15 @@ class LineSpan(ReadableSpan):
 
     def __init__(
         self,
-        rebuild: Callable[[], ReadableSpan],
+        rebuild: Callable[[Entry], ReadableSpan],
+        entry: Entry,
         encoded: bytes,
         ids: tuple[str, str],
         resource: Resource,
         scope: InstrumentationScope | None,
     ) -> None:
         self.encoded = encoded
-        self._made_by, self._known_ids = rebuild, ids
+        self._made_by, self._entry, self._known_ids = rebuild, entry, ids
         self._known_resource, self._known_scope = resource, scope
         self._known_context: SpanContext | None = None
 
@@ -219,7 +229,7 @@ class LineSpan(ReadableSpan):
         """
         if name.startswith("__"):
             raise AttributeError(name)
-        made = vars(self._made_by())
+        made = vars(self._made_by(self._entry))
         if name not in made:
             message = f"{type(self).__name__!r} object has no attribute {name!r}"
             raise AttributeError(message)
@@ -247,8 +257,6 @@ def _count(tag: bytes, count: int | None) -> bytes:
 
 
 def _status(about: Mapping[str, Any]) -> bytes:
-    code = about.get("status")
-    if code is None:
-        return _NO_STATUS
+    code = about["status"]
     message = about.get("status_message") if code == StatusCode.ERROR.name else None
     return field(b"\x7a", text_field(b"\x12", message) + _STATUS_CODES[code])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final, cast
 
 import orjson
@@ -45,6 +44,10 @@ class SpanRebuilder:
         self._encoder = SpanEncoder()
         self.encodes = False
         """Whether requests are written here."""
+        # Made once, not once for each span.
+        self._rebuild = self.rebuild
+        # The last scope, and what a line says of it: mostly one scope makes many spans in a row.
+        self._scope: tuple[Mapping[str, Any] | None, InstrumentationScope | None] = (None, None)
 
     def prepare(self, entry: Entry, replayed: bool = False) -> ReadableSpan:  # noqa: FBT001, FBT002 - given for every span
         """Make a span that ``rebuild`` makes only when somebody looks at its fields.
@@ -74,30 +77,36 @@ class SpanRebuilder:
             encoded = self._encoder.encode(data, line)
         if encoded is None:
             return self.rebuild(entry, replayed=replayed)
+        known, scope = self._scope
+        if (fields := data.get("scope")) != known:
+            scope = self._scope_of(fields)
         return LineSpan(
-            partial(self.rebuild, entry, replayed=replayed),
+            self._rebuild,
+            entry,
             encoded,
             (data["trace_id"], data["span_id"]),
             self._origins.resource(entry.resource),
-            self._scope_on(data),
+            scope,
         )
 
     def request(self, batch: Sequence[ReadableSpan]) -> bytes | None:
         """Write OTLP's request for a batch of what ``prepare`` has made; see ``SpanEncoder.request``."""
         return self._encoder.request(batch)
 
-    def _scope_on(self, data: Mapping[str, Any]) -> InstrumentationScope | None:
-        fields = data.get("scope")
-        if fields is None:
-            return None
-        return self._origins.scope(
-            Scope(
-                fields.get("name", ""),
-                fields.get("version"),
-                fields.get("schema_url"),
-                fields.get("attributes"),
+    def _scope_of(self, fields: Mapping[str, Any] | None) -> InstrumentationScope | None:
+        scope = None
+        if fields is not None:
+            scope = self._origins.scope(
+                Scope(
+                    fields.get("name", ""),
+                    fields.get("version"),
+                    fields.get("schema_url"),
+                    fields.get("attributes"),
+                )
             )
-        )
+        if fields is None or "attributes" not in fields:  # where 1 would be the same as true
+            self._scope = (fields, scope)
+        return scope
 
     def rebuild(self, entry: Entry, *, replayed: bool = False) -> ReadableSpan:  # noqa: ARG002 - a span is not marked
         """Make the span of a line.
