@@ -17,7 +17,7 @@ from wakelog.integrations.structlog import WakelogProcessor
 OWN = str(Path(wakelog.__file__).parent)
 RECORDS = 64
 # More is a step back; fewer is a reason to lower the number.
-MOST = {"emit": 48, "tool_call": 51, "structlog": 45}
+MOST = {"emit": 33, "tool_call": 36, "structlog": 37}
 
 
 def doors(log: Any) -> dict[str, Callable[[], object]]:

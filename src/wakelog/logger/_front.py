@@ -288,6 +288,7 @@ class Front(EventMethods[Recorded]):
     async def settle(self, event: AgentEvent) -> None:
         """Wait until a recorded event has the durability that was asked for."""
 
+    # Long: it is the path of every event, where each call costs.
     def event(
         self,
         event_type: str,
@@ -340,7 +341,9 @@ class Front(EventMethods[Recorded]):
         if event_key is not None:
             full_event_key = full_key(event_key, run_id)
         # Copies, so that what was said now is recorded, whatever is done to the objects later.
-        payload = _copied(payload, "value")
+        payload = kept(payload)
+        if type(payload) is not dict:
+            payload = {} if payload is None else {"value": payload}
         if risk is not None or self.default_risk:
             risk = _merged(self.default_risk, risk, "risk")
         if metadata is not None or self.metadata:

@@ -66,8 +66,6 @@ def plain_content(
         attributes = {}
     else:
         return None
-    if content:
-        attributes.update(content)
     record_id = attributes.pop(s.LOG_RECORD_UID, None)
     if record_id is None:
         record_id = uuid7()
@@ -81,6 +79,11 @@ def plain_content(
         not _PLAIN.issuperset(map(type, attributes.values())) and not is_json(attributes)
     ):
         return None
+    if content:
+        # By itself: of containers, each is looked at, and mostly all that there are stand here.
+        if s.LOG_RECORD_UID in content or not is_json(content):
+            return None
+        attributes.update(content)
     times, head = _times_of(record), _head_of(record)
     known_trace, known_span, known_flags, span = _span
     trace_id, span_id, flags = record.trace_id, record.span_id, record.trace_flags
