@@ -413,6 +413,21 @@ def test_the_batch_variables_mean_what_they_mean_to_the_sdk(
     durable.shutdown()
 
 
+def test_batches_are_full_while_nobody_waits_as_those_of_the_sdk_are(tmp_path: Path) -> None:
+    exporter = Recorder()
+    processor = DurableLogRecordProcessor(
+        exporter, schedule_delay_millis=60_000, max_export_batch_size=512, directory=tmp_path
+    )
+    provider = provider_with(processor)
+    logger = provider.get_logger("m")
+    for number in range(5 * 512 + 76):
+        logger.emit(LogRecord(body=number))
+
+    assert processor.force_flush()
+    assert exporter.sizes == [512, 512, 512, 512, 512, 76]
+    provider.shutdown()
+
+
 def test_a_forked_child_delivers_its_own_records_and_not_its_parents(tmp_path: Path) -> None:
     exported = tmp_path / "exported"
 

@@ -98,6 +98,8 @@ class Delivery:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._wake_at = destination.max_batch
+        # How many wait for a flush, and until when less than a batch may wait for more.
+        self._flushes, self._fills_until = 0, 0.0
         self._thread = Background(self._run, "wakelog-delivery", self._alarm)
         self.acknowledged = 0
         """How many records have been delivered or set aside."""
@@ -141,6 +143,21 @@ class Delivery:
         notice_fork()
         deadline = time.monotonic() + timeout
         targets = [(one.folder.path, one.seq) for one in self._journal.open_writers]
+        with self._lock:
+            self._flushes += 1
+        try:
+            if not self._wait_for(targets, deadline):
+                return False
+        finally:
+            with self._lock:
+                self._flushes -= 1
+        if not targets:
+            return True
+        flushed = self._destination.flush(max(0.0, deadline - time.monotonic()))
+        return flushed and all(self.has_delivered(path, target) for path, target in targets)
+
+    def _wait_for(self, targets: list[tuple[Path, int]], deadline: float) -> bool:
+        """Have everything up to some records delivered, and return whether it was in time."""
         if not all(self._is_acknowledged(path, target) for path, target in targets):
             self._circuit.hurry()
             self._alarm.ring()
@@ -153,10 +170,7 @@ class Delivery:
                     # Somebody else may be delivering this writer, who does not announce it here.
                     ours = path in self._writers.live
                     self._changed.wait(left if ours else min(left, _LOOK_SECONDS))
-        if not targets:
-            return True
-        flushed = self._destination.flush(max(0.0, deadline - time.monotonic()))
-        return flushed and all(self.has_delivered(path, target) for path, target in targets)
+        return True
 
     def shutdown(self, timeout: float) -> None:
         """Deliver what is pending, of this process first, if the next hop takes it, and stop.
@@ -207,7 +221,7 @@ class Delivery:
         Returns:
             The seconds until there may be more to do.
         """
-        if (pause := self._circuit.look()) > 0:
+        if (pause := self._circuit.look()) > 0 or (pause := self._fills_up()) > 0:
             return pause
         self.idle, busy, probing, adopted = False, False, self.failing, False
         failures = self._circuit.failures
@@ -226,6 +240,7 @@ class Delivery:
                     adopted = False
                     self._offer_lanes()
                 else:
+                    self._fills_until = self._clock() + self._schedule_delay
                     return 0.0 if busy else self._rest(step)
         except WakelogError as error:
             self._failed(ExportOutcome(Outcome.RETRYABLE, str(error)))
@@ -236,6 +251,34 @@ class Delivery:
     def close(self) -> None:
         """Let go of every writer: nothing is delivered after that."""
         self._writers.close()
+
+    def _fills_up(self) -> float:
+        """Return the seconds for which what is pending may wait, because it is less than a batch.
+
+        Batches are full then, as those of the SDK's processor are: a request costs what many records cost.
+        """
+        if not self._threaded or self._flushes or self._stopping or self.failing:
+            return 0.0
+        live, own = self._writers.live, self._journal.open_writers
+        if len(live) != len(own):
+            return 0.0
+        for writer in own:
+            lanes = live.get(writer.folder.path)
+            if lanes is None or lanes.live is None or lanes.replay is not None:
+                return 0.0
+            if writer.seq - lanes.live.mark.seq >= self._destination.max_batch:
+                return 0.0
+        return self._fills_until - self._clock()
+
+    def _whole_batches(self, lane: JournalLane, most: int) -> int:
+        """Return how many records a round takes: while there are enough for whole batches, no more."""
+        if lane.replayed or not self._threaded or self._flushes or self._stopping:
+            return most
+        batch, writer_id = self._destination.max_batch, lane.lanes.writer
+        for writer in self._journal.open_writers:
+            if writer.id == writer_id and (pending := writer.seq - lane.mark.seq) >= batch:
+                return min(most, pending - pending % batch)
+        return most
 
     def _rest(self, step: Sleep) -> float:
         """Note that there is nothing to send for now, and return the seconds until the next look."""
@@ -303,7 +346,7 @@ class Delivery:
         sent: ExportRound[Entry] = ExportRound([])
         busy = False
         try:
-            chunk = lane.read(step.most, _CHUNK_BYTES)
+            chunk = lane.read(self._whole_batches(lane, step.most), _CHUNK_BYTES)
             sent = ExportRound(chunk.entries, lane, lanes.path, lane.replayed)
             if own := self._journal.open_writers:
                 sent.position = lambda: sum(writer.seq for writer in own)
