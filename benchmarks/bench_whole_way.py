@@ -243,6 +243,7 @@ def emits(options: argparse.Namespace, directory: Path) -> None:
 
     calls: dict[str, tuple[Call, bool]] = {
         "theirs": (theirs_emit, False),
+        "none": (plain_emit(LoggerProvider(shutdown_on_exit=False)), False),
         "two and a span": (two_and_a_span, False),
         "ours": (plain_emit(ours), False),
         "agent": (tool_call(logger_on(agent)), False),
@@ -263,6 +264,7 @@ def emits(options: argparse.Namespace, directory: Path) -> None:
     headline("Wakelog", "SDK")
     one, two = times["theirs"], times["two and a span"]
     shown("emit alone, thread: Logger.emit, the SDK's queue", times["ours"], one, "1.0")
+    shown("  the SDK's part of either: no processor", times["none"], one, "")
     shown("  tool_call, redaction on, outside a run", times["agent"], one, "1.3")
     shown("  tool_call, configure() inside a run, span events", times["in a run"], one, "2.0")
     shown("  with log.tool, two calls and a span", times["tool"], two, "1.3")
