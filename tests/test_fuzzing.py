@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 import random
+import re
 import shutil
 import signal
 from collections import Counter
@@ -234,6 +235,19 @@ def execute(corpus: Corpus, number: int, place: Path) -> None:
         )
         raise
     shutil.rmtree(place)
+
+
+def test_a_damaged_name_of_a_writer_in_one_session_s_file_holds_up_no_other(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    base = tmp_path / "gateway"
+    shutil.copytree(corpus.path / "gateway", base)
+    [file] = (base / "s-1").glob("*.jsonl")
+    file.write_bytes(re.sub(rb'("writer":")[^"]{8}', rb"\1" + bytes(8), file.read_bytes()))
+    others = {number for number in corpus.to_forward - corpus.forwarded if number % 2 == 0}
+    assert others
+
+    assert asyncio.run(forwarded(base, {*others, NEW})) >= {*others, NEW}
 
 
 @pytest.mark.attack

@@ -29,7 +29,8 @@ _MOST_LINE = 64 * 1024 * 1024
 # So many bytes of large values are read at once.
 _MOST_BESIDE = 3 * 1024 * 1024
 _HEAD = 4096
-_NAMES_ITS_WRITER = re.compile(rb'"writer":"([^"\\]*)"')
+# It becomes a part of a path, so nothing but what a writer's name has is taken for one.
+_NAMES_ITS_WRITER = re.compile(rb'"writer":"(\w[\w.-]*)"')
 _BEGINS_A_RECORD = b'{"id":'
 _MARKED = b'"%b":true' % s.GATEWAY_FORWARD.encode()
 _CRC_LENGTH = len(b',"crc":"00000000"}')
