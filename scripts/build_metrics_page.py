@@ -23,6 +23,7 @@ ABOUT = """\
 
 Wakelog's figures are under the meter `wakelog`. With an endpoint there is nothing to set up:
 
+<!-- not run: test_prometheus.py does, with a Collector of its own -->
 ```sh
 export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317
 ```
