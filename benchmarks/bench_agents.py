@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import functools
 import statistics
+import sys
 import tempfile
 import time
 import uuid
@@ -35,6 +36,8 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart, UserPromptPart
 from pydantic_ai.usage import RequestUsage
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.support.golden_claude import (
     AssistantMessage,
