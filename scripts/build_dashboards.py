@@ -25,6 +25,8 @@ from grafana_foundation_sdk.models.dashboard import (
     DataSourceRef,
     Threshold,
     ThresholdsMode,
+    ValueMap,
+    ValueMappingResult,
     VariableRefresh,
 )
 
@@ -58,6 +60,7 @@ class Panel(NamedTuple):
             `$own` for what they have recorded themselves, `$ours` for Wakelog's own components beside
             those of the SDK, and `$span` for the range over which rates are taken.
         limit: For one number: the value from which on it is red; None makes a graph.
+        words: What stands in the place of a value, by the value.
     """
 
     title: str
@@ -65,6 +68,11 @@ class Panel(NamedTuple):
     unit: str
     queries: dict[str, str]
     limit: float | None = None
+    words: dict[int, str] | None = None
+
+
+# What a circuit's number means, in `wakelog.delivery.circuit.state` and the gateway's.
+CIRCUIT = {0: "sends", 1: "tries", 2: "waits"}
 
 
 def quantile(q: float, metric: str, by: str = "le") -> str:
@@ -103,10 +111,11 @@ HEALTH = {
         ),
         Panel(
             "Circuit",
-            "0: the next hop takes what it gets. 1: it is being tried. 2: it fails, and is left alone.",
+            "sends: the next hop takes what it gets. tries: one batch is sent to see. waits: it fails, and is left alone.",
             "short",
             {"max(wakelog_delivery_circuit_state{$by})": "state"},
             limit=2,
+            words=CIRCUIT,
         ),
         Panel(
             "Accepted and delivered",
@@ -329,10 +338,11 @@ HEALTH = {
         ),
         Panel(
             "Gateway: circuit",
-            "0: events are sent. 1: one is sent to see. 2: the transport fails, and is left alone.",
+            "sends: events are sent. tries: one is sent to see. waits: the transport fails, and is left alone.",
             "short",
             {"max(wakelog_gateway_circuit_state{$by})": "state"},
             limit=2,
+            words=CIRCUIT,
         ),
         Panel(
             "Gateway: transports that fail",
@@ -427,6 +437,19 @@ AGENTS = {
             },
         ),
         Panel(
+            "Success rate",
+            "The share of spans that ended without an error, by what they do. Those of unknown outcome count as errors.",
+            "percentunit",
+            {
+                "1 - (sum by (gen_ai_operation_name) (rate("
+                'agent_calls_total{status_code="STATUS_CODE_ERROR",$by}[$span])) '
+                "or sum by (gen_ai_operation_name) (rate(agent_calls_total{$by}[$span])) * 0) "
+                "/ sum by (gen_ai_operation_name) (rate(agent_calls_total{$by}[$span]))": (
+                    "{{gen_ai_operation_name}}"
+                )
+            },
+        ),
+        Panel(
             "Errors",
             "Spans that ended with an error, a minute.",
             "short",
@@ -492,6 +515,16 @@ AGENTS = {
             },
         ),
         Panel(
+            "Cost",
+            "US dollars an hour, by model, where programs record costs (WAKELOG_COSTS).",
+            "currencyUSD",
+            {
+                "sum by (gen_ai_request_model) (rate(agent_cost_usd_total{$by}[$span])) * 3600": (
+                    "{{gen_ai_request_model}}"
+                )
+            },
+        ),
+        Panel(
             "Hand-offs and sub-agents",
             "A minute.",
             "short",
@@ -544,6 +577,10 @@ def built(one: Panel) -> Any:
         colours = ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
         last = common.ReduceDataOptions().calcs(["lastNotNull"])
         panel = panel.thresholds(colours).reduce_options(last).height(4).span(6)
+    if one.words is not None:
+        panel = panel.mappings(
+            [ValueMap({str(n): ValueMappingResult(w) for n, w in one.words.items()})]
+        )
     for number, (expression, legend_of_line) in enumerate(one.queries.items()):
         query = prometheus.Dataquery().expr(grafana(expression)).legend_format(legend_of_line)
         panel = panel.with_target(query.ref_id(chr(ord("A") + number)))

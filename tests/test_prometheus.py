@@ -108,7 +108,7 @@ class Shop:
                     log.agent_handoff("clerk", "packer")
                     log.resumed("c-1")
                     with log.model("a-model") as model:
-                        model.respond("yes", input_tokens=30, output_tokens=4)
+                        model.respond("yes", input_tokens=30, output_tokens=4, cost_usd=0.0007)
                     with log.tool("search"):
                         raise LookupError
             except LookupError:

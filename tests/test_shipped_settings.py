@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.test_collector_configs import ALL_VARIABLES, HEADERS
 
@@ -38,6 +39,15 @@ def test_containers_listen_for_each_other_and_publish_on_the_loopback_only(path:
             assert given[name] == address.replace("127.0.0.1", "0.0.0.0")
     assert published
     assert [port for port in published if not port.startswith("127.0.0.1:")] == []
+
+
+@pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.stem)
+def test_what_can_be_asked_for_its_health_is_asked(path: Path) -> None:
+    services = yaml.safe_load(path.read_text("utf-8"))["services"]
+
+    unasked = {name for name, service in services.items() if "healthcheck" not in service}
+
+    assert unasked <= {"gateway", "loki", "tempo"}  # no program in their images can ask
 
 
 @pytest.mark.parametrize("name", ["gateway", "kafka"])
