@@ -37,7 +37,7 @@ from wakelog.journal import (
 )
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel._pipeline import destination_of
-from wakelog.record import Resource, encode, seal, seal_fields, uuid7
+from wakelog.record import LOGS, SPANS, Resource, encode, seal, seal_fields, uuid7
 
 PROGRAM = Path(__file__).with_name("support") / "owned_program.py"
 COUNT = 5
@@ -64,9 +64,11 @@ def by_hop(done: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
     return found
 
 
-def fill(root: Path, service: str, count: int = 1, pipeline: str = "default") -> str:
+def fill(
+    root: Path, service: str, count: int = 1, pipeline: str = "default", signal: str = LOGS
+) -> str:
     """A process that was killed left this."""
-    journal = Journal(root, pipeline=pipeline)
+    journal = Journal(root, pipeline=pipeline, signal=signal)
     resource = Resource({"service.name": service})
     for number in range(count):
         journal.append(uuid7(), encode({"body": f"{service} {number}"}, 1 << 20), resource)
@@ -421,6 +423,23 @@ def test_the_only_one_there_needs_no_name_and_later_ones_are_left(tmp_path: Path
     first, second = fill(tmp_path, "a"), fill(tmp_path, "b")
     assert whose.is_meant(tmp_path / first)
     assert not whose.is_meant(tmp_path / second)
+
+
+def test_what_waits_of_one_pipeline_is_said_with_its_spans(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "one", "a", 3)
+    fill(tmp_path / "one", "a", 2, signal=SPANS)
+    fill(tmp_path / "named", "a", 3, pipeline="audit")
+    fill(tmp_path / "named", "a", 2, pipeline="audit", signal=SPANS)
+
+    main(["status", str(tmp_path / "one")])
+    one = capsys.readouterr().out
+    main(["status", str(tmp_path / "named")])
+    named = capsys.readouterr().out
+
+    assert "no process records" not in one  # the next process of the only service delivers it
+    assert "5 of a, pipeline audit are pending" in named
 
 
 def test_status_shows_service_and_pipeline(

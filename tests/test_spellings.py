@@ -463,10 +463,10 @@ def test_every_bad_value_is_refused_by_the_name_of_its_variable(tmp_path: Path) 
 @pytest.mark.parametrize(
     "misspelt, meant",
     [
-        ("WAKELOG_DIRECTORY", "WAKELOG_DIR"),
-        ("WAKELOG_DURABLITY", "WAKELOG_DURABILITY"),
-        ("WAKELOG_BUFFER_SIZE", "WAKELOG_BUFFER"),
-        ("WAKELOG_QUOTA_BYTE", "WAKELOG_QUOTA_BYTES"),
+        ("WAKELOG_DIRECTORY", "did you mean WAKELOG_DIR?"),
+        ("WAKELOG_DURABLITY", "did you mean WAKELOG_DURABILITY?"),
+        ("WAKELOG_BUFFER_SIZE", "did you mean WAKELOG_BUFFER_"),
+        ("WAKELOG_QUOTA_BYTE", "did you mean WAKELOG_QUOTA_BYTES?"),
         ("WAKELOG_XYZZY", "getting-started"),
     ],
 )

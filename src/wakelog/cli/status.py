@@ -209,10 +209,10 @@ def waiting(accounts: Sequence[Account], root: Path) -> list[str]:
         if owner is None:
             unknown += one.books.pending if _has_folder(one) else 0
             continue
-        owner = first.setdefault(owner.key, owner)
+        owner = first.setdefault(owner.whose, owner)  # events and spans are delivered together
         pending[owner] = pending.get(owner, 0) + one.books.pending
         if one.books.live:
-            live.add(owner.key)
+            live.add(owner.whose)
     where = shlex.quote(str(root))
     lines = [
         f"{count:,} of {name_of(owner)} are pending, and no process records for it now: start one "
@@ -220,7 +220,7 @@ def waiting(accounts: Sequence[Account], root: Path) -> list[str]:
         f"{shlex.quote(str(owner.service))} --pipeline {shlex.quote(owner.pipeline)} {where}"
         for owner, count in pending.items()
         if count
-        and owner.key not in live
+        and owner.whose not in live
         and owner.destination != ""  # it was recorded to be kept here
         and (len(first) > 1 or owner.pipeline != DEFAULT_PIPELINE)
     ]

@@ -132,7 +132,9 @@ def misspelt() -> dict[str, str | None]:
         if name.startswith("WAKELOG_") and name not in _KNOWN:
             if name.startswith(_OF_DEVELOPMENT):
                 continue
-            close = get_close_matches(name, sorted(_KNOWN), n=1, cutoff=0.75)
+            # What is spelt out or cut short is nearer than what has letters in common.
+            close = [known for known in sorted(_KNOWN) if name.startswith(known)]
+            close = close or get_close_matches(name, sorted(_KNOWN), n=1, cutoff=0.75)
             found[name] = close[0] if close else None
     return found
 
