@@ -230,6 +230,26 @@ def test_a_sidecar_delivers_for_a_program_that_does_not(
     assert set(received(collector).values()) == {1}
 
 
+def test_a_sidecar_may_be_started_before_there_is_a_journal(
+    tmp_path: Path, collector: Collector, processes: list[Any]
+) -> None:
+    root = tmp_path / "j"
+    ship = sidecar(processes, root, collector)
+    never = sidecar(processes, tmp_path / "never", collector)
+    for one in (ship, never):
+        assert "waiting for a program to begin a journal" in one.stderr.readline()
+
+    program = Program(processes, root)
+    program.record(10)
+    collector.wait_for_logs(10, SECONDS)
+    program.end()
+    for one in (ship, never):
+        one.send_signal(signal.SIGTERM)
+
+    assert [one.wait(SECONDS) for one in (ship, never)] == [0, 0]
+    assert not (tmp_path / "never").exists()
+
+
 def test_what_a_sidecar_does_for_others_is_seen_where_it_delivers(
     tmp_path: Path, collector: Collector, processes: list[Any]
 ) -> None:

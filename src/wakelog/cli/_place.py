@@ -43,7 +43,7 @@ def check_journal(path: Path) -> None:
         JournalError: When it names something else, with what that is.
     """
     if _is_directory(path, _JOURNAL_ONLY):
-        if not _has_journal(path):
+        if not has_journal(path):
             raise _refused(path, _NO_JOURNAL, _JOURNAL_ONLY)
         return
     what = _foreign(path)
@@ -64,7 +64,7 @@ def check_source(path: Path, *, grows: bool = False) -> None:
         JournalError: When it names something else, with what that is.
     """
     if _is_directory(path, _FILES_TOO):
-        if not _has_journal(path) and (grows or not _has_lines(path)):
+        if not has_journal(path) and (grows or not _has_lines(path)):
             raise _refused(path, _NO_JOURNAL, _FILES_TOO)
     elif grows:
         check_found_nothing(path)
@@ -79,7 +79,7 @@ def check_found_nothing(path: Path) -> None:
     if not path.is_dir():
         what = _foreign(path)
     else:
-        what = None if _has_journal(path) else "there is no journal and no record in it"
+        what = None if has_journal(path) else "there is no journal and no record in it"
     if what is not None:
         raise _refused(path, what, _FILES_TOO)
 
@@ -118,7 +118,8 @@ def _is_directory(path: Path, hint: str) -> bool:
     return False
 
 
-def _has_journal(path: Path) -> bool:
+def has_journal(path: Path) -> bool:
+    """Return whether a directory is a journal, or the folder of one writer."""
     path = path.absolute()
     return (
         (path / _MARKER).is_file()
