@@ -22,7 +22,11 @@ $(STAMP): pyproject.toml requirements-dev.lock | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(STAMP) ## Records, breaks, recovers: the whole story in one run
+# What users install, and nothing of what the tests need: that takes many times as long.
+$(BIN)/wakelog: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli]'
+
+demo: | $(BIN)/wakelog ## Records, breaks, recovers: the whole story in one run
 	$(BIN)/wakelog demo
 
 test: $(STAMP) ## Runs the tests (PYTEST_ARGS="-k journal" for some of them)
