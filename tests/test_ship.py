@@ -237,6 +237,7 @@ def test_a_sidecar_may_be_started_before_there_is_a_journal(
     ship = sidecar(processes, root, collector)
     never = sidecar(processes, tmp_path / "never", collector)
     for one in (ship, never):
+        assert one.stderr is not None
         assert "waiting for a program to begin a journal" in one.stderr.readline()
 
     program = Program(processes, root)
