@@ -23,10 +23,11 @@ $(STAMP): pyproject.toml requirements-dev.lock | $(BIN)/python
 	@touch $@
 
 # What users install, and nothing of what the tests need: that takes many times as long.
-$(BIN)/wakelog: | $(BIN)/python
+INSTALLED := $(BIN)/wakelog
+$(INSTALLED): | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli]'
 
-demo: | $(BIN)/wakelog ## Records, breaks, recovers: the whole story in one run
+demo: | $(INSTALLED) ## Records, breaks, recovers: the whole story in one run
 	$(BIN)/wakelog demo
 
 test: $(STAMP) ## Runs the tests (PYTEST_ARGS="-k journal" for some of them)
