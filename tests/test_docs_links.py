@@ -29,7 +29,8 @@ every_page = pytest.mark.parametrize(
 PROGRAMS = ("bash", "docker", "export", "make", "openssl", "pip", "python", "pytest", "wakelog")
 # A figure that somebody has measured: how long, how fast, how large or how many times as much.
 MEASURED = re.compile(r"\| *(?:about )?[\d.,]+ ?(?:ns|µs|ms|s|MB|KB|records/s|events/s)? *(?=\|)")
-BENCHMARK = re.compile(r"(?:python|python -m) (benchmarks[/.]bench_\w+)")
+# What measures: a benchmark, or a target of the Makefile.
+BENCHMARK = re.compile(r"(?:python|python -m) (benchmarks[/.]bench_\w+)|make ([a-z-]+)")
 
 
 @every_page
@@ -85,6 +86,15 @@ def sections(page: Path) -> list[str]:
     return re.split(r"^(?=## )", page.read_text("utf-8"), flags=re.MULTILINE)[1:]
 
 
+def is_there(program: re.Match[str]) -> bool:
+    benchmark, target = program.groups()
+    if benchmark:
+        return (ROOT / (benchmark.replace(".", "/") + ".py")).exists()
+    return (
+        re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE) is not None
+    )
+
+
 @pytest.mark.parametrize("name", ["performance.md", "sizing.md"])
 def test_measured_figures_stand_below_the_command_that_makes_them(name: str) -> None:
     without = []
@@ -97,7 +107,7 @@ def test_measured_figures_stand_below_the_command_that_makes_them(name: str) -> 
         program = BENCHMARK.search(section[: figure.start()])
         if program is None and "](performance.md" in section:
             continue  # arithmetic, with figures that it links to
-        if program is None or not (ROOT / (program[1].replace(".", "/") + ".py")).exists():
+        if program is None or not is_there(program):
             without.append(section.partition("\n")[0])
 
     assert without == []
