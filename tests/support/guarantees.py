@@ -186,7 +186,9 @@ EVIDENCE = """
 With sealing on ([evidence](evidence.md)), somebody alters what is sealed, and knows the format: numbers and checksums
 fit again. The outsider has the disk; the agent's process has no key where the shipping process signs; the operator may
 do anything on the machine. Each cell is a test: the seals tell (`wakelog verify --keys PATH`), or only an anchor that the
-altering hand does not reach (`--anchors`), or nothing does.
+altering hand does not reach (`--anchors`), or nothing does. A deletion or an erasure for which somebody with the key has signed is
+named with its reason, and is no alteration here; who has no key can [ask for a deletion](evidence.md#retention-eviction-and-prune) of
+what is older than `--seal-keep`.
 
 | altered by | {} |
 |---|{}|

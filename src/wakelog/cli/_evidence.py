@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.errors import ConfigurationError
 from wakelog.evidence import (
+    Anchored,
     AnchorsReport,
     Authorities,
     FolderReport,
@@ -80,10 +81,10 @@ class Evidence:
         """What is shown, and against whom, in sentences."""
         seals = sum(len(report.seals) for report in self.reports)
         signers = {seal.signer for report in self.reports for seal in report.seals}
-        if not signers:
-            return ["Nothing is sealed, so nothing is shown."]
         if self.misfits:
             return ["What does not fit is named above; nothing else is shown of these writers."]
+        if not signers:
+            return ["Nothing is sealed, so nothing is shown."]
         named = " or ".join(sorted(signers))
         first = (
             f"{seals:,} seals are good. Who does not have the key {named} has not edited, inserted, "
@@ -155,9 +156,15 @@ class Evidence:
 
 
 def evidence_of(
-    root: Path, folders: Sequence[Path], arguments: argparse.Namespace
+    root: Path, writer: str | None, folders: Sequence[Path], arguments: argparse.Namespace
 ) -> Evidence | None:
     """Check the seals of folders as a command line asks for it, None where it does not.
+
+    Args:
+        root: The journal's directory.
+        writer: The only writer that is asked about, None for all.
+        folders: The folders.
+        arguments: The command line.
 
     Raises:
         ConfigurationError: When keys or certificates cannot be used.
@@ -174,6 +181,31 @@ def evidence_of(
     reports = [check_folder(folder, keys) for folder in folders]
     anchors = None
     if arguments.anchors:
-        held = [one for path in arguments.anchors for one in read_anchors(Path(path))]
+        held = [one for path in arguments.anchors for one in _anchored(path, keys)]
+        meant = {folder.name for folder in folders}
+        if writer is not None:  # else what is not there has been removed
+            held = [one for one in held if one.seal.writer in meant]
         anchors = check_anchors(root, reports, held, keys, authorities)
     return Evidence(keys, reports, anchors)
+
+
+def _anchored(path: str, keys: PublicKeys) -> list[Anchored]:
+    """Read what an anchor holds.
+
+    Raises:
+        ConfigurationError: When it holds nothing that the keys given are for: it is another file, then.
+        JournalError: When it cannot be read.
+    """
+    held = list(read_anchors(Path(path)))
+    if not held:
+        raise ConfigurationError(
+            f"{path} holds no seals: give --anchors a file of checkpoints or time stamps, or what a back "
+            "end exports as OTLP-JSON, one request a line"
+        )
+    seals = [one.seal for one in held]
+    if all(keys.misfit(seal.signer, seal.signature, seal.signed) for seal in seals):
+        others = " and ".join(sorted({seal.signer for seal in seals})[:3])
+        raise ConfigurationError(
+            f"all seals in {path} are signed with keys that were not given: {others}"
+        )
+    return held

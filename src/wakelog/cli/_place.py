@@ -44,11 +44,16 @@ def check_journal(path: Path) -> None:
     """
     if _is_directory(path, _JOURNAL_ONLY):
         if not has_journal(path):
-            raise _refused(path, _NO_JOURNAL, _JOURNAL_ONLY)
+            more = ", but files of lines, which have no books and no seals"
+            raise _refused(path, _NO_JOURNAL + more * _has_lines(path), _JOURNAL_ONLY)
         return
     what = _foreign(path)
     if what is None:
-        what = "it is a single file, which keeps no books" if path.stat().st_size else _EMPTY
+        what = (
+            "it is a single file, which has no books and no seals"
+            if path.stat().st_size
+            else _EMPTY
+        )
     raise _refused(path, what, f"{_JOURNAL_ONLY}; 'wakelog show' reads single files")
 
 

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     path = journal_of(arguments, reads=True)
     accounts = accounts_of(path, exact=True)
     root, writer = journal_at(path)
-    evidence = evidence_of(root, list(folders(root, writer)), arguments)
+    evidence = evidence_of(root, writer, list(folders(root, writer)), arguments)
     misfits: list[dict[str, Any]] = [] if evidence is None else evidence.misfits
     known = {misfit["writer"] for misfit in misfits}
     for one in accounts:
@@ -74,7 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     out.print(table(accounts, total))
     out.print(verdict(accounts, total), style="green" if fits else "bold red")
     for misfit in misfits:
-        where = f"{misfit['file']}, line {misfit['line']}, byte {misfit['offset']}"
+        where = misfit["file"]
+        if misfit["line"]:  # what an anchor has and the journal has not stands nowhere
+            where += f", line {misfit['line']}, byte {misfit['offset']}"
         out.print(printable(f"{where}: {misfit['what']}"), style="bold red", soft_wrap=True)
     if fits:
         out.print("Every line is what was written.", style="green")

@@ -1,6 +1,12 @@
 """Evidence: signed seals over a journal's lines, and what a third party can check with them."""
 
-from wakelog.evidence._anchors import Authorities, FileAnchor, TimestampAnchor, read_anchors
+from wakelog.evidence._anchors import (
+    Anchored,
+    Authorities,
+    FileAnchor,
+    TimestampAnchor,
+    read_anchors,
+)
 from wakelog.evidence._audit_trail import TrailSigner, audit_trail
 from wakelog.evidence._checking import (
     AnchorsReport,
@@ -14,14 +20,16 @@ from wakelog.evidence._erasure import Erasure, erase
 from wakelog.evidence._keys import PublicKeys, Signer, key_id, public_pem
 from wakelog.evidence._proof import Proof, prove
 from wakelog.evidence._seal import Seal, parse_seal
-from wakelog.evidence._sealer import OutsideSealer, Sealer, Signing
+from wakelog.evidence._sealer import KEEP_SECONDS, OutsideSealer, Sealer, Signing
 from wakelog.evidence._sealing import declare_deletion, seal_folder
 from wakelog.evidence._settings import VARIABLES as SEALING_VARIABLES
 from wakelog.evidence._settings import Anchor, Sealing
 
 __all__ = [
+    "KEEP_SECONDS",
     "SEALING_VARIABLES",
     "Anchor",
+    "Anchored",
     "AnchorsReport",
     "Authorities",
     "Erasure",

@@ -13,7 +13,17 @@ from wakelog.evidence._anchors import Anchored, Authorities
 from wakelog.evidence._keys import PublicKeys
 from wakelog.evidence._merkle import leaf_of
 from wakelog.evidence._scan import lines_between, scan
-from wakelog.evidence._seal import ADOPTER, DELETION, ERASURE, FIRST, MARK_BYTES, SEAL, Seal
+from wakelog.evidence._seal import (
+    ADOPTER,
+    DELETION,
+    ERASURE,
+    FIRST,
+    MARK_BYTES,
+    SEAL,
+    Seal,
+    is_header,
+    seal_on,
+)
 from wakelog.evidence._seal_file import read_seals
 from wakelog.evidence._sealing import Extent
 from wakelog.journal import Misfit, is_owned
@@ -66,9 +76,17 @@ def check_folder(folder: Path, keys: PublicKeys) -> FolderReport:
     Raises:
         JournalError: When the file system refuses.
     """
-    report = FolderReport(folder)
-    broken = _check_chain(report, keys)
-    report.misfit = _check_lines(report) or broken or _check_rest(report)
+    for last_try in (False, False, True):
+        report = FolderReport(folder)
+        try:
+            broken = _check_chain(report, keys)
+            report.misfit = _check_lines(report) or broken or _check_rest(report, keys)
+        except JournalError as error:
+            if last_try or not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            continue
+        if report.misfit is None or is_owned(folder) is False:
+            break  # else its process may have deleted something in this moment, and signed for it
     return report
 
 
@@ -178,7 +196,7 @@ def _first_misfit(path: Path, seal: Seal) -> Misfit:
     )
 
 
-def _check_rest(report: FolderReport) -> Misfit | None:
+def _check_rest(report: FolderReport, keys: PublicKeys) -> Misfit | None:
     """Count what stands after the last seal, which has to be nothing where the folder is closed."""
     last = report.last
     place = Extent.after(last)
@@ -197,14 +215,23 @@ def _check_rest(report: FolderReport) -> Misfit | None:
         return None
     if last is not None and last.closed:
         return first
-    if last is None and is_owned(report.folder) is False and not _says_nothing(report.folder):
-        return first._replace(what="nothing of this writer is sealed, and its process is gone")
+    if last is None and is_owned(report.folder) is False:
+        if not _says_nothing(report.folder, keys):
+            return first._replace(what="nothing of this writer is sealed, and its process is gone")
+        report.unsealed = 0  # signed seals stand there, and nothing else
     return None
 
 
-def _says_nothing(folder: Path) -> bool:
+def _says_nothing(folder: Path, keys: PublicKeys) -> bool:
     """Tell whether a folder has nothing but what the next hop was told of the seals of others."""
-    return all(scan(folder / segment_name(index), 0).only_checkpoints for index in segments(folder))
+    for index in segments(folder, missing_ok=True):
+        for _, line in lines_between(folder / segment_name(index), 0):
+            seal = seal_on(line)
+            if seal is None and not is_header(line):
+                return False
+            if seal is not None and keys.misfit(seal.signer, seal.signature, seal.signed):
+                return False
+    return True
 
 
 def _count(path: Path, begin: int) -> int:

@@ -12,12 +12,10 @@ import orjson
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.events import semconv as s
 from wakelog.evidence._scan import lines_between
-from wakelog.evidence._seal import Seal, parse_seal
+from wakelog.evidence._seal import Seal, checkpoint_of, parse_seal
 from wakelog.journal import Journal
 from wakelog.record import Resource, encode, read_header, rfc3339, uuid7
 from wakelog.storage import LONGEST_LINE, segment_name, segments
-
-_SCOPE = "wakelog.evidence"
 
 
 def record_checkpoint(journal: Journal, folder: Path, seal: Seal) -> None:
@@ -40,15 +38,7 @@ def record_checkpoint(journal: Journal, folder: Path, seal: Seal) -> None:
         "event_name": s.CHECKPOINT,
         "severity_number": 9,
         "severity_text": "INFO",
-        "body": f"checkpoint {seal.number} of writer {seal.writer}: sealed up to record {seal.last_seq}",
-        "attributes": {
-            s.CHECKPOINT_SEAL: seal.text.decode(),
-            s.CHECKPOINT_WRITER: seal.writer,
-            s.CHECKPOINT_NUMBER: seal.number,
-            s.CHECKPOINT_LAST_SEQ: seal.last_seq,
-            s.CHECKPOINT_DIGEST: seal.digest,
-        },
-        "scope": {"name": _SCOPE},
+        **checkpoint_of(seal),
     }
     journal.append(uuid7(), encode(fields, LONGEST_LINE), resource)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _NEEDED = "wakelog[evidence] is not installed: pip install 'wakelog[evidence]'"
 _KEY_BYTES = 32
 _OTHERS = 0o077
+_PRIVATE, _PUBLIC = b"PRIVATE KEY-----", b"PUBLIC KEY-----"
 _HOW_TO_MAKE = "make one with: openssl genpkey -algorithm ed25519 -out seal.key"
 _LONGEST_FILE = 1024 * 1024
 
@@ -68,6 +69,9 @@ def read_key_file(path: str | os.PathLike[str]) -> Any:
     except ImportError as error:
         raise ConfigurationError(_NEEDED) from error
     text = _read(path)
+    if _PRIVATE not in text:
+        what = "a public key, and the private one signs" if _PUBLIC in text else "no private key"
+        raise ConfigurationError(f"{os.fspath(path)} holds {what}: {_HOW_TO_MAKE}")
     if os.stat(path).st_mode & _OTHERS:
         raise ConfigurationError(
             f"the key {os.fspath(path)} may be read by others: run chmod 600 on it"
@@ -121,12 +125,19 @@ class PublicKeys:
                 if isinstance(key, Ed25519PublicKey):
                     found[key_id(key.public_bytes_raw())] = key
         if not found:
-            message = (
-                f"there is no Ed25519 public key in {place}: write it there with "
-                "openssl pkey -in seal.key -pubout"
-            )
+            message = f"there is no Ed25519 public key in {place}"
+            if any(_PRIVATE in _read(file) for file in files):
+                message += ", but a private key, which nobody needs who verifies"
+            message += ": openssl pkey -in seal.key -pubout -out seal.pub writes the public one"
             raise ConfigurationError(message)
         return cls(found)
+
+    @classmethod
+    def of(cls, public_key: bytes) -> PublicKeys:
+        """Trust one key, given as its 32 bytes."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        return cls({key_id(public_key): Ed25519PublicKey.from_public_bytes(public_key)})
 
     @property
     def ids(self) -> list[str]:

@@ -10,16 +10,13 @@ from pathlib import Path
 
 import orjson
 
-from wakelog.events import semconv as s
 from wakelog.evidence._merkle import Tree, leaf_of
-from wakelog.evidence._seal import MARK_BYTES
+from wakelog.evidence._seal import MARK_BYTES, is_header, seal_on
 from wakelog.runtime import open_file
 from wakelog.storage import LONGEST_BLOCK
 
 _BLOCK = 64 * 1024
 _SEQ = re.compile(rb'\{"id":"[^"\\]*","seq":(\d+)')
-_OF_CHECKPOINT = b'"event_name":"%b"' % s.CHECKPOINT.encode()
-_HEADER = b'{"writer":'
 # No more than this is a few lines that may all be checkpoints.
 _FEW_BYTES = 64 * 1024
 
@@ -80,7 +77,7 @@ def scan(path: Path, offset: int, end: int | None = None, *, keep: bool = False)
         only_checkpoints = (
             only_checkpoints
             and part.size <= _FEW_BYTES
-            and all(_OF_CHECKPOINT in line or line.startswith(_HEADER) for line in lines)
+            and all(seal_on(line) is not None or is_header(line) for line in lines)
         )
     part.root = tree.finish()
     part.lines = tree.size

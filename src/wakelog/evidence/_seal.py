@@ -18,6 +18,8 @@ from typing import Any
 
 import orjson
 
+from wakelog.events import semconv as s
+
 SEAL, DELETION, ERASURE = "seal", "deletion", "erasure"
 """The kinds of lines: some lines of a segment, segments that are deleted, blobs that are erased."""
 PROCESS, SHIPPER, ADOPTER = "process", "shipper", "adopter"
@@ -28,6 +30,12 @@ _DOMAIN = b"wakelog seal 1\n"
 _SIGNATURE, _EXTRA = b',"signature":"', b',"marks":"'
 MARK_BYTES = 2
 """Of each line's hash, so many bytes stand beside the seal: they tell which line does not fit."""
+SCOPE = "wakelog.evidence"
+"""The scope of the records that checkpoints are."""
+_OF_CHECKPOINT = b'"event_name":"%b"' % s.CHECKPOINT.encode()
+_FIELDS_OF_CHECKPOINT = frozenset(
+    {"id", "seq", "timestamp", "event_name", "severity_number", "severity_text", "crc"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +163,44 @@ def parse_seal(line: bytes) -> Seal | None:
         )
     except (ValueError, KeyError, TypeError, AttributeError, Error):
         return None
+
+
+def checkpoint_of(seal: Seal) -> dict[str, Any]:
+    """Return what the record says with which a seal leaves: its body, attributes and scope."""
+    return {
+        "body": f"checkpoint {seal.number} of writer {seal.writer}: sealed up to record {seal.last_seq}",
+        "attributes": {
+            s.CHECKPOINT_SEAL: seal.text.decode(),
+            s.CHECKPOINT_WRITER: seal.writer,
+            s.CHECKPOINT_NUMBER: seal.number,
+            s.CHECKPOINT_LAST_SEQ: seal.last_seq,
+            s.CHECKPOINT_DIGEST: seal.digest,
+        },
+        "scope": {"name": SCOPE},
+    }
+
+
+def seal_on(line: bytes) -> Seal | None:
+    """Return the seal on the line of a checkpoint, None for a line that says anything else, or more."""
+    if _OF_CHECKPOINT not in line:
+        return None
+    try:
+        data = orjson.loads(line)
+        seal = parse_seal(data["attributes"][s.CHECKPOINT_SEAL].encode())
+        rest = {name: value for name, value in data.items() if name not in _FIELDS_OF_CHECKPOINT}
+        said = (
+            data["event_name"] == s.CHECKPOINT and seal is not None and rest == checkpoint_of(seal)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return seal if said else None
+
+
+def is_header(line: bytes) -> bool:
+    """Tell whether a line is the first one of a segment, and no record."""
+    if not line.startswith(b'{"writer":'):
+        return False
+    try:
+        return "id" not in orjson.loads(line)
+    except ValueError:
+        return False

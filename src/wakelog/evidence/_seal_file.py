@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from wakelog.runtime import SYSTEM, FileLock, FileSystem, open_to_read, regular_
 from wakelog.storage import SEALS, end_of_lines, ends_with_a_line, line_before, lines
 
 _LOCK_SECONDS = 10.0
+_log = logging.getLogger("wakelog")
 
 
 class SealFile:
@@ -29,16 +31,43 @@ class SealFile:
 
     Attributes:
         last: The last seal, None when there is none yet.
+        cut: Whether the file has lost the last seal that was known.
     """
 
-    def __init__(self, folder: Path, lock: FileLock, fs: FileSystem) -> None:
+    def __init__(
+        self, folder: Path, lock: FileLock, fs: FileSystem, known: Seal | None = None
+    ) -> None:
         self.folder, self._lock, self._fs = folder, lock, fs
         self.path = folder / SEALS
         self.last = _last_seal(lock.descriptor)
+        self.cut = known is not None and _has_lost(self.last, known)
+        if known is not None and self.cut:
+            # Going on from what is left would sign what stands now where sealed lines stood.
+            _log.error(
+                "%s has lost seals: the seal %d of %s was its last one. What is sealed now follows on that, "
+                "and wakelog verify --keys will name the gap",
+                self.path,
+                known.number,
+                known.time,
+            )
+            self.last = known
 
     @classmethod
-    def hold(cls, folder: Path, fs: FileSystem = SYSTEM, timeout: float = _LOCK_SECONDS) -> Self:
+    def hold(
+        cls,
+        folder: Path,
+        fs: FileSystem = SYSTEM,
+        timeout: float = _LOCK_SECONDS,
+        known: Seal | None = None,
+    ) -> Self:
         """Take the file; it is made when it is missing.
+
+        Args:
+            folder: The writer's folder.
+            fs: The system calls.
+            timeout: The longest wait for somebody else, in seconds.
+            known: The last seal that the caller knows of. Where the file has lost it, what is appended
+                follows on that one.
 
         Raises:
             JournalError: When the file system refuses, or somebody else holds it for too long.
@@ -51,7 +80,7 @@ class SealFile:
                 raise OSError(errno.EAGAIN, "another process is sealing it")  # noqa: TRY301 - one way out
             if new:
                 fs.sync_directory(folder)
-            return cls(folder, lock, fs)
+            return cls(folder, lock, fs, known)
         except OSError as error:
             raise JournalError("seal", path, error.strerror or error) from error
 
@@ -103,6 +132,12 @@ class SealFile:
             raise JournalError("seal", self.path, error.strerror or error) from error
         self.last = seal
         return seal
+
+
+def _has_lost(last: Seal | None, known: Seal) -> bool:
+    if last is None or last.number < known.number:
+        return True
+    return last.number == known.number and last.digest != known.digest
 
 
 def _last_seal(descriptor: int) -> Seal | None:

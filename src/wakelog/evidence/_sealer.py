@@ -12,12 +12,14 @@ from wakelog.evidence._checkpoint import record_checkpoint
 from wakelog.evidence._keys import Signer
 from wakelog.evidence._seal import ADOPTER, PROCESS, SHIPPER, Seal
 from wakelog.evidence._seal_file import last_seal
-from wakelog.evidence._sealing import declare_deletion, seal_folder
+from wakelog.evidence._sealing import declare_deletion, grant_deletion, seal_folder
 from wakelog.evidence._settings import Sealing
 from wakelog.journal import Journal, folders, is_owned, owner_of
 from wakelog.runtime import Alarm, Background, Burst, ForkOrder, notice_fork, reset_in_child
 
 _log = logging.getLogger("wakelog")
+KEEP_SECONDS = 86_400.0
+"""How long what was sealed is kept, where nothing else is said."""
 # Soon after the first record, so that what a process before has left unsigned does not wait long.
 _FIRST_SECONDS = 1.0
 
@@ -38,14 +40,25 @@ class Signing:
         self.failed = 0
         """How many times a seal, a checkpoint or an anchor has failed."""
         self._burst = Burst()
+        # The last seal of each folder that this process knows of, so that nobody can take it away
+        # and have other lines sealed in its place.
+        self._known: dict[Path, Seal] = {}
+
+    def remember(self, folder: Path, seal: Seal) -> None:
+        """Learn of a seal that a folder has, from whoever holds it elsewhere."""
+        if (known := self._known.get(folder)) is None or known.number < seal.number:
+            self._known[folder] = seal
 
     def seal(self, folder: Path, by: str, *, closing: bool = False) -> Seal | None:
         """Seal a folder, and give anchors the new seal; return it, None when there is none."""
         try:
-            seal = seal_folder(folder, self.signer, by, closing=closing)
+            known = self._known.get(folder)
+            seal = seal_folder(folder, self.signer, by, closing=closing, known=known)
         except WakelogError as error:
             self.note(f"{folder.name} was not sealed", error)
             return None
+        if seal is not None:
+            self.remember(folder, seal)
         for anchor in self.settings.anchors if seal is not None else ():
             try:
                 anchor(seal.text)  # type: ignore[union-attr] # there is one in this loop
@@ -68,13 +81,17 @@ class Signing:
         """Seal what a writer has written last."""
         self.seal(folder, self.by, closing=True)
 
-    def before_deletion(self, folder: Path, below: int, reason: str) -> None:
+    def before_deletion(self, folder: Path, below: int, reason: str) -> int:
         """Sign that segments are deleted on purpose.
 
         Raises:
             JournalError: When that cannot be signed. Nothing is deleted then.
         """
-        declare_deletion(folder, below, reason, self.signer, self.by)
+        known = self._known.get(folder)
+        seal = declare_deletion(folder, below, reason, self.signer, self.by, known=known)
+        if seal is not None:
+            self.remember(folder, seal)
+        return below
 
 
 class Sealer(Signing):
@@ -189,6 +206,8 @@ class OutsideSealer(Signing):
         signer: What signs.
         wanted: Says which folders.
         record: Has a seal leave as a record; None when none does.
+        keep: How long ago a segment was sealed, at least, before its deletion is signed for where a
+            process without a key asks for that, in seconds.
     """
 
     def __init__(
@@ -198,8 +217,10 @@ class OutsideSealer(Signing):
         signer: Signer,
         wanted: Callable[[Path], bool],
         record: Callable[[Path, Seal], None] | None = None,
+        keep: float = KEEP_SECONDS,
     ) -> None:
         super().__init__(sealing, signer, SHIPPER)
+        self._keep = keep
         self._root, self._wanted, self._record = root, wanted, record
         self._done: set[Path] = set()
 
@@ -210,7 +231,10 @@ class OutsideSealer(Signing):
             JournalError: When the directory cannot be listed.
         """
         for folder in folders(self._root):
-            if folder in self._done or not self._wanted(folder):
+            if not self._wanted(folder):
+                continue
+            if folder in self._done:
+                self._grant(folder)
                 continue
             gone = is_owned(folder) is False
             seal = self.seal(folder, ADOPTER if gone else SHIPPER, closing=gone)
@@ -221,3 +245,15 @@ class OutsideSealer(Signing):
                     self._record(folder, seal)
                 except WakelogError as error:
                     self.note("a checkpoint was not recorded", error)
+            self._grant(folder)
+
+    def _grant(self, folder: Path) -> None:
+        """Sign for what the owner of a folder, who has no key, would delete."""
+        known = self._known.get(folder)
+        try:
+            seal = grant_deletion(folder, self.signer, self.by, self._keep, known=known)
+        except WakelogError as error:
+            self.note(f"a deletion in {folder.name} was not signed for", error)
+            return
+        if seal is not None:
+            self.remember(folder, seal)

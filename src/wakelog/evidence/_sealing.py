@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wakelog.errors import JournalError
-from wakelog.evidence._keys import Signer
+from wakelog.evidence._keys import PublicKeys, Signer
 from wakelog.evidence._scan import Part, scan
-from wakelog.evidence._seal import DELETION, SEAL, Seal
-from wakelog.evidence._seal_file import SealFile
+from wakelog.evidence._seal import DELETION, FIRST, SEAL, Seal
+from wakelog.evidence._seal_file import SealFile, read_seals
+from wakelog.journal import wanted_deletion
+from wakelog.record import parse_rfc3339
 from wakelog.runtime import SYSTEM, FileSystem, open_file, regular_file
 from wakelog.storage import SEALS, blob_folder, segment_name, segments, sync_apart
 
@@ -59,6 +62,7 @@ def seal_folder(
     by: str,
     *,
     closing: bool = False,
+    known: Seal | None = None,
     fs: FileSystem = SYSTEM,
 ) -> Seal | None:
     """Seal the whole lines that have been written since the last seal.
@@ -70,6 +74,7 @@ def seal_folder(
         signer: What signs.
         by: Who that is: ``process``, ``shipper`` or ``adopter``.
         closing: Whether the writer has ended, so that no line may follow.
+        known: The last seal that the caller knows of, which must not get lost.
         fs: The system calls.
 
     Returns:
@@ -79,9 +84,10 @@ def seal_folder(
         JournalError: When the file system or the signer refuses. What was not sealed is the next time.
     """
     found = segments(folder, missing_ok=True)
-    if regular_file(folder / SEALS) is None and not _is_worth_a_seal(folder, found):
+    missing = known is None and regular_file(folder / SEALS) is None
+    if missing and not _is_worth_a_seal(folder, found):
         return None
-    with SealFile.hold(folder, fs) as file:
+    with SealFile.hold(folder, fs, known=known) as file:
         if file.last is not None and file.last.closed:
             return None
         return _seal_rest(file, found, signer, by, closing=closing, fs=fs)
@@ -135,7 +141,14 @@ def _seal_rest(
 
 
 def declare_deletion(
-    folder: Path, below: int, reason: str, signer: Signer, by: str, fs: FileSystem = SYSTEM
+    folder: Path,
+    below: int,
+    reason: str,
+    signer: Signer,
+    by: str,
+    *,
+    known: Seal | None = None,
+    fs: FileSystem = SYSTEM,
 ) -> Seal | None:
     """Seal what has not been of segments that are about to be deleted, and sign that they are.
 
@@ -145,17 +158,20 @@ def declare_deletion(
         reason: Why.
         signer: What signs.
         by: Who that is.
+        known: The last seal that the caller knows of, which must not get lost.
         fs: The system calls.
 
     Returns:
-        The tombstone, None when it is there already.
+        The tombstone, None when there is nothing to delete, or nothing but what seals themselves say.
 
     Raises:
         JournalError: When the file system or the signer refuses. Nothing may be deleted then.
     """
-    found = segments(folder, missing_ok=True)
-    with SealFile.hold(folder, fs) as file:
-        doomed = [index for index in found if index < below]
+    doomed = [index for index in segments(folder, missing_ok=True) if index < below]
+    missing = known is None and regular_file(folder / SEALS) is None
+    if missing and not _is_worth_a_seal(folder, doomed):
+        return None
+    with SealFile.hold(folder, fs, known=known) as file:
         closed = file.last is not None and file.last.closed
         if not doomed:
             return None
@@ -165,6 +181,66 @@ def declare_deletion(
         if closed:
             fields["closed"] = True
         return file.append(DELETION, fields, signer, by)
+
+
+def grant_deletion(
+    folder: Path, signer: Signer, by: str, keep: float, *, known: Seal | None = None
+) -> Seal | None:
+    """Sign for what the folder's owner, who has no key, would delete, as far as it was sealed long enough ago.
+
+    Whoever can write to the folder can ask. So nothing goes that is younger than ``keep``, by the clock of
+    whoever has sealed it, or that this signer's seals do not vouch for; and the reason says who has asked.
+
+    Args:
+        folder: The writer's folder.
+        signer: What signs.
+        by: Who that is.
+        keep: The least time since a segment was sealed to its end, in seconds.
+        known: The last seal that the caller knows of, which must not get lost.
+
+    Returns:
+        The tombstone, None when nothing was asked for, or nothing may go yet.
+
+    Raises:
+        JournalError: When the file system or the signer refuses.
+    """
+    if (wanted := wanted_deletion(folder)) is None:
+        return None
+    ends: dict[int, Seal] = {}
+    below = granted = 0
+    for seal in _vouched_for(folder, signer):
+        if seal.kind == DELETION:
+            below = max(below, int(seal.fields.get("below", 0)))
+        elif seal.kind == SEAL:
+            ends[seal.segment] = seal
+    for index in segments(folder, missing_ok=True):
+        last = ends.get(index)
+        if index >= wanted.below or last is None:
+            break
+        age = time.time() - parse_rfc3339(last.time) / 1e9
+        if age < keep or _read(folder / segment_name(index), last.end, None).lines:
+            break
+        granted = index + 1
+    if granted <= below:
+        return None
+    reason = f"{wanted.reason}, asked for by the process"
+    return declare_deletion(folder, granted, reason, signer, by, known=known)
+
+
+def _vouched_for(folder: Path, signer: Signer) -> list[Seal]:
+    """Return the seals up to the last one of a signer, each named by the next by its digest."""
+    keys = PublicKeys.of(signer.public_key)
+    chain: list[Seal] = []
+    found: list[Seal] = []
+    for _, _, seal in read_seals(folder):
+        if seal is None:
+            continue
+        if seal.previous != (chain[-1].digest if chain else FIRST):
+            break
+        chain.append(seal)
+        if keys.misfit(seal.signer, seal.signature, seal.signed) is None:
+            found = [*chain]
+    return found
 
 
 def _read(path: Path, begin: int, fs: FileSystem | None) -> Part:

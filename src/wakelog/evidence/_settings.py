@@ -91,7 +91,7 @@ class Sealing:
             said = cls(key or None if on else None, interval, anchors, erasable=erasable)
         except ConfigurationError as error:
             message = str(error).replace("interval=", f"{_INTERVAL}=", 1)
-            if message.startswith("the key "):
+            if key and key in message:
                 message = f"{_KEY}: {message}"
             raise ConfigurationError(message) from error
         except ValueError:

@@ -6,8 +6,7 @@ PROOF.json is what "wakelog prove ID" has written, EVENT.jsonl the event's line,
 whoever signed, which has to come from somebody whom you trust, and not from whoever gave you the proof.
 Exit code 0: the signer has signed this very line, at the time and the place that are printed.
 
-What is checked: the hash of the line (RFC 9162, 2.1.1), the path from it to the root of a Merkle tree (2.1.3.2),
-the signature of the seal with that root (Ed25519, RFC 8032, 5.1.7).
+Checked are the line's hash (RFC 9162, 2.1.1), the path to the seal's root (2.1.3.2) and its signature (RFC 8032, 5.1.7).
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import sys
 P = 2**255 - 19
 ORDER = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
-
 Point = tuple[int, int]
 
 
@@ -42,10 +40,9 @@ def add(one: Point, other: Point) -> Point:
     """Return the sum of two points (5.1.4, in affine coordinates: slower, and easier to read)."""
     (x1, y1), (x2, y2) = one, other
     t = D * x1 * x2 * y1 * y2 % P
-    return (
-        (x1 * y2 + x2 * y1) * pow(1 + t, -1, P) % P,
-        (y1 * y2 + x1 * x2) * pow(1 - t, -1, P) % P,
-    )
+    x = (x1 * y2 + x2 * y1) * pow(1 + t, -1, P)
+    y = (y1 * y2 + x1 * x2) * pow(1 - t, -1, P)
+    return x % P, y % P
 
 
 def times(number: int, point: Point) -> Point:
@@ -54,8 +51,7 @@ def times(number: int, point: Point) -> Point:
     while number:
         if number & 1:
             result = add(result, point)
-        point = add(point, point)
-        number >>= 1
+        point, number = add(point, point), number >> 1
     return result
 
 
@@ -64,10 +60,8 @@ BASE = decode_point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
 
 def is_signature(key: bytes, message: bytes, signature: bytes) -> bool:
     """Tell whether a signature is that of a key over a message (5.1.7)."""
-    if len(key) != 32 or len(signature) != 64:
-        return False
     s = int.from_bytes(signature[32:], "little")
-    if s >= ORDER:
+    if len(key) != 32 or len(signature) != 64 or s >= ORDER:
         return False
     try:
         a, r = decode_point(key), decode_point(signature[:32])
@@ -97,23 +91,39 @@ def root_from(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes:
     return found
 
 
+def object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object, none in which a name stands twice: readers would differ about it."""
+    if len(found := dict(pairs)) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
 def check(proof: dict[str, object], line: bytes, pem: str) -> dict[str, object]:
     """Return what the seal says, or raise ValueError with what does not fit."""
+    index, joined = proof["index"], base64.b64decode(str(proof["path"]), validate=True)
+    if proof["wakelog_proof"] != 1 or type(index) is not int or len(joined) % 32:
+        raise ValueError("it is no proof of the form that is known here")
     text = str(proof["seal"]).encode()
-    seal = json.loads(text)
+    seal = json.loads(text, object_pairs_hook=object_of)
     key = base64.b64decode("".join(pem.strip().splitlines()[1:-1]))[-32:]
     if hashlib.sha256(key).hexdigest()[:32] != seal["signer"]:
-        raise ValueError(f"the seal is signed with the key {seal['signer']}, which is another one")
+        raise ValueError("the seal is signed with another key than the one given")
     signed = b"wakelog seal 1\n" + text[: text.rindex(b',"signature":"')]
-    if not is_signature(key, signed, base64.b64decode(seal["signature"])):
+    if not is_signature(key, signed, base64.b64decode(seal["signature"], validate=True)):
         raise ValueError("the signature of the seal does not fit")
-    joined = base64.b64decode(str(proof["path"]))
     path = [joined[at : at + 32] for at in range(0, len(joined), 32)]
     leaf = hashlib.sha256(b"\x00" + line.removesuffix(b"\n")).digest()
-    root = root_from(leaf, int(str(proof["index"])), seal["lines"], path)
-    if seal["kind"] != "seal" or root.hex() != seal["root"]:
+    if seal["kind"] != "seal" or root_from(leaf, index, seal["lines"], path).hex() != seal["root"]:
         raise ValueError("the line is not the one that was sealed at this place")
     return dict(seal)
+
+
+def read(name: str, most: int) -> bytes:
+    """Return what is in a file, which has to be small enough for what it is."""
+    with open(name, "rb") as file:
+        if len(data := file.read(most + 1)) > most:
+            raise ValueError(f"{name} is too large: more than {most:,} bytes")
+    return data
 
 
 def main(arguments: list[str]) -> int:
@@ -122,17 +132,16 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{__doc__}\n")
         return 2
     try:
-        with open(arguments[0], encoding="utf-8") as file:
-            proof = json.load(file)
-        with open(arguments[1], "rb") as event:
-            line = event.read()
-        with open(arguments[2], encoding="ascii") as key:
-            seal = check(proof, line, key.read())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        sys.stderr.write(f"NOT PROVED: {error}\n")
+        proof = json.loads(read(arguments[0], 4096), object_pairs_hook=object_of)
+        pem = read(arguments[2], 65_536).decode("ascii")
+        seal = check(proof, read(arguments[1], 1 << 28), pem)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        sys.stderr.write(f"NOT PROVED: {type(error).__name__}: {error}\n")
         return 1
-    place = f"line {seal['first_line'] + proof['index']} of segment {seal['segment']}"
-    print(f"PROVED: this event is {place} of writer {seal['writer']},")
+    number = seal["first_line"] + proof["index"]
+    print(
+        f"PROVED: this event is line {number} of segment {seal['segment']} of writer {seal['writer']},"
+    )
     print(f"sealed at {seal['time']} (the signer's clock) by {seal['by']}, key {seal['signer']}.")
     return 0
 

@@ -7,6 +7,12 @@ everything is delivered again.
 """
 
 from wakelog.journal._aside import Aside
+from wakelog.journal._awaiting import (
+    AwaitingSigner,
+    WantedDeletion,
+    declared_below,
+    wanted_deletion,
+)
 from wakelog.journal._books import Books, books, end_of
 from wakelog.journal._claim import Claim
 from wakelog.journal._cursor import Cursor, set_aside_torn_tail
@@ -65,6 +71,7 @@ __all__ = [
     "DEFAULT_SEGMENT_BYTES",
     "UNNAMED_SERVICE",
     "Aside",
+    "AwaitingSigner",
     "Books",
     "Claim",
     "Cursor",
@@ -92,12 +99,14 @@ __all__ = [
     "Space",
     "Span",
     "Start",
+    "WantedDeletion",
     "Writer",
     "add_dead_letter",
     "are_ended",
     "books",
     "dead_letter_line",
     "dead_letters",
+    "declared_below",
     "default_root",
     "end_of",
     "ends_among",
@@ -133,5 +142,6 @@ __all__ = [
     "signal_of",
     "unserved_answer",
     "usage",
+    "wanted_deletion",
     "write_owner",
 ]

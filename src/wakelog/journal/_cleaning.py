@@ -13,6 +13,7 @@ from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
 from wakelog.journal import _swept as swept
+from wakelog.journal._awaiting import AwaitingSigner, is_sealed
 from wakelog.journal._books import last_mark
 from wakelog.journal._deleting import delete_folder, delete_segments, is_clean
 from wakelog.journal._folder import Folder
@@ -22,10 +23,12 @@ from wakelog.journal._space import Space
 from wakelog.journal._survey import Found, Segment, Survey, survey
 from wakelog.journal._writer import Writer
 from wakelog.runtime import UNFINISHED, FileSystem, is_directory, list_directory, regular_file
-from wakelog.storage import SEALS
 
 # A crashed start leaves a hidden entry; a start that is under way gives it its name sooner.
 _LEFT_BEHIND_SECONDS = 60.0
+_RETENTION = "retention"
+# The part of the quota that is asked for at once where somebody else has to agree.
+_PART_ASKED_FOR = 4
 # How many folders are swept with one new sum of their books.
 _BATCH = 32
 
@@ -77,7 +80,7 @@ class Cleaner:
         space: What is kept.
         fs: The system calls.
         clock: The time of day, in seconds since 1970.
-        listener: Told before segments are deleted. Without one, nothing goes that others have sealed.
+        listener: Asked before segments are deleted; by default ``AwaitingSigner`` for what was sealed.
     """
 
     def __init__(
@@ -92,7 +95,9 @@ class Cleaner:
         self._space = space
         self._fs = fs
         self._clock = clock
-        self._listener = listener
+        self._listener = listener or AwaitingSigner(always=False, fs=fs)
+        # What waits until somebody else agrees: below which segment, and why it is evicted if it is.
+        self._asked: dict[Path, tuple[int, str | None]] = {}
 
     def clean(
         self,
@@ -119,9 +124,10 @@ class Cleaner:
         result = Cleaned(survey(self._root))
         self._clear_leftovers(result)
         self._find_kept(result, own)
+        self._ask_again(result, own, evict)
         self._delete(result, own, self._past_their_time(result, own), stopping)
         stuck: set[Path] = set()
-        while result.survey.size > most and not stopping():
+        while self._size_left(result) > most and not stopping():
             below = self._oldest(result, most, stuck)
             if not below:
                 break
@@ -186,10 +192,9 @@ class Cleaner:
         done.sort(key=lambda found: found.changed)
         return {found.path for found in done[: max(0, len(done) - self._space.retention_writers)]}
 
-    @staticmethod
-    def _oldest(result: Cleaned, most: int, stuck: set[Path]) -> dict[Path, int]:
+    def _oldest(self, result: Cleaned, most: int, stuck: set[Path]) -> dict[Path, int]:
         """Choose the oldest segments that have been dealt with, as many as have to go."""
-        size = result.survey.size
+        size = self._size_left(result)
         below: dict[Path, int] = {}
         for found, segment in _oldest_first(
             result, lambda found, s: s.index < result.kept_from[found.path]
@@ -232,13 +237,35 @@ class Cleaner:
         folder = None
         if (writer := own.get(found.path)) is not None:
             writer.deleting_below(below)
-        elif not self._may_declare(found) or (folder := Folder.adopt(found.path)) is None:
+        elif (folder := Folder.adopt(found.path)) is None:
             return 0
         try:
             return delete_segments(found.path, below, self._fs, reason, self._listener)
         finally:
+            if isinstance(self._listener, AwaitingSigner) and found.path in self._listener.waiting:
+                self._asked[found.path] = (below, reason)
+            else:
+                self._asked.pop(found.path, None)
             if folder is not None:
                 folder.release()
+
+    def _ask_again(self, result: Cleaned, own: Mapping[Path, Writer], evict: str | None) -> None:
+        """Delete what somebody has agreed to since it was asked for."""
+        for found in result.survey.folders:
+            below, reason = self._asked.get(found.path, (0, None))
+            if below and (reason is None or evict is not None):
+                with result.working_on(found):
+                    count = self._delete_segments(found, below, own, reason)
+                    result.evicted[found.path] += count
+
+    def _size_left(self, result: Cleaned) -> int:
+        """Return the size of the directory without what waits until somebody agrees: enough is asked for."""
+        waiting = (
+            found.size_below(self._asked[found.path][0])
+            for found in result.survey.folders
+            if found.path in self._asked
+        )
+        return result.survey.size - sum(waiting)
 
     def _evict(self, result: Cleaned, own: Mapping[Path, Writer], most: int, reason: str) -> None:
         """Delete undelivered segments, the oldest first, until the directory is small enough."""
@@ -249,7 +276,9 @@ class Cleaner:
             ),
         )
         for found, segment in pending:
-            if result.survey.size <= most:
+            # Who has to wait for an answer asks for more at once.
+            part = most // _PART_ASKED_FOR if self._asked else 0
+            if self._size_left(result) <= most - part:
                 return
             with result.working_on(found):
                 count = self._delete_segments(found, segment.index + 1, own, reason)
@@ -318,22 +347,18 @@ class Cleaner:
         mark = load(found.path, found.path.name)
         if found.segments and found.has_pending(mark.segment, mark.offset):
             return False
-        if found.set_aside or not all(is_clean(found.path, s.index) for s in found.segments):
-            if found.segments:
-                below = found.segments[-1].index + 1
-                if self._may_declare(found):
-                    delete_segments(found.path, below, self._fs, listener=self._listener)
-            return False
-        return True
-
-    def _may_declare(self, found: Found) -> bool:
-        """Tell whether segments may be deleted of a folder that is not this process's own."""
-        return self._listener is not None or not is_sealed(found.path)
-
-
-def is_sealed(folder: Path) -> bool:
-    """Tell whether somebody has sealed what stands in a folder."""
-    return regular_file(folder / SEALS) is not None
+        if not found.segments and not found.set_aside:
+            return True
+        below = found.segments[-1].index + 1 if found.segments else 1
+        clean = all(is_clean(found.path, s.index) for s in found.segments)
+        if not found.set_aside and clean:
+            # Who signs may seal it in this moment, and then the seals stay.
+            allowed = self._listener.before_deletion(found.path, below, _RETENTION)
+            if allowed >= below and not is_sealed(found.path):
+                return True
+        if found.segments:
+            delete_segments(found.path, below, self._fs, None, self._listener)
+        return False
 
 
 def _open_segment(found: Found, own: Mapping[Path, Writer]) -> int | None:

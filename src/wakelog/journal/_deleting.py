@@ -65,7 +65,7 @@ def delete_segments(
         below: The index of the first segment that stays.
         fs: The system calls.
         reason: Why undelivered records are deleted. Without one, nothing is where there are any.
-        listener: Told before anything is deleted, and may refuse.
+        listener: Asked before anything is deleted.
 
     Returns:
         How many undelivered records were deleted.
@@ -85,7 +85,9 @@ def delete_segments(
             if evicted and reason is None:
                 return 0  # they have come since somebody looked
             if listener is not None:
-                listener.before_deletion(folder, below, reason or _RETENTION)
+                allowed = listener.before_deletion(folder, below, reason or _RETENTION)
+                if allowed < below:
+                    return delete_segments(folder, allowed, fs, reason) if allowed else 0
             text = deletion.to_bytes(folder.name)
             reserve.write(folder.parent, folder / deletions.NAME, text, fs, synced=True)
         else:

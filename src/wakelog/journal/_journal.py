@@ -79,7 +79,8 @@ class Journal:
         service: A service whose records will come, where that is known before the first one does.
         destination: Where this process delivers to, in words; None when that is not known.
         on_segment: Called, without a lock, in the thread whose write began a segment.
-        listener: Told when segments begin and before they are deleted, and when writers end.
+        listener: Told when segments begin and when writers end, asked before segments are deleted. By
+            default what somebody has sealed is deleted when whoever seals it has signed for that.
 
     Raises:
         JournalError: When the directory cannot be made or written.

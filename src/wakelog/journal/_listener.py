@@ -21,15 +21,19 @@ class SegmentListener(Protocol):
         """
         ...
 
-    def before_deletion(self, folder: Path, below: int, reason: str) -> None:
-        """Learn that segments of a folder are about to be deleted.
+    def before_deletion(self, folder: Path, below: int, reason: str) -> int:
+        """Learn that segments of a folder are about to be deleted, and say how far they may be.
 
         Args:
             folder: The writer's folder, owned.
             below: The index of the first segment that stays.
             reason: Why.
 
+        Returns:
+            The index of the first segment that has to stay for now: that, or a smaller one, because
+            somebody else has to agree first.
+
         Raises:
-            JournalError: When they must not be deleted now.
+            JournalError: When it went wrong to find that out. They stay then, too.
         """
         ...

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from wakelog.journal._cleaning import is_sealed
+from wakelog.journal._awaiting import AwaitingSigner, is_sealed
 from wakelog.journal._deleting import delete_segments
 from wakelog.journal._folder import Folder, is_owned, lock_root
 from wakelog.journal._journal import Journal
@@ -103,6 +103,7 @@ def prune(
         lock.release()
     # Folders in which nothing is left go as they always do.
     space = Space(retention_age=older_than, retention_writers=None, quota_bytes=_NO_QUOTA)
+    listener = listener or AwaitingSigner(always=False, asks=False)
     journal = Journal(root, space=space, listener=listener)
     try:
         journal.clean_up()

@@ -13,6 +13,7 @@ import orjson
 
 from wakelog.errors import JournalError, QuotaExceededError
 from wakelog.journal import _reserve as reserve
+from wakelog.journal._awaiting import AwaitingSigner
 from wakelog.journal._cleaning import Cleaned, Cleaner
 from wakelog.journal._folder import lock_root
 from wakelog.journal._kept_here import is_kept_here
@@ -44,6 +45,7 @@ _LOCK_SECONDS, _SHORT_WAIT_SECONDS = 5.0, 1.0
 _LEAST_GRANT, _PART = 16 * 1024, 4
 # The part of the quota that is cleared before anybody needs it.
 _AHEAD = 16
+_AHEAD_OF_SIGNER = 4
 _ROOM_ON_A_FULL_DISK = 64 * 1024
 _NEVER = -1e9
 
@@ -62,7 +64,7 @@ class Quota:
         clock: The time of day, in seconds since 1970.
         local: Whether this process delivers nothing of it. Where nobody else does either, and no policy
             was chosen, the oldest records make room for new ones.
-        listener: Told before segments are deleted.
+        listener: Asked before segments are deleted; by default what was sealed waits for its signer.
     """
 
     def __init__(
@@ -83,7 +85,8 @@ class Quota:
         self.limit = space.limit(root)
         self.evicted: Counter[str] = Counter()
         self.evicted_from: Counter[tuple[Path, str]] = Counter()
-        self._cleaner = Cleaner(root, space, fs, clock, listener)
+        self._listener = listener or AwaitingSigner(always=False, fs=fs)
+        self._cleaner = Cleaner(root, space, fs, clock, self._listener)
         self._writers: dict[Path, Writer] = {}
         # What a look at the directory found, and how far the writers were then.
         self._found, self._written_then = 0, 0
@@ -203,6 +206,11 @@ class Quota:
             return is_kept_here(self._root)
         return self._space.policy is QuotaPolicy.EVICT_OLDEST
 
+    @property
+    def _reason(self) -> str | None:
+        """Why undelivered records are deleted for new ones, None where they may not be."""
+        return (RETENTION if self._local else "quota") if self._evicting() else None
+
     def _grant(self, need: int) -> int:
         deadline: float | None = None
         with self._lock:
@@ -213,8 +221,7 @@ class Quota:
                     self._note(survey(self._root).size)
                 if (room := self.limit - self.usage) < need and now >= self._tried_at + self._pause:
                     self._tried_at = now
-                    reason = (RETENTION if self._local else "quota") if self._evicting() else None
-                    self._make_room(max(0, self.limit - need), reason)
+                    self._make_room(max(0, self.limit - need), self._reason)
                     room = self.limit - self.usage
                 if room >= need:
                     return min(room, max(room // _PART, _LEAST_GRANT, need))
@@ -326,7 +333,12 @@ class Quota:
         try:
             # A little less than the quota, so that hardly an emit has to wait for room.
             most = self.limit - self.limit // _AHEAD
-            cleaned = self._clean(most, None, wait=0, stopping=lambda: self._stopping)
+            evict = None
+            if isinstance(self._listener, AwaitingSigner) and self._listener.always:
+                # An answer takes a while, so it is asked for before there is no room.
+                most = self.limit - self.limit // _AHEAD_OF_SIGNER
+                evict = self._reason
+            cleaned = self._clean(most, evict, wait=0, stopping=lambda: self._stopping)
             if cleaned is not None and cleaned.error is not None:
                 raise cleaned.error
             self._failing = False
@@ -362,6 +374,12 @@ class Quota:
 
     def _remedy(self) -> str:
         """Say what somebody can do whose event there is no room for."""
+        if isinstance(self._listener, AwaitingSigner) and self._listener.waiting:
+            return (
+                "The event was not recorded. What could be deleted is sealed, or will be, and waits until "
+                "the process that seals it has signed for that: see that wakelog ship --follow --seal-key "
+                "runs, with a --seal-keep that this quota can hold"
+            )
         if self._space.policy is QuotaPolicy.EVICT_OLDEST and self._pending:
             return "Nothing could be evicted: other processes own what is there"
         if self._space.quota_bytes is not None:

@@ -12,6 +12,7 @@ from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
 from wakelog.journal import _swept as swept
+from wakelog.journal._awaiting import WANTED
 from wakelog.journal._claim import CLAIM
 from wakelog.journal._folder import ENDED, LOCK, is_writers
 from wakelog.journal._ledger import NAME as LEDGER
@@ -36,7 +37,7 @@ from wakelog.storage import (
 )
 
 # What a folder holds that is neither a segment nor set aside by somebody.
-_OWN_NAMES = frozenset({LOCK, OWNER, CLAIM, ENDED, LEDGER, UNSERVED, deletions.NAME})
+_OWN_NAMES = frozenset({LOCK, OWNER, CLAIM, ENDED, LEDGER, UNSERVED, WANTED, deletions.NAME})
 # What Wakelog sets aside in a folder and never deletes. Everything else is somebody else's.
 _SET_ASIDE = re.compile(r"\A(\d{8,}\.(torn|damaged)|dead_letters\.jsonl|seals\.jsonl)\Z")
 # What stands in the directory itself.

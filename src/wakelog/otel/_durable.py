@@ -21,6 +21,7 @@ from wakelog.errors import ConfigurationError
 from wakelog.evidence import Sealer, Sealing
 from wakelog.journal import (
     UNNAMED_SERVICE,
+    AwaitingSigner,
     Durability,
     Entry,
     Journal,
@@ -156,6 +157,8 @@ class DurablePipeline:
         self._presumed = Service() if given is None else None
         self._make_sources = sources
         self._sealer = _sealer_of(settings.sealing, export=exporter is not None and signal == LOGS)
+        # Who seals without a key has another process seal, and leaves deletions to it.
+        awaits = settings.sealing is not None and self._sealer is None
         self._make_journal = partial(
             Journal,
             durability=durability_of(settings.durability),
@@ -168,7 +171,7 @@ class DurablePipeline:
             destination=destination,
             signal=signal,
             on_segment=on_segment,
-            listener=self._sealer,
+            listener=AwaitingSigner(always=True) if awaits else self._sealer,
         )
         tally = self._source.tally if self._source is not None else None
         self._destination: Destination[Entry] | None = None
