@@ -603,7 +603,6 @@ def test_a_killed_program_leaves_chains_that_fit(tmp_path: Path, capsys: Any) ->
         "WAKELOG_DIR": str(tmp_path / "j"),
         "WAKELOG_SEAL_KEY": str(tmp_path / "seal.key"),
         "WAKELOG_SEAL_INTERVAL": "0.05",
-        "WAKELOG_ERASABLE": "false",
     }
     process = subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE)
     assert process.stdout is not None

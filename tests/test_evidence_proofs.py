@@ -403,7 +403,6 @@ def test_chains_hold_over_threads_processes_and_kills(tmp_path: Path, capsys: An
         "WAKELOG_SEAL_KEY": str(private),
         "WAKELOG_SEAL_INTERVAL": "0.05",
         "WAKELOG_SEGMENT_BYTES": "20000",
-        "WAKELOG_ERASABLE": "false",
     }
     acknowledged: dict[int, int] = {}
     for _ in range(times(20)):

@@ -86,6 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
     else:
+        if not (found.records or found.inline or found.dead_letters or found.aside):
+            named = " and ".join(f"{name}={value}" for name, value in wanted.items())
+            sys.stdout.write(printable(f"Nothing in {root} has content and {named}.") + "\n")
+            return 0
         for line in _said(found, applied=arguments.apply):
             sys.stdout.write(printable(line) + "\n")
     return 1 if stays else 0

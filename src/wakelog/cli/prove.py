@@ -64,6 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
     sys.stdout.write(
         f"{where}/event.jsonl, proof.json ({len(proof.bundle):,} bytes) and verify_proof.py: with the "
         f"public key {proof.seal.signer},\n"
-        f"python verify_proof.py proof.json event.jsonl PUBLIC_KEY.pem\n"
+        f"python {where}/verify_proof.py {where}/proof.json {where}/event.jsonl PUBLIC_KEY.pem\n"
     )
     return 0
