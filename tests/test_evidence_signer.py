@@ -315,19 +315,19 @@ def test_agents_that_are_killed_and_a_signer_that_is_killed_leave_a_journal_that
     acknowledged: list[int] = []
     try:
         # Nobody signs: the quota is reached, and nothing goes.
-        until(lambda: all(one.refused for one in agents), "the quota")
+        until(lambda: all(one.refused for one in agents), "the quota", seconds=60)
         assert all(segments(folder)[:1] in ([], [1]) for folder in folders(root))
         for _ in range(2):
             shipping.append(ship(root, tmp_path))
             before, at = declared(root), [one.last for one in agents]
             until(partial(more_declared, root, before), "signed deletions", seconds=60)
-            until(partial(any_goes_on, agents, at), "recording to go on")
+            until(partial(any_goes_on, agents, at), "recording to go on", seconds=60)
             shipping[-1].kill()
             shipping[-1].wait()
             agents[0].kill()
             acknowledged.append(agents[0].last)
             agents[0] = Agent(root)
-            until(lambda: agents[0].last > 0 or agents[0].refused > 0, "the next agent")
+            until(lambda: agents[0].last > 0 or agents[0].refused > 0, "the next agent", seconds=60)
     finally:
         for process in shipping:
             process.kill()
