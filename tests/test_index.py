@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.test_cli import SECONDS, environment, recorder, run
+from wakelog.cli import main
 from wakelog.events import described
 from wakelog.index import Index, Match, Selection
 from wakelog.journal import Folder, Journal, read, usage
@@ -360,6 +361,32 @@ def test_an_index_that_cannot_be_used_is_made_anew(damage: str, journal: Path) -
 
     assert ids_of(journal) == ids_in(journal)
     assert len(ids_in(journal)) == len(expected) + 1
+
+
+def test_an_index_that_fails_while_it_is_read_is_given_up(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = ids_of(journal)
+    path = journal / INDEX / "index.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'events'"
+        ).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * size : page * size] = (
+        b"\xff" * size
+    )  # of its rows alone: opening it finds nothing
+    path.write_bytes(data)
+
+    assert main(["show", "--json", "--all", str(journal)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"wakelog: cannot read the index of {journal}: ")
+    assert "anew" in said
+    assert main(["show", "--json", "--all", str(journal)]) == 0
+    assert ids_of(journal) == expected
 
 
 # --- what comes and goes

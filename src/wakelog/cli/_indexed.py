@@ -27,9 +27,8 @@ def opened(path: Path) -> Iterator[Index]:
         JournalError: When the path holds something else, or the file system refuses.
     """
     progress = Progress("indexing")
-    index = Index(path, progress)
-    progress.end()
-    try:
+    with Index(path, progress) as index:
+        progress.end()
         if index.is_empty:
             check_found_nothing(path)
         yield index
@@ -37,8 +36,6 @@ def opened(path: Path) -> Iterator[Index]:
             sys.stderr.write(
                 f"wakelog: {index.unread:,} lines could not be read: they are gone or damaged\n"
             )
-    finally:
-        index.close()
 
 
 class Progress:

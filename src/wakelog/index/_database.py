@@ -78,6 +78,12 @@ class Database:
             else:
                 return
 
+    def give_up(self, error: sqlite3.DatabaseError) -> None:
+        """Close the index, and delete it where an error of SQLite's says that it is damaged."""
+        self.connection.close()
+        if self.folder is not None and _says_damaged(error):
+            self._delete()
+
     def _begin_anew(self) -> None:
         (tables,) = self.connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         if tables and self.folder is not None:
@@ -95,8 +101,7 @@ class Database:
     def _replace(self, error: Exception, *, last: bool) -> None:
         """Go on with a new index: in its place where the old one is damaged, else in a temporary file."""
         self.connection.close()
-        damaged = not isinstance(error, sqlite3.OperationalError) or "malformed" in str(error)
-        if self.folder is None or last or not damaged:
+        if self.folder is None or last or not _says_damaged(error):
             self.folder = None
             self.connection = _connect("")
             return
@@ -110,6 +115,10 @@ class Database:
         for suffix in ("", "-wal", "-shm", "-journal"):
             with suppress(FileNotFoundError):
                 SYSTEM.unlink(self.folder / f"{FILE}{suffix}")
+
+
+def _says_damaged(error: Exception) -> bool:
+    return not isinstance(error, sqlite3.OperationalError) or "malformed" in str(error)
 
 
 def _connect(path: str) -> sqlite3.Connection:

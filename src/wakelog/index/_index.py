@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from wakelog.errors import JournalError
 from wakelog.index._database import Database
 from wakelog.index._event import Event, EventLine, ReadEvent
 from wakelog.index._inner import begun, runs_inside, sessions_inside, time_of_newest
@@ -31,7 +32,6 @@ from wakelog.index._summaries import Summary, newest_run, summaries
 if TYPE_CHECKING:
     from wakelog.index.sql import Answer, Copy
 
-_BUSY_SECONDS = 30.0
 _MOST_NAMES = 50_000
 _ALL: Final = Selection()
 
@@ -74,6 +74,14 @@ class Index:
         tb: TracebackType | None,
     ) -> None:
         self.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise self.failed(error) from error
+
+    def failed(self, error: sqlite3.DatabaseError) -> JournalError:
+        """Give the index up after an error in reading it, and return what to raise in its place."""
+        self._database.give_up(error)
+        hint = "It has metadata only, and the next who reads makes it anew where it is damaged"
+        return JournalError("read the index of", self._path, error, hint)
 
     def close(self) -> None:
         """Close its files."""

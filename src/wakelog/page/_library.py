@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,4 +62,8 @@ class Library:
                 self._all.append(index)
         else:
             index.refresh()
-        return question(index)
+        try:
+            return question(index)
+        except sqlite3.DatabaseError as error:
+            self._own.index = None
+            raise index.failed(error) from error
