@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from wakelog.integrations._messages import (
     Message,
@@ -14,24 +15,64 @@ from wakelog.integrations._messages import (
     plain,
     text_part,
 )
-from wakelog.integrations._steps import Steps
+from wakelog.integrations._steps import Guard, Steps
+
+# So many chunks wait to be looked at together, which takes less time than one by one.
+_AT_ONCE: Final = 64
 
 
 class Assembled:
-    """What the chunks of one stream have said so far."""
+    """What the chunks of one stream have said so far.
 
-    def __init__(self) -> None:
-        self.known: dict[str, Any] = {}
-        self.is_complete = False
+    Args:
+        guard: Counts what a chunk raises that is looked at.
+
+    Attributes:
+        waiting: The chunks that nobody has looked at yet.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self.waiting: deque[Any] = deque()
+        self._known: dict[str, Any] = {}
+        self._is_complete = False
         self._output: list[Message] | None = None
         self._texts: dict[int, list[str]] = {}
         self._calls: dict[tuple[int, int], dict[str, Any]] = {}
         self._finish: dict[int, Any] = {}
         self._chat: type | None = None  # of the chunks of a chat completion
 
-    def add(self, chunk: Any) -> None:
-        """Take one chunk, of any of the three kinds of stream."""
-        if type(chunk) is self._chat or hasattr(chunk, "choices"):
+    @property
+    def is_complete(self) -> bool:
+        """Whether a chunk has said that it is the last one."""
+        self.look()
+        return self._is_complete
+
+    def respond(self, block: Any) -> None:
+        """Note on a block what there is."""
+        self.look()
+        output = self._output
+        if output is None:
+            output = [self._message(place) for place in sorted(self._places())]
+        block.respond(output or None, **self._known)
+        reasons = [one for _, one in sorted(self._finish.items()) if one]
+        if reasons:
+            block.respond(finish_reasons=reasons)
+
+    def look(self) -> None:
+        """Look at the chunks that wait, of any of the three kinds of stream."""
+        waiting = self.waiting
+        while waiting:
+            with self._guard:  # one chunk that raises costs that chunk
+                while waiting:
+                    chunk = waiting.popleft()
+                    if type(chunk) is self._chat:
+                        self._add_chat(chunk)
+                    else:
+                        self._look_at(chunk)
+
+    def _look_at(self, chunk: Any) -> None:
+        if hasattr(chunk, "choices"):
             self._chat = type(chunk)
             self._add_chat(chunk)
             return
@@ -40,16 +81,6 @@ class Assembled:
             self._add_response(kind, chunk)
         elif isinstance(kind, str):
             self._add_message(kind, chunk)
-
-    def respond(self, block: Any) -> None:
-        """Note on a block what there is."""
-        output = self._output
-        if output is None:
-            output = [self._message(place) for place in sorted(self._places())]
-        block.respond(output or None, **self.known)
-        reasons = [one for _, one in sorted(self._finish.items()) if one]
-        if reasons:
-            block.respond(finish_reasons=reasons)
 
     def _places(self) -> set[int]:
         return {*self._texts, *(place for place, _ in self._calls)}
@@ -64,14 +95,14 @@ class Assembled:
         return message("assistant", parts, self._finish.get(place))
 
     def _add_chat(self, chunk: Any) -> None:
-        if not self.known:
+        if not self._known:
             self._know(response_id=chunk.id, response_model=chunk.model)
         if (usage := getattr(chunk, "usage", None)) is not None:
-            self.known["usage"] = usage
+            self._known["usage"] = usage
         for choice in chunk.choices or ():
             place, delta = choice.index, choice.delta
             if choice.finish_reason:
-                self._finish[place], self.is_complete = choice.finish_reason, True
+                self._finish[place], self._is_complete = choice.finish_reason, True
             if text := getattr(delta, "content", None):
                 if (texts := self._texts.get(place)) is None:
                     texts = self._texts[place] = []
@@ -94,7 +125,7 @@ class Assembled:
         self._know(response_id=response.id, response_model=response.model)
         if kind in ("response.completed", "response.incomplete", "response.failed"):
             self._know(usage=response.usage)
-            self._output, self.is_complete = of_items(response.output), True
+            self._output, self._is_complete = of_items(response.output), True
             self._finish[0] = response.status
 
     def _add_message(self, kind: str, chunk: Any) -> None:
@@ -112,13 +143,13 @@ class Assembled:
                 self._call((0, chunk.index), None, None, delta.partial_json)
         elif kind == "message_delta":
             self._finish[0] = chunk.delta.stop_reason
-            usage = {**(self.known.get("usage") or {}), **_dict(chunk.usage)}
+            usage = {**(self._known.get("usage") or {}), **_dict(chunk.usage)}
             self._know(usage=usage)
         elif kind == "message_stop":
-            self.is_complete = True
+            self._is_complete = True
 
     def _know(self, **said: Any) -> None:
-        self.known.update({name: value for name, value in said.items() if value is not None})
+        self._known.update({name: value for name, value in said.items() if value is not None})
 
     def _call(self, at: tuple[int, int], call_id: Any, name: Any, arguments: Any) -> None:
         call = self._calls.setdefault(at, {"id": None, "name": None, "arguments": []})
@@ -136,7 +167,9 @@ class WatchedStream:
 
     def __init__(self, stream: Any, steps: Steps, key: object) -> None:
         self._stream, self._steps, self._key = stream, steps, key
-        self._said, self._guard = Assembled(), steps.guarded()
+        self._guard = steps.guarded()
+        self._said, self._begun = Assembled(self._guard), False
+        self._waiting = self._said.waiting
         self._items: Any = None
 
     @property  # type: ignore[misc] # it is only read
@@ -206,10 +239,14 @@ class WatchedStream:
         return self._stream.close()
 
     def _seen(self, item: Any) -> None:
-        with self._guard:
-            if not self._said.known and (step := self._steps.get(self._key)) is not None:
-                step.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
-            self._said.add(item)
+        if not self._begun:
+            self._begun = True
+            with self._guard:
+                if (step := self._steps.get(self._key)) is not None:
+                    step.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
+        self._waiting.append(item)
+        if len(self._waiting) >= _AT_ONCE:
+            self._said.look()
 
     def _leave(self, error: Any) -> None:
         self._end(error if error is not None or self._said.is_complete else GeneratorExit())
