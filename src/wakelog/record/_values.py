@@ -311,6 +311,7 @@ class _Walk:
         if remembered is not None:
             return remembered[1]
         held = opened(value, self._left)
+        self._left = max(0, self._left - 1)  # it takes as long as another value
         if type(held) in _CONTAINERS and len(self._remembered) < _MOST_REMEMBERED:
             self._remembered[id(value)] = value, held  # the object, so that its id stays its own
         return held
