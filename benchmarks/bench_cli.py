@@ -171,8 +171,13 @@ def measured(*arguments: str) -> tuple[float, float, float, int]:
     """Run a command; return its seconds, those of the processor, its peak memory in MB and its lines."""
     begin = time.perf_counter()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        # As a user's: with byte code that is kept from one command to the next.
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "wakelog", *arguments], stdout=out, stderr=err
+            [sys.executable, "-m", "wakelog", *arguments],
+            stdout=out,
+            stderr=err,
+            env=environment,
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = status
