@@ -26,7 +26,6 @@ from wakelog.journal import Folder, Journal, read, usage
 from wakelog.record import Resource, encode, seal, seal_header, uuid7
 from wakelog.storage import INDEX, segments
 
-RECORDED = Path("/work/shared/data/tau-airline-gpt-4o.json")
 SECRET = "the-passenger-is-in-seat-14C"
 
 
@@ -563,12 +562,10 @@ def test_a_file_by_itself_is_indexed_for_as_long_as_it_is_open(tmp_path: Path) -
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not RECORDED.exists():
-        pytest.skip(f"there are no recorded runs at {RECORDED}")
+def recorded(tmp_path_factory: pytest.TempPathFactory, trajectories: list[dict[str, Any]]) -> Path:
     root = tmp_path_factory.mktemp("recorded")
     with recorder(root) as log:
-        for one in json.loads(RECORDED.read_bytes())[:25]:
+        for one in trajectories[:25]:
             with log.run(session_id=one["run"], run_id=f"run-{one['run']}"):
                 for message in one["messages"]:
                     write_message(log, message)
@@ -590,8 +587,8 @@ def write_message(log: Any, message: dict[str, Any]) -> None:
         log.user_message(message["content"])
 
 
-def test_recorded_runs_are_found_again(recorded: Path) -> None:
-    data = json.loads(RECORDED.read_bytes())[:25]
+def test_recorded_runs_are_found_again(recorded: Path, trajectories: list[dict[str, Any]]) -> None:
+    data = trajectories[:25]
     calls = [c for one in data for m in one["messages"] for c in m.get("tool_calls") or []]
 
     assert ids_of(recorded) == ids_in(recorded)
