@@ -185,6 +185,22 @@ def test_a_text_is_redacted_once_however_often_it_stands_there(text: str):
     assert "hunter2" not in str(redact([text, {"a": text}, (text,)]))
 
 
+def test_a_clean_text_that_stands_in_many_lists_is_searched_once():
+    searched = 0
+
+    def count(frame: Any, event: str, called: Any) -> None:
+        nonlocal searched
+        searched += event == "c_call" and getattr(called, "__name__", "") == "search"
+
+    value = [["," * 40] * 100] * 100
+    sys.setprofile(count)
+    try:
+        redact(value)
+    finally:
+        sys.setprofile(None)
+    assert searched < 10
+
+
 def test_lone_surrogates_of_a_text_are_replaced_once_however_often_it_stands_there():
     text = "a\ud800" * 10_000
 

@@ -18,12 +18,12 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from tests.support import golden
 from wakelog import AgentLogger
-from wakelog.integrations._model_streams import Assembled
+from wakelog.integrations._model_streams import WatchedStream
 from wakelog.integrations._steps import Steps
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 
 # Where an adapter is told something: a chunk of a client's stream is one thing, too.
-CALLBACKS = ((Steps, "open"), (Steps, "end"), (Steps, "event"), (Assembled, "add"))
+CALLBACKS = ((Steps, "open"), (Steps, "end"), (Steps, "event"), (WatchedStream, "_seen"))
 
 
 def record(framework: str, folder: Path, moment: int) -> None:

@@ -40,6 +40,7 @@ SAFE_KEYS: Final = PLAIN | {str, bytes}
 MANY: Final = 16
 LONG: Final = 64
 """The characters above which a text is looked at once, however often a value has it."""
+_TINY: Final = 10  # the same for a text in a list, which may stand in another one as well
 _SEVERAL: Final = 2  # of a key: it is the plural of one that is sensitive
 _PAIR: Final = 2
 
@@ -187,6 +188,8 @@ class Engine:
             new: Any
             if (at and header) or (flag and self._is_argument(items[0], before, child)):
                 new = self.hidden(child)
+            elif type(child) is str and len(child) > _TINY:
+                new = self._once(child, allowance, None)
             else:
                 new = self.value(child, above, allowance)
             before = child
