@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -20,9 +21,11 @@ import pytest
 
 from tests.test_cli import SECONDS, environment, recorder, run
 from wakelog.cli import main
+from wakelog.errors import JournalError
 from wakelog.events import described
 from wakelog.index import Index, Match, Selection
 from wakelog.journal import Folder, Journal, read, usage
+from wakelog.page._library import Library
 from wakelog.record import Resource, encode, seal, seal_header, uuid7
 from wakelog.storage import INDEX, segments
 
@@ -362,10 +365,8 @@ def test_an_index_that_cannot_be_used_is_made_anew(damage: str, journal: Path) -
     assert len(ids_in(journal)) == len(expected) + 1
 
 
-def test_an_index_that_fails_while_it_is_read_is_given_up(
-    journal: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    expected = ids_of(journal)
+def damage_rows(journal: Path) -> None:
+    """Damages the index's rows alone, so that opening it finds nothing."""
     path = journal / INDEX / "index.sqlite"
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -375,10 +376,15 @@ def test_an_index_that_fails_while_it_is_read_is_given_up(
         (size,) = connection.execute("PRAGMA page_size").fetchone()
     connection.close()
     data = bytearray(path.read_bytes())
-    data[(page - 1) * size : page * size] = (
-        b"\xff" * size
-    )  # of its rows alone: opening it finds nothing
+    data[(page - 1) * size : page * size] = b"\xff" * size
     path.write_bytes(data)
+
+
+def test_an_index_that_fails_while_it_is_read_is_given_up(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = ids_of(journal)
+    damage_rows(journal)
 
     assert main(["show", "--json", "--all", str(journal)]) == 1
     said = capsys.readouterr().err
@@ -386,6 +392,24 @@ def test_an_index_that_fails_while_it_is_read_is_given_up(
     assert "anew" in said
     assert main(["show", "--json", "--all", str(journal)]) == 0
     assert ids_of(journal) == expected
+
+
+def test_the_page_answers_again_after_its_index_has_failed(journal: Path) -> None:
+    expected = ids_of(journal)
+    damage_rows(journal)
+    library = Library(journal)
+
+    def ask() -> list[str]:
+        return asyncio.run(
+            library.ask(lambda index: sorted(one.record.id for one in index.read(index.events())))
+        )
+
+    try:
+        with pytest.raises(JournalError, match="cannot read the index"):
+            ask()
+        assert ask() == expected
+    finally:
+        library.close()
 
 
 # --- what comes and goes
