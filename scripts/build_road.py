@@ -1,4 +1,4 @@
-"""Draws the road of an event, for README: `python -m scripts.build_road` writes docs/images/road.svg."""
+"""Draws how an event travels, for README: `python -m scripts.build_road` writes docs/images/road.svg."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ WORDS = (
     (238, 80, "the call returns"),
     (468, 80, "by position"),
     (678, 80, "OTLP"),
-    (685, 168, "its answer moves the position on"),
+    (685, 168, "its response advances the position"),
 )
 
 

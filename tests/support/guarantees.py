@@ -76,40 +76,39 @@ FAULTS = [
 ]
 
 TEXT = """\
-# Guarantees, tried
+# Guarantees and how they are tested
 
-**A failure to record does not stop the agent, and is never silent.** Where an event is not accepted, a
-logger of `configure()` or of zero code counts it by reason, says so once a minute, and goes on. A call
-with `durability=FSYNC`, a sink, an audit log and the gateway raise, and so does everything with
-`on_error="raise"` ([getting started](getting-started.md#when-an-event-is-not-recorded)). A journal from
-which nobody delivers keeps the newest: at its quota the oldest events are deleted under a tombstone,
-which is said before and when it happens ([space](journal.md#space)).
+**A failure to record does not stop the agent, and is never silent.** When an event is not accepted, a logger of
+`configure()` or of zero code counts it by reason, logs the failure at most once a minute, and continues. A call with
+`durability=FSYNC`, a sink, an audit log and the gateway raise, and so does every call with `on_error="raise"`
+([getting started](getting-started.md#when-an-event-is-not-recorded)). A journal without delivery keeps the newest
+events: at its quota the oldest ones are deleted and recorded in a tombstone. Wakelog logs a warning before the first
+deletion and a message when it happens ([space](journal.md#space)).
 
-Every row is a fault that the tests cause, again and again, at every place where it can happen. The
-tests write this page themselves (`make guarantees`), so it says what happened and not what was
-hoped for.
+Each row of the table is a fault that the tests inject repeatedly, at every place where it can occur. The tests write
+this page themselves (`make guarantees`), so the figures are results and not claims.
 
 | column | meaning |
 |---|---|
-| durability | what the append was asked for; `flush` is the same as `os_buffered` |
-| faults | how many different faults were caused: one each, from a fresh start |
-| tried | appends that were begun, added up over all faults |
+| durability | the durability that the append asked for; `flush` is the same as `os_buffered` |
+| faults | how many different faults were injected, each from a fresh start |
+| tried | appends that were started, summed over all faults |
 | acknowledged | appends that returned a receipt before the fault |
-| lost | acknowledged records that were neither readable nor delivered after recovery, nor under a tombstone |
-| duplicated | deliveries of a record beyond its first, by the time everything was delivered |
+| lost | acknowledged records that were neither readable nor delivered after recovery, and not counted in a tombstone |
+| duplicated | deliveries of a record after its first, counted when everything was delivered |
 
-After each fault the journal is recovered by the same code that a restart runs. Duplicates are what
-at-least-once delivery costs: they have the same `log.record.uid`. A byte that is flipped in a record
-costs that record; it is counted as corrupt, and no other is lost. What the power takes from records
-that were not synced is not promised either way. What `evict_oldest` deletes is acknowledged, and not lost in
-silence: a tombstone counts it, and the books do. Under every other policy there are none.
+After each fault, the code that runs at a restart recovers the journal. Duplicates come from at-least-once delivery; they
+have the same `log.record.uid`. A flipped byte in a record loses that record, which is counted as corrupt, and no other
+record. Nothing is promised about unsynced records after a power failure. Records that `evict_oldest` deletes were
+acknowledged; they do not count as lost, because a tombstone and the books count them. No other policy deletes
+undelivered records.
 
-Rows that begin with a name are of what appends beside the journal's own records, and of values that stand beside their
-lines. Nothing is delivered there: *lost* is what cannot be read back, and *duplicated* what is read twice, because it was
-written again, into another file, after a failed sync.
+Rows that begin with a name are about other files to which Wakelog appends, and about values that are stored outside
+their lines. These are not delivered: *lost* counts records that cannot be read back, and *duplicated* counts records that
+are read twice because they were written again, to another file, after a failed sync.
 
-In the rows of spans, an append is that of a start, and of a start or an end where an error was caused. A span is not
-lost when it was exported, with its own end or with outcome unknown, and each missing end was recorded once.
+In the rows about spans, an append is the start of a span, or, in the row about errors, a start or an end. A span counts
+as not lost if it was exported, with its own end or with an unknown outcome, and each missing end was recorded once.
 
 | fault | durability | faults | tried | acknowledged | lost | duplicated |
 |---|---|---:|---:|---:|---:|---:|
@@ -163,12 +162,12 @@ class AnswerRow(NamedTuple):
 ANSWERS = """
 ## Answer by answer
 
-Eight records go to a next hop that gives an answer once and then accepts everything; that gives it
-whenever one certain record is in the request; and that gives it always. What is pending is in the
-journal and sent again. *Sorted*: the batch is halved until the record that is not taken stands alone,
-and it becomes a dead letter if the next hop takes others. *Halved*: the same, for what is too large. The
-last figures are of a next hop that takes nothing: then nothing becomes a dead letter, unless it says each
-time that it took the others. *Twice*: second copies that the next hop accepted. What each answer proves, and why, stands in [Delivery](delivery.md).
+For each answer, a test sends eight records to three next hops: one gives the answer once and then accepts everything,
+one gives it whenever a certain record is in the request, and one always gives it. Pending records stay in the journal and
+are sent again. *Sorted*: the batch is halved until the refused record is alone, and that record becomes a dead letter if
+the next hop accepts others. *Halved*: the same for a batch that is too large. In the last column the next hop accepts
+nothing; then no record becomes a dead letter, unless each response says that the other records were accepted. *Twice*:
+duplicates that the next hop accepted. [Delivery](delivery.md#what-an-answer-proves) explains what each answer proves.
 
 | answer | protocol | what Wakelog does | given once | to one record | always |
 |---|---|---|---|---|---|
@@ -183,12 +182,13 @@ def is_written(config: pytest.Config) -> bool:
 EVIDENCE = """
 ## Who can alter a sealed journal
 
-With sealing on ([evidence](evidence.md)), somebody alters what is sealed, and knows the format: numbers and checksums
-fit again. The outsider has the disk; the agent's process has no key where the shipping process signs; the operator may
-do anything on the machine. Each cell is a test: the seals tell (`wakelog verify --keys PATH`), or only an anchor that the
-altering hand does not reach (`--anchors`), or nothing does. A deletion or an erasure for which somebody with the key has signed is
-named with its reason, and is no alteration here; who has no key can [ask for a deletion](evidence.md#retention-eviction-and-prune) of
-what is older than `--seal-keep`.
+In these tests [sealing](evidence.md) is on, and an attacker who knows the format alters sealed records so that their
+numbers and checksums are consistent. The outsider has access to the disk. The agent's process has no key, because the
+shipping process signs. The operator may do anything on the machine. Each cell is a test and says what detects the
+alteration: the seals (`wakelog verify --keys PATH`), only an anchor that the attacker cannot alter (`--anchors`), or
+nothing. A deletion or an erasure that was signed with the key is reported with its reason and is not an alteration. A
+process without the key can [request the deletion](evidence.md#retention-eviction-and-prune) of records older than
+`--seal-keep`.
 
 | altered by | {} |
 |---|{}|
