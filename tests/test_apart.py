@@ -200,7 +200,7 @@ def test_a_deleted_file_of_content_is_noticed_and_not_written_to_for_ever(tmp_pa
     [path] = {path for path, _ in lines_of(tmp_path)}
     (blob_folder(path) / APART).unlink()
     [writer] = journal.open_writers
-    writer._look_at = 0.0  # a second has gone by
+    writer._tick_at = 0.0  # a second has gone by
     journal.append(uuid7(), content_of("after"), RESOURCE)
     journal.close()
 

@@ -29,7 +29,7 @@ from wakelog.audit import (
 from wakelog.audit import (
     _metric_table as t,
 )
-from wakelog.audit._figures import MEASURE_EACH, _figures, _look
+from wakelog.audit._metrics import MEASURE_EACH, _collect, _metrics
 from wakelog.events import semconv as s
 from wakelog.telemetry.instruments import Instruments
 
@@ -39,10 +39,10 @@ KEY = ThreadKey("acme-tenant", "thread-17")
 @pytest.fixture
 def meter() -> Any:
     """A meter that observes audit figures, which begin at zero."""
-    for figures in _figures.values():
-        figures.begin()
+    for figures in _metrics.values():
+        figures.reset()
     meter = Meter()
-    Instruments(meter.provider, t.TABLE, _look)
+    Instruments(meter.provider, t.TABLE, _collect)
     return meter
 
 

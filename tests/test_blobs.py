@@ -45,7 +45,7 @@ from wakelog.journal import (
     read,
     usage,
 )
-from wakelog.journal._aside import Aside
+from wakelog.journal._file_rotation import FileRotation
 from wakelog.journal._shared_file import SharedFile
 from wakelog.journal._space import Space
 from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor
@@ -345,9 +345,9 @@ def test_a_large_value_is_on_the_disk_before_its_line_is_written(tmp_path: Path)
     assert calls[: len(wanted)] == wanted
 
 
-def test_a_named_file_is_set_aside_and_deleted_with_its_large_values(tmp_path: Path) -> None:
+def test_a_named_file_is_rotated_and_deleted_with_its_large_values(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    file = SharedFile(path, aside=Aside(max_bytes=1500, keep_files=2))
+    file = SharedFile(path, rotation=FileRotation(max_bytes=1500, keep_files=2))
     for number in range(8):
         value = str(number) * 2 * MEGABYTE
         file.append(uuid7(), content(value, pad="p" * 800), Durability.OS_BUFFERED)
@@ -361,7 +361,7 @@ def test_a_named_file_is_set_aside_and_deleted_with_its_large_values(tmp_path: P
     assert {len(str(value)) for value in found} == {2 * MEGABYTE}
 
 
-def test_a_crash_between_the_two_names_of_a_file_set_aside_loses_nothing(tmp_path: Path) -> None:
+def test_a_crash_between_the_two_names_of_a_rotated_file_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     file = SharedFile(path)
     file.append(uuid7(), content("x" * 2 * MEGABYTE), Durability.OS_BUFFERED)
@@ -369,7 +369,7 @@ def test_a_crash_between_the_two_names_of_a_file_set_aside_loses_nothing(tmp_pat
     stamp = "events.20261121T075022.123456Z.jsonl"
     path.with_name("events.jsonl.blobs").rename(tmp_path / f"{stamp}.blobs")
 
-    again = SharedFile(path, aside=Aside(max_bytes=MEGABYTE))
+    again = SharedFile(path, rotation=FileRotation(max_bytes=MEGABYTE))
     again.append(uuid7(), content("y" * 2 * MEGABYTE), Durability.OS_BUFFERED)
     again.close()
 
@@ -386,7 +386,7 @@ for number in range(30):
 """
 
 
-def test_processes_that_share_and_set_aside_a_file_keep_lines_and_values_together(
+def test_processes_that_share_and_rotate_a_file_keep_lines_and_values_together(
     tmp_path: Path,
 ) -> None:
     programs = [

@@ -232,7 +232,7 @@ def test_a_cancelled_wait_leaves_the_event_written_once(tmp_path: Path) -> None:
     assert len(list(read(tmp_path))) == 2
 
 
-def test_after_a_failed_sync_a_named_file_is_set_aside_and_begun_anew_with_what_is_waited_for(
+def test_after_a_failed_sync_a_named_file_is_rotated_and_begun_anew_with_what_is_waited_for(
     tmp_path: Path,
 ) -> None:
     disk = Disk()
@@ -365,7 +365,7 @@ def test_a_file_that_is_begun_during_a_sync_gets_its_name_synced_by_the_next(
         synced.append(path)
         if len(synced) == 1:  # between the sync and what is noted of it
             path.rename(tmp_path / "older.jsonl")
-            file._look_at = 0.0
+            file._check_at = 0.0
             other = threading.Thread(
                 target=file.append, args=("r-2", content(2), Durability.OS_BUFFERED)
             )

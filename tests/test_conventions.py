@@ -345,7 +345,7 @@ def test_tokens_and_durations_are_counted_where_that_is_chosen(
     reader = InMemoryMetricReader()
     metrics = _genai_metrics.GenAIMetrics()
     provider = MeterProvider([reader], shutdown_on_exit=False)
-    Instruments(provider, _genai_metrics.TABLE, metrics._look)
+    Instruments(provider, _genai_metrics.TABLE, metrics._collect)
     monkeypatch.setattr(_genai_metrics, "_shared", metrics)
     log = AgentLogger("planner", sink=MemorySink(), genai_metrics=True)
     silent = AgentLogger("planner", sink=MemorySink())

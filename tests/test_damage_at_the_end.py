@@ -35,7 +35,7 @@ def recorded(root: Path, records: int = RECORDS) -> Path:
 def adopted(root: Path) -> list[str]:
     """Delivers what is there as the next process does, and returns the bodies that arrived."""
     bench = Bench(root, Hop())
-    bench.turn(40)
+    bench.step(40)
     bench.delivery.close()
     bench.journal.close()
     return [body for batch in bench.hop.batches for body in batch]
@@ -103,19 +103,19 @@ def test_damage_that_is_followed_by_a_record_is_counted_by_its_number_and_once(t
     journal = Journal(tmp_path)
     bench = Bench(tmp_path, Hop())
     bench.record("one", "two")
-    bench.turn(3)
+    bench.step(3)
     writer = bench.journal.writer
     assert writer is not None
     bench.record("three")
     path = writer.folder.path / segment_name(1)
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"three"', b'"thr\n\n"'))
-    bench.turn(3)
+    bench.step(3)
 
     # Whoever looks from outside sees it; the writer goes on, and its next record tells the number.
     assert figures(tmp_path) == (3, 2, 0, 1)
     bench.record("four")
-    bench.turn(3)
+    bench.step(3)
 
     assert figures(tmp_path) == (4, 3, 0, 1)
     assert [body for batch in bench.hop.batches for body in batch] == ["one", "two", "four"]
@@ -131,7 +131,7 @@ def test_damage_that_a_living_process_has_passed_over_is_counted_by_the_next(tmp
     assert writer is not None
     path = writer.folder.path / segment_name(1)
     path.write_bytes(path.read_bytes().replace(b'"two"', b'"t_o"'))
-    bench.turn(5)
+    bench.step(5)
     assert bench.hop.batches == [["one"]]
     bench.delivery.close()
     bench.journal.close()

@@ -10,9 +10,9 @@ import pytest
 
 from tests.support.delivering import Bench, Hop, refuses
 from wakelog.gateway import _ledger as gateway
-from wakelog.journal import Folder, Mark, Space, Span, Writer, books, dead_letters
+from wakelog.journal import Folder, Mark, MarkRange, Space, Writer, books, dead_letters
 from wakelog.journal import _ledger as ledger
-from wakelog.journal import _swept as swept
+from wakelog.journal import _retired_totals as retired
 from wakelog.journal._dead_letters import DEAD_LETTERS
 from wakelog.record import uuid7
 
@@ -40,11 +40,11 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_changed_bit_in_a_ledger_means_from_the_beginning(folder: Path) -> None:
     mark = ledger.load(folder, folder.name)
-    ledger.save(folder, folder.name, mark, ahead=[Span(mark, mark)])
+    ledger.save(folder, folder.name, mark, ahead=[MarkRange(mark, mark)])
     assert (mark.seq, mark.dead_lettered) == (8, 2)
 
     for _ in changed(folder / ledger.NAME):
-        assert ledger.load_with_spans(folder, folder.name) == (Mark(), [])
+        assert ledger.load_with_ranges(folder, folder.name) == (Mark(), [])
     assert ledger.load(folder, folder.name) == mark
 
 
@@ -66,12 +66,12 @@ def test_a_changed_bit_in_the_sum_of_swept_folders_is_no_figure(folder: Path) ->
     bench.journal._quota._cleaner._space = Space(retention_age=0, retention_writers=0)
     bench.journal.clean_up()
     bench.close()
-    before = swept.load(root)
+    before = retired.load(root)
     assert before.accepted == 8
 
-    for _ in changed(root / swept.NAME):
+    for _ in changed(root / retired.NAME):
         # Without the name of its checksum, it is as the first candidate wrote it.
-        assert swept.load(root) in (swept.Swept(), before)
+        assert retired.load(root) in (retired.RetiredTotals(), before)
 
 
 def test_a_changed_bit_in_a_gateway_s_ledger_means_from_the_beginning(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_what_the_first_candidate_wrote_is_believed_as_it_stands(folder: Path) -
         b"".join(orjson.dumps({k: v for k, v in one.items() if k != "crc"}) + b"\n" for one in old)
     )
     total = {"writers": 1, "accepted": 3, "delivered": 3, "dead_lettered": 0, "evicted": 0}
-    (root / swept.NAME).write_bytes(orjson.dumps({**total, "corrupt": 0, "going": []}))
+    (root / retired.NAME).write_bytes(orjson.dumps({**total, "corrupt": 0, "going": []}))
     session = root / "events.jsonl"
     session.write_bytes(b'{"id":"a","crc":"00000001"}\n' * 2)
     session.with_name(".events.jsonl.forwarded").write_bytes(

@@ -94,7 +94,7 @@ def test_a_server_that_refuses_everything_makes_no_dead_letters(
     """A wrong path or a wrong tenant says nothing about any record."""
     one = bench(lambda _: ExportOutcome(outcome, "404: no such page"))
     one.record(*range(600))
-    one.turn(20)
+    one.step(20)
 
     assert figures(tmp_path) == (600, 0, 600, 0)
     assert len(one.hop.batches) < 20 * 10  # and it is not asked about each record
@@ -110,7 +110,7 @@ def test_a_server_that_rejects_everything_in_its_answers_makes_no_dead_letters(
 ) -> None:
     one = bench(lambda batch: ExportOutcome(Outcome.DELIVERED, "quota", rejected=len(batch)))
     one.record(*range(20))
-    one.turn(10)
+    one.step(10)
 
     assert figures(tmp_path) == (20, 0, 20, 0)
 
@@ -120,7 +120,7 @@ def test_a_single_record_that_is_refused_waits_until_others_are_accepted(
 ) -> None:
     one = bench(lambda _: ExportOutcome(Outcome.REJECTED, "400"))
     one.record("bad")
-    one.turn(5)
+    one.step(5)
     assert figures(tmp_path) == (1, 0, 1, 0)
 
     one.hop.script = refuses("bad")
@@ -169,7 +169,7 @@ def test_an_outage_in_the_middle_of_a_search_accuses_nobody(tmp_path: Path, benc
         answers = iter(range(100))
         one = bench(lambda batch, a=answers, n=last: DOWN if next(a) == n else refuses(5)(batch))
         one.record(*range(8))
-        one.turn(1)
+        one.step(1)
         assert figures(tmp_path)[3] <= 1
         one.drain()
         assert set(one.hop.bodies) == set(range(8)) - {5}
@@ -206,7 +206,7 @@ def test_a_disk_that_refuses_a_dead_letter_keeps_the_record_pending(
     one.record(0, 1, 2)
     [folder] = tmp_path.glob("*-*")
     (folder / DEAD_LETTERS).mkdir()  # nothing can be written there
-    one.turn(3)
+    one.step(3)
     assert figures_without_letters(folder) == 1
 
     (folder / DEAD_LETTERS).rmdir()

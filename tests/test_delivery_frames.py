@@ -107,7 +107,7 @@ def test_a_record_costs_few_frames_from_the_disk_to_the_answer(
         before = sys.getprofile()
         sys.setprofile(count)
         try:
-            delivery.turn()
+            delivery.step()
         finally:
             sys.setprofile(before)
         assert delivery.acknowledged == RECORDS

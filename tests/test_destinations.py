@@ -16,7 +16,7 @@ from tests.support.delivering import Bench, Hop
 from wakelog.delivery import ExportRound, Outcome
 from wakelog.errors import JournalError, SerializationError
 from wakelog.gateway import CallbackTransport, ForwardedEvent, TransportInterface
-from wakelog.gateway._books import GatewayTally, RunAccount, RunAccounts
+from wakelog.gateway._books import GatewayBooks, GatewayCounters, RunBooks
 from wakelog.gateway._dead_letters import DeadLetters
 from wakelog.gateway._dispatch import Dispatch
 from wakelog.gateway._downstream import Downstream
@@ -194,7 +194,7 @@ class Events:
     def __init__(
         self, root: Path, callback: Any = None, transport: TransportInterface | None = None
     ) -> None:
-        tally = GatewayTally(RunAccounts(are_read=False))
+        counters = GatewayCounters(GatewayBooks(are_read=False))
         self.letters = DeadLetters(root, 100)
         settings = Forwarding(
             max_retries=1,
@@ -204,9 +204,9 @@ class Events:
             max_probes=2,
             exit_seconds=1,
         )
-        self.downstream = Downstream(callback, transport, settings, lambda *_: None, tally)
+        self.downstream = Downstream(callback, transport, settings, lambda *_: None, counters)
         self.dispatch = Dispatch(self.downstream, settings, self.letters)
-        self.lane = MemoryLane(RunAccount(own=True), None)
+        self.lane = MemoryLane(RunBooks(own=True), None)
         events = [ForwardedEvent({"n": n}, uuid7(), "session", 1) for n in range(COUNT)]
         self.entries: list[Any] = [Item(event, FileMark()) for event in events]
 

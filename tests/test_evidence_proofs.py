@@ -33,7 +33,7 @@ from wakelog.journal import (
     folders,
     read,
     save_ledger,
-    set_aside,
+    write_dead_letter,
 )
 from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor
 from wakelog.storage import SUFFIX, segments
@@ -260,7 +260,7 @@ def test_dead_letters_and_damaged_lines_lose_it_too(tmp_path: Path, capsys: Any)
     folder = Folder.adopt(path)
     assert folder is not None
     for entry in read(root):
-        set_aside(path, entry, "rejected", "400: no")
+        write_dead_letter(path, entry, "rejected", "400: no")
     (path / "00000001.damaged").write_bytes(
         b'{"id":"x","body":"for ann\n{"id":"y","body":"for bob\n'
     )

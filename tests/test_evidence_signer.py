@@ -86,13 +86,13 @@ def test_what_is_signed_for_is_deleted_and_recording_goes_on(
     [folder] = folders(tmp_path / "j")
 
     for _ in range(20):
-        outside.turn()
+        outside.seal_all()
         durable.journal._quota._tried_at = -1e9  # time has gone by
         program(10)
     assert durable.refused.total() < refused + 100
     assert segments(folder)[0] > 3
     durable.close(5)
-    outside.turn()
+    outside.seal_all()
 
     said = verify(tmp_path / "j", public, "--anchors", tmp_path / "elsewhere.jsonl", capsys=capsys)
     assert said["fits"], said["misfits"]
@@ -107,9 +107,9 @@ def test_what_was_sealed_a_short_time_ago_is_not_signed_away(
     outside, _ = signer_of(tmp_path, keep=3600)
     program(300)
     [folder] = folders(tmp_path / "j")
-    outside.turn()
+    outside.seal_all()
     before = segments(folder)
-    outside.turn()
+    outside.seal_all()
     program(50)
 
     assert segments(folder) == before
@@ -122,7 +122,7 @@ def test_nobody_gets_a_signature_with_times_that_he_has_written_himself(
     outside, _ = signer_of(tmp_path, keep=3600)
     program(300)
     [folder] = folders(tmp_path / "j")
-    outside.turn()
+    outside.seal_all()
     seals = [seal for _, _, seal in read_seals(folder) if seal is not None]
     other = Signer.from_file(key_files(tmp_path / "others")[0])
     with (folder / SEALS).open("wb") as file:
@@ -133,7 +133,7 @@ def test_nobody_gets_a_signature_with_times_that_he_has_written_himself(
             forged = make_seal(fields, other.id, other.sign)
             previous = forged.digest
             file.write(forged.line())
-    outside.turn()
+    outside.seal_all()
 
     assert all(seal is None or seal.kind == "seal" for _, _, seal in read_seals(folder))
 
@@ -153,11 +153,11 @@ def test_whatever_somebody_asks_for_costs_the_signer_nothing(
         journal.append(uuid7(), encode({"body": number}, 1 << 20), RESOURCE)
     [folder] = folders(tmp_path / "j")
     (folder / "deletion_wanted").write_bytes(wish)
-    outside.turn()
+    outside.seal_all()
     journal.append(uuid7(), encode({"body": "later"}, 1 << 20), RESOURCE)
-    outside.turn()
+    outside.seal_all()
     journal.close()
-    outside.turn()
+    outside.seal_all()
 
     assert outside.failed == 0
     assert verify(tmp_path / "j", public, capsys=capsys)["fits"]
@@ -175,17 +175,17 @@ def test_a_program_that_knows_of_no_sealing_waits_too_once_somebody_seals_what_i
                 journal.append(uuid7(), encode({"body": "x" * 300}, 1 << 20), RESOURCE)
 
     record(20)
-    outside.turn()
+    outside.seal_all()
     record(200)
     [folder] = folders(tmp_path / "j")
     assert segments(folder)[0] == 1
-    outside.turn()
-    outside.turn()
+    outside.seal_all()
+    outside.seal_all()
     journal.clean_up()
     record(100)
     assert segments(folder)[0] > 1
     journal.close()
-    outside.turn()
+    outside.seal_all()
     assert verify(tmp_path / "j", public, capsys=capsys)["fits"]
 
 
@@ -195,7 +195,7 @@ def test_prune_without_the_key_asks_nobody(tmp_path: Path) -> None:
     for number in range(30):
         journal.append(uuid7(), encode({"body": number}, 1 << 20), RESOURCE)
     journal.close()
-    outside.turn()
+    outside.seal_all()
     [folder] = folders(tmp_path / "j")
     before = segments(folder)
 
@@ -214,7 +214,7 @@ def test_a_restarted_signer_misses_seals_that_its_checkpoints_have(
     journal = Journal(tmp_path / "j")
     for number in range(3):
         journal.append(uuid7(), encode({"body": number}, 1 << 20), RESOURCE)
-        outside.turn()
+        outside.seal_all()
     [folder] = folders(tmp_path / "j")
     first = (folder / SEALS).read_bytes().splitlines(keepends=True)[0]
     (folder / SEALS).write_bytes(first)
@@ -339,7 +339,7 @@ def test_agents_that_are_killed_and_a_signer_that_is_killed_leave_a_journal_that
     sealing = Sealing(tmp_path / "keys" / "seal.key")
     signer = sealing.signer()
     assert signer is not None
-    OutsideSealer(root, sealing, signer, lambda _: True, keep=0).turn()
+    OutsideSealer(root, sealing, signer, lambda _: True, keep=0).seal_all()
     said = verify(root, public, "--anchors", tmp_path / "elsewhere.jsonl", capsys=capsys)
     assert said["fits"], said["misfits"]
     # Folders with nothing but checkpoints, of what has shipped, need no seals.

@@ -292,7 +292,7 @@ def test_flush_honours_its_time_out_and_says_no(tmp_path: Path) -> None:
     hop.script = lambda _: (gate.wait(60), hop_taken())[1]
     bench = Bench(tmp_path, hop)
     bench.record(1)
-    worker = threading.Thread(target=bench.delivery.turn)
+    worker = threading.Thread(target=bench.delivery.step)
     worker.start()
     begun = time.monotonic()
     said = bench.delivery.flush(0.2)

@@ -46,7 +46,7 @@ def bench(tmp_path: Path) -> Iterator[Make]:
 def left_behind(make: Make, count: int, **options: Any) -> None:
     one = make(lambda _: DOWN, **options)
     one.record(*range(count))
-    one.turn(3)
+    one.step(3)
     one.close()
 
 
@@ -73,7 +73,7 @@ if sys.argv[3] == "record":
         bench.record(number)
         print(number, flush=True)
         if number % 3 == 2:
-            bench.turn()
+            bench.step()
     sys.stdin.read()
 else:
     bench.drain()
@@ -188,7 +188,7 @@ def test_row_7_a_disk_that_is_full(
     one.record(*range(5))
     [folder] = tmp_path.glob("*-*")
     (folder / "ledger").mkdir()  # the ledger cannot be written
-    one.turn(5)
+    one.step(5)
     assert set(one.hop.bodies) == set(range(5))
 
     (folder / "ledger").rmdir()
@@ -221,7 +221,7 @@ def test_row_10_a_lying_or_partial_answer(
 ) -> None:
     one = bench(lambda batch: ExportOutcome(outcome.kind, outcome.reason, None, len(batch)))
     one.record(1, 2, 3)
-    one.turn(10)
+    one.step(10)
     assert figures(tmp_path) == (3, 0, 3, 0)
 
     one.hop.script = lambda _: TAKEN
@@ -235,8 +235,8 @@ def test_row_11_two_openers_of_one_folder(tmp_path: Path, bench: Make) -> None:
     one.record("one")
     two.record("two")
     for _ in range(100):
-        one.turn()
-        two.turn()
+        one.step()
+        two.step()
 
     arrived = one.hop.bodies + two.hop.bodies
     assert len(arrived) == len(set(arrived)) == 102
@@ -248,7 +248,7 @@ def test_row_12_shutdown_during_an_outage_leaves_nothing_unaccounted(
 ) -> None:
     one = bench(lambda _: DOWN)
     one.record(*range(30))
-    one.turn(2)
+    one.step(2)
     begun = time.monotonic()
     one.delivery.shutdown(60)
     one.record("after")
@@ -290,7 +290,7 @@ def test_row_14_an_ambiguous_acknowledgement_and_a_clock_that_moved(
     one.journal.append(uuid7(), content, RESOURCE)
     one.journal.append(uuid7(), content, RESOURCE)
     one.hop.script = lambda _: DOWN  # it took them, and the connection broke before it said so
-    one.turn()
+    one.step()
     real = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: real() + offset * 10**9)
     one.hop.script = lambda _: TAKEN
@@ -308,7 +308,7 @@ def test_row_15_what_delivery_logs_is_no_event_and_the_counts_survive_a_restart(
 ) -> None:
     one = bench(lambda _: DOWN)
     one.record(*range(10))
-    one.turn(5)
+    one.step(5)
     assert figures(tmp_path) == (10, 0, 10, 0)
     one.hop.script = lambda _: TAKEN
     one.drain()

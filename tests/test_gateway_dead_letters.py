@@ -25,7 +25,7 @@ from wakelog.gateway import (
     SerializationError,
     TransportInterface,
 )
-from wakelog.gateway._books import GatewayTally, RunAccounts
+from wakelog.gateway._books import GatewayBooks, GatewayCounters
 from wakelog.gateway._downstream import Downstream, Trial
 from wakelog.gateway._sending import Forwarding
 from wakelog.runtime import _burst
@@ -619,8 +619,8 @@ def test_what_is_taken_while_an_attempt_hangs_is_no_evidence_against_its_event()
     """The attempt may have begun in an outage that has ended meanwhile."""
     settings = Forwarding(0, 0.0, 0.05, 1, 2, 1.0)
     hop = Hop(0, how="hangs")
-    tally = GatewayTally(RunAccounts(are_read=False))
-    downstream = Downstream(CallbackTransport(hop), None, settings, lambda *_: None, tally)
+    counters = GatewayCounters(GatewayBooks(are_read=False))
+    downstream = Downstream(CallbackTransport(hop), None, settings, lambda *_: None, counters)
     hangs, other = (ForwardedEvent({"n": n}, f"id-{n}", "s", 1) for n in (0, 1))
     trial = Trial()
 

@@ -681,8 +681,8 @@ def test_gateways_that_are_gone_leave_their_sums_and_nothing_else(
             assert scrape("wakelog.gateway.errors", kind="local") == done
     metrics = metrics_on(meter.provider)
     assert metrics is not None
-    assert metrics._tallies == []
-    assert metrics._books._accounts == {}
+    assert metrics._all_counters == []
+    assert metrics._books._by_run == {}
 
 
 def test_two_readers_see_the_same(tmp_path: Path) -> None:
@@ -711,8 +711,8 @@ def test_without_a_meter_provider_nothing_is_loaded_and_nothing_kept(tmp_path: P
         "        for n in range(40):\n"
         "            await logger({'n': n})\n"
         "        assert await logger.flush(60)\n"
-        "        assert not logger._tally.overheads and not logger._tally.sends\n"
-        "        assert not logger._tally.books._accounts\n"
+        "        assert not logger._counters.overheads and not logger._counters.sends\n"
+        "        assert not logger._counters.books._by_run\n"
         "asyncio.run(run())\n"
         "assert not [name for name in sys.modules if name.startswith('opentelemetry')]\n"
     )

@@ -48,7 +48,7 @@ class Watching:
 
     def at(self, now: float) -> list[str]:
         self.now, self.ended = now, []
-        self.idle.look()
+        self.idle.check()
         return sorted(self.ended)
 
 

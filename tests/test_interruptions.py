@@ -25,7 +25,7 @@ from wakelog.gateway._files import SessionFiles
 from wakelog.gateway._formats import Document, Lines
 from wakelog.gateway._names import DirectoryPattern, FilePattern
 from wakelog.journal import Durability, Journal, first_misfit, folders, read
-from wakelog.journal._aside import Aside
+from wakelog.journal._file_rotation import FileRotation
 from wakelog.journal._shared_file import SharedFile
 from wakelog.logger import AgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
@@ -168,7 +168,7 @@ def test_a_file_of_lines_keeps_what_it_acknowledged_whatever_comes_between(
 ) -> None:
     def write_to(moment: int) -> Way:
         path = tmp_path / str(moment) / "events.jsonl"
-        file = SharedFile(path, aside=Aside(max_bytes=max_bytes), fs=FAST)
+        file = SharedFile(path, rotation=FileRotation(max_bytes=max_bytes), fs=FAST)
         return lambda: file.append(uuid7(), CONTENT, durability).id, file.close
 
     for moment, where, recorder in interruptions(write_to, nested=nested, before=1):

@@ -29,7 +29,7 @@ from wakelog.journal import (
     Writer,
     books,
     read,
-    set_aside_torn_tail,
+    save_torn_tail,
 )
 from wakelog.journal._ledger import load, save
 from wakelog.journal._shared_file import SharedFile
@@ -347,7 +347,7 @@ def test_a_directory_that_is_deleted_under_us_is_raised_once_and_made_again(
     writer = journal.writer
     assert writer is not None
     shutil.rmtree(root if whole else writer.folder.path)
-    writer._look_at = 0.0  # a second has passed
+    writer._tick_at = 0.0  # a second has passed
 
     with pytest.raises(JournalError, match=r"No such file|has been deleted"):
         fill(journal, 1)
@@ -389,7 +389,7 @@ def test_a_named_file_that_is_rotated_away_or_deleted_is_made_again(
         path.rename(tmp_path / "events.1")
     else:
         shutil.rmtree(path.parent)
-    file._look_at = 0.0  # a second has passed
+    file._check_at = 0.0  # a second has passed
     file.append(uuid7(), content(2), Durability.FSYNC)
     file.close()
 
@@ -411,7 +411,7 @@ def test_after_a_rotation_by_others_the_new_name_and_the_old_lines_are_synced(
     file.append(uuid7(), content(1), Durability.FSYNC)
     file.append(uuid7(), content(2), Durability.PERIODIC)
     path.rename(tmp_path / "events.1")
-    file._look_at = 0.0  # a second has passed
+    file._check_at = 0.0  # a second has passed
     synced.clear()
     file.append(uuid7(), content(3), Durability.FSYNC)
     file.close()
@@ -495,7 +495,7 @@ def test_a_damaged_header_keeps_what_can_be_read_of_its_resource(tmp_path: Path)
 
 
 @pytest.mark.parametrize("size", [1, 100, 700_000])
-def test_a_torn_tail_is_set_aside_once_and_changes_nothing(tmp_path: Path, size: int) -> None:
+def test_a_torn_tail_is_saved_once_and_changes_nothing(tmp_path: Path, size: int) -> None:
     journal = Journal(tmp_path)
     fill(journal, 3)
     journal.close()
@@ -504,11 +504,11 @@ def test_a_torn_tail_is_set_aside_once_and_changes_nothing(tmp_path: Path, size:
     path.write_bytes(path.read_bytes() + tail)
     before = path.read_bytes()
 
-    aside = set_aside_torn_tail(path.parent)
-    assert aside is not None
-    assert aside.read_bytes() == tail
-    assert stat.S_IMODE(aside.stat().st_mode) == 0o600
-    assert set_aside_torn_tail(path.parent) is None
+    saved = save_torn_tail(path.parent)
+    assert saved is not None
+    assert saved.read_bytes() == tail
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+    assert save_torn_tail(path.parent) is None
     assert path.read_bytes() == before
     assert bodies(tmp_path) == [0, 1, 2]
 

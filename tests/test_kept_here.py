@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 import wakelog
 from wakelog import QuotaPolicy, Space
 from wakelog.cli import main
-from wakelog.journal import Claim, books, read
+from wakelog.journal import DeliveryLock, books, read
 from wakelog.journal import _deletions as deletions
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel._made import made
@@ -102,7 +102,7 @@ class Down(InMemoryLogRecordExporter):
         raise ConnectionError
 
 
-@pytest.mark.parametrize("who", ["its exporter", "a claim beside it", "a ledger"])
+@pytest.mark.parametrize("who", ["its exporter", "a lock beside it", "a ledger"])
 def test_where_somebody_delivers_nothing_undelivered_is_deleted(tmp_path: Path, who: str) -> None:
     exporter = Down() if who == "its exporter" else None
     processor = DurableLogRecordProcessor(exporter, directory=tmp_path, space=SMALL)
@@ -110,10 +110,10 @@ def test_where_somebody_delivers_nothing_undelivered_is_deleted(tmp_path: Path, 
     emit(1)
     assert processor.journal.writer is not None
     folder = processor.journal.writer.folder.path
-    if who == "a claim beside it":
-        claim = Claim.take(folder)
-        assert claim is not None
-        claim.release()
+    if who == "a lock beside it":
+        lock = DeliveryLock.take(folder)
+        assert lock is not None
+        lock.release()
     elif who == "a ledger":
         (folder / "ledger").write_text("{}")
 

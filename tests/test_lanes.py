@@ -20,10 +20,10 @@ from tests.support.attack import times
 from tests.support.delivering import DOWN, TAKEN, Bench, Hop, refuses
 from wakelog.delivery import ExportOutcome, Outcome
 from wakelog.delivery._circuit import LONGEST_DELAY, Circuit
-from wakelog.delivery._journal_lanes import MOST_SPANS
+from wakelog.delivery._journal_lanes import MOST_RANGES
 from wakelog.events import semconv as s
 from wakelog.journal import _cursor, books
-from wakelog.journal._ledger import load_with_spans
+from wakelog.journal._ledger import load_with_ranges
 from wakelog.runtime import open_file
 
 Make = Callable[..., Bench]
@@ -61,7 +61,7 @@ def outage(one: Bench, count: int, seconds: float = 60.0) -> list[str]:
     bodies = [f"{one.clock.now:.0f}-{number}" for number in range(count)]
     one.record(*bodies)
     while one.clock.now < until:
-        one.turn()
+        one.step()
     one.hop.script = before
     return bodies
 
@@ -81,9 +81,9 @@ def test_after_an_outage_what_happens_now_goes_before_what_was_left_behind(
     one.record(0)
     one.drain()
     missed = outage(one, 500)
-    one.turn(2)  # it works again
+    one.step(2)  # it works again
     one.record("now")
-    one.turn(2)
+    one.step(2)
 
     assert "now" in one.hop.bodies
     assert len(one.hop.bodies) < 100
@@ -134,7 +134,7 @@ def test_whatever_happens_everything_arrives_and_the_books_balance(
             case 3:
                 recorded += outage(one, choose.randrange(80), choose.choice([1.0, 100.0]))
             case 4:
-                one.turn(choose.randrange(5))
+                one.step(choose.randrange(5))
             case 5:
                 one.close()
                 for ledger in tmp_path.glob("*/ledger") if choose.random() < 0.3 else ():
@@ -144,7 +144,7 @@ def test_whatever_happens_everything_arrives_and_the_books_balance(
                 one.hop.records = hop.records
             case 6:
                 ledger_copy = {f: f.read_bytes() for f in tmp_path.glob("*/ledger")}
-                one.turn(choose.randrange(3))
+                one.step(choose.randrange(3))
                 if choose.random() < 0.5:
                     one.close()
                     for file, content in ledger_copy.items():
@@ -166,13 +166,13 @@ def test_whatever_happens_everything_arrives_and_the_books_balance(
 def test_two_lanes_survive_a_restart_without_skipping_anything(tmp_path: Path, bench: Make) -> None:
     one = bench()
     missed = outage(one, 200)
-    one.turn(3)
+    one.step(3)
     one.record(*range(30))
-    one.turn(3)
+    one.step(3)
     folder = next(tmp_path.glob("*-*"))
-    mark, spans = load_with_spans(folder, folder.name)
-    assert len(spans) == 1
-    assert mark.seq < spans[0].start.seq < spans[0].end.seq
+    mark, parts = load_with_ranges(folder, folder.name)
+    assert len(parts) == 1
+    assert mark.seq < parts[0].start.seq < parts[0].end.seq
     one.close()
 
     other = bench()
@@ -181,18 +181,18 @@ def test_two_lanes_survive_a_restart_without_skipping_anything(tmp_path: Path, b
     # What both lanes had brought is not brought again.
     assert not set(one.hop.bodies) & set(other.hop.bodies)
     assert balanced(tmp_path) == (230, 230, 0)
-    assert load_with_spans(folder, folder.name)[1] == []
+    assert load_with_ranges(folder, folder.name)[1] == []
 
 
 @pytest.mark.parametrize("damage", ["drop spans", "move span", "nonsense", "swap", "old format"])
-def test_a_ledger_with_spans_that_is_wrong_costs_duplicates_and_skips_nothing(
+def test_a_ledger_with_ranges_that_is_wrong_costs_duplicates_and_skips_nothing(
     tmp_path: Path, bench: Make, damage: str
 ) -> None:
     one = bench()
     missed = outage(one, 100)
-    one.turn(3)
+    one.step(3)
     one.record(*range(30))
-    one.turn(2)
+    one.step(2)
     one.close()
     [ledger] = tmp_path.glob("*/ledger")
     data = orjson.loads(ledger.read_bytes())
@@ -217,13 +217,13 @@ def test_a_ledger_with_spans_that_is_wrong_costs_duplicates_and_skips_nothing(
 def test_many_outages_leave_a_ledger_of_bounded_size(tmp_path: Path, bench: Make) -> None:
     one = bench(replay_rate=0.001)
     recorded = []
-    for _ in range(MOST_SPANS + 10):
+    for _ in range(MOST_RANGES + 10):
         recorded += outage(one, 20, 100)
         one.record("now")
-        one.turn(4)
+        one.step(4)
     folder = next(tmp_path.glob("*-*"))
-    assert len(load_with_spans(folder, folder.name)[1]) <= MOST_SPANS
-    assert balanced(tmp_path)[0] == len(recorded) + MOST_SPANS + 10
+    assert len(load_with_ranges(folder, folder.name)[1]) <= MOST_RANGES
+    assert balanced(tmp_path)[0] == len(recorded) + MOST_RANGES + 10
 
 
 def test_a_damaged_part_of_the_backlog_costs_what_is_damaged(tmp_path: Path, bench: Make) -> None:
@@ -265,15 +265,15 @@ def test_a_rate_bounds_what_was_left_behind_and_not_what_happens_now(
 ) -> None:
     one = bench(replay_rate=10)
     outage(one, 400)
-    one.turn(3)
+    one.step(3)
     begun = one.clock.now
     before = len(one.hop.records)
     while one.clock.now < begun + 10:
-        one.turn()
+        one.step()
     assert 80 <= len(one.hop.records) - before <= 120
 
     one.record("now")
-    one.turn(2)
+    one.step(2)
     assert "now" in one.hop.bodies
     assert one.clock.now < begun + 13
 
@@ -289,11 +289,11 @@ def test_orphans_are_drained_oldest_first_while_new_events_pass_them(
         left += bodies
         down.close()
     one = bench()
-    one.turn()
+    one.step()
     for number in range(5):
         one.record(number)
         before = len(one.hop.bodies)
-        one.turn(1)
+        one.step(1)
         assert one.hop.bodies[before] == number
     one.drain()
 
@@ -340,7 +340,7 @@ def test_stopping_does_not_wait_for_what_others_left_behind(tmp_path: Path, benc
     down.close()
     one = bench()
     one.record("mine")
-    one.turn()
+    one.step()
     one.delivery._stopping = True
     one.drain()
 
@@ -382,11 +382,11 @@ def test_who_asks_to_be_left_alone_is_left_alone_for_that_long(bench: Make, seco
     one = bench(lambda _: ExportOutcome(Outcome.RETRYABLE, "429", retry_after=seconds))
     one.record(1)
     begun = one.clock.now
-    one.delivery.turn()
+    one.delivery.step()
     one.hop.script = lambda _: TAKEN
     assert not one.delivery.flush(0)  # which is in a hurry, and waits all the same
     while not one.hop.bodies:
-        one.turn()
+        one.step()
 
     assert len(one.hop.batches) == 2
     assert seconds <= one.clock.now - begun <= seconds + 2
@@ -430,7 +430,7 @@ def test_an_outage_that_comes_back_before_all_is_caught_up_is_one_outage(
     with caplog.at_level(logging.WARNING, "wakelog"):
         for _ in range(5):
             outage(one, 100)
-            one.turn(2)
+            one.step(2)
         one.drain()
 
     assert len(caplog.messages) == 2

@@ -32,7 +32,7 @@ from wakelog.journal import _ledger as ledger
 from wakelog.journal._deletions import Deletion, Tombstone
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel import _metric_table as t
-from wakelog.otel._accounts import WriterAccount
+from wakelog.otel._process_books import WriterBooks
 from wakelog.otel.shipping import Shipment
 from wakelog.telemetry.instruments import PerProvider
 
@@ -418,7 +418,7 @@ def test_what_was_delivered_is_not_evicted_as_well(tmp_path: Path) -> None:
         emitting(gone)(*"abcdefghij")
         assert gone.journal.writer is not None
         folder = gone.journal.writer.folder.path
-    account = WriterAccount(folder, (Mark(), ()))
+    account = WriterBooks(folder, (Mark(), ()))
     lanes: Any = SimpleNamespace(marks=(Mark(1, 1000, 5), ()), gone=False)
     account.update(lanes)
     assert (account.figures.delivered, account.figures.pending) == (5, 5)

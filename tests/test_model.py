@@ -21,7 +21,7 @@ from wakelog.journal import (
     books,
     folders,
     read,
-    set_aside_torn_tail,
+    save_torn_tail,
     usage,
 )
 from wakelog.journal._cleaning import Cleaner
@@ -72,7 +72,7 @@ class Recording(RuleBasedStateMachine):
 
     def deliver_everything(self) -> None:
         for orphan in Journal(self.root, fs=UNSYNCED).orphans():
-            set_aside_torn_tail(orphan.path, UNSYNCED)
+            save_torn_tail(orphan.path, UNSYNCED)
             while self.deliver_from(orphan, 1000, complete=True):
                 pass
             orphan.release()
@@ -146,7 +146,7 @@ class Recording(RuleBasedStateMachine):
     @rule(count=st.integers(1, 9))
     def adopt_and_deliver(self, count: int) -> None:
         for orphan in Journal(self.root, fs=UNSYNCED).orphans():
-            set_aside_torn_tail(orphan.path, UNSYNCED)
+            save_torn_tail(orphan.path, UNSYNCED)
             self.deliver_from(orphan, count, complete=True)
             orphan.release()
 

@@ -14,7 +14,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from tests.support.delivering import DOWN, TAKEN, Bench, Clock, Hop
 from tests.support.scripted import Answer, ScriptedGRPC, ScriptedHTTP
 from wakelog.delivery import ExportOutcome, Outcome, address_of, is_listening
-from wakelog.delivery._circuit import LONGEST_DELAY, LOOK_SECONDS, Circuit
+from wakelog.delivery._circuit import CHECK_SECONDS, LONGEST_DELAY, Circuit
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel._http_answers import outcome_of_error
 
@@ -76,13 +76,13 @@ def test_a_refused_connection_is_looked_for_once_a_second_and_tried_when_it_list
     began = clock.now
 
     for _ in range(50):
-        clock.now += circuit.look()
+        clock.now += circuit.check_port()
         if len(asked) == 4:
             back = True
-        if circuit.look() == 0:
+        if circuit.check_port() == 0:
             break
 
-    assert [now - began for now, _ in asked] == [LOOK_SECONDS * n for n in range(1, 6)]
+    assert [now - began for now, _ in asked] == [CHECK_SECONDS * n for n in range(1, 6)]
     assert {address for _, address in asked} == {(HOST, 4318)}
     assert circuit.failing
 
@@ -95,7 +95,7 @@ def test_what_the_next_hop_asks_for_is_kept_though_it_listens():
 
     clock.now += 2
 
-    assert circuit.look() == pytest.approx(58)
+    assert circuit.check_port() == pytest.approx(58)
 
 
 @pytest.mark.parametrize("outcome", [DOWN, ExportOutcome(Outcome.RETRYABLE, "answered 503", 5.0)])
@@ -110,7 +110,7 @@ def test_no_look_where_nobody_refused_a_connection(outcome):
     circuit.failed(outcome.retry_after, refused_at=outcome.refused_at, closed=outcome.closed)
 
     clock.now += 0.9
-    assert circuit.look() > 0
+    assert circuit.check_port() > 0
 
 
 def test_a_connection_that_went_stale_is_replaced_at_once(tmp_path):
@@ -118,23 +118,23 @@ def test_a_connection_that_went_stale_is_replaced_at_once(tmp_path):
     hop = Hop(lambda _: next(answers))
     bench = Bench(tmp_path, hop)
     bench.record("one")
-    bench.turn(2)
+    bench.step(2)
     bench.record("two")
     began = bench.clock.now
 
-    bench.turn(2)
+    bench.step(2)
 
     assert hop.batches == [["one"], ["two"], ["two"]]
-    assert bench.clock.now - began < 0.1 + bench.delivery.turn()
+    assert bench.clock.now - began < 0.1 + bench.delivery.step()
 
 
 def test_a_next_hop_that_closes_every_connection_is_left_alone_after_the_second():
     circuit = Circuit(Clock(), longest)
 
     circuit.failed(closed=True)
-    assert circuit.look() == 0
+    assert circuit.check_port() == 0
     circuit.failed(closed=True)
-    assert circuit.look() == 1.0
+    assert circuit.check_port() == 1.0
 
 
 def test_a_real_server_that_closes_idle_connections_costs_no_pause(tmp_path):

@@ -93,7 +93,7 @@ def test_a_logger_over_a_sink_raises_unless_it_is_told_otherwise() -> None:
 def test_it_is_said_once_in_a_burst(caplog: pytest.LogCaptureFixture) -> None:
     from wakelog.logger import _refusing
 
-    _refusing._not_recorded._begin()
+    _refusing._not_recorded._reset()
     log = AgentLogger("a", sink=Broken(OSError("the disk is full")), on_error="log")
 
     with caplog.at_level(logging.ERROR, logger="wakelog"):

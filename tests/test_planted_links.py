@@ -154,7 +154,7 @@ NO_FILES = {
     "open(os.devnull": "the reader of the output has gone",
     "os.open(os.devnull": "the reader of the output has gone",
     "endpoint.open(": "the demonstration's server",
-    "self._tally.books.open(": "an account",
+    "self._counters.books.open(": "the books of a run",
     "steps.open(": "a step of a run",
     "self.steps.open(": "the same",
     "self._steps.open(": "the same",

@@ -29,7 +29,7 @@ from wakelog.journal import (
     _reserve,
     books,
     read,
-    set_aside_torn_tail,
+    save_torn_tail,
 )
 from wakelog.journal._ledger import load, save
 from wakelog.journal._quota import Quota
@@ -229,7 +229,7 @@ def check(root: Path, said: dict[str, list[str]]) -> int:
     journal = Journal(root, fs=UNSYNCED)
     sent = list(said["sent"])
     for orphan in journal.orphans():
-        set_aside_torn_tail(orphan.path, UNSYNCED)
+        save_torn_tail(orphan.path, UNSYNCED)
         sent += deliver(orphan, UNSYNCED, complete=True)
         orphan.release()
     assert acknowledged <= set(sent) <= tried

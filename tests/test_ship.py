@@ -19,7 +19,7 @@ from tests.support.delivering import Bench, Hop, refuses
 from tests.support.figures import FATES
 from tests.support.waiting import until
 from wakelog.events import semconv as s
-from wakelog.journal import Claim, Journal, books
+from wakelog.journal import DeliveryLock, Journal, books
 from wakelog.record import Resource, encode, uuid7
 
 HERE = str(Path(__file__).parents[1])
@@ -372,13 +372,13 @@ def test_a_program_takes_over_when_the_sidecar_ends_and_flush_tells_the_truth_me
     bench = Bench(tmp_path / "j", Hop())
     bench.record(1)
     [folder] = (tmp_path / "j").glob("*-*")
-    claim = Claim.take(folder)  # the sidecar has it
-    assert claim is not None
-    bench.turn(3)
+    lock = DeliveryLock.take(folder)  # the sidecar has it
+    assert lock is not None
+    bench.step(3)
     assert bench.hop.bodies == []
     assert not bench.delivery.flush(0)
 
-    claim.release()
+    lock.release()
     bench.drain()
     assert bench.hop.bodies == [1]
     assert bench.delivery.flush(0)

@@ -39,8 +39,8 @@ from wakelog import (
     SinkError,
     StructuredLoggingSink,
 )
-from wakelog.journal import _aside, read
-from wakelog.journal._aside import Aside, files_set_aside
+from wakelog.journal import _file_rotation, read
+from wakelog.journal._file_rotation import FileRotation, rotated_files
 from wakelog.journal._shared_file import SharedFile
 from wakelog.runtime._filesystem import SYSTEM
 
@@ -51,8 +51,8 @@ def named(name: object, **fields: Any) -> AgentEvent:
     return AgentEvent("custom", payload={"n": str(name)}, **fields)
 
 
-def set_aside(path: Path) -> list[Path]:
-    return [old for old, _ in files_set_aside(path)]
+def rotated(path: Path) -> list[Path]:
+    return [old for old, _ in rotated_files(path)]
 
 
 def names_in(*paths: Path) -> list[str]:
@@ -60,7 +60,7 @@ def names_in(*paths: Path) -> list[str]:
 
 
 def everything(path: Path) -> list[str]:
-    return names_in(*set_aside(path), path)
+    return names_in(*rotated(path), path)
 
 
 # --- a file that is set aside -------------------------------------------------------------------
@@ -73,7 +73,7 @@ def test_a_file_never_grows_beyond_its_size_and_no_line_is_lost(tmp_path: Path) 
     for number in range(50):
         sink.write(named(number))
 
-    files = [*set_aside(path), path]
+    files = [*rotated(path), path]
     assert len(files) > 5
     assert all(0 < file.stat().st_size <= 2000 for file in files)
     assert everything(path) == [str(n) for n in range(50)]
@@ -87,7 +87,7 @@ def test_a_batch_is_spread_over_files_as_single_events_are(tmp_path: Path) -> No
 
     sink.write_many([named(n) for n in range(50)])
 
-    assert all(0 < file.stat().st_size <= 2000 for file in [*set_aside(path), path])
+    assert all(0 < file.stat().st_size <= 2000 for file in [*rotated(path), path])
     assert everything(path) == [str(n) for n in range(50)]
 
 
@@ -98,7 +98,7 @@ def test_a_line_that_is_larger_than_a_file_may_be_has_a_file_of_its_own(tmp_path
     sink.write(named("a"))
     sink.write_many([named("b"), named("c")])
 
-    assert [names_in(file) for file in [*set_aside(path), path]] == [["a"], ["b"], ["c"]]
+    assert [names_in(file) for file in [*rotated(path), path]] == [["a"], ["b"], ["c"]]
 
 
 class Clock:
@@ -106,7 +106,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, now: str) -> None:
         self.set(now)
-        for module in ("_aside", "_shared_file"):
+        for module in ("_file_rotation", "_shared_file"):
             proxy = type(
                 "time", (), {"time": self, "monotonic": time.monotonic, "sleep": time.sleep}
             )
@@ -119,7 +119,7 @@ class Clock:
         return self.now
 
 
-def test_an_old_file_is_set_aside_also_by_a_program_that_was_started_again(
+def test_an_old_file_is_rotated_also_by_a_program_that_was_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "events.jsonl"
@@ -135,7 +135,7 @@ def test_an_old_file_is_set_aside_also_by_a_program_that_was_started_again(
     clock.set("2026-11-21T13:00:00")
     write("c")
 
-    [old] = set_aside(path)
+    [old] = rotated(path)
     assert (names_in(old), names_in(path)) == (["a", "b"], ["c"])
 
 
@@ -148,7 +148,7 @@ def test_each_day_has_a_file_of_its_own(tmp_path: Path, monkeypatch: pytest.Monk
         clock.set(now)
         sink.write(named(now[8:10], time_unix_nano=int(clock.now * 1e9)))
 
-    assert [names_in(f) for f in [*set_aside(path), path]] == [["21"], ["22"], ["25"]]
+    assert [names_in(f) for f in [*rotated(path), path]] == [["21"], ["22"], ["25"]]
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu"])
@@ -160,7 +160,7 @@ def test_the_day_ends_at_local_midnight_also_when_the_clocks_change(
     try:
         for day in ("2026-03-29", "2026-10-25", "2026-11-01", "2026-12-31"):
             begun = datetime.fromisoformat(f"{day}T10:00:00").timestamp()
-            due = datetime.fromtimestamp(Aside(at_midnight=True).due_at(begun))
+            due = datetime.fromtimestamp(FileRotation(at_midnight=True).due_at(begun))
             assert (due.hour, due.minute) == (0, 0)
             assert (due - datetime.fromisoformat(day)).days == 1
     finally:
@@ -176,17 +176,17 @@ def test_an_empty_file_is_not_set_aside(tmp_path: Path, monkeypatch: pytest.Monk
     clock.set("2026-11-21T14:00:00")
     sink.write(named("a"))
 
-    assert set_aside(path) == []
+    assert rotated(path) == []
 
 
-def test_a_file_of_others_lines_is_set_aside_by_the_time_of_its_last_change(tmp_path: Path) -> None:
+def test_a_file_of_others_lines_is_rotated_by_the_time_of_its_last_change(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text("a line of somebody else's\n")
     os.utime(path, (1, 1))
 
     JSONLSink(path, max_age=60).write(named("a"))
 
-    [old] = set_aside(path)
+    [old] = rotated(path)
     assert old.read_text() == "a line of somebody else's\n"
 
 
@@ -207,7 +207,7 @@ def test_only_so_many_files_are_kept_and_nothing_but_ours_is_deleted(tmp_path: P
     for number in range(20):
         sink.write(named(number))
 
-    assert len(set_aside(path)) == 2
+    assert len(rotated(path)) == 2
     kept = everything(path)
     assert kept == [str(n) for n in range(20)][-len(kept) :]
     assert all((tmp_path / name).exists() for name in others)
@@ -220,7 +220,7 @@ def test_only_so_many_bytes_are_kept(tmp_path: Path) -> None:
     for number in range(100):
         sink.write(named(number))
 
-    sizes = [old.stat().st_size for old in set_aside(path)]
+    sizes = [old.stat().st_size for old in rotated(path)]
     assert 2000 < sum(sizes) <= 3000
 
 
@@ -239,16 +239,16 @@ def test_a_file_that_somebody_still_writes_to_is_not_deleted(tmp_path: Path) -> 
     path = tmp_path / "events.jsonl"
     slow, busy = JSONLSink(path), JSONLSink(path, max_bytes=300, keep_files=0)
     busy.write(named("a"))
-    slow._file._look_at = float("inf")  # it has just looked, and not again within the second
-    busy.write(named("b"))  # sets aside the file that the first sink still holds
+    slow._file._check_at = float("inf")  # it has just looked, and not again within the second
+    busy.write(named("b"))  # rotates the file that the first sink still holds
 
     slow.write(named("c"))
 
-    [held] = set_aside(path)
+    [held] = rotated(path)
     assert names_in(held) == ["a", "c"]
     slow.close()
     busy.write(named("d"))
-    assert set_aside(path) == []
+    assert rotated(path) == []
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_number_that_cannot_be_is_refused(options: dict[str, Any], tmp_path: P
 # --- faults --------------------------------------------------------------------------------------
 
 
-def test_an_event_does_not_pay_for_a_file_that_cannot_be_set_aside(
+def test_an_event_does_not_pay_for_a_file_that_cannot_be_rotated(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "events.jsonl"
@@ -279,19 +279,19 @@ def test_an_event_does_not_pay_for_a_file_that_cannot_be_set_aside(
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    file = SharedFile(path, aside=Aside(max_bytes=300), fs=replace(SYSTEM, rename=refuse))
+    file = SharedFile(path, rotation=FileRotation(max_bytes=300), fs=replace(SYSTEM, rename=refuse))
     for number in range(5):
         file.append(str(number), b"", Durability.OS_BUFFERED)
     file.append_many([(str(n), b"") for n in range(5)], Durability.OS_BUFFERED)
 
     assert len(list(read(path))) == 10
-    assert set_aside(path) == []
+    assert rotated(path) == []
     assert [r.message for r in caplog.records] == [
-        f"cannot set {path} aside, it grows on: [Errno 13] Permission denied"
+        f"cannot rotate {path}, it grows on: [Errno 13] Permission denied"
     ]
 
 
-def test_a_sync_reaches_the_lines_of_a_file_that_was_set_aside_before_it(tmp_path: Path) -> None:
+def test_a_sync_reaches_the_lines_of_a_file_that_was_rotated_before_it(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     synced: list[int] = []
 
@@ -299,10 +299,12 @@ def test_a_sync_reaches_the_lines_of_a_file_that_was_set_aside_before_it(tmp_pat
         synced.append(os.fstat(fd).st_ino)
         SYSTEM.fdatasync(fd)
 
-    file = SharedFile(path, aside=Aside(max_bytes=200), fs=replace(SYSTEM, fdatasync=fdatasync))
+    file = SharedFile(
+        path, rotation=FileRotation(max_bytes=200), fs=replace(SYSTEM, fdatasync=fdatasync)
+    )
     for number in range(4):  # as asyncio tasks do, whose waiting begins later
         file.write(str(number), b',"x":"' + b"x" * 60 + b'"', Durability.FSYNC)
-    inodes = {p.stat().st_ino for p in (*set_aside(path), path)}
+    inodes = {p.stat().st_ino for p in (*rotated(path), path)}
     file.commit_written()
 
     assert len(inodes) == 4
@@ -320,7 +322,7 @@ def test_a_sync_reaches_the_lines_of_a_file_that_was_renamed_by_others(tmp_path:
     file = SharedFile(path, fs=replace(SYSTEM, fdatasync=fdatasync))
     file.write("1", b"", Durability.FSYNC)
     path.rename(tmp_path / "renamed")
-    file._look_at = 0.0
+    file._check_at = 0.0
     file.write("2", b"", Durability.FSYNC)
     file.commit_written()
 
@@ -389,7 +391,7 @@ def test_a_batch_is_few_system_calls(tmp_path: Path) -> None:
 EACH = 400
 
 
-def _write_and_set_aside(path: str, who: str, options: dict[str, Any]) -> None:
+def _write_and_rotate(path: str, who: str, options: dict[str, Any]) -> None:
     sink = JSONLSink(path, **options)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda n: sink.write(named(f"{who}{n}")), range(EACH // 2)))
@@ -406,14 +408,13 @@ FORKS = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.parametrize(
     "options", [{"max_bytes": 3000}, {"max_bytes": 3000, "keep_files": 10_000}]
 )
-def test_processes_that_set_a_shared_file_aside_lose_and_double_nothing(
+def test_processes_that_rotate_a_shared_file_lose_and_double_nothing(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "events.jsonl"
     context = multiprocessing.get_context("fork")
     processes = [
-        context.Process(target=_write_and_set_aside, args=(str(path), who, options))
-        for who in "abc"
+        context.Process(target=_write_and_rotate, args=(str(path), who, options)) for who in "abc"
     ]
 
     for process in processes:
@@ -422,7 +423,7 @@ def test_processes_that_set_a_shared_file_aside_lose_and_double_nothing(
         process.join(60)
 
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    files = [*set_aside(path), path]
+    files = [*rotated(path), path]
     lines = [line for file in files for line in file.read_bytes().splitlines()]
     found = everything(path)
     assert len(files) > 20
@@ -436,7 +437,7 @@ def test_processes_that_keep_little_delete_only_the_oldest_lines(tmp_path: Path)
     context = multiprocessing.get_context("fork")
     options: dict[str, Any] = {"max_bytes": 3000, "keep_files": 3}
     processes = [
-        context.Process(target=_write_and_set_aside, args=(str(path), who, options)) for who in "ab"
+        context.Process(target=_write_and_rotate, args=(str(path), who, options)) for who in "ab"
     ]
     for process in processes:
         process.start()
@@ -446,9 +447,9 @@ def test_processes_that_keep_little_delete_only_the_oldest_lines(tmp_path: Path)
 
     JSONLSink(path, **options)  # by now nobody else writes
 
-    assert len(set_aside(path)) <= 3
+    assert len(rotated(path)) <= 3
     by_writer = defaultdict(list)
-    for file in [*set_aside(path), path]:
+    for file in [*rotated(path), path]:
         for entry in read(file):
             by_writer[entry.writer].append(entry.record.seq)
     for numbers in by_writer.values():
@@ -456,18 +457,18 @@ def test_processes_that_keep_little_delete_only_the_oldest_lines(tmp_path: Path)
     assert max(max(numbers) for numbers in by_writer.values()) == EACH
 
 
-def test_the_time_of_setting_aside_is_never_given_twice(
+def test_the_time_of_a_rotation_is_never_given_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "events.jsonl"
     times = iter([1.0, 1.0, 1.0, 2.0])
-    monkeypatch.setattr(_aside, "time", type("time", (), {"time": lambda: next(times)}))
+    monkeypatch.setattr(_file_rotation, "time", type("time", (), {"time": lambda: next(times)}))
     for name in "ab":
         path.write_text(name)
         with path.open() as file:
-            _aside.set_aside(path, _aside.identity(file.fileno()))
+            _file_rotation.rotate(path, _file_rotation.identity(file.fileno()))
 
-    assert [old.read_text() for old in set_aside(path)] == ["a", "b"]
+    assert [old.read_text() for old in rotated(path)] == ["a", "b"]
 
 
 def test_while_a_file_is_renamed_nobody_else_renames_beside_it(tmp_path: Path) -> None:
@@ -482,7 +483,9 @@ def test_while_a_file_is_renamed_nobody_else_renames_beside_it(tmp_path: Path) -
         renamed.append(names)
 
     with path.open() as file:
-        _aside.set_aside(path, _aside.identity(file.fileno()), replace(SYSTEM, rename=rename))
+        _file_rotation.rotate(
+            path, _file_rotation.identity(file.fileno()), replace(SYSTEM, rename=rename)
+        )
 
     assert len(renamed) == 1
     os.close(directory)
@@ -649,7 +652,7 @@ def test_importing_the_sinks_loads_neither_opentelemetrys_sdk_nor_asyncios_loops
     assert done.stdout.strip() == "[]"
 
 
-def test_many_threads_and_one_file_that_is_set_aside_all_the_time(tmp_path: Path) -> None:
+def test_many_threads_and_one_file_that_is_rotated_all_the_time(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     sink = JSONLSink(path, Durability.PERIODIC, max_bytes=1000)
 

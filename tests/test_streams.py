@@ -401,7 +401,7 @@ def test_a_full_disk_refuses_chunks_and_those_that_come_later_are_found(
 def test_a_directory_that_somebody_deletes_is_begun_again(
     streams: SessionStreams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wakelog.journal._writer._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("wakelog.journal._writer._TICK_SECONDS", 0.0)
 
     async def session() -> None:
         reader = streams.read("s")

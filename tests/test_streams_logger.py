@@ -256,9 +256,9 @@ def test_who_read_up_to_where_is_forgotten_for_sessions_long_past(
         for number in range(30):
             await say(logger, f"s-{number}", "old")
             await up_to(logger.get_session_logs(f"s-{number}"), "old")
-        assert len(logger._turns) <= 12
+        assert len(logger._readers) <= 12
         await say(logger, "s-0", "new")
-        assert ("logs", "s-0") not in logger._turns
+        assert ("logs", "s-0") not in logger._readers
         assert await up_to(logger.get_session_logs("s-0"), "new") == ["new"]
 
     run(session())
@@ -413,7 +413,7 @@ def test_who_goes_on_after_a_reader_that_ended_in_a_long_message_gets_it_whole(
         await say(logger, "s", "first", message, "last")
         kept = logger.get_session_logs("s")
         assert await anext(kept) == "first"
-        (following,) = logger._turns["logs", "s"].following
+        (following,) = logger._readers["logs", "s"].following
         assert (
             await anext(following.reader, None) is not None
         )  # as if it were cancelled after a part

@@ -13,16 +13,16 @@ from tests.support.figures import Meter
 from wakelog.errors import JournalError
 from wakelog.streams import SessionStreams
 from wakelog.streams import _metric_table as t
-from wakelog.streams._figures import FIGURES
+from wakelog.streams._metrics import METRICS
 from wakelog.telemetry.instruments import Instruments
 
 
 @pytest.fixture
 def meter() -> Any:
     """A meter that observes the figures of streams, which begin at zero."""
-    FIGURES._begin()
+    METRICS._reset()
     meter = Meter()
-    Instruments(meter.provider, t.TABLE, FIGURES._look)
+    Instruments(meter.provider, t.TABLE, METRICS._collect)
     return meter
 
 

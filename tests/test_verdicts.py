@@ -50,7 +50,7 @@ from tests.support.scripted import (
     ScriptedHTTP,
     http_date,
 )
-from wakelog.delivery import ExportOutcome, Outcome, is_quiet
+from wakelog.delivery import ExportOutcome, Outcome, is_suppressed
 from wakelog.otel import _grpc_answers, _http_answers
 from wakelog.otel._export_attempt import attempt_through
 from wakelog.otel._exporters import log_exporter
@@ -1000,7 +1000,7 @@ class _Other(LogRecordExporter):
         self.result, self.quiet = result, False
 
     def export(self, batch: Any) -> Any:
-        self.quiet = is_quiet()
+        self.quiet = is_suppressed()
         if isinstance(self.result, BaseException):
             raise self.result
         return self.result

@@ -133,15 +133,15 @@ class Bench:
         for body in bodies:
             self.journal.append(uuid7(), encode({"body": body}, 1 << 20), RESOURCE)
 
-    def turn(self, times: int = 1) -> None:
+    def step(self, times: int = 1) -> None:
         """Takes turns, and turns the clock on by what each asks for."""
         for _ in range(times):
-            self.clock.now += self.delivery.turn() + 0.001  # a turn takes time
+            self.clock.now += self.delivery.step() + 0.001  # a turn takes time
 
     def drain(self, turns: int = 10_000) -> None:
         """Takes turns until nothing is left to deliver."""
         for _ in range(turns):
-            self.clock.now += self.delivery.turn() + 0.001  # a turn takes time
+            self.clock.now += self.delivery.step() + 0.001  # a turn takes time
             if self.delivery.idle:
                 return
         raise AssertionError(

@@ -93,7 +93,7 @@ def make(folder: Path) -> Corpus:
     root = corpus.path / "journal"
     root.mkdir(parents=True)
     _swept_and_evicted(root)
-    _delivered_and_set_aside(root, corpus)
+    _delivered_and_dead_lettered(root, corpus)
     _half_delivered(root, corpus)
     _sealed(root, folder / "keys" / "seal.key")
     _spans(root)
@@ -133,7 +133,7 @@ def _swept_and_evicted(root: Path) -> None:
     journal.close()
 
 
-def _delivered_and_set_aside(root: Path, corpus: Corpus) -> None:
+def _delivered_and_dead_lettered(root: Path, corpus: Corpus) -> None:
     bench = Bench(root, hop := Hop(refuses("bad")), segment_bytes=900, max_batch=4)
     bench.delivery._sources = _OnlyOwn(bench.journal)
     bench.record(*(f"good {number}" for number in range(5)), "bad", "good 6", "bad", "good 8")
@@ -151,14 +151,14 @@ def _half_delivered(root: Path, corpus: Corpus) -> None:
     bench.drain()
     hop.script = lambda _: DOWN
     bench.record(*(f"during {number}" for number in range(20)))
-    bench.turn(2)
+    bench.step(2)
     hop.script = lambda _: TAKEN
-    bench.turn()
+    bench.step()
     hop.script = lambda batch: TAKEN if all("after" in body for body in batch) else DOWN
     content = encode({"body": LONG}, 600)
-    bench.turn()
+    bench.step()
     bench.record("after 0", "after 1")
-    bench.turn(2)
+    bench.step(2)
     bench.journal.append(uuid7(), content, RESOURCE)
     _note(hop, corpus)
     bench.close()

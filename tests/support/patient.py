@@ -14,7 +14,7 @@ import sys
 
 from wakelog.delivery import _thread
 
-_thread._PATIENCE_SECONDS = 60.0
+_thread._NO_PROGRESS_SECONDS = 60.0
 sys.argv = sys.argv[1:]
 sys.path[0] = os.path.dirname(sys.argv[0])
 runpy.run_path(sys.argv[0], run_name="__main__")

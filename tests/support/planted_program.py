@@ -45,10 +45,10 @@ from wakelog.journal import (
     add_dead_letter,
     folders,
     note_replayed,
-    set_aside,
     usage,
+    write_dead_letter,
 )
-from wakelog.journal._aside import Aside
+from wakelog.journal._file_rotation import FileRotation
 from wakelog.journal._ledger import save
 from wakelog.journal._shared_file import SharedFile
 from wakelog.record import Resource, encode, uuid7
@@ -132,7 +132,7 @@ def journal(base: Path) -> None:
             chunk = cursor.read(3, 1 << 20)
             cursor.close()
             if chunk.entries:
-                letter = set_aside(path, chunk.entries[0], "refused", "no")
+                letter = write_dead_letter(path, chunk.entries[0], "refused", "no")
                 add_dead_letter(path, letter)
                 note_replayed(path, letter.id)
             save(path, path.name, chunk.mark)
@@ -178,7 +178,7 @@ def named_file(base: Path) -> None:
     """A sink's single file, set aside and begun anew."""
     path = base / "logs" / "events.jsonl"
     with contextlib.suppress(WakelogError):
-        file = SharedFile(path, aside=Aside(max_bytes=200_000, keep_files=1))
+        file = SharedFile(path, rotation=FileRotation(max_bytes=200_000, keep_files=1))
         for n in range(3):
             content = encode({"body": f"{n} {LARGE}"}, 1 << 16)
             file.append(uuid7(), content, Durability.FSYNC)

@@ -42,7 +42,7 @@ def archive(folder: ThreadFolder, watermark: int) -> int:
         guard = SYSTEM.open(path / "archiving", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(guard, fcntl.LOCK_EX)
-            with folder.turn(None):
+            with folder.exclusive(None):
                 before = read_watermark(path)
                 reached = max(before, min(watermark, folder.seq))
                 if reached > before:

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from wakelog.audit._failures import Failures, named
-from wakelog.audit._figures import MEASURE_EACH, figures_of
 from wakelog.audit._home import Home, leave_to_parent, own_loop
 from wakelog.audit._keys import ThreadKey
 from wakelog.audit._log import SessionLog
+from wakelog.audit._metrics import MEASURE_EACH, metrics_of
 from wakelog.buffer import TAKEN, Buffer, OverflowPolicy, Queue
 from wakelog.errors import (
     ConfigurationError,
@@ -79,7 +79,7 @@ class AuditQueue:
         self._log = log
         self._direct = log if isinstance(log, DirectLog) and _holds(log, "append_now") else None
         self.max_pending = max_pending
-        self.figures = figures_of(log)
+        self.metrics = metrics_of(log)
         is_anywhere = getattr(log, "any_event_loop", False) and _holds(log, "any_event_loop")
         is_bound = self._direct is None and not is_anywhere
         self._home = Home(_finisher(weakref.ref(self))) if is_bound else None
@@ -94,7 +94,7 @@ class AuditQueue:
             at_exit=False,
             at_end=self._close_loop,
         )
-        self.figures.watch(self)
+        self.metrics.watch(self)
         _queues.add(self)
         reset_in_child(self._after_fork, ForkOrder.BUFFERS)
 
@@ -136,18 +136,18 @@ class AuditQueue:
                 return
             else:
                 if began:
-                    self.figures.durations.append(time.perf_counter() - began)
+                    self.metrics.durations.append(time.perf_counter() - began)
                 self._note_appended(1, key)
                 return
         if self._home is not None:
-            self._home.look()
+            self._home.notice_loop()
         event.detach()  # what waits is what was said now
         with queue.lock:
             is_taken = queue.offer((key, event), None) is TAKEN
             if is_taken:
                 self._behind[key] = self._behind.get(key, 0) + 1
         if not is_taken:
-            self.figures.note_dropped()
+            self.metrics.note_dropped()
             self._failures.failed(1, f"{self.max_pending} records are waiting already", key)
             return
         if queue.direct:
@@ -156,10 +156,10 @@ class AuditQueue:
             # One who records without a pause would keep the key in the queue for good.
             time.sleep(_GIVE_WAY_SECONDS)
 
-    def look(self) -> None:
+    def notice_loop(self) -> None:
         """Take note of the event loop that runs here, when the log may live in one."""
         if self._home is not None:
-            self._home.look()
+            self._home.notice_loop()
 
     def flush(self, timeout: float) -> bool:
         """Wait until what was submitted so far has been appended, or refused."""
@@ -206,7 +206,7 @@ class AuditQueue:
         """Have the thread end after what is in the queue: no sink is left."""
         self._queue.refuse()
         if not self.pending:
-            self.figures.unwatch(self)
+            self.metrics.unwatch(self)
 
     def _close_loop(self) -> None:
         """Close the loop of a thread that has ended delivering."""
@@ -214,7 +214,7 @@ class AuditQueue:
         if loop is not None:
             loop.close()
         if self._queue.closed:
-            self.figures.unwatch(self)
+            self.metrics.unwatch(self)
 
     def _offer(
         self, batch: dict[ThreadKey, list[AgentEvent]], loop: asyncio.AbstractEventLoop
@@ -282,7 +282,7 @@ class AuditQueue:
                 return False
             self._note_failed(len(events), error, key)
         else:
-            self.figures.durations.append(time.perf_counter() - began)
+            self.metrics.durations.append(time.perf_counter() - began)
             self._note_appended(len(events), key)
         self._leave(key, len(events))
         return True
@@ -299,7 +299,7 @@ class AuditQueue:
     def _note_appended(self, count: int, key: ThreadKey) -> None:
         with self._queue.lock:
             self._appended += count
-        self.figures.note_appended(count)
+        self.metrics.note_appended(count)
         self._failures.worked(key)
 
     def lost(self, error: Exception, key: ThreadKey) -> None:
@@ -309,7 +309,7 @@ class AuditQueue:
     def _note_failed(self, count: int, error: Exception, key: ThreadKey) -> None:
         with self._queue.lock:
             self._failed += count
-        self.figures.note_failed(count, error)
+        self.metrics.note_failed(count, error)
         self._failures.failed(count, f"{type(error).__name__}: {error}", key)
 
 
@@ -356,7 +356,7 @@ class Channel:
         self.max_pending = max_pending
         queue = AuditQueue(log, max_pending)
         self.submit, self.flush, self.counts = queue.submit, queue.flush, queue.counts
-        self.lost, self.look = queue.lost, queue.look
+        self.lost, self.notice_loop = queue.lost, queue.notice_loop
         weakref.finalize(self, queue.end).atexit = False
 
 
@@ -385,7 +385,7 @@ def channel_over(log: SessionLog, max_pending: int | None) -> Channel:
                 f"max_pending={max_pending}: the sinks over this log share a queue, and it has "
                 f"max_pending={channel.max_pending}"
             )
-    channel.look()
+    channel.notice_loop()
     return channel
 
 

@@ -65,7 +65,7 @@ class Home:
         loop = self._loop
         return loop is not None and running() is loop
 
-    def look(self) -> None:
+    def notice_loop(self) -> None:
         """Take the loop that runs here, when none is known."""
         if self.loop is not None:
             return

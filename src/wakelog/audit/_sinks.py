@@ -12,9 +12,9 @@ from wakelog import context
 from wakelog.audit._breach import UsageLimitBreach
 from wakelog.audit._channel import AuditCounts, Channel, channel_over
 from wakelog.audit._failures import Failures, PartialKey
-from wakelog.audit._figures import figures_of
 from wakelog.audit._keys import ThreadKey, checked
 from wakelog.audit._log import SessionLog
+from wakelog.audit._metrics import metrics_of
 from wakelog.events import AgentEvent
 from wakelog.otel import span_context_of
 
@@ -226,7 +226,7 @@ class LoggerAuditSink(_EventAuditSink):
 
     def __init__(self, log: AgentLogger) -> None:
         self._log = log
-        self._figures = figures_of(log)
+        self._metrics = metrics_of(log)
         self._failures = Failures("the logger does not take audit records")
         self.failed = 0
 
@@ -258,7 +258,7 @@ class LoggerAuditSink(_EventAuditSink):
         except Exception as error:  # noqa: BLE001 - nothing is raised into the agent
             self._lost(error, event)
         else:
-            self._figures.note_appended(1)
+            self._metrics.note_appended(1)
             self._failures.worked(_whose(event))
 
     def __repr__(self) -> str:
@@ -267,7 +267,7 @@ class LoggerAuditSink(_EventAuditSink):
 
     def _lost(self, error: Exception, event: AgentEvent | None = None) -> None:
         self.failed += 1
-        self._figures.note_failed(1, error)
+        self._metrics.note_failed(1, error)
         self._failures.failed(1, f"{type(error).__name__}: {error}", _whose(event))
 
 

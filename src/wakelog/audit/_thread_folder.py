@@ -89,7 +89,7 @@ class ThreadFolder(AppendFile):
         self._segment_bytes = segment_bytes
         self._synced = durability in (Durability.PERIODIC, Durability.FSYNC)
         self._kept = durability is Durability.FSYNC
-        self._taken = False
+        self._is_held = False
         self._lock_fd = -1
         self._size = 0
         self._go_on_in(-1, 0)
@@ -111,7 +111,7 @@ class ThreadFolder(AppendFile):
             SessionLogBusyError: When no turn came in time.
             JournalError: When the operating system refused.
         """
-        with self.turn(timeout):
+        with self.exclusive(timeout):
             if self._size >= self._segment_bytes:
                 self.begin_segment()
             before = self._seq
@@ -147,7 +147,7 @@ class ThreadFolder(AppendFile):
         """Write events into a new segment, those of other processes among them too."""
         del error
         first, again = lines[0].seq, {line.seq: Sealable(line.id, line.content) for line in lines}
-        with self.turn(None):
+        with self.exclusive(None):
             if max(self._seq, lines[-1].seq) >= first + len(lines):
                 again = {**self._read_from(first), **again}
             self._seq = first - 1
@@ -179,7 +179,7 @@ class ThreadFolder(AppendFile):
         """Return the highest ordinal, 0 when there is none."""
         if not is_directory(self.path):
             return 0
-        with self.turn(None):
+        with self.exclusive(None):
             return self._seq
 
     @property
@@ -188,7 +188,7 @@ class ThreadFolder(AppendFile):
         return self._seq
 
     @contextmanager
-    def turn(self, timeout: float | None) -> Iterator[None]:
+    def exclusive(self, timeout: float | None) -> Iterator[None]:
         """Be the only one who appends, knowing where the log ends.
 
         Raises:
@@ -198,11 +198,11 @@ class ThreadFolder(AppendFile):
         until = None if timeout is None else time.monotonic() + timeout
         if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
             raise self._busy()
-        if self._taken:
+        if self._is_held:
             # A signal handler, which has interrupted its own thread in the middle of a turn.
             self._lock.release()
             raise self._busy()
-        self._taken = True
+        self._is_held = True
         try:
             try:
                 self._take_file_lock(until)
@@ -216,7 +216,7 @@ class ThreadFolder(AppendFile):
                 if self._lock_fd >= 0:
                     fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         finally:
-            self._taken = False
+            self._is_held = False
             self._lock.release()
 
     def begin_segment(self, events: Mapping[int, Sealable] = MappingProxyType({})) -> None:
@@ -263,7 +263,7 @@ class ThreadFolder(AppendFile):
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            if not self.sync_is_due and not self._taken:
+            if not self.sync_is_due and not self._is_held:
                 self._forget()
             return self._fd < 0
         finally:

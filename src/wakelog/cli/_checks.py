@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wakelog.cli._paths import path_of
 from wakelog.cli._place import check_journal, journal_at
-from wakelog.cli.status import accounts_of, size_text, total_of
+from wakelog.cli.status import size_text, statuses_of, total_of
 from wakelog.errors import ConfigurationError, WakelogError
 from wakelog.journal import faults, folders, is_kept_here, quota_of, usage
 from wakelog.journal import read as read_journal
@@ -125,10 +125,10 @@ def _of_space(root: Path) -> Iterator[Check]:
 
 
 def _of_books(root: Path) -> Iterator[Check]:
-    accounts = accounts_of(root)
-    total = total_of(accounts)
+    statuses = statuses_of(root)
+    total = total_of(statuses)
     books = total.books
-    if not all(one.balances for one in (*accounts, total)):
+    if not all(one.balances for one in (*statuses, total)):
         yield Check("books", PROBLEM, "they do not balance", "wakelog verify says where")
         return
     here = is_kept_here(root)

@@ -18,7 +18,7 @@ from opentelemetry import trace
 
 import wakelog
 from wakelog import Durability
-from wakelog.cli._demo_process import PATIENCE
+from wakelog.cli._demo_process import FLUSH_TIMEOUT
 from wakelog.journal import books, read
 from wakelog.viewer import UNKNOWN, Step, every_step, load
 
@@ -199,9 +199,9 @@ def _resume(log: AgentLogger, timed: TimedSink, unfinished: list[Step], director
             _work(0.3)
             answer = "Berth 7 from 21:30, cargo released, pilot at buoy 2 at 21:10."
             call.respond(answer, input_tokens=1903, output_tokens=61, finish_reasons=["stop"])
-    patience = float(os.environ[PATIENCE])
-    own = log.flush(patience)
-    deadline = time.monotonic() + patience
+    timeout = float(os.environ[FLUSH_TIMEOUT])
+    own = log.flush(timeout)
+    deadline = time.monotonic() + timeout
     while own and any(one.pending for one in books(directory)) and time.monotonic() < deadline:
         time.sleep(0.05)
     _say("done", recorded=len(timed.seconds), flushed=bool(own), reason=own.reason)

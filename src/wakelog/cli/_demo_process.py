@@ -20,7 +20,7 @@ from wakelog.errors import WakelogError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PATIENCE = "WAKELOG_DEMO_PATIENCE"
+FLUSH_TIMEOUT = "WAKELOG_DEMO_PATIENCE"
 """The variable that tells the agent how long its end may wait for delivery, in seconds."""
 _LAST_WORDS = 500
 

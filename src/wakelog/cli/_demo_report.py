@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wakelog._printable import printable
 from wakelog.cli._views import drawn_lines
-from wakelog.cli.status import Account, accounts_of, table, total_of, verdict
+from wakelog.cli.status import WriterStatus, statuses_of, table, total_of, verdict
 from wakelog.journal import read, signal_of
 from wakelog.record import LOGS, SPANS
 from wakelog.viewer import load
@@ -41,14 +41,14 @@ def difference(
     Raises:
         JournalError: When the journal cannot be read.
     """
-    accounts = accounts_of(directory)
-    total = total_of(accounts)
+    statuses = statuses_of(directory)
+    total = total_of(statuses)
     wrong = []
-    if not all(account.balances for account in (*accounts, total)):
-        wrong.append(verdict(accounts, total))
+    if not all(status.balances for status in (*statuses, total)):
+        wrong.append(verdict(statuses, total))
     if not total.books.accepted:
         wrong.append("Nothing was recorded")
-    due = total_of([one for one in accounts if _holds_spans(one)]) if only_spans else total
+    due = total_of([one for one in statuses if _holds_spans(one)]) if only_spans else total
     if due.books.delivered != due.books.accepted:
         wrong.append(
             f"{due.books.accepted - due.books.delivered} of {due.books.accepted} records "
@@ -84,16 +84,16 @@ def report(
         wrong: What ``difference`` returned.
         only_spans: Whether the endpoint takes no log records.
     """
-    accounts = accounts_of(directory)
-    total = total_of(accounts)
+    statuses = statuses_of(directory)
+    total = total_of(statuses)
     _title(out, "The session, as the journal tells it")
     for line in drawn_lines(load(directory)):
         sys.stdout.write(f"{line}\n")
     _title(out, "The books")
-    out.print(table(accounts, total))
-    out.print(verdict(accounts, total))
+    out.print(table(statuses, total))
+    out.print(verdict(statuses, total))
     if endpoint is not None:
-        of_spans = sum(one.books.accepted for one in accounts if _holds_spans(one))
+        of_spans = sum(one.books.accepted for one in statuses if _holds_spans(one))
         out.print(
             f"The endpoint has {len(endpoint.ids)} distinct records of "
             f"{total.books.accepted - of_spans} accepted; {endpoint.duplicates} came again, being in "
@@ -106,8 +106,8 @@ def report(
             soft_wrap=True,
         )
     if only_spans:
-        kept = sum(one.books.pending for one in accounts if not _holds_spans(one))
-        spans = sum(one.books.delivered for one in accounts if _holds_spans(one))
+        kept = sum(one.books.pending for one in statuses if not _holds_spans(one))
+        spans = sum(one.books.delivered for one in statuses if _holds_spans(one))
         out.print(
             f"The endpoint takes spans and no log records: it has all {spans} spans, and {kept} "
             "events are kept in the journal. OTEL_EXPORTER_OTLP_LOGS_ENDPOINT sends them somewhere "
@@ -126,8 +126,8 @@ def report(
         out.print(f"  {line}", style="red" if line.startswith("-") else "green")
 
 
-def _holds_spans(account: Account) -> bool:
-    return account.folder is not None and signal_of(account.folder) == SPANS
+def _holds_spans(status: WriterStatus) -> bool:
+    return status.folder is not None and signal_of(status.folder) == SPANS
 
 
 def _title(out: Output, text: str) -> None:

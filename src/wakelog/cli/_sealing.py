@@ -96,7 +96,7 @@ class SealingThread:
     @contextmanager
     def beside(self) -> Iterator[None]:
         """Seal once, then by interval until the block ends, and once more."""
-        self.listener.turn()
+        self.listener.seal_all()
         self._thread.start()
         try:
             yield
@@ -104,7 +104,7 @@ class SealingThread:
             self._stopping = True
             self._alarm.ring()
             self._thread.join()
-            self.listener.turn()
+            self.listener.seal_all()
             for journal in self._journals.values():
                 journal.close()
 
@@ -123,7 +123,7 @@ class SealingThread:
         while not self._stopping:
             self._alarm.wait(self._interval)
             if not self._stopping:
-                self.listener.turn()
+                self.listener.seal_all()
 
     def _record(self, folder: Path, seal: Seal) -> None:
         owner = owner_of(folder)

@@ -83,10 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.id and not letters:
         raise WakelogError(f"there is no dead letter whose id begins with {arguments.id!r}")
     if arguments.json:
-        print_json([_plain(letter, whole=whole) for letter in letters])
+        print_json([_to_json(letter, whole=whole) for letter in letters])
     elif whole:
         for letter in letters:
-            for name, value in _plain(letter, whole=True).items():
+            for name, value in _to_json(letter, whole=True).items():
                 sys.stdout.write(f"{name:<12}{printable(str(value))}\n")
     else:
         for letter in letters:
@@ -135,7 +135,7 @@ def _replay(
     results: list[dict[str, Any]] = []
     try:
         for letter, reason in replay(found, exporter_for):
-            plain = {**_plain(letter, whole=False), "reason": reason, "replayed": reason is None}
+            plain = {**_to_json(letter, whole=False), "reason": reason, "replayed": reason is None}
             results.append(plain)
             if not arguments.json:
                 said = "delivered" if reason is None else f"not accepted: {reason}"
@@ -152,7 +152,7 @@ def _replay(
     return 0 if all(one["replayed"] for one in results) else 1
 
 
-def _plain(letter: DeadLetter, *, whole: bool) -> dict[str, Any]:
+def _to_json(letter: DeadLetter, *, whole: bool) -> dict[str, Any]:
     names = (*_SHOWN, *_PLACE, *(("line",) if whole else ()))
     return {name: getattr(letter, name) for name in names}
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from wakelog._endpoints import endpoint_name
 from wakelog._printable import printable
-from wakelog.cli._demo_process import PATIENCE, AgentProcess
+from wakelog.cli._demo_process import FLUSH_TIMEOUT, AgentProcess
 from wakelog.cli._terminal import console, styled
 from wakelog.errors import ConfigurationError, JournalError
 from wakelog.journal import default_root
@@ -41,7 +41,7 @@ _BRISK: Final = {
     "OTEL_BLRP_SCHEDULE_DELAY": "150",
     "OTEL_BSP_SCHEDULE_DELAY": "5000",
     "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
-    PATIENCE: "8",
+    FLUSH_TIMEOUT: "8",
 }
 
 # What a next hop answers to log records that takes only spans, as Jaeger does.
@@ -202,7 +202,7 @@ def _environment(url: str | None) -> dict[str, str]:
         # A proxy must not come between the agent and its own machine.
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
-        PATIENCE: "60",
+        FLUSH_TIMEOUT: "60",
     }
     return {**kept, **_BRISK, **own}
 

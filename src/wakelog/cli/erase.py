@@ -79,14 +79,14 @@ def run(arguments: argparse.Namespace) -> int:
                 "applied": arguments.apply,
                 "values": found.values,
                 "dead_letters": found.dead_letters,
-                "aside": found.aside,
+                "aside": found.damaged,
                 "busy": [str(folder) for folder in found.busy],
                 "records": [asdict(one) for one in found.records],
                 "inline": [asdict(one) for one in found.inline],
             }
         )
     else:
-        if not (found.records or found.inline or found.dead_letters or found.aside):
+        if not (found.records or found.inline or found.dead_letters or found.damaged):
             named = " and ".join(f"{name}={value}" for name, value in wanted.items())
             sys.stdout.write(printable(f"Nothing in {root} has content and {named}.") + "\n")
             return 0
@@ -113,7 +113,7 @@ def _said(found: Erasure, *, applied: bool) -> list[str]:
     went = "were" if applied else "would be"
     first = (
         f"{found.values:,} values of {len(found.records):,} records {went} erased, "
-        f"{found.dead_letters:,} dead letters emptied and {found.aside:,} damaged lines deleted."
+        f"{found.dead_letters:,} dead letters emptied and {found.damaged:,} damaged lines deleted."
     )
     said = [first]
     exported = [one for one in found.records if one.exported]

@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "bytes": size,
                 "segments": count,
                 "undelivered": sum(one.undelivered for one in found),
-                "writers": [_plain(one) for one in found],
+                "writers": [_to_json(one) for one in found],
             }
         )
         return 0
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _plain(one: Prunable) -> dict[str, object]:
+def _to_json(one: Prunable) -> dict[str, object]:
     return {
         "writer": one.folder.name,
         "below": one.below,

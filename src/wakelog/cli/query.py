@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     with opened(path) as index, _answer(index, sql, arguments.over) as answer:
         if arguments.json:
             print_json_list(
-                {n: _plain(v) for n, v in zip(answer.columns, row, strict=True)}
+                {n: _to_json(v) for n, v in zip(answer.columns, row, strict=True)}
                 for row in answer.rows
             )
         else:
@@ -121,11 +121,11 @@ def _text(value: object) -> str:
         return f"{value:,.6g}" if abs(value) < 1 else f"{value:,.3f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    text = str(_plain(value))
+    text = str(_to_json(value))
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _plain(value: object) -> Any:
+def _to_json(value: object) -> Any:
     """Return a value of an answer as plain data."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
@@ -136,7 +136,7 @@ def _plain(value: object) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): _to_json(item) for name, item in value.items()}
     return str(value)

@@ -115,8 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
             listener=None if sealer is None else sealer.listener,
         )
         try:
-            patience = None if arguments.follow else arguments.timeout
-            problem = _watch(shipment, stop, show, patience)
+            timeout = None if arguments.follow else arguments.timeout
+            problem = _watch(shipment, stop, show, timeout)
         finally:
             shipment.stop()
             if metrics is not None:
@@ -244,7 +244,7 @@ def _pending(root: Path, is_meant: Callable[[Path], bool]) -> int:
     return sum(one.pending for one in books(root) if is_meant(root / one.writer))
 
 
-def _watch(shipment: _Shipments, stop: Stop, show: Show, patience: float | None) -> str:
+def _watch(shipment: _Shipments, stop: Stop, show: Show, timeout: float | None) -> str:
     """Wait until everything is delivered, or somebody asked to stop; return what went wrong."""
     got, since = 0, time.monotonic()
     while not stop.asked:
@@ -253,12 +253,12 @@ def _watch(shipment: _Shipments, stop: Stop, show: Show, patience: float | None)
         now, reached = time.monotonic(), shipment.delivered + shipment.dead_lettered
         if reached > got or not shipment.problem:
             got, since = reached, now
-        if patience is None:
+        if timeout is None:
             continue
         if shipment.idle:
             break
-        if now - since > patience:
-            return f"gave up after {patience:g} s: {shipment.problem}"
+        if now - since > timeout:
+            return f"gave up after {timeout:g} s: {shipment.problem}"
     show(shipment)
     return ""
 

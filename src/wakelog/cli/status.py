@@ -54,7 +54,7 @@ _ID_SHOWN = 13  # of a UUID of version 7: the time to the millisecond
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class WriterStatus:
     """The books of one writer, or the sum of several, and the disk space they take.
 
     Attributes:
@@ -95,18 +95,18 @@ def run(arguments: argparse.Namespace) -> int:
         JournalError: When there is no journal at the path.
     """
     path = journal_of(arguments, reads=True)
-    accounts = accounts_of(path)
-    total = total_of(accounts)
-    shown = accounts if arguments.all else accounts[-_MOST_WRITERS:]
-    left_out = len(accounts) - len(shown)
+    statuses = statuses_of(path)
+    total = total_of(statuses)
+    shown = statuses if arguments.all else statuses[-_MOST_WRITERS:]
+    left_out = len(statuses) - len(shown)
     used = usage(path)
     quota = quota_of(path)
     here = _is_kept_here(path)
-    unended = open_spans_of(account.folder for account in accounts if _has_folder(account))
+    unended = open_spans_of(status.folder for status in statuses if _has_folder(status))
     unserved = unserved_of(
-        (one.folder, one.books.pending) for one in accounts if one.folder and _has_folder(one)
+        (one.folder, one.books.pending) for one in statuses if one.folder and _has_folder(one)
     )
-    balances = all(account.balances for account in (*accounts, total))
+    balances = all(status.balances for status in (*statuses, total))
     if arguments.json:
         print_json(
             {
@@ -147,14 +147,14 @@ def run(arguments: argparse.Namespace) -> int:
         out.print(table([], total, len(shown) + left_out, here=here))
     if left_out:
         out.print(f"{left_out} older writers are in the total only; --all shows them.")
-    out.print(verdict(accounts, total, here=here), style="green" if balances else "bold red")
+    out.print(verdict(statuses, total, here=here), style="green" if balances else "bold red")
     no_endpoint = (one.line for one in unserved)
-    for line in (*said_of(unended), *no_endpoint, *waiting(accounts, path)):
+    for line in (*said_of(unended), *no_endpoint, *waiting(statuses, path)):
         out.print(printable(line), soft_wrap=True)
     return 0 if balances else 1
 
 
-def accounts_of(path: Path, *, exact: bool = False) -> list[Account]:
+def statuses_of(path: Path, *, exact: bool = False) -> list[WriterStatus]:
     """Read the books of every writer of a journal, or of the one whose folder it is.
 
     Args:
@@ -162,7 +162,7 @@ def accounts_of(path: Path, *, exact: bool = False) -> list[Account]:
         exact: Whether to read every pending record, see ``wakelog.journal.books``.
 
     Returns:
-        One account a writer, oldest first.
+        One for each writer, oldest first.
 
     Raises:
         JournalError: When there is no journal at the path.
@@ -172,22 +172,22 @@ def accounts_of(path: Path, *, exact: bool = False) -> list[Account]:
     found = books(root, exact=exact)
     if writer is not None:
         found = [one for one in found if one.writer == writer]
-    return [Account(one, _size(root / one.writer), root / one.writer) for one in found]
+    return [WriterStatus(one, _size(root / one.writer), root / one.writer) for one in found]
 
 
-def by_owner(accounts: Sequence[Account]) -> list[tuple[str, list[Account]]]:
-    """Group accounts by service and pipeline, each group with a title.
+def by_owner(statuses: Sequence[WriterStatus]) -> list[tuple[str, list[WriterStatus]]]:
+    """Group writers by service and pipeline, each group with a title.
 
     The title is empty where all are of one service and of its pipeline ``default``.
     """
-    owners = {id(one): _owner(one) for one in accounts}
+    owners = {id(one): _owner(one) for one in statuses}
     known = {owner.key for owner in owners.values() if owner is not None}
-    strange = any(_has_folder(one) and owners[id(one)] is None for one in accounts)
+    strange = any(_has_folder(one) and owners[id(one)] is None for one in statuses)
     if len(known) + strange <= 1:
         named = [_title(o) for o in owners.values() if o and o.key[1:] != (DEFAULT_PIPELINE, LOGS)]
-        return [(named[0] if named else "", list(accounts))]
-    groups: dict[str, list[Account]] = {}
-    for one in accounts:
+        return [(named[0] if named else "", list(statuses))]
+    groups: dict[str, list[WriterStatus]] = {}
+    for one in statuses:
         owner = owners[id(one)]
         nameless = "nothing readable says whose" if _has_folder(one) else "deleted folders"
         groups.setdefault(nameless if owner is None else _title(owner), []).append(one)
@@ -198,13 +198,13 @@ def _title(owner: Owner) -> str:
     return f"{name_of(owner)}, spans" if owner.signal == SPANS else name_of(owner)
 
 
-def waiting(accounts: Sequence[Account], root: Path) -> list[str]:
+def waiting(statuses: Sequence[WriterStatus], root: Path) -> list[str]:
     """Say what waits for a pipeline that no process records into now, and what to do."""
     pending: dict[Owner, int] = {}
     first: dict[object, Owner] = {}
     live: set[object] = set()
     unknown = 0
-    for one in accounts:
+    for one in statuses:
         owner = _owner(one)
         if owner is None:
             unknown += one.books.pending if _has_folder(one) else 0
@@ -232,16 +232,16 @@ def waiting(accounts: Sequence[Account], root: Path) -> list[str]:
     return lines
 
 
-def _owner(account: Account) -> Owner | None:
-    return owner_of(account.folder) if account.folder and _has_folder(account) else None
+def _owner(status: WriterStatus) -> Owner | None:
+    return owner_of(status.folder) if status.folder and _has_folder(status) else None
 
 
-def _has_folder(account: Account) -> bool:
-    return account.folder is not None and account.folder.is_dir()
+def _has_folder(status: WriterStatus) -> bool:
+    return status.folder is not None and status.folder.is_dir()
 
 
-def _whose(account: Account) -> dict[str, str | None]:
-    owner = _owner(account)
+def _whose(status: WriterStatus) -> dict[str, str | None]:
+    owner = _owner(status)
     if owner is None:
         return dict.fromkeys(("service", "namespace", "pipeline", "signal"))
     return {
@@ -252,17 +252,17 @@ def _whose(account: Account) -> dict[str, str | None]:
     }
 
 
-def total_of(accounts: Sequence[Account]) -> Account:
-    """Add accounts up."""
+def total_of(statuses: Sequence[WriterStatus]) -> WriterStatus:
+    """Add the figures of writers up."""
     kept = [name for name in _FIGURES if name != "pending"]
-    sums = {name: sum(getattr(one.books, name) for one in accounts) for name in kept}
-    live = any(one.books.live for one in accounts)
-    return Account(Books("total", live, **sums), sum(one.size for one in accounts))
+    sums = {name: sum(getattr(one.books, name) for one in statuses) for name in kept}
+    live = any(one.books.live for one in statuses)
+    return WriterStatus(Books("total", live, **sums), sum(one.size for one in statuses))
 
 
 def table(
-    accounts: Sequence[Account],
-    total: Account,
+    statuses: Sequence[WriterStatus],
+    total: WriterStatus,
     left_out: int = 0,
     *,
     here: bool = False,
@@ -271,7 +271,7 @@ def table(
     """Draw the books.
 
     Args:
-        accounts: The writers to show.
+        statuses: The writers to show.
         total: All writers, also those that are not shown.
         left_out: How many those are.
         here: Whether nobody delivers what is pending.
@@ -280,24 +280,24 @@ def table(
     Returns:
         The lines of a table, or a block for each writer where a table would be too wide.
     """
-    count = len(accounts) + left_out
+    count = len(statuses) + left_out
     rows = [
         [
             f"{printable(one.books.writer)[:_ID_SHOWN]} {_LIFE[one.books.live]}",
             *_figures(one),
         ]
-        for one in accounts
+        for one in statuses
     ]
     rows.append([f"total of {count:,}", *_figures(total)])
     titles = ["writer", *(_word(name, here=here) for name in _FIGURES), "size"]
     return table_text(titles, rows, terminal_width() if width is None else width)
 
 
-def _figures(account: Account) -> list[str]:
-    return [*(f"{getattr(account.books, name):,}" for name in _FIGURES), size_text(account.size)]
+def _figures(status: WriterStatus) -> list[str]:
+    return [*(f"{getattr(status.books, name):,}" for name in _FIGURES), size_text(status.size)]
 
 
-def verdict(accounts: Sequence[Account], total: Account, *, here: bool = False) -> str:
+def verdict(statuses: Sequence[WriterStatus], total: WriterStatus, *, here: bool = False) -> str:
     """Say in one sentence whether the books balance."""
     figures = [getattr(total.books, name) for name in _FIGURES]
     words = [_word(name, here=here) for name in _FIGURES]
@@ -305,7 +305,7 @@ def verdict(accounts: Sequence[Account], total: Account, *, here: bool = False) 
         f"{word} {figure:,}" for word, figure in zip(words[1:], figures[1:], strict=True)
     )
     sums = f"{words[0]} {figures[0]:,} = {right}"
-    wrong = [printable(one.books.writer) for one in accounts if not one.balances]
+    wrong = [printable(one.books.writer) for one in statuses if not one.balances]
     if wrong:
         return f"The books do not balance, because of {', '.join(wrong)}: {sums}"
     return f"The books balance: {sums}"

@@ -22,7 +22,7 @@ from wakelog.cli._evidence import add_evidence, evidence_of
 from wakelog.cli._paths import add_path, journal_of, print_json
 from wakelog.cli._place import journal_at
 from wakelog.cli._terminal import console
-from wakelog.cli.status import accounts_of, table, total_of, verdict
+from wakelog.cli.status import statuses_of, table, total_of, verdict
 from wakelog.evidence import erased_in
 from wakelog.journal import first_misfit, folders
 
@@ -45,19 +45,19 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigurationError: When keys or certificates cannot be used.
     """
     path = journal_of(arguments, reads=True)
-    accounts = accounts_of(path, exact=True)
+    statuses = statuses_of(path, exact=True)
     root, writer = journal_at(path)
     evidence = evidence_of(root, writer, list(folders(root, writer)), arguments)
     misfits: list[dict[str, Any]] = [] if evidence is None else evidence.misfits
     known = {misfit["writer"] for misfit in misfits}
-    for one in accounts:
+    for one in statuses:
         if one.folder is None or one.books.writer in known:
             continue
         if (found := first_misfit(one.folder, erased_in(one.folder))) is not None:
             named = {**found._asdict(), "file": str(found.file)}
             misfits.append({"writer": one.books.writer, **named})
-    total = total_of(accounts)
-    fits = not misfits and all(one.balances for one in (*accounts, total))
+    total = total_of(statuses)
+    fits = not misfits and all(one.balances for one in (*statuses, total))
     if arguments.json:
         print_json(
             {
@@ -66,13 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
                 "misfits": misfits,
                 "evidence": None if evidence is None else evidence.to_dict(),
                 "total": total.to_dict(),
-                "writers": [{"writer": one.books.writer, **one.to_dict()} for one in accounts],
+                "writers": [{"writer": one.books.writer, **one.to_dict()} for one in statuses],
             }
         )
         return 0 if fits else 1
     out = console()
-    out.print(table(accounts, total))
-    out.print(verdict(accounts, total), style="green" if fits else "bold red")
+    out.print(table(statuses, total))
+    out.print(verdict(statuses, total), style="green" if fits else "bold red")
     for misfit in misfits:
         where = misfit["file"]
         if misfit["line"]:  # what an anchor has and the journal has not stands nowhere

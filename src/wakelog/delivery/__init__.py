@@ -22,7 +22,7 @@ from wakelog.delivery._listening import address_of, is_listening
 from wakelog.delivery._observer import DeliveryObserver, LanesOf
 from wakelog.delivery._outage import Outage
 from wakelog.delivery._outcome import Address, ExportOutcome, Outcome
-from wakelog.delivery._suppression import is_quiet, quietly
+from wakelog.delivery._suppression import is_suppressed, suppress_recording
 from wakelog.delivery._thread import Delivery
 from wakelog.delivery._writers import Sources
 
@@ -58,8 +58,8 @@ __all__ = [
     "address_of",
     "backoff",
     "is_listening",
-    "is_quiet",
-    "quietly",
+    "is_suppressed",
+    "suppress_recording",
 ]
 
 

@@ -14,7 +14,7 @@ Choose = Callable[[float, float], float]
 """Draws a number between two others."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 
 
 class CircuitState(enum.StrEnum):
@@ -74,7 +74,7 @@ class Circuit:
         self._first_delay, self._is_checked = first_delay, checked
         self._not_before = self._asked_until = 0.0
         self._refused_at: Address | None = None
-        self._look_at = 0.0
+        self._check_at = 0.0
         self._unchecked = self._probing = False
         self.failing = False
         """Whether the last attempt failed, so that the next one is a probe."""
@@ -106,24 +106,24 @@ class Circuit:
         """Return the seconds until an attempt, or a check, may be made, 0 for now."""
         return max(0.0, max(self._not_before, self._asked_until) - self._clock())
 
-    def look(self) -> float:
-        """Look for a next hop that has refused connections, if that is due.
+    def check_port(self) -> float:
+        """Check whether a next hop that has refused connections listens again, if that is due.
 
         It may take half a second, so it is for the thread that delivers.
 
         Returns:
-            The seconds until an attempt may be made or another look is due, 0 for now.
+            The seconds until an attempt may be made or another check is due, 0 for now.
         """
         pause, now = self.pause(), self._clock()
         if pause == 0 or self._refused_at is None or self._listens is None:
             return pause
-        if now >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
+        if now >= self._check_at:
+            self._check_at = now + CHECK_SECONDS
             if self._listens(self._refused_at):
                 self._refused_at = None
                 self.hurry()
                 return self.pause()
-        return min(pause, self._look_at - now)
+        return min(pause, self._check_at - now)
 
     def failed(
         self,
@@ -144,7 +144,7 @@ class Circuit:
         """
         now, begins = self._clock(), not self.failing
         self._back_off(at_once=closed and begins)
-        self._refused_at, self._look_at = refused_at, now + LOOK_SECONDS
+        self._refused_at, self._check_at = refused_at, now + CHECK_SECONDS
         if retry_after is not None:
             self._asked_until = max(self._asked_until, now + retry_after)
         return begins

@@ -2,7 +2,7 @@
 
 A writer has one lane while delivery keeps up. After an outage it has two: the live lane goes on with
 what is recorded now, and the replay lane brings what is before it, oldest first. What the live lane
-has brought is a span ahead of the ledger's mark; when the replay lane gets there, they become one.
+has brought is a range ahead of the ledger's mark; when the replay lane gets there, they become one.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from typing import Final
 
 from wakelog.delivery._core import Slot
 from wakelog.journal import (
-    Claim,
     Cursor,
+    DeliveryLock,
     Entry,
     EntryBatch,
     Folder,
     Mark,
-    Span,
+    MarkRange,
     end_of,
-    load_ledger_with_spans,
+    load_ledger_with_ranges,
     note_unserved,
     save_ledger,
     unserved_answer,
 )
 
-# An outage adds a span. With so many of them, what is recorded now waits for what was before it.
-MOST_SPANS: Final = 32
+# An outage adds a range. With so many of them, what is recorded now waits for what was before it.
+MOST_RANGES: Final = 32
 _BEGINNING: Final = Mark()
 
 
@@ -112,20 +112,20 @@ class JournalLane:
 
 
 class WriterLanes:
-    """The lanes of one writer, claimed.
+    """The lanes of one writer, under its delivery lock.
 
     Args:
-        claim: The claim to its folder.
+        lock: The delivery lock of its folder.
         folder: The folder itself, when its writer is gone and this process has adopted it.
     """
 
-    def __init__(self, claim: Claim, folder: Folder | None = None) -> None:
-        self.path = claim.path
-        self.writer = claim.path.name
-        self._claim = claim
+    def __init__(self, lock: DeliveryLock, folder: Folder | None = None) -> None:
+        self.path = lock.path
+        self.writer = lock.path.name
+        self._lock = lock
         self._folder = folder
-        self._prefix, self._ahead = load_ledger_with_spans(self.path, self.writer)
-        self.marks: tuple[Mark, tuple[Span, ...]] = (self._prefix, tuple(self._ahead))
+        self._prefix, self._ahead = load_ledger_with_ranges(self.path, self.writer)
+        self.marks: tuple[Mark, tuple[MarkRange, ...]] = (self._prefix, tuple(self._ahead))
         """Up to where everything has been dealt with, and what has been ahead of that. It is replaced
         as a whole, so that another thread may read it."""
         self._unserved = unserved_answer(self.path)
@@ -153,7 +153,7 @@ class WriterLanes:
     @property
     def given_up(self) -> int:
         """How many records of the writer were ever set aside, evicted or damaged."""
-        marks = [(self._prefix, _BEGINNING), *((span.end, span.start) for span in self._ahead)]
+        marks = [(self._prefix, _BEGINNING), *((part.end, part.start) for part in self._ahead)]
         return sum(
             (end.dead_lettered + end.evicted + end.corrupt)
             - (start.dead_lettered + start.evicted + start.corrupt)
@@ -169,13 +169,13 @@ class WriterLanes:
         Raises:
             JournalError: When the file system refuses.
         """
-        if self.live is None or len(self._ahead) >= MOST_SPANS:
+        if self.live is None or len(self._ahead) >= MOST_RANGES:
             return
         end = end_of(self.path)
         if end is None or end.seq - self.live.mark.seq <= records:
             return
         self.live.close()
-        self._ahead.append(Span(end, end))
+        self._ahead.append(MarkRange(end, end))
         self.marks = (self._prefix, tuple(self._ahead))
         self.live = self._lane(end, None, replayed=False)
         if self.replay is None:
@@ -221,7 +221,7 @@ class WriterLanes:
         for lane in (self.live, self.replay):
             if lane is not None:
                 lane.close()
-        self._claim.release()
+        self._lock.release()
         if self._folder is not None:
             self._folder.release()
 
@@ -233,21 +233,21 @@ class WriterLanes:
         return self._lane(self._prefix, until, replayed=True)
 
     def _join(self) -> None:
-        """The replay lane has got to a span: from its end on, everything is as if it were one."""
-        span = self._ahead.pop(0)
-        self._prefix = _sum(self._prefix, span)
+        """The replay lane has got to a range: from its end on, everything is as if it were one."""
+        part = self._ahead.pop(0)
+        self._prefix = _sum(self._prefix, part)
         self.replay = None
         if self._ahead or self.gone:
             self.replay = self._replay_lane()
         elif self.live is not None:
-            # The live lane has brought everything since, and its counts begin at the span's start.
+            # The live lane has brought everything since, and its counts begin at the range's start.
             self.live.mark = self._prefix
             self.live.rewind()
 
 
-def _sum(prefix: Mark, span: Span) -> Mark:
-    """Return a span's end, with what was counted before the span and in it."""
-    start, end = span.start, span.end
+def _sum(prefix: Mark, part: MarkRange) -> Mark:
+    """Return a range's end, with what was counted before the range and in it."""
+    start, end = part.start, part.end
     return replace(
         end,
         corrupt=prefix.corrupt + end.corrupt - start.corrupt,

@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 
 from wakelog.runtime import PerThread
 
-_quiet = PerThread(default=False)
+_suppressed = PerThread(default=False)
 # Tells whether this thread is delivering, or reporting on itself. Asked for every record.
-is_quiet = _quiet.get
+is_suppressed = _suppressed.get
 
 
-def quietly() -> AbstractContextManager[None]:
+def suppress_recording() -> AbstractContextManager[None]:
     """Record nothing that this thread emits inside the block."""
-    return _quiet.set(True)
+    return _suppressed.set(True)

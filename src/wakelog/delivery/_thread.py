@@ -20,7 +20,7 @@ from wakelog.delivery._listening import is_listening
 from wakelog.delivery._observer import DeliveryObserver
 from wakelog.delivery._outage import Outage
 from wakelog.delivery._outcome import ExportOutcome, Outcome
-from wakelog.delivery._suppression import quietly
+from wakelog.delivery._suppression import suppress_recording
 from wakelog.delivery._writers import Sources, Writers
 from wakelog.errors import JournalError, WakelogError
 from wakelog.journal import Entry, EntryBatch, Journal, load_ledger
@@ -31,7 +31,7 @@ _log = logging.getLogger("wakelog")
 # A batch stays below what servers take by default: gRPC's limit is 4 MiB.
 _CHUNK_BYTES = 3 * 1024 * 1024
 # How long an exit waits for a sign of life from the next hop.
-_PATIENCE_SECONDS = 0.8
+_NO_PROGRESS_SECONDS = 0.8
 # The longest that an exit goes on with what other processes have left behind.
 _LEFTOVERS_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
@@ -188,7 +188,7 @@ class Delivery:
         with self._lock:
             while not self._at_rest() and not self.failing:
                 alive = max(begun, self._destination.last_success)
-                left = min(self._deadline, alive + _PATIENCE_SECONDS) - time.monotonic()
+                left = min(self._deadline, alive + _NO_PROGRESS_SECONDS) - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
@@ -213,7 +213,7 @@ class Delivery:
         """Return the lanes of a writer's folder while they are open here."""
         return self._writers.lanes_of(path)
 
-    def turn(self) -> float:
+    def step(self) -> float:
         """Do what is due: a round of each lane that is live, and then one of what was left behind.
 
         Whatever goes wrong, it is noted, and tried again in another turn.
@@ -221,7 +221,7 @@ class Delivery:
         Returns:
             The seconds until there may be more to do.
         """
-        if (pause := self._circuit.look()) > 0 or (pause := self._fills_up()) > 0:
+        if (pause := self._circuit.check_port()) > 0 or (pause := self._fills_up()) > 0:
             return pause
         self.idle, busy, probing, adopted = False, False, self.failing, False
         failures = self._circuit.failures
@@ -246,7 +246,7 @@ class Delivery:
             self._failed(ExportOutcome(Outcome.RETRYABLE, str(error)))
         except Exception:  # noqa: BLE001 - a delivery thread that dies once would stay dead
             self._failed(_broken())
-        return self._circuit.look() if self.failing else 0.0
+        return self._circuit.check_port() if self.failing else 0.0
 
     def close(self) -> None:
         """Let go of every writer: nothing is delivered after that."""
@@ -308,15 +308,15 @@ class Delivery:
             self._thread.start()  # where the interpreter is exiting, the record is in the journal
 
     def _run(self) -> None:
-        with quietly():
+        with suppress_recording():
             pause = self._schedule_delay
             while not self._stopping:
                 self._alarm.wait(pause)
                 if not self._stopping:
-                    pause = self.turn()
+                    pause = self.step()
             # What was accepted while the last round was under way, and what was left behind, which a
             # short run has not looked for yet.
-            while not self.failing and time.monotonic() < self._deadline and self.turn() == 0:
+            while not self.failing and time.monotonic() < self._deadline and self.step() == 0:
                 pass
             self.close()
             with self._lock:

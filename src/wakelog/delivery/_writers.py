@@ -11,7 +11,7 @@ from wakelog.delivery._circuit import Clock
 from wakelog.delivery._journal_lanes import WriterLanes
 from wakelog.delivery._observer import DeliveryObserver
 from wakelog.errors import JournalError
-from wakelog.journal import Claim, Folder, Journal, set_aside_torn_tail
+from wakelog.journal import DeliveryLock, Folder, Journal, save_torn_tail
 
 _log = logging.getLogger("wakelog")
 
@@ -31,7 +31,7 @@ class Sources(Protocol):
 
 
 class Writers:
-    """The writers that this process delivers, each with its lanes, claimed.
+    """The writers that this process delivers, each with its lanes, under its delivery lock.
 
     Args:
         journal: This process's journal.
@@ -84,8 +84,8 @@ class Writers:
         for path in [path for path in self.live if path not in paths]:
             self.live.pop(path).close()
         for path in paths:
-            if path not in self.live and (claim := Claim.take(path)) is not None:
-                self.live[path] = lanes = WriterLanes(claim)
+            if path not in self.live and (lock := DeliveryLock.take(path)) is not None:
+                self.live[path] = lanes = WriterLanes(lock)
                 if path.name not in own:
                     self._maybe_behind.add(path)
                     self._observer.adopted(lanes)
@@ -119,15 +119,15 @@ class Writers:
         return self.orphan
 
     def _adopt(self, folder: Folder) -> None:
-        claim = None
+        lock = None
         try:
             if folder.path not in self._done:
-                claim = Claim.take(folder.path)
+                lock = DeliveryLock.take(folder.path)
         finally:
-            if claim is None:
+            if lock is None:
                 folder.release()
-        if claim is not None:
-            orphan = WriterLanes(claim, folder)
+        if lock is not None:
+            orphan = WriterLanes(lock, folder)
             self._observer.recovered("writer", folder.path not in self._passed_over)
             self._observer.adopted(orphan)
             self.orphan = orphan
@@ -138,7 +138,7 @@ class Writers:
         Raises:
             JournalError: When the file system refuses.
         """
-        if set_aside_torn_tail(orphan.path) is not None:
+        if save_torn_tail(orphan.path) is not None:
             _log.warning("a line that a crash cut off is set aside in %s", orphan.path)
             self._observer.recovered("torn_line")
         self._done.add(orphan.path)

@@ -17,7 +17,7 @@ from wakelog.evidence._scan import lines_between
 from wakelog.evidence._seal import ERASURE
 from wakelog.evidence._seal_file import SealFile
 from wakelog.evidence._sealing import Extent
-from wakelog.journal import Claim, folders, load_ledger, owner_of
+from wakelog.journal import DeliveryLock, folders, load_ledger, owner_of
 from wakelog.record import MARK, attributes_on, read_fields, references, seal_fields
 from wakelog.runtime import (
     SYSTEM,
@@ -41,7 +41,7 @@ from wakelog.storage import (
 Matches = Callable[[dict[str, Any]], bool]
 """Says of the attributes of a record whether it is meant."""
 _DEAD_LETTERS = "dead_letters.jsonl"
-_ASIDE = (".torn", ".damaged")
+_DAMAGED_SUFFIXES = (".torn", ".damaged")
 ERASED = "wakelog.erased"
 """The attribute that a dead letter has in the place of what was erased."""
 
@@ -75,7 +75,7 @@ class Erasure:
         records: The records whose content went.
         values: How many values of content they had.
         dead_letters: How many dead letters have lost their content.
-        aside: How many damaged or torn lines that name the person were deleted.
+        damaged: How many damaged or torn lines that name the person were deleted.
         inline: Records whose content stands on a line, or in a file that others share: it was recorded
             without ``erasable``, and stays.
         busy: Folders whose dead letters are being delivered by a process that runs: they stay.
@@ -84,7 +84,7 @@ class Erasure:
     records: list[ErasedRecord] = field(default_factory=list)
     values: int = 0
     dead_letters: int = 0
-    aside: int = 0
+    damaged: int = 0
     inline: list[ErasedRecord] = field(default_factory=list)
     busy: list[Path] = field(default_factory=list)
 
@@ -134,7 +134,7 @@ def erase(
             _sign(folder, found, signer, reason)
             _delete(folder, found)
         _erase_dead_letters(folder, matches, result, apply=apply)
-        _erase_aside(folder, words, result, apply=apply)
+        _erase_damaged(folder, words, result, apply=apply)
     if apply and (result.records or result.dead_letters):
         _forget_index(root)
     return result
@@ -248,7 +248,7 @@ def _erase_dead_letters(folder: Path, matches: Matches, result: Erasure, *, appl
     if not changed:
         return
     if apply:
-        if (claim := Claim.take(folder)) is None:
+        if (lock := DeliveryLock.take(folder)) is None:
             result.busy.append(folder)
             return
         try:
@@ -256,7 +256,7 @@ def _erase_dead_letters(folder: Path, matches: Matches, result: Erasure, *, appl
         except OSError as error:
             raise JournalError("erase in", path, error.strerror or error) from error
         finally:
-            claim.release()
+            lock.release()
     result.dead_letters += changed
 
 
@@ -278,16 +278,16 @@ def _without_content(line: bytes, matches: Matches) -> bytes | None:
     return seal_fields({**letter, "line": orjson.dumps(data).decode()})[0].removesuffix(b"\n")
 
 
-def _erase_aside(folder: Path, words: tuple[str, ...], result: Erasure, *, apply: bool) -> None:
+def _erase_damaged(folder: Path, words: tuple[str, ...], result: Erasure, *, apply: bool) -> None:
     """Delete damaged and torn lines that name the person: nothing rests on them."""
     wanted = [orjson.dumps(word)[1:-1] for word in words if word]
     for name in sorted(list_regular(folder)):
-        if not name.endswith(_ASIDE):
+        if not name.endswith(_DAMAGED_SUFFIXES):
             continue
         path = folder / name
         found = list(_lines(path, whole=False))
         kept = [line for line in found if not any(word in line for word in wanted)]
-        result.aside += len(found) - len(kept)
+        result.damaged += len(found) - len(kept)
         if apply and len(kept) < len(found):
             try:
                 SYSTEM.write_whole(path, b"".join(line + b"\n" for line in kept), synced=True)

@@ -117,7 +117,7 @@ class Sealer(Signing):
         self._alarm = Alarm()
         self._stopping = False
         self._thread = Background(self._run, "wakelog-sealing", self._alarm)
-        self._turns = threading.RLock()
+        self._sealing_lock = threading.RLock()
 
     def watch(self, journal: Journal) -> None:
         """Learn which journal it is."""
@@ -131,12 +131,12 @@ class Sealer(Signing):
         else:
             self._thread.start()
 
-    def turn(self) -> None:
+    def seal_all(self) -> None:
         """Seal what is there now of this process's writers."""
         journal = self._journal
         if journal is None:
             return
-        with self._turns:
+        with self._sealing_lock:
             for writer in journal.open_writers:
                 if (seal := self.seal(writer.folder.path, PROCESS)) is not None:
                     self._tell(journal, writer.folder.path, seal)
@@ -146,7 +146,7 @@ class Sealer(Signing):
         journal = self._journal
         if journal is None:
             return
-        with self._turns:
+        with self._sealing_lock:
             try:
                 gone = list(self._gone(journal))
             except WakelogError as error:
@@ -161,7 +161,7 @@ class Sealer(Signing):
         notice_fork()
         self._stopping = True
         self._alarm.ring()
-        self.turn()
+        self.seal_all()
 
     def _gone(self, journal: Journal) -> Iterator[Path]:
         for folder in folders(journal.root):
@@ -190,7 +190,7 @@ class Sealer(Signing):
         interval = self.settings.interval
         self._alarm.wait(min(_FIRST_SECONDS, interval))
         while not self._stopping:
-            self.turn()
+            self.seal_all()
             self.adopt()
             self._alarm.wait(interval)
 
@@ -224,7 +224,7 @@ class OutsideSealer(Signing):
         self._root, self._wanted, self._record = root, wanted, record
         self._done: set[Path] = set()
 
-    def turn(self) -> None:
+    def seal_all(self) -> None:
         """Seal what is there now.
 
         Raises:

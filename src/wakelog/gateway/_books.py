@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FATES: Final = ("forwarded", "rejected", "dead_lettered", "corrupt")
 
 
-class RunAccount:
+class RunBooks:
     """What became of the events of one run that are to be forwarded.
 
     Attributes:
@@ -54,8 +54,8 @@ class RunAccount:
     @property
     def dealt_with(self) -> int:
         """How many events need nothing more."""
-        set_aside = self.rejected + self.dead_lettered
-        return self.forwarded + set_aside + self.corrupt + self.dropped.total()
+        refused = self.rejected + self.dead_lettered
+        return self.forwarded + refused + self.corrupt + self.dropped.total()
 
     @property
     def pending(self) -> int:
@@ -99,10 +99,10 @@ class RunAccount:
         return found
 
 
-class RunAccounts:
-    """The accounts of all runs that a process answers for.
+class GatewayBooks:
+    """The books of all runs that a process answers for.
 
-    ``_lock`` guards the sums of accounts that are over. Only who reads the books takes it.
+    ``_lock`` guards the sums of books that are over. Only who reads the books takes it.
 
     Args:
         are_read: Whether somebody reads them; else nothing is kept of other runs.
@@ -110,39 +110,39 @@ class RunAccounts:
 
     def __init__(self, *, are_read: bool) -> None:
         self.are_read = are_read
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Begin at zero: at first, and again in a forked child."""
         self._lock = threading.Lock()
-        self._accounts: dict[str, RunAccount] = {}
+        self._by_run: dict[str, RunBooks] = {}
         self._over: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
 
-    def open(self, run: str) -> RunAccount:
-        """Open the account of a run of this process."""
-        account = RunAccount(own=True)
+    def open(self, run: str) -> RunBooks:
+        """Open the books of a run of this process."""
+        books = RunBooks(own=True)
         if self.are_read:
-            self._accounts[run] = account
-        return account
+            self._by_run[run] = books
+        return books
 
-    def of(self, run: str) -> RunAccount:
-        """Return the account of a run that is gone."""
+    def of(self, run: str) -> RunBooks:
+        """Return the books of a run that is gone."""
         if not self.are_read:
-            return RunAccount(own=False)
-        return self._accounts.setdefault(run, RunAccount(own=False))
+            return RunBooks(own=False)
+        return self._by_run.setdefault(run, RunBooks(own=False))
 
     def balance(self) -> tuple[Counter[str], Counter[str]]:
         """Return what became of this process's own events, and of adopted ones."""
         with self._lock:
-            for run, account in list(self._accounts.items()):
-                is_over = account.is_over
-                figures = account.figures()
+            for run, books in list(self._by_run.items()):
+                is_over = books.is_over
+                figures = books.figures()
                 if is_over and not figures["pending"]:
-                    del self._accounts[run]
-                    self._over[account.own].update(figures)
+                    del self._by_run[run]
+                    self._over[books.own].update(figures)
             own, adopted = Counter(self._over[True]), Counter(self._over[False])
-            for account in list(self._accounts.values()):
-                (own if account.own else adopted).update(account.figures())
+            for books in list(self._by_run.values()):
+                (own if books.own else adopted).update(books.figures())
         return own, adopted
 
 
@@ -168,19 +168,19 @@ class State(NamedTuple):
     elsewhere: int = 0
 
 
-class GatewayTally:
+class GatewayCounters:
     """What one logger has done.
 
     Args:
         books: The books of its process.
     """
 
-    def __init__(self, books: RunAccounts) -> None:
+    def __init__(self, books: GatewayBooks) -> None:
         self.books = books
         self._state: weakref.WeakMethod[Callable[[], State]] | None = None
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Begin at zero: at first, and again in a forked child."""
         self.calls = self.logged = 0
         self.overhead = 0.0

@@ -8,7 +8,7 @@ import logging
 from wakelog.delivery import ExportOutcome, ExportRound, Outcome
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.gateway import _ledger as ledger
-from wakelog.gateway._books import RunAccount
+from wakelog.gateway._books import RunBooks
 from wakelog.gateway._dead_letters import DeadLetters, FoundLetter, letter_of, line_of
 from wakelog.gateway._downstream import Downstream
 from wakelog.gateway._events import ForwardedEvent
@@ -21,7 +21,7 @@ from wakelog.runtime import Burst
 _log = logging.getLogger("wakelog")
 
 
-class _SetAside:
+class _DeadLetterReports:
     """Says what is set aside: the first of a burst at once, and how many more once a minute."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Dispatch:
         self.forwarded = self.rejected = self.dead_lettered = 0
         self._downstream, self._letters = downstream, letters
         self._judge = Judge(downstream, settings)
-        self._set_aside = _SetAside()
+        self._reports = _DeadLetterReports()
 
     async def send(self, sending: ExportRound[Item]) -> None:
         """Forward a lane's events, or set them aside; stop at one that its session is left at for later."""
@@ -77,20 +77,20 @@ class Dispatch:
                 sending.acknowledge()
                 continue
             lane.oldest = item.event.wakelog.timestamp
-            dead = await self._deal_with(lane, item, item.event, lane.account)
+            dead = await self._deal_with(lane, item, item.event, lane.books)
             if dead is None:
                 sending.stop(ExportOutcome(Outcome.RETRYABLE))
                 return
             sending.acknowledge(1, dead)
 
     async def _deal_with(
-        self, lane: SessionLane, item: Item, event: ForwardedEvent, account: RunAccount
+        self, lane: SessionLane, item: Item, event: ForwardedEvent, books: RunBooks
     ) -> int | None:
         """Forward an event or set it aside; return how many were, None to leave its session for later."""
         if lane.letters is None:
             lane.letters = self._letters.ids(lane.folder) if lane.old and lane.folder else set()
         if event.wakelog.id in lane.letters:  # the process died before it could note that
-            self._count_set_aside(account, rejected=False)
+            self._count_dead_letter(books, rejected=False)
             return 1
         trial = lane.trial_of(event, is_next=True)
         is_decided = trial.is_taken or trial.verdict is not None
@@ -99,7 +99,7 @@ class Dispatch:
             return None
         if trial.is_taken:
             self.forwarded += 1
-            account.forwarded += 1
+            books.forwarded += 1
             return 0
         assert trial.verdict is not None  # noqa: S101 - as the judge has promised
         outcome, reason = trial.verdict
@@ -112,21 +112,21 @@ class Dispatch:
             _log.warning("an event cannot be set aside, and is tried again: %s", error)
             return None
         session = event.wakelog.session_id
-        self._set_aside.note(session, reason)
-        self._count_set_aside(account, rejected=outcome == REJECTED)
+        self._reports.note(session, reason)
+        self._count_dead_letter(books, rejected=outcome == REJECTED)
         return 1
 
     def say_rest(self) -> None:
         """Say how many events were set aside since it was last said, before nobody can any more."""
-        self._set_aside.say()
+        self._reports.say()
 
-    def _count_set_aside(self, account: RunAccount, *, rejected: bool) -> None:
+    def _count_dead_letter(self, books: RunBooks, *, rejected: bool) -> None:
         if rejected:
             self.rejected += 1
-            account.rejected += 1
+            books.rejected += 1
         else:
             self.dead_lettered += 1
-            account.dead_lettered += 1
+            books.dead_lettered += 1
 
     async def replay(self, found: FoundLetter) -> str | None:
         """Send a dead letter once; return why it was not taken, None when it was.

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from wakelog.delivery import CircuitState, Notifier, backoff
 from wakelog.errors import SerializationError, TransportConnectionError, TransportTimeoutError
-from wakelog.gateway._books import GatewayTally
-from wakelog.gateway._calls import BlockingCalls, call, is_asynchronous
+from wakelog.gateway._blocking_calls import BlockingCalls, call, is_asynchronous
+from wakelog.gateway._books import GatewayCounters
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._place import Target
 from wakelog.gateway._sending import Forwarding, attempt, is_healthy
@@ -90,7 +90,7 @@ class Downstream:
         transport: The transport.
         settings: How events are forwarded.
         report: Is told each error, and what was being done.
-        tally: Counts the attempts.
+        counters: Counts the attempts.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class Downstream:
         transport: TransportInterface | None,
         settings: Forwarding,
         report: Report,
-        tally: GatewayTally,
+        counters: GatewayCounters,
     ) -> None:
         self.callback = Target("downstream_callback", callback, settings.retry_delay)
         self.transport = Target("downstream_transport", transport, settings.retry_delay)
-        self._settings, self._report, self._tally = settings, report, tally
+        self._settings, self._report, self._counters = settings, report, counters
         self._blocking = BlockingCalls()
         self._changed: Notifier | None = None
         self._came_back: Callable[[], None] = lambda: None
@@ -167,15 +167,15 @@ class Downstream:
         for place in (self.callback, self.transport):
             place.begin(changed, functools.partial(self._is_healthy, place))
 
-    def look(self) -> None:
-        """Look at once whether an outage is over, because somebody waits or a place is another."""
+    def check_now(self) -> None:
+        """Check at once whether an outage is over, because somebody waits or a place is another."""
         for place in (self.callback, self.transport):
             place.poke()
         if self._changed is not None:
             self._changed.fire()
 
     def begin_again(self) -> None:
-        """Look as often as at the beginning, because what is tried next is another event."""
+        """Check as often as at the beginning, because what is tried next is another event."""
         for place in self.active:
             place.begin_again()
 
@@ -310,7 +310,7 @@ class Downstream:
         error = await attempt(transport, event, self._settings.send_timeout, self._blocking)
         rejected = isinstance(error, SerializationError)
         place.is_healthy = rejected or error is None
-        self._tally.attempted(time.perf_counter() - begun, error, rejected=rejected)
+        self._counters.attempted(time.perf_counter() - begun, error, rejected=rejected)
         if error is not None:
             trial.failures[place.name] += 1
             origin = event.wakelog

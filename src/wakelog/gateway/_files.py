@@ -64,7 +64,7 @@ class SessionFile(AppendFile):
         seq: How many events are in the current file.
         crc: The checksum of the last one.
         end: The offset after it, from which a reader reads on.
-        look_at: When to look again whether the file has its name still.
+        check_at: When to look again whether the file has its name still.
     """
 
     def __init__(self, files: SessionFiles, session_id: str, directory: str) -> None:
@@ -75,7 +75,7 @@ class SessionFile(AppendFile):
         self.writer = ""
         self.begun = False
         self.seq = self.crc = self.end = 0
-        self.look_at = 0.0
+        self.check_at = 0.0
         # Where the next byte goes by itself, -1 where that is not known.
         self._position = 0
         # Made when somebody waits for the disk.
@@ -388,14 +388,14 @@ class SessionFiles:
         try:
             if file.fd < 0:
                 self.reopen(file)
-            elif now >= file.look_at and os.fstat(file.fd).st_nlink == 0:
+            elif now >= file.check_at and os.fstat(file.fd).st_nlink == 0:
                 return False
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise _refused("open", file.path, error) from error
             return False
-        if now >= file.look_at:
-            file.look_at = now + _LOOK_SECONDS
+        if now >= file.check_at:
+            file.check_at = now + _LOOK_SECONDS
         return True
 
     def begin(self, file: SessionFile) -> None:
@@ -433,7 +433,7 @@ class SessionFiles:
                 raise _refused("make", path, error) from error
         self._made += 1
         file.begin(path, f"{self.run}.{self._made}", fd)
-        file.look_at = time.monotonic() + _LOOK_SECONDS
+        file.check_at = time.monotonic() + _LOOK_SECONDS
         self._open[file.session_id] = file
 
     def reopen(self, file: SessionFile) -> None:

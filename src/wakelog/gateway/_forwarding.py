@@ -20,7 +20,7 @@ from wakelog.delivery import (
 )
 from wakelog.errors import EventSessionLoggerError
 from wakelog.gateway import _ledger as ledger
-from wakelog.gateway._books import GatewayTally, RunAccount
+from wakelog.gateway._books import GatewayCounters, RunBooks
 from wakelog.gateway._dead_letters import DeadLetters, FoundLetter
 from wakelog.gateway._dispatch import Dispatch
 from wakelog.gateway._downstream import Downstream, Report
@@ -56,8 +56,8 @@ class Forwarder:
         settings: How events are forwarded.
         downstream: Where to.
         report: Is told each error, and what was being done.
-        tally: Counts what is done.
-        account: The account of this run.
+        counters: Counts what is done.
+        books: The books of this run.
         letters: Where what is never taken goes.
         memory: The queue in memory, in place of the files.
     """
@@ -71,14 +71,14 @@ class Forwarder:
         settings: Forwarding,
         downstream: Downstream,
         report: Report,
-        tally: GatewayTally,
-        account: RunAccount,
+        counters: GatewayCounters,
+        books: RunBooks,
         letters: DeadLetters,
         memory: MemoryQueue | None = None,
     ) -> None:
         self.downstream = downstream
         self.memory = memory
-        self.account = account
+        self.books = books
         self.prepared = False
         self.corrupt = 0
         self.dispatch = Dispatch(downstream, settings, letters)
@@ -86,7 +86,7 @@ class Forwarder:
         self._settings, self._report = settings, report
         self._exit_seconds = settings.exit_seconds
         self._locks = Locks(base, run, owner)
-        self._recovery = Recovery(base, depth, run, self._locks, tally)
+        self._recovery = Recovery(base, depth, run, self._locks, counters)
         self._lanes: dict[str, SessionLane] = {}
         self._most_lanes = _IDLE_LANES
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,7 +98,7 @@ class Forwarder:
     @property
     def pending(self) -> int:
         """How many events of this run have not been dealt with."""
-        return self.account.pending
+        return self.books.pending
 
     @property
     def oldest(self) -> int:
@@ -174,7 +174,7 @@ class Forwarder:
         """Learn that an event was written to a file. Cheap: called for every event."""
         if self._closed:
             return  # it was on its way; the next process finds it in the file
-        self.account.noted += 1
+        self.books.noted += 1
         running = asyncio.get_running_loop()
         if self._loop is not running:
             self.start()
@@ -203,7 +203,7 @@ class Forwarder:
         lane = self._lanes.get(session_id)
         if not isinstance(lane, MemoryLane):
             self._forget_idle()
-            lane = self._lanes[session_id] = MemoryLane(self.account, folder)
+            lane = self._lanes[session_id] = MemoryLane(self.books, folder)
         taken = await self.memory.put(lane, event)
         if taken:
             lane.noted += 1
@@ -260,7 +260,7 @@ class Forwarder:
         if done:
             self._recovery.forget()
         self._locks.end(forwarded=done)
-        self.account.leave(self._locks.path_of(self._run) if self.prepared else None)
+        self.books.leave(self._locks.path_of(self._run) if self.prepared else None)
         self._recovery.leave()
         return done
 
@@ -309,10 +309,10 @@ class Forwarder:
             _log.warning("cannot note where events go now: %s", error)
         loop = self._loop
         if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._look)
+            loop.call_soon_threadsafe(self._check_now)
 
-    def _look(self) -> None:
-        self.downstream.look()
+    def _check_now(self) -> None:
+        self.downstream.check_now()
         self._driver.hurry()
 
     def _note(self, directory: str, path: Path) -> None:
@@ -325,10 +325,10 @@ class Forwarder:
             self._queue(lane)
 
     def _lane(self, directory: str) -> FileLane:
-        return FileLane(self._base / directory, self._run, self._locks, self._account_of)
+        return FileLane(self._base / directory, self._run, self._locks, self._books_of)
 
-    def _account_of(self, run: str) -> RunAccount:
-        return self.account if run == self._run else self._recovery.account_of(run)
+    def _books_of(self, run: str) -> RunBooks:
+        return self.books if run == self._run else self._recovery.books_of(run)
 
     def _forget_idle(self) -> None:
         """Forget lanes in which nothing waits; the ledger knows where they were."""
@@ -354,8 +354,8 @@ class Forwarder:
                 if not (items := lane.read()):
                     self._note_empty(lane)
                     return sent, False
-                account = lane.account
-                sent = ExportRound(items, lane, moved=partial(self._advance, lane, account))
+                books = lane.books
+                sent = ExportRound(items, lane, moved=partial(self._advance, lane, books))
                 await self.dispatch.send(sent)
                 if sent.stopped is not None:
                     return sent, False
@@ -377,21 +377,21 @@ class Forwarder:
             # Somebody has deleted the file, or damaged the ends of its lines.
             missing = lane.noted - lane.settled
             self.corrupt += missing
-            self.account.corrupt += missing
+            self.books.corrupt += missing
             lane.settled = lane.noted
 
-    def _advance(self, lane: SessionLane, account: RunAccount, item: Item) -> None:
+    def _advance(self, lane: SessionLane, books: RunBooks, item: Item) -> None:
         """Move a lane past an item that has been dealt with."""
         lane.advance(item)
         self.corrupt += item.corrupt
-        account.corrupt += item.corrupt
+        books.corrupt += item.corrupt
         if self.memory is not None:
             self.memory.taken()
         if self._waits:
             self._announce()
 
     async def _flush(self, seconds: float, *, patient: bool) -> bool:
-        self.downstream.look()
+        self.downstream.check_now()
         goals = {name: lane.noted for name, lane in self._lanes.items()}
         self._driver.hurry()
         self._waits += 1
@@ -442,7 +442,7 @@ class Forwarder:
             lane = self._lanes.get(directory)
             if not isinstance(lane, FileLane):
                 lane = self._lanes[directory] = self._lane(directory)
-            lane.look()
+            lane.find_again()
             lane.old = True
             lane.letters = None
             lane.oldest = min(filter(None, (lane.oldest, left.oldest)), default=0)

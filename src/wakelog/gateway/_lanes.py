@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wakelog.delivery import Slot
 from wakelog.gateway import _ledger as ledger
-from wakelog.gateway._books import RunAccount
+from wakelog.gateway._books import RunBooks
 from wakelog.gateway._downstream import Trial
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._ledger import FileMark, Item
@@ -46,8 +46,8 @@ class SessionLane(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def account(self) -> RunAccount:
-        """The account of what was read last."""
+    def books(self) -> RunBooks:
+        """The books of what was read last."""
 
     @property
     @abc.abstractmethod
@@ -96,13 +96,13 @@ class SessionLane(abc.ABC):
 class _File:
     """A file that is being read."""
 
-    __slots__ = ("account", "mark", "mine", "path", "writer")
+    __slots__ = ("books", "mark", "mine", "path", "writer")
 
     def __init__(
-        self, path: Path, writer: str, mark: FileMark, account: RunAccount, *, mine: bool
+        self, path: Path, writer: str, mark: FileMark, books: RunBooks, *, mine: bool
     ) -> None:
         self.path, self.writer, self.mark, self.mine = path, writer, mark, mine
-        self.account = account
+        self.books = books
 
 
 class FileLane(SessionLane):
@@ -112,18 +112,18 @@ class FileLane(SessionLane):
         folder: The session's directory.
         run: This run.
         locks: Which other runs are alive.
-        account_of: Returns the account of a run.
+        books_of: Returns the books of a run.
     """
 
     def __init__(
-        self, folder: Path, run: str, locks: Locks, account_of: Callable[[str], RunAccount]
+        self, folder: Path, run: str, locks: Locks, books_of: Callable[[str], RunBooks]
     ) -> None:
         super().__init__(folder)
         self._folder, self._run, self._locks = folder, run, locks
-        self._account_of = account_of
+        self._books_of = books_of
         self._files: list[_File] = []
         self._newest: Path | None = None
-        self._look = True
+        self._find_due = True
         self._moved: dict[Path, tuple[str, FileMark]] = {}
 
     @property
@@ -132,9 +132,9 @@ class FileLane(SessionLane):
         return super().is_idle and not self._moved
 
     @property
-    def account(self) -> RunAccount:
-        """The account of what was read last."""
-        return self._files[0].account
+    def books(self) -> RunBooks:
+        """The books of what was read last."""
+        return self._files[0].books
 
     @property
     def writer(self) -> str:
@@ -145,16 +145,16 @@ class FileLane(SessionLane):
         """Learn that an event was written to a file of this run."""
         self.noted += 1
         if path is not self._newest:  # comparing paths costs more than looking again, once
-            self._newest, self._look = path, True
+            self._newest, self._find_due = path, True
 
-    def look(self) -> None:
-        """Look for files again at the next read."""
-        self._look = True
+    def find_again(self) -> None:
+        """Find the files again at the next read."""
+        self._find_due = True
 
     def read(self) -> list[Item]:
         """Return the next events, oldest first; empty when there are none for now."""
-        if self._look:
-            self._look = False
+        if self._find_due:
+            self._find_due = False
             self._find()
         while self._files:
             file = self._files[0]
@@ -243,25 +243,25 @@ class FileLane(SessionLane):
             return None
         if mark.offset >= size and path != self._newest:
             return None
-        account = self._account_of(run)
+        books = self._books_of(run)
         if not mine:
-            account.begun.setdefault(path, mark.offset)
-        return _File(path, writer, mark, account, mine=mine)
+            books.begun.setdefault(path, mark.offset)
+        return _File(path, writer, mark, books, mine=mine)
 
 
 class MemoryLane(SessionLane):
     """A session's events in memory, where no file holds them in a form that can be read back.
 
     Args:
-        account: The account of this run.
+        books: The books of this run.
         folder: The session's directory; None where no files are written.
     """
 
     writer = ""
 
-    def __init__(self, account: RunAccount, folder: Path | None) -> None:
+    def __init__(self, books: RunBooks, folder: Path | None) -> None:
         super().__init__(folder)
-        self._account = account
+        self._books = books
         self.letters = set()  # what is in memory is of this run
         self._lock = threading.Lock()
         self._waiting: deque[tuple[int, ForwardedEvent]] = deque()
@@ -269,9 +269,9 @@ class MemoryLane(SessionLane):
         self._held = 0
 
     @property
-    def account(self) -> RunAccount:
-        """The account of this run."""
-        return self._account
+    def books(self) -> RunBooks:
+        """The books of this run."""
+        return self._books
 
     def put(self, number: int, event: ForwardedEvent) -> None:
         """Add an event."""

@@ -44,7 +44,7 @@ from wakelog.gateway._names import unknown_session
 from wakelog.gateway._owner import RunOwner, pipeline_of, service_name
 from wakelog.gateway._sending import ErrorHandler, Forwarding, as_transport
 from wakelog.gateway._settings import Settings, check_names, from_environment
-from wakelog.gateway._stats import GatewayStats, state_of, stats_of, tally_on
+from wakelog.gateway._stats import GatewayStats, counters_on, state_of, stats_of
 from wakelog.gateway.transports import Callback, CallbackTransport, TransportInterface
 from wakelog.journal import DeadLetter, Durability
 from wakelog.record import Content, type_name, uuid7
@@ -139,9 +139,9 @@ class EventSessionLogger(Arguments):
             **kwargs,
         )
         # Before anything is registered below: in a forked child, the metrics begin first.
-        self._tally = tally_on(settings.meter_provider)
+        self._counters = counters_on(settings.meter_provider)
         self._set_up(settings, callback)
-        self._tally.follow(self._state)
+        self._counters.follow(self._state)
         reset_in_child(self._after_fork, ForkOrder.THREADS)
 
     def _set_up(self, settings: Settings, callback: CallbackTransport | None) -> None:
@@ -165,14 +165,14 @@ class EventSessionLogger(Arguments):
         # Whether what waits to be forwarded can be read back from the files.
         self._reads_files = settings.enable_local_logging and self._files.format.readable
         if self._forwarder is not None:
-            self._forwarder.account.leave(None)
+            self._forwarder.books.leave(None)
             self._forwarder = None
         if callback is not None or self.downstream_transport is not None:
             self._forwarder = self._forward_to(callback)
 
     def _forward_to(self, callback: CallbackTransport | None) -> Forwarder:
         settings = self.settings
-        account = self._tally.books.open(self._files.run)
+        books = self._counters.books.open(self._files.run)
         forwarding = Forwarding(
             max_retries=settings.max_retry_attempts,
             retry_delay=settings.retry_delay_seconds,
@@ -182,7 +182,7 @@ class EventSessionLogger(Arguments):
             exit_seconds=settings.close_timeout_seconds,
         )
         downstream = Downstream(
-            callback, self.downstream_transport, forwarding, self._report, self._tally
+            callback, self.downstream_transport, forwarding, self._report, self._counters
         )
         return Forwarder(
             self._base,
@@ -192,12 +192,12 @@ class EventSessionLogger(Arguments):
             forwarding,
             downstream,
             self._report,
-            self._tally,
-            account,
+            self._counters,
+            books,
             self._letters,
             None
             if self._reads_files
-            else MemoryQueue(settings.queue_size, OverflowPolicy(settings.overflow), account),
+            else MemoryQueue(settings.queue_size, OverflowPolicy(settings.overflow), books),
         )
 
     @property
@@ -223,11 +223,11 @@ class EventSessionLogger(Arguments):
         try:
             return await self._log(event)
         except (LocalLoggingError, BufferFullError) as error:
-            self._tally.failed_locally(error)
+            self._counters.failed_locally(error)
             self._report(error, f"local_logging: an event of type {type(event).__name__}")
             raise
         finally:
-            self._tally.spent(time.perf_counter() - begun)
+            self._counters.spent(time.perf_counter() - begun)
 
     async def _log(self, event: object) -> bool:
         notice_fork()
@@ -272,7 +272,7 @@ class EventSessionLogger(Arguments):
                     await self._committer.file_synced(logged.file, logged.ticket)
                 elif durability is _PERIODIC:
                     self._committer.file_soon(logged.file, logged.ticket)
-                self._tally.logged += 1
+                self._counters.logged += 1
                 if too_large is not None:
                     raise SerializationError(str(too_large)) from too_large  # noqa: TRY301 - one way out
                 folder = self._base / logged.file.directory
@@ -366,7 +366,7 @@ class EventSessionLogger(Arguments):
         found = from_environment(self._given)
         if not found:
             return
-        if self._tally.logged or (self._forwarder is not None and self._forwarder.is_running):
+        if self._counters.logged or (self._forwarder is not None and self._forwarder.is_running):
             raise ConfigurationError(
                 "configure_from_env() came after the first event: call it before"
             )
@@ -468,7 +468,7 @@ class EventSessionLogger(Arguments):
     def stats(self) -> GatewayStats:
         """Return what has been done so far. Cheap."""
         notice_fork()
-        return stats_of(self._tally, self._forwarder, self._files.open_files)
+        return stats_of(self._counters, self._forwarder, self._files.open_files)
 
     def _state(self) -> State:
         forwarder = None if self._closed else self._forwarder
@@ -484,7 +484,7 @@ class EventSessionLogger(Arguments):
             _log.exception("the error handler failed on %s", error)
 
     def _after_fork(self) -> None:
-        self._tally.begin()
+        self._counters.reset()
         self._files.abandon(uuid7())
         self._committer = FilesCommitter(_SYNC_SECONDS)
         if self._forwarder is not None:

@@ -9,7 +9,7 @@ from functools import partial
 
 from wakelog.buffer import DROPPED, TAKEN, WAIT, OverflowPolicy, Room
 from wakelog.errors import BufferFullError
-from wakelog.gateway._books import RunAccount
+from wakelog.gateway._books import RunBooks
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._lanes import MemoryLane
 
@@ -27,11 +27,11 @@ class MemoryQueue:
     Args:
         capacity: The most events that wait.
         overflow: What happens to an event beyond that.
-        account: The account of this run.
+        books: The books of this run.
     """
 
-    def __init__(self, capacity: int, overflow: OverflowPolicy, account: RunAccount) -> None:
-        self.capacity, self._overflow, self._account = capacity, overflow, account
+    def __init__(self, capacity: int, overflow: OverflowPolicy, books: RunBooks) -> None:
+        self.capacity, self._overflow, self._books = capacity, overflow, books
         self._lock = threading.Lock()
         self._count = self._number = 0
         self._order: deque[tuple[int, MemoryLane]] = deque()
@@ -63,7 +63,7 @@ class MemoryQueue:
         if self._closed:
             raise BufferFullError("the gateway has been closed: nothing is forwarded")
         if self._count < self.capacity or self._make_room():
-            self._account.noted += 1
+            self._books.noted += 1
             self._number += 1
             self._count += 1
             self._order.append((self._number, lane))
@@ -76,8 +76,8 @@ class MemoryQueue:
             )
         if self._overflow is OverflowPolicy.BLOCK:
             return WAIT
-        self._account.noted += 1
-        self._account.dropped[self._overflow.value] += 1
+        self._books.noted += 1
+        self._books.dropped[self._overflow.value] += 1
         return DROPPED
 
     def taken(self) -> None:
@@ -94,7 +94,7 @@ class MemoryQueue:
             self._closed = True
             lost, self._count = self._count, 0
             if lost:
-                self._account.dropped["closed"] += lost
+                self._books.dropped["closed"] += lost
         self._room.give(len(self._room))
         if lost:
             _log.warning("%d events were in memory and not forwarded: they are lost", lost)
@@ -114,5 +114,5 @@ class MemoryQueue:
         self._order.extendleft(reversed(in_flight))
         if made:
             self._count -= 1
-            self._account.dropped[self._overflow.value] += 1
+            self._books.dropped[self._overflow.value] += 1
         return made

@@ -13,7 +13,7 @@ from opentelemetry.metrics import MeterProvider
 from wakelog.delivery import CircuitState
 from wakelog.events import semconv as s
 from wakelog.gateway import _metric_table as t
-from wakelog.gateway._books import FATES, GatewayTally, RunAccounts
+from wakelog.gateway._books import FATES, GatewayBooks, GatewayCounters
 from wakelog.runtime import ForkOrder, reset_in_child
 from wakelog.telemetry import ADOPTED, ORIGIN, OTHER, OWN
 from wakelog.telemetry.instruments import Instruments, Observations, PerProvider
@@ -34,29 +34,29 @@ class GatewayMetrics:
     """
 
     def __init__(self, provider: MeterProvider) -> None:
-        self._books = RunAccounts(are_read=True)
-        self._tallies: list[GatewayTally] = []
-        self._begin()
-        self._instruments = Instruments(provider, t.TABLE, self._look)
-        reset_in_child(self._after_fork, ForkOrder.FIGURES)
+        self._books = GatewayBooks(are_read=True)
+        self._all_counters: list[GatewayCounters] = []
+        self._reset()
+        self._instruments = Instruments(provider, t.TABLE, self._collect)
+        reset_in_child(self._after_fork, ForkOrder.METRICS)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         # Of gateways that are gone.
         self._logged = 0
         self._errors: Counter[tuple[str, str]] = Counter()
 
-    def tally(self) -> GatewayTally:
+    def counters(self) -> GatewayCounters:
         """Return where another gateway may count what it does."""
-        tally = GatewayTally(self._books)
-        self._tallies.append(tally)
-        return tally
+        counters = GatewayCounters(self._books)
+        self._all_counters.append(counters)
+        return counters
 
-    def _look(self, instruments: Instruments) -> Observations:
-        """Look at everything, once for a collection."""
+    def _collect(self, instruments: Instruments) -> Observations:
+        """Observe everything, once for a collection."""
         found = Observations()
-        for tally in list(self._tallies):
-            self._record_samples(instruments, tally)
+        for counters in list(self._all_counters):
+            self._record_samples(instruments, counters)
 
         def say(name: str, value: float, **attributes: AttributeValue) -> None:
             found.say(f"wakelog.gateway.{name}", value, **attributes)
@@ -69,21 +69,21 @@ class GatewayMetrics:
         for reason in t.DROPPED:
             say("events.dropped", own[f"dropped {reason}"], reason=reason)
         with self._lock:
-            self._look_at_gateways(say, is_pending=own["pending"] + adopted["pending"] > 0)
+            self._observe_gateways(say, is_pending=own["pending"] + adopted["pending"] > 0)
         return found
 
-    def _look_at_gateways(self, say: Callable[..., None], *, is_pending: bool) -> None:
+    def _observe_gateways(self, say: Callable[..., None], *, is_pending: bool) -> None:
         logged, errors = self._logged, self._errors.copy()
         states = []
-        for tally in list(self._tallies):
-            state = tally.state()
-            counted, wrong = tally.logged, _errors_of(tally)
+        for counters in list(self._all_counters):
+            state = counters.state()
+            counted, wrong = counters.logged, _errors_of(counters)
             logged += counted
             errors.update(wrong)
             if state is not None:
                 states.append(state)
             else:
-                self._tallies.remove(tally)
+                self._all_counters.remove(counters)
                 self._logged += counted
                 self._errors.update(wrong)
         say("events.logged", logged)
@@ -103,20 +103,20 @@ class GatewayMetrics:
         say("files.open", sum(state.open_files for state in states))
 
     @staticmethod
-    def _record_samples(instruments: Instruments, tally: GatewayTally) -> None:
+    def _record_samples(instruments: Instruments, counters: GatewayCounters) -> None:
         """Hand on what has been measured since the last collection."""
-        instruments.drain("wakelog.gateway.overhead.duration", tally.overheads)
-        instruments.drain_outcomes("wakelog.gateway.send.duration", tally.sends)
+        instruments.drain("wakelog.gateway.overhead.duration", counters.overheads)
+        instruments.drain_outcomes("wakelog.gateway.send.duration", counters.sends)
 
     def _after_fork(self) -> None:
-        self._begin()
-        self._books.begin()
+        self._reset()
+        self._books.reset()
 
 
 metrics_on: Final = PerProvider(GatewayMetrics).on
 
 
-def _errors_of(tally: GatewayTally) -> Counter[tuple[str, str]]:
-    wrong = Counter({(t.LOCAL, why): n for why, n in list(tally.local_errors.items())})
-    wrong.update({(t.TRANSPORT, why): n for why, n in list(tally.transport_errors.items())})
+def _errors_of(counters: GatewayCounters) -> Counter[tuple[str, str]]:
+    wrong = Counter({(t.LOCAL, why): n for why, n in list(counters.local_errors.items())})
+    wrong.update({(t.TRANSPORT, why): n for why, n in list(counters.transport_errors.items())})
     return wrong

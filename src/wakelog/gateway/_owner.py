@@ -81,11 +81,13 @@ def endpoint(url: str) -> str:
 
 def digest(*secrets: object) -> str:
     """Return a few digits that differ when one of the values does, and tell none of them."""
-    told = orjson.dumps([_plain(one) for one in secrets], option=orjson.OPT_SORT_KEYS, default=repr)
+    told = orjson.dumps(
+        [_normalised(one) for one in secrets], option=orjson.OPT_SORT_KEYS, default=repr
+    )
     return hashlib.sha256(told).hexdigest()[:_DIGEST]
 
 
-def _plain(value: object) -> object:
+def _normalised(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(key).lower(): str(item) for key, item in value.items()}
     return value

@@ -79,7 +79,7 @@ class Target:
         self._outage.failed(str(error or ""))
         self._changed.fire()
         self.end()
-        self._watch = asyncio.create_task(self._look(self._circuit))
+        self._watch = asyncio.create_task(self._check_until_closed(self._circuit))
 
     def give_back(self) -> None:
         """Learn that the probe told nothing about the place: the next event is one, too."""
@@ -92,7 +92,7 @@ class Target:
         if watch is not None:
             watch.cancel()
 
-    async def _look(self, circuit: Circuit) -> None:
+    async def _check_until_closed(self, circuit: Circuit) -> None:
         while circuit.state is CircuitState.OPEN:
             with suppress(TimeoutError):
                 async with asyncio.timeout(circuit.pause()):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wakelog.gateway import _ledger as ledger
-from wakelog.gateway._books import GatewayTally, RunAccount
+from wakelog.gateway._books import GatewayCounters, RunBooks
 from wakelog.gateway._locks import Locks
 from wakelog.gateway._owner import RunOwner
 from wakelog.runtime import list_directory
@@ -37,7 +37,7 @@ def left_behind(
     depth: int,
     run: str,
     locks: Locks,
-    account_of: Callable[[str], RunAccount] | None = None,
+    books_of: Callable[[str], RunBooks] | None = None,
 ) -> Iterator[Left]:
     """Find the directories of sessions in which dead runs have left events to forward.
 
@@ -48,7 +48,7 @@ def left_behind(
         depth: How many directories a session's directory is below it.
         run: This run.
         locks: Which other runs are alive.
-        account_of: Returns the account of a run, when what is left shall be counted.
+        books_of: Returns the books of a run, when what is left shall be counted.
     """
     alive: dict[str, bool] = {run: True}
     for folder in _folders(base, depth):
@@ -74,11 +74,11 @@ def left_behind(
                 if not locks.is_ours(owner):
                     found.append((owner, path, ledger.count_marked(path, mark.offset)))
                     continue
-                if account_of is None:
+                if books_of is None:
                     found.append((owner, path, 0))
                     continue
                 # A lane may have come earlier, and have gone on since.
-                begin = account_of(owner).begun.setdefault(path, mark.offset)
+                begin = books_of(owner).begun.setdefault(path, mark.offset)
                 found.append((owner, path, ledger.count_marked(path, begin)))
                 oldest = min(filter(None, (oldest, ledger.logged_at(path, mark))), default=0)
             except OSError:
@@ -100,21 +100,23 @@ def _folders(base: Path, depth: int) -> Iterator[Path]:
 
 
 class Recovery:
-    """Finds what dead runs have left, and keeps their accounts.
+    """Finds what dead runs have left, and keeps their books.
 
     Args:
         base: The base directory.
         depth: How many directories a session's directory is below it.
         run: This run.
         locks: Which other runs are alive, and whose they are.
-        tally: Has the books.
+        counters: Has the books.
     """
 
-    def __init__(self, base: Path, depth: int, run: str, locks: Locks, tally: GatewayTally) -> None:
+    def __init__(
+        self, base: Path, depth: int, run: str, locks: Locks, counters: GatewayCounters
+    ) -> None:
         self._base, self._depth, self._run = base, depth, run
-        self._locks, self._tally = locks, tally
-        # The accounts of runs that are gone.
-        self._accounts: dict[str, RunAccount] = {}
+        self._locks, self._counters = locks, counters
+        # The books of runs that are gone.
+        self._books: dict[str, RunBooks] = {}
         self._dead: set[str] = set()
         # Of runs of other owners: whose they are and how much they have left.
         self._foreign: dict[str, tuple[RunOwner, int]] = {}
@@ -124,7 +126,7 @@ class Recovery:
     @property
     def is_waiting(self) -> bool:
         """Whether something that was found is not known to be dealt with."""
-        return bool(self._dead or self._accounts)
+        return bool(self._dead or self._books)
 
     @property
     def elsewhere(self) -> int:
@@ -134,11 +136,11 @@ class Recovery:
             counts[owner] += count
         return sum(n for owner, n in counts.items() if n and not self._locks.is_served(owner))
 
-    def account_of(self, run: str) -> RunAccount:
-        """Return the account of a run that is gone."""
-        if run not in self._accounts:
-            self._accounts[run] = self._tally.books.of(run)
-        return self._accounts[run]
+    def books_of(self, run: str) -> RunBooks:
+        """Return the books of a run that is gone."""
+        if run not in self._books:
+            self._books[run] = self._counters.books.of(run)
+        return self._books[run]
 
     async def search(self) -> list[Left]:
         """Look for what dead runs have left, at the start and whenever one has died.
@@ -156,9 +158,9 @@ class Recovery:
         new = dead - foreign - self._dead
         if not first and not new and not foreign - self._foreign.keys():
             return []
-        account_of = self._tally.books.of if self._tally.books.are_read else None
+        books_of = self._counters.books.of if self._counters.books.are_read else None
         left = await asyncio.to_thread(
-            lambda: list(left_behind(self._base, self._depth, self._run, self._locks, account_of))
+            lambda: list(left_behind(self._base, self._depth, self._run, self._locks, books_of))
         )
         self._dead |= new
         counts: Counter[str] = Counter()
@@ -167,7 +169,7 @@ class Recovery:
                 if run in foreign:
                     counts[run] += count
                 else:
-                    self.account_of(run).adopt(path, count)
+                    self.books_of(run).adopt(path, count)
         for run in foreign:
             if (owner := self._locks.owner_of(run)) is not None:
                 self._foreign[run] = owner, counts[run]
@@ -193,14 +195,14 @@ class Recovery:
 
     def forget(self) -> None:
         """Note that nothing is left of the runs that have died."""
-        for account in self._accounts.values():
-            account.finish()
-        self._accounts.clear()
+        for books in self._books.values():
+            books.finish()
+        self._books.clear()
         for run in self._dead:
             self._locks.forget(run)
         self._dead = set()
 
     def leave(self) -> None:
         """Learn that the logger has been closed."""
-        for run, account in self._accounts.items():
-            account.leave(self._locks.path_of(run))
+        for run, books in self._books.items():
+            books.leave(self._locks.path_of(run))

@@ -12,7 +12,7 @@ from wakelog.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from wakelog.gateway._calls import BlockingCalls, call
+from wakelog.gateway._blocking_calls import BlockingCalls, call
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway.transports import CallbackTransport, TransportInterface
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from wakelog.delivery import CircuitState
-from wakelog.gateway._books import GatewayTally, RunAccounts, State
+from wakelog.gateway._books import GatewayBooks, GatewayCounters, State
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -51,13 +51,15 @@ class GatewayStats(NamedTuple):
     is_connected: bool = False
 
 
-def stats_of(tally: GatewayTally, forwarder: Forwarder | None, open_files: int) -> GatewayStats:
+def stats_of(
+    counters: GatewayCounters, forwarder: Forwarder | None, open_files: int
+) -> GatewayStats:
     """Return what a gateway has done so far."""
     stats = GatewayStats(
-        tally.logged,
-        tally.local_errors.total(),
-        tally.overhead,
-        transport_errors=tally.transport_errors.total(),
+        counters.logged,
+        counters.local_errors.total(),
+        counters.overhead,
+        transport_errors=counters.transport_errors.total(),
         open_files=open_files,
     )
     if forwarder is None:
@@ -67,7 +69,7 @@ def stats_of(tally: GatewayTally, forwarder: Forwarder | None, open_files: int) 
         rejected=forwarder.dispatch.rejected,
         dead_lettered=forwarder.dispatch.dead_lettered,
         corrupt=forwarder.corrupt,
-        dropped=forwarder.account.dropped.total(),
+        dropped=forwarder.books.dropped.total(),
         pending=forwarder.pending,
         elsewhere=forwarder.elsewhere,
         circuit_state=forwarder.circuit_state,
@@ -97,12 +99,12 @@ def state_of(forwarder: Forwarder | None, open_files: int, *, forwards: bool) ->
     )
 
 
-def tally_on(provider: MeterProvider | None) -> GatewayTally:
-    """Return a tally whose figures are on a MeterProvider, or on the global one if there is one."""
+def counters_on(provider: MeterProvider | None) -> GatewayCounters:
+    """Return counters whose figures are on a MeterProvider, or on the global one if there is one."""
     # Without the SDK nobody can have set one, and it is not loaded to find that out.
     if provider is not None or "opentelemetry.sdk.metrics" in sys.modules:
         from wakelog.gateway._metrics import metrics_on
 
         if (metrics := metrics_on(provider)) is not None:
-            return metrics.tally()
-    return GatewayTally(RunAccounts(are_read=False))
+            return metrics.counters()
+    return GatewayCounters(GatewayBooks(are_read=False))

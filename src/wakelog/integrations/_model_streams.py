@@ -45,12 +45,12 @@ class Assembled:
     @property
     def is_complete(self) -> bool:
         """Whether a chunk has said that it is the last one."""
-        self.look()
+        self.read_waiting()
         return self._is_complete
 
     def respond(self, block: Any) -> None:
         """Note on a block what there is."""
-        self.look()
+        self.read_waiting()
         output = self._output
         if output is None:
             output = [self._message(place) for place in sorted(self._places())]
@@ -59,7 +59,7 @@ class Assembled:
         if reasons:
             block.respond(finish_reasons=reasons)
 
-    def look(self) -> None:
+    def read_waiting(self) -> None:
         """Look at the chunks that wait, of any of the three kinds of stream."""
         waiting = self.waiting
         while waiting:
@@ -69,9 +69,9 @@ class Assembled:
                     if type(chunk) is self._chat:
                         self._add_chat(chunk)
                     else:
-                        self._look_at(chunk)
+                        self._read(chunk)
 
-    def _look_at(self, chunk: Any) -> None:
+    def _read(self, chunk: Any) -> None:
         if hasattr(chunk, "choices"):
             self._chat = type(chunk)
             self._add_chat(chunk)
@@ -246,7 +246,7 @@ class WatchedStream:
                     step.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
         self._waiting.append(item)
         if len(self._waiting) >= _AT_ONCE:
-            self._said.look()
+            self._said.read_waiting()
 
     def _leave(self, error: Any) -> None:
         self._end(error if error is not None or self._said.is_complete else GeneratorExit())

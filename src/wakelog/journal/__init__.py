@@ -6,7 +6,6 @@ What has been delivered is noted in a *ledger* beside the segments, which is a h
 everything is delivered again.
 """
 
-from wakelog.journal._aside import Aside
 from wakelog.journal._awaiting import (
     AwaitingSigner,
     WantedDeletion,
@@ -14,32 +13,34 @@ from wakelog.journal._awaiting import (
     wanted_deletion,
 )
 from wakelog.journal._books import Books, books, end_of
-from wakelog.journal._claim import Claim
-from wakelog.journal._cursor import Cursor, set_aside_torn_tail
+from wakelog.journal._cursor import Cursor, save_torn_tail
 from wakelog.journal._dead_letters import (
     DeadLetter,
     add_dead_letter,
     dead_letters,
     note_replayed,
-    set_aside,
+    write_dead_letter,
 )
 from wakelog.journal._dead_letters import (
     line_of as dead_letter_line,
 )
 from wakelog.journal._deletions import Deletion
 from wakelog.journal._deletions import load as load_deletions
+from wakelog.journal._delivery_lock import DeliveryLock
 from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._entry import Entry, EntryBatch, LaterEntry
+from wakelog.journal._file_rotation import FileRotation
 from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._generation import next_generation, process_id
 from wakelog.journal._holding import holding
+from wakelog.journal._inventory import usage
 from wakelog.journal._journal import DEFAULT_SEGMENT_BYTES, Journal
 from wakelog.journal._kept_here import is_kept_here
 from wakelog.journal._ledger import load as load_ledger
-from wakelog.journal._ledger import load_with_spans as load_ledger_with_spans
+from wakelog.journal._ledger import load_with_ranges as load_ledger_with_ranges
 from wakelog.journal._ledger import save as save_ledger
 from wakelog.journal._listener import SegmentListener
-from wakelog.journal._mark import Mark, Span
+from wakelog.journal._mark import Mark, MarkRange
 from wakelog.journal._observer import Observer
 from wakelog.journal._open_spans import (
     OpenSpans,
@@ -57,12 +58,11 @@ from wakelog.journal._prune import Prunable, prunable, prune
 from wakelog.journal._quota import quota_of
 from wakelog.journal._reading import read
 from wakelog.journal._repair import Fault, faults, repair
+from wakelog.journal._retired_totals import load as load_retired_totals
 from wakelog.journal._root import default_root, make_parent_of
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._shared_file import SharedFile
 from wakelog.journal._space import QuotaPolicy, Space
-from wakelog.journal._survey import usage
-from wakelog.journal._swept import load as load_swept
 from wakelog.journal._unserved import note_unserved, unserved_answer
 from wakelog.journal._verify import Misfit, first_misfit
 from wakelog.journal._writer import Writer
@@ -70,21 +70,22 @@ from wakelog.journal._writer import Writer
 __all__ = [
     "DEFAULT_SEGMENT_BYTES",
     "UNNAMED_SERVICE",
-    "Aside",
     "AwaitingSigner",
     "Books",
-    "Claim",
     "Cursor",
     "DeadLetter",
     "Deletion",
+    "DeliveryLock",
     "Durability",
     "Entry",
     "EntryBatch",
     "Fault",
+    "FileRotation",
     "Folder",
     "Journal",
     "LaterEntry",
     "Mark",
+    "MarkRange",
     "Misfit",
     "Observer",
     "OpenSpans",
@@ -97,7 +98,6 @@ __all__ = [
     "Service",
     "SharedFile",
     "Space",
-    "Span",
     "Start",
     "WantedDeletion",
     "Writer",
@@ -120,8 +120,8 @@ __all__ = [
     "last_sign_of_life",
     "load_deletions",
     "load_ledger",
-    "load_ledger_with_spans",
-    "load_swept",
+    "load_ledger_with_ranges",
+    "load_retired_totals",
     "make_parent_of",
     "next_generation",
     "note_ended",
@@ -136,12 +136,12 @@ __all__ = [
     "read",
     "repair",
     "save_ledger",
-    "set_aside",
-    "set_aside_torn_tail",
+    "save_torn_tail",
     "show_sign_of_life",
     "signal_of",
     "unserved_answer",
     "usage",
     "wanted_deletion",
+    "write_dead_letter",
     "write_owner",
 ]

@@ -8,12 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from wakelog.errors import CorruptLineError, JournalError
-from wakelog.journal import _swept as swept
+from wakelog.journal import _retired_totals as retired
 from wakelog.journal._cursor import Cursor, header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_seqs, replayed_ids
 from wakelog.journal._folder import folders, is_owned
-from wakelog.journal._ledger import load_with_spans
-from wakelog.journal._mark import Mark, Span
+from wakelog.journal._ledger import load_with_ranges
+from wakelog.journal._mark import Mark, MarkRange
 from wakelog.record import Header, decode, stated_crc
 from wakelog.runtime import ForeignFileError, open_to_read, regular_file, size_of
 from wakelog.storage import LONGEST_LINE, end_of_lines, line_before, segment_name, segments
@@ -74,7 +74,7 @@ def books(root: Path, *, exact: bool = False) -> list[Books]:
         JournalError: When the directory cannot be read.
     """
     for _ in range(_TRIES):
-        before = swept.load(root)
+        before = retired.load(root)
         found = []
         for folder in folders(root):
             if folder.name in before.going:
@@ -85,12 +85,12 @@ def books(root: Path, *, exact: bool = False) -> list[Books]:
                 if folder.exists():
                     raise  # else it has been swept in this moment
         # Who was swept meanwhile is in the sum now, and perhaps in the list too.
-        if swept.load(root) == before:
+        if retired.load(root) == before:
             break
-    return [_books_of_swept(before), *found] if before.writers else found
+    return [_books_of_retired(before), *found] if before.writers else found
 
 
-def _books_of_swept(total: swept.Swept) -> Books:
+def _books_of_retired(total: retired.RetiredTotals) -> Books:
     return Books(
         writer="swept",
         live=False,
@@ -104,7 +104,7 @@ def _books_of_swept(total: swept.Swept) -> Books:
 
 def _books_of(folder: Path, *, exact: bool) -> Books:
     live = is_owned(folder)
-    dealt_with, ahead = load_with_spans(folder, folder.name)
+    dealt_with, ahead = load_with_ranges(folder, folder.name)
     start = dealt_with if exact else _near_the_end(folder, dealt_with)
     end = last_mark(folder, start)
     dead = _dead_lettered(folder, dealt_with, ahead)
@@ -112,11 +112,11 @@ def _books_of(folder: Path, *, exact: bool) -> Books:
     # is damaged cannot be read any more.
     ever = _ever_dead_lettered(dealt_with, ahead)
     replayed = min(len(replayed_ids(folder)), ever - dead)
-    delivered = dealt_with.delivered + sum(span.delivered for span in ahead)
+    delivered = dealt_with.delivered + sum(part.delivered for part in ahead)
     return Books(
         writer=folder.name,
         live=live,
-        accepted=max([end.seq, *(span.end.seq for span in ahead)]),
+        accepted=max([end.seq, *(part.end.seq for part in ahead)]),
         delivered=delivered + replayed,
         dead_lettered=dead,
         evicted=end.evicted,
@@ -124,17 +124,17 @@ def _books_of(folder: Path, *, exact: bool) -> Books:
     )
 
 
-def _ever_dead_lettered(dealt_with: Mark, ahead: Sequence[Span]) -> int:
-    spans = (span.end.dead_lettered - span.start.dead_lettered for span in ahead)
-    return dealt_with.dead_lettered + sum(spans)
+def _ever_dead_lettered(dealt_with: Mark, ahead: Sequence[MarkRange]) -> int:
+    parts = (part.end.dead_lettered - part.start.dead_lettered for part in ahead)
+    return dealt_with.dead_lettered + sum(parts)
 
 
-def _dead_lettered(folder: Path, dealt_with: Mark, ahead: Sequence[Span]) -> int:
+def _dead_lettered(folder: Path, dealt_with: Mark, ahead: Sequence[MarkRange]) -> int:
     """Count the dead letters that the ledger covers: the others are pending still."""
     if regular_file(folder / DEAD_LETTERS) is None:
         return _ever_dead_lettered(dealt_with, ahead)
     return sum(
-        seq <= dealt_with.seq or any(span.start.seq < seq <= span.end.seq for span in ahead)
+        seq <= dealt_with.seq or any(part.start.seq < seq <= part.end.seq for part in ahead)
         for seq in dead_letter_seqs(folder)
     )
 

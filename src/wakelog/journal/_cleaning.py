@@ -1,4 +1,4 @@
-"""Cleaning: what may go is deleted, oldest first; what was set aside stays."""
+"""Cleaning: what may go is deleted, oldest first; dead letters, seals and damaged lines stay."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
-from wakelog.journal import _swept as swept
+from wakelog.journal import _retired_totals as retired
 from wakelog.journal._awaiting import AwaitingSigner, is_sealed
 from wakelog.journal._books import last_mark
 from wakelog.journal._deleting import delete_folder, delete_segments, is_clean
 from wakelog.journal._folder import Folder
+from wakelog.journal._inventory import FolderContents, Inventory, Segment, take_inventory
 from wakelog.journal._ledger import load
 from wakelog.journal._listener import SegmentListener
 from wakelog.journal._space import Space
-from wakelog.journal._survey import Found, Segment, Survey, survey
 from wakelog.journal._writer import Writer
 from wakelog.runtime import UNFINISHED, FileSystem, is_directory, list_directory, regular_file
 
@@ -38,14 +38,14 @@ class Cleaned:
     """What cleaning came to.
 
     Attributes:
-        survey: The directory after it.
+        inventory: The directory after it.
         evicted: How many undelivered records were deleted, by their writer's folder.
         pending: How many bytes are in segments with undelivered records.
         error: What went wrong first; the rest was cleaned all the same.
         kept_from: For each folder, the index of the first segment that is kept for delivery.
     """
 
-    survey: Survey
+    inventory: Inventory
     evicted: Counter[Path] = field(default_factory=Counter)
     pending: int = 0
     error: JournalError | None = None
@@ -63,11 +63,11 @@ class Cleaned:
             self.error = self.error or error
 
     @contextmanager
-    def working_on(self, found: Found) -> Iterator[None]:
+    def working_on(self, found: FolderContents) -> Iterator[None]:
         """Note what goes wrong in a folder, and what is in it afterwards."""
         with self.noting(found.path):
             yield
-        found.look_again()
+        found.refresh()
 
 
 class Cleaner:
@@ -121,7 +121,7 @@ class Cleaner:
         Raises:
             JournalError: When the directory cannot be listed.
         """
-        result = Cleaned(survey(self._root))
+        result = Cleaned(take_inventory(self._root))
         self._clear_leftovers(result)
         self._find_kept(result, own)
         self._ask_again(result, own, evict)
@@ -141,7 +141,7 @@ class Cleaner:
 
     def _find_kept(self, result: Cleaned, own: Mapping[Path, Writer]) -> None:
         """Find for each folder the first segment that is kept for delivery, or written now."""
-        for found in result.survey.folders:
+        for found in result.inventory.folders:
             if not found.segments:
                 continue
             mark = load(found.path, found.path.name)
@@ -168,7 +168,7 @@ class Cleaner:
             ):
                 below[found.path] = max(segment.index + 1, below.get(found.path, 0))
                 kept -= segment.size
-        for found in result.survey.folders:
+        for found in result.inventory.folders:
             if not found.segments:
                 below[found.path] = 1  # there is nothing in it any more, or there never was
                 continue
@@ -184,7 +184,7 @@ class Cleaner:
             return set()
         done = [
             found
-            for found in result.survey.folders
+            for found in result.inventory.folders
             if found.segments
             and result.kept_from[found.path] > found.segments[-1].index
             and found.path not in own
@@ -213,8 +213,8 @@ class Cleaner:
         below: dict[Path, int],
         stopping: Callable[[], bool],
     ) -> None:
-        whole: list[Found] = []
-        for found in result.survey.folders:
+        whole: list[FolderContents] = []
+        for found in result.inventory.folders:
             if found.path not in below:
                 continue
             if found.path not in own and found.ends_before(below[found.path]):
@@ -228,10 +228,14 @@ class Cleaner:
             if begin and stopping():
                 break
             self._sweep(result, whole[begin : begin + _BATCH])
-        result.survey.forget_gone()
+        result.inventory.forget_gone()
 
     def _delete_segments(
-        self, found: Found, below: int, own: Mapping[Path, Writer], reason: str | None = None
+        self,
+        found: FolderContents,
+        below: int,
+        own: Mapping[Path, Writer],
+        reason: str | None = None,
     ) -> int:
         """Delete the first segments of a folder that is ours, or nobody's."""
         folder = None
@@ -251,7 +255,7 @@ class Cleaner:
 
     def _ask_again(self, result: Cleaned, own: Mapping[Path, Writer], evict: str | None) -> None:
         """Delete what somebody has agreed to since it was asked for."""
-        for found in result.survey.folders:
+        for found in result.inventory.folders:
             below, reason = self._asked.get(found.path, (0, None))
             if below and (reason is None or evict is not None):
                 with result.working_on(found):
@@ -262,10 +266,10 @@ class Cleaner:
         """Return the size of the directory without what waits until somebody agrees: enough is asked for."""
         waiting = (
             found.size_below(self._asked[found.path][0])
-            for found in result.survey.folders
+            for found in result.inventory.folders
             if found.path in self._asked
         )
-        return result.survey.size - sum(waiting)
+        return result.inventory.size - sum(waiting)
 
     def _evict(self, result: Cleaned, own: Mapping[Path, Writer], most: int, reason: str) -> None:
         """Delete undelivered segments, the oldest first, until the directory is small enough."""
@@ -286,7 +290,7 @@ class Cleaner:
 
     def _clear_leftovers(self, result: Cleaned) -> None:
         """Delete what crashed starts and crashed cleaning have left under hidden names."""
-        for path in result.survey.leftovers:
+        for path in result.inventory.leftovers:
             with result.noting(path):
                 self._clear(path)
 
@@ -309,11 +313,11 @@ class Cleaner:
         except FileNotFoundError:
             return  # its maker has given it its name
 
-    def _sweep(self, result: Cleaned, batch: list[Found]) -> None:
+    def _sweep(self, result: Cleaned, batch: list[FolderContents]) -> None:
         """Delete folders of writers that are gone, after adding their books to the sum."""
         owned: list[Folder] = []
-        ready: list[Found] = []
-        before = total = swept.load(self._root)
+        ready: list[FolderContents] = []
+        before = total = retired.load(self._root)
         try:
             for found in batch:
                 if (folder := Folder.adopt(found.path)) is None:
@@ -329,7 +333,7 @@ class Cleaner:
             if ready:
                 going = [name for name in total.going if is_directory(self._root / name)]
                 total = replace(total, going=tuple(going))
-                path = self._root / swept.NAME
+                path = self._root / retired.NAME
                 with result.noting(path):
                     if total != before:
                         text = total.to_bytes()
@@ -341,17 +345,17 @@ class Cleaner:
             for folder in owned:
                 folder.release()
 
-    def _may_go(self, found: Found) -> bool:
+    def _may_go(self, found: FolderContents) -> bool:
         """Tell whether nothing in a folder has to be kept; else delete what has not."""
-        found.look_again()
+        found.refresh()
         mark = load(found.path, found.path.name)
         if found.segments and found.has_pending(mark.segment, mark.offset):
             return False
-        if not found.segments and not found.set_aside:
+        if not found.segments and not found.keeps_files:
             return True
         below = found.segments[-1].index + 1 if found.segments else 1
         clean = all(is_clean(found.path, s.index) for s in found.segments)
-        if not found.set_aside and clean:
+        if not found.keeps_files and clean:
             # Who signs may seal it in this moment, and then the seals stay.
             allowed = self._listener.before_deletion(found.path, below, _RETENTION)
             if allowed >= below and not is_sealed(found.path):
@@ -361,29 +365,29 @@ class Cleaner:
         return False
 
 
-def _open_segment(found: Found, own: Mapping[Path, Writer]) -> int | None:
+def _open_segment(found: FolderContents, own: Mapping[Path, Writer]) -> int | None:
     writer = own.get(found.path)
     return None if writer is None else writer.open_segment
 
 
 def _oldest_first(
-    result: Cleaned, wanted: Callable[[Found, Segment], bool]
-) -> list[tuple[Found, Segment]]:
+    result: Cleaned, wanted: Callable[[FolderContents, Segment], bool]
+) -> list[tuple[FolderContents, Segment]]:
     chosen = [
         (found, segment)
-        for found in result.survey.folders
+        for found in result.inventory.folders
         for segment in found.segments
         if found.path in result.kept_from and wanted(found, segment)
     ]
     return sorted(chosen, key=lambda pair: (pair[1].changed, pair[0].path, pair[1].index))
 
 
-def _books_of(found: Found) -> swept.Swept:
+def _books_of(found: FolderContents) -> retired.RetiredTotals:
     """Return the books of a folder in which nothing is pending."""
     if not found.segments and not found.books:
-        return swept.Swept()  # its writer never wrote
+        return retired.RetiredTotals()  # its writer never wrote
     end = last_mark(found.path, load(found.path, found.path.name))
-    return swept.Swept(
+    return retired.RetiredTotals(
         writers=1,
         accepted=end.seq,
         delivered=end.delivered,

@@ -435,7 +435,7 @@ def adds_up_to(line: bytes, previous: int | None) -> int | None:
     return crc32(body, previous) if separator and previous is not None else None
 
 
-def set_aside_torn_tail(folder: Path, fs: FileSystem = SYSTEM) -> Path | None:
+def save_torn_tail(folder: Path, fs: FileSystem = SYSTEM) -> Path | None:
     """Copy what a dead writer left after its last line into a file of its own, once.
 
     Nobody was told that it is recorded, and nothing is ever appended to that segment, so it stays
@@ -455,14 +455,14 @@ def set_aside_torn_tail(folder: Path, fs: FileSystem = SYSTEM) -> Path | None:
     if not found:
         return None
     path = folder / segment_name(found[-1])
-    aside = path.with_suffix(".torn")
+    saved = path.with_suffix(".torn")
     try:
         with open_to_read(path) as file:
             file.seek(end_of_lines(file.fileno()))
             tail = file.read(LONGEST_BLOCK + 1)
-        if not tail or len(tail) > LONGEST_BLOCK or os.path.lexists(aside):
+        if not tail or len(tail) > LONGEST_BLOCK or os.path.lexists(saved):
             return None  # no writer leaves more than the beginning of one line
-        fs.write_whole(aside, tail)
+        fs.write_whole(saved, tail)
     except OSError as error:
-        raise JournalError("set aside the end of", path, error.strerror or error) from error
-    return aside
+        raise JournalError("save the torn end of", path, error.strerror or error) from error
+    return saved

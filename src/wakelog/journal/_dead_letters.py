@@ -19,8 +19,8 @@ from typing import Any
 import orjson
 
 from wakelog.errors import CorruptLineError, JournalError
-from wakelog.journal._aside import one_at_a_time
 from wakelog.journal._entry import Entry
+from wakelog.journal._file_rotation import one_at_a_time
 from wakelog.journal._mark import Mark
 from wakelog.record import (
     MARK,
@@ -97,13 +97,13 @@ class DeadLetter:
         return Entry(record, self.resource, self.writer, Mark(self.segment, self.offset, self.seq))
 
 
-def set_aside(
+def write_dead_letter(
     folder: Path, entry: Entry, outcome: str, reason: str, fs: FileSystem = SYSTEM
 ) -> DeadLetter:
     """Set a record aside, durably: when this returns, the disk has it.
 
     Args:
-        folder: The writer's folder, claimed.
+        folder: The writer's folder, whose delivery lock is held.
         entry: The record.
         outcome: What the next hop did with it, one word.
         reason: Its answer in words.
@@ -218,7 +218,7 @@ def dead_letter_seqs(folder: Path) -> list[int]:
     return sorted({letter.seq for letter in dead_letters(folder)})
 
 
-def set_aside_ids(folder: Path) -> set[str]:
+def dead_letter_ids(folder: Path) -> set[str]:
     """Return the ids of all records of a writer that were ever set aside.
 
     Raises:

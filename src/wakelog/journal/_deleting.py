@@ -1,6 +1,6 @@
 """Deleting segments and folders: recorded first, in an order in which a crash leaves no doubt.
 
-Damaged lines are set aside before the segment that they stand in goes. Everything here is for whoever
+Damaged lines are saved beside it before the segment that they stand in goes. Everything here is for whoever
 owns the folder.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
-from wakelog.journal._cursor import Cursor, header_of, set_aside_torn_tail
+from wakelog.journal._cursor import Cursor, header_of, save_torn_tail
 from wakelog.journal._folder import LOCK
 from wakelog.journal._ledger import load
 from wakelog.journal._listener import SegmentListener
@@ -78,7 +78,7 @@ def delete_segments(
         return 0
     try:
         if below > max(segments(folder)):
-            set_aside_torn_tail(folder, fs)
+            save_torn_tail(folder, fs)
         deletion = deletions.load(folder)
         if deletion.segment < below:
             deletion, evicted = _next(folder, doomed, below, deletion, fs, reason)
@@ -121,7 +121,7 @@ def _next(
     fs: FileSystem,
     reason: str | None,
 ) -> tuple[deletions.Deletion, int]:
-    """Return the record of a deletion and how many records it evicts; set damaged lines aside."""
+    """Return the record of a deletion and how many records it evicts; save damaged lines."""
     mark = load(folder, folder.name)
     last_seq, evicted = before.seq, 0
     for index in doomed:
@@ -129,9 +129,9 @@ def _next(
         last_seq = max(last_seq, scan.last_seq)
         evicted += scan.wanted
         if scan.damaged:
-            aside = folder / f"{segment_name(index).removesuffix('.jsonl')}.damaged"
+            saved = folder / f"{segment_name(index).removesuffix('.jsonl')}.damaged"
             damaged = b"".join(line + b"\n" for line in scan.damaged)
-            reserve.write(folder.parent, aside, damaged, fs, synced=True)
+            reserve.write(folder.parent, saved, damaged, fs, synced=True)
     # What a failed sync has had repeated stands in the next segment again, and can be read there.
     last_seq = max(before.seq, min(last_seq, _seq_before(folder, below, last_seq)))
     after = mark

@@ -14,6 +14,7 @@ from wakelog.errors import JournalError
 from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._folder import Folder, folders
 from wakelog.journal._generation import next_generation, process_id
+from wakelog.journal._inventory import contents_of
 from wakelog.journal._ledger import load
 from wakelog.journal._listener import SegmentListener
 from wakelog.journal._observer import Observer
@@ -22,7 +23,6 @@ from wakelog.journal._quota import Quota, is_full
 from wakelog.journal._root import prepare
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._space import Space
-from wakelog.journal._survey import look_into
 from wakelog.journal._writer import Writer
 from wakelog.record import DEFAULT_PIPELINE, LOGS, Resource, uuid7
 from wakelog.runtime import (
@@ -389,7 +389,7 @@ class Journal:
                     segment_bytes=self._segment_bytes(),
                     rotation=self._rotation,
                     grant=self._quota.grant,
-                    look=self._look,
+                    tick=self._tick,
                     clock=self._clock,
                     fs=self._fs,
                     observer=self._observer,
@@ -406,8 +406,8 @@ class Journal:
                 self._quota.begin(writer)
             return opened
 
-    def _look(self, rotated: bool) -> None:  # noqa: FBT001 - the writer's answer
-        self._quota.look(rotated)
+    def _tick(self, rotated: bool) -> None:  # noqa: FBT001 - the writer's answer
+        self._quota.tick(rotated)
         if rotated and self._on_segment is not None:
             self._on_segment()
         if rotated and self._listener is not None:
@@ -429,8 +429,8 @@ class Journal:
 
 
 def _has_pending(folder: Path) -> bool:
-    """Tell whether there is anything to deliver in a folder, or a cut-off line to set aside."""
-    found = look_into(folder)
+    """Tell whether there is anything to deliver in a folder, or a torn line to save."""
+    found = contents_of(folder)
     mark = load(folder, folder.name)
     return bool(found.segments) and not (
         mark.segment == found.segments[-1].index and mark.offset == found.segments[-1].size

@@ -16,7 +16,7 @@ import orjson
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
-from wakelog.journal._mark import Mark, Span
+from wakelog.journal._mark import Mark, MarkRange
 from wakelog.journal._owner import generation_of
 from wakelog.record import read_fields, seal_fields
 from wakelog.runtime import SYSTEM, FileSystem, open_to_read, read_small
@@ -36,10 +36,10 @@ def load(folder: Path, writer: str) -> Mark:
         What the ledger says. Where it cannot be believed, or segments have been deleted that it has
         not come to yet, what the record of deletions says; the beginning without either.
     """
-    return load_with_spans(folder, writer)[0]
+    return load_with_ranges(folder, writer)[0]
 
 
-def load_with_spans(folder: Path, writer: str) -> tuple[Mark, list[Span]]:
+def load_with_ranges(folder: Path, writer: str) -> tuple[Mark, list[MarkRange]]:
     """Read the ledger of a writer: the mark, and what has been dealt with ahead of it.
 
     Args:
@@ -47,38 +47,38 @@ def load_with_spans(folder: Path, writer: str) -> tuple[Mark, list[Span]]:
         writer: The writer's id, which the ledger has to name.
 
     Returns:
-        The mark, as ``load`` returns it, and the spans after it that can be believed, in order.
+        The mark, as ``load`` returns it, and the ranges after it that can be believed, in order.
     """
     deletion = deletions.load(folder)
-    mark, spans = _read(folder, writer) or (deletion.mark, [])
+    mark, parts = _read(folder, writer) or (deletion.mark, [])
     if mark.segment < deletion.segment:
         mark = deletion.after(mark)
     if not _fits(folder, mark):
         # After a power failure, a segment may end before the place that was noted.
         mark = deletion.mark if _fits(folder, deletion.mark) else deletion.mark.at_start()
         return mark, []
-    believed: list[Span] = []
+    believed: list[MarkRange] = []
     reached = mark.seq
-    for span in spans:
-        fits = _fits(folder, span.start) and _fits(folder, span.end)
-        if fits and reached <= span.start.seq <= span.end.seq:
-            believed.append(span)
-            reached = span.end.seq
+    for part in parts:
+        fits = _fits(folder, part.start) and _fits(folder, part.end)
+        if fits and reached <= part.start.seq <= part.end.seq:
+            believed.append(part)
+            reached = part.end.seq
     return mark, believed
 
 
-def _read(folder: Path, writer: str) -> tuple[Mark, list[Span]] | None:
+def _read(folder: Path, writer: str) -> tuple[Mark, list[MarkRange]] | None:
     try:
         data = _fields(read_small(folder / NAME))
         if data.pop("writer") != writer:
             return None
         pairs = data.pop("ahead", [])
         mark = Mark(**data.get("mark", data))
-        spans = [Span(Mark(**start), Mark(**end)) for start, end in pairs]
+        parts = [MarkRange(Mark(**start), Mark(**end)) for start, end in pairs]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    marks = [mark, *(one for span in spans for one in (span.start, span.end))]
-    return (mark, spans) if all(one.is_possible for one in marks) else None
+    marks = [mark, *(one for part in parts for one in (part.start, part.end))]
+    return (mark, parts) if all(one.is_possible for one in marks) else None
 
 
 def _fields(text: bytes) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def save(
     mark: Mark,
     fs: FileSystem = SYSTEM,
     *,
-    ahead: Sequence[Span] = (),
+    ahead: Sequence[MarkRange] = (),
 ) -> None:
     """Write the ledger of a writer, whole or not at all. Only for whoever delivers the writer.
 
@@ -140,10 +140,10 @@ def save(
     sealed = generation_of(folder) > 0
     data: dict[str, object] = {
         "writer": writer,
-        **({"mark": _plain(mark)} if sealed else _plain(mark)),
+        **({"mark": _fields_of(mark)} if sealed else _fields_of(mark)),
     }
     if ahead:
-        data["ahead"] = [[_plain(span.start), _plain(span.end)] for span in ahead]
+        data["ahead"] = [[_fields_of(part.start), _fields_of(part.end)] for part in ahead]
     path = folder / NAME
     try:
         # On a full disk, only what the ledger says allows anything to be deleted.
@@ -154,5 +154,5 @@ def save(
         raise JournalError("write", path, error.strerror or error, hint) from error
 
 
-def _plain(mark: Mark) -> dict[str, object]:
+def _fields_of(mark: Mark) -> dict[str, object]:
     return {name: getattr(mark, name) for name in Mark.__slots__}

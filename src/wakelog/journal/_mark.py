@@ -79,7 +79,7 @@ _new = object.__new__
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class MarkRange:
     """Records that have been dealt with ahead of others: those between two marks.
 
     Attributes:

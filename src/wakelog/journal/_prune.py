@@ -9,11 +9,11 @@ from typing import NamedTuple
 from wakelog.journal._awaiting import AwaitingSigner, is_sealed
 from wakelog.journal._deleting import delete_segments
 from wakelog.journal._folder import Folder, is_owned, lock_root
+from wakelog.journal._inventory import FolderContents, take_inventory
 from wakelog.journal._journal import Journal
 from wakelog.journal._ledger import load
 from wakelog.journal._listener import SegmentListener
 from wakelog.journal._space import Space
-from wakelog.journal._survey import Found, survey
 from wakelog.runtime import SYSTEM
 
 _LOCK_SECONDS = 10.0
@@ -54,7 +54,7 @@ def prunable(root: Path, older_than: float, *, undelivered: bool = False) -> lis
     """
     found = (
         _prunable(one, older_than, undelivered=undelivered)
-        for one in survey(root).folders
+        for one in take_inventory(root).folders
         if is_owned(one.path) is False
     )
     return [one for one in found if one is not None]
@@ -112,7 +112,7 @@ def prune(
     return deleted
 
 
-def _prunable(found: Found, older_than: float, *, undelivered: bool) -> Prunable | None:
+def _prunable(found: FolderContents, older_than: float, *, undelivered: bool) -> Prunable | None:
     if not found.segments:
         return None
     mark = load(found.path, found.path.name)

@@ -16,11 +16,11 @@ from wakelog.journal import _reserve as reserve
 from wakelog.journal._awaiting import AwaitingSigner
 from wakelog.journal._cleaning import Cleaned, Cleaner
 from wakelog.journal._folder import lock_root
+from wakelog.journal._inventory import take_inventory
 from wakelog.journal._kept_here import is_kept_here
 from wakelog.journal._ledger import load
 from wakelog.journal._listener import SegmentListener
 from wakelog.journal._space import LARGEST_DEFAULT_QUOTA, QuotaPolicy, Space
-from wakelog.journal._survey import survey
 from wakelog.journal._writer import Writer
 from wakelog.runtime import Background, FileSystem, read_small, regular_file
 
@@ -100,7 +100,7 @@ class Quota:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._writers = {}
-        self._thread = Background(self._clean_aside, "wakelog-cleaning")
+        self._thread = Background(self._clean_in_background, "wakelog-cleaning")
         self._stopping = False
         # The parent counts what it has evicted.
         self.evicted.clear()
@@ -120,7 +120,7 @@ class Quota:
             reserve.keep(self._root, self._fs, make=True)
             self._say_settings()
             try:
-                found = survey(self._root, _FIRST_LOOK_SECONDS)
+                found = take_inventory(self._root, _FIRST_LOOK_SECONDS)
             except JournalError:
                 return  # writing will find out what is the matter
             self._note(found.size if found.complete else max(found.size, self._found))
@@ -147,7 +147,7 @@ class Quota:
             self._changed.notify_all()
             return True
 
-    def look(self, rotated: bool) -> None:  # noqa: FBT001 - it is what has happened
+    def tick(self, rotated: bool) -> None:  # noqa: FBT001 - it is what has happened
         """Clean in a thread of its own when it is time: sooner after a new segment was begun."""
         due = _CLEAN_AT_MOST_EVERY if rotated else _CLEAN_SECONDS
         if time.monotonic() - self._cleaned_at >= due:
@@ -218,7 +218,7 @@ class Quota:
                 now = time.monotonic()
                 if now >= self._tried_at + self._pause:
                     # Others write, too. It is asked for seldom, unless there is no room.
-                    self._note(survey(self._root).size)
+                    self._note(take_inventory(self._root).size)
                 if (room := self.limit - self.usage) < need and now >= self._tried_at + self._pause:
                     self._tried_at = now
                     self._make_room(max(0, self.limit - need), self._reason)
@@ -244,7 +244,7 @@ class Quota:
             now = time.monotonic()
             if now < self._in_vain_at + _FRESH_SECONDS:
                 return False
-            before = survey(self._root).size
+            before = take_inventory(self._root).size
             evict = self._evicting()
             most = max(0, min(before, self.limit) - _ROOM_ON_A_FULL_DISK)
             self._make_room(most, "disk_full" if evict else None)
@@ -303,7 +303,7 @@ class Quota:
         lock = lock_root(self._root, wait, purpose="clean up")
         if lock is None:
             with self._lock:
-                self._note(survey(self._root).size)
+                self._note(take_inventory(self._root).size)
             return None
         try:
             cleaned = self._cleaner.clean(self._writers, most, evict=evict, stopping=stopping)
@@ -311,7 +311,7 @@ class Quota:
             lock.release()
         with self._lock:
             self._cleaned_at = time.monotonic()
-            self._note(cleaned.survey.size)
+            self._note(cleaned.inventory.size)
             self._pending = cleaned.pending
             if evict is not None and (count := cleaned.evicted.total()):
                 self.evicted[evict] += count
@@ -328,7 +328,7 @@ class Quota:
             self._cleaned_at = time.monotonic()
             self._thread.start()  # where the interpreter is exiting, the next process cleans
 
-    def _clean_aside(self) -> None:
+    def _clean_in_background(self) -> None:
         """Clean in a thread of its own: nobody waits for it, and nobody hears of an error but once."""
         try:
             # A little less than the quota, so that hardly an emit has to wait for room.

@@ -16,8 +16,8 @@ import orjson
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _ledger as ledger
-from wakelog.journal import _swept as swept
-from wakelog.journal._cursor import Cursor, set_aside_torn_tail
+from wakelog.journal import _retired_totals as retired
+from wakelog.journal._cursor import Cursor, save_torn_tail
 from wakelog.journal._dead_letters import DEAD_LETTERS, is_readable
 from wakelog.journal._deleting import is_clean
 from wakelog.journal._folder import Folder, folders, is_owned
@@ -107,8 +107,8 @@ def _of_root(root: Path) -> Iterator[Fault]:
             "is moved aside and written again",
             write,
         )
-    path = root / swept.NAME
-    if _is_unreadable(path, lambda data: bool(swept.Swept.from_bytes(data).writers + 1)):
+    path = root / retired.NAME
+    if _is_unreadable(path, lambda data: bool(retired.RetiredTotals.from_bytes(data).writers + 1)):
         what = "the sum of the books of deleted folders cannot be read"
         yield Fault(path, what, "is moved aside; the sum begins anew", lambda: _move_aside(path))
 
@@ -201,7 +201,7 @@ def _copying(aside: Path, lines: list[bytes]) -> Callable[[], None]:
 
 
 def _torn(folder: Path) -> None:
-    set_aside_torn_tail(folder)
+    save_torn_tail(folder)
 
 
 def _move_aside(path: Path) -> None:

@@ -62,7 +62,7 @@ class Segments(AppendFile):
         self._beside_end, self._beside_named = 0, False
         self._deleted_below = 0
         # What there is to tell: None nothing, True that a segment was begun.
-        self._look_due: bool | None = None
+        self._tick_due: bool | None = None
         self._closed = False
 
     @property
@@ -79,7 +79,7 @@ class Segments(AppendFile):
         """End the current segment, so that the next record begins another."""
         with self._lock:
             while not self._switch_to(
-                self._turn, -1, self._segment, self._segment_bytes, self._crc, self._resource
+                self._epoch, -1, self._segment, self._segment_bytes, self._crc, self._resource
             ):
                 pass
 
@@ -87,18 +87,18 @@ class Segments(AppendFile):
         """Learn that segments below an index are deleted on purpose, and need no sync any more."""
         self._deleted_below = segment
 
-    def _begin_segment_for(self, resource: Resource, turn: int) -> int:
-        """Begin another segment where a record needs one, and return the turn that it is then."""
+    def _begin_segment_for(self, resource: Resource, epoch: int) -> int:
+        """Begin another segment where a record needs one, and return the epoch that it is then."""
         size = self._offset + self._beside
         if size < self._segment_bytes and resource == self._resource and self._fd >= 0:
-            if turn == self._turn:
+            if epoch == self._epoch:
                 self._resource = resource
-            return turn
+            return epoch
         return self._begin_segment(resource)
 
     def _begin_segment(self, resource: Resource) -> int:
-        """Begin another segment and return the turn that it is then, 0 if something came between."""
-        turn, fd, index = self._turn, -1, self._segment
+        """Begin another segment and return the epoch that it is then, 0 if something came between."""
+        epoch, fd, index = self._epoch, -1, self._segment
         try:
             while fd < 0:
                 index += 1
@@ -116,9 +116,9 @@ class Segments(AppendFile):
                         found = b""
             if found and found != line:  # the header of another resource
                 size, crc, resource = self._segment_bytes, stated_crc(found[:-1]) or 0, Resource({})
-            if turn == self._turn and not found and self._fs.write(fd, line) != size:
+            if epoch == self._epoch and not found and self._fs.write(fd, line) != size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - one way out
-            begun = self._switch_to(turn, fd, index, size, crc, resource)
+            begun = self._switch_to(epoch, fd, index, size, crc, resource)
         except OSError as error:
             if fd not in (-1, self._fd):
                 os.close(fd)
@@ -137,8 +137,8 @@ class Segments(AppendFile):
         self._written += size
         self._began = self._clock()
         self._ends = self._rotation.ends_at(self._began)
-        self._look_due = True
-        return turn + 1 if found in (b"", line) else 0
+        self._tick_due = True
+        return epoch + 1 if found in (b"", line) else 0
 
     def _seal_header(self, index: int, resource: Resource) -> tuple[bytes, Header]:
         place = self.id, index, self._seq, self._crc, resource
@@ -150,7 +150,7 @@ class Segments(AppendFile):
 
     def _switch_to(
         self,
-        turn: int,
+        epoch: int,
         fd: int,
         segment: int,
         offset: int,
@@ -162,9 +162,9 @@ class Segments(AppendFile):
         ended = [File(self._segment, self._beside_fd), File(self._segment, self._fd)]
         if kept:
             unsynced = [*unsynced, *(file for file in ended if file.descriptor >= 0)]
-        if turn != self._turn:
+        if epoch != self._epoch:
             return False
-        self._turn = turn + 1
+        self._epoch = epoch + 1
         self._fd = fd
         self._beside_fd = -1
         self._segment = segment
@@ -184,11 +184,11 @@ class Segments(AppendFile):
         Raises:
             OSError: When the operating system refuses.
         """
-        turn = self._turn
+        epoch = self._epoch
         folder = blob_folder(self.folder.path / segment_name(self._segment))
         fd = open_apart(folder, self._fs, synced=synced)
         end = os.fstat(fd).st_size
-        if turn != self._turn or self._beside_fd >= 0:
+        if epoch != self._epoch or self._beside_fd >= 0:
             os.close(fd)  # a signal's handler has come in between
             return
         self._beside_fd, self._beside_end, self._beside_named = fd, end, synced

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from wakelog.errors import JournalError
-from wakelog.journal._aside import (
-    Aside,
+from wakelog.journal._durability import Durability, Receipt
+from wakelog.journal._file_rotation import (
+    FileRotation,
     begun_at,
-    delete_old,
-    finish_setting_aside,
+    delete_rotated,
+    finish_rotation,
     identity,
     one_at_a_time,
-    set_aside,
+    rotate,
     share,
 )
-from wakelog.journal._durability import Durability, Receipt
 from wakelog.record import Content, seal, uuid7
 from wakelog.runtime import (
     SYSTEM,
@@ -78,13 +78,13 @@ class SharedFile(AppendFile):
     ``_lock`` guards the order of this process's lines; nothing is encoded or synced under it.
     Threads whose appends wait for the disk share their syncs, see ``GroupCommit``.
 
-    The file may be set aside under another name when it is large or old enough. A process that
+    The file may be rotated, which renames it, when it is large or old enough. A process that
     shares it goes on with the new one within a second; its lines until then are in the old one,
     which is not deleted while somebody writes to it.
 
     Args:
         path: The file. Missing parent directories are made.
-        aside: When to set it aside, and what to keep.
+        rotation: When it is rotated, and what is kept.
         sync_interval: How long ``PERIODIC`` may leave lines unsynced, in seconds.
         new_id: Makes writers' ids.
         fs: The system calls; a test's own to record or fail them.
@@ -97,7 +97,7 @@ class SharedFile(AppendFile):
         self,
         path: str | os.PathLike[str],
         *,
-        aside: Aside | None = None,
+        rotation: FileRotation | None = None,
         sync_interval: float = 0.1,
         new_id: Callable[[], str] = uuid7,
         fs: FileSystem = SYSTEM,
@@ -106,17 +106,17 @@ class SharedFile(AppendFile):
         self.path = absolute(path)
         self._sync_interval = sync_interval
         self._new_id = new_id
-        self._aside = aside if aside is not None and aside.happens else None
+        self._rotation = rotation if rotation is not None and rotation.happens else None
         self._torn = self._placing = self._is_regular = self._is_device = self._closed = False
-        self._look_at = 0.0
+        self._check_at = 0.0
         # Directories that were made, and the file whose sync has failed while it has the name.
         self._made: list[Path] = []
         self._failed: tuple[int, int] | None = None
-        # Where the file ends, when it is set aside for its age, and when to try again if that failed.
-        self._size, self._due_at, self._aside_after = 0, float("inf"), 0.0
+        # Where the file ends, when it is rotated for its age, and when to try again if that failed.
+        self._size, self._due_at, self._rotate_after = 0, float("inf"), 0.0
         self._begin()
         self._open()
-        if self._aside is not None:
+        if self._rotation is not None:
             self._delete_old()
         reset_in_child(self._begin, ForkOrder.STORAGE)
 
@@ -154,16 +154,16 @@ class SharedFile(AppendFile):
         with self._lock:
             while True:
                 self._be_ready()
-                turn, seq = self._turn, self._seq + 1
+                epoch, seq = self._epoch, self._seq + 1
                 line, crc = seal(record_id, seq, content, self._crc, self._writer)
-                if self._aside is not None:
-                    self._set_aside_if_due(len(line))
+                if self._rotation is not None:
+                    self._rotate_if_due(len(line))
                 if durability is Durability.FSYNC or durability is Durability.PERIODIC:
                     self._sync_wanted = True
                 if type(content) is Content:
-                    if self._put_with_blobs(line, content, turn, seq, crc, durability):
+                    if self._put_with_blobs(line, content, epoch, seq, crc, durability):
                         break
-                elif self._put(line, turn, seq, crc):
+                elif self._put(line, epoch, seq, crc):
                     break
             writer = self._writer
             if durability is Durability.FSYNC:
@@ -212,7 +212,7 @@ class SharedFile(AppendFile):
         if type(content) is Content:
             receipts.append(self.write(record_id, content, durability))
             return
-        turn, first, crc = self._turn, self._seq, self._crc
+        epoch, first, crc = self._epoch, self._seq, self._crc
         lines: list[tuple[bytes, int]] = []
         size = 0
         for record_id, content in records[len(receipts) :]:
@@ -220,16 +220,16 @@ class SharedFile(AppendFile):
             size += len(sealed[0])
             if lines and (size > _GROUP_BYTES or type(content) is Content):
                 break
-            if self._aside is not None and self._is_due(size):
+            if self._rotation is not None and self._is_due(size):
                 if lines:
                     break
-                self._set_aside_if_due(size)
+                self._rotate_if_due(size)
             lines.append(sealed)
             crc = sealed[1]
         taken = 0
         try:
             whole = b"".join([line for line, _ in lines])
-            if self._put(whole, turn, first + len(lines), crc):
+            if self._put(whole, epoch, first + len(lines), crc):
                 taken = len(lines)
                 if durability is Durability.FSYNC:
                     self._keep(record_id, first + taken, whole, b"")
@@ -295,7 +295,7 @@ class SharedFile(AppendFile):
             self._close_files()
 
     def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
-        """Set the file aside and begin it anew, with the lines that somebody waits for."""
+        """Rotate the file and begin it anew, with the lines that somebody waits for."""
         if self._fd >= 0:  # a device or a pipe
             raise self._refused("sync", error) from error
         self._begin_anew()
@@ -312,12 +312,12 @@ class SharedFile(AppendFile):
             raise self._refused("write to", second) from second
 
     def _begin_anew(self) -> None:
-        """Set a file aside whose sync has failed, and open another under its name."""
+        """Rotate a file whose sync has failed, and open another under its name."""
         try:
             if self._failed is not None:
-                set_aside(self.path, self._failed, self._fs, synced=True)
+                rotate(self.path, self._failed, self._fs, synced=True)
         except OSError as error:
-            raise self._refused("set aside after a failed sync", error) from error
+            raise self._refused("rotate after a failed sync", error) from error
         self._open()
         self._failed = None
 
@@ -329,53 +329,53 @@ class SharedFile(AppendFile):
             raise self._refused("write to", BETWEEN)
         if self._fd < 0:
             self._begin_anew()
-        if (now := time.monotonic()) >= self._look_at:
-            self._look_where_the_file_is(now)
+        if (now := time.monotonic()) >= self._check_at:
+            self._check_name(now)
 
     def _is_due(self, more: int) -> bool:
-        """Tell whether the file is set aside before ``more`` bytes are written."""
-        aside = self._aside
-        assert aside is not None  # noqa: S101 - whoever asks has looked
-        too_large = aside.max_bytes is not None and self._size + more > aside.max_bytes
+        """Tell whether the file is rotated before ``more`` bytes are written."""
+        rotation = self._rotation
+        assert rotation is not None  # noqa: S101 - whoever asks has looked
+        too_large = rotation.max_bytes is not None and self._size + more > rotation.max_bytes
         return too_large or time.time() >= self._due_at
 
-    def _set_aside_if_due(self, more: int) -> None:
-        if not self._is_due(more) or time.monotonic() < self._aside_after:
+    def _rotate_if_due(self, more: int) -> None:
+        if not self._is_due(more) or time.monotonic() < self._rotate_after:
             return
-        if self._size == 0:  # too old, and empty: nothing to set aside
+        if self._size == 0:  # too old, and empty: nothing to rotate
             self._note_age()
             return
         # Not by whoever comes in between, and not at once again if that fails.
-        self._aside_after = time.monotonic() + _RETRY_SECONDS
+        self._rotate_after = time.monotonic() + _RETRY_SECONDS
         try:
             synced = self._sync_wanted or self._named_segment == self._segment
-            set_aside(self.path, identity(self._fd), self._fs, synced=synced)
+            rotate(self.path, identity(self._fd), self._fs, synced=synced)
             self._open()
         except (OSError, JournalError) as error:
             # The event must not pay for it: the file grows on, and somebody hears of it.
-            _log.error("cannot set %s aside, it grows on: %s", self.path, error)
+            _log.error("cannot rotate %s, it grows on: %s", self.path, error)
             return
         self._delete_old()
-        self._aside_after = 0.0
+        self._rotate_after = 0.0
 
     def _delete_old(self) -> None:
-        assert self._aside is not None  # noqa: S101 - whoever calls has looked
+        assert self._rotation is not None  # noqa: S101 - whoever calls has looked
         try:
-            delete_old(self.path, self._aside, self._fs)
+            delete_rotated(self.path, self._rotation, self._fs)
         except OSError as error:
             _log.error("cannot delete old files beside %s: %s", self.path, error)
 
     def _note_age(self) -> None:
-        if self._aside is not None:
-            self._due_at = self._aside.due_at(begun_at(self._fd) if self._size else time.time())
+        if self._rotation is not None:
+            self._due_at = self._rotation.due_at(begun_at(self._fd) if self._size else time.time())
 
     def _open(self) -> None:
         """Open the file that the path names, in place of the one that was."""
         fd = -1
         try:
             self._made += make_directories(self.path.parent)
-            if (self._aside is not None or self._failed is not None) and not self._placing:
-                finish_setting_aside(self.path, self._fs)
+            if (self._rotation is not None or self._failed is not None) and not self._placing:
+                finish_rotation(self.path, self._fs)
             for _ in range(_OPENS):
                 fd = self._open_named()
                 status = os.fstat(fd)
@@ -409,7 +409,7 @@ class SharedFile(AppendFile):
         old, unsynced = self._fd, self._unsynced_files
         if kept := self._sync_wanted and old >= 0:
             unsynced = [*unsynced, File(self._segment, old)]
-        self._turn += 1
+        self._epoch += 1
         self._fd = fd
         self._size = size
         self._torn = torn
@@ -418,9 +418,9 @@ class SharedFile(AppendFile):
         if old >= 0 and not kept:
             os.close(old)
 
-    def _look_where_the_file_is(self, now: float) -> None:
+    def _check_name(self, now: float) -> None:
         """Once a second, follow the name: the file may have been rotated away, or deleted."""
-        self._look_at = now + _FOLLOW_SECONDS
+        self._check_at = now + _FOLLOW_SECONDS
         mine = os.fstat(self._fd)
         with suppress(FileNotFoundError):
             named = os.stat(self.path, follow_symlinks=self._is_device)
@@ -428,24 +428,24 @@ class SharedFile(AppendFile):
                 return
         self._open()
 
-    def _put(self, lines: bytes, turn: int, seq: int, crc: int) -> bool:
+    def _put(self, lines: bytes, epoch: int, seq: int, crc: int) -> bool:
         """Write lines, and count them before, so that whoever comes in between goes on after them.
 
         Args:
             lines: The lines.
-            turn: When they were made.
+            epoch: When they were made.
             seq: The sequence number of the last one.
             crc: The checksum of the last one.
 
         Returns:
-            Whether it was still that turn; else nothing was written.
+            Whether it was still that epoch; else nothing was written.
         """
         torn, before = self._torn, (self._seq, self._crc)
         whole = b"\n" + lines if torn else lines
         size = len(whole)
-        if turn != self._turn:
+        if epoch != self._epoch:
             return False
-        self._turn = turn + 1
+        self._epoch = epoch + 1
         self._seq = seq
         self._crc = crc
         self._torn = False
@@ -461,7 +461,7 @@ class SharedFile(AppendFile):
             self._seq, self._crc = before
             cause, hint = "the disk took only a part of the line", "The event was not recorded"
             raise _ShortWriteError(written - torn, "write to", self.path, cause, hint)
-        if self._aside is not None:
+        if self._rotation is not None:
             self._size = os.lseek(self._fd, 0, os.SEEK_CUR)
         return True
 
@@ -469,7 +469,7 @@ class SharedFile(AppendFile):
         self,
         line: bytes,
         content: Content,
-        turn: int,
+        epoch: int,
         seq: int,
         crc: int,
         durability: Durability,
@@ -483,12 +483,12 @@ class SharedFile(AppendFile):
         with nullcontext() if self._placing else one_at_a_time(self.path.parent):
             before, self._placing = self._placing, True
             try:
-                self._look_where_the_file_is(time.monotonic())
-                if turn != self._turn:
-                    return False  # another process has set the file aside
+                self._check_name(time.monotonic())
+                if epoch != self._epoch:
+                    return False  # another process has rotated the file
                 synced = durability in _SYNCED
                 put_blobs(self.path, content.blobs, self._fs, synced=synced)
-                return self._put(line, turn, seq, crc)
+                return self._put(line, epoch, seq, crc)
             except OSError as error:
                 raise self._refused("write a large value beside", error) from error
             finally:

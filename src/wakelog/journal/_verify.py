@@ -10,7 +10,7 @@ from typing import NamedTuple
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal._cursor import header_of
-from wakelog.journal._dead_letters import DEAD_LETTERS, set_aside_ids
+from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_ids
 from wakelog.journal._ledger import load, noted
 from wakelog.record import decode, verify
 from wakelog.runtime import open_to_read
@@ -109,7 +109,7 @@ def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit |
     if (count := noted(folder)) > chain.seq:
         what = f"{count} records have been dealt with, and there are {chain.seq}"
         return Misfit(folder / "ledger", 1, 0, what)
-    if (missing := mark.dead_lettered - len(set_aside_ids(folder))) > 0:
+    if (missing := mark.dead_lettered - len(dead_letter_ids(folder))) > 0:
         return Misfit(folder / DEAD_LETTERS, 1, 0, f"{missing} dead letters are missing")
     return None
 

@@ -27,7 +27,7 @@ from wakelog.storage import (
     segment_name,
 )
 
-_LOOK_SECONDS = 1.0
+_TICK_SECONDS = 1.0
 # What a line is longer than its content, with room for a header.
 _LINE_BYTES = 1024
 _NO_LIMIT = 1 << 62
@@ -51,7 +51,7 @@ class Writer(Segments):
         rotation: What else ends a segment.
         grant: Asked, without any lock, for leave to write so many bytes; returns how many may be
             written before asking again, or raises.
-        look: Called about once a second while records are written, and, with True, after each new
+        tick: Called about once a second while records are written, and, with True, after each new
             segment; it has to return at once.
         clock: The time of day, in seconds since 1970.
         fs: The system calls; a test's own to record or fail them.
@@ -66,21 +66,21 @@ class Writer(Segments):
         segment_bytes: int,
         rotation: Rotation = BY_SIZE_ALONE,
         grant: Callable[[int], int] | None = None,
-        look: Callable[[bool], None] | None = None,
+        tick: Callable[[bool], None] | None = None,
         clock: Callable[[], float] = time.time,
         fs: FileSystem = SYSTEM,
         observer: Observer | None = None,
         owner: Owner | None = None,
     ) -> None:
         super().__init__(folder, segment_bytes, rotation, clock, fs, owner)
-        self._grant, self._look = grant, look
+        self._grant, self._tick = grant, tick
         self._observer = observer
         # How many bytes may be written before the next grant.
         self._granted = _NO_LIMIT if grant is None else -1
         self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
         # Whether lines without a number of their own have been written since the last sync.
         self._sync_alone = False
-        self._look_at = 0.0
+        self._tick_at = 0.0
 
     @property
     def seq(self) -> int:
@@ -131,21 +131,21 @@ class Writer(Segments):
         with self._lock:
             begun = -1
             while True:
-                turn = self._turn
+                epoch = self._epoch
                 if self._closed:
                     return 0
                 if self._saving:
                     raise self._refused("write to", BETWEEN)
-                if (now := time.monotonic()) >= self._look_at:
-                    self._look_around(now)
+                if (now := time.monotonic()) >= self._tick_at:
+                    self._check_names(now)
                 if self._ends is not None and not self._began <= self._clock() < self._ends:
                     self._offset = self._segment_bytes
-                if turn != begun and (
+                if epoch != begun and (
                     resource is not self._resource
                     # What has just been written beside a segment does not end it.
                     or self._offset + (put != self._segment) * self._beside >= self._segment_bytes
                 ):
-                    begun = self._begin_segment_for(resource, turn)
+                    begun = self._begin_segment_for(resource, epoch)
                     continue
                 if blobs and put != self._segment:  # another segment was begun meanwhile
                     put = self._put_blobs(self._segment, blobs, durability)
@@ -153,7 +153,7 @@ class Writer(Segments):
                 if apart is not None and apart_in != self._segment:
                     apart_in = self._segment
                     whole = placed(content, self._put_apart(apart.data, durability))
-                    if turn != self._turn:
+                    if epoch != self._epoch:
                         continue
                 seq = self._seq + counted
                 line, crc = seal(record_id, seq, whole, self._crc)
@@ -162,9 +162,9 @@ class Writer(Segments):
                 measured = self._observer is not None and not seq % MEASURED
                 began = time.perf_counter() if measured else 0.0
                 size, offset, crc_before = len(line), self._offset, self._crc
-                if turn == self._turn:
+                if epoch == self._epoch:
                     break
-            self._turn = turn + 1
+            self._epoch = epoch + 1
             self._seq = seq
             self._crc = crc
             self._offset = offset + size
@@ -173,9 +173,9 @@ class Writer(Segments):
                 self._written += written
                 if written != size:
                     self._write_rest(line, written)
-                    self._offset = offset + size if self._turn == turn + 1 else self._offset
+                    self._offset = offset + size if self._epoch == epoch + 1 else self._offset
             except OSError as error:
-                if self._turn == turn + 1:
+                if self._epoch == epoch + 1:
                     self._seq, self._crc = seq - counted, crc_before
                     # A part of the line may stand there. The next record begins a new segment
                     # then, so that the part is never joined with it.
@@ -186,10 +186,10 @@ class Writer(Segments):
             if durability is _FSYNC and counted:
                 self._unsynced.append(Unsynced(record_id, seq, content, resource))
             self._sync_alone |= not counted
-        if self._look_due is not None:
-            rotated, self._look_due = self._look_due, None
-            if self._look is not None:
-                self._look(rotated)
+        if self._tick_due is not None:
+            rotated, self._tick_due = self._tick_due, None
+            if self._tick is not None:
+                self._tick(rotated)
         if took and self._observer is not None:
             self._observer.wrote(took)
         return seq or -1
@@ -203,17 +203,17 @@ class Writer(Segments):
         with self._lock:
             begun = -1
             while True:
-                turn = self._turn
+                epoch = self._epoch
                 if self._closed or self._saving:
                     return 0
-                if turn != begun and (
+                if epoch != begun and (
                     resource is not self._resource
                     or self._offset + self._beside >= self._segment_bytes
                 ):
-                    begun = self._begin_segment_for(resource, turn)
+                    begun = self._begin_segment_for(resource, epoch)
                     continue
                 segment = self._segment
-                if turn == self._turn:
+                if epoch == self._epoch:
                     break
         return self._put_blobs(segment, blobs, durability)
 
@@ -374,11 +374,11 @@ class Writer(Segments):
             granted += self._grant(size + _LINE_BYTES) if self._grant else _NO_LIMIT
             self._granted = granted
 
-    def _look_around(self, now: float) -> None:
+    def _check_names(self, now: float) -> None:
         """Once a second, make sure that lines do not go into a file that somebody has deleted."""
-        self._look_at = now + _LOOK_SECONDS
+        self._tick_at = now + _TICK_SECONDS
         for fd in (self._fd, self._beside_fd):
             if fd >= 0 and os.fstat(fd).st_nlink == 0:
                 self._offset = self._segment_bytes
-        if self._look_due is None:  # or that a segment was begun beside a large value would be lost
-            self._look_due = False
+        if self._tick_due is None:  # or that a segment was begun beside a large value would be lost
+            self._tick_due = False

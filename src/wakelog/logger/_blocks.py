@@ -24,7 +24,7 @@ from wakelog.runtime import is_cancellation
 
 if TYPE_CHECKING:
     from wakelog.events import AgentEvent
-    from wakelog.logger._front import Front
+    from wakelog.logger._base_logger import BaseLogger
 
 Given = TypeVar("Given")
 
@@ -32,7 +32,7 @@ Given = TypeVar("Given")
 class Block(abc.ABC, Generic[Given]):
     """What the three blocks share: the order of span, context and events, in and out."""
 
-    def __init__(self, log: Front[Any]) -> None:
+    def __init__(self, log: BaseLogger[Any]) -> None:
         self._log = log
         self._tokens: list[Token[Any]] = []
         self._span: trace.Span = trace.INVALID_SPAN
@@ -235,7 +235,7 @@ class RunBlock(Block[str]):
 
     def __init__(
         self,
-        log: Front[Any],
+        log: BaseLogger[Any],
         given: Any,
         metadata: dict[str, Any] | None,
         agent: str | None,
@@ -340,7 +340,7 @@ class ToolBlock(Block["ToolBlock"]):
 
     def __init__(
         self,
-        log: Front[Any],
+        log: BaseLogger[Any],
         tool_name: str,
         args: Any,
         call_id: str | None,

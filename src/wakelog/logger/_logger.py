@@ -9,7 +9,7 @@ from typing import Any
 from wakelog import context
 from wakelog.errors import SinkError, UsageLimitError, WakelogError
 from wakelog.events import AgentEvent
-from wakelog.logger._front import Front
+from wakelog.logger._base_logger import BaseLogger
 from wakelog.logger._keys import keys_of
 from wakelog.logger._refusing import RefusedEvent
 
@@ -18,7 +18,7 @@ _SIZED = frozenset({str, bytes})
 _LARGE = 256 * 1024
 
 
-class AgentLogger(Front[AgentEvent]):
+class AgentLogger(BaseLogger[AgentEvent]):
     """Records what an agent does, event by event.
 
     Every method below returns the event that it recorded. Beside its own arguments it takes what
@@ -81,7 +81,7 @@ class AgentLogger(Front[AgentEvent]):
         """Do nothing: the call that needs it waits for it."""
 
 
-class AsyncAgentLogger(Front[Coroutine[Any, Any, AgentEvent]]):
+class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
     """Records what an agent does, for asyncio: waiting for the disk never blocks the event loop.
 
     It takes what ``AgentLogger`` takes, and its methods are to be awaited. An event is made
@@ -98,7 +98,7 @@ class AsyncAgentLogger(Front[Coroutine[Any, Any, AgentEvent]]):
     blocking = False
 
     @classmethod
-    def over(cls, log: Front[Any]) -> AsyncAgentLogger:
+    def over(cls, log: BaseLogger[Any]) -> AsyncAgentLogger:
         """Return a logger for asyncio with the sink and the settings of another one."""
         over = cls(
             log.agent_name,

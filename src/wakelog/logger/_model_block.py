@@ -19,7 +19,7 @@ from wakelog.record import kept
 
 if TYPE_CHECKING:
     from wakelog.events import AgentEvent
-    from wakelog.logger._front import Front
+    from wakelog.logger._base_logger import BaseLogger
 
 # What stands on the events around the call, and not on the one that repeats both.
 _OF_THE_CALL = ("event_id", "timestamp", "time_unix_nano", "parent_event_id", "durability")
@@ -32,7 +32,7 @@ class ModelBlock(Block["ModelBlock"]):
 
     def __init__(
         self,
-        log: Front[Any],
+        log: BaseLogger[Any],
         model: str,
         provider: str | None,
         given: Any,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opentelemetry.sdk.resources import Resource as SDKResource
 
 from wakelog.buffer import Queue
-from wakelog.delivery import Delivery, Destination, Sources, quietly
+from wakelog.delivery import Delivery, Destination, Sources, suppress_recording
 from wakelog.errors import ConfigurationError
 from wakelog.evidence import Sealer, Sealing
 from wakelog.journal import (
@@ -34,7 +34,7 @@ from wakelog.journal import (
 from wakelog.otel._exporters import endpoint_of
 from wakelog.otel._leftovers import OwnJournal
 from wakelog.otel._metric_table import REFUSED
-from wakelog.otel._metrics import ProcessorFigures
+from wakelog.otel._metrics import ObservedProcessor
 from wakelog.otel._pipeline import LOCAL, NAMES, destination_of, named_pipeline
 from wakelog.otel._records import resource_of
 from wakelog.otel._result import UNWRITTEN, DeliveryResult, result_of
@@ -45,7 +45,7 @@ from wakelog.storage import LONGEST_LINE
 from wakelog.telemetry import reason_of
 
 if TYPE_CHECKING:
-    from wakelog.otel._tally import Tally
+    from wakelog.otel._delivery_counters import DeliveryCounters
 
 _log = logging.getLogger("wakelog")
 
@@ -88,13 +88,13 @@ class Measuring(Protocol):
 
     observer: Observer | None
 
-    def source(self) -> ProcessorFigures:
+    def source(self) -> ObservedProcessor:
         """Return where another processor may leave what it has to say."""
         ...
 
     def follow(
         self,
-        source: ProcessorFigures,
+        source: ObservedProcessor,
         journal: Journal | None = None,
         queue: Queue[Any] | None = None,
     ) -> None:
@@ -129,7 +129,7 @@ class DurablePipeline:
         exporter: Any,
         settings: JournalSettings,
         batches: Batching | None,
-        make_destination: Callable[[Any, Batching, Tally | None], Destination[Entry]],
+        make_destination: Callable[[Any, Batching, DeliveryCounters | None], Destination[Entry]],
         *,
         replay_rate: float | None,
         metrics: Measuring | None,
@@ -141,7 +141,7 @@ class DurablePipeline:
         on_segment: Callable[[], None] | None = None,
     ) -> None:
         self._metrics = metrics
-        self._source: ProcessorFigures | None = metrics.source() if metrics is not None else None
+        self._source: ObservedProcessor | None = metrics.source() if metrics is not None else None
         self.refused: Counter[str] = Counter()
         """How many records of others were not accepted, by reason."""
         self._what = what
@@ -173,17 +173,17 @@ class DurablePipeline:
             on_segment=on_segment,
             listener=AwaitingSigner(always=True) if awaits else self._sealer,
         )
-        tally = self._source.tally if self._source is not None else None
+        counters = self._source.counters if self._source is not None else None
         self._destination: Destination[Entry] | None = None
         if exporter is not None and batches is not None:
-            self._destination = make_destination(exporter, batches, tally)
+            self._destination = make_destination(exporter, batches, counters)
             self._make_delivery = partial(
                 Delivery,
                 destination=self._destination,
                 endpoint=endpoint_of(exporter),
                 schedule_delay=batches.delay / 1000,
                 replay_rate=replay_rate,
-                observer=tally,
+                observer=counters,
             )
         self._delivery: Delivery | None = None
         self._journal: Journal | None = None
@@ -279,7 +279,7 @@ class DurablePipeline:
         delivery, self._delivery = self._delivery, None
         if self._sealer is not None:
             self._sealer.finish()
-        with quietly():  # exporters say something when they are shut down
+        with suppress_recording():  # exporters say something when they are shut down
             if delivery is not None:
                 delivery.shutdown(max(0.0, deadline - time.monotonic()))
             elif destination is not None:
@@ -300,7 +300,7 @@ class DurablePipeline:
         self._result = result_of(writers, delivery, complete=delivered)
         return delivered
 
-    def _plain_resource(self, resource: SDKResource | None) -> Resource:
+    def _cached_resource(self, resource: SDKResource | None) -> Resource:
         known, plain = self._resource
         if known is not resource or resource is None:
             plain = resource_of(resource)
@@ -312,7 +312,7 @@ class DurablePipeline:
         if self._source is not None:
             self._source.refused[reason_of(error, REFUSED)] += 1
         if self._burst.is_due():
-            with quietly():
+            with suppress_recording():
                 _log.error(
                     "%d %s were not recorded so far, the last one because: %s",
                     self.refused.total(),

@@ -16,7 +16,7 @@ from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportRes
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from wakelog.delivery import ExportOutcome, Outcome, quietly
+from wakelog.delivery import ExportOutcome, Outcome, suppress_recording
 from wakelog.otel._requests import DIRECT_ENCODING
 from wakelog.otel._response_capture import (
     LOGS,
@@ -108,7 +108,7 @@ class _StatedAttempt:
 
     def __call__(self, batch: Sequence[Any]) -> ExportOutcome:
         """Export a batch, once, and say what came of it."""
-        with quietly():
+        with suppress_recording():
             result: object = contained(lambda: self._exporter.export(batch))
         return self._outcome_of(result)
 
@@ -116,7 +116,7 @@ class _StatedAttempt:
         """ExportAttempt an attempt of an official exporter that did not get as far as the wire."""
         if result is None or stated(result) is LogRecordExportResult.SUCCESS:
             return self._outcome_of(result)
-        with quietly():
+        with suppress_recording():
             size = _encoded_size(batch)
         if isinstance(size, Exception):
             return ExportOutcome(Outcome.REJECTED, f"cannot be encoded: {_said(size)}")

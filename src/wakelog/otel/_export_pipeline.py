@@ -15,15 +15,15 @@ from opentelemetry.sdk._logs.export import (
     LogRecordExportResult,
 )
 
-from wakelog.delivery import BatchBisection, ExportOutcome, ExportRound, Outcome, quietly
+from wakelog.delivery import BatchBisection, ExportOutcome, ExportRound, Outcome, suppress_recording
 from wakelog.errors import WakelogError
-from wakelog.journal import Entry, dead_letter_line, set_aside
+from wakelog.journal import Entry, dead_letter_line, write_dead_letter
+from wakelog.otel._delivery_counters import DeliveryCounters
 from wakelog.otel._export_attempt import attempt_through, encode_for
 from wakelog.otel._others import asked
 from wakelog.otel._records import Rebuilder
 from wakelog.otel._response_capture import ExportAttempt
 from wakelog.otel._stand_in import stand_in
-from wakelog.otel._tally import Tally
 from wakelog.runtime import contained
 
 _log = logging.getLogger("wakelog")
@@ -93,7 +93,7 @@ class _Batch:
         return self._signal.stand_in(entry, self.records[number], outcome, reason, size)
 
     def dead_letter(self, number: int, outcome: str, reason: str) -> None:
-        set_aside(self._sending.folder, self._entries[number], outcome, reason)
+        write_dead_letter(self._sending.folder, self._entries[number], outcome, reason)
 
     def acknowledge(self, count: int, dead: int = 0) -> None:
         self._sending.acknowledge(count, dead)
@@ -117,22 +117,22 @@ class CapturingExporter(LogRecordExporter):
         self._exporter, self._signal = exporter, signal
         self._bisection = BatchBisection(attempt)
         self._round: ExportRound[Entry] = ExportRound([])
-        self._taken = 0
+        self._exported = 0
         self.last_success = 0.0
         """When the next hop last accepted something, by the monotonic clock."""
 
     def begin(self, sending: ExportRound[Entry]) -> None:
         """Take the batches that follow for those of a round."""
-        self._round, self._taken = sending, 0
+        self._round, self._exported = sending, 0
 
     def export(self, batch: Sequence[Any]) -> LogRecordExportResult:
         """Export a batch, unless the round has been stopped."""
         sending = self._round
-        entries = sending.entries[self._taken : self._taken + len(batch)]
-        self._taken += len(batch)
+        entries = sending.entries[self._exported : self._exported + len(batch)]
+        self._exported += len(batch)
         if sending.stopped is None:
             records = _Batch(self._signal, batch, entries, sending, self._succeeded)
-            with quietly():
+            with suppress_recording():
                 try:
                     stopped = self._bisection.send(records)
                 except WakelogError as error:
@@ -167,7 +167,7 @@ class ExportPipeline:
         max_queue: The most records that the batch processor holds at once.
         export_timeout: Seconds, handed on to the batch processor.
         attempt: Exports a batch through the exporter and says what came of it.
-        tally: Where attempts are counted, if they are.
+        counters: Where attempts are counted, if they are.
     """
 
     def __init__(
@@ -180,14 +180,14 @@ class ExportPipeline:
         max_queue: int,
         export_timeout: float,
         attempt: ExportAttempt | None = None,
-        tally: Tally | None = None,
+        counters: DeliveryCounters | None = None,
     ) -> None:
         self.max_batch, self.max_round = max_batch, max_queue
         self._signal = signal
         attempt = attempt or attempt_through(exporter)
         signal.exported_by(attempt)
-        if tally is not None:
-            attempt = tally.measuring(attempt)
+        if counters is not None:
+            attempt = counters.measuring(attempt)
         self._capture = CapturingExporter(exporter, attempt, signal)
         self._batches = signal.processor(
             self._capture,
@@ -221,7 +221,7 @@ class ExportPipeline:
             reason = "the batch processor did not export everything"
             sending.stop(ExportOutcome(Outcome.RETRYABLE, reason))
             return
-        set_aside(sending.folder, sending.entries[sending.acknowledged], "refused", broken)
+        write_dead_letter(sending.folder, sending.entries[sending.acknowledged], "refused", broken)
         sending.acknowledge(1, 1)
 
     def _feed(self, sending: ExportRound[Entry]) -> str | None:
@@ -251,7 +251,7 @@ class ExportPipeline:
         Returns:
             Whether it has, as far as it says.
         """
-        with quietly():
+        with suppress_recording():
             done: object = contained(lambda: self._capture.force_flush(int(timeout * 1000)))
             if isinstance(done, BaseException):
                 said = f"{type(done).__name__}: {done}"

@@ -100,8 +100,8 @@ class GenAIMetrics:
 
     def __init__(self) -> None:
         self._begin()
-        reset_in_child(self._begin, ForkOrder.FIGURES)
-        observe(TABLE, self._look)
+        reset_in_child(self._begin, ForkOrder.METRICS)
+        observe(TABLE, self._collect)
 
     def _begin(self) -> None:
         """Begin at zero: at first, and again in a forked child."""
@@ -158,7 +158,7 @@ class GenAIMetrics:
         if rest or not tokens:
             self._sums[name][*key, (s.MODALITY, _UNKNOWN)] += rest
 
-    def _look(self, instruments: Instruments) -> Observations:
+    def _collect(self, instruments: Instruments) -> Observations:
         self._add_up()
         while True:
             try:

@@ -30,9 +30,9 @@ from wakelog.otel._response_capture import (
     ResponseCapture,
     accepted,
     is_official,
-    patience,
     readable,
     rejected_by,
+    retry_delay,
     within,
 )
 
@@ -185,7 +185,7 @@ def _retry_after(trailing: Iterable[tuple[str, str | bytes]]) -> float | None:
         except DecodeError:
             continue
         if info.HasField("retry_delay"):
-            return patience(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
+            return retry_delay(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
     return None
 
 

@@ -45,9 +45,9 @@ from wakelog.otel._response_capture import (
     ResponseCapture,
     accepted,
     is_official,
-    patience,
     readable,
     rejected_by,
+    retry_delay,
     within,
 )
 
@@ -241,12 +241,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Read ``Retry-After``: seconds, or a date by the clock of the one who answered."""
     value = _header(headers, "Retry-After").strip()
     if _SECONDS.fullmatch(value):
-        return patience(float(value))
+        return retry_delay(float(value))
     until = _date(value)
     if until is None:
         return None
     now = _date(_header(headers, "Date"))
-    return patience(until - (time.time() if now is None else now))
+    return retry_delay(until - (time.time() if now is None else now))
 
 
 def _date(value: str) -> float | None:

@@ -62,8 +62,8 @@ class IdleSpans:
         if one is not None:
             self._touch(one.parent)
 
-    def look(self) -> None:
-        """Look at every open span, and say which are idle."""
+    def check(self) -> None:
+        """Check every open span, and say which are idle."""
         for one in list(self._watched.values()):
             if (pulse := _pulse_of(one.span)) != one.pulse:
                 one.pulse = pulse

@@ -18,7 +18,7 @@ from wakelog.journal import (
     is_owned,
     owner_of,
 )
-from wakelog.journal import load_ledger_with_spans as load_with_spans
+from wakelog.journal import load_ledger_with_ranges as load_with_ranges
 from wakelog.otel._pipeline import NAMES
 
 _log = logging.getLogger("wakelog")
@@ -131,6 +131,6 @@ class OwnJournal:
 def pending_of(path: Path) -> int:
     """Return about how many records of a writer still have to be delivered, without reading them."""
     end = end_of(path)
-    mark, spans = load_with_spans(path, path.name)
-    ahead = sum(span.end.seq - span.start.seq for span in spans)
+    mark, parts = load_with_ranges(path, path.name)
+    ahead = sum(part.end.seq - part.start.seq for part in parts)
     return max(0, (0 if end is None else end.seq) - mark.seq - ahead)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from opentelemetry.sdk.trace import TracerProvider
 
-from wakelog.delivery import quietly
+from wakelog.delivery import suppress_recording
 from wakelog.otel._others import failures
 from wakelog.otel._processor import DurableLogRecordProcessor
 from wakelog.otel._pushing import PushedMetrics
@@ -26,9 +26,9 @@ from wakelog.sinks import EventSink
 from wakelog.telemetry.instruments import finish
 
 _EXIT_SECONDS = 5.0
-_HOPELESS_SECONDS = 0.05
+_UNREACHABLE_SECONDS = 0.05
 # As long as delivery waits for a sign of life from the next hop.
-_PATIENCE_SECONDS = 0.8
+_UNKNOWN_SECONDS = 0.8
 _NOT_FLUSHED: Final = DeliveryResult(
     complete=False, reason="a provider of others could not be flushed in time"
 )
@@ -65,7 +65,7 @@ class Spans:
         done = [
             processor.close(max(0.0, deadline - time.monotonic())) for processor in self._processors
         ]
-        with quietly():
+        with suppress_recording():
             self.provider.shutdown()
         return all(done)
 
@@ -118,7 +118,7 @@ class Made:
         set_ups: Those that have not been ended, in order.
         spans: The tracer provider.
         metrics: The MeterProvider.
-        hope: How long an exit waits for spans, in seconds, by what became of the events.
+        exit_timeout: How long an exit waits for spans, in seconds, by what became of the events.
     """
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class Made:
         self.set_ups: list[SetUp] = []
         self.spans: Spans | None = None
         self.metrics: PushedMetrics | None = None
-        self.hope = _EXIT_SECONDS
+        self.exit_timeout = _EXIT_SECONDS
         self._watching = False
         reset_in_child(self._make_locks, ForkOrder.THREADS)
 
@@ -187,12 +187,12 @@ class Made:
         result = self.end_recording(timeout, others)
         begun = time.monotonic()
         if spans is not None:
-            until = min(deadline, begun + self.hope)
+            until = min(deadline, begun + self.exit_timeout)
             if not spans.flush(max(0.0, until - time.monotonic())):
                 result += NO_SPANS
         if metrics is not None:
             left = max(0.0, deadline - time.monotonic())
-            metrics.flush(min(left, self.hope_for_metrics))
+            metrics.flush(min(left, self.metrics_timeout))
         return result
 
     def end_recording(self, timeout: float, others: float | None = None) -> DeliveryResult:
@@ -208,20 +208,20 @@ class Made:
                 result += processor.result(complete=processor.close(left))
             for flush in set_up.flushes:
                 left = max(0.0, deadline - time.monotonic())
-                patience = others if result else _PATIENCE_SECONDS
-                most = left if patience is None else min(left, patience)
+                allowed = others if result else _UNKNOWN_SECONDS
+                most = left if allowed is None else min(left, allowed)
                 if not in_time(flush, most):
                     result += _NOT_FLUSHED
         if any(set_up.processors for set_up in ending):
             # Where events did not get through, nothing else will; where they stay here, nobody knows.
-            unknown = _HOPELESS_SECONDS if delivers else _PATIENCE_SECONDS
-            self.hope = _EXIT_SECONDS if result else unknown
+            unknown = _UNREACHABLE_SECONDS if delivers else _UNKNOWN_SECONDS
+            self.exit_timeout = _EXIT_SECONDS if result else unknown
         return result
 
     @property
-    def hope_for_metrics(self) -> float:
+    def metrics_timeout(self) -> float:
         """How long to wait for metrics: one request, to a next hop that may be gone by now."""
-        return min(self.hope, _PATIENCE_SECONDS)
+        return min(self.exit_timeout, _UNKNOWN_SECONDS)
 
     def at_exit(self) -> None:
         """Deliver and end everything, for the end of the process."""
@@ -235,9 +235,9 @@ class Made:
             metrics.end(0)  # begins it, so that its books are those of the end
         begun = time.monotonic()
         if spans is not None:
-            spans.end(max(0.0, min(deadline, begun + self.hope) - time.monotonic()))
+            spans.end(max(0.0, min(deadline, begun + self.exit_timeout) - time.monotonic()))
         if metrics is not None:
-            until = min(deadline, begun + self.hope_for_metrics)
+            until = min(deadline, begun + self.metrics_timeout)
             metrics.end(max(0.0, until - time.monotonic()))
 
     def _forget_others(self) -> None:
@@ -250,7 +250,7 @@ class Made:
         multiprocessing.util.Finalize(None, self._at_the_childs_end, exitpriority=0)
 
     def _at_the_childs_end(self) -> None:
-        self.shutdown(_EXIT_SECONDS, _PATIENCE_SECONDS)
+        self.shutdown(_EXIT_SECONDS, _UNKNOWN_SECONDS)
         self.at_exit()
 
 

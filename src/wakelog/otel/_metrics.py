@@ -14,8 +14,8 @@ from wakelog.buffer import OverflowPolicy, Queue
 from wakelog.events import semconv as s
 from wakelog.journal import Journal, Observer
 from wakelog.otel import _metric_table as t
-from wakelog.otel._accounts import Accounts
-from wakelog.otel._tally import Tally
+from wakelog.otel._delivery_counters import DeliveryCounters
+from wakelog.otel._process_books import ProcessBooks
 from wakelog.runtime import ForkOrder, reset_in_child
 from wakelog.telemetry import ADOPTED, ORIGIN, OTHER, OWN, samples
 from wakelog.telemetry.instruments import Instruments, Observations, PerProvider
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 _DROPPING = (OverflowPolicy.DROP_NEWEST, OverflowPolicy.DROP_OLDEST)
 
 
-class ProcessorFigures:
+class ObservedProcessor:
     """What one processor has to say.
 
     Args:
         number: Which one it is in this process.
-        accounts: The process's books.
+        books: The process's books.
     """
 
-    def __init__(self, number: int, accounts: Accounts) -> None:
+    def __init__(self, number: int, books: ProcessBooks) -> None:
         self.number = number
-        self.tally = Tally(accounts)
+        self.counters = DeliveryCounters(books)
         self.refused: Counter[str] = Counter()
         """Records that were not accepted, by reason."""
         self.journal: Journal | None = None
@@ -46,9 +46,9 @@ class ProcessorFigures:
         self.queue: Queue[Any] | None = None
         self.delivery: weakref.ref[Delivery] | None = None
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Begin at zero, in a forked child."""
-        self.tally.begin()
+        self.counters.reset()
         self.refused.clear()
 
     def component(self, kind: str) -> dict[str, AttributeValue]:
@@ -64,25 +64,25 @@ class ProcessorMetrics:
     """
 
     def __init__(self, provider: MeterProvider) -> None:
-        self._accounts = Accounts()
-        self._sources: list[ProcessorFigures] = []
+        self._books = ProcessBooks()
+        self._sources: list[ObservedProcessor] = []
         self._writes, self._syncs, self._commits, self._waits = (samples() for _ in range(4))
         self.observer: Observer | None = Observer(
             self._writes.append, self._syncs.append, self._commits.append
         )
         self.waited: Callable[[float], None] = self._waits.append
-        self._instruments = Instruments(provider, t.TABLE, self._look)
-        reset_in_child(self._after_fork, ForkOrder.FIGURES)
+        self._instruments = Instruments(provider, t.TABLE, self._collect)
+        reset_in_child(self._after_fork, ForkOrder.METRICS)
 
-    def source(self) -> ProcessorFigures:
+    def source(self) -> ObservedProcessor:
         """Return where another processor may leave what it has to say."""
-        source = ProcessorFigures(len(self._sources), self._accounts)
+        source = ObservedProcessor(len(self._sources), self._books)
         self._sources.append(source)
         return source
 
     def follow(
         self,
-        source: ProcessorFigures,
+        source: ObservedProcessor,
         journal: Journal | None = None,
         queue: Queue[Any] | None = None,
     ) -> None:
@@ -92,14 +92,14 @@ class ProcessorMetrics:
             queue.on_wait = self.waited
         if journal is not None:
             source.journal = journal
-            self._accounts.follow(journal)
+            self._books.follow(journal)
 
-    def _look(self, instruments: Instruments) -> Observations:
-        """Look at everything, once for a collection."""
+    def _collect(self, instruments: Instruments) -> Observations:
+        """Observe everything, once for a collection."""
         self._record_samples(instruments)
         found = Observations()
         say = found.say
-        own, adopted, accounts = self._accounts.balance()
+        own, adopted, open_books = self._books.balance()
         say("wakelog.events.accepted", own.accepted, **{ORIGIN: OWN})
         say("wakelog.events.accepted", adopted.accepted, **{ORIGIN: ADOPTED})
         say("wakelog.events.delivered", own.delivered + adopted.delivered)
@@ -116,27 +116,27 @@ class ProcessorMetrics:
         if delivering:
             roots = {source.journal.root for source in self._sources if source.journal is not None}
             local = roots - {one.journal.root for one in delivering if one.journal is not None}
-            waiting = [account for account in accounts if account.path.parent not in local]
-            oldest = [at for account in waiting if (at := account.oldest_pending()) is not None]
+            waiting = [books for books in open_books if books.path.parent not in local]
+            oldest = [at for books in waiting if (at := books.oldest_pending()) is not None]
             say("wakelog.delivery.pending.age", max(0, now - min(oldest, default=now)) / 1e9)
-        say("wakelog.delivery.pending.bytes", sum(one.pending_bytes() for one in accounts))
+        say("wakelog.delivery.pending.bytes", sum(one.pending_bytes() for one in open_books))
         sources = list(self._sources)
         refused = sum((source.refused.copy() for source in sources), Counter[str]())
         for reason in (*t.REFUSED, OTHER):
             say("wakelog.events.refused", refused[reason], reason=reason)
-        self._look_at_journals(sources, say)
-        self._look_at_deliveries(sources, say)
+        self._observe_journals(sources, say)
+        self._observe_deliveries(sources, say)
         for source in sources:
-            self._look_at_components(source, say)
+            self._observe_components(source, say)
         return found
 
     @staticmethod
-    def _look_at_journals(sources: list[ProcessorFigures], say: Callable[..., None]) -> None:
+    def _observe_journals(sources: list[ObservedProcessor], say: Callable[..., None]) -> None:
         journals = [source.journal for source in sources if source.journal is not None]
         if roots := {journal.root: journal for journal in journals}:
             say("wakelog.journal.disk.usage", sum(one.disk_usage for one in roots.values()))
             say("wakelog.journal.disk.limit", sum(one.disk_limit for one in roots.values()))
-        recovered = sum((source.tally.found.copy() for source in sources), Counter[str]())
+        recovered = sum((source.counters.found.copy() for source in sources), Counter[str]())
         for kind in t.RECOVERED:
             say("wakelog.journal.recovered", recovered[kind], kind=kind)
         dropped: Counter[str] = Counter()
@@ -147,14 +147,14 @@ class ProcessorMetrics:
             say("wakelog.buffer.dropped", dropped[policy], policy=policy.value)
 
     @staticmethod
-    def _look_at_deliveries(sources: list[ProcessorFigures], say: Callable[..., None]) -> None:
-        say("wakelog.delivery.replayed", sum(source.tally.replayed for source in sources))
+    def _observe_deliveries(sources: list[ObservedProcessor], say: Callable[..., None]) -> None:
+        say("wakelog.delivery.replayed", sum(source.counters.replayed for source in sources))
         refs = (source.delivery for source in sources)
         deliveries = [found for ref in refs if ref is not None and (found := ref()) is not None]
         say("wakelog.delivery.circuit.state", max((d.circuit_state for d in deliveries), default=0))
 
     @staticmethod
-    def _look_at_components(source: ProcessorFigures, say: Callable[..., None]) -> None:
+    def _observe_components(source: ObservedProcessor, say: Callable[..., None]) -> None:
         journal, queue = source.journal, source.queue
         processor = source.component("wakelog_log_processor")
         if queue is not None:
@@ -170,8 +170,8 @@ class ProcessorMetrics:
                 say(s.OTEL_PROCESSOR_PROCESSED, count, **processor, **{s.ERROR_TYPE: wrong})
         if source.delivery is not None:
             exporter = source.component("wakelog_log_exporter")
-            say(s.OTEL_EXPORTER_INFLIGHT, source.tally.inflight, **exporter)
-            for reason, count in ({"": 0} | source.tally.exported).items():
+            say(s.OTEL_EXPORTER_INFLIGHT, source.counters.inflight, **exporter)
+            for reason, count in ({"": 0} | source.counters.exported).items():
                 failed = {s.ERROR_TYPE: reason} if reason else {}
                 say(s.OTEL_EXPORTER_EXPORTED, count, **exporter, **failed)
 
@@ -185,18 +185,18 @@ class ProcessorMetrics:
         ):
             instruments.drain(name, left)
         for source in list(self._sources):
-            tally = source.tally
-            instruments.drain("wakelog.delivery.latency", tally.latencies)
-            instruments.drain("wakelog.delivery.retry.delay", tally.pauses)
+            counters = source.counters
+            instruments.drain("wakelog.delivery.latency", counters.latencies)
+            instruments.drain("wakelog.delivery.retry.delay", counters.pauses)
             exporter = source.component("wakelog_log_exporter")
-            instruments.drain_outcomes(s.OTEL_EXPORTER_DURATION, tally.operations, **exporter)
+            instruments.drain_outcomes(s.OTEL_EXPORTER_DURATION, counters.operations, **exporter)
 
     def _after_fork(self) -> None:
-        self._accounts.begin()
+        self._books.reset()
         for left in (self._writes, self._syncs, self._commits, self._waits):
             left.clear()
         for source in self._sources:
-            source.begin()
+            source.reset()
 
 
 metrics_on: Final = PerProvider(ProcessorMetrics).on

@@ -96,7 +96,7 @@ class SpanTracker:
                 show_sign_of_life(writer.folder.path)
             if self._idle is not None:
                 try:
-                    self._idle.look()
+                    self._idle.check()
                 except Exception as error:  # noqa: BLE001 - counted and said: the sign of life goes on
                     self._refused(error)
             self._alarm.wait(pause)

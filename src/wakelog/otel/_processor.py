@@ -14,12 +14,13 @@ from opentelemetry.sdk.resources import Resource as SDKResource
 
 from wakelog import _arguments as a
 from wakelog.buffer import Buffer, Queue
-from wakelog.delivery import is_quiet
+from wakelog.delivery import is_suppressed
 from wakelog.errors import EventTooLargeError, SinkError
 from wakelog.evidence import Sealing
 from wakelog.journal import Durability, Receipt, Space
 from wakelog.otel._buffer import Encoded, JournalBuffer
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
+from wakelog.otel._delivery_counters import DeliveryCounters
 from wakelog.otel._durable import DurablePipeline, JournalSettings, positive_setting
 from wakelog.otel._export_pipeline import ExportPipeline, log_records
 from wakelog.otel._metric_table import REFUSED
@@ -27,7 +28,6 @@ from wakelog.otel._metrics import metrics_on
 from wakelog.otel._records import EventLogRecord, Rebuilder, content_of
 from wakelog.otel._redactor import Redactor, redactor_of
 from wakelog.otel._settings import Batching, batching, say_misspelt
-from wakelog.otel._tally import Tally
 from wakelog.redaction import RedactionConfig
 from wakelog.runtime import notice_fork
 from wakelog.telemetry import reason_of
@@ -204,7 +204,7 @@ class DurableLogRecordProcessor(DurablePipeline, LogRecordProcessor):
         Raises:
             SinkError: When the journal did not accept a record of Wakelog's own loggers.
         """
-        if is_quiet():
+        if is_suppressed():
             return
         if self._bridge is not None:
             self._bridge.on_emit(log_record)
@@ -220,7 +220,7 @@ class DurableLogRecordProcessor(DurablePipeline, LogRecordProcessor):
             )
             known, resource = self._resource
             if known is not log_record.resource:
-                resource = self._plain_resource(log_record.resource)
+                resource = self._cached_resource(log_record.resource)
             buffer = self._buffer
             if buffer is not None and buffer.put(Encoded(record_id, content, resource, event)):
                 return
@@ -256,7 +256,7 @@ class DurableLogRecordProcessor(DurablePipeline, LogRecordProcessor):
         """Record what can be said of a record that is too large, and note the receipt."""
         if error.stub is None:
             return
-        resource = self._plain_resource(log_record.resource)
+        resource = self._cached_resource(log_record.resource)
         durability = getattr(log_record.log_record, "durability", None)
         try:
             journal = self._journal or self._journal_of(resource)
@@ -316,7 +316,10 @@ class DurableLogRecordProcessor(DurablePipeline, LogRecordProcessor):
 
 
 def _make_destination(
-    rebuilder: Rebuilder, exporter: LogRecordExporter, batches: Batching, tally: Tally | None
+    rebuilder: Rebuilder,
+    exporter: LogRecordExporter,
+    batches: Batching,
+    counters: DeliveryCounters | None,
 ) -> ExportPipeline:
     return ExportPipeline(
         exporter,
@@ -325,5 +328,5 @@ def _make_destination(
         max_batch=batches.batch,
         max_queue=batches.queue,
         export_timeout=batches.timeout / 1000,
-        tally=tally,
+        counters=counters,
     )

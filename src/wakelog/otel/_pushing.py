@@ -29,7 +29,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.resources import Resource
 
-from wakelog.delivery import quietly
+from wakelog.delivery import suppress_recording
 from wakelog.otel._response_capture import readable
 from wakelog.otel._settings import above_0, naming_variables
 from wakelog.runtime import ForkOrder, PerThread, contained, notice_fork, reset_in_child
@@ -181,7 +181,7 @@ class PushedMetrics:
             return
         if data is None:
             return
-        with quietly():
+        with suppress_recording():
             with _overheard.by(self._hear):
                 sent = self._reader.send(data, self._timeout)
             self._note(sent=sent, why=self._trouble or "the exporter gave no reason")
@@ -247,7 +247,7 @@ class _Reader(PeriodicExportingMetricReader):
         super().__init__(exporter, export_interval_millis=math.inf)
         self._owner = owner
         self._to_send = exporter
-        self._taken: MetricsData | None = None
+        self._collected: MetricsData | None = None
 
     def take(self, timeout_millis: float) -> MetricsData | None:
         """Collect, and return what there is.
@@ -255,9 +255,9 @@ class _Reader(PeriodicExportingMetricReader):
         Raises:
             MetricsTimeoutError: When that takes too long.
         """
-        self._taken = None
+        self._collected = None
         self.collect(timeout_millis)
-        return self._taken
+        return self._collected
 
     def send(self, data: MetricsData, timeout_millis: float) -> bool:
         """Export as the SDK does, and return whether that succeeded."""
@@ -271,7 +271,7 @@ class _Reader(PeriodicExportingMetricReader):
         timeout_millis: float = 10_000,  # noqa: ARG002 - the SDK's signature
         **_: Any,
     ) -> None:
-        self._taken = metrics_data
+        self._collected = metrics_data
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         return self._owner.flush(timeout_millis / 1000)
@@ -321,7 +321,7 @@ class _Exporter(MetricExporter):
 
     def shutdown(self, timeout_millis: float = 30_000, **more: Any) -> None:
         if self._exporter is not None:
-            with quietly():
+            with suppress_recording():
                 self._exporter.shutdown(timeout_millis, **more)
 
 

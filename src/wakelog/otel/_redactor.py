@@ -98,7 +98,7 @@ class Redactor:
                 change = hidden if action == "hide" else redact
                 fields[BODY] = change(fields[BODY], self._config)
         if name is not None:
-            fields["event_name"] = self._looked_at(name)
+            fields["event_name"] = self._redacted(name)
         return self.attributes(attributes)
 
     def span(self, fields: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ class Redactor:
         about = fields["span"]
         for name in ("name", "status_message"):
             if name in about:
-                about[name] = self._looked_at(about[name])
+                about[name] = self._redacted(about[name])
         self._redact_attributes(fields)
         for parts in fields.get(BODY, {}).values():
             for part in parts:
@@ -122,7 +122,7 @@ class Redactor:
     def part(self, fields: dict[str, Any]) -> None:
         """Redact the fields of an event or a link of a span, which are changed."""
         if "name" in fields:
-            fields["name"] = self._looked_at(fields["name"])
+            fields["name"] = self._redacted(fields["name"])
         self._redact_attributes(fields)
 
     def attributes(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class Redactor:
                 others[name] = value
         return {**redact(looked_at, self._config), **others}
 
-    def _looked_at(self, value: _Value) -> _Value:
+    def _redacted(self, value: _Value) -> _Value:
         return redact(value, self._config)  # type: ignore[no-any-return] # of the same type
 
     def _redact_attributes(self, fields: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import Counter
 
-from wakelog.delivery import quietly
+from wakelog.delivery import suppress_recording
 from wakelog.runtime import Burst, ForkOrder, reset_in_child
 
 _log = logging.getLogger("wakelog")
@@ -26,10 +26,10 @@ class Refusals:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._begin()
-        reset_in_child(self._begin, ForkOrder.FIGURES)
+        self._reset()
+        reset_in_child(self._reset, ForkOrder.METRICS)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
         self._burst = Burst()
@@ -46,7 +46,7 @@ class Refusals:
             if not self._burst.is_due():
                 return
             total = self.counts.total()
-        with quietly():
+        with suppress_recording():
             _log.error(
                 "%s so far: %d, the last one because: %s: %s%s",
                 self._what,

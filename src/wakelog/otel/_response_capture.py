@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import SpanExporter
 
 from wakelog._endpoints import without_secrets
 from wakelog._printable import printable
-from wakelog.delivery import ExportOutcome, Outcome, quietly
+from wakelog.delivery import ExportOutcome, Outcome, suppress_recording
 from wakelog.otel._requests import CountedBatch
 from wakelog.runtime import PerThread, contained
 
@@ -176,7 +176,7 @@ class CapturedAttempt:
     def __call__(self, batch: Sequence[Any]) -> ExportOutcome:
         """Export a batch, once, and say what came of it."""
         request = self._request(batch)
-        with quietly(), self._heard.capture.attempt(len(batch), request) as attempt:
+        with suppress_recording(), self._heard.capture.attempt(len(batch), request) as attempt:
             if self._process != os.getpid():
                 self._process = os.getpid()
                 self._heard.renew()
@@ -274,6 +274,6 @@ def within(timeout: object) -> str:
     return f" within {timeout:.1f}".removesuffix(".0") + " s"
 
 
-def patience(seconds: float) -> float | None:
+def retry_delay(seconds: float) -> float | None:
     """Return how long to leave the next hop alone when it asks for ``seconds``: an hour at most."""
     return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wakelog.journal import Mark, Writer
-from wakelog.otel._accounts import RecordTotals, WriterAccount
+from wakelog.otel._process_books import RecordTotals, WriterBooks
 
 if TYPE_CHECKING:
     from wakelog.delivery import Delivery
@@ -83,7 +83,7 @@ def result_of(
     figures = RecordTotals()
     for writer in writers:
         path = writer.folder.path
-        account = WriterAccount(path, (Mark(), ()), writer)
+        account = WriterBooks(path, (Mark(), ()), writer)
         account.update(delivery.lanes_of(path) if delivery is not None else None)
         figures.add(account.figures)
     pending = figures.pending + waiting

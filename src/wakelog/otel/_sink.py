@@ -13,7 +13,7 @@ from opentelemetry.sdk._logs import Logger as SDKLogger
 from opentelemetry.sdk.resources import Resource
 
 from wakelog import _arguments as a
-from wakelog.delivery import is_quiet
+from wakelog.delivery import is_suppressed
 from wakelog.errors import SinkError
 from wakelog.events import AgentEvent, attributes_of, event_name_of, severity_of
 from wakelog.events import semconv as s
@@ -34,7 +34,7 @@ _NOT_DURABLE = (
     "its logger is disabled. Add the processor to it, or call configure() without logger_provider"
 )
 _SEVERITIES = {severity.value: severity for severity in SeverityNumber}
-_TAKEN = frozenset({str, int, bool, float, bytes, type(None)})
+_NORMAL_TYPES = frozenset({str, int, bool, float, bytes, type(None)})
 _CONTAINERS = frozenset({dict, list, tuple})
 _TEXT = frozenset({str})
 _DEEPEST = 16
@@ -117,10 +117,10 @@ class OTelSink:
         name, severity, text = _heads.get(event.event_type) or _head_of(event)
         content: dict[str, Any] | None = None if self._shows_content else {}
         attributes = attributes_of(event, content)
-        if event.attributes or not _TAKEN.issuperset(map(type, attributes.values())):
-            _make_taken(attributes)
+        if event.attributes or not _NORMAL_TYPES.issuperset(map(type, attributes.values())):
+            _normalise(attributes)
         if content and self._spans_show_content:
-            _make_taken(content)
+            _normalise(content)
         attributes[s.LOG_RECORD_UID] = event.event_id
         record = EventLogRecord(
             event.time_unix_nano,
@@ -185,9 +185,9 @@ class OTelSink:
         Raises:
             SinkError: When the journal did not accept it.
         """
-        if is_quiet():
+        if is_suppressed():
             return None
-        _make_taken(attributes)
+        _normalise(attributes)
         record = EventLogRecord(
             timestamp=timestamp,
             severity_number=_SEVERITIES.get(severity_number or -1),
@@ -197,7 +197,7 @@ class OTelSink:
             span_context=span_context,
             durability=durability,
         )
-        record.body = body if type(body) is str else _taken(body)
+        record.body = body if type(body) is str else _normalised(body)
         logger = self._loggers.get(scope)
         if logger is None:
             logger = self._loggers[scope] = self._provider.get_logger(scope)
@@ -267,16 +267,16 @@ async def _settle(event: AgentEvent, record: EventLogRecord) -> None:
     event.receipt = record.receipt
 
 
-def _make_taken(attributes: dict[str, Any]) -> None:
+def _normalise(attributes: dict[str, Any]) -> None:
     """Replace, in a dict, what OpenTelemetry would not take as it is."""
-    if _TAKEN.issuperset(map(type, attributes.values())) and _TEXT.issuperset(
+    if _NORMAL_TYPES.issuperset(map(type, attributes.values())) and _TEXT.issuperset(
         map(type, attributes)
     ):
         return
     odd = False
     for name, value in attributes.items():
-        if type(value) not in _TAKEN:
-            attributes[name] = _taken(value)
+        if type(value) not in _NORMAL_TYPES:
+            attributes[name] = _normalised(value)
         if type(name) is not str:
             odd = True
     if odd:
@@ -285,19 +285,19 @@ def _make_taken(attributes: dict[str, Any]) -> None:
         attributes.update(plain)
 
 
-def _taken(value: Any) -> Any:
+def _normalised(value: Any) -> Any:
     """Return a value in a form that OpenTelemetry takes as it is."""
-    return value if _is_taken(value, _DEEPEST) else from_line(to_line(value))
+    return value if _is_normalised(value, _DEEPEST) else from_line(to_line(value))
 
 
-def _is_taken(value: Any, depth: int) -> bool:
+def _is_normalised(value: Any, depth: int) -> bool:
     """Tell whether OpenTelemetry takes a value as it is.
 
     Of others it logs a warning and takes their text, or fails on them; what is nested deeper than
     ``depth`` may have no end.
     """
     kind = type(value)
-    if kind in _TAKEN:
+    if kind in _NORMAL_TYPES:
         return True
     if depth == 0 or kind not in _CONTAINERS:
         return False
@@ -307,6 +307,6 @@ def _is_taken(value: Any, depth: int) -> bool:
                 return False
         value = value.values()
     for item in value:  # noqa: SIM110 - a generator would take twice as long
-        if not _is_taken(item, depth - 1):
+        if not _is_normalised(item, depth - 1):
             return False
     return True

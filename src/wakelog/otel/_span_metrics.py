@@ -9,9 +9,9 @@ from opentelemetry.metrics import MeterProvider
 
 from wakelog.buffer import Queue
 from wakelog.journal import Journal, Observer
-from wakelog.otel._accounts import Accounts
 from wakelog.otel._metric_table import EVICTED, REFUSED
-from wakelog.otel._metrics import ProcessorFigures
+from wakelog.otel._metrics import ObservedProcessor
+from wakelog.otel._process_books import ProcessBooks
 from wakelog.runtime import ForkOrder, reset_in_child
 from wakelog.telemetry import ADOPTED, ORIGIN, OTHER, OWN, REASON, Metric
 from wakelog.telemetry.instruments import Instruments, Observations, PerProvider
@@ -100,39 +100,39 @@ class SpanMetrics:
     """Writing and syncing are timed for log records."""
 
     def __init__(self, provider: MeterProvider) -> None:
-        self._accounts = Accounts()
-        self._sources: list[ProcessorFigures] = []
+        self._books = ProcessBooks()
+        self._sources: list[ObservedProcessor] = []
         self._open: list[Callable[[], int]] = []
         self.unknown_outcomes = 0
-        self._instruments = Instruments(provider, TABLE, self._look)
-        reset_in_child(self._after_fork, ForkOrder.FIGURES)
+        self._instruments = Instruments(provider, TABLE, self._collect)
+        reset_in_child(self._after_fork, ForkOrder.METRICS)
 
-    def source(self) -> ProcessorFigures:
+    def source(self) -> ObservedProcessor:
         """Return where another processor may leave what it has to say."""
-        source = ProcessorFigures(len(self._sources), self._accounts)
+        source = ObservedProcessor(len(self._sources), self._books)
         self._sources.append(source)
         return source
 
     def follow(
         self,
-        source: ProcessorFigures,
+        source: ObservedProcessor,
         journal: Journal | None = None,
         queue: Queue[Any] | None = None,  # noqa: ARG002 - spans have no buffer
     ) -> None:
         """Learn what a source speaks of, as far as it is there."""
         if journal is not None:
             source.journal = journal
-            self._accounts.follow(journal)
+            self._books.follow(journal)
 
     def count_open(self, how_many: Callable[[], int]) -> None:
         """Ask a processor for its open spans, from now on."""
         self._open.append(how_many)
 
-    def _look(self, _: Instruments) -> Observations:
-        """Look at everything, once for a collection."""
+    def _collect(self, _: Instruments) -> Observations:
+        """Observe everything, once for a collection."""
         found = Observations()
         say = found.say
-        own, adopted, _accounts = self._accounts.balance()
+        own, adopted, _open_books = self._books.balance()
         say("wakelog.spans.accepted", own.accepted, **{ORIGIN: OWN})
         say("wakelog.spans.accepted", adopted.accepted, **{ORIGIN: ADOPTED})
         for name in ("delivered", "pending", "dead_lettered", "corrupt"):
@@ -147,15 +147,19 @@ class SpanMetrics:
         say("wakelog.spans.unknown_outcome", self.unknown_outcomes)
         for source in self._sources:
             # What is timed of log records is not of spans, and would only grow here.
-            for left in (source.tally.latencies, source.tally.pauses, source.tally.operations):
+            for left in (
+                source.counters.latencies,
+                source.counters.pauses,
+                source.counters.operations,
+            ):
                 left.clear()
         return found
 
     def _after_fork(self) -> None:
-        self._accounts.begin()
+        self._books.reset()
         self.unknown_outcomes = 0
         for source in self._sources:
-            source.begin()
+            source.reset()
 
 
 span_metrics_on: Final = PerProvider(SpanMetrics).on

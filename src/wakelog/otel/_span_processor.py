@@ -13,11 +13,12 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import TraceFlags
 
 from wakelog import _arguments as a
-from wakelog.delivery import is_quiet
+from wakelog.delivery import is_suppressed
 from wakelog.errors import ConfigurationError, EventTooLargeError
 from wakelog.evidence import Sealing
 from wakelog.journal import Durability, Journal, Space
 from wakelog.otel._content import ContentPolicy
+from wakelog.otel._delivery_counters import DeliveryCounters
 from wakelog.otel._durable import DurablePipeline, JournalSettings, positive_setting
 from wakelog.otel._export_pipeline import ExportPipeline
 from wakelog.otel._idle_spans import IdleSpans
@@ -34,7 +35,6 @@ from wakelog.otel._settings import (
 from wakelog.otel._span_fields import Begun
 from wakelog.otel._span_metrics import SpanMetrics, span_metrics_on
 from wakelog.otel._span_records import SpanRebuilder, spans
-from wakelog.otel._tally import Tally
 from wakelog.otel._unfinished import IDLE, MissingEnds, SpanSources, say_unknown
 from wakelog.record import SPANS
 from wakelog.redaction import RedactionConfig
@@ -218,14 +218,14 @@ class DurableSpanProcessor(DurablePipeline, SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the interface's
         """Record that a span has started."""
         context = span.get_span_context()
-        if not self._starts or not context.trace_flags & _SAMPLED or is_quiet():
+        if not self._starts or not context.trace_flags & _SAMPLED or is_suppressed():
             return
         notice_fork()
         try:
             begun = Begun(span, context, self._redactor, erasable=self._erasable)
             known, resource = self._resource
             if known is not span.resource:
-                resource = self._plain_resource(span.resource)
+                resource = self._cached_resource(span.resource)
             begun.resource = resource
             content = begun.start_line(span, context, self._max_line_bytes, self._max_event_bytes)
             self.open_spans.add(context.span_id, begun, span)
@@ -237,14 +237,14 @@ class DurableSpanProcessor(DurablePipeline, SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Record a span that has ended."""
         context = span.get_span_context()
-        if context is None or not context.trace_flags & _SAMPLED or is_quiet():
+        if context is None or not context.trace_flags & _SAMPLED or is_suppressed():
             return
         notice_fork()
         begun = self.open_spans.remove(context.span_id)
         try:
             if begun is None:
                 begun = Begun(span, context, self._redactor, erasable=self._erasable)
-            resource = begun.resource or self._plain_resource(span.resource)
+            resource = begun.resource or self._cached_resource(span.resource)
             try:
                 content = begun.end_line(span, context, self._max_line_bytes, self._max_event_bytes)
             except EventTooLargeError as error:
@@ -317,7 +317,7 @@ def _count_unknown(metrics: SpanMetrics | None, count: int) -> None:
 
 
 def _make_destination(
-    exporter: SpanExporter, batches: Batching, tally: Tally | None
+    exporter: SpanExporter, batches: Batching, counters: DeliveryCounters | None
 ) -> ExportPipeline:
     return ExportPipeline(
         exporter,
@@ -326,5 +326,5 @@ def _make_destination(
         max_batch=batches.batch,
         max_queue=batches.queue,
         export_timeout=batches.timeout / 1000,
-        tally=tally,
+        counters=counters,
     )

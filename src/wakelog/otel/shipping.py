@@ -13,7 +13,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 
-from wakelog.delivery import Delivery, Outcome, quietly
+from wakelog.delivery import Delivery, Outcome, suppress_recording
 from wakelog.errors import CorruptLineError
 from wakelog.journal import (
     DeadLetter,
@@ -58,12 +58,12 @@ class _Writers:
         self._journal = journal
         self._wanted = wanted
         self._live: list[Path] = []
-        self._look_at = 0.0
+        self._check_at = 0.0
 
     def live(self) -> list[Path]:
         """Return the folders that are being written now."""
-        if (now := time.monotonic()) >= self._look_at:
-            self._look_at = now + _LOOK_SECONDS
+        if (now := time.monotonic()) >= self._check_at:
+            self._check_at = now + _LOOK_SECONDS
             root = self._journal.root
             self._live = [
                 path for path in folders(root) if self._wanted(path) and is_owned(path) is not False
@@ -164,7 +164,7 @@ class Shipment:
         self._writers = (_SpanWriters if of_spans else _Writers)(journal, is_wanted)
         metrics = metrics_on(meter_provider)
         source = metrics.source() if metrics is not None else None
-        tally = source.tally if source is not None else None
+        counters = source.counters if source is not None else None
         destination = ExportPipeline(
             exporter,
             spans(SpanRebuilder()) if of_spans else log_records(_rebuilder()),
@@ -172,7 +172,7 @@ class Shipment:
             max_batch=_MAX_BATCH,
             max_queue=_MAX_QUEUE,
             export_timeout=30.0,
-            tally=tally,
+            counters=counters,
         )
         self._delivery = Delivery(
             journal,
@@ -181,7 +181,7 @@ class Shipment:
             schedule_delay=_SCHEDULE_SECONDS,
             replay_rate=positive_setting(replay_rate, REPLAY_RATE),
             sources=self._writers,
-            observer=tally,
+            observer=counters,
         )
         if source is not None:
             source.delivery = weakref.ref(self._delivery)
@@ -253,7 +253,7 @@ def replay(
         attempt = attempts.get(signal)
         if attempt is None:
             attempt = attempts[signal] = attempt_through(exporter_of(signal))
-        with quietly():
+        with suppress_recording():
             outcome = attempt([made])
         if outcome.is_taken:
             note_replayed(folder, letter.id)

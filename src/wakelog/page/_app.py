@@ -19,7 +19,7 @@ from wakelog.page._asked import selection_in
 from wakelog.page._following import Follower
 from wakelog.page._health import health_of, letters_to_replay
 from wakelog.page._library import Library
-from wakelog.page._prometheus import PrometheusFigures
+from wakelog.page._prometheus import PrometheusClient
 from wakelog.page._questions import contents, conversation, matches, summaries
 from wakelog.page._rows import position_of
 from wakelog.page._scopes import ConversationScope, SearchScope, Watched, follow
@@ -50,7 +50,7 @@ class Pages:
     def __init__(self, path: Path, journal: Path | None, settings: PageSettings) -> None:
         self._path, self._journal, self._settings = path, journal, settings
         address = settings.prometheus
-        self._figures = None if address is None else PrometheusFigures(address)
+        self._figures = None if address is None else PrometheusClient(address)
         self._library = Library(path)
         self._follower = Follower(path)
 
@@ -162,11 +162,11 @@ class Pages:
             return _json({"path": printable(str(self._path)), "total": None})
         can_replay, figures = self._settings.exporter_of is not None, self._figures
 
-        def look() -> dict[str, Any]:
+        def answer() -> dict[str, Any]:
             found = health_of(journal, can_replay=can_replay)
             return {**found, "processes": None if figures is None else figures.now()}
 
-        return _json(await self._library.do(look))
+        return _json(await self._library.do(answer))
 
     async def replay(self, request: Request) -> Response:
         """Deliver dead letters again, and answer with what became of each."""

@@ -24,7 +24,7 @@ _SECONDS: Final = 2.0
 _KEPT_SECONDS: Final = 5.0
 
 
-class PrometheusFigures:
+class PrometheusClient:
     """The figures of recording processes, asked at most every few seconds.
 
     Args:

@@ -15,9 +15,9 @@ from uuid import UUID
 
 from wakelog.errors import RedactionError
 from wakelog.record import opened, text_of
+from wakelog.redaction._allowance import Allowance, passage
 from wakelog.redaction._forms import NAME_KEYS, VALUE_KEYS, is_flag_value
 from wakelog.redaction._names import KNOWN_NAMES, LONGEST_NAME, Names
-from wakelog.redaction._patience import Allowance, passage
 from wakelog.redaction._rules import WHOLE_FIELDS, expression, visible
 from wakelog.redaction._strategies import ReplacementStrategy
 

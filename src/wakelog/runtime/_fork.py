@@ -25,7 +25,7 @@ class ForkOrder(enum.IntEnum):
 
     IDENTITY = enum.auto()
     LOCKS = enum.auto()
-    FIGURES = enum.auto()
+    METRICS = enum.auto()
     STORAGE = enum.auto()
     BUFFERS = enum.auto()
     THREADS = enum.auto()

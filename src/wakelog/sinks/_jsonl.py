@@ -13,7 +13,7 @@ from wakelog import _arguments as a
 from wakelog.errors import ConfigurationError, EventTooLargeError
 from wakelog.events import AgentEvent, fields_of, plain_content_of
 from wakelog.events.semconv import IDENTITY
-from wakelog.journal import Aside, Durability, SharedFile
+from wakelog.journal import Durability, FileRotation, SharedFile
 from wakelog.record import SEAL_BYTES, encode
 from wakelog.runtime import is_cancellation
 
@@ -25,13 +25,13 @@ class JSONLSink:
 
     Threads and processes may share the file: lines stay whole. ``wakelog show FILE`` reads it.
 
-    With ``max_bytes``, ``max_age`` or ``at_midnight`` the file is set aside in time:
+    With ``max_bytes``, ``max_age`` or ``at_midnight`` the file is rotated:
     ``events.jsonl`` becomes ``events.20261121T075022.123456Z.jsonl`` beside it, named after that
     time in UTC, and a new one begins. No file is ever truncated. Processes that share a file and
-    set it aside should do so by the same rules. A value too large for a line (1 MiB) stands whole in
+    rotate it should do so by the same rules. A value too large for a line (1 MiB) stands whole in
     ``events.jsonl.blobs/``, which is renamed and deleted with the file. Without ``keep_files``, ``keep_bytes`` or
     ``keep_age`` nothing is deleted; with several of them, a file is deleted when one of them says
-    so, the next time that one is set aside, and never while a process writes to it.
+    so, the next time that one is rotated, and never while a process writes to it.
 
     Args:
         path: The file. Missing parent directories are made.
@@ -39,11 +39,11 @@ class JSONLSink:
             ``kill -9``), ``Durability.FSYNC`` (survives power loss) or ``Durability.PERIODIC``
             (does after 100 ms at the latest), or their names as text.
         max_bytes: The size that the file does not grow beyond.
-        max_age: How long after its first line it is set aside, in seconds.
+        max_age: How long after its first line it is rotated, in seconds.
         at_midnight: Whether each day, in local time, has a file of its own.
-        keep_files: How many of the files set aside are kept.
+        keep_files: How many rotated files are kept.
         keep_bytes: How many bytes of them.
-        keep_age: For how long after they were set aside, in seconds.
+        keep_age: For how long after they were rotated, in seconds.
         max_event_bytes: The size of an event beyond which only a stub is written and ``write`` raises;
             else ``WAKELOG_MAX_EVENT_BYTES``, else 64 MiB.
 
@@ -78,8 +78,8 @@ class JSONLSink:
         )
         self._max_event_bytes = a.max_event_bytes_of(max_event_bytes)
         self.durability = _level(durability)
-        aside = Aside(max_bytes, max_age, at_midnight, keep_files, keep_bytes, keep_age)
-        self._file = SharedFile(path, aside=aside)
+        rotation = FileRotation(max_bytes, max_age, at_midnight, keep_files, keep_bytes, keep_age)
+        self._file = SharedFile(path, rotation=rotation)
         self.path = self._file.path
         self.paths = [self.path]
 

@@ -86,7 +86,7 @@ class Apart:
         self._begin, self._block = 0, b""
         # Where values stand that are not where their line says, and how much was looked through for them.
         self._places: dict[str, int] = {}
-        self._looked = 0
+        self._found_to = 0
 
     def find(self, digest: str, size: int, offset: int) -> tuple[int, bytes] | None:
         """Return where a value stands and what it is, None when it is missing, damaged or erased.
@@ -104,7 +104,7 @@ class Apart:
             if len(data) == size and not data.strip(b" \n"):
                 return None
             if digest not in self._places:
-                self._look_through()
+                self._find_places()
             if (place := self._places.get(digest)) is None:
                 return None
             data = self._read(place, size)
@@ -146,13 +146,13 @@ class Apart:
             self._begin, at = offset, 0
         return self._block[at : at + size]
 
-    def _look_through(self) -> None:
+    def _find_places(self) -> None:
         with open_to_read(self._path) as file:
-            file.seek(self._looked)
+            file.seek(self._found_to)
             for line in file:
                 if line.endswith(b"\n"):
-                    self._places[sha256(line).hexdigest()] = self._looked
-                    self._looked += len(line)
+                    self._places[sha256(line).hexdigest()] = self._found_to
+                    self._found_to += len(line)
 
 
 def erase_apart(folder: Path, places: Iterable[tuple[int, int]], fs: FileSystem = SYSTEM) -> None:

@@ -68,7 +68,7 @@ class AppendFile(ABC):
     """What is known of the file that is written, and of ended ones that have to be synced.
 
     ``_lock`` guards it. Its holder may be interrupted at any call, by a signal's handler or a
-    finalizer that records, which changes ``_turn``: what was prepared meanwhile is prepared anew. Or
+    finalizer that records, which changes ``_epoch``: what was prepared meanwhile is prepared anew. Or
     the handler raises: what belongs together is changed without a call in between, because CPython
     lets handlers run where a call returns, and where a function or another round of a loop begins.
 
@@ -80,7 +80,7 @@ class AppendFile(ABC):
     def __init__(self, fs: FileSystem, lock: threading.RLock | None = None) -> None:
         self._fs = fs
         self._lock = threading.RLock() if lock is None else lock
-        self._turn = 0
+        self._epoch = 0
         # The current file and its number; no descriptor between two of them.
         self._fd = -1
         self._segment = 0
@@ -144,7 +144,7 @@ class AppendFile(ABC):
         old, kept = self._fd, self._sync_wanted
         if kept and old >= 0:
             self._unsynced_files = [*self._unsynced_files, File(self._segment, old)]
-        self._turn += 1
+        self._epoch += 1
         self._fd = fd
         self._segment = segment
         self._sync_wanted = False
@@ -196,7 +196,7 @@ class AppendFile(ABC):
     def _get_written(self) -> Written:
         """Return what has to be synced; its files are the caller's to close. Under the lock."""
         while True:
-            turn = self._turn
+            epoch = self._epoch
             ended, lines = self._unsynced_files, len(self._unsynced)
             files: list[File] = []
             try:
@@ -207,12 +207,12 @@ class AppendFile(ABC):
                 written = Written(self._seq, self._segment, files, len(ended), lines)
             except BaseException as error:
                 close(files)
-                if isinstance(error, OSError) and turn != self._turn:
+                if isinstance(error, OSError) and epoch != self._epoch:
                     continue
                 if isinstance(error, OSError):  # too many open files: all stays for the next sync
                     raise self._refused("sync", error) from error
                 raise
-            if turn == self._turn:
+            if epoch == self._epoch:
                 return written
             close(files)
 
@@ -233,7 +233,7 @@ class AppendFile(ABC):
         """Close ended files that are on the disk, and forget the lines that are."""
         with self._lock:
             ended = self._unsynced_files[: written.ended]
-            self._turn += 1
+            self._epoch += 1
             self._unsynced_files = self._unsynced_files[written.ended :]
             del self._unsynced[: written.lines]
             close(ended)
@@ -276,7 +276,7 @@ class AppendFile(ABC):
         files = [File(self._segment, self._beside_fd), File(self._segment, self._fd)]
         files = [*self._unsynced_files, *files]
         none: list[File] = []
-        self._turn += 1
+        self._epoch += 1
         self._fd = self._beside_fd = -1
         self._unsynced_files = none
         close(files)

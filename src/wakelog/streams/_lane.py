@@ -65,7 +65,7 @@ class Recent:
             self.chars = sum(len(kept.text) for kept in self.ring)
 
 
-class Look(NamedTuple):
+class NextChunks(NamedTuple):
     """What a lane has for a reader: chunks, or where to read them, or nothing more.
 
     Attributes:
@@ -128,27 +128,27 @@ class WriterLines:
         if self.sessions.pop(session_id, None) is not None:
             self.floor = self.end
 
-    def look(self, session_id: str, place: Place, limit: int) -> Look:
+    def after(self, session_id: str, place: Place, limit: int) -> NextChunks:
         """Say what comes after a place."""
         recent = self.sessions.get(session_id)
         covered = self._covered() if recent is None else recent.covered
         if place.key < covered:
-            return Look([], _NONE, covered, BEGINNING)
+            return NextChunks([], _NONE, covered, BEGINNING)
         if recent is None:
-            return Look([], _NONE, BEGINNING, self.end)
+            return NextChunks([], _NONE, BEGINNING, self.end)
         begins = recent.begins
         at = bisect_left(begins, place.key)
         if at == len(begins):
             seen = (place.key, place.chars)
             loose = [c for c in recent.loose if (c.place.key, c.place.chars) > seen]
-            return Look(loose, _NONE, BEGINNING, BEGINNING if recent.loose else self.end)
+            return NextChunks(loose, _NONE, BEGINNING, BEGINNING if recent.loose else self.end)
         from_ring = at - (len(begins) - len(recent.ring))
         if from_ring >= 0:
             chunks = recent.ring[from_ring : from_ring + limit]
             if len(chunks) < limit:
                 chunks += recent.loose
-            return Look(chunks, _NONE, BEGINNING, BEGINNING)
-        return Look([], begins[at : at + min(limit, -from_ring)], BEGINNING, BEGINNING)
+            return NextChunks(chunks, _NONE, BEGINNING, BEGINNING)
+        return NextChunks([], begins[at : at + min(limit, -from_ring)], BEGINNING, BEGINNING)
 
     def load(self, begins: array[int]) -> list[Chunk]:
         """Read lines whose places are known. What retention has taken or is damaged is left out."""

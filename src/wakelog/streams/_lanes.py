@@ -79,7 +79,7 @@ class Lanes:
         self.dealt_with: set[str] = set()
         self._listed = -1
         # Held by the one who takes in what others write, while he reads their files.
-        self._looking = threading.Lock()
+        self._refreshing = threading.Lock()
 
     def make_room(self) -> None:
         """Refuse a reader for which there is no room.
@@ -162,7 +162,7 @@ class Lanes:
             if before != self.by_writer.keys():
                 self._changed()
 
-    def look_around(self, *, owners: bool) -> bool:
+    def refresh(self, *, owners: bool) -> bool:
         """Take in what other processes have written.
 
         Args:
@@ -176,7 +176,7 @@ class Lanes:
         """
         gone = False
         self.list()
-        with self._looking:
+        with self._refreshing:
             for lane in list(self.by_writer.values()):
                 if lane.own or lane.complete:
                     continue

@@ -87,7 +87,7 @@ class _Following:
         return self.at_end and not self.waits
 
 
-class _Turns:
+class _SessionReaders:
     """Up to where a session has been read, and who is reading it."""
 
     def __init__(self, reached: _Reached) -> None:
@@ -143,7 +143,7 @@ class Logger:
         """Begin with nothing open: at first, and in a forked child."""
         self._lock = threading.Lock()
         self._open: dict[str, Stream] = {}
-        self._turns: dict[tuple[str, str], _Turns] = {}
+        self._readers: dict[tuple[str, str], _SessionReaders] = {}
 
     @property
     def logs_dir(self) -> Path:
@@ -275,7 +275,7 @@ class Logger:
         with self._lock:
             streams, self._streams = self._streams, None
             self._open.clear()
-            self._turns.clear()
+            self._readers.clear()
         if streams is not None:
             streams.close()
 
@@ -308,12 +308,12 @@ class Logger:
         streams = self.streams
         session_id = normal(text_of("session_id", session_id))
         with self._lock:
-            turns = self._turns.get((kind, session_id))
-            if turns is None:
+            readers = self._readers.get((kind, session_id))
+            if readers is None:
                 self._forget_some(streams)
-                turns = self._turns[kind, session_id] = _Turns(self._origin)
-            turns.touched = self._age
-            start = turns.start()
+                readers = self._readers[kind, session_id] = _SessionReaders(self._origin)
+            readers.touched = self._age
+            start = readers.start()
             reader = streams.read(
                 session_id,
                 after=None if from_start else start.position,
@@ -321,8 +321,8 @@ class Logger:
                 timeout=timeout,
             )
             following = _Following(reader, start)
-            turns.following.add(following)
-        return _messages(following, turns, until)
+            readers.following.add(following)
+        return _messages(following, readers, until)
 
     def _forget_some(self, streams: SessionStreams) -> None:
         """Forget who read up to where, where nobody has read for long.
@@ -333,17 +333,17 @@ class Logger:
         self._new += 1
         if self._new < _REMEMBERED:
             return
-        for key, turns in list(self._turns.items()):
-            if turns.following:
-                turns.touched = self._age + 1
-            elif turns.touched < self._age:
-                del self._turns[key]
+        for key, readers in list(self._readers.items()):
+            if readers.following:
+                readers.touched = self._age + 1
+            elif readers.touched < self._age:
+                del self._readers[key]
         self._origin, self._next_origin = self._next_origin, _Reached(0, streams.position())
         self._new, self._age = 0, self._age + 1
 
 
 async def _messages(
-    following: _Following, turns: _Turns, until: str | None
+    following: _Following, readers: _SessionReaders, until: str | None
 ) -> AsyncGenerator[str, None]:
     try:
         # Whoever was started together with this reader begins beside it, and not after it.
@@ -358,7 +358,7 @@ async def _messages(
                     return
                 tail = (tail + message)[1 - len(until) :]
     finally:
-        turns.end(following)
+        readers.end(following)
 
 
 def _message_of(chunk: Chunk) -> str:

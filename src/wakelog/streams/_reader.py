@@ -47,22 +47,22 @@ class LaneReader:
             with lanes.lock:
                 # Whether it is complete is asked first: what came before that is then seen.
                 complete = lane.complete
-                look = lane.look(session_id, self.reached, BATCH)
-            if look.chunks:
-                self._add(look.chunks)
-                if len(look.chunks) < BATCH:
+                found = lane.after(session_id, self.reached, BATCH)
+            if found.chunks:
+                self._add(found.chunks)
+                if len(found.chunks) < BATCH:
                     return True
-            elif look.begins:
-                self._add(lane.load(look.begins))
-                self._pass(look.begins[-1] + 1)
-            elif look.scan_to:
+            elif found.begins:
+                self._add(lane.load(found.begins))
+                self._pass(found.begins[-1] + 1)
+            elif found.scan_to:
                 chunks, reached = await lanes.scans.find(
-                    lane, session_id, self.reached.key, look.scan_to
+                    lane, session_id, self.reached.key, found.scan_to
                 )
                 self._add(chunks)
                 self._pass(reached)
             else:
-                self._pass(look.reached)
+                self._pass(found.reached)
                 self.finished = complete
                 return True
         return False

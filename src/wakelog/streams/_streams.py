@@ -15,7 +15,6 @@ from wakelog.journal import Durability, Journal, Receipt
 from wakelog.record import Resource, uuid7
 from wakelog.runtime import ForkOrder, absolute, notice_fork, reset_in_child, resolved
 from wakelog.streams._adopting import adopt, note_dealt_with
-from wakelog.streams._figures import FIGURES
 from wakelog.streams._lane import WriterLines
 from wakelog.streams._lanes import Lanes, newest_of
 from wakelog.streams._lines import (
@@ -25,6 +24,7 @@ from wakelog.streams._lines import (
     normal,
     text_line,
 )
+from wakelog.streams._metrics import METRICS
 from wakelog.streams._places import Place, Position, read_position, write_position
 from wakelog.streams._reader import Reader
 from wakelog.streams._stream import Stream
@@ -49,7 +49,7 @@ _EVENT_OF = {
 def open_journal(directory: Path, durability: Durability) -> Journal:
     """Open the journal of a streams directory; how its segments end and are deleted is said here."""
     return Journal(
-        directory, durability=durability, rotate_at_midnight=True, observer=FIGURES.observer
+        directory, durability=durability, rotate_at_midnight=True, observer=METRICS.observer
     )
 
 
@@ -201,7 +201,7 @@ class SessionStreams:
         self._begin()
         session_id = normal(session_id)
         self.lanes.make_room()
-        self.lanes.look_around(owners=False)
+        self.lanes.refresh(owners=False)
         reader = Reader(
             self,
             session_id,
@@ -221,7 +221,7 @@ class SessionStreams:
             JournalError: When the directory cannot be used.
         """
         self._begin()
-        self.lanes.look_around(owners=False)
+        self.lanes.refresh(owners=False)
         with self.lanes.lock:
             lanes = self.lanes.by_writer
             newest = newest_of(lanes)
@@ -383,9 +383,9 @@ class SessionStreams:
             except JournalError as error:
                 if own is not None:
                     own.failed()
-                FIGURES.note_refused(error)
+                METRICS.note_refused(error)
                 raise self._in_callers_words(error) from error
-            FIGURES.note_written()
+            METRICS.note_written()
             rotated = own is not None and own.segment
             if own is None or own.writer != receipt.writer:
                 assert journal.writer is not None  # noqa: S101 - it has just written
@@ -464,7 +464,7 @@ class SessionStreams:
                         self._journal = open_journal(self.directory, self._durability)
                     except JournalError as error:
                         raise self._in_callers_words(error) from error
-                    FIGURES.show(self)
+                    METRICS.show(self)
             self.lanes.list()
             self._watch()
         return self._journal

@@ -50,7 +50,7 @@ class Watcher:
             self._thread.join()
 
     def run(self) -> None:
-        """Look around until nobody is interested."""
+        """Refresh the lanes until nobody is interested."""
         owners_at = adopt_at = 0.0
         while not self._stopped.is_set():
             streams = self._streams()
@@ -60,12 +60,12 @@ class Watcher:
             try:
                 if now >= owners_at or now >= adopt_at:
                     owners_at = now + _OWNERS_SECONDS
-                    gone = streams.lanes.look_around(owners=True)
+                    gone = streams.lanes.refresh(owners=True)
                     if gone or now >= adopt_at:
                         adopt_at = now + _ADOPT_SECONDS
                         streams.adopt()
                 else:
-                    streams.lanes.look_around(owners=False)
+                    streams.lanes.refresh(owners=False)
             except WakelogError as error:
                 self._report(error, now)
             with streams.lanes.lock:

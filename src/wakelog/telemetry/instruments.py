@@ -51,7 +51,7 @@ class Instruments:
     Args:
         provider: The MeterProvider.
         table: The metrics.
-        look: Looks at everything, once for a collection, and records measurements in the histograms
+        collect: Observes everything, once for a collection, and records measurements in the histograms
             of the instruments that it is given.
 
     Attributes:
@@ -62,11 +62,11 @@ class Instruments:
         self,
         provider: MeterProvider,
         table: Sequence[Metric],
-        look: Look,
+        collect: Collect,
     ) -> None:
-        self._look = look
+        self._collect = collect
         self._begin()
-        reset_in_child(self._begin, ForkOrder.FIGURES)
+        reset_in_child(self._begin, ForkOrder.METRICS)
         self.histograms: dict[str, Histogram] = {}
         from importlib.metadata import version  # which takes long to import
 
@@ -117,14 +117,14 @@ class Instruments:
     def _observe(self, name: str, _: CallbackOptions) -> Sequence[Observation]:
         seen: set[str] = getattr(self._asked, "seen", {name})
         if name in seen:  # another collection than the last one in this thread
-            self._asked.answers = self._look(self)
+            self._asked.answers = self._collect(self)
             self._asked.seen = seen = set()
         seen.add(name)
         answers: Observations = self._asked.answers
         return answers.get(name, [])
 
 
-Look = Callable[[Instruments], Observations]
+Collect = Callable[[Instruments], Observations]
 
 
 class PerProvider(Generic[T]):
@@ -139,7 +139,7 @@ class PerProvider(Generic[T]):
         self._make, self._waits = make, waits
         self._made: weakref.WeakKeyDictionary[object, T] = weakref.WeakKeyDictionary()
         self._begin()
-        reset_in_child(self._begin, ForkOrder.FIGURES)
+        reset_in_child(self._begin, ForkOrder.METRICS)
 
     def _begin(self) -> None:
         """Begin, and again in a forked child, which may have inherited the lock as somebody held it."""
@@ -169,14 +169,14 @@ class PerProvider(Generic[T]):
             return self._made[key]
 
 
-def observe(table: Sequence[Metric], look: Look) -> None:
+def observe(table: Sequence[Metric], collect: Collect) -> None:
     """Have figures of a part observed, on the MeterProvider that the program has or gets.
 
     Args:
         table: The metrics.
-        look: Looks at everything, once for a collection.
+        collect: Observes everything, once for a collection.
     """
-    made = PerProvider(lambda provider: Instruments(provider, table, look), waits=True)
+    made = PerProvider(lambda provider: Instruments(provider, table, collect), waits=True)
     _observed.append(made)
     made.on(None)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from wakelog.errors import ConfigurationError, TransportConnectionError
-from wakelog.gateway._calls import BlockingCalls, is_asynchronous
+from wakelog.gateway._blocking_calls import BlockingCalls, is_asynchronous
 from wakelog.gateway._events import ForwardedEvent, as_forwarded
 from wakelog.gateway._owner import name_of
 from wakelog.gateway.transports._interface import ClosableTransport, encoded, message_of

@@ -11,9 +11,9 @@ from pathlib import Path
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
-from wakelog.journal import _swept as swept
+from wakelog.journal import _retired_totals as retired
 from wakelog.journal._awaiting import WANTED
-from wakelog.journal._claim import CLAIM
+from wakelog.journal._delivery_lock import DELIVERY_LOCK
 from wakelog.journal._folder import ENDED, LOCK, is_writers
 from wakelog.journal._ledger import NAME as LEDGER
 from wakelog.journal._owner import OWNER
@@ -36,12 +36,14 @@ from wakelog.storage import (
     segment_name,
 )
 
-# What a folder holds that is neither a segment nor set aside by somebody.
-_OWN_NAMES = frozenset({LOCK, OWNER, CLAIM, ENDED, LEDGER, UNSERVED, WANTED, deletions.NAME})
-# What Wakelog sets aside in a folder and never deletes. Everything else is somebody else's.
-_SET_ASIDE = re.compile(r"\A(\d{8,}\.(torn|damaged)|dead_letters\.jsonl|seals\.jsonl)\Z")
+# What a folder holds that is neither a segment nor kept for somebody.
+_OWN_NAMES = frozenset(
+    {LOCK, OWNER, DELIVERY_LOCK, ENDED, LEDGER, UNSERVED, WANTED, deletions.NAME}
+)
+# What Wakelog keeps in a folder and never deletes. Everything else is somebody else's.
+_KEPT = re.compile(r"\A(\d{8,}\.(torn|damaged)|dead_letters\.jsonl|seals\.jsonl)\Z")
 # What stands in the directory itself.
-_NAMES_OF_ROOTS = frozenset({"wakelog.json", "generation", "space", swept.NAME, reserve.NAME})
+_NAMES_OF_ROOTS = frozenset({"wakelog.json", "generation", "space", retired.NAME, reserve.NAME})
 _CHECK_EVERY = 64
 
 
@@ -56,7 +58,7 @@ class Segment:
 
 
 @dataclass(slots=True)
-class Found:
+class FolderContents:
     """A writer's folder as it was found.
 
     Attributes:
@@ -64,25 +66,25 @@ class Found:
         segments: Its segments, in order.
         others: The bytes in its other files.
         books: Whether it has a ledger or a record of deletions.
-        set_aside: Whether it holds anything that Wakelog does not delete.
+        keeps_files: Whether it holds anything that Wakelog does not delete.
     """
 
     path: Path
     segments: list[Segment] = field(default_factory=list)
     others: int = 0
     books: bool = False
-    set_aside: bool = False
+    keeps_files: bool = False
 
     @property
     def size(self) -> int:
         """The bytes in all its files."""
         return self.others + sum(segment.size for segment in self.segments)
 
-    def look_again(self) -> None:
+    def refresh(self) -> None:
         """Find out what is in the folder now."""
-        now = look_into(self.path)
+        now = contents_of(self.path)
         self.segments, self.others = now.segments, now.others
-        self.books, self.set_aside = now.books, now.set_aside
+        self.books, self.keeps_files = now.books, now.keeps_files
 
     def ends_before(self, index: int) -> bool:
         """Tell whether all segments are below an index."""
@@ -111,7 +113,7 @@ class Found:
 
 
 @dataclass(slots=True)
-class Survey:
+class Inventory:
     """A journal's directory as it was found.
 
     Attributes:
@@ -121,7 +123,7 @@ class Survey:
         complete: Whether everything was looked at in the time given.
     """
 
-    folders: list[Found] = field(default_factory=list)
+    folders: list[FolderContents] = field(default_factory=list)
     others: int = 0
     leftovers: list[Path] = field(default_factory=list)
     complete: bool = True
@@ -136,8 +138,8 @@ class Survey:
         self.folders = [found for found in self.folders if is_directory(found.path)]
 
 
-def survey(root: Path, timeout: float | None = None) -> Survey:
-    """Look at a journal's directory.
+def take_inventory(root: Path, timeout: float | None = None) -> Inventory:
+    """List a journal's directory.
 
     Args:
         root: The directory.
@@ -147,7 +149,7 @@ def survey(root: Path, timeout: float | None = None) -> Survey:
         JournalError: When the directory cannot be listed.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    result = Survey()
+    result = Inventory()
     descriptor = -1
     try:
         descriptor = open_root(root)
@@ -160,7 +162,7 @@ def survey(root: Path, timeout: float | None = None) -> Survey:
             if entry.name.startswith("."):
                 result.leftovers.append(root / entry.name)
             elif is_writers(root, entry, owner):
-                result.folders.append(look_into(root / entry.name))
+                result.folders.append(contents_of(root / entry.name))
             elif entry.name in _NAMES_OF_ROOTS and entry.is_file(follow_symlinks=False):
                 result.others += _size(entry)
             if deadline and number % _CHECK_EVERY == 0 and time.monotonic() > deadline:
@@ -174,9 +176,9 @@ def survey(root: Path, timeout: float | None = None) -> Survey:
     return result
 
 
-def look_into(path: Path) -> Found:
-    """Look at one folder; one that is gone holds nothing."""
-    found = Found(path)
+def contents_of(path: Path) -> FolderContents:
+    """List one folder; one that is gone holds nothing."""
+    found = FolderContents(path)
     beside: dict[int, int] = {}
     try:
         with os.scandir(path) as scan:
@@ -191,21 +193,21 @@ def look_into(path: Path) -> Found:
                     beside[owner] = folder_bytes(entry.path)
                     continue
                 if not entry.is_file(follow_symlinks=False):
-                    found.set_aside = True  # somebody else's, which counts for nothing
+                    found.keeps_files = True  # somebody else's, which counts for nothing
                     continue
                 index = segment_index(entry.name)
                 if index is not None:
                     found.segments.append(Segment(index, size_of(status), status.st_mtime))
                     continue
                 own = entry.name in _OWN_NAMES or entry.name.endswith(UNFINISHED)
-                if own or _SET_ASIDE.search(entry.name):
+                if own or _KEPT.search(entry.name):
                     found.others += size_of(status)
                 if not own:
-                    found.set_aside = True
+                    found.keeps_files = True
                 elif entry.name not in (LOCK, OWNER):
                     found.books = True
     except FileNotFoundError:
-        return Found(path)
+        return FolderContents(path)
     found.segments.sort()
     if beside:
         found.segments = [
@@ -232,4 +234,4 @@ def usage(path: Path) -> int:
     """Return the bytes in the files of a journal's directory, or of one writer's folder."""
     if not is_directory(path):  # the sum of swept folders has none
         return 0
-    return look_into(path).size if regular_file(path / LOCK) else survey(path).size
+    return contents_of(path).size if regular_file(path / LOCK) else take_inventory(path).size

@@ -14,7 +14,7 @@ _FIGURES = ("accepted", "delivered", "dead_lettered", "evicted", "corrupt")
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class RetiredTotals:
     """What the books of deleted folders said, added up.
 
     Attributes:
@@ -35,7 +35,7 @@ class Swept:
     corrupt: int = 0
     going: tuple[str, ...] = ()
 
-    def plus(self, other: Swept) -> Swept:
+    def plus(self, other: RetiredTotals) -> RetiredTotals:
         """Return the sum of both."""
         sums = {name: getattr(self, name) + getattr(other, name) for name in _FIGURES}
         return replace(
@@ -44,7 +44,7 @@ class Swept:
 
     def to_bytes(self) -> bytes:
         """Write it as a line."""
-        return seal_fields({name: getattr(self, name) for name in Swept.__slots__})[0]
+        return seal_fields({name: getattr(self, name) for name in RetiredTotals.__slots__})[0]
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Self:
@@ -67,9 +67,9 @@ class Swept:
         return found
 
 
-def load(root: Path) -> Swept:
+def load(root: Path) -> RetiredTotals:
     """Read the sum; nothing has been swept when there is none that can be read."""
     try:
-        return Swept.from_bytes(read_small(root / NAME))
+        return RetiredTotals.from_bytes(read_small(root / NAME))
     except (OSError, ValueError):
-        return Swept()
+        return RetiredTotals()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _FIELDS = frozenset(inspect.signature(AgentEvent).parameters) - {"event_type", "payload"}
 
 
-class Front(EventMethods[Recorded]):
+class BaseLogger(EventMethods[Recorded]):
     """The part of ``AgentLogger`` that does not depend on how one waits.
 
     Every method that records an event returns ``Recorded``: the event, or an awaitable of it.

@@ -1,4 +1,4 @@
-"""The claim to deliver a writer's records: never two at the same time, in whatever processes."""
+"""The lock under which a writer's records are delivered, by one process at a time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Self
 from wakelog.errors import JournalError
 from wakelog.runtime import FileLock
 
-CLAIM = "delivery"
+DELIVERY_LOCK = "delivery"
 
 
-class Claim:
+class DeliveryLock:
     """The right to deliver the records of one writer, and to write its ledger.
 
     It is a kernel lock of its own, beside the one that says who writes: a program with an exporter
@@ -25,26 +25,28 @@ class Claim:
 
     @classmethod
     def take(cls, path: Path) -> Self | None:
-        """Claim a writer's folder.
+        """Take the delivery lock of a writer's folder.
 
         Args:
             path: The folder.
 
         Returns:
-            The claim, or None while another process has it, and when the folder is gone.
+            The lock, or None while another process has it, and when the folder is gone.
 
         Raises:
             JournalError: When the file system refuses.
         """
         try:
-            lock = FileLock.take(path / CLAIM, create=True)
+            lock = FileLock.take(path / DELIVERY_LOCK, create=True)
         except FileNotFoundError:
             return None
         except OSError as error:
             hint = "Delivering writes beside the records: run it as the user who recorded them"
-            raise JournalError("lock", path / CLAIM, error.strerror or error, hint) from error
+            raise JournalError(
+                "lock", path / DELIVERY_LOCK, error.strerror or error, hint
+            ) from error
         return None if lock is None else cls(path, lock)
 
     def release(self) -> None:
-        """Give the claim up. Doing so twice is harmless, and so it is in a forked child."""
+        """Release the lock. Doing so twice is harmless, and so it is in a forked child."""
         self._lock.release()

@@ -25,17 +25,17 @@ from wakelog.journal import (
     Deletion,
     Journal,
     Mark,
-    Span,
+    MarkRange,
     Writer,
     end_of,
     load_deletions,
-    load_swept,
+    load_retired_totals,
 )
-from wakelog.journal import load_ledger_with_spans as load_with_spans
+from wakelog.journal import load_ledger_with_ranges as load_with_ranges
 from wakelog.runtime import is_directory, list_regular, regular_file, size_of
 from wakelog.storage import segment_index
 
-Marks = tuple[Mark, tuple[Span, ...]]
+Marks = tuple[Mark, tuple[MarkRange, ...]]
 Held = Callable[[Path], WriterLanes | None]
 _ENDLESS = 1 << 62
 
@@ -74,7 +74,7 @@ class _Known(NamedTuple):
     evicted: int
 
 
-class WriterAccount:
+class WriterBooks:
     """What became of one writer's records since this process answers for them.
 
     The figures never go back, whatever is read.
@@ -114,13 +114,13 @@ class WriterAccount:
         if self._gone:
             return
         if self.writer is None and lanes is not None and not lanes.gone:
-            self.look_at_end()  # another process is writing it
+            self.refresh_end()  # another process is writing it
         if lanes is None and not is_directory(self.path):
             self._disappear()
             return
         # Deletions first: what is deleted afterwards is not missing from the marks.
         deletion = load_deletions(self.path)
-        marks = lanes.marks if lanes is not None else load_with_spans(self.path, self.path.name)
+        marks = lanes.marks if lanes is not None else load_with_ranges(self.path, self.path.name)
         known = _known((marks[0], tuple(marks[1])), deletion)
         if known.dealt_with >= self._last.dealt_with:
             self.marks = (marks[0], tuple(marks[1]))
@@ -128,7 +128,7 @@ class WriterAccount:
             self._last = known
         self._count(deletion.tombstones[-1].reason if deletion.tombstones else "quota")
 
-    def look_at_end(self) -> None:
+    def refresh_end(self) -> None:
         """Learn how much another process has written."""
         self._end = max(self._end, _end_seq(self.path, self.marks))
 
@@ -152,7 +152,7 @@ class WriterAccount:
     def _disappear(self) -> None:
         """Account for the rest of a folder that is gone: delivered and swept, or deleted by hand."""
         self._count("quota")
-        if self.path.name in load_swept(self.path.parent).going:
+        if self.path.name in load_retired_totals(self.path.parent).going:
             self.figures.delivered += self.figures.pending
         else:
             self.figures.corrupt += self.figures.pending
@@ -168,13 +168,13 @@ class WriterAccount:
                 if (index := segment_index(name)) is not None:
                     status = regular_file(self.path / name)
                     sizes[index] = 0 if status is None else size_of(status)
-        prefix, spans = self.marks
+        prefix, parts = self.marks
 
         def after(mark: Mark) -> int:
             size = sum(size for index, size in sizes.items() if index >= mark.segment)
             return max(0, size - (mark.offset if mark.segment in sizes else 0))
 
-        ahead = sum(after(span.start) - after(span.end) for span in spans)
+        ahead = sum(after(part.start) - after(part.end) for part in parts)
         return max(0, after(prefix) - ahead)
 
     def oldest_pending(self) -> int | None:
@@ -197,29 +197,29 @@ class WriterAccount:
         return self._aged[1]
 
 
-class Accounts:
-    """Every writer's account that this process keeps.
+class ProcessBooks:
+    """Every writer's books that this process keeps.
 
-    ``_lock`` guards the accounts. Threads that emit never take it.
+    ``_lock`` guards the books. Threads that emit never take it.
     """
 
     def __init__(self) -> None:
         self._journals: list[Journal] = []
         self._held: list[weakref.WeakMethod[Held]] = []
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Begin at zero: at first, and again in a forked child."""
         self._lock = threading.Lock()
-        self._open: dict[Path, WriterAccount] = {}
-        # Own writers whose accounts are closed, and the sums of all that are.
+        self._open: dict[Path, WriterBooks] = {}
+        # Own writers whose books are closed, and the sums of all that are.
         self._closed: set[Path] = set()
         self._own, self._adopted = RecordTotals(), RecordTotals()
         # What was evicted of folders before they were adopted.
         self._before: Counter[tuple[Path, str]] = Counter()
 
     def follow(self, journal: Journal) -> None:
-        """Keep accounts of a journal's own writers from now on."""
+        """Keep books of a journal's own writers from now on."""
         with self._lock:
             self._journals.append(journal)
 
@@ -233,35 +233,35 @@ class Accounts:
         with self._lock:
             self._open_own()
             if path in self._open:
-                self._open[path].look_at_end()
+                self._open[path].refresh_end()
             elif path not in self._closed:
-                self._open[path] = WriterAccount(path, lanes.marks)
+                self._open[path] = WriterBooks(path, lanes.marks)
                 for key, count in self._evictions().items():
                     if key[0] == path:
                         self._before[key] = count
 
-    def balance(self) -> tuple[RecordTotals, RecordTotals, list[WriterAccount]]:
+    def balance(self) -> tuple[RecordTotals, RecordTotals, list[WriterBooks]]:
         """Look where everything is now.
 
         Returns:
-            The figures of this process's own writers, those of adopted ones, and the accounts of
+            The figures of this process's own writers, those of adopted ones, and the books of
             which something may be pending.
         """
         with self._lock:
             self._open_own()
-            for path, account in list(self._open.items()):
+            for path, books in list(self._open.items()):
                 lanes = self._lanes_of(path)
-                account.update(lanes)
-                if lanes is None and account.is_over:
-                    (self._adopted if account.writer is None else self._own).add(account.figures)
-                    if account.writer is not None:
+                books.update(lanes)
+                if lanes is None and books.is_over:
+                    (self._adopted if books.writer is None else self._own).add(books.figures)
+                    if books.writer is not None:
                         self._closed.add(path)
                     del self._open[path]
             own, adopted = RecordTotals(), RecordTotals()
             own.add(self._own)
             adopted.add(self._adopted)
-            for account in self._open.values():
-                (adopted if account.writer is None else own).add(account.figures)
+            for books in self._open.values():
+                (adopted if books.writer is None else own).add(books.figures)
             # What this process has deleted of writers that it had not adopted.
             for (path, reason), count in self._evictions().items():
                 known = path in self._open or path in self._closed
@@ -275,8 +275,8 @@ class Accounts:
             for writer in list(journal.writers):
                 path = writer.folder.path
                 if path not in self._open and path not in self._closed:
-                    marks = load_with_spans(path, path.name)
-                    self._open[path] = WriterAccount(path, (marks[0], tuple(marks[1])), writer)
+                    marks = load_with_ranges(path, path.name)
+                    self._open[path] = WriterBooks(path, (marks[0], tuple(marks[1])), writer)
 
     def _evictions(self) -> Counter[tuple[Path, str]]:
         result: Counter[tuple[Path, str]] = Counter()
@@ -295,13 +295,13 @@ class Accounts:
 
 def _known(marks: Marks, deletion: Deletion) -> _Known:
     """Add up what has been dealt with, and what was evicted that delivery has not come to yet."""
-    prefix, spans = marks
-    ends = [(prefix, Mark()), *((span.end, span.start) for span in spans)]
+    prefix, parts = marks
+    ends = [(prefix, Mark()), *((part.end, part.start) for part in parts)]
     dealt_with = sum(end.seq - start.seq for end, start in ends)
     dead = sum(end.dead_lettered - start.dead_lettered for end, start in ends)
     corrupt = sum(end.corrupt - start.corrupt for end, start in ends)
     evicted = sum(end.evicted - start.evicted for end, start in ends)
-    edges = [prefix.seq, *(seq for span in spans for seq in (span.start.seq, span.end.seq))]
+    edges = [prefix.seq, *(seq for part in parts for seq in (part.start.seq, part.end.seq))]
     for after, up_to in list(pairwise([*edges, _ENDLESS]))[::2]:
         for stone in deletion.tombstones:
             gone, damaged = stone.within(after, up_to)

@@ -10,25 +10,25 @@ from opentelemetry.sdk._logs import ReadableLogRecord
 
 from wakelog.delivery import DeliveryObserver, ExportOutcome, LanesOf, WriterLanes
 from wakelog.journal import Entry
-from wakelog.otel._accounts import Accounts
+from wakelog.otel._process_books import ProcessBooks
 from wakelog.otel._response_capture import ExportAttempt
 from wakelog.telemetry import MOST_SAMPLES, samples
 
 _FROM_A_ROUND = 16
 
 
-class Tally(DeliveryObserver):
+class DeliveryCounters(DeliveryObserver):
     """What one processor's delivery has done.
 
     Args:
-        accounts: The process's books.
+        books: The process's books.
     """
 
-    def __init__(self, accounts: Accounts) -> None:
-        self.accounts = accounts
-        self.begin()
+    def __init__(self, books: ProcessBooks) -> None:
+        self.books = books
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Begin at zero: at first, and again in a forked child."""
         self.replayed = 0
         self.inflight = 0
@@ -41,11 +41,11 @@ class Tally(DeliveryObserver):
 
     def follows(self, lanes_of: LanesOf) -> None:
         """Ask a delivery for the lanes by which it delivers a folder."""
-        self.accounts.ask(lanes_of)
+        self.books.ask(lanes_of)
 
     def adopted(self, lanes: WriterLanes) -> None:
         """Answer for a writer of another process."""
-        self.accounts.adopt(lanes)
+        self.books.adopt(lanes)
 
     def recovered(self, what: str, count: int = 1) -> None:
         """Count what was found of processes that are gone."""

@@ -33,7 +33,7 @@ class Shown(Protocol):
         ...
 
 
-class StreamFigures:
+class StreamMetrics:
     """Everything of this process. ``_lock`` guards the counts, and who is shown."""
 
     def __init__(self) -> None:
@@ -41,10 +41,10 @@ class StreamFigures:
         self._observed = False
         self._writes = samples()
         self.observer = Observer(self._writes.append, _ignore, _ignore)
-        self._begin()
-        reset_in_child(self._begin, ForkOrder.FIGURES)
+        self._reset()
+        reset_in_child(self._reset, ForkOrder.METRICS)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """Begin at zero: at first, and again in a forked child."""
         self._lock = threading.RLock()
         self._written = 0
@@ -57,7 +57,7 @@ class StreamFigures:
             self._shown.add(one)
             first, self._observed = not self._observed, True
         if first:
-            observe(t.TABLE, self._look)
+            observe(t.TABLE, self._collect)
 
     def note_written(self) -> None:
         """Note that a line was written."""
@@ -69,7 +69,7 @@ class StreamFigures:
         with self._lock:
             self._refused[reason_of(error, t.REASONS)] += 1
 
-    def _look(self, instruments: Instruments) -> Observations:
+    def _collect(self, instruments: Instruments) -> Observations:
         instruments.drain(t.DURATION, self._writes)
         with self._lock:
             shown = list(self._shown)
@@ -89,4 +89,4 @@ def _ignore(_: float) -> None:
     """Measure nothing of this."""
 
 
-FIGURES = StreamFigures()
+METRICS = StreamMetrics()

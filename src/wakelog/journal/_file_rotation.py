@@ -1,4 +1,4 @@
-"""When a named file is set aside under another name, and how many of those are kept."""
+"""When a named file is rotated, which renames it, and how many rotated files are kept."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ _LONGEST_FIRST_LINE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
-    """When to set a file aside, and what to keep of those.
+class FileRotation:
+    """When a file is rotated, and which rotated files are kept.
 
     ``events.jsonl`` becomes ``events.20261121T075022.123456Z.jsonl``, with the time in UTC at which
-    it was set aside, in the same directory.
+    it was rotated, in the same directory.
 
     Args:
         max_bytes: The size that the file does not grow beyond.
         max_age: Seconds since its first line.
         at_midnight: Whether a new file begins with each day, in local time.
-        keep_files: How many files set aside are kept.
+        keep_files: How many rotated files are kept.
         keep_bytes: How many bytes of them.
-        keep_age: For how many seconds after they were set aside.
+        keep_age: For how many seconds after they were rotated.
 
     Raises:
         ConfigurationError: For a number that is not above 0 (``keep_files``: below 0), or when
-            something is to be kept while nothing is ever set aside.
+            something is to be kept while nothing is ever rotated.
     """
 
     max_bytes: int | None = None
@@ -74,23 +74,23 @@ class Aside:
                 n for n in ("keep_files", "keep_bytes", "keep_age") if getattr(self, n) is not None
             ]
             message = (
-                f"{' and '.join(given)}: there is nothing to keep, since no file is ever set aside. Set "
+                f"{' and '.join(given)}: there is nothing to keep, since no file is ever rotated. Set "
                 "max_bytes, max_age or at_midnight as well"
             )
             raise ConfigurationError(message)
 
     @property
     def happens(self) -> bool:
-        """Whether a file is ever set aside."""
+        """Whether a file is ever rotated."""
         return self.max_bytes is not None or self.max_age is not None or self.at_midnight
 
     @property
     def keeps_less_than_all(self) -> bool:
-        """Whether files that were set aside are ever deleted."""
+        """Whether rotated files are ever deleted."""
         return not (self.keep_files is self.keep_bytes is self.keep_age is None)
 
     def due_at(self, begun: float) -> float:
-        """Return the time, in seconds since 1970, from which a file is set aside for its age.
+        """Return the time, in seconds since 1970, from which a file is rotated for its age.
 
         Args:
             begun: When its first line was written.
@@ -125,7 +125,7 @@ def identity(fd: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def set_aside(
+def rotate(
     path: Path, file: tuple[int, int], fs: FileSystem = SYSTEM, *, synced: bool = False
 ) -> None:
     """Rename a file, unless another process has done it meanwhile.
@@ -149,13 +149,13 @@ def set_aside(
 
 
 def _rename(path: Path, new: Path, fs: FileSystem) -> None:
-    """Rename a file with what stands beside it, which goes first: see ``finish_setting_aside``."""
+    """Rename a file with what stands beside it, which goes first: see ``finish_rotation``."""
     if is_directory(blob_folder(path)):
         fs.rename(blob_folder(path), blob_folder(new))
     fs.rename(path, new)
 
 
-def finish_setting_aside(path: Path, fs: FileSystem = SYSTEM) -> None:
+def finish_rotation(path: Path, fs: FileSystem = SYSTEM) -> None:
     """Rename a file whose large values have their new name already: a crash came in between.
 
     Args:
@@ -174,23 +174,23 @@ def finish_setting_aside(path: Path, fs: FileSystem = SYSTEM) -> None:
                 return
 
 
-def delete_old(path: Path, aside: Aside, fs: FileSystem = SYSTEM) -> None:
-    """Delete the oldest of the files that were set aside, as far as not all shall be kept.
+def delete_rotated(path: Path, rotation: FileRotation, fs: FileSystem = SYSTEM) -> None:
+    """Delete the oldest rotated files, as far as not all shall be kept.
 
     A file that a process still holds open for writing stays, until another time.
 
     Args:
-        path: The file that they were set aside from.
-        aside: What to keep.
+        path: The file that they were rotated from.
+        rotation: What to keep.
         fs: The system calls.
 
     Raises:
         OSError: When the operating system refuses.
     """
-    if not aside.keeps_less_than_all:
+    if not rotation.keeps_less_than_all:
         return
     files, size = 0, 0
-    for old, stamp in reversed(files_set_aside(path)):
+    for old, stamp in reversed(rotated_files(path)):
         if (
             status := regular_file(old)
         ) is None:  # another process was faster, or it is none of ours
@@ -198,15 +198,15 @@ def delete_old(path: Path, aside: Aside, fs: FileSystem = SYSTEM) -> None:
         size += size_of(status) + blob_bytes(old)
         files += 1
         if (
-            (aside.keep_files is not None and files > aside.keep_files)
-            or (aside.keep_bytes is not None and size > aside.keep_bytes)
-            or (aside.keep_age is not None and time.time() - stamp > aside.keep_age)
+            (rotation.keep_files is not None and files > rotation.keep_files)
+            or (rotation.keep_bytes is not None and size > rotation.keep_bytes)
+            or (rotation.keep_age is not None and time.time() - stamp > rotation.keep_age)
         ):
             _delete_unless_open(old, fs)
 
 
-def files_set_aside(path: Path) -> list[tuple[Path, float]]:
-    """Return the files set aside from a file, oldest first, with the time of each."""
+def rotated_files(path: Path) -> list[tuple[Path, float]]:
+    """Return the rotated files of a file, oldest first, with the time of each."""
     found = []
     for name in list_regular(path.parent):
         if match := _stamp_of(path, name):
@@ -216,7 +216,7 @@ def files_set_aside(path: Path) -> list[tuple[Path, float]]:
 
 
 def _stamp_of(path: Path, name: str) -> re.Match[str] | None:
-    """Return the time in the name of a file that was set aside from another, None for any other."""
+    """Return the time in the name of a rotated file, None for any other name."""
     return re.fullmatch(rf"{re.escape(path.stem)}\.({_STAMP}){re.escape(path.suffix)}", name)
 
 

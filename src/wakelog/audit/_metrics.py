@@ -26,7 +26,7 @@ class Waiting(Protocol):
         ...
 
 
-class AuditFigures:
+class AuditMetrics:
     """What became of the records for one kind of destination.
 
     ``_lock`` guards the counts and the queues, and may be taken twice by a thread: a signal handler may
@@ -39,9 +39,9 @@ class AuditFigures:
     def __init__(self, backend: str) -> None:
         self.backend = backend
         self._queues: weakref.WeakSet[Waiting] = weakref.WeakSet()
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Begin at zero: at first, and again in a forked child."""
         self._lock = threading.RLock()
         self.appended = self.dropped = 0
@@ -80,43 +80,43 @@ class AuditFigures:
             self.dropped += 1
 
 
-def _look(instruments: Instruments) -> Observations:
+def _collect(instruments: Instruments) -> Observations:
     found = Observations()
-    for figures in list(_figures.values()):
-        on = {t.BACKEND: figures.backend}
-        instruments.drain(t.DURATION, figures.durations, {**on})
-        found.say(t.APPENDED, figures.appended, **on)
+    for metrics in list(_metrics.values()):
+        on = {t.BACKEND: metrics.backend}
+        instruments.drain(t.DURATION, metrics.durations, {**on})
+        found.say(t.APPENDED, metrics.appended, **on)
         for reason in (*t.REASONS, OTHER):
-            found.say(t.FAILED, figures.failed[reason], **on, reason=reason)
-        if figures.backend != t.LOGGER:
-            queues = figures.queues()
+            found.say(t.FAILED, metrics.failed[reason], **on, reason=reason)
+        if metrics.backend != t.LOGGER:
+            queues = metrics.queues()
             found.say(t.QUEUE_SIZE, sum(one.pending for one in queues), **on)
             found.say(t.QUEUE_CAPACITY, sum(one.max_pending for one in queues), **on)
-            found.say(t.QUEUE_DROPPED, figures.dropped, **on)
+            found.say(t.QUEUE_DROPPED, metrics.dropped, **on)
     return found
 
 
-_figures: dict[str, AuditFigures] = {}
+_metrics: dict[str, AuditMetrics] = {}
 _making = threading.Lock()
 
 
-def figures_of(destination: object) -> AuditFigures:
-    """Return the figures of a session log's kind, or of the logger's, which have metrics from then on."""
+def metrics_of(destination: object) -> AuditMetrics:
+    """Return the metrics of a session log's kind, or of the logger's, which have metrics from then on."""
     names = (kind.__name__ for kind in type(destination).__mro__)
     backend = next((t.BACKENDS[name] for name in names if name in t.BACKENDS), OTHER)
     with _making:
-        first = not _figures
-        figures = _figures.setdefault(backend, AuditFigures(backend))
+        first = not _metrics
+        metrics = _metrics.setdefault(backend, AuditMetrics(backend))
     if first:
-        observe(t.TABLE, _look)
-    return figures
+        observe(t.TABLE, _collect)
+    return metrics
 
 
 def _after_fork() -> None:
     global _making  # noqa: PLW0603 - a forked child may have inherited it locked
     _making = threading.Lock()
-    for figures in _figures.values():
-        figures.begin()
+    for metrics in _metrics.values():
+        metrics.reset()
 
 
-reset_in_child(_after_fork, ForkOrder.FIGURES)
+reset_in_child(_after_fork, ForkOrder.METRICS)
