@@ -11,8 +11,9 @@ Names load what they need when they are first used, so that ``import wakelog`` s
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from wakelog._lazy import lazy_names
 
 if TYPE_CHECKING:
     from wakelog.context import bound
@@ -67,62 +68,6 @@ if TYPE_CHECKING:
         OverflowPolicy,
         StructuredLoggingSink,
     )
-
-_HOMES = {
-    "wakelog.context": ["bound"],
-    "wakelog.errors": [
-        "BufferFullError",
-        "ConfigurationError",
-        "CorruptLineError",
-        "EventTooLargeError",
-        "InvalidEventTypeError",
-        "JournalError",
-        "JournalFormatError",
-        "QuotaExceededError",
-        "RedactionError",
-        "SessionLogError",
-        "SinkError",
-        "UsageLimitError",
-        "WakelogError",
-    ],
-    "wakelog.events": ["AgentEvent", "register_event_type"],
-    "wakelog.journal": ["Durability", "QuotaPolicy", "Receipt", "Space"],
-    "wakelog.logger": ["AgentLogger", "AsyncAgentLogger", "Budget", "LimitExceeded"],
-    "wakelog.otel": [
-        "DeliveryResult",
-        "DurableLogRecordProcessor",
-        "DurableSpanProcessor",
-        "EventToSpanEventBridge",
-        "OTelSink",
-    ],
-    "wakelog.propagation": ["carried", "carrier", "propagate"],
-    "wakelog.redaction": [
-        "HashStrategy",
-        "RedactionConfig",
-        "RedactionDetector",
-        "RedactionStrategy",
-        "RegexDetector",
-        "ReplacementStrategy",
-        "TokenizationStrategy",
-        "redact",
-    ],
-    "wakelog.setup": ["configure", "get_logger", "shutdown"],
-    "wakelog.sinks": [
-        "AsyncBufferedSink",
-        "AsyncEventSink",
-        "AsyncJSONLSink",
-        "Buffer",
-        "BufferedSink",
-        "EventSink",
-        "FanOutSink",
-        "JSONLSink",
-        "MemorySink",
-        "NullSink",
-        "OverflowPolicy",
-        "StructuredLoggingSink",
-    ],
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AgentEvent",
@@ -183,14 +128,63 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    home = _HOME_OF.get(name)
-    if home is None:
-        message = f"module 'wakelog' has no attribute {name!r}"
-        raise AttributeError(message)
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "wakelog.context": ["bound"],
+        "wakelog.errors": [
+            "BufferFullError",
+            "ConfigurationError",
+            "CorruptLineError",
+            "EventTooLargeError",
+            "InvalidEventTypeError",
+            "JournalError",
+            "JournalFormatError",
+            "QuotaExceededError",
+            "RedactionError",
+            "SessionLogError",
+            "SinkError",
+            "UsageLimitError",
+            "WakelogError",
+        ],
+        "wakelog.events": ["AgentEvent", "register_event_type"],
+        "wakelog.journal": ["Durability", "QuotaPolicy", "Receipt", "Space"],
+        "wakelog.logger": ["AgentLogger", "AsyncAgentLogger", "Budget", "LimitExceeded"],
+        "wakelog.otel": [
+            "DeliveryResult",
+            "DurableLogRecordProcessor",
+            "DurableSpanProcessor",
+            "EventToSpanEventBridge",
+            "OTelSink",
+        ],
+        "wakelog.propagation": ["carried", "carrier", "propagate"],
+        "wakelog.redaction": [
+            "HashStrategy",
+            "RedactionConfig",
+            "RedactionDetector",
+            "RedactionStrategy",
+            "RegexDetector",
+            "ReplacementStrategy",
+            "TokenizationStrategy",
+            "redact",
+        ],
+        "wakelog.setup": ["configure", "get_logger", "shutdown"],
+        "wakelog.sinks": [
+            "AsyncBufferedSink",
+            "AsyncEventSink",
+            "AsyncJSONLSink",
+            "Buffer",
+            "BufferedSink",
+            "EventSink",
+            "FanOutSink",
+            "JSONLSink",
+            "MemorySink",
+            "NullSink",
+            "OverflowPolicy",
+            "StructuredLoggingSink",
+        ],
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from wakelog.errors import ConfigurationError
-from wakelog.evidence._anchors import FileAnchor, TimestampAnchor
 from wakelog.evidence._keys import Signer
 
 _KEY, _SEALING = "WAKELOG_SEAL_KEY", "WAKELOG_SEALING"
 _INTERVAL, _CHECKPOINTS = "WAKELOG_SEAL_INTERVAL", "WAKELOG_CHECKPOINTS"
 _TIMESTAMP_URL, _ERASABLE = "WAKELOG_TIMESTAMP_URL", "WAKELOG_ERASABLE"
-VARIABLES: Final = (_KEY, _SEALING, _INTERVAL, _CHECKPOINTS, _TIMESTAMP_URL, _ERASABLE)
+SEALING_VARIABLES: Final = (_KEY, _SEALING, _INTERVAL, _CHECKPOINTS, _TIMESTAMP_URL, _ERASABLE)
 """The variables that say what ``Sealing`` does."""
 
 
@@ -79,13 +78,7 @@ class Sealing:
         """
         key, checkpoints = _said(_KEY), _said(_CHECKPOINTS)
         on, erasable = _flag(_SEALING, default=bool(key)), _flag(_ERASABLE, default=True)
-        anchors: tuple[Anchor, ...] = (FileAnchor(checkpoints),) if checkpoints else ()
-        if url := _said(_TIMESTAMP_URL):
-            if not checkpoints:
-                raise ConfigurationError(
-                    f"{_TIMESTAMP_URL} needs {_CHECKPOINTS}: the file that the time stamps go to"
-                )
-            anchors = (*anchors, TimestampAnchor(url, checkpoints))
+        anchors = _anchors(checkpoints, _said(_TIMESTAMP_URL))
         try:
             interval = float(_said(_INTERVAL) or cls.interval)
             said = cls(key or None if on else None, interval, anchors, erasable=erasable)
@@ -108,6 +101,21 @@ class Sealing:
         if self.key is None or isinstance(self.key, Signer):
             return self.key
         return Signer.from_file(self.key)
+
+
+def _anchors(checkpoints: str, url: str) -> tuple[Anchor, ...]:
+    """Return the anchors for a file of checkpoints and a time-stamp authority, either of them empty."""
+    if url and not checkpoints:
+        raise ConfigurationError(
+            f"{_TIMESTAMP_URL} needs {_CHECKPOINTS}: the file that the time stamps go to"
+        )
+    if not checkpoints:
+        return ()
+    # Not before they are needed: they load urllib, ssl and what else an HTTP client is made of.
+    from wakelog.evidence._anchors import FileAnchor, TimestampAnchor
+
+    file = FileAnchor(checkpoints)
+    return (file, TimestampAnchor(url, checkpoints)) if url else (file,)
 
 
 def _said(variable: str) -> str:

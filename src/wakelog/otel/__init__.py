@@ -6,8 +6,9 @@ The names below load the OpenTelemetry SDK when they are first used, not before.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from wakelog._lazy import lazy_names
 
 if TYPE_CHECKING:
     from wakelog.otel._bridge import EventToSpanEventBridge
@@ -67,54 +68,49 @@ __all__ = [
     "Redactor",
 ]
 
-_NAMES = {
-    "_bridge": ("EventToSpanEventBridge",),
-    "_content": ("ContentAwareBridge", "ContentPolicy"),
-    "_export_attempt": ("attempt_through",),
-    "_exporters": (
-        "LOGS_SELECTOR",
-        "TRACES_SELECTOR",
-        "endpoint_of",
-        "log_exporter",
-        "log_exporters",
-        "metric_exporter",
-        "names_in",
-        "otlp_log_exporter",
-        "span_exporter",
-        "span_exporters",
-    ),
-    "_genai_metrics": ("GenAIMetrics", "genai_metrics"),
-    "_made": ("SetUp", "Spans", "in_time", "made"),
-    "_others": ("asked", "span_context_of"),
-    "_pipeline": ("named_pipeline",),
-    "_processor": ("DurableLogRecordProcessor", "MAX_RECORD_BYTES", "REPLAY_RATE"),
-    "_pushing": ("PushedMetrics", "hear_exporters"),
-    "_redactor": ("FOREIGN_VARIABLES", "Redactor"),
-    "_refusals": ("Refusals",),
-    "_result": ("DeliveryResult",),
-    "_settings": (
-        "ATTRIBUTE_LIMITS",
-        "DIRECTORY_VARIABLE",
-        "disabled",
-        "flag",
-        "for_journal",
-        "for_spans",
-        "has_limits",
-        "misspelt",
-        "naming_variables",
-        "on_error_of",
-        "refuse_beside_a_provider",
-        "say_misspelt",
-    ),
-    "_sink": ("OTelSink",),
-    "_span_processor": ("DurableSpanProcessor",),
-    "_trace_ids": ("TraceIds",),
-}
-_HOMES = {name: f"wakelog.otel.{module}" for module, names in _NAMES.items() for name in names}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "wakelog.otel._bridge": ["EventToSpanEventBridge"],
+        "wakelog.otel._content": ["ContentAwareBridge", "ContentPolicy"],
+        "wakelog.otel._export_attempt": ["attempt_through"],
+        "wakelog.otel._exporters": [
+            "LOGS_SELECTOR",
+            "TRACES_SELECTOR",
+            "endpoint_of",
+            "log_exporter",
+            "log_exporters",
+            "metric_exporter",
+            "names_in",
+            "otlp_log_exporter",
+            "span_exporter",
+            "span_exporters",
+        ],
+        "wakelog.otel._genai_metrics": ["GenAIMetrics", "genai_metrics"],
+        "wakelog.otel._made": ["SetUp", "Spans", "in_time", "made"],
+        "wakelog.otel._others": ["asked", "span_context_of"],
+        "wakelog.otel._pipeline": ["named_pipeline"],
+        "wakelog.otel._processor": ["DurableLogRecordProcessor", "MAX_RECORD_BYTES", "REPLAY_RATE"],
+        "wakelog.otel._pushing": ["PushedMetrics", "hear_exporters"],
+        "wakelog.otel._redactor": ["FOREIGN_VARIABLES", "Redactor"],
+        "wakelog.otel._refusals": ["Refusals"],
+        "wakelog.otel._result": ["DeliveryResult"],
+        "wakelog.otel._settings": [
+            "ATTRIBUTE_LIMITS",
+            "DIRECTORY_VARIABLE",
+            "disabled",
+            "flag",
+            "for_journal",
+            "for_spans",
+            "has_limits",
+            "misspelt",
+            "naming_variables",
+            "on_error_of",
+            "refuse_beside_a_provider",
+            "say_misspelt",
+        ],
+        "wakelog.otel._sink": ["OTelSink"],
+        "wakelog.otel._span_processor": ["DurableSpanProcessor"],
+        "wakelog.otel._trace_ids": ["TraceIds"],
+    },
+)

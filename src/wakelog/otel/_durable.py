@@ -18,7 +18,6 @@ from opentelemetry.sdk.resources import Resource as SDKResource
 from wakelog.buffer import Queue
 from wakelog.delivery import Delivery, Destination, Sources, suppress_recording
 from wakelog.errors import ConfigurationError
-from wakelog.evidence import Sealer, Sealing
 from wakelog.journal import (
     UNNAMED_SERVICE,
     AwaitingSigner,
@@ -45,6 +44,7 @@ from wakelog.storage import LONGEST_LINE
 from wakelog.telemetry import reason_of
 
 if TYPE_CHECKING:
+    from wakelog.evidence import Sealer, Sealing
     from wakelog.otel._delivery_counters import DeliveryCounters
 
 _log = logging.getLogger("wakelog")
@@ -326,6 +326,8 @@ def _sealer_of(sealing: Sealing | None, *, export: bool) -> Sealer | None:
     signer = sealing.signer() if sealing is not None else None
     if sealing is None or signer is None:
         return None
+    from wakelog.evidence import Sealer  # not before it is needed: few journals are sealed
+
     return Sealer(sealing, signer, export=export and sealing.export)
 
 
