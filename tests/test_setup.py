@@ -93,15 +93,28 @@ def test_importing_loads_only_what_is_used(program: Program, code: str) -> None:
     assert [name for name in loaded if name.startswith(heavy)] == []
     if code == "import wakelog":
         assert [name for name in loaded if name.startswith("opentelemetry")] == []
-        assert [n for n in loaded if n.startswith("wakelog.")] == []
+        assert [n for n in loaded if n.startswith("wakelog.")] == ["wakelog._lazy"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["from wakelog.otel import DurableLogRecordProcessor", "import wakelog; wakelog.configure"],
+)
+def test_recording_loads_neither_seals_nor_metrics_nor_an_http_client(
+    program: Program, code: str
+) -> None:
+    others = ("opentelemetry.sdk.metrics", "urllib.request", "http.client", "ssl", "cryptography")
+    ours = ("wakelog.evidence._anchors", "wakelog.evidence._sealer", "wakelog.otel._pushing")
+
+    loaded = program.run(f"{code}\nimport sys\nprint(json.dumps(list(sys.modules)))")
+
+    assert [name for name in loaded if name.startswith((*others, *ours))] == []
 
 
 def test_all_is_sorted_and_every_name_in_it_can_be_had() -> None:
-    from wakelog import _HOME_OF
-
     found = {name: getattr(wakelog, name) for name in wakelog.__all__}
 
-    assert wakelog.__all__ == sorted(_HOME_OF)
+    assert wakelog.__all__ == sorted(wakelog.__all__)
     assert dir(wakelog) == wakelog.__all__
     assert {name: value.__name__ for name, value in found.items()} == {name: name for name in found}
 

@@ -37,7 +37,6 @@ from wakelog.otel import (
     DurableLogRecordProcessor,
     DurableSpanProcessor,
     OTelSink,
-    PushedMetrics,
     SetUp,
     Spans,
     TraceIds,
@@ -49,10 +48,10 @@ from wakelog.otel import (
     in_time,
     log_exporters,
     made,
-    metric_exporter,
     named_pipeline,
     naming_variables,
     on_error_of,
+    pushed_metrics,
     refuse_beside_a_provider,
     say_misspelt,
     span_exporters,
@@ -359,7 +358,7 @@ def _set_up(settings: Mapping[str, Any]) -> SetUp:
     if made_here:
         given = settings["exporter"]
         exporters = [given] if given is not None else log_exporters()
-        pushed = _pushed_metrics() if meter_provider is None else None
+        pushed = pushed_metrics() if meter_provider is None and is_unset() else None
     tracer_provider = settings["tracer_provider"] or _tracer_provider(service_name, settings)
     processors: list[DurableLogRecordProcessor] = []
     flushes: list[Callable[[int], object]] = []
@@ -411,12 +410,6 @@ def _resource(tracer_provider: trace.TracerProvider, service_name: str | None) -
             named = Resource({s.SERVICE_NAME: service_name} if service_name else {})
             return provider.resource.merge(named)
     return _own_resource(service_name)
-
-
-def _pushed_metrics() -> PushedMetrics | None:
-    """Return what sends metrics, when there is no MeterProvider yet and somewhere to send them."""
-    exporter = metric_exporter() if is_unset() else None
-    return None if exporter is None else PushedMetrics(exporter, metric_exporter)
 
 
 def _tracer_provider(service_name: str | None, settings: Mapping[str, Any]) -> trace.TracerProvider:

@@ -225,17 +225,16 @@ def _metrics() -> PushedMetrics | None:
     from opentelemetry.sdk.resources import Resource
 
     from wakelog.events import semconv as s
-    from wakelog.otel import PushedMetrics, hear_exporters, metric_exporter
+    from wakelog.otel import hear_exporters, pushed_metrics
 
     with naming_variables():
-        exporter = metric_exporter()
-    if exporter is None:
+        metrics = pushed_metrics()
+    if metrics is None:
         return None
     resource = Resource.create()
     if str(resource.attributes[s.SERVICE_NAME]).startswith(_NAMELESS):
         resource = resource.merge(Resource({s.SERVICE_NAME: "wakelog-ship"}))
     hear_exporters()
-    metrics = PushedMetrics(exporter, metric_exporter)
     metrics.start(resource)
     return metrics
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wakelog.otel._exporters import metric_exporter as metric_exporter
     from wakelog.otel._exporters import names_in as names_in
     from wakelog.otel._exporters import otlp_log_exporter as otlp_log_exporter
+    from wakelog.otel._exporters import pushed_metrics as pushed_metrics
     from wakelog.otel._exporters import span_exporter as span_exporter
     from wakelog.otel._exporters import span_exporters as span_exporters
     from wakelog.otel._genai_metrics import GenAIMetrics as GenAIMetrics
@@ -83,6 +84,7 @@ __getattr__ = lazy_names(
             "metric_exporter",
             "names_in",
             "otlp_log_exporter",
+            "pushed_metrics",
             "span_exporter",
             "span_exporters",
         ],

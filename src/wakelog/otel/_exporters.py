@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace.export import SpanExporter
 
+    from wakelog.otel._pushing import PushedMetrics
+
 _log = logging.getLogger("wakelog")
 
 LOGS_SELECTOR = "OTEL_LOGS_EXPORTER"
@@ -130,6 +132,16 @@ def metric_exporter() -> MetricExporter | None:
 
         return MetricFanOut(exporters)
     return exporters[0] if exporters else None
+
+
+def pushed_metrics() -> PushedMetrics | None:
+    """Return what sends metrics periodically, None where the environment names nowhere to send them."""
+    exporter = metric_exporter()
+    if exporter is None:
+        return None
+    from wakelog.otel._pushing import PushedMetrics  # it loads the SDK's metrics
+
+    return PushedMetrics(exporter, metric_exporter)
 
 
 def names_in(selector: str) -> list[str]:

@@ -11,19 +11,21 @@ import multiprocessing.util
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.trace import TracerProvider
 
 from wakelog.delivery import suppress_recording
 from wakelog.otel._others import failures
 from wakelog.otel._processor import DurableLogRecordProcessor
-from wakelog.otel._pushing import PushedMetrics
 from wakelog.otel._result import NO_SPANS, DeliveryResult
 from wakelog.otel._span_processor import DurableSpanProcessor
 from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
 from wakelog.sinks import EventSink
 from wakelog.telemetry.instruments import finish
+
+if TYPE_CHECKING:
+    from wakelog.otel._pushing import PushedMetrics
 
 _EXIT_SECONDS = 5.0
 _UNREACHABLE_SECONDS = 0.05
