@@ -37,14 +37,14 @@ HOSTILE = (
 REFUSED_ON_PURPOSE = "400 (Bad Request)"
 # Of each question of the command line's page: what the answer shows, and what it does not.
 SEEN = {
-    "yesterday's failed tool calls": ("lookup", "older newer pay"),
-    "what a session cost": ("s-1", "s-2"),
+    "which tool calls failed yesterday": ("lookup", "older newer pay"),
+    "what did a session cost": ("s-1", "s-2"),
     "is anything undelivered": ("18 kept here", "lookup"),
     "which run used the most tokens": ("run-1", "nothing"),
-    "the whole prompt of a call": ("gpt-4o", "TimeoutError"),
-    "what failed in the last hour, as it happens": ("pay", "lookup older"),
+    "what was the whole prompt of a call": ("gpt-4o", "TimeoutError"),
+    "what failed in the last hour, and fails from now on": ("pay", "lookup older"),
     "which tools are slow": ("pay", "nothing"),
-    "where a text stands": ("gpt-4o", "lookup pay"),
+    "which events contain a text": ("gpt-4o", "lookup pay"),
 }
 CARDS = "[...document.querySelectorAll('.card')]"
 ROWS = "[...document.querySelectorAll('table.list tbody tr')]"
@@ -240,7 +240,7 @@ def test_each_question_of_the_command_line_is_one_address_here(
     go(browser, asking, place, "document.documentElement.dataset.count !== '0'")
 
     browser.wait_for(f"document.querySelector('main').innerText.includes({json.dumps(right)})")
-    if question == "the whole prompt of a call":
+    if question == "what was the whole prompt of a call":
         browser.evaluate(
             "document.querySelector('.card.open') || document.querySelector('.card-head').click()"
         )
