@@ -15,7 +15,7 @@ from tests.support.sealed import key_files, verify
 from wakelog.cli import main
 from wakelog.evidence import Signer, seal_folder
 from wakelog.journal import Cursor, Durability, Journal, Mark, folders, read
-from wakelog.record import Blob, Content, Resource, encode, uuid7
+from wakelog.record import Blob, Content, Resource, encode, rejoined, seal, uuid7
 from wakelog.runtime import SYSTEM
 from wakelog.storage import APART, SUFFIX, Apart, blob_folder, erase_apart, segment_name, segments
 
@@ -78,6 +78,57 @@ def test_what_delivery_reads_has_its_content(tmp_path: Path, later: bool) -> Non
     cursor.close()
     lines = (folder / segment_name(1)).read_bytes().splitlines(keepends=True)
     assert 0 < sum(map(len, lines[: len(few.entries)])) < 17_000
+
+
+_NESTED = {"apart": {"a": 1}, "apart_at": 7, "attributes": {"b": {}}, "body": "x", "span": {}}
+_ENDING = b',"scope":%b' % json.dumps({"name": "s", "attributes": {"m": _NESTED}}).encode()
+
+
+@pytest.mark.parametrize("ending", [b"", _ENDING])
+@pytest.mark.parametrize("body", [None, "said", {"a": {"b": {}}}, "costs 5$", ""])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"number": 1},
+        {"last": _NESTED},
+        {"price": "5 $"},
+        {"raw": b"bytes"},
+        {"last": {"$wakelog": "blob", **_NESTED}},
+        {"$wakelog": "map"},
+        {"text": ',"apart":{"$wakelog":"blob","sha256":"'},
+        {"text": "x" * 5000},
+        {"last": {"x": {',"apart_at":': "12"}}},
+    ],
+)
+@pytest.mark.parametrize("said", ["word", {"a": [1, {"$": "}"}]}, None])
+def test_a_line_that_is_spliced_says_what_it_says_when_it_is_read(
+    said: object, more: dict[str, Any], body: object, ending: bytes
+) -> None:
+    attributes = {**more, **({} if said is None else {"said": said})}
+    fields: dict[str, object] = {"trace_id": "ab", "dropped_attributes_count": 3}
+    fields |= {"attributes": attributes} if attributes else {}
+    fields |= {} if body is None else {"body": body}
+    for order in (fields, dict(reversed(fields.items()))):
+        content = encode(order, 3000, apart=CONTENT, ending=ending)
+        if type(content) is not Content or not content.apart:
+            continue  # nothing was set apart
+        beside = {blob.sha256: blob.data for blob in content.blobs}
+        beside[sha256(content.apart).hexdigest()] = content.apart
+
+        def get(digest: str, size: int, offset: int = 0, has: Any = beside) -> bytes:
+            assert len(has[digest]) == size
+            return bytes(has[digest])
+
+        line = seal("id", 1, content + b',"apart_at":12', 0)[0][:-1]
+        spliced, read_line = (rejoined(line, get, splices=splices) for splices in (True, False))
+        if read_line is None or spliced is None:
+            assert spliced is read_line is None
+            continue
+        assert json.loads(spliced) == json.loads(read_line)
+        assert [*json.loads(spliced)][-1] == "crc"
+        assert not ending or [*json.loads(spliced)][-2] == "scope"
+        assert spliced.count(b'"attributes":') == read_line.count(b'"attributes":')
 
 
 def test_a_large_value_has_a_file_of_its_own(tmp_path: Path) -> None:

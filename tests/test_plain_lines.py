@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ from wakelog.events import semconv as s
 from wakelog.otel import _plain_lines
 from wakelog.otel._fields import fields_of_record
 from wakelog.otel._plain_lines import plain_content
-from wakelog.record import encode
+from wakelog.record import Content, _blobs, encode
 
 ENDING = b',"scope":{"name":"x"}'
 
@@ -108,6 +109,44 @@ def test_what_instrumentations_record_is_ordinary(fields: dict[str, Any]) -> Non
     record = made(**fields)
     for _ in range(2):  # the second time from what has been kept
         assert plain(record) == by_fields(record) != None  # noqa: E711 - neither is missing
+
+
+APART = [
+    {},
+    {s.TOOL_CALL_ARGUMENTS: {"a": [1]}},
+    {"a": 1, s.TOOL_CALL_ARGUMENTS: "x", "b": 2, s.PAYLOAD: {"c": None}},
+    {"a": "b"},
+]
+
+
+@pytest.mark.parametrize("body", [None, "text", {"a": [1]}])
+@pytest.mark.parametrize("content", [None, *APART])
+@pytest.mark.parametrize("attributes", APART)
+def test_what_is_set_apart_is_what_is_set_apart_field_by_field(
+    attributes: dict[str, Any],
+    content: dict[str, Any] | None,
+    body: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_blobs, "_salts", [b"0" * 32] * 2)
+    record = made(attributes=dict(attributes), body=body, trace_id=5)
+    found = plain_content(record, content, True, ENDING, 1 << 20, s.CONTENT)
+    fields, together = fields_of_record(record)
+    together.update(content or {})
+    if together:
+        fields["attributes"] = together
+    expected = encode(fields, 1 << 20, ending=ENDING, apart=s.CONTENT)
+
+    assert found is not None
+    line = found[1]
+    assert record.attributes == attributes
+    assert type(line) is type(expected)
+    if isinstance(line, Content) and isinstance(expected, Content):
+        assert orjson.loads(line.apart[32:]) == orjson.loads(expected.apart[32:])
+        assert line.count(sha256(line.apart).hexdigest().encode()) == 1
+        assert len(line) == len(expected)
+    else:
+        assert line == expected
 
 
 def test_the_second_that_is_kept_is_not_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,12 @@ def leaf_of(line: bytes) -> bytes:
     return sha256(b"\x00" + line).digest()
 
 
+def leaves_of(lines: Iterable[bytes]) -> list[bytes]:
+    """Return the hashes of lines as leaves, without their newlines."""
+    hashed = sha256
+    return [hashed(b"\x00" + line).digest() for line in lines]
+
+
 class Tree:
     """Takes leaves one after another and adds their root up, in memory that grows with the logarithm.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from wakelog.evidence._merkle import Tree, leaf_of
+from wakelog.evidence._merkle import Tree, leaves_of
 from wakelog.evidence._seal import MARK_BYTES, is_header, seal_on
 from wakelog.runtime import open_file
 from wakelog.storage import LONGEST_BLOCK
@@ -66,7 +66,7 @@ def scan(path: Path, offset: int, end: int | None = None, *, keep: bool = False)
     marks: list[bytes] = []
     only_checkpoints = True
     for lines in _blocks_of_lines(path, offset, end):
-        leaves = [leaf_of(line) for line in lines]
+        leaves = leaves_of(lines)
         tree.add(leaves)
         marks += [leaf[:MARK_BYTES] for leaf in leaves]
         part.leaves += leaves if keep else ()
@@ -75,15 +75,30 @@ def scan(path: Path, offset: int, end: int | None = None, *, keep: bool = False)
             part.first_seq = next(filter(None, map(seq_of, lines)), 0)
         part.last_seq = next(filter(None, map(seq_of, reversed(lines))), part.last_seq)
         only_checkpoints = (
-            only_checkpoints
-            and part.size <= _FEW_BYTES
-            and all(seal_on(line) is not None or is_header(line) for line in lines)
+            only_checkpoints and part.size <= _FEW_BYTES and not any(map(_is_news, lines))
         )
     part.root = tree.finish()
     part.lines = tree.size
     part.marks = b"".join(marks)
     part.only_checkpoints = only_checkpoints and part.lines > 0
     return part
+
+
+def has_news(path: Path) -> bool:
+    """Tell whether a segment says more than what the next hop was told of earlier seals.
+
+    It is read up to the first line that does.
+
+    Raises:
+        OSError: When the file cannot be read.
+    """
+    return any(
+        offset + len(line) > _FEW_BYTES or _is_news(line) for offset, line in lines_between(path, 0)
+    )
+
+
+def _is_news(line: bytes) -> bool:
+    return seal_on(line) is None and not is_header(line)
 
 
 def seq_of(line: bytes) -> int:

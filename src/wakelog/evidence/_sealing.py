@@ -11,7 +11,7 @@ from typing import Any
 
 from wakelog.errors import JournalError
 from wakelog.evidence._keys import PublicKeys, Signer
-from wakelog.evidence._scan import Part, scan
+from wakelog.evidence._scan import Part, has_news, scan
 from wakelog.evidence._seal import DELETION, FIRST, SEAL, Seal
 from wakelog.evidence._seal_file import SealFile, read_seals
 from wakelog.journal import wanted_deletion
@@ -95,8 +95,16 @@ def seal_folder(
 
 def _is_worth_a_seal(folder: Path, found: Sequence[int]) -> bool:
     """Tell whether a folder without seals has anything but headers and checkpoints."""
-    parts = (_read(folder / segment_name(index), 0, None) for index in found)
-    return any(part.lines and not part.only_checkpoints for part in parts)
+    return any(_has_news(folder / segment_name(index)) for index in found)
+
+
+def _has_news(path: Path) -> bool:
+    try:
+        return has_news(path)
+    except FileNotFoundError:
+        return False  # it was deleted in this moment
+    except OSError as error:
+        raise JournalError("seal", path, error.strerror or error) from error
 
 
 def _seal_rest(

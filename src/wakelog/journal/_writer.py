@@ -120,10 +120,11 @@ class Writer(Segments):
         """
         size = len(content)
         blobs: tuple[Blob, ...] = ()
-        apart: Blob | None = None
+        apart = b""
         whole, put, apart_in = content, 0, 0
         if type(content) is Content:
-            blobs, apart, size = content.blobs, content.apart, size + size_beside(content)
+            blobs, apart = content.blobs, content.apart
+            size += size_beside(content) if blobs else len(apart)
         if self._written + size > self._granted:
             self._get_leave(size)
         if blobs:
@@ -150,9 +151,9 @@ class Writer(Segments):
                 if blobs and put != self._segment:  # another segment was begun meanwhile
                     put = self._put_blobs(self._segment, blobs, durability)
                     continue
-                if apart is not None and apart_in != self._segment:
+                if apart and apart_in != self._segment:
                     apart_in = self._segment
-                    whole = placed(content, self._put_apart(apart.data, durability))
+                    whole = placed(content, self._put_apart(apart, durability))
                     if epoch != self._epoch:
                         continue
                 seq = self._seq + counted
@@ -353,8 +354,8 @@ class Writer(Segments):
         content = line.content
         if blobs := blobs_of(content):
             self._put_blobs(self._segment, blobs, Durability.FSYNC)
-        if type(content) is Content and content.apart is not None:
-            content = placed(content, self._put_apart(content.apart.data, Durability.FSYNC))
+        if type(content) is Content and content.apart:
+            content = placed(content, self._put_apart(content.apart, Durability.FSYNC))
         sealed, crc = seal(line.id, line.seq, content, self._crc)
         try:
             written = self._fs.write(self._fd, sealed)

@@ -16,7 +16,7 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.trace import TraceFlags
 
 from wakelog.events import semconv as s
-from wakelog.record import TAG, Blob, apart_of, content_with, is_json, uuid7
+from wakelog.record import TAG, apart_of, content_with, is_json, uuid7
 
 LONGEST_ID = 200
 _SECOND = 1_000_000_000
@@ -79,11 +79,15 @@ def plain_content(
         not _PLAIN.issuperset(map(type, attributes.values())) and not is_json(attributes)
     ):
         return None
+    leaving = None
     if content:
         # By itself: of containers, each is looked at, and mostly all that there are stand here.
         if s.LOG_RECORD_UID in content or not is_json(content):
             return None
-        attributes.update(content)
+        if apart.issuperset(content):
+            leaving = content
+        else:
+            attributes.update(content)
     times, head = _times_of(record), _head_of(record)
     known_trace, known_span, known_flags, span = _span
     trace_id, span_id, flags = record.trace_id, record.span_id, record.trace_flags
@@ -92,47 +96,35 @@ def plain_content(
     if times is None or head is None or span is None:
         return None
     parts = [times, head]
-    moved = None
+    moved, digest, reference = b"", "", b""
     try:
         said = record.body if body else None
         if said is not None and type(said) is not str and not is_json(said):
             return None
         if apart:
-            moved, reference = _moved(attributes, said, apart)
+            if not apart.isdisjoint(attributes):
+                names = [*filter(apart.__contains__, attributes)]
+                found = {name: attributes.pop(name) for name in names}
+                leaving = {**found, **leaving} if leaving else found
+            if leaving or said is not None:
+                text = b'{"attributes":' + _dumps(leaving or {})
+                text += b"}" if said is None else b',"body":%b}' % _dumps(said)
+                moved, digest, reference = apart_of(text)
         elif said is not None:
             parts += (b',"body":', _dumps(said))
         if attributes:
             parts += (span, b',"attributes":', _dumps(attributes))
         else:
             parts.append(span)
-        if moved is not None:
+        if moved:
             parts += (b',"apart":', reference)
         parts.append(ending)
     except TypeError:  # lone surrogates, integers beyond 64 bit, and keys that are no text
         return None
     middle = b"".join(parts)
-    size = len(middle) if moved is None else len(middle) + len(moved.data)
-    if size > longest:
+    if len(middle) + len(moved) > longest:
         return None
-    return record_id, middle if moved is None else content_with(middle, (), moved)
-
-
-def _moved(
-    attributes: dict[str, Any], said: object, names: frozenset[str]
-) -> tuple[Blob | None, bytes]:
-    """Take content out of attributes, and return it with the body and with the reference to it.
-
-    Raises:
-        TypeError: For what JSON does not have.
-    """
-    units: dict[str, Any] = {
-        "attributes": {name: attributes.pop(name) for name in [*attributes] if name in names}
-    }
-    if said is not None:
-        units["body"] = said
-    elif not units["attributes"]:
-        return None, b""
-    return apart_of(_dumps(units))
+    return record_id, content_with(middle, (), moved, digest) if moved else middle
 
 
 def _times_of(record: LogRecord) -> bytes | None:

@@ -38,6 +38,8 @@ APART, APART_AT = "apart", "apart_at"
 """The field with the reference to what was set apart, so that it can be erased; and where that begins."""
 APART_FIELD = b',"apart":{'
 """What every line with such a reference contains."""
+APART_REFERENCE = APART_FIELD + b'"$wakelog":"blob","sha256":"'
+"""How such a reference begins, up to its digest."""
 MARK = b'"$wakelog":"blob"'
 """What every line with a reference contains; a line may also contain it for another reason."""
 
@@ -54,7 +56,7 @@ _PREVIEW = 256
 _UNITS = ("body", "event")
 _SALT_BYTES = 16
 _SALT_SIZE = 2 * _SALT_BYTES  # in hexadecimal
-_SALTS = 64
+_SALTS = 256
 # A larger value has a file of its own, and is not written under the writer's lock.
 _LARGEST_APART = 64 * 1024
 _LARGEST_SHOWN = 10
@@ -77,28 +79,40 @@ class Content(bytes):
 
     Attributes:
         blobs: These values. They have to be written before the line.
-        apart: What goes to one file with that of other lines, before this line, too. Then the line ends
-            with ``placed`` of where it begins there.
+        apart: What goes to one file with that of other lines, before this line, too; empty without any. Then
+            the line ends with ``placed`` of where it begins there.
     """
 
     blobs: tuple[Blob, ...] = ()
-    apart: Blob | None = None
+    apart: bytes = b""
 
 
-def content_with(text: bytes, blobs: tuple[Blob, ...], apart: Blob | None) -> bytes:
-    """Return the middle part of a line with what stands beside it, if anything does."""
-    if apart is None and not blobs:
+def content_with(
+    text: bytes, blobs: tuple[Blob, ...], apart: bytes = b"", digest: str = ""
+) -> bytes:
+    """Return the middle part of a line with what stands beside it, if anything does.
+
+    Args:
+        text: The middle part.
+        blobs: The values that have left it.
+        apart: What was set apart of it, as ``apart_of`` returns it; empty for nothing.
+        digest: The SHA-256 of that, in hexadecimal.
+    """
+    if not apart and not blobs:
         return text
     content = Content(text)
-    if apart is not None and len(apart.data) > _LARGEST_APART:
-        blobs, apart = (apart, *blobs), None
-    content.blobs, content.apart = blobs, apart
+    if len(apart) > _LARGEST_APART:
+        blobs = (Blob(digest, apart, unique=True), *blobs)
+    elif apart:
+        content.apart = apart
+    if blobs:
+        content.blobs = blobs
     return content
 
 
 def placed(content: bytes, offset: int) -> bytes:
     """Return the middle part of a line with the place of what was set apart of it."""
-    return b'%b,"apart_at":%d' % (content, offset)
+    return content + b',"apart_at":%d' % offset
 
 
 def blobs_of(content: bytes) -> tuple[Blob, ...]:
@@ -110,8 +124,7 @@ def size_beside(content: bytes) -> int:
     """Return the number of bytes that stand beside a line."""
     if type(content) is not Content:
         return 0
-    size = len(content.apart.data) if content.apart is not None else 0
-    return sum((len(blob.data) for blob in content.blobs), size)
+    return sum((len(blob.data) for blob in content.blobs), len(content.apart))
 
 
 class _Unit(NamedTuple):
@@ -164,7 +177,7 @@ def part(
     return line, tuple(blobs)
 
 
-def set_apart(line: dict[str, Any], names: frozenset[str]) -> tuple[dict[str, Any], Blob | None]:
+def set_apart(line: dict[str, Any], names: frozenset[str]) -> tuple[dict[str, Any], bytes, str]:
     """Move the body and some attributes out of a line, whatever their size, to where they can be erased.
 
     Args:
@@ -172,25 +185,25 @@ def set_apart(line: dict[str, Any], names: frozenset[str]) -> tuple[dict[str, An
         names: The attributes.
 
     Returns:
-        The fields, and what has left them: nothing, where there is neither.
+        The fields, what has left them, which is nothing where there is neither, and the SHA-256 of that.
     """
     attributes = attributes_on(line)
     rest = {name: form for name, form in attributes.items() if name not in names}
     units = {name: line.pop(name) for name in _UNITS if name in line}
     if len(rest) == len(attributes) and not units:
-        return line, None
+        return line, b"", ""
     moved = {name: form for name, form in attributes.items() if name in names}
     if rest:
         line["attributes"] = {TAG: "map", "value": rest} if TAG in rest else rest
     else:
         line.pop("attributes", None)
-    blob, reference = apart_of(orjson.dumps({"attributes": moved, **units}))
+    data, digest, reference = apart_of(orjson.dumps({"attributes": moved, **units}))
     line[APART] = orjson.Fragment(reference)
-    return line, blob
+    return line, data, digest
 
 
-def apart_of(text: bytes) -> tuple[Blob, bytes]:
-    """Return what is set apart of a line, and the reference to it, encoded.
+def apart_of(text: bytes) -> tuple[bytes, str, bytes]:
+    """Return what is set apart of a line, its SHA-256, and the reference to it, encoded.
 
     It stands behind a random salt: what the line then has is a digest from which nobody can guess what was
     there, and no preview. It ends with a newline, so that a file of such values has one on each line.
@@ -198,10 +211,14 @@ def apart_of(text: bytes) -> tuple[Blob, bytes]:
     Args:
         text: The attributes and the body, encoded.
     """
-    data = b"%b%b\n" % (_salt(), text)
+    notice_fork()
+    try:
+        salt = _salts.pop()
+    except IndexError:
+        salt = _make_salts()
+    data = salt + text + b"\n"
     digest = sha256(data).hexdigest()
-    reference = _REFERENCE % (digest.encode(), len(data))
-    return Blob(digest, data, True), reference
+    return data, digest, _REFERENCE % (digest.encode(), len(data))
 
 
 _REFERENCE = (
@@ -210,16 +227,15 @@ _REFERENCE = (
 )
 # Salts that nobody has used yet: many at once take a tenth of the time.
 _salts: list[bytes] = []
+_EACH_SALT = [slice(at * _SALT_SIZE, (at + 1) * _SALT_SIZE) for at in range(_SALTS)]
 
 
-def _salt() -> bytes:
-    notice_fork()
-    while True:
-        try:
-            return _salts.pop()
-        except IndexError:
-            text = os.urandom(_SALTS * _SALT_BYTES).hex().encode()
-            _salts.extend(text[at : at + _SALT_SIZE] for at in range(0, len(text), _SALT_SIZE))
+def _make_salts() -> bytes:
+    """Make salts, and return one that nobody else gets."""
+    text = os.urandom(_SALTS * _SALT_BYTES).hex().encode()
+    first, *others = map(text.__getitem__, _EACH_SALT)
+    _salts.extend(others)
+    return first
 
 
 # A forked child would otherwise use those that its parent uses.

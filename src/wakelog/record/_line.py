@@ -19,7 +19,6 @@ import orjson
 from wakelog.errors import CorruptLineError, EventTooLargeError, JournalFormatError
 from wakelog.record._blobs import (
     MARK,
-    Blob,
     GetBlob,
     attributes_on,
     content_with,
@@ -163,17 +162,17 @@ def encode(
         text = orjson.dumps(fields)
     if len(text) > max_event_bytes:
         raise _too_large(fields, len(text), max_event_bytes, staying, ending)
-    moved: Blob | None = None
+    moved, digest = b"", ""
     if apart:
-        line, moved = set_apart(orjson.loads(text), apart)
+        line, moved, digest = set_apart(orjson.loads(text), apart)
         text = orjson.dumps(line)
     if len(text) <= max_line_bytes - SEAL_BYTES - len(ending):
         plain = b",%b%b" % (text[1:-1], ending) if text != b"{}" else ending
-        return plain if moved is None else content_with(plain, (), moved)
+        return content_with(plain, (), moved, digest)
     line, blobs = part(orjson.loads(text), max_line_bytes - SEAL_BYTES - len(ending), staying)
     content = b",%b%b" % (orjson.dumps(line)[1:-1], ending)
     decode(b'{"id":""%b}' % content)  # what cannot be read must not be called recorded
-    return content_with(content, blobs, moved)
+    return content_with(content, blobs, moved, digest)
 
 
 def _too_large(

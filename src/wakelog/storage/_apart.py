@@ -98,7 +98,11 @@ class Apart:
                 recorded in the middle of recording: then it is looked for.
         """
         try:
-            data = self._read(offset, size)
+            at = offset - self._begin
+            if 0 <= at <= len(self._block) - size:
+                data = self._block[at : at + size]
+            else:
+                data = self._read(offset, size)
             if sha256(data).hexdigest() == digest:
                 return offset, data
             if len(data) == size and not data.strip(b" \n"):
