@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import threading
@@ -11,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.sdk._logs import LoggerProvider
@@ -18,7 +20,13 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 
 from tests.support.attack import ATTACKING, SEED
 from tests.support.guarantees import INTERRUPTED, PROPERTY, Row
-from tests.support.interruptions import Interrupted, Interruption, raise_interrupted
+from tests.support.interruptions import (
+    Interrupted,
+    Interruption,
+    TimedOutError,
+    raise_interrupted,
+    raise_timed_out,
+)
 from wakelog.events import AgentEvent
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._files import SessionFiles
@@ -80,6 +88,7 @@ def interruptions(
     nested: bool,
     before: int = 0,
     moments: Iterable[int] | None = None,
+    raises: Callable[[], object] = raise_interrupted,
 ) -> Iterator[tuple[int, str, Recorder]]:
     """Interrupt recording at one moment after another, and record some more each time.
 
@@ -88,16 +97,17 @@ def interruptions(
         nested: Whether the interruption records; else it raises.
         before: How many records there are before.
         moments: Which moments, without end; every one unless told otherwise.
+        raises: What raises.
     """
     for moment in count() if moments is None else moments:
         write, close = write_to(moment)
         recorder = Recorder(write)
-        interruption = Interruption(recorder.record if nested else raise_interrupted, moment)
+        interruption = Interruption(recorder.record if nested else raises, moment)
 
         def act(recorder: Recorder = recorder, interruption: Interruption = interruption) -> None:
             for _ in range(before):
                 recorder.record()
-            with suppress(Interrupted):
+            with suppress(Interrupted, TimedOutError):
                 interruption.of(recorder.record)
             for _ in range(AFTERWARDS):
                 recorder.record()
@@ -137,6 +147,45 @@ def test_the_journal_keeps_what_it_acknowledged_whatever_comes_between(
         assert not any(map(first_misfit, folders(root))), where
         tried, acknowledged = 2 + nested + AFTERWARDS, len(recorder.acknowledged)
         record_property(PROPERTY, Row(fault, durability, 1, tried, acknowledged, 0, 0))
+
+
+@pytest.mark.parametrize("durability", LEVELS)
+@pytest.mark.parametrize("segment_bytes", [300, 1 << 20], ids=["rotating", "whole"])
+def test_what_a_handler_raises_is_not_taken_for_an_answer_of_the_disk(
+    tmp_path: Path, durability: Durability, segment_bytes: int
+) -> None:
+    def write_to(moment: int) -> Way:
+        root = tmp_path / str(moment)
+        journal = Journal(root, durability=durability, segment_bytes=segment_bytes, fs=FAST)
+        return lambda: journal.append(uuid7(), CONTENT, RESOURCE).id, journal.close
+
+    for moment, where, recorder in interruptions(
+        write_to, nested=False, before=1, raises=raise_timed_out
+    ):
+        root = tmp_path / str(moment)
+        found = [entry.record.id for entry in read(root)]
+        assert recorder.acknowledged <= set(found), where
+        assert len(found) == len(set(found)), where
+        assert not any(map(first_misfit, folders(root))), where
+
+
+@pytest.mark.parametrize("durability", LEVELS)
+@pytest.mark.parametrize("max_bytes", [300, None], ids=["rotating", "whole"])
+def test_a_file_of_lines_does_not_take_what_a_handler_raises_for_an_answer_of_the_disk(
+    tmp_path: Path, durability: Durability, max_bytes: int | None
+) -> None:
+    def write_to(moment: int) -> Way:
+        path = tmp_path / str(moment) / "events.jsonl"
+        file = SharedFile(path, rotation=FileRotation(max_bytes=max_bytes), fs=FAST)
+        return lambda: file.append(uuid7(), CONTENT, durability).id, file.close
+
+    for moment, where, recorder in interruptions(
+        write_to, nested=False, before=1, raises=raise_timed_out
+    ):
+        written = (tmp_path / str(moment)).iterdir()
+        found = [entry.record.id for file in written for entry in read(file)]
+        assert recorder.acknowledged <= set(found), where
+        assert len(found) == len(set(found)), where
 
 
 @pytest.mark.attack
@@ -281,6 +330,97 @@ def test_signals_of_the_system_may_come_at_any_time(
     found = {entry.record.id for entry in read(path if path.exists() else tmp_path / "j")}
     assert came >= 100
     assert recorder.acknowledged <= found
+
+
+class OverdueError(Exception):
+    """As Celery's ``SoftTimeLimitExceeded``."""
+
+
+OVERDUE = [
+    TimedOutError("late"),
+    ConnectionResetError(errno.ECONNRESET, "late"),
+    OverdueError("late"),
+]
+
+
+@pytest.mark.parametrize("error", OVERDUE, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("on_error", ["log", "raise"])
+@pytest.mark.parametrize("durability", [None, Durability.FSYNC])
+def test_what_a_handler_raises_reaches_the_program(
+    sink: EventSink, on_error: Any, durability: Durability | None, error: Exception
+) -> None:
+    log = AgentLogger(sink=sink, on_error=on_error)
+    log.user_message("hello", durability=durability)
+
+    def end_what_takes_too_long(*_: object) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGUSR1, end_what_takes_too_long)
+    try:
+        for moment in count():
+            interruption = Interruption(lambda: signal.raise_signal(signal.SIGUSR1), moment)
+            raised = None
+            try:
+                interruption.of(lambda: log.user_message("hello", durability=durability))
+            except Exception as found:
+                raised = found
+            if not interruption.came:
+                break
+            assert raised is error, interruption.where
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert moment > 10
+    assert not log.refused
+
+
+class Deadline:
+    """Handlers of the kinds that programs have."""
+
+    def method(self, *_: object) -> None:
+        raise TimedOutError
+
+    def __call__(self, *_: object) -> None:
+        raise TimedOutError
+
+
+def told_more(_more: str, *_: object) -> None:
+    raise TimedOutError
+
+
+HANDLERS = [
+    Deadline(),
+    Deadline().method,
+    partial(partial(told_more), "more"),
+    lambda *_: raise_timed_out(),
+]
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=["object", "method", "partial", "lambda"])
+def test_handlers_of_every_kind_are_known(handler: Callable[..., None]) -> None:
+    class Late(MemorySink):
+        def write(self, event: AgentEvent) -> None:
+            signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        log = AgentLogger(sink=Late(), on_error="log")
+        with pytest.raises(TimedOutError):
+            log.user_message("hello")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not log.refused
+
+
+def test_a_time_out_of_a_sink_is_no_handlers() -> None:
+    class Slow(MemorySink):
+        def write(self, event: AgentEvent) -> None:
+            raise TimeoutError("no answer")
+
+    log = AgentLogger(sink=Slow(), on_error="log")
+
+    log.user_message("hello")
+
+    assert log.refused == {"SinkError": 1}
 
 
 @either

@@ -26,9 +26,18 @@ class Interrupted(BaseException):
     """What a handler raises."""
 
 
+class TimedOutError(TimeoutError):
+    """What a handler raises that ends what takes too long: an ``OSError``, and none of the system's."""
+
+
 def raise_interrupted() -> None:
     """Do what a handler does that raises, as Ctrl-C does."""
     raise Interrupted
+
+
+def raise_timed_out() -> None:
+    """Do what the handler of an alarm does."""
+    raise TimedOutError
 
 
 @lru_cache

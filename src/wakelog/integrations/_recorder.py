@@ -20,7 +20,7 @@ from wakelog.logger import AgentLogger, current
 from wakelog.otel import OTelSink, disabled, span_context_of
 from wakelog.record import kept, text_of, traceback_of, type_name
 from wakelog.redaction import redact
-from wakelog.runtime import Burst, ForkOrder, notice_fork, reset_in_child
+from wakelog.runtime import Burst, ForkOrder, let_through, notice_fork, reset_in_child
 from wakelog.sinks import NullSink
 
 _log = logging.getLogger("wakelog")
@@ -174,6 +174,8 @@ class Recorder:
             reason: The error's name.
             cause: What happened.
         """
+        if isinstance(cause, BaseException):
+            let_through(cause)
         self.refused[reason] += 1
         if self._burst.is_due():
             _log.error(

@@ -13,7 +13,7 @@ from wakelog.journal._folder import Folder
 from wakelog.journal._owner import Owner
 from wakelog.journal._rotation import Rotation
 from wakelog.record import Header, Resource, seal_header, stated_crc
-from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, read_small
+from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, is_refusal, read_small
 from wakelog.storage import AppendFile, File, blob_folder, close, open_apart, segment_name
 
 _FILE_MODE = 0o600
@@ -119,18 +119,17 @@ class Segments(AppendFile):
             if epoch == self._epoch and not found and self._fs.write(fd, line) != size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - one way out
             begun = self._switch_to(epoch, fd, index, size, crc, resource)
-        except OSError as error:
-            if fd not in (-1, self._fd):
+        except BaseException as error:
+            if unused := fd not in (-1, self._fd):
                 os.close(fd)
+            if not is_refusal(error):
+                raise
+            if unused:
                 with suppress(FileNotFoundError):
                     self._fs.unlink(path)  # it holds no record yet
             if error.errno == errno.ENOENT:
                 self._closed = True  # the folder is gone, and this writer with it
             raise self._refused("begin a segment in", error) from error
-        except BaseException:
-            if fd not in (-1, self._fd):
-                os.close(fd)
-            raise
         if not begun:
             os.close(fd)
             return 0

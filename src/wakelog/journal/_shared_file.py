@@ -31,6 +31,7 @@ from wakelog.runtime import (
     FileSystem,
     ForkOrder,
     absolute,
+    is_refusal,
     make_directories,
     notice_fork,
     open_device,
@@ -442,20 +443,20 @@ class SharedFile(AppendFile):
         """
         torn, before = self._torn, (self._seq, self._crc)
         whole = b"\n" + lines if torn else lines
-        size = len(whole)
         if epoch != self._epoch:
             return False
         self._epoch = epoch + 1
-        self._seq = seq
-        self._crc = crc
+        self._seq, self._crc = seq, crc
         self._torn = False
         try:
             written = self._fs.write(self._fd, whole)
         except OSError as error:
+            if not is_refusal(error):
+                raise
             self._torn = torn
             self._seq, self._crc = before
             raise self._refused("write to", error) from error
-        if written != size:
+        if written != len(whole):
             # Finishing it with a second write could land after another process's line.
             self._torn = True
             self._seq, self._crc = before

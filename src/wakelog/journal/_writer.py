@@ -16,7 +16,7 @@ from wakelog.journal._owner import Owner
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._segments import BY_SIZE_ALONE, Segments
 from wakelog.record import Blob, Content, Resource, blobs_of, placed, seal, size_beside
-from wakelog.runtime import SYSTEM, FileSystem
+from wakelog.runtime import SYSTEM, FileSystem, is_refusal
 from wakelog.storage import (
     BETWEEN,
     GroupCommit,
@@ -176,6 +176,8 @@ class Writer(Segments):
                     self._write_rest(line, written)
                     self._offset = offset + size if self._epoch == epoch + 1 else self._offset
             except OSError as error:
+                if not is_refusal(error):
+                    raise
                 if self._epoch == epoch + 1:
                     self._seq, self._crc = seq - counted, crc_before
                     # A part of the line may stand there. The next record begins a new segment
@@ -225,6 +227,8 @@ class Writer(Segments):
         try:
             size = put_blobs(path, blobs, self._fs, synced=synced)
         except OSError as error:
+            if not is_refusal(error):
+                raise
             raise self._refused("write a large value beside", error) from error
         with self._lock:
             self._written += size
@@ -256,6 +260,8 @@ class Writer(Segments):
             if written != len(value):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - one way out
         except OSError as error:
+            if not is_refusal(error):
+                raise
             torn = begin not in (-1, self._beside_end) or error.errno == errno.EIO
             if torn and segment == self._segment:
                 self._offset = self._segment_bytes  # the next record gets another file
@@ -362,6 +368,8 @@ class Writer(Segments):
             if written != len(sealed):
                 self._write_rest(sealed, written)
         except OSError as error:
+            if not is_refusal(error):
+                raise
             self._offset = self._segment_bytes
             raise self._refused("write to", error) from error
         self._crc = crc

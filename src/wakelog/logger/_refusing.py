@@ -13,6 +13,7 @@ from wakelog.journal import Durability
 from wakelog.logger._budget import Spending
 from wakelog.logger._keys import keys_of
 from wakelog.otel import Refusals
+from wakelog.runtime import let_through
 
 _HINT = (
     ". The program goes on; on_error='raise' or WAKELOG_ON_ERROR=raise raises in the call instead"
@@ -149,6 +150,7 @@ class Refusing(abc.ABC):
             error: Why an event was not recorded.
             durability: What the call asked for: one that wants ``FSYNC`` wants an answer.
         """
+        let_through(error)
         if self.on_error == "raise" or durability is Durability.FSYNC:
             raise error
         self.refused[type(error).__name__] += 1

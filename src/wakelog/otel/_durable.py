@@ -39,7 +39,7 @@ from wakelog.otel._records import resource_of
 from wakelog.otel._result import UNWRITTEN, DeliveryResult, result_of
 from wakelog.otel._settings import DIRECTORY_VARIABLE, Batching, durability_of
 from wakelog.record import LOGS, Resource
-from wakelog.runtime import Burst, ForkOrder, notice_fork, reset_in_child
+from wakelog.runtime import Burst, ForkOrder, let_through, notice_fork, reset_in_child
 from wakelog.storage import LONGEST_LINE
 from wakelog.telemetry import reason_of
 
@@ -308,6 +308,7 @@ class DurablePipeline:
         return plain
 
     def _refuse(self, error: Exception) -> None:
+        let_through(error)
         self.refused[type(error).__name__] += 1
         if self._source is not None:
             self._source.refused[reason_of(error, REFUSED)] += 1

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 
 from wakelog.delivery import suppress_recording
-from wakelog.runtime import Burst, ForkOrder, reset_in_child
+from wakelog.runtime import Burst, ForkOrder, let_through, reset_in_child
 
 _log = logging.getLogger("wakelog")
 
@@ -41,6 +41,7 @@ class Refusals:
             error: Why it failed.
             hint: What to do about it, when the error does not say.
         """
+        let_through(error)
         with self._lock:
             self.counts[type(error).__name__] += 1
             if not self._burst.is_due():

@@ -23,6 +23,8 @@ from os import PathLike, fspath
 from typing import Any
 from uuid import UUID
 
+from wakelog.runtime import let_through
+
 MOST_ITERATED = 100_000
 """How many items are taken from an iterator that somebody else has written."""
 LEFT_OUT = "[wakelog: left out]"
@@ -55,7 +57,8 @@ def opened(value: object, most: int = sys.maxsize) -> object:
     """
     try:
         return _opened(value, type(value), most)
-    except Exception:  # noqa: BLE001 - whatever somebody's object raises, the event is recorded
+    except Exception as error:  # noqa: BLE001 - whatever somebody's object raises, the event is recorded
+        let_through(error)
         return text_of(value)
 
 
@@ -80,7 +83,8 @@ def fields_in(value: object) -> dict[Any, Any]:
         if type(stored) is dict and not issubclass(kind, str) and not _is_of(kind, *_MOCKS):
             shown = {n: v for n, v in stored.items() if type(n) is str and not n.startswith("_")}
             return shown or {"value": held}
-    except Exception:  # noqa: BLE001 - it has no names for what it holds
+    except Exception as error:  # noqa: BLE001 - it has no names for what it holds
+        let_through(error)
         return {"value": held}
     return {"value": held}
 
@@ -90,7 +94,8 @@ def text_of(value: object) -> str:
     kind = type(value)
     try:
         text = _own_text(value, kind)
-    except Exception:  # noqa: BLE001 - a broken __str__ must cost the text and not the event
+    except Exception as error:  # noqa: BLE001 - a broken __str__ must cost the text and not the event
+        let_through(error)
         text = None
     return f"<{_full_name(kind)} object>" if text is None else text
 
@@ -220,6 +225,7 @@ def _item(mapping: Any, key: object) -> object:
     try:
         return None if key is _MORE or key is _SOME_MORE else mapping[key]
     except Exception as error:  # noqa: BLE001 - one value that cannot be read costs one value
+        let_through(error)
         return _unreadable(error)
 
 
@@ -230,6 +236,7 @@ def _field(value: object, name: str) -> object:
     except AttributeError:
         return None
     except Exception as error:  # noqa: BLE001 - one field that cannot be read costs one field
+        let_through(error)
         return _unreadable(error)
 
 
@@ -266,7 +273,8 @@ def _dumped(value: object, kind: Any, base: Any) -> object:
             held = kind.model_dump(value, warnings=False)
         else:
             held = kind.model_dump(value)
-    except Exception:  # noqa: BLE001 - computed fields and serializers are code of the caller's
+    except Exception as error:  # noqa: BLE001 - computed fields and serializers are code of the caller's
+        let_through(error)
         if kind.__str__ is not base.__str__:
             return text_of(value)
         stored = object.__getattribute__(value, "__dict__")

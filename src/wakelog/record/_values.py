@@ -33,6 +33,7 @@ from typing import Any
 from uuid import UUID
 
 from wakelog.record._objects import LEFT_OUT, left_out, nothing_of, opened, text_of
+from wakelog.runtime import let_through
 
 TAG = "$wakelog"
 # Below what orjson refuses (254), so that both paths take the same depths.
@@ -98,7 +99,8 @@ def kept(value: Any) -> Any:
     """
     try:
         copy = _small_copy(value, _SMALL_DEPTH)
-    except Exception:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+    except Exception as error:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+        let_through(error)
         copy = _NOT_SMALL
     return _Copy().of(value, 0) if copy is _NOT_SMALL else copy
 
@@ -140,7 +142,8 @@ def is_json(value: object, most_text: int | None = None) -> bool:
     """
     try:
         return _is_json(value, MAX_REPEATED if most_text is None else most_text)
-    except Exception:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+    except Exception as error:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+        let_through(error)
         return False
 
 
@@ -210,7 +213,8 @@ class _Walk:
                 if (kind is str or kind is bytes) and not self._has_room(value):
                     return f"[wakelog: {len(value)} more of {kind.__name__} left out]"
                 return self.leaf(value, kind)
-        except Exception:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+        except Exception as error:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+            let_through(error)
             return text_of(value)
         if id(value) in self._above:
             return CYCLE
@@ -393,7 +397,8 @@ def _first_pairs(value: dict[Any, Any], count: int) -> list[tuple[Any, Any]]:
 def _are_immutable(values: Iterable[object]) -> bool:
     try:
         return _IMMUTABLE.issuperset(map(type, values))
-    except Exception:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+    except Exception as error:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+        let_through(error)
         return False
 
 

@@ -27,6 +27,7 @@ from wakelog.redaction._strategies import (
     ReplacementStrategy,
     TokenizationStrategy,
 )
+from wakelog.runtime import let_through
 
 __all__ = [
     "CYCLE_MARKER",
@@ -170,5 +171,6 @@ def redact(value: Any, config: RedactionConfig | None = None) -> Any:
         return engine.value(value, (), [engine.candidates])
     except RedactionError:
         raise
-    except Exception:  # noqa: BLE001 - what an object has raised; its copy is of plain types
+    except Exception as error:  # noqa: BLE001 - what an object has raised; its copy is of plain types
+        let_through(error)
         return engine.value(kept(value), (), [engine.candidates])

@@ -9,6 +9,7 @@ from wakelog.runtime._burst import Burst
 from wakelog.runtime._contained import contained, is_cancellation
 from wakelog.runtime._filesystem import SYSTEM, UNFINISHED, FileSystem
 from wakelog.runtime._fork import ForkOrder, notice_fork, reset_in_child
+from wakelog.runtime._handlers import is_refusal, let_through
 from wakelog.runtime._locks import FileLock, is_locked
 from wakelog.runtime._opening import (
     TRUST_VARIABLE,
@@ -54,6 +55,8 @@ __all__ = [
     "is_cancellation",
     "is_directory",
     "is_locked",
+    "is_refusal",
+    "let_through",
     "list_directory",
     "list_regular",
     "make_directories",

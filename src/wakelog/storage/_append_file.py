@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wakelog.errors import JournalError
-from wakelog.runtime import FileSystem
+from wakelog.runtime import FileSystem, is_refusal
 
 BETWEEN = "a signal's handler came in between, while lines were saved from a file that failed"
 
@@ -164,14 +164,14 @@ class AppendFile(ABC):
         reached, segment = written.seq, written.segment
         try:
             self._sync(written)
-        except OSError as error:
+        except BaseException as error:
+            if not is_refusal(error):
+                self._sync_wanted = True
+                raise
             # A later sync of the same file would claim success for pages that the kernel has
             # dropped, so the file is never used again and the lines go into a new one.
             self._distrusted = True
             reached, segment = self._save(error)
-        except BaseException:
-            self._sync_wanted = True
-            raise
         else:
             self._let_go(written)
         self._named_segment = segment
@@ -190,6 +190,8 @@ class AppendFile(ABC):
         try:
             self._sync(written)
         except OSError as error:
+            if not is_refusal(error):
+                raise
             self._distrusted = True
             raise self._refused("sync", error) from error
 
@@ -207,11 +209,12 @@ class AppendFile(ABC):
                 written = Written(self._seq, self._segment, files, len(ended), lines)
             except BaseException as error:
                 close(files)
-                if isinstance(error, OSError) and epoch != self._epoch:
+                if not is_refusal(error):
+                    raise
+                if epoch != self._epoch:
                     continue
-                if isinstance(error, OSError):  # too many open files: all stays for the next sync
-                    raise self._refused("sync", error) from error
-                raise
+                # Too many open files: all stays for the next sync.
+                raise self._refused("sync", error) from error
             if epoch == self._epoch:
                 return written
             close(files)
@@ -261,6 +264,8 @@ class AppendFile(ABC):
         try:
             self._sync(written)
         except OSError as second:
+            if not is_refusal(second):
+                raise
             with self._lock:
                 self._give_up()
             raise self._refused("sync", second) from second
