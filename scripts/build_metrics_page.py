@@ -21,24 +21,24 @@ ABOUT = """\
 
 <!-- Made by `python -m scripts.build_metrics_page` from the tables below `src/wakelog`. -->
 
-Wakelog's figures are under the meter `wakelog`. With an endpoint there is nothing to set up:
+Wakelog reports metrics about itself under the meter `wakelog`. With an endpoint there is nothing to set up:
 
 <!-- not run: test_prometheus.py does, with a Collector of its own -->
 ```sh
 export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4317
 ```
 
-`wakelog.configure()` then makes a `MeterProvider`, of the same resource as events and spans, makes it the
-global one, and sends what it collects every `OTEL_METRIC_EXPORT_INTERVAL` milliseconds (60,000), when
-`wakelog.shutdown()` is called, and at the end of the program after the delivery of events, so that the books
-that arrive last are the last. `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` and the other `OTEL_*` variables of the official exporter
-hold; `OTEL_METRICS_EXPORTER` may say `otlp`, `console` or `none`. A next hop that takes no metrics costs one line
-in the log, and no event. An exit does not wait for it ([Delivery](delivery.md#at-exit)).
+`wakelog.configure()` then creates a `MeterProvider` with the same resource as events and spans, and makes it the
+global one. It sends metrics every `OTEL_METRIC_EXPORT_INTERVAL` milliseconds (60,000), when `wakelog.shutdown()` is
+called, and at the end of the program after the delivery of events, so that the last books include that delivery.
+`OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` and the other `OTEL_*` variables of the official exporter apply;
+`OTEL_METRICS_EXPORTER` may be `otlp`, `console` or `none`. If the next hop accepts no metrics, this is logged once, and
+events are not affected. The exit does not wait for it ([Delivery](delivery.md#at-exit)).
 
-A `MeterProvider` that the program has is used, and nothing is added to it: the one that
-`configure(meter_provider=...)` or `DurableLogRecordProcessor(meter_provider=...)` was given, else the global one,
-if it has been set by then. Beside `configure(logger_provider=...)`, and in zero code, the program or the SDK
-makes it. Without any, recording and delivery count nothing and pay nothing.
+A `MeterProvider` of the program is used if there is one, and not changed: the argument of
+`configure(meter_provider=...)` or `DurableLogRecordProcessor(meter_provider=...)`, else the global one, if it was set
+before. With `configure(logger_provider=...)`, and in zero code, the program or the SDK creates it. Without a
+`MeterProvider`, no metrics are recorded, at no cost.
 
 <!-- not run: it needs a Collector -->
 ```python
@@ -54,24 +54,23 @@ log = wakelog.configure("clerk")
 ```
 
 - **The books.** In every collection, within one process:
-  `accepted = delivered + pending + dead_lettered + evicted + corrupt`. All figures of a collection are of one
-  moment. They count from the start of the process; over restarts, `wakelog status` and `wakelog verify`
-  add up the files. What a process left pending when it ended is counted by the one that adopts it, as
-  accepted with `wakelog.origin` = `adopted`.
+  `accepted = delivered + pending + dead_lettered + evicted + corrupt`. All figures of a collection belong to the same
+  moment. They count from the start of the process; `wakelog status` and `wakelog verify` compute the totals over
+  restarts from the files. Records that were pending when a process ended are counted by the process that adopts them,
+  as accepted with `wakelog.origin` = `adopted`.
 - **The gateway's books.** In every collection:
-  `wakelog.gateway.events.accepted = forwarded + pending + rejected + corrupt + dropped`. What a killed process
-  has left is accepted, and pending, as soon as another one on the same directory has found it. An event that may
-  have been sent just before a kill is sent again, and counts again. `EventSessionLogger` takes `meter_provider=`
-  too; all gateways of a process share these figures.
-- **Forked children** count from 0 what is their own, and the SDK gives each a `service.instance.id` of its own.
-  On a `MeterProvider` that Wakelog has made, that is true of everything, and what a child counted arrives when it
-  ends by itself or calls `wakelog.shutdown()`. On any other the SDK lets a child go on with the
-  histograms of its parent.
-- **A sidecar**, `wakelog ship --follow`, sends its own books where it delivers. What it delivers for others it
-  has accepted with `wakelog.origin` = `adopted`; the program that records counts the same as its own.
-- **What it costs.** Counts are read, and measurements fetched, when somebody collects. A thread that emits
-  takes none of the SDK's locks; see [Performance](performance.md). Of a kind of measurement the newest 8192
-  between two collections are kept.
+  `wakelog.gateway.events.accepted = forwarded + pending + rejected + dead_lettered + corrupt + dropped`. Events that a
+  killed process left count as accepted, and pending, once another process in the same directory has found them. An
+  event that may have been sent just before a kill is sent again, and counts again. `EventSessionLogger` takes
+  `meter_provider=`, too; all gateways of a process are summed.
+- **Forked children** count their own figures from 0, and the SDK gives each a `service.instance.id` of its own. On a
+  `MeterProvider` that Wakelog created, this holds for all metrics, and the counts of a child arrive when it ends
+  normally or calls `wakelog.shutdown()`. On any other, the SDK lets a child continue the histograms of its parent.
+- **A sidecar**, `wakelog ship --follow`, sends its own books to the endpoint to which it delivers. Records of others
+  count there as accepted with `wakelog.origin` = `adopted`; the recording program counts the same records as its own.
+- **Cost.** Counts are read, and measurements fetched, at collection time. A thread that emits takes none of the SDK's
+  locks; see [Performance](performance.md). Of each kind of measurement, the newest 8192 between two collections are
+  kept.
 - **Attributes** take their values from the fixed sets below, so the number of time series is bounded.
 - **In Prometheus**, dots become underscores, a unit is appended (`_seconds`, `_bytes`), and counters end in
   `_total`: `wakelog.events.accepted` is `wakelog_events_accepted_total`. Dashboards and alerts are in

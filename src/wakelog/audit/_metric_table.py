@@ -39,8 +39,8 @@ TABLE: Final = (
         APPENDED,
         "counter",
         "{event}",
-        "Audit records that their session log, or the logger, has accepted from a sink.",
-        "Its rate is how much agents report. When it stops while they work, look at "
+        "Audit records that their session log, or the logger, accepted from a sink.",
+        "Its rate is the rate of audit records. If it stops while agents work, look at "
         "`wakelog.audit.events.failed` and at the queue.",
         _ON,
     ),
@@ -48,10 +48,12 @@ TABLE: Final = (
         FAILED,
         "counter",
         "{event}",
-        "Audit records that were not accepted. They are lost: a sink raises nothing and tries nothing again.",
-        "The program's log says why, once a minute. `journal`: the file system refused, for want of "
-        "space or permission. `database`: SQLite or PostgreSQL did. `too_large`: record less in one event. "
-        "`busy`: another process was stopped inside its own append.",
+        "Audit records that were not accepted. They are lost, because a sink neither raises nor "
+        "retries.",
+        "The program's log has the reason, once a minute. `journal`: the file system refused the "
+        "write, for lack of space or permission. `database`: SQLite or PostgreSQL refused it. "
+        "`too_large`: record less in one event. `busy`: another process was stopped inside its "
+        "own append.",
         {**_ON, REASON: (*REASONS, OTHER)},
     ),
     Metric(
@@ -59,23 +61,24 @@ TABLE: Final = (
         "up_down_counter",
         "{event}",
         "Audit records that wait in memory for their session log.",
-        "It grows while the database is down or too slow; what waits is lost by a `kill -9`. Over a "
-        "`JournalSessionLog` records wait only while another process is stopped inside its own append.",
+        "It grows while the database is down or too slow; a `kill -9` loses the waiting records. "
+        "With a `JournalSessionLog`, records wait only while another process is stopped inside "
+        "its own append.",
         _QUEUED,
     ),
     Metric(
         QUEUE_CAPACITY,
         "up_down_counter",
         "{event}",
-        "How many may wait: `max_pending` of every session log with a sink.",
-        "It moves with the number of session logs that are in use.",
+        "How many audit records may wait: `max_pending`, summed over the session logs with a sink.",
+        "It changes with the number of session logs in use.",
         _QUEUED,
     ),
     Metric(
         QUEUE_DROPPED,
         "counter",
         "{event}",
-        "Audit records that found the queue full. They are lost.",
+        "Audit records that arrived when the queue was full. They are lost.",
         "Make the database faster, or raise `max_pending`.",
         _QUEUED,
     ),
@@ -83,9 +86,10 @@ TABLE: Final = (
         DURATION,
         "histogram",
         "s",
-        "The time of an append. Of those in the calling thread, one in 16 is measured; of those by the "
-        "queue, which take many records at once, each.",
-        "It is what a record costs the agent where nothing is queued, else how fast the database is.",
+        "The duration of an append. One in 16 is measured in the calling thread; appends of the "
+        "queue, which take many records at once, are all measured.",
+        "Without a queue it is the cost of a record for the agent; with a queue it is the "
+        "response time of the database.",
         _QUEUED,
         buckets=_BUCKETS,
     ),

@@ -31,96 +31,98 @@ TABLE: Final = (
         "counter",
         "{event}",
         "Events that were written to their session's file.",
-        "Take its rate for how much is logged. It stops when the program does, or when local "
-        "logging fails: see `wakelog.gateway.errors`.",
+        "Its rate is the rate of logging. It stops when the program stops, or when local logging "
+        "fails: see `wakelog.gateway.errors`.",
     ),
     Metric(
         "wakelog.gateway.events.accepted",
         "counter",
         "{event}",
-        "Events to be forwarded that this process answers for: those that were logged while there was a "
-        "transport, and those that runs of a gateway which are gone have left in the files.",
-        "It is the sum of the next six. Origin `adopted` grows after a crash, and after an exit during "
-        "an outage.",
+        "Events to be forwarded for which this process is responsible: those that were logged "
+        "while there was a transport, and those that dead processes left in the files.",
+        "It is the sum of the next six metrics. Origin `adopted` grows after a crash, and after "
+        "an exit during an outage.",
         {ORIGIN: (OWN, ADOPTED)},
     ),
     Metric(
         "wakelog.gateway.events.forwarded",
         "counter",
         "{event}",
-        "Of these, events that the transport has taken.",
-        "It runs behind while the transport fails, and catches up afterwards.",
+        "Accepted events that the transport has taken.",
+        "It falls behind while the transport fails, and catches up afterwards.",
     ),
     Metric(
         "wakelog.gateway.events.pending",
         "up_down_counter",
         "{event}",
-        "Of these, events that still have to be forwarded. They are in the files, or in the queue in "
-        "memory where no file can be read back.",
+        "Accepted events that are still to be forwarded. They are in the files, or in the queue "
+        "in memory if no file can be read back.",
         "It grows while the transport is down or too slow: see `wakelog.gateway.circuit.state`.",
     ),
     Metric(
         "wakelog.gateway.events.rejected",
         "counter",
         "{event}",
-        "Of these, events of which the transport says that it will never take them. They are dead letters of "
+        "Accepted events that the transport has declared unacceptable. They are dead letters of "
         "their sessions.",
-        "`wakelog dead-letters list DIR` names them with the reasons.",
+        "`wakelog dead-letters list DIR` lists them with the reasons.",
     ),
     Metric(
         "wakelog.gateway.events.dead_lettered",
         "counter",
         "{event}",
-        "Of these, events that the transport has refused again and again while it took others. They are "
-        "dead letters of their sessions, which go on.",
-        "`wakelog dead-letters list DIR` names them with the reasons. After a fix, "
-        "`await logger.replay_dead_letters()` sends them again, which does not lower this figure.",
+        "Accepted events that the transport repeatedly refused while it accepted others. They are "
+        "dead letters of their sessions, which continue.",
+        "`wakelog dead-letters list DIR` lists them with the reasons. After a fix, `await "
+        "logger.replay_dead_letters()` sends them again, which does not lower this counter.",
     ),
     Metric(
         "wakelog.gateway.events.corrupt",
         "counter",
         "{event}",
-        "Of these, events that could not be read back: lines were damaged, or files deleted before "
-        "they were forwarded.",
-        "`wakelog verify DIR` names damaged lines. Delete session files only when nothing is pending.",
+        "Accepted events that could not be read back, because lines were damaged or files were "
+        "deleted before the events were forwarded.",
+        "`wakelog verify DIR` names damaged lines. Delete session files only if nothing is "
+        "pending.",
     ),
     Metric(
         "wakelog.gateway.events.dropped",
         "counter",
         "{event}",
-        "Of these, events that the queue in memory has dropped: by its policy, or because the gateway was "
-        "closed.",
-        "Raise `queue_size`, choose `block`, or let the gateway write files, which are its queue then.",
+        "Accepted events that the queue in memory dropped, by its policy or because the gateway "
+        "was closed.",
+        "Raise `queue_size`, choose `block`, or let the gateway write files, which then are its "
+        "queue.",
         {REASON: DROPPED},
     ),
     Metric(
         "wakelog.gateway.errors",
         "counter",
         "{error}",
-        "Kind `local`: awaits of the gateway that raised, nearly always because the event was not logged. "
-        "Kind `transport`: attempts to send that failed and will be made again.",
-        "`journal`: the file system refused, for want of space or permission. `too_large`: raise "
-        "`max_event_bytes` or log less. `closed`: an event came after `close()`. Of kind `transport`, "
-        "nothing is lost.",
+        "Kind `local`: awaits of the gateway that raised, nearly always because the event was not "
+        "logged. Kind `transport`: failed attempts to send, which are retried.",
+        "`journal`: the file system refused the write, for lack of space or permission. "
+        "`too_large`: raise `max_event_bytes` or log less. `closed`: an event came after "
+        "`close()`. Errors of kind `transport` lose nothing.",
         {KIND: (LOCAL, TRANSPORT), s.ERROR_TYPE: _ERRORS},
     ),
     Metric(
         "wakelog.gateway.overhead.duration",
         "histogram",
         "s",
-        "How long `await logger(event)` took in all: making the event plain, redaction, the local write, "
-        "with `fsync` the sync, and handing it over to be forwarded. One in 16 is measured.",
-        "Tens of microseconds are usual. More means a slow disk, or large events. Transports have no "
-        "part in it, save with the policy `block`.",
+        "The total duration of `await logger(event)`: conversion, redaction, the local write, the "
+        "sync with `fsync`, and queueing for forwarding. One in 16 is measured.",
+        "Tens of microseconds are usual. Longer durations mean a slow disk, or large events. "
+        "Transports do not affect it, except with the policy `block`.",
         buckets=_OVERHEAD,
     ),
     Metric(
         "wakelog.gateway.send.duration",
         "histogram",
         "s",
-        "The time of an attempt to send an event; with `error.type`, of one that failed.",
-        "It is how fast the other side answers. A session's events are sent one after the other, so it "
-        "bounds how fast a session is forwarded.",
+        "The duration of an attempt to send an event; with `error.type`, of a failed one.",
+        "It is the response time of the destination. A session's events are sent one after the "
+        "other, so it limits how fast a session is forwarded.",
         _FAILED,
         buckets=_SEND,
     ),
@@ -128,17 +130,19 @@ TABLE: Final = (
         "wakelog.gateway.pending.age",
         "gauge",
         "s",
-        "How long the oldest pending event of a gateway that is open has waited, about; 0 when nothing is "
-        "pending.",
-        "While the circuit is closed, one session alone is stuck, or the transport is too slow.",
+        "The approximate waiting time of the oldest pending event of an open gateway; 0 if "
+        "nothing is pending.",
+        "If it grows while the circuit is closed, a single session is stuck, or the transport is "
+        "too slow.",
     ),
     Metric(
         "wakelog.gateway.pending.elsewhere",
         "gauge",
         "{event}",
-        "Events that dead processes have left in the base directory for another pipeline, which no process "
-        "serves now. They are not among the accepted ones.",
-        "Start a program that forwards there, or give this one the `pipeline=` that its log names.",
+        "Events that dead processes left in the base directory for another pipeline, which no "
+        "process serves now. They do not count as accepted.",
+        "Start a program with that pipeline, or set `pipeline=` in this one to the name in its "
+        "log.",
     ),
     Metric(
         "wakelog.gateway.queue.size",
@@ -151,24 +155,25 @@ TABLE: Final = (
         "wakelog.gateway.queue.capacity",
         "up_down_counter",
         "{event}",
-        "How many events may wait in memory; only for gateways without files that can be read back.",
-        "It is the sum of what was set.",
+        "How many events may wait in memory; only for gateways without files that can be read "
+        "back.",
+        "It is the sum of the configured values.",
     ),
     Metric(
         "wakelog.gateway.circuit.state",
         "gauge",
         "{state}",
-        "0 while events are sent, 1 when one is sent to see, 2 while the transport is left alone; the "
-        "highest of all gateways.",
-        "The program's log says once an outage why. Nothing is lost meanwhile.",
+        "0 while events are sent, 1 when a probe is due, 2 while the transport is not called; the "
+        "highest value of all gateways.",
+        "The program's log reports the reason once per outage. Nothing is lost meanwhile.",
     ),
     Metric(
         "wakelog.gateway.transport.healthy",
         "gauge",
         "{state}",
-        "1 when the last attempt to send, or the last health check, went well, else 0; the lowest of all "
-        "gateways that forward.",
-        "0 for long is an outage. 0 now and then are attempts that fail and are made again.",
+        "1 if the last attempt to send, or the last health check, succeeded, else 0; the lowest "
+        "value of all gateways that forward.",
+        "A long time at 0 is an outage. An occasional 0 is a failed attempt that is retried.",
     ),
     Metric(
         "wakelog.gateway.files.open",

@@ -42,10 +42,10 @@ TABLE: Final = (
         _ACCEPTED,
         "counter",
         "{event}",
-        "Records that this process answers for: those that its own journal has accepted, and of other "
-        "processes those that were pending when it took their writer over, and, where it delivers for "
-        "one that runs, those since then.",
-        "Take the rate of origin `own` for how much is emitted. It stops when the program does, or "
+        "Records for which this process is responsible: those that its own journal accepted, "
+        "those that were pending when it adopted another writer, and those recorded since by a "
+        "running process for which it delivers.",
+        "The rate of origin `own` is the rate of recording. It stops when the program stops, or "
         "when records are refused. With a buffer, a record counts once it is in the journal.",
         {ORIGIN: (OWN, ADOPTED)},
     ),
@@ -53,69 +53,70 @@ TABLE: Final = (
         "wakelog.events.delivered",
         "counter",
         "{event}",
-        "Of these, records that the next hop has accepted.",
-        "It runs behind while the next hop fails, and catches up afterwards. If it stands still "
+        "Accepted records that the next hop has acknowledged.",
+        "It falls behind while the next hop fails, and catches up afterwards. If it does not grow "
         "while the circuit is closed, look at the program's log.",
     ),
     Metric(
         "wakelog.events.pending",
         "up_down_counter",
         "{event}",
-        "Of these, records that still have to be delivered. They are in the journal.",
-        "It grows while the next hop is down or too slow. See `wakelog.delivery.circuit.state`; "
-        "without an exporter it grows on purpose, until `wakelog ship`.",
+        "Accepted records that are still to be delivered. They are in the journal.",
+        "It grows while the next hop is down or too slow: see `wakelog.delivery.circuit.state`. "
+        "Without an exporter it grows until `wakelog ship` delivers the records.",
     ),
     Metric(
         "wakelog.events.dead_lettered",
         "counter",
         "{event}",
-        "Of these, records that the next hop refuses for good while it takes others, set aside with "
-        "the reason.",
-        "`wakelog dead-letters list DIR` names them; after a fix, `wakelog dead-letters replay DIR` "
-        "delivers them again. That does not lower this figure.",
+        "Accepted records that became dead letters, because the next hop permanently refuses them "
+        "while it accepts others.",
+        "`wakelog dead-letters list DIR` lists them with the reasons; after a fix, `wakelog "
+        "dead-letters replay DIR` delivers them again. That does not lower this counter.",
     ),
     Metric(
         "wakelog.events.evicted",
         "counter",
         "{event}",
-        "Of these, records deleted before they were delivered, because the quota was reached or the "
-        "disk was full and the policy is `evict_oldest`.",
-        "Get the next hop to take them sooner, or raise `quota_bytes`. The tombstone in the "
-        "journal says which are gone.",
+        "Accepted records that were deleted before delivery, because the quota was reached or the "
+        "disk was full and the policy is `evict_oldest`, or because the journal has no delivery "
+        "(`retention`).",
+        "Make delivery faster, or raise `quota_bytes`. The tombstone in the journal says which "
+        "records were deleted.",
         {REASON: EVICTED},
     ),
     Metric(
         "wakelog.events.corrupt",
         "counter",
         "{event}",
-        "Of these, records that could not be read any more: lines were damaged, or files deleted by "
-        "somebody else.",
-        "`wakelog verify DIR` names the first damaged line. Look at the disk.",
+        "Accepted records that can no longer be read, because lines were damaged or files were "
+        "deleted by another program.",
+        "`wakelog verify DIR` names the first damaged line. Check the disk.",
     ),
     Metric(
         "wakelog.events.refused",
         "counter",
         "{event}",
-        "Records that were never accepted. Wakelog's own loggers have raised; for records of others "
-        "the program's log says so.",
-        "`quota`: deliver, or raise the quota. `journal`: the file system refused, for want of space "
-        "or permission. `buffer_full`: raise the capacity or choose `BLOCK`. `too_large`: raise "
-        "`max_event_bytes` or record less.",
+        "Records that were never accepted. Wakelog's own loggers raise or count the error; for "
+        "records of other loggers the program's log reports it.",
+        "`quota`: deliver, or raise the quota. `journal`: the file system refused the write, for "
+        "lack of space or permission. `buffer_full`: raise the capacity or choose `BLOCK`. "
+        "`too_large`: raise `max_event_bytes` or record less.",
         {REASON: (*REFUSED, OTHER)},
     ),
     Metric(
         "wakelog.buffer.wait.duration",
         "histogram",
         "s",
-        "How long a call waited for room in the buffer, under `OverflowPolicy.BLOCK`.",
-        "The program is slowed down: raise the capacity, or lower the durability.",
+        "How long a call waited for space in the buffer, under `OverflowPolicy.BLOCK`.",
+        "Waiting slows the program down: raise the capacity, or lower the durability.",
         buckets=_MILLISECONDS,
     ),
     Metric(
         "wakelog.buffer.dropped",
         "counter",
         "{event}",
-        "Records that the buffer's policy has dropped before they reached the journal.",
+        "Records that the buffer's policy dropped before they reached the journal.",
         "They are lost. Raise the capacity or choose `BLOCK`.",
         {POLICY: ("drop_newest", "drop_oldest")},
     ),
@@ -123,96 +124,100 @@ TABLE: Final = (
         "wakelog.journal.write.duration",
         "histogram",
         "s",
-        "The time of a `write` into the journal. One in 16 is measured.",
-        "Microseconds are usual. More means that the kernel holds writers up: the disk is slow, or "
-        "memory is short.",
+        "The duration of a `write` to the journal. One in 16 is measured.",
+        "Microseconds are usual. Longer durations mean that the kernel blocks writers, because "
+        "the disk is slow or memory is short.",
         buckets=_MICROSECONDS,
     ),
     Metric(
         "wakelog.journal.fsync.duration",
         "histogram",
         "s",
-        "The time of an `fdatasync`, for `PERIODIC` and `FSYNC`.",
-        "It is what `FSYNC` costs a call. Look at the disk's load.",
+        "The duration of an `fdatasync`, for `PERIODIC` and `FSYNC`.",
+        "It is the cost of `FSYNC` for a call. Check the load of the disk.",
         buckets=_MILLISECONDS,
     ),
     Metric(
         "wakelog.journal.commit.events",
         "histogram",
         "{event}",
-        "How many records one `fdatasync` has made durable.",
-        "Threads that wait at the same time share one, so it grows with them.",
+        "How many records one `fdatasync` made durable.",
+        "Threads that wait at the same time share one sync, so the number grows with these "
+        "threads.",
         buckets=_COUNTS,
     ),
     Metric(
         "wakelog.journal.disk.usage",
         "up_down_counter",
         "By",
-        "The size of the journal's directory, as far as it is known without looking.",
-        "Near the limit, delivered files are deleted first; then the quota's policy decides.",
+        "The size of the journal's directory, as last measured, plus what this process has "
+        "written since.",
+        "Near the limit, delivered segments are deleted first; then the quota's policy decides.",
     ),
     Metric(
         "wakelog.journal.disk.limit",
         "up_down_counter",
         "By",
         "The quota of the journal's directory.",
-        "It moves only with `quota_bytes`, or with the size of the disk.",
+        "It changes only with `quota_bytes`, or with the size of the disk.",
     ),
     Metric(
         "wakelog.journal.recovered",
         "counter",
         "{item}",
-        "What was found of processes that are gone: writers with something to deliver, lines that a "
-        "crash has cut off, and lines that are damaged.",
-        "A `writer` after each crash or exit with events pending is normal. A `torn_line` was never "
-        "accepted. A `damaged_line` was: see `wakelog.events.corrupt`.",
+        "What was recovered from dead processes: writers with records to deliver, torn lines, and "
+        "damaged lines.",
+        "A `writer` after each crash, or after an exit with pending records, is normal. A "
+        "`torn_line` was never accepted. A `damaged_line` was accepted: see "
+        "`wakelog.events.corrupt`.",
         {KIND: RECOVERED},
     ),
     Metric(
         "wakelog.delivery.latency",
         "histogram",
         "s",
-        "From a record's timestamp until the next hop has accepted it. Up to 16 records of each round "
-        "are measured, and none that is replayed.",
-        "About `schedule_delay_millis` is usual. More means that the next hop is slow.",
+        "The time from a record's timestamp until the next hop has acknowledged it. Up to 16 "
+        "records of each export round are measured, and no replayed ones.",
+        "About `schedule_delay_millis` is usual. Longer times mean that the next hop is slow.",
         buckets=_SECONDS,
     ),
     Metric(
         "wakelog.delivery.pending.age",
         "gauge",
         "s",
-        "The age of the oldest pending record; 0 when nothing is pending. Not reported where nothing is "
-        "to be delivered.",
+        "The age of the oldest pending record; 0 if nothing is pending. Not reported for a "
+        "journal without delivery.",
         "See `wakelog.events.pending`.",
     ),
     Metric(
         "wakelog.delivery.pending.bytes",
         "up_down_counter",
         "By",
-        "How much of the journal is pending, about.",
+        "The approximate size of the pending part of the journal.",
         "See `wakelog.events.pending`.",
     ),
     Metric(
         "wakelog.delivery.replayed",
         "counter",
         "{event}",
-        "Delivered records that an outage, or a process that is gone, had left behind.",
+        "Delivered records that an outage or a dead process had left pending.",
         "It grows after an outage. `replay_rate` limits it.",
     ),
     Metric(
         "wakelog.delivery.circuit.state",
         "gauge",
         "{state}",
-        "0 while the next hop takes what it gets, 1 when an attempt is due after a failure, 2 while "
-        "it is left alone.",
-        "The program's log says once an outage why and where. Nothing is lost meanwhile.",
+        "0 while the next hop accepts records, 1 when a probe is due after a failure, 2 while "
+        "delivery waits.",
+        "The program's log reports the reason and the endpoint once per outage. Nothing is lost "
+        "meanwhile.",
     ),
     Metric(
         "wakelog.delivery.retry.delay",
         "histogram",
         "s",
-        "The pause after a failed attempt.",
-        "It grows up to 30 s, or to what the next hop asks for.",
+        "The wait after a failed attempt.",
+        "It grows up to 30 s, or to the time that the next hop asks for.",
         buckets=_SECONDS,
     ),
     Metric(
@@ -228,41 +233,42 @@ TABLE: Final = (
         "up_down_counter",
         "{log_record}",
         "How many records may wait in the buffer; only with `buffer=`.",
-        "It is what was set.",
+        "It is the configured value.",
         _COMPONENT,
     ),
     Metric(
         s.OTEL_PROCESSOR_PROCESSED,
         "counter",
         "{log_record}",
-        "Records that the processor has finished with: written to the journal, or, with "
-        "`error.type`, not.",
-        "See `wakelog.events.refused` and `wakelog.buffer.dropped`, which add up to the second.",
+        "Records that the processor has finished: written to the journal, or not written if "
+        "`error.type` is set.",
+        "Those with `error.type` are the sum of `wakelog.events.refused` and "
+        "`wakelog.buffer.dropped`.",
         {**_COMPONENT, s.ERROR_TYPE: ("queue_full", "quota", "too_large", "journal", OTHER)},
     ),
     Metric(
         s.OTEL_EXPORTER_INFLIGHT,
         "up_down_counter",
         "{log_record}",
-        "Records in the request that is under way.",
-        "If it stays where it is, the next hop does not answer.",
+        "Records in the current request.",
+        "If it does not change, the next hop does not respond.",
         _EXPORTER,
     ),
     Metric(
         s.OTEL_EXPORTER_EXPORTED,
         "counter",
         "{log_record}",
-        "Records in requests that have been answered; one that is sent again counts again.",
-        "`pending` is tried again. `refused`, `too_large` and `rejected` are tried one by one, and "
-        "then become dead letters.",
+        "Records in requests that have been answered; a record that is sent again counts again.",
+        "`pending` records are sent again. `refused`, `too_large` and `rejected` records are "
+        "tried individually, and may become dead letters.",
         {**_EXPORTER, s.ERROR_TYPE: UNSUCCESSFUL},
     ),
     Metric(
         s.OTEL_EXPORTER_DURATION,
         "histogram",
         "s",
-        "The time of a request.",
-        "It is how fast the next hop answers, with the time that encoding takes.",
+        "The duration of a request.",
+        "It is the response time of the next hop plus the encoding time.",
         {**_EXPORTER, s.ERROR_TYPE: UNSUCCESSFUL},
         buckets=_SECONDS,
     ),

@@ -21,8 +21,8 @@ TABLE: Final = (
         "wakelog.spans.accepted",
         "counter",
         "{span}",
-        "Spans that have ended and that this process answers for: its own, and those of processes that "
-        "are gone that were pending when it took them over.",
+        "Ended spans for which this process is responsible: its own, and those that were pending "
+        "when it adopted the writers of dead processes.",
         "The books of spans are those of events: accepted = delivered + pending + dead_lettered + "
         "evicted + corrupt.",
         {ORIGIN: (OWN, ADOPTED)},
@@ -31,44 +31,45 @@ TABLE: Final = (
         "wakelog.spans.delivered",
         "counter",
         "{span}",
-        "Of these, spans that the next hop has accepted.",
-        "It runs behind while the next hop fails, and catches up afterwards.",
+        "Accepted spans that the next hop has acknowledged.",
+        "It falls behind while the next hop fails, and catches up afterwards.",
     ),
     Metric(
         "wakelog.spans.pending",
         "up_down_counter",
         "{span}",
-        "Of these, spans that still have to be delivered. They are in the journal.",
+        "Accepted spans that are still to be delivered. They are in the journal.",
         "It grows while the next hop is down or too slow.",
     ),
     Metric(
         "wakelog.spans.dead_lettered",
         "counter",
         "{span}",
-        "Of these, spans that the next hop refuses for good while it takes others.",
-        "`wakelog dead-letters list DIR` names them.",
+        "Accepted spans that became dead letters, because the next hop permanently refuses them "
+        "while it accepts others.",
+        "`wakelog dead-letters list DIR` lists them with the reasons.",
     ),
     Metric(
         "wakelog.spans.evicted",
         "counter",
         "{span}",
-        "Of these, spans deleted before they were delivered.",
-        "Get the next hop to take them sooner, or raise `quota_bytes`.",
+        "Accepted spans that were deleted before delivery.",
+        "Make delivery faster, or raise `quota_bytes`.",
         {REASON: EVICTED},
     ),
     Metric(
         "wakelog.spans.corrupt",
         "counter",
         "{span}",
-        "Of these, spans that could not be read any more.",
-        "`wakelog verify DIR` names the first damaged line. Look at the disk.",
+        "Accepted spans that can no longer be read.",
+        "`wakelog verify DIR` names the first damaged line. Check the disk.",
     ),
     Metric(
         "wakelog.spans.refused",
         "counter",
         "{span}",
-        "Starts and ends of spans that were never accepted. The program's log says so.",
-        "As for `wakelog.events.refused`.",
+        "Starts and ends of spans that were never accepted. The program's log reports the error.",
+        "See `wakelog.events.refused`.",
         {REASON: (*REFUSED, OTHER)},
     ),
     Metric(
@@ -76,15 +77,17 @@ TABLE: Final = (
         "up_down_counter",
         "{span}",
         "Spans of this process that have started and not ended.",
-        "One that only grows has streams that nobody closes; `wakelog status` says since when.",
+        "If it only grows, streams are not closed; `wakelog status` shows since when the oldest "
+        "span is open.",
     ),
     Metric(
         "wakelog.spans.unknown_outcome",
         "counter",
         "{span}",
-        "Spans to which this process has given an end with outcome unknown: those of processes that are "
-        "gone, and those beyond `idle_limit`.",
-        "Each is a step that was under way when its process was killed, or a stream that nobody closed.",
+        "Spans that this process ended with an unknown outcome: those of dead processes, and "
+        "those beyond `idle_limit`.",
+        "Each is a step that was running when its process was killed, or a stream that was not "
+        "closed.",
     ),
 )
 

@@ -23,16 +23,17 @@ TABLE: Final = (
         WRITTEN,
         "counter",
         "{line}",
-        "Lines that this process has written for sessions: chunks, and the beginnings and ends of streams.",
-        "With `join=True`, a whole message is one line, or some.",
+        "Lines that this process has written for sessions: chunks, and the beginnings and ends of "
+        "streams.",
+        "With `join=True`, a whole message is one line, or a few.",
     ),
     Metric(
         REFUSED,
         "counter",
         "{line}",
-        "Lines that could not be written. Who wrote to the stream was told by an exception.",
-        "`quota`: what is kept fills the quota. `journal`: the file system refused, for want of space or "
-        "permission.",
+        "Lines that could not be written. The call that wrote to the stream raised an exception.",
+        "`quota`: the kept chunks fill the quota. `journal`: the file system refused the write, "
+        "for lack of space or permission.",
         {REASON: (*REASONS, OTHER)},
     ),
     Metric(
@@ -46,15 +47,16 @@ TABLE: Final = (
         READ,
         "up_down_counter",
         "{session}",
-        "Sessions that somebody reads in this process; any number of readers of one count once.",
-        "It is how much is watched. Readers that nobody closes keep it up.",
+        "Sessions with readers in this process; several readers of one session count once.",
+        "It is the number of watched sessions. Readers that are not closed keep it high.",
     ),
     Metric(
         DURATION,
         "histogram",
         "s",
-        "The time of a `write` into the journal of the streams. One in 16 is measured.",
-        "Microseconds are usual. More means that the disk is slow, or memory is short.",
+        "The duration of a `write` to the journal of the streams. One in 16 is measured.",
+        "Microseconds are usual. Longer durations mean that the disk is slow, or that memory is "
+        "short.",
         buckets=(
             *(5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3),
             *(2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 1.0),
@@ -64,14 +66,15 @@ TABLE: Final = (
         USAGE,
         "up_down_counter",
         "By",
-        "The size of the directories of streams, as far as it is known without looking.",
-        "Near the limit, what is oldest and finished is deleted first.",
+        "The size of the directories of streams, as last measured, plus what this process has "
+        "written since.",
+        "Near the limit, the oldest finished segments are deleted first.",
     ),
     Metric(
         LIMIT,
         "up_down_counter",
         "By",
         "The quota of these directories.",
-        "It moves with the number of directories, or with the size of the disk.",
+        "It changes with the number of directories, or with the size of the disk.",
     ),
 )
