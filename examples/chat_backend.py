@@ -1,11 +1,11 @@
-"""A chat back end whose answers are streamed to a web page while they are recorded.
+"""A chat back end that streams model answers to a web page while it records them.
 
     pip install "wakelog[web]"
     python examples/chat_backend.py --directory chat-streams
     # then open http://127.0.0.1:8000/
 
-The page asks with POST /sessions/<id>/messages and follows /streams/<id>. Reload it, lose the
-network, or kill this program and start it again: the page goes on where it was.
+The page sends POST /sessions/<id>/messages and follows /streams/<id>. If you reload it, lose the
+network, or kill and restart this program, the page continues where it was.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PAGE = Path(__file__).with_name("chat_page.html")
 
 
 async def model(question: str, delay: float) -> AsyncIterator[str]:
-    """Stand in for a language model: say something, word by word."""
+    """Stand in for a language model: yield an answer, word by word."""
     words = f"You said: {question}. " + " ".join(f"word-{number}" for number in range(60)) + "."
     for word in words.split(" "):
         await asyncio.sleep(delay)
@@ -48,7 +48,7 @@ def application(streams: SessionStreams, delay: float) -> Starlette:
 
     async def ask(request: Request) -> Response:
         question = str((await request.json())["text"])
-        # A task of its own: the answer is finished and recorded, whether anybody listens or not.
+        # A separate task: the answer is finished and recorded even if no client reads it.
         task = asyncio.create_task(answer(request.path_params["session_id"], question))
         answering.add(task)
         task.add_done_callback(answering.discard)

@@ -1,9 +1,9 @@
-"""A program with an OpenTelemetry set-up of its own, to which Wakelog is added in one call.
+"""A program with an existing OpenTelemetry set-up, to which one call adds Wakelog.
 
     python examples/existing_pipeline.py [--directory DIR]
 
-Its providers, processors, views, samplers and handlers are what they were before. It prints what it
-has counted, as JSON.
+Wakelog does not change its providers, processors, views, samplers and handlers. The program prints its
+metrics as JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SERVICE = Resource.create({"service.name": "bank"})
 
 
 def set_up() -> InMemoryMetricReader:
-    """Set OpenTelemetry up as this program always has."""
+    """Set OpenTelemetry up as the program did before Wakelog."""
     traces = TracerProvider(
         resource=SERVICE,
         sampler=ParentBased(TraceIdRatioBased(1.0), local_parent_not_sampled=ALWAYS_OFF),

@@ -1,4 +1,4 @@
-"""An agent behind FastAPI, whose code knows nothing of OpenTelemetry or Wakelog.
+"""An agent behind FastAPI, whose code imports neither OpenTelemetry nor Wakelog.
 
     OTEL_PYTHON_CONFIGURATOR=wakelog OTEL_LOGS_EXPORTER=otlp OTEL_SERVICE_NAME=answers \
         opentelemetry-instrument python examples/fastapi_agent.py --port 8000
@@ -33,7 +33,7 @@ async def answer(question: int) -> dict[str, str]:
 
 @app.get("/process")
 async def process() -> int:
-    """Say which process answers."""
+    """Return the id of the process that answers."""
     return os.getpid()
 
 

@@ -1,9 +1,9 @@
-"""An application's events through the gateway, with a webhook that is down for a while.
+"""An application sends its events through the gateway while its webhook is down for a while.
 
     python examples/gateway.py
 
-Three conversations go on while the webhook refuses everything. Not one of them waits, and when the
-webhook is back, it gets every event, each conversation in its order.
+Three conversations continue while the webhook refuses everything. None of them waits. When the webhook
+is back, it receives every event, those of each conversation in order.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from wakelog.gateway import EventSessionLogger, ForwardedEvent, TransportInterfa
 
 
 class Webhook(TransportInterface):
-    """Somebody else's endpoint."""
+    """The endpoint of a third party."""
 
     def __init__(self) -> None:
         self.up = False
         self.got: list[ForwardedEvent] = []
 
     async def send(self, event: ForwardedEvent) -> bool:
-        """Take an event, when up."""
+        """Accept an event, if the endpoint is up."""
         await asyncio.sleep(0.001)
         if self.up:
             self.got.append(event)
         return self.up
 
     async def health_check(self) -> bool:
-        """Tell whether it is worth trying."""
+        """Return whether the endpoint is up."""
         return self.up
 
 
@@ -46,7 +46,7 @@ async def conversation(logger: EventSessionLogger, session: str) -> None:
 
 
 async def main() -> None:
-    """Run it."""
+    """Run three conversations during an outage."""
     webhook = Webhook()
     with tempfile.TemporaryDirectory() as directory:
         async with EventSessionLogger(

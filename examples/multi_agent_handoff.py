@@ -1,13 +1,13 @@
-"""A supervisor, two workers and a crash: a conversation that goes on where its log ends.
+"""A supervisor, two workers and a crash: a conversation that resumes from its log.
 
-    python examples/multi_agent_handoff.py FOLDER --crash    # is killed in the middle (SIGKILL)
-    python examples/multi_agent_handoff.py FOLDER            # finds its state in the log, and ends
+    python examples/multi_agent_handoff.py FOLDER --crash    # is killed while it runs (SIGKILL)
+    python examples/multi_agent_handoff.py FOLDER            # restores its state from the log, and finishes
 
-A supervisor asks a searcher for flights, in a thread of its own, shortens the conversation, and hands
-it over to a booker. With `--crash` the program is killed while the booker works. The second start reads
-the log, links its span to the one that was broken off, does what is left, overruns its budget on the
-way, and says what it has found. What has been done is never done again: every step is in the log
-before the next begins.
+A supervisor asks a searcher for flights, in a separate thread, compacts the conversation, and hands it
+over to a booker. With `--crash` the program is killed while the booker works. The second start reads
+the log, links its span to the interrupted one, does the remaining steps, exceeds its budget on the
+way, and prints what it has found. No step is repeated, because every step is in the log before the
+next begins.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PRICES = {"LH-1172": 129, "TP-579": 98}
 
 @dataclass(frozen=True)
 class Trip:
-    """What has been done so far: worked out from the log, and kept nowhere else."""
+    """The state of the trip, computed from the log and stored nowhere else."""
 
     question: str = ""
     offers: dict[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Trip:
 
 
 def after(trip: Trip, event: AgentEvent) -> Trip:
-    """Return what is so after an event."""
+    """Return the state after an event."""
     payload = event.payload
     match event.event_type:
         case "user_message":
@@ -85,7 +85,7 @@ def recall_preferences() -> None:
 
 
 def supervise(log: wakelog.AgentLogger, sink: FanOutAuditSink) -> None:
-    """Ask, search, shorten, and hand over."""
+    """Ask, search, compact, and hand over."""
     with log.run(agent="supervisor", session_id=TRIP.thread_id):
         sink.emit("user_message", {"message": "The cheapest to Lisbon?"})
         with log.tool("delegate", {"to": "searcher"}) as call:
@@ -98,7 +98,7 @@ def supervise(log: wakelog.AgentLogger, sink: FanOutAuditSink) -> None:
 def book(
     log: wakelog.AgentLogger, sink: FanOutAuditSink, graph: SessionGraph, *, crash: bool
 ) -> None:
-    """The second worker: its run is linked to the span that handed over, or was broken off."""
+    """The second worker: its run is linked to the span of the hand-off, or to the interrupted one."""
     trip = graph.replay_into(Trip(), after)
     with log.run(agent="booker", session_id=TRIP.thread_id, links=graph.links()):
         if graph.events_since()[-1].event.event_type != "agent_handoff":
@@ -117,7 +117,7 @@ def book(
 
 
 def main() -> None:
-    """Go on from whatever the log says."""
+    """Continue from the state in the log."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the log and the journal are")
     parser.add_argument("--crash", action="store_true", help="be killed while the booker works")
@@ -125,7 +125,7 @@ def main() -> None:
 
     session_log = JournalSessionLog(options.folder / "sessions")
     log = wakelog.configure("travel", directory=options.folder / "journal")
-    # One event, two places: the log to resume from, and OpenTelemetry.
+    # Each event goes to the session log, for resuming, and to OpenTelemetry.
     sink = FanOutAuditSink(SessionAuditSink(session_log, TRIP), LoggerAuditSink(log))
     with using_audit_sink(sink), wakelog.bound(tenant_id=TRIP.tenant_id):
         graph = asyncio.run(SessionGraph.hydrate(session_log, TRIP))

@@ -1,11 +1,11 @@
-"""Two agents of OpenAI's Agents SDK, recorded by one line: a hand-off, a failing tool, and an approval.
+"""Two agents of OpenAI's Agents SDK, recorded with one line: a hand-off, a failing tool, and an approval.
 
     pip install "wakelog[openai-agents]"
     python examples/order_desk.py /tmp/desk
     wakelog show /tmp/desk
 
-The model is a script, so that nothing is asked over a network; with `model="gpt-5"` it is OpenAI's. With
-`--crash` the process is killed inside the refund, and `wakelog show` has the call as `unknown`.
+The model is scripted, so that no network is needed; with `model="gpt-5"` it is OpenAI's. With `--crash`
+the process is killed inside the refund, and `wakelog show` shows the call as `unknown`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CRASH = False
 
 @function_tool
 async def lookup(order: str) -> str:
-    """Look an order up."""
+    """Look up an order."""
     if not order.isdigit():
         raise ValueError(f"{order} is no number of an order")
     return "paid by card on Monday, not delivered"
@@ -50,14 +50,14 @@ async def lookup(order: str) -> str:
 
 @function_tool(needs_approval=True)
 async def refund(order: str) -> str:
-    """Give the money of an order back."""
+    """Refund an order."""
     if CRASH:
         os.kill(os.getpid(), signal.SIGKILL)
     return f"{order} is refunded"
 
 
 class Script(Model):
-    """A model that says what it is told to say."""
+    """A model with scripted responses."""
 
     model = "scripted"
 
@@ -65,24 +65,24 @@ class Script(Model):
         self._turns = list(turns)
 
     async def get_response(self, *_: Any, **__: Any) -> ModelResponse:
-        """Answer with the next turn."""
+        """Return the next scripted turn."""
         usage = Usage(requests=1, input_tokens=120, output_tokens=20, total_tokens=140)
         return ModelResponse(output=[self._turns.pop(0)], usage=usage, response_id=None)
 
     def stream_response(self, *_: Any, **__: Any) -> AsyncIterator[Any]:
-        """Stream nothing: this program does not ask for it."""
+        """Raise an error, because this program does not stream."""
         raise NotImplementedError
 
 
 def call(call_id: str, tool: str, **arguments: str) -> ResponseFunctionToolCall:
-    """Make a turn that asks for a tool."""
+    """Create a turn that calls a tool."""
     return ResponseFunctionToolCall(
         type="function_call", call_id=call_id, name=tool, arguments=json.dumps(arguments)
     )
 
 
 def say(text: str) -> ResponseOutputMessage:
-    """Make a turn that says something."""
+    """Create a turn with a text."""
     part = ResponseOutputText(type="output_text", text=text, annotations=[])
     return ResponseOutputMessage(
         id="m", type="message", role="assistant", status="completed", content=[part]
@@ -104,7 +104,7 @@ async def serve(question: str) -> str:
     )
     config = RunConfig(workflow_name="orders")
     result = await Runner.run(desk, question, run_config=config)
-    while result.interruptions:  # a person has to say yes; here it is always said
+    while result.interruptions:  # a person has to approve; this program always approves
         state = result.to_state()
         for waiting in result.interruptions:
             state.approve(waiting)
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--crash", action="store_true", help="kill the process inside the refund")
     given = parser.parse_args()
     CRASH = given.crash
-    # OpenAI's own tracing would send to OpenAI. Left on, it tells that a tool has failed.
+    # OpenAI's own tracing would send to OpenAI. If it is on, it also reports that a tool has failed.
     set_trace_processors([])
     wakelog.configure("order-desk", directory=given.directory)
     openai_agents.install()

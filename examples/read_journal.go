@@ -1,4 +1,4 @@
-// Prints the events of one writer's folder and checks every line, as docs/journal.md describes the format:
+// Prints the events of one writer's folder and checks every line. docs/journal.md describes the format.
 //
 //	go run examples/read_journal.go journal/01a22663-e2ec-7aca-8f0c-4ae29087c914
 package main
@@ -22,7 +22,7 @@ func main() {
 		}
 		lines := bytes.Split(content, []byte("\n"))
 		crc := uint32(0)
-		for number, text := range lines[:len(lines)-1] { // behind the last newline stands what was never accepted
+		for number, text := range lines[:len(lines)-1] { // text after the last newline was never accepted
 			var line struct {
 				ID, Timestamp, Signal string
 				EventName             string `json:"event_name"`
@@ -32,7 +32,7 @@ func main() {
 			if err := json.Unmarshal(text, &line); err != nil || line.Format > 2 {
 				log.Fatalf("%s, line %d: damaged, or of a newer format: %v", segment, number+1, err)
 			}
-			if number == 0 { // the header, whose checksum has a seed of its own
+			if number == 0 { // the header, whose checksum has its own seed
 				fmt.Sscanf(line.LastCRC, "%x", &crc)
 			}
 			end := bytes.LastIndex(text, []byte(`,"crc":"`))

@@ -4,9 +4,9 @@
 
 FILE is a JSON list of runs: {"run": id, "messages": [...]} with messages in the chat-completions
 form. Each run becomes a run with its own conversation id; every message, tool call and tool result
-becomes an event, every answer of the model and every tool call a span. Set
-OTEL_EXPORTER_OTLP_ENDPOINT (and OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf for port 4318) to send
-them somewhere; without it they stay in the journal.
+becomes an event, every model response and every tool call a span. Set
+OTEL_EXPORTER_OTLP_ENDPOINT (and OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf for port 4318) to deliver
+them; without it they stay in the journal.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def replay(log: wakelog.AgentLogger, run: dict[str, Any]) -> int:
 
 
 def answer(log: wakelog.AgentLogger, content: str | None, calls: list[dict[str, Any]]) -> None:
-    """Record one answer of the model, in the form that the GenAI conventions give messages."""
+    """Record one model response, in the message form of the GenAI conventions."""
     parts: list[dict[str, Any]] = []
     if content:
         parts.append({"type": "text", "content": content})
@@ -76,7 +76,7 @@ def answer(log: wakelog.AgentLogger, content: str | None, calls: list[dict[str, 
 
 
 def use_tool(log: wakelog.AgentLogger, call: dict[str, Any], later: list[dict[str, Any]]) -> None:
-    """Record one tool call and its result, the next one that names the call."""
+    """Record one tool call and its result, which is the next one with the id of the call."""
     results = (m["content"] for m in later if m.get("tool_call_id") == call["id"])
     function = call["function"]
     arguments = json.loads(function["arguments"])
@@ -85,7 +85,7 @@ def use_tool(log: wakelog.AgentLogger, call: dict[str, Any], later: list[dict[st
 
 
 def main() -> int:
-    """Replay a file and say what became of it."""
+    """Replay a file, and print the result."""
     parser = argparse.ArgumentParser(description="Replay recorded agent runs through Wakelog.")
     parser.add_argument("file", type=Path, help="a JSON list of recorded runs")
     parser.add_argument("--runs", type=int, default=None, help="replay only the first N runs")

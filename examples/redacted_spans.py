@@ -1,9 +1,9 @@
-"""Spans of others, without secrets and without what people and models said.
+"""Spans of another library, without secrets and without content.
 
     python examples/redacted_spans.py [--directory DIR]
 
-The instrumentation below stands for one that somebody else wrote: it puts prompts and keys into
-attributes. What is redacted or left out never reaches the journal, so it reaches no backend either.
+The instrumentation below stands in for a third-party one: it writes prompts and keys into attributes.
+Redacted and dropped values never reach the journal, so they reach no backend either.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wakelog.otel import DurableSpanProcessor, Redactor
 
 
 def instrumented_call(tracer: Tracer) -> None:
-    """Call a model, as an instrumentation of others records it."""
+    """Call a model, and record it as a third-party instrumentation does."""
     with tracer.start_as_current_span("chat") as span:
         span.set_attribute("gen_ai.prompt.0.role", "user")
         span.set_attribute("gen_ai.prompt.0.content", "I am ann@example.com, where is my parcel?")
@@ -30,12 +30,12 @@ def instrumented_call(tracer: Tracer) -> None:
 
 
 def main() -> None:
-    """Record one span, and print what is on the disk of it."""
+    """Record one span, and print its line on disk."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--directory", type=Path, default=Path("redacted-spans"))
     arguments = parser.parse_args()
 
-    # The first rule that fits holds; the rest of what is known to be content is left out.
+    # The first matching rule applies; all other known content is dropped.
     redactor = Redactor({"gen_ai.prompt.*.role": "keep"}, content="drop")
     processor = DurableSpanProcessor(
         OTLPSpanExporter(), directory=arguments.directory, redact=redactor

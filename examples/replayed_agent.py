@@ -1,11 +1,11 @@
-"""A recorded run as a test double: an agent of Pydantic AI runs again, without its model and its tools.
+"""A recorded run as a test double: a Pydantic AI agent runs again without its model and its tools.
 
     pip install "wakelog[pydantic-ai]"
     python examples/replayed_agent.py /tmp/weather
 
-The first part is the program, with a script in the place of a provider's model, so that nothing is asked over a
-network. The second part is what a test does with its record: the same agent, the same answer, and the tool is not
-called. The third part is the same test after somebody has changed the instructions.
+The first part is the program, with a scripted model instead of a provider's, so that no network is needed. The
+second part shows what a test does with its record: the same agent gives the same answer, and the tool is not
+called. The third part is the same test after a change of the instructions.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ CALLED: list[str] = []
 
 
 def weather(city: str) -> str:
-    """Look the weather of a city up."""
+    """Look up the weather of a city."""
     CALLED.append(city)
     return f"sun, 24 degrees in {city}"
 
 
 def agent_with(tool: Any, instructions: str = "Answer in one sentence.") -> Agent[None, str]:
-    """Make the agent."""
+    """Create the agent."""
     return Agent(
         "openai:gpt-5",
         defer_model_check=True,
@@ -52,7 +52,7 @@ def script() -> FunctionModel:
 
 
 def main() -> None:
-    """Record, and run again."""
+    """Record a run, and run it again."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", help="of the journal")
     directory = parser.parse_args().directory

@@ -1,11 +1,11 @@
-"""A journal that a third party can verify: record, verify, prove one event, erase, and be found out.
+"""A journal that a third party can verify: record, verify, prove one event, erase, and detect an alteration.
 
     pip install 'wakelog[evidence]'
     python examples/sealed_journal.py --directory sealed
 
-It makes a key in the directory, as ``openssl genpkey -algorithm ed25519`` would, and runs the commands of
-docs/evidence.md one after another, as a person would type them. In earnest the key is made once, and kept where
-the agent cannot read it.
+It creates a key in the directory, as ``openssl genpkey -algorithm ed25519`` would, and runs the commands of
+docs/evidence.md one after another, as a person would type them. In production, create the key once, and keep it
+where the agent cannot read it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from wakelog.evidence import FileAnchor, Sealing
 
 
 def make_key(private: Path, public: Path) -> None:
-    """Write a key pair as PEM, the private one for its owner alone."""
+    """Write a key pair as PEM; only the owner can read the private key."""
     key = Ed25519PrivateKey.generate()
     private.touch(mode=0o600)
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -53,7 +53,7 @@ def record(journal: Path, key: Path, anchor: Path) -> None:
 
 
 def run(*command: object, quiet: bool = False) -> str:
-    """Run a command as a person would, show it with what it says, and return that."""
+    """Run a command, print it with its output, and return the output."""
     words = [str(word) for word in command]
     print("\n$", " ".join(words), flush=True)
     done = subprocess.run(
@@ -89,7 +89,7 @@ def main() -> None:
     run("wakelog", "show", journal, "--session", "s-1")
     run(*verify)
 
-    # Somebody with the disk has another tool called.
+    # An attacker with access to the disk changes the name of the tool.
     [segment] = journal.glob("*/00000001.jsonl")
     segment.write_bytes(segment.read_bytes().replace(b"find_parcel", b"sell_parcel", 1))
     run(*verify)

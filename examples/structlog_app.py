@@ -1,9 +1,9 @@
-"""A service that logs with structlog; Wakelog stands in its chain.
+"""A service that logs with structlog, with Wakelog in its processor chain.
 
     python examples/structlog_app.py [--directory DIR] [--orders N]
 
-Everything that it logs is printed as JSON, is in the journal before the call returns, and is
-delivered to OTEL_EXPORTER_OTLP_ENDPOINT when that is set. It prints nothing else to standard output.
+Each log event is printed as JSON, is in the journal before the call returns, and is delivered to
+OTEL_EXPORTER_OTLP_ENDPOINT if that is set. The program prints nothing else to standard output.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = structlog.get_logger("shop")
 
 
 class OutOfStockError(Exception):
-    """The warehouse has none left."""
+    """The warehouse has no item left."""
 
 
 def ship(order: int) -> str:
@@ -46,7 +46,7 @@ async def serve(order: int) -> None:
 
 
 async def main() -> None:
-    """Serve a few orders at once."""
+    """Handle a few orders concurrently."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--orders", type=int, default=10)

@@ -4,7 +4,7 @@
     python examples/tokens_and_replay.py --directory journal
     wakelog show journal
 
-Run it twice: the second run replays the first, and records nothing again but the evaluation.
+Run it twice: the second run replays the first, and records only the evaluation again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import wakelog
 from wakelog.viewer import load, totals
 
 RUN = "booking-4711"
-# What a client would return.
+# A usage object as a client would return it.
 OPENAI = {
     "prompt_tokens": 1200,
     "completion_tokens": 300,
@@ -33,7 +33,7 @@ ANTHROPIC = {
 
 
 def compare(log: wakelog.AgentLogger, place: str) -> str:
-    """Ask another model, as a sub-agent with a conversation of its own."""
+    """Ask another model, as a sub-agent with its own conversation."""
     with (
         log.run(
             agent="comparer", run_id=f"{RUN}/{place}", session_id=f"s-1/{place}", event_key="run"
@@ -61,7 +61,7 @@ def workflow(log: wakelog.AgentLogger) -> None:
 
 
 def main() -> None:
-    """Run the workflow, judge it, and add up what it used."""
+    """Run the workflow, evaluate it, and sum its usage."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--directory", default="journal")
     directory = Path(parser.parse_args().directory)

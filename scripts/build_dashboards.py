@@ -84,7 +84,7 @@ HEALTH = {
     "The books": [
         Panel(
             "Not accounted for",
-            "Accepted, less everything that became of it. Anything but 0 is a bug worth a report.",
+            "Accepted minus all other counts. A value other than 0 is a bug: please report it.",
             "short",
             {
                 "sum(wakelog_events_accepted_total{$by}) - sum(wakelog_events_delivered_total{$by}) "
@@ -97,7 +97,7 @@ HEALTH = {
         ),
         Panel(
             "Pending",
-            "In the journal and not delivered yet. It grows while the next hop is down.",
+            "In the journal, and not delivered yet. It grows while the next hop is down.",
             "short",
             {"sum(wakelog_events_pending{$by})": "events"},
             limit=100_000,
@@ -119,7 +119,7 @@ HEALTH = {
         ),
         Panel(
             "Accepted and delivered",
-            "Delivered runs behind during an outage and catches up after it.",
+            "Delivered falls behind during an outage and catches up after it.",
             "short",
             {
                 "sum(rate(wakelog_events_accepted_total{$own}[$span]))": "accepted",
@@ -129,7 +129,7 @@ HEALTH = {
         ),
         Panel(
             "Lost, by reason",
-            "Nothing, unless a policy that you chose gives events up, or a disk damages them.",
+            "Empty, unless a policy that you chose discards events, or a disk damages them.",
             "short",
             {
                 "sum by (reason) (rate(wakelog_events_refused_total{$by}[$span]))": "refused: {{reason}}",
@@ -149,7 +149,7 @@ HEALTH = {
     "Spans": [
         Panel(
             "Spans: not accounted for",
-            "Accepted, less everything that became of it. Anything but 0 is a bug worth a report.",
+            "Accepted minus all other counts. A value other than 0 is a bug: please report it.",
             "short",
             {
                 "sum(wakelog_spans_accepted_total{$by}) - sum(wakelog_spans_delivered_total{$by}) "
@@ -162,28 +162,28 @@ HEALTH = {
         ),
         Panel(
             "Spans: pending",
-            "In the journal and not delivered yet. It grows while the next hop is down.",
+            "In the journal, and not delivered yet. It grows while the next hop is down.",
             "short",
             {"sum(wakelog_spans_pending{$by})": "spans"},
             limit=100_000,
         ),
         Panel(
             "Open spans",
-            "Started and not ended. One that only grows has streams that nobody closes: see idle_limit.",
+            "Started and not ended. If it only grows, streams are not closed: see idle_limit.",
             "short",
             {"sum(wakelog_spans_open{$by})": "spans"},
             limit=10_000,
         ),
         Panel(
             "Unknown outcomes",
-            "Spans in which their process was killed, or in which nothing happened for too long, in an hour.",
+            "Spans per hour whose process was killed, or which had no activity for too long.",
             "short",
             {"sum(increase(wakelog_spans_unknown_outcome_total{$by}[1h]))": "spans"},
             limit=1,
         ),
         Panel(
             "Spans: accepted and delivered",
-            "Delivered runs behind during an outage and catches up after it.",
+            "Delivered falls behind during an outage and catches up after it.",
             "short",
             {
                 "sum(rate(wakelog_spans_accepted_total{$own}[$span]))": "accepted",
@@ -192,7 +192,7 @@ HEALTH = {
         ),
         Panel(
             "Spans: lost, by reason",
-            "Nothing, unless a policy that you chose gives spans up, or a disk damages them.",
+            "Empty, unless a policy that you chose discards spans, or a disk damages them.",
             "short",
             {
                 "sum by (reason) (rate(wakelog_spans_refused_total{$by}[$span]))": "refused: {{reason}}",
@@ -203,7 +203,7 @@ HEALTH = {
         ),
         Panel(
             "Open and unknown, by service",
-            "Which program has spans open, and which one's processes are killed inside of spans.",
+            "Which programs have open spans, and which ones are killed during spans.",
             "short",
             {
                 "sum by (service_name) (wakelog_spans_open{$by})": "open: {{service_name}}",
@@ -216,7 +216,7 @@ HEALTH = {
     "Emit": [
         Panel(
             "Buffer",
-            "Only programs that chose buffer= have one. At its capacity, its policy decides.",
+            "Only programs with buffer= have one. At its capacity, its policy decides.",
             "short",
             {
                 "sum(otel_sdk_processor_log_queue_size{$ours})": "events",
@@ -231,7 +231,7 @@ HEALTH = {
         ),
         Panel(
             "Write",
-            "Time of write(2), one in sixteen measured. The disk's cache answers in microseconds.",
+            "Duration of write(2), one in sixteen measured. With the disk's cache, microseconds are usual.",
             "s",
             {
                 quantile(0.5, "wakelog_journal_write_duration_seconds"): "median",
@@ -240,7 +240,7 @@ HEALTH = {
         ),
         Panel(
             "Sync",
-            "Time of fdatasync, for PERIODIC and FSYNC.",
+            "Duration of fdatasync, for PERIODIC and FSYNC.",
             "s",
             {
                 quantile(0.5, "wakelog_journal_fsync_duration_seconds"): "median",
@@ -258,7 +258,7 @@ HEALTH = {
         ),
         Panel(
             "Disk",
-            "At the limit, undelivered events are refused, blocked or evicted, as you chose.",
+            "At the limit, the policy decides: new events are refused or wait, or old ones are evicted.",
             "bytes",
             {
                 "sum by (service_name) (wakelog_journal_disk_usage_bytes{$by})": "{{service_name}}",
@@ -269,7 +269,7 @@ HEALTH = {
     "Delivery": [
         Panel(
             "From emit to the next hop",
-            "Of what is delivered at once; replayed events are left out.",
+            "For live records; replayed records are excluded.",
             "s",
             {
                 quantile(0.5, "wakelog_delivery_latency_seconds"): "median",
@@ -278,7 +278,7 @@ HEALTH = {
         ),
         Panel(
             "Export",
-            "Time of one request, by what came of it.",
+            "Duration of one request, by outcome.",
             "s",
             {
                 "histogram_quantile(0.99, sum by (le, error_type) (rate("
@@ -287,7 +287,7 @@ HEALTH = {
         ),
         Panel(
             "Records in flight and delivered",
-            "What one request carries, and how many are through.",
+            "Records in the current request, and records exported per second.",
             "short",
             {
                 "sum(otel_sdk_exporter_log_inflight{$ours})": "in flight",
@@ -296,7 +296,7 @@ HEALTH = {
         ),
         Panel(
             "Pause before the next attempt",
-            "Grows while the next hop fails, up to half a minute or what it asks for.",
+            "Grows while the next hop fails, up to 30 s or to the time that it asks for.",
             "s",
             {quantile(0.99, "wakelog_delivery_retry_delay_seconds"): "pause"},
         ),
@@ -308,7 +308,7 @@ HEALTH = {
         ),
         Panel(
             "Recovered",
-            "What start-up found: torn tails, damaged lines, writers that were gone.",
+            "Found at the start: torn lines, damaged lines, writers of dead processes.",
             "short",
             {"sum by (kind) (wakelog_journal_recovered_total{$by})": "{{kind}}"},
         ),
@@ -316,7 +316,7 @@ HEALTH = {
     "Gateway": [
         Panel(
             "Gateway: not accounted for",
-            "Accepted to be forwarded, less everything that became of it. Anything but 0 is a bug.",
+            "Accepted for forwarding minus all other counts. A value other than 0 is a bug.",
             "short",
             {
                 "sum(wakelog_gateway_events_accepted_total{$by}) "
@@ -331,7 +331,7 @@ HEALTH = {
         ),
         Panel(
             "Gateway: oldest pending",
-            "How far behind the transport is. With a closed circuit, one session alone is stuck.",
+            "How far behind the transport is. With a closed circuit, a single session is stuck.",
             "s",
             {"max(wakelog_gateway_pending_age_seconds{$by})": "age"},
             limit=300,
@@ -353,7 +353,7 @@ HEALTH = {
         ),
         Panel(
             "Gateway: logged and forwarded",
-            "Forwarded runs behind during an outage and catches up after it.",
+            "Forwarded falls behind during an outage and catches up after it.",
             "short",
             {
                 "sum(rate(wakelog_gateway_events_logged_total{$by}[$span]))": "logged",
@@ -362,7 +362,7 @@ HEALTH = {
         ),
         Panel(
             "Gateway: pending",
-            "In the files, or in the queue in memory of gateways without files, which has a capacity.",
+            "In the files, or, for gateways without files, in the bounded queue in memory.",
             "short",
             {
                 "sum by (service_name) (wakelog_gateway_events_pending{$by})": "{{service_name}}",
@@ -372,7 +372,7 @@ HEALTH = {
         ),
         Panel(
             "Gateway: errors",
-            "Local: the agent was told that an event was not logged. Transport: it is sent again.",
+            "Local: the call raised because an event was not logged. Transport: a failed attempt, which is retried.",
             "short",
             {
                 "sum by (kind, error_type) (rate(wakelog_gateway_errors_total{$by}[$span]))": (
@@ -386,7 +386,7 @@ HEALTH = {
         ),
         Panel(
             "Gateway: overhead",
-            "What an await costs the agent, the local write included; one in sixteen measured.",
+            "Duration of an await in the agent, including the local write; one in sixteen measured.",
             "s",
             {
                 quantile(0.5, "wakelog_gateway_overhead_duration_seconds"): "median",
@@ -438,7 +438,7 @@ AGENTS = {
         ),
         Panel(
             "Success rate",
-            "The share of spans that ended without an error, by what they do. Those of unknown outcome count as errors.",
+            "The share of spans that ended without an error, by operation. Spans of unknown outcome count as errors.",
             "percentunit",
             {
                 "1 - (sum by (gen_ai_operation_name) (rate("
@@ -451,7 +451,7 @@ AGENTS = {
         ),
         Panel(
             "Errors",
-            "Spans that ended with an error, a minute.",
+            "Spans per minute that ended with an error.",
             "short",
             {
                 "sum by (gen_ai_operation_name, error_type) (rate("
@@ -464,7 +464,7 @@ AGENTS = {
     "Tools and models": [
         Panel(
             "Unknown outcomes",
-            "Spans whose end nobody has seen, a minute: their process was killed, or nobody closed them.",
+            "Spans per minute of unknown outcome: their process was killed, or they were not closed.",
             "short",
             {
                 "sum by (gen_ai_operation_name) (rate("
@@ -516,7 +516,7 @@ AGENTS = {
         ),
         Panel(
             "Cost",
-            "US dollars an hour, by model, where programs record costs (WAKELOG_COSTS).",
+            "US dollars per hour, by model, if programs record costs (WAKELOG_COSTS).",
             "currencyUSD",
             {
                 "sum by (gen_ai_request_model) (rate(agent_cost_usd_total{$by}[$span])) * 3600": (
@@ -631,7 +631,7 @@ def agents() -> Dashboard:
         logs.Panel()
         .title("What the agents did")
         .description(
-            "Open a line: its trace id leads to the run in Tempo, and from there back here."
+            "Open a line: its trace id links to the run in Tempo, and from there back to this log."
         )
         .datasource(LOGS)
         .show_time(True)
