@@ -25,6 +25,7 @@ from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.otel._content import ContentPolicy
 from wakelog.otel._export_pipeline import ExportPipeline, log_records
 from wakelog.otel._records import Rebuilder
+from wakelog.otel._settings import Batching
 
 RECORDS = 512
 # Whatever it does, it does for rounds and batches, save feeding the batch processor.
@@ -90,10 +91,7 @@ def test_a_record_costs_few_frames_from_the_disk_to_the_answer(
         pipeline = ExportPipeline(
             OTLPLogExporter(endpoint=server.logs_endpoint),
             log_records(Rebuilder(ContentPolicy())),
-            schedule_delay=3600,
-            max_batch=RECORDS,
-            max_queue=RECORDS,
-            export_timeout=30,
+            Batching(3_600_000, RECORDS, 30_000, RECORDS),
         )
         journal = Journal(tmp_path)
         delivery = Delivery(

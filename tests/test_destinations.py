@@ -29,6 +29,7 @@ from wakelog.otel import DurableSpanProcessor
 from wakelog.otel._content import ContentPolicy
 from wakelog.otel._export_pipeline import ExportPipeline, Signal, log_records
 from wakelog.otel._records import Rebuilder
+from wakelog.otel._settings import Batching
 from wakelog.otel._span_records import SpanRebuilder, spans
 from wakelog.record import Resource, encode, uuid7
 
@@ -104,12 +105,7 @@ class LogRecords:
 
     def made(self, exporter: Any, signal: Signal) -> ExportPipeline:
         return ExportPipeline(
-            exporter,
-            signal,
-            schedule_delay=3600,
-            max_batch=4,
-            max_queue=COUNT,
-            export_timeout=30,
+            exporter, signal, Batching(3_600_000, batch=4, timeout=30_000, queue=COUNT)
         )
 
     def send(self, entries: Sequence[Any]) -> ExportRound[Any]:

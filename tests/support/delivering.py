@@ -13,6 +13,7 @@ from wakelog.otel._content import ContentPolicy
 from wakelog.otel._export_pipeline import ExportPipeline, log_records
 from wakelog.otel._leftovers import OwnJournal
 from wakelog.otel._records import Rebuilder
+from wakelog.otel._settings import Batching
 from wakelog.record import Resource, encode, uuid7
 
 if TYPE_CHECKING:
@@ -112,10 +113,9 @@ class Bench:
         self.destination = ExportPipeline(
             hop,
             log_records(Rebuilder(ContentPolicy())),
-            schedule_delay=3600,
-            max_batch=options.pop("max_batch", 512),
-            max_queue=options.pop("max_queue", 2048),
-            export_timeout=30,
+            Batching(
+                3_600_000, options.pop("max_batch", 512), 30_000, options.pop("max_queue", 2048)
+            ),
             attempt=hop,
         )
         self.delivery = Delivery(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wakelog.otel._bridge import EventToSpanEventBridge
     from wakelog.otel._content import ContentAwareBridge as ContentAwareBridge
     from wakelog.otel._content import ContentPolicy as ContentPolicy
+    from wakelog.otel._durable import REPLAY_RATE as REPLAY_RATE
     from wakelog.otel._export_attempt import attempt_through as attempt_through
     from wakelog.otel._exporters import LOGS_SELECTOR as LOGS_SELECTOR
     from wakelog.otel._exporters import TRACES_SELECTOR as TRACES_SELECTOR
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from wakelog.otel._others import span_context_of as span_context_of
     from wakelog.otel._pipeline import named_pipeline as named_pipeline
     from wakelog.otel._processor import MAX_RECORD_BYTES as MAX_RECORD_BYTES
-    from wakelog.otel._processor import REPLAY_RATE as REPLAY_RATE
     from wakelog.otel._processor import DurableLogRecordProcessor
     from wakelog.otel._pushing import PushedMetrics as PushedMetrics
     from wakelog.otel._pushing import hear_exporters as hear_exporters
@@ -92,7 +92,8 @@ __getattr__ = lazy_names(
         "wakelog.otel._made": ["SetUp", "Spans", "in_time", "made"],
         "wakelog.otel._others": ["asked", "span_context_of"],
         "wakelog.otel._pipeline": ["named_pipeline"],
-        "wakelog.otel._processor": ["DurableLogRecordProcessor", "MAX_RECORD_BYTES", "REPLAY_RATE"],
+        "wakelog.otel._durable": ["REPLAY_RATE"],
+        "wakelog.otel._processor": ["DurableLogRecordProcessor", "MAX_RECORD_BYTES"],
         "wakelog.otel._pushing": ["PushedMetrics", "hear_exporters"],
         "wakelog.otel._redactor": ["FOREIGN_VARIABLES", "Redactor"],
         "wakelog.otel._refusals": ["Refusals"],

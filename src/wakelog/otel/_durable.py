@@ -9,142 +9,159 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource as SDKResource
 
-from wakelog.buffer import Queue
+from wakelog import _arguments as a
 from wakelog.delivery import Delivery, Destination, Sources, suppress_recording
 from wakelog.errors import ConfigurationError
+from wakelog.evidence import Sealing
 from wakelog.journal import (
     UNNAMED_SERVICE,
     AwaitingSigner,
     Durability,
     Entry,
     Journal,
-    Observer,
     Service,
     Space,
     default_root,
     make_parent_of,
 )
+from wakelog.otel._export_pipeline import ExportPipeline, Signal
 from wakelog.otel._exporters import endpoint_of
 from wakelog.otel._leftovers import OwnJournal
 from wakelog.otel._metric_table import REFUSED
-from wakelog.otel._metrics import ObservedProcessor
+from wakelog.otel._metrics import SignalMetrics
 from wakelog.otel._pipeline import LOCAL, NAMES, destination_of, named_pipeline
 from wakelog.otel._records import resource_of
+from wakelog.otel._redactor import Redactor, redactor_of
 from wakelog.otel._result import UNWRITTEN, DeliveryResult, result_of
-from wakelog.otel._settings import DIRECTORY_VARIABLE, Batching, durability_of
-from wakelog.record import LOGS, Resource
+from wakelog.otel._settings import DIRECTORY_VARIABLE, batching, durability_of, say_misspelt
+from wakelog.record import LOGS, SPANS, Resource
+from wakelog.redaction import RedactionConfig
 from wakelog.runtime import Burst, ForkOrder, let_through, notice_fork, reset_in_child
 from wakelog.storage import LONGEST_LINE
 from wakelog.telemetry import reason_of
 
 if TYPE_CHECKING:
-    from wakelog.evidence import Sealer, Sealing
-    from wakelog.otel._delivery_counters import DeliveryCounters
+    from wakelog.evidence import Sealer
 
+REPLAY_RATE: Final = "WAKELOG_REPLAY_RATE"
+Metrics = TypeVar("Metrics", bound=SignalMetrics)
 _log = logging.getLogger("wakelog")
 
 
-@dataclass(frozen=True, slots=True)
-class JournalSettings:
-    """How a processor keeps its journal; see ``DurableLogRecordProcessor``."""
-
-    directory: str | os.PathLike[str] | None
-    durability: Durability | str
-    segment_bytes: int
-    segment_age: float | None
-    rotate_at_midnight: bool
-    space: Space
-    max_line_bytes: int
-    sealing: Sealing | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that cannot be used.
-
-        Raises:
-            ConfigurationError: When one is 0 or less, or lines could be longer than readers take; it
-                says which.
-        """
-        for name in ("segment_bytes", "segment_age", "max_line_bytes"):
-            number = getattr(self, name)
-            if number is not None and not number > 0:
-                message = f"{name}={number!r} cannot be used: give a number above 0"
-                raise ConfigurationError(message)
-        if self.max_line_bytes > LONGEST_LINE:
-            message = (
-                f"max_line_bytes={self.max_line_bytes!r} cannot be used: readers take lines of at most "
-                f"{LONGEST_LINE} bytes. Longer content is kept whole beside its line, see max_event_bytes"
-            )
-            raise ConfigurationError(message)
-
-
-class Measuring(Protocol):
-    """What reports the figures of processors: of log records, or of spans."""
-
-    observer: Observer | None
-
-    def source(self) -> ObservedProcessor:
-        """Return where another processor may leave what it has to say."""
-        ...
-
-    def follow(
-        self,
-        source: ObservedProcessor,
-        journal: Journal | None = None,
-        queue: Queue[Any] | None = None,
-    ) -> None:
-        """Learn what a source speaks of, as far as it is there."""
-        ...
-
-
-class DurablePipeline:
+class DurablePipeline(Generic[Metrics]):
     """Opens a journal when its service is known, delivers what is in it, and ends both.
 
     ``_opening`` guards which journal is open; nothing is recorded under it.
 
     Args:
         exporter: Where to deliver; None keeps everything local.
-        settings: How the journal is kept.
-        batches: How the SDK's batch processor works; None without an exporter.
-        make_destination: Makes the destination; given the exporter, the batches and where attempts
-            are counted.
-        replay_rate: The most records a second of what was left behind; None for no limit.
-        metrics: What its figures are reported by, if they are.
-        pipeline: The name that the records wait under, as the program gives it.
-        resource: The resource of the records to come, where that is known.
-        signal: What the records are.
-        what: What they are called in the log.
+        exported: How what is recorded is made into what the exporter takes.
+        metrics_on: Returns what the figures are reported by on a MeterProvider, None for no metrics.
         sources: Makes the sources that delivery takes records from.
         on_segment: Called in the thread whose write began a segment.
+        schedule_delay_millis: As for ``DurableLogRecordProcessor``, and so are the others.
+        max_export_batch_size: In records.
+        export_timeout_millis: In milliseconds.
+        max_queue_size: In records.
+        meter_provider: Where metrics go.
+        directory: The journal's directory.
+        durability: What has been done to a record when the call returns.
+        segment_bytes: In bytes.
+        segment_age: In seconds.
+        rotate_at_midnight: In the local time zone.
+        space: How much of the disk is taken.
+        max_line_bytes: In bytes.
+        max_event_bytes: In bytes.
+        replay_rate: In records a second.
+        pipeline: The name under which records wait.
+        resource: The resource of the records to come, where that is known.
+        redact: What is taken out of what others record.
+        sealing: How the journal is signed.
+
+    Raises:
+        ConfigurationError: For an argument or variable that cannot be used; it says which.
+        JournalError: When the directory cannot be used.
     """
 
-    # Long: each part of the pipeline is made once, in an order that matters.
+    signal = LOGS
+    """What the records are."""
+    _what = "log records"
+
+    # Long: each argument has a line, and each part of the pipeline is made once, in an order that matters.
     def __init__(
         self,
         exporter: Any,
-        settings: JournalSettings,
-        batches: Batching | None,
-        make_destination: Callable[[Any, Batching, DeliveryCounters | None], Destination[Entry]],
-        *,
-        replay_rate: float | None,
-        metrics: Measuring | None,
-        pipeline: str | None,
-        resource: SDKResource | None,
-        signal: str = LOGS,
-        what: str = "log records",
+        exported: Signal,
+        metrics_on: Callable[[MeterProvider | None], Metrics | None],
         sources: Callable[[Journal, Service | None], Sources] = OwnJournal,
         on_segment: Callable[[], None] | None = None,
+        *,
+        schedule_delay_millis: float | None,
+        max_export_batch_size: int | None,
+        export_timeout_millis: float | None,
+        max_queue_size: int | None,
+        meter_provider: MeterProvider | None,
+        directory: str | os.PathLike[str] | None,
+        durability: Durability | str,
+        segment_bytes: int,
+        segment_age: float | None,
+        rotate_at_midnight: bool,
+        space: Space,
+        max_line_bytes: int,
+        max_event_bytes: int | None,
+        replay_rate: float | None,
+        pipeline: str | None,
+        resource: SDKResource | None,
+        redact: bool | RedactionConfig | Redactor | None,
+        sealing: Sealing | None,
     ) -> None:
-        self._metrics = metrics
-        self._source: ObservedProcessor | None = metrics.source() if metrics is not None else None
+        a.check(
+            schedule_delay_millis=(schedule_delay_millis, *a.NUMBER),
+            max_export_batch_size=(max_export_batch_size, *a.COUNT),
+            export_timeout_millis=(export_timeout_millis, *a.NUMBER),
+            max_queue_size=(max_queue_size, *a.COUNT),
+            meter_provider=(meter_provider, a.With("get_meter", "a MeterProvider"), None),
+            directory=(directory, *a.PATH, None),
+            durability=(durability, str),
+            segment_bytes=(segment_bytes, int),
+            segment_age=(segment_age, *a.NUMBER),
+            rotate_at_midnight=(rotate_at_midnight, bool),
+            space=(space, Space),
+            max_line_bytes=(max_line_bytes, int),
+            max_event_bytes=(max_event_bytes, *a.COUNT),
+            replay_rate=(replay_rate, *a.NUMBER),
+            pipeline=(pipeline, *a.TEXT),
+            resource=(resource, SDKResource, None),
+            sealing=(sealing, Sealing, None),
+        )
+        say_misspelt()
+        _check_sizes(
+            segment_bytes=segment_bytes, segment_age=segment_age, max_line_bytes=max_line_bytes
+        )
+        rate = positive_setting(replay_rate, REPLAY_RATE, "replay_rate")
+        batches = None
+        if exporter is not None:
+            batches = batching(
+                schedule_delay_millis,
+                max_export_batch_size,
+                export_timeout_millis,
+                max_queue_size,
+                spans=self.signal == SPANS,
+            )
+        self._redactor = redactor_of(redact)
+        self._max_line_bytes = max_line_bytes
+        self._max_event_bytes = a.max_event_bytes_of(max_event_bytes)
+        self._erasable = sealing is not None and sealing.erasable
+        self._metrics = metrics = metrics_on(meter_provider)
+        self._source = metrics.source() if metrics is not None else None
         self.refused: Counter[str] = Counter()
         """How many records of others were not accepted, by reason."""
-        self._what = what
         # A cache of the last resource, which is the same object for every record of a provider.
         self._resource: tuple[SDKResource | None, Resource] = (None, Resource({}))
         self._burst = Burst()
@@ -156,33 +173,33 @@ class DurablePipeline:
         # others may have given to another destination, only a record tells.
         self._presumed = Service() if given is None else None
         self._make_sources = sources
-        self._sealer = _sealer_of(settings.sealing, export=exporter is not None and signal == LOGS)
+        self._sealer = _sealer_of(sealing, export=exporter is not None and self.signal == LOGS)
         # Who seals without a key has another process seal, and leaves deletions to it.
-        awaits = settings.sealing is not None and self._sealer is None
+        awaits = sealing is not None and self._sealer is None
         self._make_journal = partial(
             Journal,
-            durability=durability_of(settings.durability),
-            segment_bytes=settings.segment_bytes,
-            segment_age=settings.segment_age,
-            rotate_at_midnight=settings.rotate_at_midnight,
-            space=settings.space,
+            durability=durability_of(durability),
+            segment_bytes=segment_bytes,
+            segment_age=segment_age,
+            rotate_at_midnight=rotate_at_midnight,
+            space=space,
             local=exporter is None,
             observer=metrics.observer if metrics is not None else None,
             destination=destination,
-            signal=signal,
+            signal=self.signal,
             on_segment=on_segment,
             listener=AwaitingSigner(always=True) if awaits else self._sealer,
         )
         counters = self._source.counters if self._source is not None else None
         self._destination: Destination[Entry] | None = None
-        if exporter is not None and batches is not None:
-            self._destination = make_destination(exporter, batches, counters)
+        if batches is not None:
+            self._destination = ExportPipeline(exporter, exported, batches, counters=counters)
             self._make_delivery = partial(
                 Delivery,
                 destination=self._destination,
                 endpoint=endpoint_of(exporter),
                 schedule_delay=batches.delay / 1000,
-                replay_rate=replay_rate,
+                replay_rate=rate,
                 observer=counters,
             )
         self._delivery: Delivery | None = None
@@ -190,8 +207,8 @@ class DurablePipeline:
         self._result: DeliveryResult | None = None
         self._opening = threading.RLock()
         reset_in_child(self._after_fork, ForkOrder.LOCKS)
-        root = settings.directory or os.environ.get(DIRECTORY_VARIABLE) or None
-        self.pipeline = NAMES.take(name, service, self, signal)
+        root = directory or os.environ.get(DIRECTORY_VARIABLE) or None
+        self.pipeline = NAMES.take(name, service, self, self.signal)
         """The name of the pipeline that its records are recorded for."""
         try:
             if root is not None or service is not None:
@@ -271,8 +288,27 @@ class DurablePipeline:
             return journal is None or not any(writer.seq for writer in journal.open_writers)
         return delivery.flush(max(0.0, timeout))
 
-    def _close(self, timeout: float) -> bool:
-        """Deliver what the next hop takes, and stop; say whether it has everything."""
+    def shutdown(self, timeout_millis: int = 5000) -> None:
+        """Deliver what the next hop takes, and stop. What is still pending stays in the journal.
+
+        For at most a second, what a process that is gone has left is delivered too. What is recorded
+        later is still written to the journal, and delivered by the next process that uses the
+        directory.
+
+        Args:
+            timeout_millis: The longest wait. There is none while the next hop is failing.
+        """
+        self.close(timeout_millis / 1000)
+
+    def close(self, timeout: float) -> bool:
+        """Do what ``shutdown`` does, and say what came of it.
+
+        Args:
+            timeout: The longest wait, in seconds.
+
+        Returns:
+            Whether the next hop has accepted everything that this process has recorded.
+        """
         notice_fork()
         deadline = time.monotonic() + timeout
         destination, self._destination = self._destination, None
@@ -320,6 +356,20 @@ class DurablePipeline:
                     self._what,
                     error,
                 )
+
+
+def _check_sizes(*, max_line_bytes: int, **sizes: float | None) -> None:
+    """Refuse numbers that are not above 0, and lines that could be longer than readers take."""
+    for name, number in (*sizes.items(), ("max_line_bytes", max_line_bytes)):
+        if number is not None and not number > 0:
+            message = f"{name}={number!r} cannot be used: give a number above 0"
+            raise ConfigurationError(message)
+    if max_line_bytes > LONGEST_LINE:
+        message = (
+            f"max_line_bytes={max_line_bytes!r} cannot be used: readers take lines of at most "
+            f"{LONGEST_LINE} bytes. Longer content is kept whole beside its line, see max_event_bytes"
+        )
+        raise ConfigurationError(message)
 
 
 def _sealer_of(sealing: Sealing | None, *, export: bool) -> Sealer | None:

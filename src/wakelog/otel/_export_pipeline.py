@@ -23,6 +23,7 @@ from wakelog.otel._export_attempt import attempt_through, encode_for
 from wakelog.otel._others import asked
 from wakelog.otel._records import Rebuilder
 from wakelog.otel._response_capture import ExportAttempt
+from wakelog.otel._settings import Batching
 from wakelog.otel._stand_in import stand_in
 from wakelog.runtime import contained
 
@@ -162,10 +163,7 @@ class ExportPipeline:
     Args:
         exporter: The exporter to the next hop.
         signal: What is sent.
-        schedule_delay: Seconds, handed on to the batch processor.
-        max_batch: The most records in a batch.
-        max_queue: The most records that the batch processor holds at once.
-        export_timeout: Seconds, handed on to the batch processor.
+        batches: How the batch processor works.
         attempt: Exports a batch through the exporter and says what came of it.
         counters: Where attempts are counted, if they are.
     """
@@ -174,15 +172,12 @@ class ExportPipeline:
         self,
         exporter: Any,
         signal: Signal,
+        batches: Batching,
         *,
-        schedule_delay: float,
-        max_batch: int,
-        max_queue: int,
-        export_timeout: float,
         attempt: ExportAttempt | None = None,
         counters: DeliveryCounters | None = None,
     ) -> None:
-        self.max_batch, self.max_round = max_batch, max_queue
+        self.max_batch, self.max_round = batches.batch, batches.queue
         self._signal = signal
         attempt = attempt or attempt_through(exporter)
         signal.exported_by(attempt)
@@ -191,10 +186,10 @@ class ExportPipeline:
         self._capture = CapturingExporter(exporter, attempt, signal)
         self._batches = signal.processor(
             self._capture,
-            schedule_delay_millis=schedule_delay * 1000,
-            max_export_batch_size=max_batch,
-            export_timeout_millis=export_timeout * 1000,
-            max_queue_size=max_queue,
+            schedule_delay_millis=batches.delay,
+            max_export_batch_size=batches.batch,
+            export_timeout_millis=batches.timeout,
+            max_queue_size=batches.queue,
             # Its own metrics would say the same as ours once more, of a queue that is never full.
             meter_provider=NoOpMeterProvider(),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.metrics import MeterProvider
@@ -15,9 +15,9 @@ from wakelog.events import semconv as s
 from wakelog.journal import Journal, Observer
 from wakelog.otel import _metric_table as t
 from wakelog.otel._delivery_counters import DeliveryCounters
-from wakelog.otel._process_books import ProcessBooks
+from wakelog.otel._process_books import ProcessBooks, WriterBooks
 from wakelog.runtime import ForkOrder, reset_in_child
-from wakelog.telemetry import ADOPTED, ORIGIN, OTHER, OWN, samples
+from wakelog.telemetry import ADOPTED, ORIGIN, OTHER, OWN, Metric, samples
 from wakelog.telemetry.instruments import Instruments, Observations, PerProvider
 
 if TYPE_CHECKING:
@@ -56,22 +56,23 @@ class ObservedProcessor:
         return {s.OTEL_COMPONENT_TYPE: kind, s.OTEL_COMPONENT_NAME: f"{kind}/{self.number}"}
 
 
-class ProcessorMetrics:
-    """The instruments on one MeterProvider, for every processor that uses it.
+class SignalMetrics:
+    """The instruments of a signal on one MeterProvider, for every processor that uses it.
 
     Args:
         provider: The MeterProvider.
+        table: The signal's metrics.
+        prefix: What the names of its books begin with.
     """
 
-    def __init__(self, provider: MeterProvider) -> None:
+    observer: Observer | None = None
+    """Times what journals do, where the signal has metrics for that."""
+
+    def __init__(self, provider: MeterProvider, table: Sequence[Metric], prefix: str) -> None:
+        self._prefix = prefix
         self._books = ProcessBooks()
         self._sources: list[ObservedProcessor] = []
-        self._writes, self._syncs, self._commits, self._waits = (samples() for _ in range(4))
-        self.observer: Observer | None = Observer(
-            self._writes.append, self._syncs.append, self._commits.append
-        )
-        self.waited: Callable[[float], None] = self._waits.append
-        self._instruments = Instruments(provider, t.TABLE, self._collect)
+        self._instruments = Instruments(provider, table, self._collect)
         reset_in_child(self._after_fork, ForkOrder.METRICS)
 
     def source(self) -> ObservedProcessor:
@@ -80,37 +81,68 @@ class ProcessorMetrics:
         self._sources.append(source)
         return source
 
-    def follow(
-        self,
-        source: ObservedProcessor,
-        journal: Journal | None = None,
-        queue: Queue[Any] | None = None,
-    ) -> None:
-        """Learn what a source speaks of, as far as it is there."""
-        if queue is not None:
-            source.queue = queue
-            queue.on_wait = self.waited
-        if journal is not None:
-            source.journal = journal
-            self._books.follow(journal)
+    def follow(self, source: ObservedProcessor, journal: Journal) -> None:
+        """Learn which journal a source records into."""
+        source.journal = journal
+        self._books.follow(journal)
 
     def _collect(self, instruments: Instruments) -> Observations:
         """Observe everything, once for a collection."""
-        self._record_samples(instruments)
         found = Observations()
-        say = found.say
+        say, prefix = found.say, self._prefix
         own, adopted, open_books = self._books.balance()
-        say("wakelog.events.accepted", own.accepted, **{ORIGIN: OWN})
-        say("wakelog.events.accepted", adopted.accepted, **{ORIGIN: ADOPTED})
-        say("wakelog.events.delivered", own.delivered + adopted.delivered)
-        say("wakelog.events.pending", own.pending + adopted.pending)
-        say("wakelog.events.dead_lettered", own.dead_lettered + adopted.dead_lettered)
-        say("wakelog.events.corrupt", own.corrupt + adopted.corrupt)
+        say(f"{prefix}.accepted", own.accepted, **{ORIGIN: OWN})
+        say(f"{prefix}.accepted", adopted.accepted, **{ORIGIN: ADOPTED})
+        for name in ("delivered", "pending", "dead_lettered", "corrupt"):
+            say(f"{prefix}.{name}", getattr(own, name) + getattr(adopted, name))
         evicted = own.evicted + adopted.evicted
+        rest = sum(n for name, n in evicted.items() if name not in t.EVICTED)
         for reason in t.EVICTED:
-            rest = sum(n for name, n in evicted.items() if name not in t.EVICTED)
-            say("wakelog.events.evicted", evicted[reason] + (rest if reason == "quota" else 0),
-                reason=reason)  # fmt: skip
+            count = evicted[reason] + (rest if reason == "quota" else 0)
+            say(f"{prefix}.evicted", count, reason=reason)
+        refused = sum((source.refused.copy() for source in list(self._sources)), Counter[str]())
+        for reason in (*t.REFUSED, OTHER):
+            say(f"{prefix}.refused", refused[reason], reason=reason)
+        self._observe(instruments, say, open_books)
+        return found
+
+    def _observe(
+        self, instruments: Instruments, say: Callable[..., None], open_books: list[WriterBooks]
+    ) -> None:
+        """Observe what only this signal has."""
+        raise NotImplementedError
+
+    def _after_fork(self) -> None:
+        self._books.reset()
+        for source in self._sources:
+            source.reset()
+
+
+class ProcessorMetrics(SignalMetrics):
+    """The instruments of log records, and of what journals and delivery do."""
+
+    def __init__(self, provider: MeterProvider) -> None:
+        self._writes, self._syncs, self._commits, self._waits = (samples() for _ in range(4))
+        self.observer = Observer(self._writes.append, self._syncs.append, self._commits.append)
+        super().__init__(provider, t.TABLE, "wakelog.events")
+
+    def watch(self, source: ObservedProcessor, queue: Queue[Any]) -> None:
+        """Learn of the queue that a processor's records wait in."""
+        source.queue = queue
+        queue.on_wait = self._waits.append
+
+    def _observe(
+        self, instruments: Instruments, say: Callable[..., None], open_books: list[WriterBooks]
+    ) -> None:
+        self._record_samples(instruments)
+        self._observe_pending(say, open_books)
+        sources = list(self._sources)
+        self._observe_journals(sources, say)
+        self._observe_deliveries(sources, say)
+        for source in sources:
+            self._observe_components(source, say)
+
+    def _observe_pending(self, say: Callable[..., None], open_books: list[WriterBooks]) -> None:
         now = time.time_ns()
         delivering = [source for source in self._sources if source.delivery is not None]
         if delivering:
@@ -120,15 +152,6 @@ class ProcessorMetrics:
             oldest = [at for books in waiting if (at := books.oldest_pending()) is not None]
             say("wakelog.delivery.pending.age", max(0, now - min(oldest, default=now)) / 1e9)
         say("wakelog.delivery.pending.bytes", sum(one.pending_bytes() for one in open_books))
-        sources = list(self._sources)
-        refused = sum((source.refused.copy() for source in sources), Counter[str]())
-        for reason in (*t.REFUSED, OTHER):
-            say("wakelog.events.refused", refused[reason], reason=reason)
-        self._observe_journals(sources, say)
-        self._observe_deliveries(sources, say)
-        for source in sources:
-            self._observe_components(source, say)
-        return found
 
     @staticmethod
     def _observe_journals(sources: list[ObservedProcessor], say: Callable[..., None]) -> None:
@@ -192,11 +215,9 @@ class ProcessorMetrics:
             instruments.drain_outcomes(s.OTEL_EXPORTER_DURATION, counters.operations, **exporter)
 
     def _after_fork(self) -> None:
-        self._books.reset()
+        super()._after_fork()
         for left in (self._writes, self._syncs, self._commits, self._waits):
             left.clear()
-        for source in self._sources:
-            source.reset()
 
 
 metrics_on: Final = PerProvider(ProcessorMetrics).on

@@ -20,24 +20,21 @@ from wakelog.evidence import Sealing
 from wakelog.journal import Durability, Receipt, Space
 from wakelog.otel._buffer import Encoded, JournalBuffer
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
-from wakelog.otel._delivery_counters import DeliveryCounters
-from wakelog.otel._durable import DurablePipeline, JournalSettings, positive_setting
-from wakelog.otel._export_pipeline import ExportPipeline, log_records
+from wakelog.otel._durable import DurablePipeline, positive_setting
+from wakelog.otel._export_pipeline import log_records
 from wakelog.otel._metric_table import REFUSED
-from wakelog.otel._metrics import metrics_on
+from wakelog.otel._metrics import ProcessorMetrics, metrics_on
 from wakelog.otel._records import EventLogRecord, Rebuilder, content_of
-from wakelog.otel._redactor import Redactor, redactor_of
-from wakelog.otel._settings import Batching, batching, say_misspelt
+from wakelog.otel._redactor import Redactor
 from wakelog.redaction import RedactionConfig
 from wakelog.runtime import notice_fork
 from wakelog.telemetry import reason_of
 
-REPLAY_RATE: Final = "WAKELOG_REPLAY_RATE"
 MAX_RECORD_BYTES: Final = "WAKELOG_MAX_RECORD_BYTES"
 _DEFAULT_SPACE = Space()
 
 
-class DurableLogRecordProcessor(DurablePipeline, LogRecordProcessor):
+class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProcessor):
     """Writes each log record to a local journal before it returns, and delivers from there.
 
     It takes the arguments of ``opentelemetry.sdk._logs.export.BatchLogRecordProcessor`` in the same
@@ -127,76 +124,45 @@ class DurableLogRecordProcessor(DurablePipeline, LogRecordProcessor):
     ) -> None:
         a.check(
             exporter=(exporter, a.With("export", "a LogRecordExporter"), None),
-            schedule_delay_millis=(schedule_delay_millis, *a.NUMBER),
-            max_export_batch_size=(max_export_batch_size, *a.COUNT),
-            export_timeout_millis=(export_timeout_millis, *a.NUMBER),
-            max_queue_size=(max_queue_size, *a.COUNT),
-            meter_provider=(meter_provider, a.With("get_meter", "a MeterProvider"), None),
-            directory=(directory, *a.PATH, None),
-            durability=(durability, str),
             span_events=(span_events, bool),
-            segment_bytes=(segment_bytes, int),
-            segment_age=(segment_age, *a.NUMBER),
-            rotate_at_midnight=(rotate_at_midnight, bool),
-            space=(space, Space),
-            max_line_bytes=(max_line_bytes, int),
-            max_event_bytes=(max_event_bytes, *a.COUNT),
             buffer=(buffer, Buffer, None),
-            replay_rate=(replay_rate, *a.NUMBER),
             max_record_bytes=(max_record_bytes, *a.COUNT),
-            pipeline=(pipeline, *a.TEXT),
-            resource=(resource, SDKResource, None),
-            sealing=(sealing, Sealing, None),
         )
-        say_misspelt()
-        settings = JournalSettings(
-            directory,
-            durability,
-            segment_bytes,
-            segment_age,
-            rotate_at_midnight,
-            space,
-            max_line_bytes,
-            sealing,
-        )
+        longest = positive_setting(max_record_bytes, MAX_RECORD_BYTES, "max_record_bytes")
         policy = ContentPolicy.from_environment()
-        rebuilder = Rebuilder(
-            policy,
-            max_record_bytes=positive_setting(
-                max_record_bytes, MAX_RECORD_BYTES, "max_record_bytes"
-            ),
-        )
-        rate = positive_setting(replay_rate, REPLAY_RATE, "replay_rate")
-        batches = None
-        if exporter is not None:
-            batches = batching(
-                schedule_delay_millis, max_export_batch_size, export_timeout_millis, max_queue_size
-            )
-        metrics = metrics_on(meter_provider)
-        self._redactor = redactor_of(redact)
-        self._bridge = ContentAwareBridge(policy, self._redactor) if span_events else None
-        self._max_line_bytes = max_line_bytes
-        self._erasable = sealing is not None and sealing.erasable
-        self._max_event_bytes = a.max_event_bytes_of(max_event_bytes)
         self._buffer: JournalBuffer | None = None
         self.buffer: Queue[Encoded] | None = None
         """What waits in memory, when there is a buffer: its ``size``, ``capacity``, ``dropped``,
         ``refused``, ``waits``, ``wait_seconds`` and ``on_wait``."""
         super().__init__(
             exporter,
-            settings,
-            batches,
-            partial(_make_destination, rebuilder),
-            replay_rate=rate,
-            metrics=metrics,
+            log_records(Rebuilder(policy, max_record_bytes=longest)),
+            metrics_on,
+            schedule_delay_millis=schedule_delay_millis,
+            max_export_batch_size=max_export_batch_size,
+            export_timeout_millis=export_timeout_millis,
+            max_queue_size=max_queue_size,
+            meter_provider=meter_provider,
+            directory=directory,
+            durability=durability,
+            segment_bytes=segment_bytes,
+            segment_age=segment_age,
+            rotate_at_midnight=rotate_at_midnight,
+            space=space,
+            max_line_bytes=max_line_bytes,
+            max_event_bytes=max_event_bytes,
+            replay_rate=replay_rate,
             pipeline=pipeline,
             resource=resource,
+            redact=redact,
+            sealing=sealing,
         )
+        self._bridge = ContentAwareBridge(policy, self._redactor) if span_events else None
         if buffer is not None:
             self._buffer = JournalBuffer(buffer, self._journal_of, self._accepted, self._refuse)
             self.buffer = self._buffer.queue
-            if metrics is not None and self._source is not None:
-                metrics.follow(self._source, queue=self.buffer)
+            if self._metrics is not None and self._source is not None:
+                self._metrics.watch(self._source, self.buffer)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Record one log record.
@@ -287,18 +253,6 @@ class DurableLogRecordProcessor(DurablePipeline, LogRecordProcessor):
             return False
         return self._flush(deadline - time.monotonic())
 
-    def shutdown(self, timeout_millis: int = 5000) -> None:
-        """Deliver what the next hop takes, and stop. What is still pending stays in the journal.
-
-        For at most a second, what a process that is gone has left is delivered too. Records that
-        come later are still written to the journal, and delivered by the next process that uses the
-        directory.
-
-        Args:
-            timeout_millis: The longest wait. There is none while the next hop is failing.
-        """
-        self.close(timeout_millis / 1000)
-
     def close(self, timeout: float) -> bool:
         """Do what ``shutdown`` does, and say what came of it.
 
@@ -312,21 +266,4 @@ class DurableLogRecordProcessor(DurablePipeline, LogRecordProcessor):
         deadline = time.monotonic() + timeout
         buffer, self._buffer = self._buffer, None
         written = buffer is None or buffer.queue.close(timeout)
-        return self._close(max(0.0, deadline - time.monotonic())) and written
-
-
-def _make_destination(
-    rebuilder: Rebuilder,
-    exporter: LogRecordExporter,
-    batches: Batching,
-    counters: DeliveryCounters | None,
-) -> ExportPipeline:
-    return ExportPipeline(
-        exporter,
-        log_records(rebuilder),
-        schedule_delay=batches.delay / 1000,
-        max_batch=batches.batch,
-        max_queue=batches.queue,
-        export_timeout=batches.timeout / 1000,
-        counters=counters,
-    )
+        return super().close(max(0.0, deadline - time.monotonic())) and written

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry.metrics import MeterProvider
 
-from wakelog.buffer import Queue
-from wakelog.journal import Journal, Observer
 from wakelog.otel._metric_table import EVICTED, REFUSED
-from wakelog.otel._metrics import ObservedProcessor
-from wakelog.otel._process_books import ProcessBooks
-from wakelog.runtime import ForkOrder, reset_in_child
+from wakelog.otel._metrics import SignalMetrics
+from wakelog.otel._process_books import WriterBooks
 from wakelog.telemetry import ADOPTED, ORIGIN, OTHER, OWN, REASON, Metric
-from wakelog.telemetry.instruments import Instruments, Observations, PerProvider
+from wakelog.telemetry.instruments import Instruments, PerProvider
 
 TABLE: Final = (
     Metric(
@@ -92,77 +89,35 @@ TABLE: Final = (
 )
 
 
-class SpanMetrics:
-    """The instruments on one MeterProvider, for every processor of spans that uses it.
-
-    Args:
-        provider: The MeterProvider.
-    """
-
-    observer: Observer | None = None
-    """Writing and syncing are timed for log records."""
+class SpanMetrics(SignalMetrics):
+    """The instruments of spans. Writing and syncing are timed for log records alone."""
 
     def __init__(self, provider: MeterProvider) -> None:
-        self._books = ProcessBooks()
-        self._sources: list[ObservedProcessor] = []
         self._open: list[Callable[[], int]] = []
         self.unknown_outcomes = 0
-        self._instruments = Instruments(provider, TABLE, self._collect)
-        reset_in_child(self._after_fork, ForkOrder.METRICS)
-
-    def source(self) -> ObservedProcessor:
-        """Return where another processor may leave what it has to say."""
-        source = ObservedProcessor(len(self._sources), self._books)
-        self._sources.append(source)
-        return source
-
-    def follow(
-        self,
-        source: ObservedProcessor,
-        journal: Journal | None = None,
-        queue: Queue[Any] | None = None,  # noqa: ARG002 - spans have no buffer
-    ) -> None:
-        """Learn what a source speaks of, as far as it is there."""
-        if journal is not None:
-            source.journal = journal
-            self._books.follow(journal)
+        super().__init__(provider, TABLE, "wakelog.spans")
 
     def count_open(self, how_many: Callable[[], int]) -> None:
         """Ask a processor for its open spans, from now on."""
         self._open.append(how_many)
 
-    def _collect(self, _: Instruments) -> Observations:
-        """Observe everything, once for a collection."""
-        found = Observations()
-        say = found.say
-        own, adopted, _open_books = self._books.balance()
-        say("wakelog.spans.accepted", own.accepted, **{ORIGIN: OWN})
-        say("wakelog.spans.accepted", adopted.accepted, **{ORIGIN: ADOPTED})
-        for name in ("delivered", "pending", "dead_lettered", "corrupt"):
-            say(f"wakelog.spans.{name}", getattr(own, name) + getattr(adopted, name))
-        evicted = own.evicted + adopted.evicted
-        for reason in EVICTED:
-            say("wakelog.spans.evicted", evicted[reason], reason=reason)
-        for reason in (*REFUSED, OTHER):
-            refused = sum(source.refused[reason] for source in self._sources)
-            say("wakelog.spans.refused", refused, reason=reason)
+    def _observe(
+        self,
+        instruments: Instruments,  # noqa: ARG002 - nothing is timed
+        say: Callable[..., None],
+        open_books: list[WriterBooks],  # noqa: ARG002 - their age and bytes are those of log records
+    ) -> None:
         say("wakelog.spans.open", sum(how_many() for how_many in self._open))
         say("wakelog.spans.unknown_outcome", self.unknown_outcomes)
         for source in self._sources:
             # What is timed of log records is not of spans, and would only grow here.
-            for left in (
-                source.counters.latencies,
-                source.counters.pauses,
-                source.counters.operations,
-            ):
+            counters = source.counters
+            for left in (counters.latencies, counters.pauses, counters.operations):
                 left.clear()
-        return found
 
     def _after_fork(self) -> None:
-        self._books.reset()
+        super()._after_fork()
         self.unknown_outcomes = 0
-        for source in self._sources:
-            source.reset()
 
 
 span_metrics_on: Final = PerProvider(SpanMetrics).on

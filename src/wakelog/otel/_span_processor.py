@@ -16,20 +16,14 @@ from wakelog import _arguments as a
 from wakelog.delivery import is_suppressed
 from wakelog.errors import ConfigurationError, EventTooLargeError
 from wakelog.evidence import Sealing
-from wakelog.journal import Durability, Journal, Space
+from wakelog.journal import Durability, Journal, Service, Space
 from wakelog.otel._content import ContentPolicy
-from wakelog.otel._delivery_counters import DeliveryCounters
-from wakelog.otel._durable import DurablePipeline, JournalSettings, positive_setting
-from wakelog.otel._export_pipeline import ExportPipeline
+from wakelog.otel._durable import DurablePipeline
 from wakelog.otel._idle_spans import IdleSpans
 from wakelog.otel._open_spans import SpanTracker
-from wakelog.otel._processor import REPLAY_RATE
-from wakelog.otel._redactor import Redactor, redactor_of
+from wakelog.otel._redactor import Redactor
 from wakelog.otel._settings import (
-    Batching,
     UnknownOutcome,
-    batching,
-    say_misspelt,
     unknown_outcome_of,
 )
 from wakelog.otel._span_fields import Begun
@@ -44,7 +38,7 @@ _DEFAULT_SPACE = Space()
 _SAMPLED = int(TraceFlags.SAMPLED)
 
 
-class DurableSpanProcessor(DurablePipeline, SpanProcessor):
+class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
     """Writes each span to a local journal when it starts and when it ends, and delivers from there.
 
     It takes the arguments of ``opentelemetry.sdk.trace.export.BatchSpanProcessor`` in the same
@@ -97,6 +91,9 @@ class DurableSpanProcessor(DurablePipeline, SpanProcessor):
         JournalError: When the directory cannot be used.
     """
 
+    signal = SPANS
+    _what = "spans"
+
     # Long: each argument has a line, is checked and handed on.
     def __init__(
         self,
@@ -126,94 +123,72 @@ class DurableSpanProcessor(DurablePipeline, SpanProcessor):
     ) -> None:
         a.check(
             span_exporter=(span_exporter, a.With("export", "a SpanExporter"), None),
-            max_queue_size=(max_queue_size, *a.COUNT),
-            schedule_delay_millis=(schedule_delay_millis, *a.NUMBER),
-            max_export_batch_size=(max_export_batch_size, *a.COUNT),
-            export_timeout_millis=(export_timeout_millis, *a.NUMBER),
-            meter_provider=(meter_provider, a.With("get_meter", "a MeterProvider"), None),
-            directory=(directory, *a.PATH, None),
-            durability=(durability, str),
-            segment_bytes=(segment_bytes, int),
-            segment_age=(segment_age, *a.NUMBER),
-            rotate_at_midnight=(rotate_at_midnight, bool),
-            space=(space, Space),
-            max_line_bytes=(max_line_bytes, int),
-            max_event_bytes=(max_event_bytes, *a.COUNT),
-            replay_rate=(replay_rate, *a.NUMBER),
-            pipeline=(pipeline, *a.TEXT),
-            resource=(resource, SDKResource, None),
             starts=(starts, bool),
             unknown_outcome=(unknown_outcome, str),
             idle_limit=(idle_limit, *a.NUMBER),
-            sealing=(sealing, Sealing, None),
         )
-        say_misspelt()
-        outcome = unknown_outcome_of(unknown_outcome, "unknown_outcome")
-        settings = JournalSettings(
-            directory,
-            durability,
-            segment_bytes,
-            segment_age,
-            rotate_at_midnight,
-            space,
-            max_line_bytes,
-            sealing,
-        )
-        batches = None
-        if span_exporter is not None:
-            batches = batching(
-                schedule_delay_millis,
-                max_export_batch_size,
-                export_timeout_millis,
-                max_queue_size,
-                spans=True,
-            )
         self._starts = starts
-        self._redactor = redactor_of(redact)
-        self._max_line_bytes = max_line_bytes
-        self._erasable = sealing is not None and sealing.erasable
-        self._max_event_bytes = a.max_event_bytes_of(max_event_bytes)
-        self._journal: Journal | None = None
-        self._outcome = outcome
-        idle = None
-        if idle_limit is not None:
-            if not (idle_limit > 0 and starts and outcome != "drop"):
-                message = (
-                    f"idle_limit={idle_limit!r} cannot be used: give a number above 0, with starts=True, "
-                    "and another unknown_outcome than 'drop'"
-                )
-                raise ConfigurationError(message)
-            idle = IdleSpans(idle_limit, self._end_idle)
-        self.open_spans = SpanTracker(lambda: self._journal, self._refuse, idle)
+        self._outcome = unknown_outcome_of(unknown_outcome, "unknown_outcome")
+        self._policy = ContentPolicy.from_environment()
+        self._journal = None
+        self.open_spans = SpanTracker(
+            lambda: self._journal, self._refuse, self._idle_spans(idle_limit)
+        )
         """The spans that have started and not ended; ``len`` says how many."""
-        self._span_metrics = metrics = span_metrics_on(meter_provider)
-        if metrics is not None:
-            metrics.count_open(partial(len, self.open_spans))
         super().__init__(
             span_exporter,
-            settings,
-            batches,
-            _make_destination,
-            replay_rate=positive_setting(replay_rate, REPLAY_RATE, "replay_rate"),
-            metrics=metrics,
+            spans(SpanRebuilder()),
+            span_metrics_on,
+            self._span_sources,
+            self.open_spans.repeat,
+            schedule_delay_millis=schedule_delay_millis,
+            max_export_batch_size=max_export_batch_size,
+            export_timeout_millis=export_timeout_millis,
+            max_queue_size=max_queue_size,
+            meter_provider=meter_provider,
+            directory=directory,
+            durability=durability,
+            segment_bytes=segment_bytes,
+            segment_age=segment_age,
+            rotate_at_midnight=rotate_at_midnight,
+            space=space,
+            max_line_bytes=max_line_bytes,
+            max_event_bytes=max_event_bytes,
+            replay_rate=replay_rate,
             pipeline=pipeline,
             resource=resource,
-            signal=SPANS,
-            what="spans",
-            sources=partial(
-                SpanSources,
-                ending=partial(
-                    MissingEnds,
-                    outcome=outcome,
-                    policy=ContentPolicy.from_environment(),
-                    redactor=self._redactor,
-                    max_line_bytes=max_line_bytes,
-                    erasable=sealing is not None and sealing.erasable,
-                    ended=partial(_count_unknown, metrics),
-                ),
-            ),
-            on_segment=self.open_spans.repeat,
+            redact=redact,
+            sealing=sealing,
         )
+        if self._metrics is not None:
+            self._metrics.count_open(partial(len, self.open_spans))
+
+    def _idle_spans(self, limit: float | None) -> IdleSpans | None:
+        if limit is None:
+            return None
+        if not (limit > 0 and self._starts and self._outcome != "drop"):
+            message = (
+                f"idle_limit={limit!r} cannot be used: give a number above 0, with starts=True, "
+                "and another unknown_outcome than 'drop'"
+            )
+            raise ConfigurationError(message)
+        return IdleSpans(limit, self._end_idle)
+
+    def _span_sources(self, journal: Journal, presumed: Service | None) -> SpanSources:
+        ending = partial(
+            MissingEnds,
+            outcome=self._outcome,
+            policy=self._policy,
+            redactor=self._redactor,
+            max_line_bytes=self._max_line_bytes,
+            erasable=self._erasable,
+            ended=self._count_unknown,
+        )
+        return SpanSources(journal, presumed, ending=ending)
+
+    def _count_unknown(self, count: int) -> None:
+        if self._metrics is not None:
+            self._metrics.unknown_outcomes += count
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the interface's
         """Record that a span has started."""
@@ -276,7 +251,7 @@ class DurableSpanProcessor(DurablePipeline, SpanProcessor):
         except Exception as error:  # noqa: BLE001 - counted and said: nobody else hears of it
             self._refuse(error)
             return
-        _count_unknown(self._span_metrics, 1)
+        self._count_unknown(1)
         self._accepted(receipt.seq)
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
@@ -290,41 +265,3 @@ class DurableSpanProcessor(DurablePipeline, SpanProcessor):
         """
         notice_fork()
         return self._flush(30.0 if timeout_millis is None else timeout_millis / 1000)
-
-    def shutdown(self, timeout_millis: int = 5000) -> None:
-        """Deliver what the next hop takes, and stop. What is still pending stays in the journal.
-
-        Args:
-            timeout_millis: The longest wait. There is none while the next hop is failing.
-        """
-        self.close(timeout_millis / 1000)
-
-    def close(self, timeout: float) -> bool:
-        """Do what ``shutdown`` does, and say what came of it.
-
-        Args:
-            timeout: The longest wait, in seconds.
-
-        Returns:
-            Whether the next hop has accepted every span that has ended in this process.
-        """
-        return self._close(timeout)
-
-
-def _count_unknown(metrics: SpanMetrics | None, count: int) -> None:
-    if metrics is not None:
-        metrics.unknown_outcomes += count
-
-
-def _make_destination(
-    exporter: SpanExporter, batches: Batching, counters: DeliveryCounters | None
-) -> ExportPipeline:
-    return ExportPipeline(
-        exporter,
-        spans(SpanRebuilder()),
-        schedule_delay=batches.delay / 1000,
-        max_batch=batches.batch,
-        max_queue=batches.queue,
-        export_timeout=batches.timeout / 1000,
-        counters=counters,
-    )

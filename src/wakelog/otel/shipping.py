@@ -28,16 +28,16 @@ from wakelog.journal import (
     signal_of,
 )
 from wakelog.otel._content import ContentPolicy
-from wakelog.otel._durable import positive_setting
+from wakelog.otel._durable import REPLAY_RATE, positive_setting
 from wakelog.otel._export_attempt import attempt_through
 from wakelog.otel._export_pipeline import ExportPipeline, log_records
 from wakelog.otel._exporters import endpoint_of
 from wakelog.otel._metrics import metrics_on
-from wakelog.otel._processor import MAX_RECORD_BYTES, REPLAY_RATE
+from wakelog.otel._processor import MAX_RECORD_BYTES
 from wakelog.otel._records import Rebuilder
 from wakelog.otel._redactor import redactor_of
 from wakelog.otel._response_capture import ExportAttempt
-from wakelog.otel._settings import for_spans
+from wakelog.otel._settings import Batching, for_spans
 from wakelog.otel._span_records import SpanRebuilder, spans
 from wakelog.otel._unfinished import MissingEnds, is_unfinished
 from wakelog.record import LOGS, SPANS
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 1.0
 _SCHEDULE_SECONDS = 0.2
-_MAX_BATCH, _MAX_QUEUE = 512, 2048
+_BATCHES = Batching(_SCHEDULE_SECONDS * 1000, batch=512, timeout=30_000, queue=2048)
 
 
 class _Writers:
@@ -168,10 +168,7 @@ class Shipment:
         destination = ExportPipeline(
             exporter,
             spans(SpanRebuilder()) if of_spans else log_records(_rebuilder()),
-            schedule_delay=_SCHEDULE_SECONDS,
-            max_batch=_MAX_BATCH,
-            max_queue=_MAX_QUEUE,
-            export_timeout=30.0,
+            _BATCHES,
             counters=counters,
         )
         self._delivery = Delivery(
