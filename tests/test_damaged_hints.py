@@ -67,7 +67,7 @@ def test_a_changed_bit_in_the_sum_of_swept_folders_is_no_figure(folder: Path) ->
     bench.journal.clean_up()
     bench.close()
     before = retired.load(root)
-    assert before.accepted == 8
+    assert before.counts.accepted == 8
 
     for _ in changed(root / retired.NAME):
         # Without the name of its checksum, it is as the first candidate wrote it.

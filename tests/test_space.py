@@ -114,7 +114,7 @@ def total(root: Path) -> Books:
         assert sum(figures) == one.accepted
     names = ("accepted", "delivered", "dead_lettered", "evicted", "corrupt")
     sums = {name: sum(getattr(one, name) for one in found) for name in names}
-    return Books("total", live=False, **sums)
+    return Books(writer="total", live=False, **sums)
 
 
 def age(path: Path, days: float) -> None:
@@ -262,7 +262,7 @@ def test_a_deleted_or_old_ledger_beside_deleted_segments_costs_duplicates_and_no
         (folder / "ledger").unlink()
         if ledger is not None:
             (folder / "ledger").write_bytes(ledger)
-        assert total(tmp_path) == Books("total", False, 20, 13, 0, 0, 0)
+        assert total(tmp_path) == Books(writer="total", live=False, accepted=20, delivered=13)
         assert deliver(folder) == ids[13:]
         (folder / "ledger").write_bytes(old)
     journal.close()
@@ -571,7 +571,7 @@ def test_without_one_free_byte_what_was_delivered_makes_room(tmp_path: Path, cod
     sent += deliver(own_folder(journal))
     assert sent == ids
     journal.close()
-    assert total(tmp_path) == Books("total", False, 101, 101, 0, 0, 0)
+    assert total(tmp_path) == Books(writer="total", live=False, accepted=101, delivered=101)
 
 
 def test_on_a_full_disk_undelivered_events_go_only_where_the_policy_says_so(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def _of_books(root: Path) -> Iterator[Check]:
     statuses = statuses_of(root)
     total = total_of(statuses)
     books = total.books
-    if not all(one.balances for one in (*statuses, total)):
+    if not all(one.books.balances for one in (*statuses, total)):
         yield Check("books", PROBLEM, "they do not balance", "wakelog verify says where")
         return
     here = is_kept_here(root)

@@ -44,7 +44,7 @@ def difference(
     statuses = statuses_of(directory)
     total = total_of(statuses)
     wrong = []
-    if not all(status.balances for status in (*statuses, total)):
+    if not all(status.books.balances for status in (*statuses, total)):
         wrong.append(verdict(statuses, total))
     if not total.books.accepted:
         wrong.append("Nothing was recorded")

@@ -36,7 +36,17 @@ from wakelog.cli._terminal import width as terminal_width
 from wakelog.cli._unserved import unserved_of
 from wakelog.cli._whose import name_of
 from wakelog.errors import JournalError
-from wakelog.journal import Books, Owner, books, is_kept_here, owner_of, quota_of, usage
+from wakelog.journal import (
+    FIGURES,
+    Books,
+    Owner,
+    RecordCounts,
+    books,
+    is_kept_here,
+    owner_of,
+    quota_of,
+    usage,
+)
 from wakelog.record import DEFAULT_PIPELINE, LOGS, SPANS
 
 if TYPE_CHECKING:
@@ -45,7 +55,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LIFE: Final = {True: "live", False: "gone", None: "unknown"}
-_FIGURES: Final = ("accepted", "delivered", "pending", "dead_lettered", "evicted", "corrupt")
 _KEPT_HERE: Final = "kept here"
 _MARKER: Final = "wakelog.json"
 _MOST_WRITERS = 20
@@ -67,16 +76,9 @@ class WriterStatus:
     size: int
     folder: Path | None = None
 
-    @property
-    def balances(self) -> bool:
-        """Whether every accepted record is in one place, and none in more than one."""
-        figures: list[int] = [getattr(self.books, name) for name in _FIGURES]
-        return min(figures) >= 0 and figures[0] == sum(figures[1:])
-
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain data, in the shape that ``--json`` prints."""
-        figures = {name: getattr(self.books, name) for name in _FIGURES}
-        return {**figures, "bytes": self.size, "balances": self.balances}
+        return {**self.books.figures(), "bytes": self.size, "balances": self.books.balances}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     unserved = unserved_of(
         (one.folder, one.books.pending) for one in statuses if one.folder and _has_folder(one)
     )
-    balances = all(status.balances for status in (*statuses, total))
+    balances = all(status.books.balances for status in (*statuses, total))
     if arguments.json:
         print_json(
             {
@@ -254,10 +256,10 @@ def _whose(status: WriterStatus) -> dict[str, str | None]:
 
 def total_of(statuses: Sequence[WriterStatus]) -> WriterStatus:
     """Add the figures of writers up."""
-    kept = [name for name in _FIGURES if name != "pending"]
-    sums = {name: sum(getattr(one.books, name) for one in statuses) for name in kept}
+    counts = sum((one.books for one in statuses), RecordCounts())
     live = any(one.books.live for one in statuses)
-    return WriterStatus(Books("total", live, **sums), sum(one.size for one in statuses))
+    total = Books(writer="total", live=live, **counts.counted())
+    return WriterStatus(total, sum(one.size for one in statuses))
 
 
 def table(
@@ -289,23 +291,21 @@ def table(
         for one in statuses
     ]
     rows.append([f"total of {count:,}", *_figures(total)])
-    titles = ["writer", *(_word(name, here=here) for name in _FIGURES), "size"]
+    titles = ["writer", *(_word(name, here=here) for name in FIGURES), "size"]
     return table_text(titles, rows, terminal_width() if width is None else width)
 
 
 def _figures(status: WriterStatus) -> list[str]:
-    return [*(f"{getattr(status.books, name):,}" for name in _FIGURES), size_text(status.size)]
+    return [*(f"{count:,}" for count in status.books.figures().values()), size_text(status.size)]
 
 
 def verdict(statuses: Sequence[WriterStatus], total: WriterStatus, *, here: bool = False) -> str:
     """Say in one sentence whether the books balance."""
-    figures = [getattr(total.books, name) for name in _FIGURES]
-    words = [_word(name, here=here) for name in _FIGURES]
-    right = " + ".join(
-        f"{word} {figure:,}" for word, figure in zip(words[1:], figures[1:], strict=True)
+    left, *right = (
+        f"{_word(name, here=here)} {count:,}" for name, count in total.books.figures().items()
     )
-    sums = f"{words[0]} {figures[0]:,} = {right}"
-    wrong = [printable(one.books.writer) for one in statuses if not one.balances]
+    sums = f"{left} = {' + '.join(right)}"
+    wrong = [printable(one.books.writer) for one in statuses if not one.books.balances]
     if wrong:
         return f"The books do not balance, because of {', '.join(wrong)}: {sums}"
     return f"The books balance: {sums}"

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             named = {**found._asdict(), "file": str(found.file)}
             misfits.append({"writer": one.books.writer, **named})
     total = total_of(statuses)
-    fits = not misfits and all(one.balances for one in (*statuses, total))
+    fits = not misfits and all(one.books.balances for one in (*statuses, total))
     if arguments.json:
         print_json(
             {

@@ -13,6 +13,7 @@ from wakelog.journal._awaiting import (
     wanted_deletion,
 )
 from wakelog.journal._books import Books, books, end_of
+from wakelog.journal._counts import FIGURES, RecordCounts
 from wakelog.journal._cursor import Cursor, save_torn_tail
 from wakelog.journal._dead_letters import (
     DeadLetter,
@@ -69,6 +70,7 @@ from wakelog.journal._writer import Writer
 
 __all__ = [
     "DEFAULT_SEGMENT_BYTES",
+    "FIGURES",
     "UNNAMED_SERVICE",
     "AwaitingSigner",
     "Books",
@@ -93,6 +95,7 @@ __all__ = [
     "Prunable",
     "QuotaPolicy",
     "Receipt",
+    "RecordCounts",
     "Rotation",
     "SegmentListener",
     "Service",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _retired_totals as retired
+from wakelog.journal._counts import RecordCounts
 from wakelog.journal._cursor import Cursor, header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_seqs, replayed_ids
 from wakelog.journal._folder import folders, is_owned
@@ -24,37 +25,22 @@ _TRIES = 20
 _SMALL = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Books:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books(RecordCounts):
     """What became of the records of one writer, or of several added up.
 
     ``accepted = delivered + pending + dead_lettered + evicted + corrupt`` holds by construction of
-    ``pending``; what has to be true is that no figure is negative.
+    ``pending``; what has to be true is that no figure is negative. In a backlog that was not read for
+    the books, see ``books``, damaged and missing records are not known yet: they are among the
+    pending ones until delivery, or ``exact`` books, come to them.
 
     Attributes:
         writer: The writer's id.
         live: Whether a process is writing it now, None where that cannot be told.
-        accepted: Records whose emit returned.
-        delivered: Records that the next hop has accepted.
-        dead_lettered: Records set aside with a reason.
-        evicted: Records deleted under a quota.
-        corrupt: Records that could not be read any more. In a backlog that was not read for the
-            books, see ``books``, damaged and missing records are not known yet: they are among the
-            pending ones until delivery, or ``exact`` books, come to them.
     """
 
     writer: str
     live: bool | None
-    accepted: int
-    delivered: int
-    dead_lettered: int
-    evicted: int
-    corrupt: int
-
-    @property
-    def pending(self) -> int:
-        """Records that still have to be delivered."""
-        return self.accepted - self.delivered - self.dead_lettered - self.evicted - self.corrupt
 
 
 def books(root: Path, *, exact: bool = False) -> list[Books]:
@@ -87,19 +73,9 @@ def books(root: Path, *, exact: bool = False) -> list[Books]:
         # Who was swept meanwhile is in the sum now, and perhaps in the list too.
         if retired.load(root) == before:
             break
-    return [_books_of_retired(before), *found] if before.writers else found
-
-
-def _books_of_retired(total: retired.RetiredTotals) -> Books:
-    return Books(
-        writer="swept",
-        live=False,
-        accepted=total.accepted,
-        delivered=total.delivered,
-        dead_lettered=total.dead_lettered,
-        evicted=total.evicted,
-        corrupt=total.corrupt,
-    )
+    if not before.writers:
+        return found
+    return [Books(writer="swept", live=False, **before.counts.counted()), *found]
 
 
 def _books_of(folder: Path, *, exact: bool) -> Books:

@@ -15,6 +15,7 @@ from wakelog.journal import _reserve as reserve
 from wakelog.journal import _retired_totals as retired
 from wakelog.journal._awaiting import AwaitingSigner, is_sealed
 from wakelog.journal._books import last_mark
+from wakelog.journal._counts import RecordCounts
 from wakelog.journal._deleting import delete_folder, delete_segments, is_clean
 from wakelog.journal._folder import Folder
 from wakelog.journal._inventory import FolderContents, Inventory, Segment, take_inventory
@@ -328,7 +329,8 @@ class Cleaner:
                     if found.path.name in before.going:
                         ready.append(found)
                     elif self._may_go(found):
-                        total = total.plus(_books_of(found))
+                        if (counts := _counts_of(found)) is not None:
+                            total = total.plus(found.path.name, counts)
                         ready.append(found)
             if ready:
                 going = [name for name in total.going if is_directory(self._root / name)]
@@ -382,17 +384,15 @@ def _oldest_first(
     return sorted(chosen, key=lambda pair: (pair[1].changed, pair[0].path, pair[1].index))
 
 
-def _books_of(found: FolderContents) -> retired.RetiredTotals:
-    """Return the books of a folder in which nothing is pending."""
+def _counts_of(found: FolderContents) -> RecordCounts | None:
+    """Return the books of a folder in which nothing is pending, None if its writer never wrote."""
     if not found.segments and not found.books:
-        return retired.RetiredTotals()  # its writer never wrote
+        return None
     end = last_mark(found.path, load(found.path, found.path.name))
-    return retired.RetiredTotals(
-        writers=1,
+    return RecordCounts(
         accepted=end.seq,
         delivered=end.delivered,
         dead_lettered=end.dead_lettered,
         evicted=end.evicted,
         corrupt=end.corrupt,
-        going=(found.path.name,),
     )

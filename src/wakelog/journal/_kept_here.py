@@ -25,7 +25,7 @@ def is_kept_here(root: Path) -> bool:
     Raises:
         JournalError: When the directory cannot be listed.
     """
-    return not retired.load(root).delivered and not any(
+    return not retired.load(root).counts.delivered and not any(
         regular_file(folder / DELIVERY_LOCK) or regular_file(folder / LEDGER)
         for folder in folders(root)
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from wakelog.journal._counts import RecordCounts
 from wakelog.record import read_fields, seal_fields
 from wakelog.runtime import read_small
 
 NAME = "swept"
-_FIGURES = ("accepted", "delivered", "dead_lettered", "evicted", "corrupt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,32 +19,22 @@ class RetiredTotals:
 
     Attributes:
         writers: How many there were.
-        accepted: Records whose emit returned; of these were
-        delivered: accepted by the next hop,
-        dead_lettered: set aside with a reason,
-        evicted: deleted under a quota,
-        corrupt: damaged.
+        counts: What became of their records, of which none is pending.
         going: Writers that are in the sum and whose folders may still be there.
     """
 
     writers: int = 0
-    accepted: int = 0
-    delivered: int = 0
-    dead_lettered: int = 0
-    evicted: int = 0
-    corrupt: int = 0
+    counts: RecordCounts = field(default_factory=RecordCounts)
     going: tuple[str, ...] = ()
 
-    def plus(self, other: RetiredTotals) -> RetiredTotals:
-        """Return the sum of both."""
-        sums = {name: getattr(self, name) + getattr(other, name) for name in _FIGURES}
-        return replace(
-            self, writers=self.writers + other.writers, going=self.going + other.going, **sums
-        )
+    def plus(self, writer: str, counts: RecordCounts) -> RetiredTotals:
+        """Return the sum with another writer's books, whose folder is still there."""
+        return RetiredTotals(self.writers + 1, self.counts + counts, (*self.going, writer))
 
     def to_bytes(self) -> bytes:
         """Write it as a line."""
-        return seal_fields({name: getattr(self, name) for name in RetiredTotals.__slots__})[0]
+        fields = {"writers": self.writers, **self.counts.counted(), "going": self.going}
+        return seal_fields(fields)[0]
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Self:
@@ -55,16 +45,15 @@ class RetiredTotals:
         """
         try:
             data = read_fields(text)
-            figures = {name: data[name] for name in ("writers", *_FIGURES)}
+            figures = [data["writers"], *(data[name] for name in RecordCounts().counted())]
             going = tuple(map(str, data["going"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a sum of books: {text[:80]!r}") from error
-        found = cls(**figures, going=going)
-        fates = found.delivered, found.dead_lettered, found.evicted, found.corrupt
-        possible = all(type(one) is int and one >= 0 for one in figures.values())
-        if not possible or found.accepted != sum(fates):
+        possible = all(type(one) is int and one >= 0 for one in figures)
+        counts = RecordCounts(**dict(zip(RecordCounts().counted(), figures[1:], strict=True)))
+        if not possible or counts.pending:
             raise ValueError(f"figures that cannot be true: {text[:80]!r}")
-        return found
+        return cls(figures[0], counts, going)
 
 
 def load(root: Path) -> RetiredTotals:

@@ -11,9 +11,11 @@ from typing import Any, Final
 from wakelog._printable import printable
 from wakelog.errors import ConfigurationError, JournalError
 from wakelog.journal import (
+    FIGURES,
     Books,
     Cursor,
     DeadLetter,
+    RecordCounts,
     are_ended,
     books,
     dead_letters,
@@ -29,7 +31,6 @@ from wakelog.journal import (
 )
 from wakelog.record import SPANS, rfc3339
 
-FIGURES: Final = ("accepted", "delivered", "pending", "dead_lettered", "evicted", "corrupt")
 _MOST_LETTERS: Final = 200
 _MOST_SPANS: Final = 50
 _LEDGER: Final = "ledger"
@@ -46,18 +47,17 @@ def health_of(root: Path, *, can_replay: bool) -> dict[str, Any]:
     Raises:
         JournalError: When the directory cannot be read.
     """
-    accounts = books(root)
+    found = books(root)
     here = is_kept_here(root)
-    groups = _groups(root, accounts, here=here)
-    total = {name: sum(getattr(one, name) for one in accounts) for name in FIGURES}
+    groups = _groups(root, found, here=here)
     letters = sorted(_letters(root), key=lambda one: one["time"], reverse=True)
     return {
         "path": printable(str(root)),
         "kept_here": here,
         "bytes": usage(root),
         "quota_bytes": quota_of(root),
-        "balances": all(_balances(one) for one in accounts),
-        "total": total,
+        "balances": all(one.balances for one in found),
+        "total": sum(found, RecordCounts()).figures(),
         "groups": groups,
         "dead_letters": letters[:_MOST_LETTERS],
         "more_dead_letters": max(0, len(letters) - _MOST_LETTERS),
@@ -66,15 +66,10 @@ def health_of(root: Path, *, can_replay: bool) -> dict[str, Any]:
     }
 
 
-def _balances(one: Books) -> bool:
-    figures: list[int] = [getattr(one, name) for name in FIGURES]
-    return min(figures) >= 0 and figures[0] == sum(figures[1:])
-
-
-def _groups(root: Path, accounts: Iterable[Books], *, here: bool) -> list[dict[str, Any]]:
+def _groups(root: Path, writers: Iterable[Books], *, here: bool) -> list[dict[str, Any]]:
     """Add the books up by service, pipeline and signal."""
     found: dict[tuple[str | None, ...], dict[str, Any]] = {}
-    for one in accounts:
+    for one in writers:
         folder = root / one.writer
         owner = owner_of(folder) if folder.is_dir() else None
         whose: tuple[str | None, ...] = (
@@ -88,11 +83,11 @@ def _groups(root: Path, accounts: Iterable[Books], *, here: bool) -> list[dict[s
                 "oldest_pending": None, "last_delivery": None, "balances": True,
                 "swept": owner is None and not folder.is_dir(),
             }  # fmt: skip
-        for name in FIGURES:
-            group[name] += getattr(one, name)
+        for name, count in one.figures().items():
+            group[name] += count
         group["writers"] += 1
         group["live"] += bool(one.live)
-        group["balances"] = group["balances"] and _balances(one)
+        group["balances"] = group["balances"] and one.balances
         if not folder.is_dir():
             continue
         with suppress(JournalError):  # it has been swept in this moment

@@ -1,0 +1,52 @@
+"""The figures of the books: how many records were accepted, and what became of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+_COUNTED: Final = ("accepted", "delivered", "dead_lettered", "evicted", "corrupt")
+FIGURES: Final = ("accepted", "delivered", "pending", "dead_lettered", "evicted", "corrupt")
+"""The names of the figures: the first is the sum of the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordCounts:
+    """How many records were accepted, and what became of them; ``pending`` is the rest.
+
+    Attributes:
+        accepted: Records whose emit returned.
+        delivered: Records that the next hop has accepted.
+        dead_lettered: Records kept as dead letters, with a reason.
+        evicted: Records deleted under a quota.
+        corrupt: Records that could not be read any more.
+    """
+
+    accepted: int = 0
+    delivered: int = 0
+    dead_lettered: int = 0
+    evicted: int = 0
+    corrupt: int = 0
+
+    @property
+    def pending(self) -> int:
+        """Records that still have to be delivered."""
+        return self.accepted - self.delivered - self.dead_lettered - self.evicted - self.corrupt
+
+    @property
+    def balances(self) -> bool:
+        """Whether every accepted record is in one place, and none in more than one."""
+        return min(self.figures().values()) >= 0
+
+    def __add__(self, other: RecordCounts) -> RecordCounts:
+        """Return the sum of both."""
+        both, more = self.counted(), other.counted()
+        return RecordCounts(**{name: both[name] + more[name] for name in _COUNTED})
+
+    def counted(self) -> dict[str, int]:
+        """Return the figures that are counted, by their names."""
+        return {name: getattr(self, name) for name in _COUNTED}
+
+    def figures(self) -> dict[str, int]:
+        """Return all figures, ``pending`` with them, by their names."""
+        return {name: getattr(self, name) for name in FIGURES}
