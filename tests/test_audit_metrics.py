@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.support.collector import Collector
 from tests.support.figures import Meter, Scrape
+from tests.support.programs import PATIENTLY
 from wakelog import AgentEvent, AgentLogger, JournalError, MemorySink
 from wakelog.audit import (
     InMemorySessionLog,
@@ -209,7 +210,9 @@ def test_they_are_on_the_provider_of_the_program_whenever_it_comes(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-CONFIGURED = """
+CONFIGURED = (
+    PATIENTLY
+    + """
 import asyncio, sys, wakelog
 from wakelog.audit import SessionAuditSink, SQLiteSessionLog, ThreadKey
 class Slow(SQLiteSessionLog):
@@ -218,13 +221,11 @@ class Slow(SQLiteSessionLog):
         return await super().append(key, events)
 sink = SessionAuditSink(Slow(sys.argv[1] + ".db"), ThreadKey("a", "b"))
 log = wakelog.configure("a", directory=sys.argv[1])  # what ends last began first, as a rule
-from wakelog.otel import _made as setup
-from wakelog.delivery import _thread
-setup._EXIT_SECONDS = setup._PATIENCE_SECONDS = setup.made.hope = _thread._PATIENCE_SECONDS = 60.0
 log.decision("yes")
 for _ in range(100):
     sink.record_resumed("")
 """
+)
 
 
 def test_the_last_figures_that_arrive_are_those_after_the_queue_has_been_emptied(

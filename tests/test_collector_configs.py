@@ -32,6 +32,7 @@ from scripts.build_kafka import KAFKA
 from tests.conftest import required
 from tests.support.collector import Collector, free_ports
 from tests.support.otlp import ExportedLog
+from tests.support.programs import PATIENTLY
 from wakelog import AgentLogger, bound
 from wakelog.journal import read
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
@@ -211,15 +212,15 @@ def test_the_gateway_feeds_every_backend_and_the_scrape(
     assert [line[-2:] for line in series("agent_output_tokens_total{")] == [" 4"]
 
 
-CONFIGURED = """
+CONFIGURED = (
+    PATIENTLY
+    + """
 import sys, wakelog
-from wakelog.otel import _made as setup
-from wakelog.delivery import _thread
-setup._EXIT_SECONDS = setup._PATIENCE_SECONDS = _thread._PATIENCE_SECONDS = 60.0
 log = wakelog.configure("clerk", service_name="trips", directory=sys.argv[1])
 for number in range(7):
     log.decision(f"number {number}")
 """
+)
 
 
 def test_what_configure_sends_to_the_agent_is_scraped_from_the_gateway(

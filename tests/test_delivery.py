@@ -19,7 +19,7 @@ from opentelemetry._logs import LogRecord
 from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 
-from wakelog.delivery import _circuit, _thread, _writers
+from wakelog.delivery import _circuit, _writers
 from wakelog.journal import Journal, books
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel._exporters import endpoint_of
@@ -244,13 +244,34 @@ def test_shutting_down_does_not_wait_at_all_for_a_next_hop_that_is_failing(
 def test_shutting_down_delivers_what_is_pending(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_thread, "_PATIENCE_SECONDS", 60.0)
+    monkeypatch.setenv("WAKELOG_EXIT_ANSWER_TIMEOUT", "60")
     exporter = Scripted()
     durable, emit = start(exporter, delay=60_000)
     emit(*range(700))
 
     assert durable.close(60)
     assert exporter.accepted == list(range(700))
+
+
+def test_an_exit_waits_longer_for_a_next_hop_whose_last_answer_took_longer(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAKELOG_EXIT_ANSWER_TIMEOUT", "0.05")
+    pauses = [2.0, 0.5]
+
+    class Slow(Scripted):
+        def export(self, batch: Any) -> LogRecordExportResult:
+            time.sleep(pauses.pop(0))
+            return super().export(batch)
+
+    exporter = Slow()
+    durable, emit = start(exporter)
+    emit(1)
+    assert durable.force_flush(60_000)
+    emit(2)
+
+    assert durable.close(60)
+    assert exporter.accepted == [1, 2]
 
 
 def test_a_run_that_ends_at_once_delivers_what_another_left(start: Start) -> None:

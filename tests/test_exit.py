@@ -119,6 +119,20 @@ def test_a_next_hop_that_is_down_does_not_hold_up_the_exit(
     assert (books(tmp_path)[0].accepted, books(tmp_path)[0].pending) == (3, 3)
 
 
+@pytest.mark.parametrize("next_hop", ["black hole"], indirect=True)
+def test_the_environment_says_how_long_an_exit_waits_for_an_answer(
+    tmp_path: Path, next_hop: str
+) -> None:
+    took = {}
+    for seconds in (0.1, 3.0):
+        process = start(SHUTS_DOWN, tmp_path, next_hop, WAKELOG_EXIT_ANSWER_TIMEOUT=str(seconds))
+        output, errors = finish(process)
+        assert process.returncode == 0, errors
+        took[seconds], _ = json.loads(output)
+
+    assert took[0.1] < 3.0 <= took[3.0]
+
+
 def test_shutdown_delivers_and_says_so(tmp_path: Path, collector: Collector) -> None:
     process = start(PATIENTLY + SHUTS_DOWN, tmp_path / "j", collector.http_endpoint)
     output, errors = finish(process)

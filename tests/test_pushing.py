@@ -37,8 +37,6 @@ PREAMBLE = (
     + "import json, os, sys, threading, time\n"
     + "from opentelemetry import metrics\n"
     + "import wakelog\n"
-    + "from wakelog.otel import _made as setup\n"
-    + "setup._EXIT_SECONDS = setup._PATIENCE_SECONDS = setup.made.hope = 60.0\n"
 )
 
 
@@ -134,10 +132,9 @@ def test_they_are_sent_in_the_interval_and_the_books_of_each_time_balance(
 
 ENDS = """
 import atexit
+os.environ["WAKELOG_EXIT_ANSWER_TIMEOUT"] = "0.8"
 log = wakelog.configure("clerk", service_name="trips")
 log.user_message("hello")
-setup._EXIT_SECONDS, setup._PATIENCE_SECONDS = 60.0, 0.8
-from wakelog.delivery import _thread; _thread._PATIENCE_SECONDS = 0.8
 time.sleep(float(sys.argv[1]))
 atexit.register(lambda: print(json.dumps(time.monotonic()), flush=True))
 """
@@ -201,7 +198,7 @@ def test_metrics_that_go_elsewhere_and_are_not_answered_do_not_hold_up_the_exit(
         OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{next_hop}/v1/metrics",
     )
     process = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + ENDS.replace("= 0.8", "= 60"), "0"],
+        [sys.executable, "-c", PREAMBLE + ENDS.replace('"0.8"', '"60"'), "0"],
         env=env,
         capture_output=True,
         text=True,

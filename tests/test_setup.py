@@ -385,8 +385,8 @@ def test_a_nameless_program_and_the_command_line_agree_where_the_journal_is(
 AGAIN = """
     from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
     import threading
-    from wakelog.delivery import _thread
-    _thread._PATIENCE_SECONDS = 60.0
+    import os
+    os.environ.update(WAKELOG_EXIT_TIMEOUT="60", WAKELOG_EXIT_ANSWER_TIMEOUT="60")
     first, second = InMemoryLogRecordExporter(), InMemoryLogRecordExporter()
     one = wakelog.configure("a", directory="one", service_name="one", exporter=first)
     one.user_message("first")

@@ -295,6 +295,8 @@ VARIABLES: dict[str, tuple[list[str], list[str]]] = {
     "WAKELOG_BUFFER_OVERFLOW": (["block", "drop_newest", "drop_oldest", "raise"], ["drop"]),
     "WAKELOG_BUFFER_TIMEOUT": (["1", "none"], ["-1", "soon"]),
     "WAKELOG_REPLAY_RATE": (["100"], NUMBERS_ABOVE_0),
+    "WAKELOG_EXIT_TIMEOUT": (["3"], NUMBERS_ABOVE_0),
+    "WAKELOG_EXIT_ANSWER_TIMEOUT": (["2"], NUMBERS_ABOVE_0),
     "WAKELOG_MAX_RECORD_BYTES": (["100000"], NUMBERS_ABOVE_0),
     "WAKELOG_MAX_EVENT_BYTES": (["100000"], NUMBERS_ABOVE_0),
     "WAKELOG_TRUST_DIRECTORY": (["true", "false"], FLAGS),

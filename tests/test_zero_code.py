@@ -22,7 +22,7 @@ from tests.support.otlp import ExportedLog
 from tests.support.programs import (
     EXAMPLES,
     INSTRUMENT,
-    PATIENTLY,
+    LONG_EXIT,
     SECONDS,
     UNUSED,
     environment,
@@ -214,8 +214,6 @@ def test_the_other_signals_and_the_service_are_configured_as_ever(
     collector: Collector, tmp_path: Path
 ) -> None:
     code = """
-    from wakelog.delivery import _thread
-    _thread._PATIENCE_SECONDS = 60.0
     from opentelemetry import metrics, trace
     with trace.get_tracer("shop").start_as_current_span("sell"):
         with trace.get_tracer("shop").start_as_current_span("dropped"):
@@ -236,6 +234,7 @@ def test_the_other_signals_and_the_service_are_configured_as_ever(
         OTEL_TRACES_EXPORTER="otlp",
         OTEL_METRICS_EXPORTER="console",
         OTEL_SERVICE_NAME="shop",
+        **LONG_EXIT,
         OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=f"structlog,{UNUSED}",
     )
 
@@ -254,8 +253,9 @@ def test_of_several_exporters_each_has_a_journal_of_its_own(
     collector: Collector, tmp_path: Path
 ) -> None:
     instrumented(
-        PATIENTLY + PROGRAM,
+        PROGRAM,
         tmp_path,
+        **LONG_EXIT,
         OTEL_LOGS_EXPORTER="otlp_proto_http,console,otlp_proto_grpc",
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.http_endpoint,
     )

@@ -12,9 +12,9 @@ import os
 import runpy
 import sys
 
-from wakelog.delivery import _thread
+from tests.support.programs import LONG_EXIT
 
-_thread._NO_PROGRESS_SECONDS = 60.0
+os.environ.update(LONG_EXIT)
 sys.argv = sys.argv[1:]
 sys.path[0] = os.path.dirname(sys.argv[0])
 runpy.run_path(sys.argv[0], run_name="__main__")

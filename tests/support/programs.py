@@ -9,11 +9,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from tests.support.collector import Collector
+from wakelog.otel import ANSWER_TIMEOUT, EXIT_TIMEOUT
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+# An exit that waits for a slow machine.
+LONG_EXIT = {EXIT_TIMEOUT: "60", ANSWER_TIMEOUT: "60"}
 PATIENT = Path(__file__).with_name("patient.py")
 # The same, for a program that is given as text.
-PATIENTLY = "from wakelog.delivery import _thread; _thread._PATIENCE_SECONDS = 60.0\n"
+PATIENTLY = f"import os; os.environ.update({LONG_EXIT!r})\n"
 INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 SECONDS = 60
 

@@ -85,7 +85,8 @@ def work(directory: str, durability: str) -> None:
 
 def recover(directory: str) -> None:
     """Deliver what processes that are gone have left, and give spans their missing ends."""
-    _thread._NO_PROGRESS_SECONDS = _thread._LEFTOVERS_SECONDS = 60.0
+    os.environ["WAKELOG_EXIT_ANSWER_TIMEOUT"] = "60"
+    _thread._LEFTOVERS_SECONDS = 60.0
     processor = DurableSpanProcessor(
         Saying(), directory=directory, pipeline="p", resource=RESOURCE, segment_bytes=1800
     )

@@ -7,6 +7,7 @@ one of several destinations, and not known here.
 
 from typing import TYPE_CHECKING
 
+from wakelog._lazy import lazy_names
 from wakelog.delivery._bisection import Batch, BatchBisection
 from wakelog.delivery._circuit import (
     LONGEST_DELAY,
@@ -23,13 +24,14 @@ from wakelog.delivery._observer import DeliveryObserver, LanesOf
 from wakelog.delivery._outage import Outage
 from wakelog.delivery._outcome import Address, ExportOutcome, Outcome
 from wakelog.delivery._suppression import is_suppressed, suppress_recording
-from wakelog.delivery._thread import Delivery
+from wakelog.delivery._thread import ANSWER_SECONDS, Delivery
 from wakelog.delivery._writers import Sources
 
 if TYPE_CHECKING:
     from wakelog.delivery._asyncio import AsyncDriver, Notifier
 
 __all__ = [
+    "ANSWER_SECONDS",
     "LONGEST_DELAY",
     "Address",
     "AsyncDestination",
@@ -63,11 +65,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import what needs asyncio, whose import takes long, when it is asked for."""
-    if name in ("AsyncDriver", "Notifier"):
-        from importlib import import_module
-
-        return getattr(import_module("wakelog.delivery._asyncio"), name)
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+# What needs asyncio, whose import takes long.
+__getattr__ = lazy_names(__name__, {"wakelog.delivery._asyncio": ["AsyncDriver", "Notifier"]})

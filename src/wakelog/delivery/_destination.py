@@ -94,6 +94,7 @@ class Destination(Protocol[Entry]):
         max_batch: How many new entries are worth a round at once.
         max_round: The most entries in a round.
         last_success: When the next hop last accepted something, by the monotonic clock.
+        last_answer_seconds: How long it took to do so.
     """
 
     max_batch: int
@@ -102,6 +103,11 @@ class Destination(Protocol[Entry]):
     @property
     def last_success(self) -> float:
         """When the next hop last accepted something, by the monotonic clock."""
+        ...
+
+    @property
+    def last_answer_seconds(self) -> float:
+        """How long the next hop took to accept that; 0 before it has."""
         ...
 
     def send(self, sending: ExportRound[Entry]) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from wakelog.delivery._circuit import Circuit, CircuitState, Clock, Throttle
 from wakelog.delivery._core import ROUND_SECONDS, DeliveryCore, Send, Sleep
@@ -30,8 +31,8 @@ _log = logging.getLogger("wakelog")
 
 # A batch stays below what servers take by default: gRPC's limit is 4 MiB.
 _CHUNK_BYTES = 3 * 1024 * 1024
-# How long an exit waits for a sign of life from the next hop.
-_NO_PROGRESS_SECONDS = 0.8
+ANSWER_SECONDS: Final = 0.8
+"""How long an exit waits for an answer of the next hop."""
 # The longest that an exit goes on with what other processes have left behind.
 _LEFTOVERS_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
@@ -53,6 +54,7 @@ class Delivery:
         replay_rate: The most records a second of what was left behind; None for no limit.
         clock: Tells monotonic seconds.
         threaded: Whether a thread takes the turns; else the caller does.
+        answer_timeout: The seconds that an exit waits for an answer of the next hop.
         observer: Is told what happens.
     """
 
@@ -67,11 +69,13 @@ class Delivery:
         replay_rate: float | None = None,
         clock: Clock = time.monotonic,
         threaded: bool = True,
+        answer_timeout: float = ANSWER_SECONDS,
         observer: DeliveryObserver | None = None,
     ) -> None:
         self._journal, self._destination, self._sources = journal, destination, sources
         self._endpoint, self._schedule_delay = endpoint, schedule_delay
         self._replay_rate, self._clock, self._threaded = replay_rate, clock, threaded
+        self._answer_timeout = answer_timeout
         self._observer = observer or DeliveryObserver()
         self._reset()
         self._observer.follows(self.lanes_of)
@@ -177,7 +181,8 @@ class Delivery:
 
         Args:
             timeout: The longest wait, in seconds. It ends earlier when the next hop is known to
-                fail or accepts nothing for 0.8 s: what is pending is in the journal.
+                fail, or gives no answer for ``answer_timeout`` and for twice as long as its last
+                answer took: what is pending is in the journal.
         """
         notice_fork()
         begun = time.monotonic()
@@ -188,7 +193,8 @@ class Delivery:
         with self._lock:
             while not self._at_rest() and not self.failing:
                 alive = max(begun, self._destination.last_success)
-                left = min(self._deadline, alive + _NO_PROGRESS_SECONDS) - time.monotonic()
+                allowed = max(self._answer_timeout, 2 * self._destination.last_answer_seconds)
+                left = min(self._deadline, alive + allowed) - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)

@@ -44,8 +44,10 @@ if TYPE_CHECKING:
     from wakelog.otel._redactor import Redactor
     from wakelog.otel._refusals import Refusals as Refusals
     from wakelog.otel._result import DeliveryResult
+    from wakelog.otel._settings import ANSWER_TIMEOUT as ANSWER_TIMEOUT
     from wakelog.otel._settings import ATTRIBUTE_LIMITS as ATTRIBUTE_LIMITS
     from wakelog.otel._settings import DIRECTORY_VARIABLE as DIRECTORY_VARIABLE
+    from wakelog.otel._settings import EXIT_TIMEOUT as EXIT_TIMEOUT
     from wakelog.otel._settings import disabled as disabled
     from wakelog.otel._settings import flag as flag
     from wakelog.otel._settings import for_journal as for_journal
@@ -100,7 +102,9 @@ __getattr__ = lazy_names(
         "wakelog.otel._result": ["DeliveryResult"],
         "wakelog.otel._settings": [
             "ATTRIBUTE_LIMITS",
+            "ANSWER_TIMEOUT",
             "DIRECTORY_VARIABLE",
+            "EXIT_TIMEOUT",
             "disabled",
             "flag",
             "for_journal",

@@ -39,7 +39,13 @@ from wakelog.otel._pipeline import LOCAL, NAMES, destination_of, named_pipeline
 from wakelog.otel._records import resource_of
 from wakelog.otel._redactor import Redactor, redactor_of
 from wakelog.otel._result import UNWRITTEN, DeliveryResult, result_of
-from wakelog.otel._settings import DIRECTORY_VARIABLE, batching, durability_of, say_misspelt
+from wakelog.otel._settings import (
+    DIRECTORY_VARIABLE,
+    ExitTimeouts,
+    batching,
+    durability_of,
+    say_misspelt,
+)
 from wakelog.record import LOGS, SPANS, Resource
 from wakelog.redaction import RedactionConfig
 from wakelog.runtime import Burst, ForkOrder, let_through, notice_fork, reset_in_child
@@ -200,6 +206,7 @@ class DurablePipeline(Generic[Metrics]):
                 endpoint=endpoint_of(exporter),
                 schedule_delay=batches.delay / 1000,
                 replay_rate=rate,
+                answer_timeout=ExitTimeouts.from_environment().answer,
                 observer=counters,
             )
         self._delivery: Delivery | None = None

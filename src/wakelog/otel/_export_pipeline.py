@@ -119,8 +119,11 @@ class CapturingExporter(LogRecordExporter):
         self._bisection = BatchBisection(attempt)
         self._round: ExportRound[Entry] = ExportRound([])
         self._exported = 0
+        self._attempted = 0.0
         self.last_success = 0.0
         """When the next hop last accepted something, by the monotonic clock."""
+        self.last_answer_seconds = 0.0
+        """How long it took to do so."""
 
     def begin(self, sending: ExportRound[Entry]) -> None:
         """Take the batches that follow for those of a round."""
@@ -133,6 +136,7 @@ class CapturingExporter(LogRecordExporter):
         self._exported += len(batch)
         if sending.stopped is None:
             records = _Batch(self._signal, batch, entries, sending, self._succeeded)
+            self._attempted = time.monotonic()
             with suppress_recording():
                 try:
                     stopped = self._bisection.send(records)
@@ -144,7 +148,8 @@ class CapturingExporter(LogRecordExporter):
         return LogRecordExportResult.SUCCESS if done else LogRecordExportResult.FAILURE
 
     def _succeeded(self) -> None:
-        self.last_success = time.monotonic()
+        self.last_success = now = time.monotonic()
+        self.last_answer_seconds, self._attempted = now - self._attempted, now
 
     def shutdown(self) -> None:
         """Shut the real exporter down."""
@@ -198,6 +203,11 @@ class ExportPipeline:
     def last_success(self) -> float:
         """When the next hop last accepted something, by the monotonic clock."""
         return self._capture.last_success
+
+    @property
+    def last_answer_seconds(self) -> float:
+        """How long the next hop took to accept that; 0 before it has."""
+        return self._capture.last_answer_seconds
 
     def send(self, sending: ExportRound[Entry]) -> None:
         """Send records, in order, until one is to be sent again.

@@ -19,6 +19,7 @@ from wakelog.delivery import suppress_recording
 from wakelog.otel._others import failures
 from wakelog.otel._processor import DurableLogRecordProcessor
 from wakelog.otel._result import NO_SPANS, DeliveryResult
+from wakelog.otel._settings import ExitTimeouts
 from wakelog.otel._span_processor import DurableSpanProcessor
 from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
 from wakelog.sinks import EventSink
@@ -27,10 +28,7 @@ from wakelog.telemetry.instruments import finish
 if TYPE_CHECKING:
     from wakelog.otel._pushing import PushedMetrics
 
-_EXIT_SECONDS = 5.0
 _UNREACHABLE_SECONDS = 0.05
-# As long as delivery waits for a sign of life from the next hop.
-_UNKNOWN_SECONDS = 0.8
 _NOT_FLUSHED: Final = DeliveryResult(
     complete=False, reason="a provider of others could not be flushed in time"
 )
@@ -120,6 +118,7 @@ class Made:
         set_ups: Those that have not been ended, in order.
         spans: The tracer provider.
         metrics: The MeterProvider.
+        timeouts: How long an exit may take, by the variables as the last set-up found them.
         exit_timeout: How long an exit waits for spans, in seconds, by what became of the events.
     """
 
@@ -129,7 +128,8 @@ class Made:
         self.set_ups: list[SetUp] = []
         self.spans: Spans | None = None
         self.metrics: PushedMetrics | None = None
-        self.exit_timeout = _EXIT_SECONDS
+        self.timeouts = ExitTimeouts()
+        self.exit_timeout = self.timeouts.whole
         self._watching = False
         reset_in_child(self._make_locks, ForkOrder.THREADS)
 
@@ -148,6 +148,7 @@ class Made:
 
     def begin(self, set_up: SetUp) -> None:
         """Make a set-up the current one."""
+        self.timeouts = ExitTimeouts.from_environment()
         with self.lock:
             self.current = set_up
             self.set_ups.append(set_up)
@@ -210,28 +211,28 @@ class Made:
                 result += processor.result(complete=processor.close(left))
             for flush in set_up.flushes:
                 left = max(0.0, deadline - time.monotonic())
-                allowed = others if result else _UNKNOWN_SECONDS
+                allowed = others if result else self.timeouts.answer
                 most = left if allowed is None else min(left, allowed)
                 if not in_time(flush, most):
                     result += _NOT_FLUSHED
         if any(set_up.processors for set_up in ending):
             # Where events did not get through, nothing else will; where they stay here, nobody knows.
-            unknown = _UNREACHABLE_SECONDS if delivers else _UNKNOWN_SECONDS
-            self.exit_timeout = _EXIT_SECONDS if result else unknown
+            unknown = _UNREACHABLE_SECONDS if delivers else self.timeouts.answer
+            self.exit_timeout = self.timeouts.whole if result else unknown
         return result
 
     @property
     def metrics_timeout(self) -> float:
         """How long to wait for metrics: one request, to a next hop that may be gone by now."""
-        return min(self.exit_timeout, _UNKNOWN_SECONDS)
+        return min(self.exit_timeout, self.timeouts.answer)
 
     def at_exit(self) -> None:
         """Deliver and end everything, for the end of the process."""
         notice_fork()
-        deadline = time.monotonic() + _EXIT_SECONDS
+        deadline = time.monotonic() + self.timeouts.whole
         spans, metrics = self.spans, self.metrics
         self._forget_others()
-        self.end_recording(_EXIT_SECONDS)
+        self.end_recording(self.timeouts.whole)
         if metrics is not None:
             finish()
             metrics.end(0)  # begins it, so that its books are those of the end
@@ -252,7 +253,7 @@ class Made:
         multiprocessing.util.Finalize(None, self._at_the_childs_end, exitpriority=0)
 
     def _at_the_childs_end(self) -> None:
-        self.shutdown(_EXIT_SECONDS, _UNKNOWN_SECONDS)
+        self.shutdown(self.timeouts.whole, self.timeouts.answer)
         self.at_exit()
 
 

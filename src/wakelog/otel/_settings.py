@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Final, Literal, NamedTuple, Self, TypeVar, get_args
 
 from opentelemetry.sdk.environment_variables import (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
@@ -27,6 +27,7 @@ from opentelemetry.sdk.environment_variables import (
 
 from wakelog._arguments import MAX_EVENT_BYTES
 from wakelog.buffer import Buffer
+from wakelog.delivery import ANSWER_SECONDS
 from wakelog.errors import ConfigurationError
 from wakelog.evidence import SEALING_VARIABLES, Sealing
 from wakelog.journal import DEFAULT_SEGMENT_BYTES, Durability, Space
@@ -51,6 +52,8 @@ ATTRIBUTE_LIMITS: Final = (
 DIRECTORY_VARIABLE: Final = "WAKELOG_DIR"
 ON_ERROR_VARIABLE: Final = "WAKELOG_ON_ERROR"
 UNKNOWN_OUTCOME_VARIABLE: Final = "WAKELOG_UNKNOWN_OUTCOME"
+EXIT_TIMEOUT: Final = "WAKELOG_EXIT_TIMEOUT"
+ANSWER_TIMEOUT: Final = "WAKELOG_EXIT_ANSWER_TIMEOUT"
 
 # Variables and defaults of the SDK's batch processors: delay, batch, timeout, queue.
 _BLRP: Final = (
@@ -95,6 +98,8 @@ _KNOWN: Final = frozenset(
         "WAKELOG_SPAN_STARTS",
         "WAKELOG_SPAN_IDLE",
         UNKNOWN_OUTCOME_VARIABLE,
+        EXIT_TIMEOUT,
+        ANSWER_TIMEOUT,
         "WAKELOG_GENAI_EVENTS",
         "WAKELOG_GENAI_METRICS",
         "WAKELOG_COSTS",
@@ -304,6 +309,32 @@ def above_0(given: float | None, variable: str, argument: str = "") -> float | N
         message = f"{variable}={text!r} is not known: use a number above 0"
         raise ConfigurationError(message)
     return number
+
+
+class ExitTimeouts(NamedTuple):
+    """How long the end of a program waits, in seconds.
+
+    Attributes:
+        whole: The longest that delivering takes.
+        answer: The longest that the next hop may give no answer. Once it has answered, it may take
+            twice as long as its last answer took, where that is longer.
+    """
+
+    whole: float = 5.0
+    answer: float = ANSWER_SECONDS
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Return what ``WAKELOG_EXIT_TIMEOUT`` and ``WAKELOG_EXIT_ANSWER_TIMEOUT`` say.
+
+        Raises:
+            ConfigurationError: For a variable that is no number above 0; it says which.
+        """
+        usual = cls()
+        return cls(
+            above_0(None, EXIT_TIMEOUT) or usual.whole,
+            above_0(None, ANSWER_TIMEOUT) or usual.answer,
+        )
 
 
 def space_of(given: Space | None) -> Space:
