@@ -198,7 +198,7 @@ def test_metrics_that_go_elsewhere_and_are_not_answered_do_not_hold_up_the_exit(
         OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{next_hop}/v1/metrics",
     )
     process = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + ENDS.replace('"0.8"', '"60"'), "0"],
+        [sys.executable, "-c", PREAMBLE + ENDS.replace('"0.8"', '"10"'), "0"],
         env=env,
         capture_output=True,
         text=True,
