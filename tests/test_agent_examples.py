@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.programs import PATIENT
+from tests.support.programs import LONG_EXIT
 from wakelog.viewer import every_step, load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -17,8 +17,8 @@ SECONDS = 60
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", str(PATIENT), str(EXAMPLES / name), *arguments],
-        env={key: value for key, value in os.environ.items() if "API_KEY" not in key},
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments],
+        env={k: v for k, v in os.environ.items() if "API_KEY" not in k} | LONG_EXIT,
         capture_output=True,
         text=True,
         timeout=SECONDS,

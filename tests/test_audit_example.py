@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.collector import Collector
 from tests.support.otlp import ExportedSpan
-from tests.support.programs import PATIENT
+from tests.support.programs import LONG_EXIT
 from wakelog.audit import JournalSessionLog, Logged, SessionGraph, ThreadKey, UsageLimitBreach
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "multi_agent_handoff.py"
@@ -34,8 +34,8 @@ AFTER = ["resumed", "tool_call", "usage_limit_exceeded", "tool_result", "assista
 
 def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", str(PATIENT), str(EXAMPLE), str(folder), *arguments],
-        env={**os.environ, **variables},
+        [sys.executable, "-W", "error", str(EXAMPLE), str(folder), *arguments],
+        env={**os.environ, **LONG_EXIT, **variables},
         capture_output=True,
         text=True,
         timeout=SECONDS,

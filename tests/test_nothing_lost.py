@@ -21,7 +21,7 @@ import pytest
 
 from tests.support.collector import Collector
 from tests.support.otlp import ExportedLog
-from tests.support.programs import EXAMPLES, PATIENT, SECONDS, environment, run
+from tests.support.programs import EXAMPLES, LONG_EXIT, SECONDS, environment, run
 from tests.support.waiting import until
 
 EVENTS = 1_000
@@ -196,8 +196,8 @@ def test_an_outage_at_the_start_of_a_process_loses_nothing(
 
 def test_the_structlog_example_arrives_whole(collector: Collector, tmp_path: Path) -> None:
     done = run(
-        *(PATIENT, EXAMPLES / "structlog_app.py", "--directory", tmp_path / "j"),
-        env=environment(collector),
+        *(EXAMPLES / "structlog_app.py", "--directory", tmp_path / "j"),
+        env=environment(collector, **LONG_EXIT),
     )
 
     printed = done.stdout.strip().split("\n")
@@ -216,8 +216,8 @@ def test_an_existing_pipeline_works_on_and_nothing_is_exported_twice(
     collector: Collector, tmp_path: Path
 ) -> None:
     done = run(
-        *(PATIENT, EXAMPLES / "existing_pipeline.py", "--directory", tmp_path / "j"),
-        env=environment(collector),
+        *(EXAMPLES / "existing_pipeline.py", "--directory", tmp_path / "j"),
+        env=environment(collector, **LONG_EXIT),
     )
 
     assert done.stdout == '{"unchanged": true, "metrics": {"transfers": 5}}\n'

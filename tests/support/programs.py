@@ -14,7 +14,6 @@ from wakelog.otel import ANSWER_TIMEOUT, EXIT_TIMEOUT
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # An exit that waits for a slow machine.
 LONG_EXIT = {EXIT_TIMEOUT: "60", ANSWER_TIMEOUT: "60"}
-PATIENT = Path(__file__).with_name("patient.py")
 # The same, for a program that is given as text.
 PATIENTLY = f"import os; os.environ.update({LONG_EXIT!r})\n"
 INSTRUMENT = str(Path(sys.executable).with_name("opentelemetry-instrument"))
