@@ -26,7 +26,7 @@ from wakelog.record import attributes_on, from_line, parse_rfc3339
 
 _TAGGED = b'"$wakelog"'
 _UINT64, _UINT32 = Struct("<Q").pack, Struct("<I").pack
-_TIMES = Struct("<cQcQ").pack
+_TIME, _TIMES = Struct("<cQ").pack, Struct("<cQcQ").pack
 _LATEST, _MOST_FLAGS = 2**64 - 1, 2**32 - 1
 _MOST_SEVERE = 24
 _ID_LENGTH = 36  # of a UUID
@@ -134,9 +134,10 @@ class LogEncoder:
                 written += (self._writer[1], _SEQS[len(number)] + number)
             if replayed:
                 written.append(_REPLAYED)
+            known = self._heads.get(head)
             message = b"".join(
                 (
-                    self._heads.get(head) or self._head(head),
+                    self._head(head) if known is None else known,
                     times_of(get("timestamp"), get("observed_timestamp")),
                     self._span[1] if span == self._span[0] else self._span_fields(span),
                     said,
@@ -303,8 +304,10 @@ def times_of(timestamp: str | None, observed: str | None) -> bytes:
     seen = happened if observed is None else parse_rfc3339(observed)
     if seen is None:
         seen = time.time_ns()
-    if happened and seen:
+    if seen and happened:
         return _TIMES(b"\x09", happened, b"\x59", seen)
+    if seen and happened is None:
+        return _TIME(b"\x59", seen)
     return _time_field(b"\x09", happened) + _time_field(b"\x59", seen)
 
 
