@@ -244,13 +244,13 @@ while True:
 class Agent:
     """A program that records as fast as it can, at a small quota and without the key."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, quota: int = 400_000) -> None:
         env = {
             **os.environ,
             "WAKELOG_DIR": str(root),
             "WAKELOG_SEALING": "true",
             "WAKELOG_SEGMENT_BYTES": "20000",
-            "WAKELOG_QUOTA_BYTES": "400000",
+            "WAKELOG_QUOTA_BYTES": str(quota),
             "WAKELOG_QUOTA_POLICY": "evict_oldest",
         }
         self.process = subprocess.Popen(

@@ -21,6 +21,7 @@ import pytest
 
 from tests.support.attack import ATTACKING
 from tests.support.planted_program import PARTS
+from tests.support.sealed import key_files
 from wakelog import AgentEvent, AgentLogger
 from wakelog.audit import JournalSessionLog, SQLiteSessionLog, ThreadKey
 from wakelog.errors import ConfigurationError, JournalError, WakelogError
@@ -485,6 +486,30 @@ def test_a_sidecar_as_root_ships_as_the_journals_owner(neighbours: Path, tmp_pat
     assert (delivered[0], delivered[1].strip()) == (0, "delivered 1, dead lettered 0, pending 0")
     owners = {path.lstat().st_uid for path in neighbours.rglob("*") if not path.is_symlink()}
     assert owners == {NEIGHBOUR}
+
+
+@as_root
+def test_root_reads_the_key_and_then_seals_as_the_journals_owner(neighbours: Path, tmp_path: Path):
+    private, _ = key_files(tmp_path / "keys")
+    [folder] = folders(neighbours)
+    (folder / "seals.jsonl").symlink_to(private)
+
+    def seal() -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "wakelog", "seal", neighbours, "--once", "--key", private],
+            capture_output=True, text=True, timeout=60, check=False, cwd="/",
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    key = private.read_bytes()
+    refused = seal()
+    (folder / "seals.jsonl").unlink()
+    sealed = seal()
+
+    assert private.read_bytes() == key
+    assert refused[0] == 1
+    assert (sealed[0], sealed[1].strip()) == (0, "1 seals made, 1 writers have seals")
+    assert {path.lstat().st_uid for path in neighbours.rglob("*")} == {NEIGHBOUR}
 
 
 @as_root

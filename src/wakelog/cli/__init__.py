@@ -34,6 +34,7 @@ COMMANDS: Final = (
     "status",
     "ship",
     "dead-letters",
+    "seal",
     "verify",
     "prove",
     "erase",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wakelog.cli._parser import number_from
+from wakelog.errors import JournalError
 from wakelog.evidence import (
     KEEP_SECONDS,
     FileAnchor,
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+INTERVAL_SECONDS = 60.0
+"""The longest that a line stays without a seal, where nothing else is said."""
+
+
 def add_sealing(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that say what is signed with, and how often."""
     parser.add_argument(
@@ -35,7 +40,7 @@ def add_sealing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seal-interval",
         type=number_from(0, including=False),
-        default=60.0,
+        default=INTERVAL_SECONDS,
         metavar="SECONDS",
         help="the longest that a line stays without a seal (60)",
     )
@@ -68,6 +73,41 @@ def sealer_of(
     return SealingThread(root, sealing, wanted, arguments.seal_keep)
 
 
+def outside_sealer(
+    root: Path,
+    sealing: Sealing,
+    wanted: Callable[[Path], bool],
+    keep: float,
+    record: Callable[[Path, Seal], None] | None = None,
+) -> OutsideSealer:
+    """Make what seals folders of other processes, and have it miss seals that its files of checkpoints hold.
+
+    Args:
+        root: The journal's directory.
+        sealing: The settings, with a key.
+        wanted: As for ``OutsideSealer``.
+        keep: As for ``OutsideSealer``.
+        record: As for ``OutsideSealer``.
+
+    Raises:
+        ConfigurationError: When the key cannot be used.
+        JournalError: When a file of checkpoints cannot be read.
+    """
+    signer = sealing.signer()
+    assert signer is not None  # noqa: S101 - the settings have a key
+    sealer = OutsideSealer(root, sealing, signer, wanted, record, keep)
+    keys = PublicKeys.of(signer.public_key)
+    for anchor in sealing.anchors:
+        if not isinstance(anchor, FileAnchor) or not os.path.exists(anchor.path):
+            continue
+        for seal, _ in read_anchors(Path(anchor.path)):
+            folder = root / seal.writer
+            good = keys.misfit(seal.signer, seal.signature, seal.signed) is None
+            if good and is_directory(folder):
+                sealer.remember(folder, seal)
+    return sealer
+
+
 class SealingThread:
     """Seals a journal's folders by interval, and has the seals leave as records.
 
@@ -82,12 +122,9 @@ class SealingThread:
     def __init__(
         self, root: Path, sealing: Sealing, wanted: Callable[[Path], bool], keep: float
     ) -> None:
-        signer = sealing.signer()
-        assert signer is not None  # noqa: S101 - the settings have a key
         self._root, self._interval = root, sealing.interval
-        self.listener = OutsideSealer(root, sealing, signer, wanted, self._record, keep)
+        self.listener = outside_sealer(root, sealing, wanted, keep, self._record)
         """Signs for what is deleted."""
-        self._remember(sealing, PublicKeys.of(signer.public_key))
         # One for each service and pipeline, in which seals stand as records until they are delivered.
         self._journals: dict[Any, Journal] = {}
         self._alarm, self._stopping = Alarm(), False
@@ -108,22 +145,14 @@ class SealingThread:
             for journal in self._journals.values():
                 journal.close()
 
-    def _remember(self, sealing: Sealing, keys: PublicKeys) -> None:
-        """Have seals missed that the files of checkpoints hold, from before this process."""
-        for anchor in sealing.anchors:
-            if not isinstance(anchor, FileAnchor) or not os.path.exists(anchor.path):
-                continue
-            for seal, _ in read_anchors(Path(anchor.path)):
-                folder = self._root / seal.writer
-                good = keys.misfit(seal.signer, seal.signature, seal.signed) is None
-                if good and is_directory(folder):
-                    self.listener.remember(folder, seal)
-
     def _run(self) -> None:
         while not self._stopping:
             self._alarm.wait(self._interval)
             if not self._stopping:
-                self.listener.seal_all()
+                try:
+                    self.listener.seal_all()
+                except JournalError as error:
+                    self.listener.note("the journal was not sealed", error)
 
     def _record(self, folder: Path, seal: Seal) -> None:
         owner = owner_of(folder)

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import time
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from wakelog._printable import printable
+from wakelog.cli._place import has_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_POLL_SECONDS = 0.05
 
 
 class Stop:
@@ -42,3 +53,21 @@ def until_asked(*signals: signal.Signals) -> Iterator[Stop]:
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
+
+
+def wait_for_journal(path: Path) -> bool:
+    """Wait for a journal that no program has begun yet; False when asked to stop meanwhile.
+
+    A sidecar starts before the program that it is there for, whose set-up makes the directory.
+    """
+    if path.exists():
+        return True
+    sys.stderr.write(
+        f"wakelog: waiting for a program to begin a journal at {printable(str(path))}\n"
+    )
+    with until_asked(signal.SIGTERM, signal.SIGINT) as stop:
+        while not (path.is_dir() and has_journal(path)):
+            if stop.asked:
+                return False
+            time.sleep(_POLL_SECONDS)
+    return True

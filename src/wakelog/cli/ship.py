@@ -28,9 +28,9 @@ from wakelog.cli._identity import become_owner_of
 from wakelog.cli._next_hop import check_typed, exporter_of, naming_variables, span_exporter_of
 from wakelog.cli._parser import number_from
 from wakelog.cli._paths import add_path, journal_of, path_of, print_json
-from wakelog.cli._place import has_journal, journal_at
+from wakelog.cli._place import journal_at
 from wakelog.cli._sealing import add_sealing, sealer_of
-from wakelog.cli._signals import Stop, until_asked
+from wakelog.cli._signals import Stop, until_asked, wait_for_journal
 from wakelog.cli._terminal import given_width, has_rich
 from wakelog.cli._whose import Whose, add_whose
 from wakelog.errors import ConfigurationError
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         JournalError: When there is no journal at the path, or it cannot be read or written.
         ConfigurationError: When there is nowhere to deliver to, or it is not clear whose records.
     """
-    if arguments.follow and not _is_there(path_of(arguments)):
+    if arguments.follow and not wait_for_journal(path_of(arguments)):
         return 0
     path = journal_of(arguments).absolute()
     root, writer = journal_at(path)
@@ -139,24 +139,6 @@ def run(arguments: argparse.Namespace) -> int:
         if problem:
             sys.stderr.write(f"wakelog: {printable(problem)}\n")
     return 1 if problem else 0
-
-
-def _is_there(path: Path) -> bool:
-    """Wait for a journal that no program has begun yet; False when asked to stop meanwhile.
-
-    A sidecar starts before the program that it is there for, whose set-up makes the directory.
-    """
-    if path.exists():
-        return True
-    sys.stderr.write(
-        f"wakelog: waiting for a program to begin a journal at {printable(str(path))}\n"
-    )
-    with until_asked(signal.SIGTERM, signal.SIGINT) as stop:
-        while not (path.is_dir() and has_journal(path)):
-            if stop.asked:
-                return False
-            time.sleep(_POLL_SECONDS)
-    return True
 
 
 def _exporters(

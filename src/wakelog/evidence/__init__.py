@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wakelog.evidence._keys import PublicKeys, Signer, key_id, public_pem
     from wakelog.evidence._proof import Proof, prove
     from wakelog.evidence._seal import Seal, parse_seal
+    from wakelog.evidence._seal_file import last_seal
     from wakelog.evidence._sealer import KEEP_SECONDS, OutsideSealer, Sealer, Signing
     from wakelog.evidence._sealing import declare_deletion, seal_folder
     from wakelog.evidence._settings import SEALING_VARIABLES, Anchor, Sealing
@@ -58,6 +59,7 @@ __all__ = [
     "erase",
     "erased_in",
     "key_id",
+    "last_seal",
     "parse_seal",
     "prove",
     "public_pem",
@@ -89,6 +91,7 @@ __getattr__ = lazy_names(
         "wakelog.evidence._keys": ["PublicKeys", "Signer", "key_id", "public_pem"],
         "wakelog.evidence._proof": ["Proof", "prove"],
         "wakelog.evidence._seal": ["Seal", "parse_seal"],
+        "wakelog.evidence._seal_file": ["last_seal"],
         "wakelog.evidence._sealer": ["KEEP_SECONDS", "OutsideSealer", "Sealer", "Signing"],
         "wakelog.evidence._sealing": ["declare_deletion", "seal_folder"],
         "wakelog.evidence._settings": ["Anchor", "SEALING_VARIABLES", "Sealing"],

@@ -42,8 +42,8 @@ class Sealing:
 
     Args:
         key: The Ed25519 private key that signs: a PEM file, or a ``Signer`` where the key is elsewhere.
-            None when this process signs nothing, and the shipping process does (``wakelog ship`` with
-            ``--seal-key``): its content is prepared for erasing all the same.
+            None when this process signs nothing, and another one does (``wakelog ship`` with
+            ``--seal-key``, or ``wakelog seal``): its content is prepared for erasing all the same.
         interval: The longest that a line stays without a seal while the process runs, in seconds.
         anchors: Who is given each seal, beside the next hop.
         export: Whether each seal also leaves as a log record, a checkpoint, to the next hop.

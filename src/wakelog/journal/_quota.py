@@ -377,8 +377,8 @@ class Quota:
         if isinstance(self._listener, AwaitingSigner) and self._listener.waiting:
             return (
                 "The event was not recorded. What could be deleted is sealed, or will be, and waits until "
-                "the process that seals it has signed for that: see that wakelog ship --follow --seal-key "
-                "runs, with a --seal-keep that this quota can hold"
+                "the process that seals it has signed for that: see that wakelog ship --follow --seal-key, or "
+                "wakelog seal, runs, with a --seal-keep or --keep that this quota can hold"
             )
         if self._space.policy is QuotaPolicy.EVICT_OLDEST and self._pending:
             return "Nothing could be evicted: other processes own what is there"
