@@ -51,6 +51,7 @@ HOME = {
     **{f"wakelog.integrations.{name}": "agents.md" for name in AGENTS},
     "wakelog.journal": "journal.md",
     "wakelog.streams": "streams.md",
+    "wakelog.viewer": "tokens-and-cost.md",
 }
 # Names that other pages have more often than the one which explains them, or that no page has yet.
 EXPLAINED = {
@@ -59,8 +60,18 @@ EXPLAINED = {
     "QuotaPolicy": "journal.md",
     "RedactionDetector": "content.md",
     "RedactionStrategy": "content.md",
+    "AgentEvent": "getting-started.md",
+    "Budget": "tokens-and-cost.md",
+    "BufferedSink": "sinks.md",
+    "EventSink": "sinks.md",
+    "InvalidEventTypeError": "getting-started.md",
+    "JSONLSink": "sinks.md",
+    "NullSink": "sinks.md",
+    "OverflowPolicy": "sinks.md",
+    "Receipt": "journal.md",
     "bound": "getting-started.md",
     "configure": "getting-started.md",
+    "register_event_type": "getting-started.md",
 }
 # Pages that name everything and explain nothing, which are taken where no other page has a name.
 LAST = ("design.md", "guarantees.md", "glossary.md", "performance.md", "versioning.md")
@@ -70,9 +81,9 @@ INTRODUCTION = """\
 
 <!-- Made by `python -m scripts.build_api_page`. -->
 
-What the [promise about versions](versioning.md) covers: these names, their arguments, and what their docstrings say. Everything
-else in the package serves Wakelog itself and may change in any release. `help(wakelog.configure)` has the
-arguments of each, with their units and what is raised.
+The [promise about versions](versioning.md) covers these names, their arguments and their docstrings. Everything else in
+the package is internal and may change in any release. `help(wakelog.configure)`, for example, shows the arguments of a
+name, with their units, and the errors that it raises.
 """
 
 

@@ -1,4 +1,4 @@
-"""Who may ask a web application for a session: the address it comes from, and the host it names."""
+"""Decides which requests a web application accepts, by client address and Host header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks the types of what callers hand to public constructors, and names the argument."""
+"""Checks the types of arguments of public constructors, and names the wrong one."""
 
 from __future__ import annotations
 

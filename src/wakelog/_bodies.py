@@ -1,4 +1,4 @@
-"""Reading the body of an HTTP answer in bounded memory, whoever has sent it.
+"""Reads the body of an HTTP response in bounded memory.
 
 A megabyte of gzip can stand for a gigabyte. What a next hop has to say fits into a few lines, so no more than
 ``LONGEST_BODY`` of it is decoded, and no more than that is read.

@@ -1,4 +1,4 @@
-"""Naming an endpoint without the secrets that its address holds.
+"""Names an endpoint without the secrets in its address.
 
 User, password and query of any address are secret, and of a webhook the path, too. Nothing else names an
 address in a log line or an exception.

@@ -1,4 +1,4 @@
-"""Packages whose names load the module that defines them when they are first used."""
+"""Loads the module that defines a package's name when the name is first used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making any text safe to print: no control of a terminal, and no line that it forges.
+"""Makes any text safe to print, so that it can neither control the terminal nor forge a line.
 
 Importing it has everything that Wakelog logs pass through ``printable``.
 """

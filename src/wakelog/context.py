@@ -1,4 +1,4 @@
-"""What every event inside a block carries: ``bound``, and the run that is going on.
+"""The context of events inside a block: ``bound``, and the current run.
 
 One context variable a key, so that threads and tasks see what was bound where they were started
 and nothing of each other's later changes.
@@ -36,7 +36,7 @@ _attributes: dict[str, ContextVar[object]] = {}
 
 @contextmanager
 def bound(**values: object) -> Iterator[None]:
-    """Give every event that is recorded inside the block what is named here.
+    """Sets fields and attributes of every event that is recorded inside the block.
 
     Args:
         values: ``session_id``, ``agent``, ``workflow``, ``tenant_id`` and ``run_id`` set those

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class WakelogError(Exception):
-    """The root of Wakelog's errors. Their texts are safe to print, whatever they quote.
+    """The base class of Wakelog's errors. Their texts are safe to print, whatever they quote.
 
     Attributes:
         reason: What metrics call it.
@@ -31,7 +31,7 @@ class WakelogError(Exception):
 
 
 class ConfigurationError(WakelogError, ValueError):
-    """A setting that cannot be used: it names the setting, its value and what is allowed."""
+    """A setting with an invalid value: the error names the setting, its value and what is allowed."""
 
 
 class InvalidEventTypeError(WakelogError, ValueError):
@@ -39,11 +39,11 @@ class InvalidEventTypeError(WakelogError, ValueError):
 
 
 class RedactionError(WakelogError):
-    """A detector or strategy of the caller failed, so the event was not written unredacted."""
+    """A custom detector or strategy failed; the event was not written, to avoid writing it unredacted."""
 
 
 class CorruptLineError(WakelogError, ValueError):
-    """A line of a journal that does not hold what was written to it."""
+    """A line of a journal that differs from what was written."""
 
 
 class SinkError(WakelogError):
@@ -51,7 +51,7 @@ class SinkError(WakelogError):
 
 
 class JournalError(SinkError):
-    """The journal could not do what was asked.
+    """The journal could not carry out a request.
 
     Args:
         operation: What was tried, as a verb phrase ("write to", "open").
@@ -74,11 +74,11 @@ class JournalError(SinkError):
 
 
 class JournalFormatError(JournalError):
-    """A journal that this version of Wakelog cannot read, written by a newer one or by others."""
+    """A journal that this version of Wakelog cannot read, because a newer version or another program wrote it."""
 
 
 class QuotaExceededError(JournalError):
-    """The journal is as large as it may be, and what is in it has not been delivered yet.
+    """The quota of the journal is full of records that have not been delivered.
 
     Attributes:
         quota: The most bytes that the journal may have.
@@ -104,7 +104,7 @@ class QuotaExceededError(JournalError):
 
 
 class EventTooLargeError(SinkError):
-    """An event that is larger than an event may be, in the place of which a stub is recorded.
+    """An event that exceeds the maximum size; a stub is recorded instead.
 
     Args:
         message: What is too large.
@@ -125,13 +125,13 @@ class EventTooLargeError(SinkError):
 
 
 class BufferFullError(SinkError):
-    """A buffer had no room for the event, and its policy is not to wait, or not any longer."""
+    """A buffer is full, and its policy is not to wait, or the time-out has passed."""
 
     reason = "buffer_full"
 
 
 class UsageLimitError(WakelogError):
-    """A run has used more than its budget, which is to be enforced; what it used is recorded."""
+    """A run has exceeded its enforced budget; the usage is recorded."""
 
 
 class TooManyReadersError(WakelogError):
@@ -139,7 +139,7 @@ class TooManyReadersError(WakelogError):
 
 
 class SessionLogError(SinkError):
-    """A session log could not do what was asked: it names the log, what was tried, and why."""
+    """A session log could not carry out a request: the error names the log, the request and why."""
 
     reason = "database"
 
@@ -151,7 +151,7 @@ class SessionLogBusyError(SessionLogError):
 
 
 class EventSessionLoggerError(WakelogError):
-    """What the gateway raises, and hands to its error handler."""
+    """The errors that the gateway raises, and passes to its error handler."""
 
 
 class LocalLoggingError(EventSessionLoggerError, SinkError):
@@ -161,17 +161,17 @@ class LocalLoggingError(EventSessionLoggerError, SinkError):
 
 
 class SerializationError(EventSessionLoggerError):
-    """An event has no form that can be written or sent, however often it is tried."""
+    """An event cannot be written or sent in any form, so retrying is useless."""
 
     reason = "too_large"
 
 
 class TransportError(EventSessionLoggerError):
-    """A transport did not take an event. The event is kept, and is sent again."""
+    """A transport did not accept an event. The event is kept, and is sent again."""
 
 
 class TransportConnectionError(TransportError):
-    """A transport has no connection to its other side, or has been closed."""
+    """A transport is not connected to its destination, or has been closed."""
 
     reason = "connection"
 

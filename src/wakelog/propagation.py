@@ -1,4 +1,4 @@
-"""Context that crosses threads and processes: ``propagate``, and carriers for everything else.
+"""Context across threads and processes: ``propagate``, and carriers for everything else.
 
 What crosses is what every event inside a block carries (run, session, agent, workflow, tenant, parent event,
 and attributes that ``bound`` has set) and OpenTelemetry's context, so that runs and spans on the other side
@@ -36,7 +36,7 @@ _LONGEST, _MOST_READ = 16_384, 65_536
 
 
 def carrier() -> dict[str, str]:
-    """Return what holds here, as environment variables for another program.
+    """Return the current context as environment variables for another program.
 
     Returns:
         ``WAKELOG_CONTEXT``, and what OpenTelemetry's propagators write, such as ``TRACEPARENT``; each
@@ -76,7 +76,7 @@ def _written(said: dict[str, Any]) -> str:
 
 @contextmanager
 def carried(carrier: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Have what a carrier says hold inside the block.
+    """Applies the context of a carrier inside the block.
 
     Args:
         carrier: What ``carrier`` or ``headers`` has returned elsewhere; the environment by default.
@@ -109,7 +109,7 @@ def propagate(target: Callable[P, R]) -> Callable[P, R]: ...
 
 
 def propagate(target: Any) -> Any:
-    """Have what holds here hold where a function will run: another thread or another process.
+    """Propagate the current context to a function that will run in another thread or process.
 
     Args:
         target: A function, for ``threading.Thread``, ``run_in_executor``, ``multiprocessing.Process`` and

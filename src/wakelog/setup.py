@@ -1,4 +1,4 @@
-"""``configure`` and ``shutdown``: the whole road in one call."""
+"""``configure`` and ``shutdown``: set up and end recording and delivery in one call."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def configure(
     costs: bool | None = None,
     sealing: Sealing | None = None,
 ) -> AgentLogger:
-    """Set recording up and return the logger.
+    """Set up recording, and return the logger.
 
     Events go to a journal on this machine. With ``OTEL_EXPORTER_OTLP_ENDPOINT`` set they are
     delivered there too, and spans and metrics are sent there; without it everything stays local and
@@ -276,7 +276,7 @@ def get_logger(
     default_risk: dict[str, Any] | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> AgentLogger:
-    """Return a logger for a further agent, with what ``configure`` has set up last.
+    """Return a logger for another agent, with the last set-up of ``configure``.
 
     Args:
         agent_name: The agent whose events the logger records; else ``WAKELOG_AGENT_NAME``.
@@ -305,7 +305,7 @@ def get_logger(
 
 
 def shutdown(timeout: float = 5.0) -> DeliveryResult:
-    """Deliver what the next hop takes and end what ``configure`` has set up, in every call.
+    """Deliver what the next hop accepts, and end every set-up of ``configure``.
 
     Events, spans and metrics are sent. What is still pending of the events stays in the journal, and
     the next process that uses the directory delivers it. It happens by itself at the normal end of

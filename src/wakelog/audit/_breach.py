@@ -24,7 +24,7 @@ class UsageAxis(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UsageLimitBreach:
-    """A budget that was overrun. Its text says so in words.
+    """A budget that was exceeded. Its text says so in words.
 
     Args:
         axis: What was counted: a ``UsageAxis`` or its value as text.

@@ -51,7 +51,7 @@ class DirectLog(Protocol):
 
 
 class AuditCounts(NamedTuple):
-    """What became of the records of a log's sinks in this process.
+    """Counts of the records of a log's sinks in this process, by outcome.
 
     Attributes:
         appended: They are in the log.

@@ -254,7 +254,7 @@ class SessionGraph:
 
 
 def link_to(event: AgentEvent) -> trace.Link:
-    """Return a link to the span that an event was recorded in.
+    """Return a link to the span in which an event was recorded.
 
     Raises:
         ConfigurationError: When it was recorded outside any span.

@@ -31,7 +31,7 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 
 
 class JournalSessionLog:
-    """Keeps each conversation in a folder of its own, in segments as the journal has them.
+    """Keeps each conversation in its own folder, in segments with the journal's format.
 
     ``<root>/<tenant>/<thread>/00000001.jsonl``, and archived segments compressed beside them, in
     ``archive/00000001.jsonl.gz``. Any number of threads, tasks and processes may append to the

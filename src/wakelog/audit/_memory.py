@@ -20,7 +20,7 @@ class _Thread:
 
 
 class InMemorySessionLog:
-    """Keeps conversations in memory, as documents, so that nobody changes what was appended.
+    """Keeps conversations in memory, serialized, so that appended events cannot be changed.
 
     A forked child goes on with a copy of its own.
 

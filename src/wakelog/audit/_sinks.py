@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class AuditSink(Protocol):
-    """What tools, graphs and agents say about a run. No call returns anything, blocks or raises."""
+    """Receives what tools, graphs and agents report about a run. No call returns anything, blocks or raises."""
 
     def record_sub_agent_invoked(self, agent_id: str, sub_thread_id: str) -> None:
         """Record that another agent was given work, in a thread of its own."""
@@ -132,7 +132,7 @@ class _EventAuditSink(abc.ABC):
 
 
 class SessionAuditSink(_EventAuditSink):
-    """Records into a session log, in order for each thread.
+    """Records to a session log, in order for each thread.
 
     A ``JournalSessionLog`` is written in the calling thread, in microseconds: when a call returns,
     the record survives ``kill -9``. Other backends take records from a queue in memory that one
@@ -272,7 +272,7 @@ class LoggerAuditSink(_EventAuditSink):
 
 
 class FanOutAuditSink(_EventAuditSink):
-    """Records into several sinks, each of which gets the same event, under the same id.
+    """Records to several sinks; each gets the same event under the same id.
 
     A sink that raises, which none should, does not keep the record from the others.
 
@@ -350,5 +350,5 @@ def using_audit_sink(sink: AuditSink) -> Iterator[AuditSink]:
 
 
 def current_audit_sink() -> AuditSink:
-    """Return the current sink, or one that forgets, so that nobody has to ask whether there is one."""
+    """Return the current sink, or one that discards everything if there is none."""
     return _current.get()

@@ -1,4 +1,4 @@
-"""What waits in memory for a slower destination: one bounded queue, for threads and for asyncio."""
+"""The bounded queue in memory for a slower destination, for threads and for asyncio."""
 
 from wakelog.buffer._async_queue import AsyncQueue
 from wakelog.buffer._policy import Buffer, OverflowPolicy

@@ -11,7 +11,7 @@ from wakelog.errors import ConfigurationError
 
 
 class OverflowPolicy(enum.StrEnum):
-    """What happens to an event that finds the buffer full."""
+    """The policy for an event that arrives when the buffer is full."""
 
     BLOCK = "block"
     """It waits for room, for the buffer's time-out at most; after that it is refused."""
@@ -30,7 +30,7 @@ class OverflowPolicy(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """How much waits in memory, and what happens beyond that.
+    """Settings of a buffer, with its capacity and the policy when it is full.
 
     Args:
         capacity: The most events that wait. What is being written just now comes on top: one event,

@@ -1,4 +1,4 @@
-"""The command ``wakelog``: one module for each thing that it can do.
+"""The command ``wakelog``: one module for each subcommand.
 
 ``main`` returns 0 when the command did what it is for, 1 when it could not and said why, 2 for a
 command line that makes no sense, 130 after Ctrl-C and 141 when the reader of its output has gone

@@ -1,4 +1,4 @@
-"""Delivery: entries of a journal on their way to a destination, at least once and in order.
+"""Delivery: sends entries of a journal to a destination, at least once and in order.
 
 The core decides what is sent next, without I/O and without threads; a driver with a thread and one in
 an event loop do what it says. A destination takes entries and says what became of each. OpenTelemetry is

@@ -1,4 +1,4 @@
-"""What agents do: the events, their types, and how each becomes a log record."""
+"""Agent events: their types, and how each becomes a log record."""
 
 from wakelog.events._event import AgentEvent, register_event_type
 from wakelog.events._event_lines import plain_content_of

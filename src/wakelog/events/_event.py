@@ -37,7 +37,7 @@ _WHEN_SET = ("session_id", "tenant_id", "call_id", "attributes", "event_key")
 
 
 def register_event_type(name: str) -> None:
-    """Allow an event type of one's own.
+    """Allow a custom event type.
 
     Args:
         name: In the form of the built-in ones: lower case, words joined by ``_``, dots between
@@ -53,7 +53,7 @@ def register_event_type(name: str) -> None:
 
 
 class AgentEvent:
-    """One thing that an agent did, with what identifies and describes it.
+    """Something that an agent did, with the fields that identify and describe it.
 
     Args:
         event_type: One of ``AgentEvent.STANDARD_EVENT_TYPES``, or a registered type.

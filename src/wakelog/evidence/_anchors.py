@@ -51,7 +51,7 @@ class FileAnchor:
 
 @dataclass(slots=True)
 class TimestampAnchor:
-    """Has a time-stamp authority sign that a seal existed, by RFC 3161.
+    """Obtains a time stamp for a seal from an RFC 3161 authority.
 
     The seal and the answer are appended to a file, which may stand anywhere: who rewrites the journal gets
     no answer with a time that has passed.

@@ -18,7 +18,7 @@ SEALING_VARIABLES: Final = (_KEY, _SEALING, _INTERVAL, _CHECKPOINTS, _TIMESTAMP_
 
 
 class Anchor(Protocol):
-    """Has somebody else hold a seal: a file on another machine, a time-stamp authority, a notary.
+    """Stores seals elsewhere: in a file on another machine, at a time-stamp authority, at a notary.
 
     It is called in a background thread after each seal, for the newest one. What it raises is counted
     and said; the next seal is offered all the same, and stands for all before it.
@@ -38,7 +38,7 @@ class Anchor(Protocol):
 
 @dataclass(frozen=True)
 class Sealing:
-    """How a journal is sealed, see ``docs/evidence.md``.
+    """Settings of sealing; see ``docs/evidence.md``.
 
     Args:
         key: The Ed25519 private key that signs: a PEM file, or a ``Signer`` where the key is elsewhere.

@@ -1,4 +1,4 @@
-"""The gateway: one awaitable for every event, local logging that no transport can break.
+"""The gateway: one awaitable for every event, with local logging that does not depend on the transport.
 
     import asyncio
 

@@ -149,7 +149,7 @@ def folders_of_letters(path: Path) -> list[Path]:
 
 
 def dead_letter_folders(path: Path) -> list[Path] | None:
-    """List the directories in which dead letters of a gateway are.
+    """List the directories that have dead letters of a gateway.
 
     Args:
         path: A gateway's base directory, or that of a session.

@@ -51,7 +51,7 @@ class Origin(NamedTuple):
 
 
 class ForwardedEvent(dict[str, Any]):
-    """An event on its way to a callback or transport: what its line says, as a dict.
+    """An event as it is passed to a callback or transport: the values of its line, as a dict.
 
     Every key is an attribute, too: ``event["type"]`` is ``event.type``. Of ``Origin``, what the event has
     no key for is one as well, so ``event.session_id`` is always there. Names of methods of a dict

@@ -19,31 +19,31 @@ def create_session_logger(
     downstream_callback: Callback | None = None,
     **settings: Any,
 ) -> EventSessionLogger:
-    """Make a logger; every argument of ``EventSessionLogger`` is taken."""
+    """Create a logger with any arguments of ``EventSessionLogger``."""
     return EventSessionLogger(log_base_dir, downstream_callback, **settings)
 
 
 def create_logging_only(log_base_dir: _Path | None = None, **settings: Any) -> EventSessionLogger:
-    """Make a logger that forwards nowhere."""
+    """Create a logger that does not forward."""
     return EventSessionLogger(log_base_dir, None, None, **settings)
 
 
 def create_with_callback(
     callback: Callback, log_base_dir: _Path | None = None, **settings: Any
 ) -> EventSessionLogger:
-    """Make a logger that forwards to a function."""
+    """Create a logger that forwards to a function."""
     return EventSessionLogger(log_base_dir, callback, **settings)
 
 
 def create_with_transport(
     transport: TransportInterface, log_base_dir: _Path | None = None, **settings: Any
 ) -> EventSessionLogger:
-    """Make a logger that forwards to a transport."""
+    """Create a logger that forwards to a transport."""
     return EventSessionLogger(log_base_dir, downstream_transport=transport, **settings)
 
 
 def create_from_environment(**overrides: Any) -> EventSessionLogger:
-    """Make a logger of what ``AGENT_LOG_*`` says, and of what is given, which beats it.
+    """Create a logger from the ``AGENT_LOG_*`` variables; arguments take precedence.
 
     Raises:
         ConfigurationError: For a value that cannot be used, with the variable's name.
@@ -52,7 +52,7 @@ def create_from_environment(**overrides: Any) -> EventSessionLogger:
 
 
 def create_backward_compatible(**settings: Any) -> EventSessionLogger:
-    """Make a logger for code that had an older one: files, names and prompts are as they were.
+    """Create a logger for code that used an older one, with the same files, names and prompts.
 
     Args:
         settings: Any argument of ``EventSessionLogger``. Its defaults are the older logger's.
@@ -63,7 +63,7 @@ def create_backward_compatible(**settings: Any) -> EventSessionLogger:
 def migrate_from_session_logger(
     old_session_logger: Any, downstream_callback: Callback | None = None
 ) -> EventSessionLogger:
-    """Make a logger that goes on where an older one has written. Old files stay as they are.
+    """Create a logger that continues in the directory of an older one. Old files stay as they are.
 
     Args:
         old_session_logger: Any object with ``log_file_path``, in its session's directory, and

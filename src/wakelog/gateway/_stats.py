@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class GatewayStats(NamedTuple):
-    """What a gateway has done so far.
+    """The figures of a gateway so far.
 
     Attributes:
         logged: Events in files.

@@ -1,4 +1,4 @@
-"""The index: where every event of a journal stands, what it is about, and what events add up to.
+"""The index: the position of every event of a journal, its ids and names, and sums over events.
 
 It is a reader's: writers know nothing of it. It holds positions and metadata and no content, is derived
 from the journal, and is made anew where it is missing, damaged or of another version.

@@ -1,1 +1,1 @@
-"""Wakelog behind other libraries, one module for each; nothing is loaded here."""
+"""Integrations with other libraries, one module for each; nothing is imported here."""

@@ -19,11 +19,11 @@ Turn = tuple[Any, ...]
 
 
 class RecordedError(Exception):
-    """What a call of a tool or a model raises that has failed in the record, where its own type cannot be raised."""
+    """Raised for a tool or model call that failed in the record, if an error of its own type cannot be created."""
 
 
 class UnrecordedCallError(BaseException):
-    """A call that the record does not have; it says which, and what is different.
+    """Raised for a call that is not in the record; it shows the call and the difference.
 
     It is no ``Exception``: a framework that makes an answer to the model of what a tool raises would swallow it,
     and a client would try again.

@@ -33,7 +33,7 @@ _CALLS: Final = {"model_response": "model_call", "tool_result": "tool_call"}
 
 
 class RecordedRun:
-    """Answers the calls of models and tools that a program makes from those that it made before.
+    """Answers a program's model and tool calls from a recorded run.
 
     A call is answered once, by the first in the record that is the same: the model and the messages, or the tool
     and its arguments. Secrets that were redacted in the record are redacted in the call before they are

@@ -23,14 +23,14 @@ _running: dict[str, ExitStack] = {}
 
 
 def install() -> None:
-    """Send run, session, agent, tenant, parent and trace along with every task; twice is harmless."""
+    """Propagate run, session, agent, tenant, parent and trace with every task; calling it twice is harmless."""
     before_task_publish.connect(_send, dispatch_uid="wakelog.send")
     task_prerun.connect(_begin, dispatch_uid="wakelog.begin")
     task_postrun.connect(_end, dispatch_uid="wakelog.end")
 
 
 def uninstall() -> None:
-    """Send nothing along any more."""
+    """Stop propagating the context."""
     before_task_publish.disconnect(_send, dispatch_uid="wakelog.send")
     task_prerun.disconnect(_begin, dispatch_uid="wakelog.begin")
     task_postrun.disconnect(_end, dispatch_uid="wakelog.end")

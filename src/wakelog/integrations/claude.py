@@ -47,7 +47,7 @@ class _Conversation:
 
 
 class WakelogHooks:
-    """Records what the SDK's hooks and messages tell; one for any number of sessions.
+    """Records what the SDK's hooks and messages report; one instance serves any number of sessions.
 
     Args:
         log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global

@@ -42,7 +42,7 @@ _KEPT: Final = (
 
 
 class WakelogCompletionHook:
-    """Records messages of models as ``model_response`` events of the spans that they belong to.
+    """Records the messages of model calls as ``model_response`` events of their spans.
 
     It is the ``CompletionHook`` of ``opentelemetry-util-genai``. The content is in the journal,
     redacted, and leaves the machine only where

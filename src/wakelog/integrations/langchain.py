@@ -75,7 +75,7 @@ def install(log: AgentLogger | None = None, *, spans: bool = True) -> WakelogCal
 
 
 def uninstall() -> None:
-    """Record nothing any more."""
+    """Stop recording."""
     if _installed is not None:
         _installed.steps = None
 
@@ -91,7 +91,7 @@ class _Runnable:
 
 
 class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be missing
-    """The handler for the callbacks of one ``config``, where ``install`` is too much.
+    """The handler for the callbacks of one ``config``, instead of ``install`` for all.
 
     Args:
         log: As for ``install``.

@@ -34,7 +34,7 @@ _installed: dict[str, Any] = {}
 
 
 def install(log: AgentLogger | None = None, *, calls: bool = True, spans: bool = False) -> Steps:
-    """Record the tool calls of every client session from now on, and send the context along with them.
+    """Record the tool calls of every client session from now on, and propagate the context with them.
 
     Args:
         log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
@@ -57,7 +57,7 @@ def install(log: AgentLogger | None = None, *, calls: bool = True, spans: bool =
 
 
 def uninstall() -> None:
-    """Record nothing any more, and send nothing along."""
+    """Stop recording, and stop propagating the context."""
     _installed.pop("steps", None)
     # Where somebody else has put theirs around it, ours stays, and does nothing.
     if "wrapper" in _installed and _client.ClientSession.call_tool is _installed["wrapper"]:
@@ -95,7 +95,7 @@ def _around(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class WakelogMiddleware:
-    """Records the tool calls that a server answers, as part of the run in which the client made them.
+    """Records the tool calls that a server handles, as part of the client's run.
 
     Args:
         log: As for ``install``.

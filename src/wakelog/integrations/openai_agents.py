@@ -61,7 +61,7 @@ def install(log: AgentLogger | None = None, *, spans: bool = True) -> Steps:
 
 
 def uninstall() -> None:
-    """Record nothing any more."""
+    """Stop recording."""
     global _steps  # noqa: PLW0603 - as above
     _steps = None
     for name, (original, ours) in list(_originals.items()):

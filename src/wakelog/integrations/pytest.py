@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def wakelog_recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
-    """Record in memory what the code under test records, with the same ids and times in each run.
+    """Record the events of the code under test in memory, with the same ids and times in each run.
 
     ``wakelog.configure()`` and ``wakelog.get_logger()`` return a logger that records here, whatever
     they are given, and so do integrations that were given no logger. A logger that exists already joins by

@@ -23,7 +23,7 @@ __all__ = ["WakelogProcessor", "development_chain", "production_chain"]
 
 
 class WakelogProcessor:
-    """Records what passes through a structlog chain, and passes it on unchanged.
+    """Records the events of a structlog chain, and passes them on unchanged.
 
     It stands anywhere before the renderer. Where ``merge_contextvars`` has not run, it takes the
     bound context by itself. It never raises: what is not accepted is counted by reason in

@@ -21,7 +21,7 @@ _STEP_NS: Final = 1_000_000
 
 
 class Recording:
-    """Keeps events in memory; ids count up from 1, and time goes on by a millisecond an event.
+    """Keeps events in memory; ids count up from 1, and each event is one millisecond later than the last.
 
     Attributes:
         log: A logger that records here, for ``test-agent``.

@@ -1,4 +1,4 @@
-"""The journal: segments, commit, recovery and bookkeeping. Bytes and positions, nothing above.
+"""The journal: segments, commit, recovery and bookkeeping, in bytes and positions.
 
 A journal is a directory with one folder per *writer* (one process lifetime). A writer appends
 lines to numbered segments; its folder is owned by a kernel lock for as long as the process lives.

@@ -9,7 +9,7 @@ from wakelog.errors import ConfigurationError
 
 
 class Durability(enum.StrEnum):
-    """What has happened to an event's bytes when the call that recorded it returns."""
+    """Which failures an event survives once the recording call has returned."""
 
     OS_BUFFERED = "os_buffered"
     """The kernel has them: they survive ``kill -9``, and not a power failure."""
@@ -36,7 +36,7 @@ _STRENGTH = {level: strength for strength, level in enumerate(Durability)}
 
 
 class Receipt(NamedTuple):
-    """What the journal promises about one record.
+    """The result of an append, with the record's writer, number, position and durability.
 
     Attributes:
         id: The record's id, exported as ``log.record.uid``.

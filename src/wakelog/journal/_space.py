@@ -1,4 +1,4 @@
-"""How much of the disk a journal may take, and for how long."""
+"""Limits on the disk space of a journal, and on how long it keeps segments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGEST_DEFAULT_QUOTA = 10 * 1024**3
 
 
 class QuotaPolicy(enum.StrEnum):
-    """What happens to an event for which there is no room, all of which is undelivered events."""
+    """The policy for a new event when the quota is full of undelivered events."""
 
     BLOCK = "block"
     """Its emit waits until delivery has made room."""

@@ -1,4 +1,4 @@
-"""``AgentLogger`` and ``AsyncAgentLogger``: the front doors for code that records its agents."""
+"""``AgentLogger`` and ``AsyncAgentLogger``: the API for code that records its agents."""
 
 from wakelog.logger._blocks import Block as Block
 from wakelog.logger._blocks import ReportedError as ReportedError

@@ -18,7 +18,7 @@ _KINDS: Final = ("tokens", "input_tokens", "output_tokens", "cost_usd", "model_c
 
 
 class LimitExceeded(NamedTuple):
-    """A limit that was overrun.
+    """A limit that was exceeded.
 
     Attributes:
         kind: The limit's name, as ``Budget`` has it.
@@ -35,7 +35,7 @@ class LimitExceeded(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How much a run may use, with everything that happens inside it in this process.
+    """Limits the usage of a run, including everything inside it in this process.
 
     What is recorded as ``model_call``, ``model_response`` and ``tool_call`` counts, also in runs inside
     the run. When a limit is overrun for the first time, ``usage_limit_exceeded`` is recorded and

@@ -12,7 +12,7 @@ from wakelog.otel._others import failures
 
 
 class EventToSpanEventBridge(LogRecordProcessor):
-    """Adds each event that is emitted while its span is recording to that span.
+    """Adds each emitted event to its span, if the span is recording.
 
     A record is bridged if, and only if, all of this holds: it has an event name; it has a valid
     trace id and span id; the current span of its context is recording; and that span has these

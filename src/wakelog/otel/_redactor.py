@@ -25,7 +25,7 @@ _Value = TypeVar("_Value")
 
 
 class Redactor:
-    """Takes secrets, personal data and content out of what others record, before it is written.
+    """Removes secrets, personal data and content from records and spans of other libraries before they are written.
 
     It is for ``redact=`` of ``DurableSpanProcessor`` and ``DurableLogRecordProcessor``. It looks at the
     attributes of log records, of spans and of their events and links, at the body of log records, at the

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What has become of everything that was recorded so far. It is true when all was delivered.
+    """The delivery state of everything recorded so far. It is true when all was delivered.
 
     Attributes:
         complete: Whether the next hop has accepted every record, and the spans that belong to them.

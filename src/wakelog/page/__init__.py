@@ -1,4 +1,4 @@
-"""The local page: sessions, what happened in them and the pipeline's health, in a browser.
+"""The local page: sessions, their events and the health of delivery, in a browser.
 
 ``serve`` answers on the loopback, to who has its token. It reads the files of a journal, also those of a
 program that is dead, and writes only to replay a dead letter. ``offline_page`` makes one file of the same page.

@@ -1,4 +1,4 @@
-"""The line: what one log record looks like on disk, and the way back.
+"""The line: encoding a log record for the disk, and decoding it.
 
 A *record* is a line at a position. This package knows the line only: its fields, the forms of
 values that JSON lacks, ids and time. It knows no files and no OpenTelemetry.

@@ -1,4 +1,4 @@
-"""Redaction: what must not be written is replaced before anything is written.
+"""Redaction: replaces sensitive data before anything is written.
 
 Every string is read once, by one expression per configuration. Each kind of secret has a
 character that it cannot do without (``@``, a digit, ``=``); the expression skips to the next such
@@ -63,7 +63,7 @@ _KINDS: Final[dict[str, tuple[a.Kind, ...]]] = {
 
 @dataclass(frozen=True)
 class RedactionConfig:
-    """What is redacted, and what it becomes: ``replacement``, unless a ``strategy`` is given.
+    """Settings of redaction: values become ``replacement``, unless a ``strategy`` is given.
 
     ``redact_api_keys`` covers PEM private keys and ``token=...`` in texts too,
     ``redact_connection_strings`` credentials in URLs and ``password=...`` in texts.
@@ -147,7 +147,7 @@ def hidden(value: Any, config: RedactionConfig | None = None) -> str:
 
 
 def redact(value: Any, config: RedactionConfig | None = None) -> Any:
-    """Return ``value`` with everything sensitive replaced; ``value`` itself is never changed.
+    """Return ``value`` with sensitive data replaced; ``value`` itself is never changed.
 
     Args:
         value: Anything. Mappings become dicts; lists and tuples keep their type; sets become

@@ -11,7 +11,7 @@ from wakelog.errors import ConfigurationError
 
 @runtime_checkable
 class RedactionStrategy(Protocol):
-    """What a sensitive value becomes."""
+    """Determines the replacement of a sensitive value."""
 
     def transform(self, value: str, category: str) -> str:
         """Return the text that is written instead of ``value``."""
@@ -19,7 +19,7 @@ class RedactionStrategy(Protocol):
 
 @runtime_checkable
 class RedactionDetector(Protocol):
-    """A caller's own search for sensitive values; it runs before the built-in ones."""
+    """A custom detector of sensitive values, which runs before the built-in ones."""
 
     def redact(self, value: str, strategy: RedactionStrategy) -> str:
         """Return ``value`` with every sensitive part passed through ``strategy``."""
@@ -90,7 +90,7 @@ def _check_length(owner: str, length: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RegexDetector:
-    """Passes whatever ``pattern`` matches to the strategy, as ``category``."""
+    """Passes every match of ``pattern`` to the strategy, as ``category``."""
 
     category: str
     pattern: re.Pattern[str]

@@ -1,4 +1,4 @@
-"""What every part needs of the process and the operating system, and nothing about journals.
+"""Functions for the process and the operating system, without any knowledge of journals.
 
 The file-system seam, through which every file is opened, renamed and deleted, background threads, and the
 one list of what a forked child resets.

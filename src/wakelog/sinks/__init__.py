@@ -1,4 +1,4 @@
-"""Where events go: what a sink is, and sinks that need no OpenTelemetry."""
+"""Sinks: their interface, and those that need no OpenTelemetry."""
 
 from wakelog.buffer import Buffer, OverflowPolicy
 from wakelog.sinks._buffered import AsyncBufferedSink, BufferedSink

@@ -19,7 +19,7 @@ _DELIVERY_SECONDS = 5.0
 
 
 class BufferedSink:
-    """Takes events in memory and writes them to another sink in a thread of its own.
+    """Accepts events in memory and writes them to another sink in a separate thread.
 
     This is a trade: accepted means in the buffer, and what is there when the process is killed is
     lost. At the normal end of the program what is left is written, for five seconds at most. An

@@ -15,7 +15,7 @@ from wakelog.sinks._protocol import EventSink
 
 
 class FanOutSink:
-    """Writes each event to every one of several sinks.
+    """Writes each event to several sinks.
 
     Each gets it, also when one before it fails. ``event.receipt`` is that of the first sink that
     gives one.

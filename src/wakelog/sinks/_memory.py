@@ -28,7 +28,7 @@ class MemorySink:
 
 
 class NullSink:
-    """Takes events and forgets them."""
+    """Discards events."""
 
     def write(self, event: AgentEvent) -> None:
         """Forget an event."""

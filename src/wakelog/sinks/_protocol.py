@@ -10,7 +10,7 @@ from wakelog.events import AgentEvent
 
 @runtime_checkable
 class EventSink(Protocol):
-    """Anything with a ``write`` that takes one event.
+    """Any object with a method ``write`` that takes one event.
 
     A sink that cannot accept an event raises, ``SinkError`` or what fits. It may also have
     ``flush()`` and ``close()``, which loggers and other sinks call when they are there, and
@@ -25,7 +25,7 @@ class EventSink(Protocol):
 
 @runtime_checkable
 class AsyncEventSink(Protocol):
-    """Anything with a ``write`` that takes one event and is to be awaited.
+    """Any object with a coroutine method ``write`` that takes one event.
 
     ``AsyncAgentLogger`` takes one as its sink.
     """

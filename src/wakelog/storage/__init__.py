@@ -1,4 +1,4 @@
-"""Files of lines: their names, their ends, and what stands in them. Nothing about who writes them."""
+"""Files of lines: their names, ends and content, without any knowledge of writers."""
 
 from wakelog.storage._apart import (
     APART,

@@ -49,7 +49,7 @@ ENDS = f'"event_name":"{_NAMES["end"]}"'.encode()
 
 
 class Chunk(NamedTuple):
-    """One thing that a session's stream brought.
+    """One chunk of a session's stream.
 
     Attributes:
         session_id: The session.

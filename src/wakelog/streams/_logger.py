@@ -108,7 +108,7 @@ class _SessionReaders:
 
 
 class Logger:
-    """Writes what sessions say into a journal, prints it, and lets it be read while it comes.
+    """Writes the messages of sessions to a journal, prints them, and serves them to readers live.
 
     ``<start>`` and ``</end>`` begin and end a stream, ``<think>`` and ``</think>`` what the model
     reasons; readers are given them as messages, as they were logged.

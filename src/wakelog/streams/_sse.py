@@ -38,7 +38,7 @@ def sse(
     until_end: bool = False,
     keep_alive: float = KEEP_ALIVE_SECONDS,
 ) -> AsyncGenerator[str, None]:
-    """Give a session as server-sent events (WHATWG HTML, section 9.2).
+    """Return a session as server-sent events (WHATWG HTML, section 9.2).
 
     Each chunk is an event named after its kind: ``chunk``, ``start``, ``end``,
     ``reasoning_start`` or ``reasoning_stop``. Its data is JSON, since a text may hold line ends and

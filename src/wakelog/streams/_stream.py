@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """One message on its way: what ``SessionStreams.stream`` gives.
+    """A message that is being written, as ``SessionStreams.stream`` returns it.
 
     As a context manager it ends the stream: with ``success``, with ``error`` when an exception
     leaves the block, or with ``interrupted`` when the task is cancelled or the program stopped.

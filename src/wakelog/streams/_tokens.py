@@ -26,7 +26,7 @@ SPECIAL_END_TOKENS: Final = [STREAM_END_TOKEN, REASONING_STOP_TOKEN]
 
 
 def default_stream_handler(message: str) -> str | None:
-    """Print a message as it comes.
+    """Print a message as it arrives.
 
     Args:
         message: A text, which is printed, or one of ``SPECIAL_TOKENS``, which is not: after one of

@@ -1,4 +1,4 @@
-"""Wakelog's own metrics: what tables of them are made of, and what waits for a collection.
+"""Wakelog's own metrics: the form of their tables, and samples that wait for a collection.
 
 The instruments are in ``wakelog.telemetry.instruments``, which loads OpenTelemetry's API; this does not.
 """

@@ -1,4 +1,4 @@
-"""The viewer: what a journal's records say, as sessions, runs and steps.
+"""The viewer: a journal's records as sessions, runs and steps.
 
 A session is a conversation, a run one stretch of an agent's work, and a step what it did there.
 ``load`` builds the view from files, ``ViewBuilder`` from any records, ``to_dict`` makes plain data

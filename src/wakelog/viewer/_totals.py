@@ -71,7 +71,7 @@ class Totals:
 
 
 def totals(view: View) -> Totals:
-    """Add up what the calls in a view used.
+    """Sum the usage of the calls in a view.
 
     A step's own figures count only when nothing inside it has any, so that a run, a router or a wrapper
     that repeats what the calls inside it used is not counted beside them.

@@ -21,7 +21,7 @@ Client = TypeVar("Client")
 
 
 class TransportInterface(abc.ABC):
-    """Takes events to another place.
+    """Sends events to a destination.
 
     What ``send`` has not taken is kept and sent again, so an event may come twice;
     ``event.wakelog.id`` is the same both times.

@@ -20,7 +20,7 @@ _log = logging.getLogger("wakelog")
 
 
 class CallbackTransport(ClosableTransport):
-    """Hands each event to a function.
+    """Passes each event to a function.
 
     A coroutine function is awaited in the event loop. Any other is called in a thread of its own,
     one call at a time, so that it may block. It took the event unless it raises or returns False.
@@ -105,7 +105,7 @@ class LoggingTransport(ClosableTransport):
 
 
 class NullTransport(ClosableTransport):
-    """Takes events and forgets them."""
+    """Discards events."""
 
     works_in_any_loop = True
 
