@@ -227,6 +227,24 @@ def test_a_disabled_sdk_sets_nothing_up_and_the_program_runs_on(
     assert program.stderr == ""
 
 
+def test_a_further_agent_of_a_disabled_sdk_needs_nothing_set_up(program: Program) -> None:
+    # Under zero code nobody calls configure(), and opentelemetry-instrument sets nothing up then.
+    got = program.run(
+        """
+        log = wakelog.get_logger("planner")
+        with log.run() as run_id, log.tool("search") as call:
+            call.result(1)
+        print(json.dumps({"recorded": log.user_message("hi").receipt is not None}))
+        """,
+        OTEL_SDK_DISABLED="true",
+        OTEL_PYTHON_CONFIGURATOR="wakelog",
+    )
+
+    assert got == {"recorded": False}
+    assert not program.state.exists()
+    assert program.stderr == ""
+
+
 def test_the_argument_wins_over_the_variable_and_that_over_the_default(program: Program) -> None:
     for code in ("wakelog.configure()", "wakelog.configure(directory='argument')"):
         program.run(f"{code}.user_message('hi')", WAKELOG_DIR="variable")

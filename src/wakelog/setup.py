@@ -297,9 +297,14 @@ def get_logger(
         metadata=(metadata, *a.MAPPING),
     )
     if (set_up := made.current) is None:
+        if disabled():  # then nobody has set anything up, zero code neither
+            more: dict[str, Any] = {"default_risk": default_risk, "metadata": metadata}
+            return configure(agent_name, workflow_name, **more)
         message = (
             "nothing is set up yet: call wakelog.configure(...) before wakelog.get_logger(...)"
         )
+        if os.environ.get("OTEL_PYTHON_CONFIGURATOR") == "wakelog":
+            message += ", or see in the log why opentelemetry-instrument could not"
         raise ConfigurationError(message)
     return _logger(set_up, agent_name, workflow_name, default_risk, metadata)
 
