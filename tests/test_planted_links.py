@@ -26,7 +26,7 @@ from wakelog import AgentEvent, AgentLogger
 from wakelog.audit import JournalSessionLog, SQLiteSessionLog, ThreadKey
 from wakelog.errors import ConfigurationError, JournalError, WakelogError
 from wakelog.gateway import EventSessionLogger
-from wakelog.journal import Cursor, Journal, Mark, books, folders, usage
+from wakelog.journal import Cursor, Journal, Mark, books, first_misfit, folders, usage
 from wakelog.record import Resource, encode, uuid7
 from wakelog.runtime import ForeignFileError, open_to_read, resolved
 from wakelog.sinks import JSONLSink
@@ -540,6 +540,23 @@ def test_what_a_link_leads_to_is_not_read_as_a_record(tmp_path: Path, name: str)
     assert bodies == ([] if name == "00000001.jsonl" else ["ours"])
     with pytest.raises(ForeignFileError):
         open_to_read(folder / name)
+
+
+@pytest.mark.parametrize("put", [put_link, put_dangling, put_fifo, put_folder])
+def test_verifying_names_what_stands_in_the_place_of_a_segment(
+    tmp_path: Path, put: Callable[[Path, Path], None]
+):
+    record(tmp_path / "away", "not ours")
+    folder = record(tmp_path / "j", "ours")
+    path = folder / "00000001.jsonl"
+    path.unlink()
+    put(path, tmp_path / "away")
+
+    misfit = first_misfit(folder)
+
+    assert misfit is not None
+    assert (misfit.file, misfit.line) == (path, 0)
+    assert "it is a link or no regular file" in misfit.what
 
 
 OPENS_A_DATABASE = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from wakelog.journal._cursor import header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_ids
 from wakelog.journal._ledger import load, noted
 from wakelog.record import decode, verify
-from wakelog.runtime import open_to_read
-from wakelog.storage import blob_misfit, lines, segment_name, segments
+from wakelog.runtime import list_directory, open_to_read, regular_file
+from wakelog.storage import blob_misfit, lines, segment_index, segment_name, segments
 
 
 class Misfit(NamedTuple):
@@ -22,7 +23,7 @@ class Misfit(NamedTuple):
 
     Attributes:
         file: The file.
-        line: The line's number, from 1.
+        line: The line's number, from 1; 0 for what is said of the whole file.
         offset: Bytes from the start of the file to the start of the line.
         what: What does not fit, in words.
     """
@@ -100,6 +101,8 @@ def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit |
     mark = load(folder, folder.name)
     deletion = deletions.load(folder)
     chain = _Chain(folder, max(mark.seq, deletion.seq), erased, seq=deletion.seq)
+    if (foreign := _foreign_segment(folder)) is not None:
+        return Misfit(foreign, 0, 0, "it is a link or no regular file, and is not read")
     for index in segments(folder):
         path = folder / segment_name(index)
         chain.header_due = True
@@ -112,6 +115,17 @@ def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit |
     if (missing := mark.dead_lettered - len(dead_letter_ids(folder))) > 0:
         return Misfit(folder / DEAD_LETTERS, 1, 0, f"{missing} dead letters are missing")
     return None
+
+
+def _foreign_segment(folder: Path) -> Path | None:
+    """Return what stands at the name of a segment and is none, such as a link."""
+    try:
+        names = list_directory(folder)
+    except OSError as error:
+        raise JournalError("list", folder, error.strerror or error) from error
+    paths = [folder / name for name in sorted(names) if segment_index(name) is not None]
+    # What is not there any more was deleted in this moment.
+    return next((path for path in paths if not regular_file(path) and os.path.lexists(path)), None)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
