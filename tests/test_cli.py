@@ -310,6 +310,8 @@ def test_an_error_is_one_line_and_no_traceback(arguments: list[str], message: st
     "arguments, message",
     [
         (["shwo"], "Did you mean 'show'?"),
+        (["help"], "Did you mean '--help'?"),
+        (["tail", "-f"], "unrecognized arguments: -f\n"),
         (["show", "--jsno"], "Did you mean '--json'?"),
         (["status", "--json", "--al"], "Did you mean '--all'?"),
         (["dead-letters"], "the following arguments are required: action"),
@@ -330,6 +332,21 @@ def test_version_and_help_need_nothing() -> None:
     assert version.stdout.startswith("wakelog ")
     for command in ("show", "tail", "status", "demo"):
         assert command in usage.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_the_version_has_no_traceback_where_nothing_can_be_written() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "wakelog", "--version"],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    assert b"Traceback" not in done.stderr
 
 
 def test_python_dash_m_wakelog_is_the_command() -> None:

@@ -445,6 +445,39 @@ def test_a_cell_is_no_formula(tmp_path: Path) -> None:
     assert row["summary"] == "'@SUM(1)"
 
 
+@pytest.mark.parametrize(
+    "line", ["show --json", "sessions --json", "stats --json", "export", "export --json", "export --format csv"]
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_programs_read_utf8_whatever_a_terminal_could_show(
+    tmp_path: Path, line: str, encoding: str
+) -> None:
+    path = tmp_path / "events.jsonl"
+    AgentLogger("agént 🙂", sink=JSONLSink(path)).decision("oui", session_id="sé")
+
+    shown = printed(*line.split(), path, PYTHONIOENCODING=encoding)
+
+    assert shown == printed(*line.split(), path, PYTHONIOENCODING="utf-8")
+    if "csv" in line:
+        assert "agént 🙂" in shown
+    else:
+        text = json.dumps(json.loads(shown), ensure_ascii=False)
+        assert "sé" in text or "agént 🙂" in text
+
+
+def test_values_as_deep_as_a_journal_takes_are_exported(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    deep: Any = 1
+    for level in range(190):
+        deep = {"a": deep} if level % 2 else [deep]
+    AgentLogger("clerk", sink=JSONLSink(path)).tool_call("look", {"at": deep})
+
+    (request,) = map(json.loads, printed("export", path).splitlines())
+
+    assert str(request).count("kvlistValue") >= 48
+    assert str(request).count("arrayValue") >= 48
+
+
 # --- prune and repair
 
 

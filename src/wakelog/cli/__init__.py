@@ -135,7 +135,18 @@ def _make_printable() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def _write_utf8() -> None:
+    """Have programs that read standard output get all of it, whatever a terminal could show.
+
+    RFC 8259, section 8.1: JSON text that systems exchange must be encoded using UTF-8.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")
+
+
 def _run(arguments: argparse.Namespace) -> int:
+    if getattr(arguments, "json", False) or getattr(arguments, "prints_data", False):
+        _write_utf8()
     try:
         code = cast("Command", arguments.command).run(arguments)
         sys.stdout.flush()

@@ -7,13 +7,14 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from wakelog._printable import printable
 
 _CHOICE = re.compile(r"invalid choice: '([^']*)'")
-_UNKNOWN = re.compile(r"unrecognized arguments: (\S+)")
+_UNKNOWN = re.compile(r"unrecognized arguments: (\S{3,})")  # one letter is near to any other
 
 
 class SayVersion(argparse.Action):
@@ -24,7 +25,9 @@ class SayVersion(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         """Print it."""
-        sys.stdout.write(f"{self.const()}\n")
+        with suppress(OSError):  # as argparse does it for the help
+            sys.stdout.write(f"{self.const()}\n")
+            sys.stdout.flush()
         parser.exit()
 
 
@@ -43,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         message = printable(message)
         options = [option for action in self._actions for option in action.option_strings]
         choices = [str(word) for action in self._actions for word in action.choices or ()]
-        for pattern, words in ((_CHOICE, choices), (_UNKNOWN, options)):
+        for pattern, words in ((_CHOICE, [*choices, *options]), (_UNKNOWN, options)):
             if (match := pattern.search(message)) is not None:
                 close = get_close_matches(match.group(1), words, n=1, cutoff=0.5)
                 message += f"\nDid you mean {close[0]!r}?" if close else ""

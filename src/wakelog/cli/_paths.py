@@ -125,7 +125,7 @@ def print_json(value: object, *, indent: bool = True) -> None:
 
     Its strings may hold anything: what a terminal would obey is escaped, and means the same.
     """
-    sys.stdout.write(_json(value, indent=indent) + "\n")
+    sys.stdout.write(json_text(value, indent=indent) + "\n")
 
 
 def print_json_items(*named: str | Iterable[object]) -> None:
@@ -141,7 +141,7 @@ def print_json_items(*named: str | Iterable[object]) -> None:
         write(f'{"," if place else ""}\n  "{key}": [')
         empty = True
         for item in items:
-            text = _json(item, indent=True).replace("\n", "\n    ")
+            text = json_text(item, indent=True).replace("\n", "\n    ")
             write(f"{'' if empty else ','}\n    {text}")
             empty = False
         write("]" if empty else "\n  ]")
@@ -152,17 +152,19 @@ def print_json_list(items: Iterable[object]) -> None:
     """Print a list as ``print_json`` does, each item as soon as it is there."""
     write, begin = sys.stdout.write, "["
     for item in items:
-        text = _json(item, indent=True).replace("\n", "\n  ")
+        text = json_text(item, indent=True).replace("\n", "\n  ")
         write(f"{begin}\n  {text}")
         begin = ","
     write("[]\n" if begin == "[" else "\n]\n")
 
 
-def _json(value: object, *, indent: bool) -> str:
+def json_text(value: object, *, indent: bool) -> str:
+    """Return plain data as JSON, with what a terminal would obey escaped."""
     try:
         text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
     except TypeError:
-        # A path whose bytes are no UTF-8 has lone surrogates, which only escapes can write.
+        # A path whose bytes are no UTF-8 has lone surrogates, which only escapes can write; and of
+        # containers in one another, orjson takes 254.
         separators = None if indent else (",", ":")
         text = json.dumps(value, indent=2 if indent else None, separators=separators)
     return printable_json(text)

@@ -18,13 +18,11 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from wakelog._printable import printable_json
 from wakelog.cli._filters import add_filters, selection_of
 from wakelog.cli._indexed import opened
 from wakelog.cli._otlp_json import log_record, resource_of, scope_of
-from wakelog.cli._paths import add_path, print_json, source_of
+from wakelog.cli._paths import add_path, json_text, print_json, source_of
 from wakelog.cli.tail import record_dict
 from wakelog.errors import ConfigurationError, JournalError
 from wakelog.events import described, event_type_of
@@ -59,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--trail-keys", metavar="FILE", help="for aat: write the public key here")
     add_filters(parser)
+    parser.set_defaults(prints_data=True)
     parser.add_argument(
         "--json", action="store_true", help="print lines of Wakelog's own JSON in place of these"
     )
@@ -128,7 +127,7 @@ def _request(found: list[ReadEvent]) -> str:
         "logRecords": [log_record(one.record, one.writer) for one in found],
     }
     request = {"resourceLogs": [{**resource_of(first.resource), "scopeLogs": [scope_logs]}]}
-    return printable_json(orjson.dumps(request).decode())
+    return json_text(request, indent=False)
 
 
 def _row(one: ReadEvent) -> list[Any]:
