@@ -42,7 +42,7 @@ def add_evidence(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="what somebody else holds: a file of checkpoints or time stamps, or OTLP-JSON",
+        help="compare with anchored seals: a file of checkpoints or time stamps, or OTLP-JSON",
     )
     parser.add_argument(
         "--tsa", metavar="FILE", help="root certificates of time-stamp authorities, as PEM"

@@ -22,21 +22,25 @@ def add_filters(parser: argparse.ArgumentParser, *, text: bool = True) -> None:
     """
     group = parser.add_argument_group("which events")
     add = group.add_argument
-    add("--session", metavar="ID", help="of sessions whose ids begin so")
-    add("--run", metavar="ID", help="of runs whose ids begin so")
+    add("--session", metavar="ID", help="of sessions whose id begins with ID")
+    add("--run", metavar="ID", help="of runs whose id begins with ID")
     add(
         "--since",
         type=moment,
         metavar="TIME",
-        help="from this time on: a time, a date, today, yesterday, or how long ago, as 2h",
+        help="at or after this time: a time, a date, today, yesterday, or an age such as 2h",
     )
     add("--until", type=moment, metavar="TIME", help="before this time")
-    add("--errors", action="store_true", help="what failed")
+    add("--errors", action="store_true", help="that failed")
     add("--agent", metavar="NAME", help="of this agent")
-    add("--type", metavar="TYPE", help="of this event type; that of a call means its answer too")
+    add("--type", metavar="TYPE", help="of this event type; the type of a call includes its result")
     add("--tool", metavar="NAME", help="of this tool")
     if text:
-        add("--text", metavar="TEXT", help="in which this text stands, in whatever case")
+        add(
+            "--text",
+            metavar="TEXT",
+            help="that contain this text; ASCII letters match in either case",
+        )
 
 
 def selection_of(arguments: argparse.Namespace) -> Selection:

@@ -35,26 +35,26 @@ INTERVAL_SECONDS = 60.0
 def add_sealing(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that say what is signed with, and how often."""
     parser.add_argument(
-        "--seal-key", metavar="FILE", help="sign what is there with this Ed25519 key, as PEM"
+        "--seal-key", metavar="FILE", help="sign the journal with this Ed25519 key, as PEM"
     )
     parser.add_argument(
         "--seal-interval",
         type=number_from(0, including=False),
         default=INTERVAL_SECONDS,
         metavar="SECONDS",
-        help="the longest that a line stays without a seal (60)",
+        help="the maximum time that a line stays without a seal (60)",
     )
     parser.add_argument(
         "--seal-keep",
         type=number_from(0),
         default=KEEP_SECONDS,
         metavar="SECONDS",
-        help="sign for no deletion, where a program asks for one, of what was sealed less long ago (86400)",
+        help="sign a requested deletion only of segments sealed at least this long ago (86400)",
     )
     parser.add_argument(
         "--checkpoints",
         metavar="FILE",
-        help="append each seal to this file, elsewhere, and see at the start that none of them is lost",
+        help="append each seal to this file, in another place, and check at the start that no seal in it is missing",
     )
 
 

@@ -21,13 +21,13 @@ def add_whose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--service",
         metavar="NAME",
-        help="of this service only, as NAME or NAMESPACE/NAME; needed where several are there",
+        help="only of this service, NAME or NAMESPACE/NAME; required if there are several",
     )
     parser.add_argument(
-        "--pipeline", metavar="NAME", help="of this pipeline only; needed where several are there"
+        "--pipeline", metavar="NAME", help="only of this pipeline; required if there are several"
     )
     parser.add_argument(
-        "--all", action="store_true", help="of every service and pipeline, all to one place"
+        "--all", action="store_true", help="of every service and pipeline, to one destination"
     )
 
 

@@ -1,10 +1,10 @@
-"""List, show and replay dead letters: records that the next hop did not take.
+"""List, show and replay dead letters: records that the next hop permanently refused.
 
-list prints one line for each, show everything about those that --id names, and replay delivers them
-again, to --endpoint or where the OTEL_EXPORTER_OTLP_* variables say. What is accepted counts as
-delivered from then on. The exit code is 1 when one was not accepted. replay sends the letters of one
-service and pipeline: the only one there, or the one that --service and --pipeline name; --all sends
-everybody's to one place.
+list prints one line for each, show prints everything about those that --id names, and replay delivers
+them again, to --endpoint or to the endpoint of the OTEL_EXPORTER_OTLP_* variables. Those that are
+accepted then count as delivered. The exit code is 1 if one was not accepted. replay sends the dead
+letters of one service and pipeline: the only one there is, or the one that --service and --pipeline
+name; --all sends those of all services to one destination.
 
 With --json, a list of {"id", "writer", "seq", "event_name", "timestamp", "time", "outcome", "reason",
 "size", "segment", "offset"}; for show also "line", the record as it was recorded; for replay also
@@ -41,17 +41,17 @@ _LONGEST_REASON = 60
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("action", choices=("list", "show", "replay"), help="what to do")
+    parser.add_argument("action", choices=("list", "show", "replay"), help="the action")
     add_path(parser, "a journal directory, or one writer's folder")
     add_whose(parser)
-    parser.add_argument("--id", metavar="ID", help="only those whose ids begin so")
-    parser.add_argument("--endpoint", metavar="URL", help="replay: where to deliver to")
+    parser.add_argument("--id", metavar="ID", help="only those whose id begins with ID")
+    parser.add_argument("--endpoint", metavar="URL", help="replay: the destination")
     parser.add_argument(
         "--protocol",
         choices=("http/protobuf", "grpc"),
-        help="replay: how; gRPC unless a variable says",
+        help="replay: the OTLP protocol; gRPC unless a variable sets it",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON in place of text")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:

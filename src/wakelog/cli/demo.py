@@ -1,12 +1,12 @@
-"""Tell a short story: an outage, a kill -9, a resumption, and books that balance.
+"""Demonstrate an outage, a kill -9 and a resumption, after which the books balance.
 
-A logistics desk of agents handles a port call in a process of its own and exports over OTLP to an
-endpoint inside this command. The endpoint goes away, the agent is killed in the middle of a tool
-call, both come back, and the journal shows what is known. It takes under ten seconds and uses the
-loopback interface only. With OTEL_EXPORTER_OTLP_ENDPOINT set, events go there in place of it.
+Agents of a logistics desk handle a port call in a separate process and export over OTLP to an
+endpoint inside this command. The endpoint fails, the agent is killed in the middle of a tool call,
+both come back, and the journal shows what was recorded. It takes under ten seconds and uses only the
+loopback interface. If OTEL_EXPORTER_OTLP_ENDPOINT is set, events go there instead.
 
-The exit code is 0 only if the books balance, everything was delivered, and the endpoint has got
-exactly the records that the journal holds.
+The exit code is 0 only if the books balance, everything was delivered, and the endpoint has
+exactly the records of the journal.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--directory",
         metavar="DIR",
-        help="where to record, a new directory; else one of its own in the user's state directory",
+        help="record to this new directory; else to a new one in the user's state directory",
     )
 
 

@@ -1,7 +1,7 @@
 """Check the set-up: variables, versions, directory, permissions, disk, books, damage and the destination.
 
-The destination is checked by a real request without any record. The exit code is 1 when something is a
-problem; a warning is none.
+The destination is checked with a real request without any record. The exit code is 1 if there is a
+problem; warnings do not count.
 
 With --json:
   {"ok", "checks": [{"name", "status", "what", "hint"}]}
@@ -28,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "a journal directory")
     parser.add_argument("--endpoint", metavar="URL", help="the destination to check")
     parser.add_argument(
-        "--protocol", choices=("http/protobuf", "grpc"), help="how; gRPC unless a variable says"
+        "--protocol",
+        choices=("http/protobuf", "grpc"),
+        help="the OTLP protocol; gRPC unless a variable sets it",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON in place of text")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,9 +1,9 @@
-"""Erase what somebody said: delete the content of some events, and keep the chain of seals valid.
+"""Erase the content of selected events, and keep the chain of seals valid.
 
-It prints what would go; --apply deletes it, and signs with --seal-key that it was deleted on purpose. The events
-stay, without their content. What has been exported is listed, since nothing here reaches it. Content that was
-recorded without sealing stands on lines or in files that others share, and stays; it is counted.
-The exit code is 1 when something stays that should go.
+It lists what it would delete; --apply deletes it, and signs with --seal-key that it was deleted on purpose. The events
+stay, without their content. Exported records are listed, because they cannot be reached from here. Content that was
+recorded without sealing is on lines or in shared files; it stays, and is counted.
+The exit code is 1 if content stays that should be deleted.
 
 With --json:
   {"path", "applied", "values", "dead_letters", "aside", "busy": [FOLDER], "records": [RECORD], "inline": [RECORD]}
@@ -39,12 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="events with this attribute, as user.id=ann; with several, those that have all",
+        help="events with this attribute, such as user.id=ann; if repeated, events that have all",
     )
-    parser.add_argument("--seal-key", metavar="FILE", help="the Ed25519 key that signs, as PEM")
-    parser.add_argument("--reason", metavar="TEXT", default="request", help="why (request)")
-    parser.add_argument("--apply", action="store_true", help="delete it, and not only say so")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of text")
+    parser.add_argument("--seal-key", metavar="FILE", help="the Ed25519 key to sign with, as PEM")
+    parser.add_argument("--reason", metavar="TEXT", default="request", help="the reason (request)")
+    parser.add_argument(
+        "--apply", action="store_true", help="delete the content, instead of only listing it"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:

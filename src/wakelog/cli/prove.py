@@ -1,7 +1,7 @@
-"""Prove one event of a sealed journal to somebody who has nothing but Python and the public key.
+"""Prove one event of a sealed journal to a third party who has only Python and the public key.
 
 It writes three files to a directory: event.jsonl, the event's line; proof.json, the seal over it and the path to the seal's
-root; and verify_proof.py, which checks them, and which anybody can read. What stood in files beside the line is named by digest.
+root; and verify_proof.py, a short program that checks the other two. Values in files beside the line are named by digest.
 
 With --json, nothing is written:
   {"path", "line", "proof": {"wakelog_proof", "index", "path", "seal"}}
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("id", metavar="ID", help="the event's id, whole")
+    parser.add_argument("id", metavar="ID", help="the complete id of the event")
     add_path(parser, "a journal directory, or one writer's folder")
     parser.add_argument(
-        "--output", metavar="DIRECTORY", default="proof", help="where to write the files (proof)"
+        "--output",
+        metavar="DIRECTORY",
+        default="proof",
+        help="write the files to this directory (proof)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON and write nothing")
 

@@ -1,8 +1,9 @@
-"""Delete old segments of a journal, of writers that are gone.
+"""Delete old segments of dead writers from a journal.
 
-It prints what would go; --apply deletes it. A segment goes when everything in it has been delivered and its
-last event is older than --older-than. --undelivered has those go, too, that hold undelivered events, which count
-as evicted then. What somebody has sealed goes only with --seal-key, under a signature. Programs that record clean up after themselves, so what they write is left alone.
+It lists the segments that it would delete; --apply deletes them. A segment is deleted if everything in it has been
+delivered and its last event is older than --older-than. --undelivered also deletes segments with undelivered events,
+which then count as evicted. Sealed segments are deleted only with --seal-key, which signs the deletion. Running
+programs clean up after themselves, so their segments are not touched.
 
 With --json:
   {"path", "applied", "bytes", "segments", "undelivered", "writers": [{"writer", "below", "segments",
@@ -34,18 +35,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory")
     parser.add_argument(
-        "--older-than", type=_age, default=_WEEK, metavar="AGE", help="as 12h, 30d, 4w (7d)"
+        "--older-than",
+        type=_age,
+        default=_WEEK,
+        metavar="AGE",
+        help="the age, such as 12h, 30d, 4w (7d)",
     )
     parser.add_argument(
-        "--undelivered", action="store_true", help="segments with undelivered events, too"
+        "--undelivered", action="store_true", help="also delete segments with undelivered events"
     )
     parser.add_argument(
         "--seal-key",
         metavar="FILE",
-        help="sign with this Ed25519 key that it is deleted; without, what is sealed stays",
+        help="sign the deletion with this Ed25519 key; without it, sealed segments stay",
     )
-    parser.add_argument("--apply", action="store_true", help="delete it, and not only say so")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of text")
+    parser.add_argument(
+        "--apply", action="store_true", help="delete the segments, instead of only listing them"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
-"""Ask what is recorded by SQL, which only reads.
+"""Query the events with read-only SQL.
 
 SQL is a statement over the table "events", whose columns are those of the index; "-" reads it from
-standard input. It is DuckDB's, over a copy of the index in Parquet files that is kept beside it (needs the
-extra of that name), or with --over index SQLite's, over the index itself. Programs go on recording meanwhile.
+standard input. DuckDB runs it over a copy of the index in Parquet files next to it (needs the extra of that name);
+with --over index, SQLite runs it over the index itself. Programs continue to record meanwhile.
 
 With --json, a list of objects: one for each row, with its columns. Times are RFC 3339 in UTC.
 """
@@ -37,9 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sql", metavar="SQL", help="a SELECT over the table events, or -")
     add_path(parser, "a journal directory, one writer's folder, or a JSONL file")
     parser.add_argument(
-        "--over", choices=("parquet", "index"), default="parquet", help="what is asked (parquet)"
+        "--over",
+        choices=("parquet", "index"),
+        default="parquet",
+        help="the source of the data (parquet)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,9 +1,9 @@
 """Find what is damaged in a journal, and move it aside.
 
-It prints what it would do; --apply does it. Files that say nothing any more are moved aside and written again
-where what they said can be found elsewhere. Damaged lines are copied aside and stay where they are: readers pass
-them over, and segments are never changed. What a living program writes is left to it. The exit code is 1 while
-something is left to do.
+It lists what it would do; --apply does it. Unreadable files are moved aside and written again if their data can
+be found elsewhere. Damaged lines are copied aside and stay in their segment, because segments are never changed;
+readers skip them. Files of a running program are left to that program. The exit code is 1 while a repair is
+outstanding.
 
 With --json:
   {"path", "applied", "faults": [{"file", "what", "remedy", "done"}]}
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, or one writer's folder")
-    parser.add_argument("--apply", action="store_true", help="do it, and not only say so")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of text")
+    parser.add_argument(
+        "--apply", action="store_true", help="repair the damage, instead of only listing it"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:

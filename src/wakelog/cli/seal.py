@@ -1,10 +1,10 @@
-"""Sign a journal from outside the programs that record it.
+"""Sign a journal from a process that does not record.
 
-Until Ctrl-C or SIGTERM, beside running programs, at each interval and once more at the end; or --once. It seals every writer's
-folder, of running programs and of ended ones, and delivers nothing: for that, 'wakelog ship' has the same options.
+It runs until Ctrl-C or SIGTERM, while programs record, and seals at each interval and once more at the end; with --once it
+seals once. It seals every writer's folder, of running and of ended programs, and delivers nothing: 'wakelog ship' does both.
 Only this process needs the key. The programs get WAKELOG_SEALING=true and no key.
-Run by root, it reads the key and then takes on the ids of the directory's owner.
-The exit code is 1 when the last attempt failed for a writer or for --checkpoints.
+If root runs it, it reads the key and then switches to the directory's owner.
+The exit code is 1 if the last attempt failed for a writer or for --checkpoints.
 
 With --json, at the end:
   {"path", "signer", "seals", "failed", "seconds", "writers": [{"writer", "seals", "new", "last_seq", "closed"}]}
@@ -45,22 +45,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number_from(0, including=False),
         default=INTERVAL_SECONDS,
         metavar="SECONDS",
-        help="the longest that a line stays without a seal (60)",
+        help="the maximum time that a line stays without a seal (60)",
     )
-    when.add_argument("--once", action="store_true", help="seal what is there now, and end")
+    when.add_argument("--once", action="store_true", help="seal the existing lines, and end")
     parser.add_argument(
         "--keep",
         type=number_from(0),
         default=KEEP_SECONDS,
         metavar="SECONDS",
-        help="sign for no deletion, where a program asks for one, of what was sealed less long ago (86400)",
+        help="sign a requested deletion only of segments sealed at least this long ago (86400)",
     )
     parser.add_argument(
         "--checkpoints",
         metavar="FILE",
-        help="append each seal to this file, elsewhere, and see at the start that none of them is lost",
+        help="append each seal to this file, in another place, and check at the start that no seal in it is missing",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON in place of text")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
-"""List and search sessions, or runs, with what they add up to.
+"""List and search sessions, or runs, with their totals.
 
-The newest come first; --sort has the greatest first by something else. Filters keep the sessions, or
-runs, that have such events. In a terminal it is the first 20, unless --limit says otherwise.
+The newest come first, unless --sort sets another order. Filters select the sessions, or runs, that have
+such events. A terminal shows the first 20, unless --limit sets another number.
 
 With --json:
   {"sessions": [SESSION], "count"} or, with --runs, {"runs": [RUN], "count"}
@@ -42,11 +42,13 @@ _RUNNING, _UNKNOWN = "running", "unknown"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, one writer's folder, or a JSONL file")
-    parser.add_argument("--runs", action="store_true", help="list runs in place of sessions")
-    parser.add_argument("--sort", choices=SORTS, default="time", help="the greatest first by this")
+    parser.add_argument("--runs", action="store_true", help="list runs instead of sessions")
+    parser.add_argument(
+        "--sort", choices=SORTS, default="time", help="sort by this, greatest first"
+    )
     parser.add_argument("--limit", type=whole_number, metavar="N", help="only the first N")
     add_filters(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the list")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the list")
 
 
 def run(arguments: argparse.Namespace) -> int:

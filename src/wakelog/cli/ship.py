@@ -1,15 +1,14 @@
-"""Deliver a journal from outside the program that records it.
+"""Deliver a journal from a process that does not record.
 
-Once, or with --follow until Ctrl-C or SIGTERM, beside running programs. A writer whose program
-delivers by itself is left to it. Without --endpoint the OTEL_EXPORTER_OTLP_* variables say where to.
-With --follow its metrics go there too, unless OTEL_METRICS_EXPORTER=none.
-Log records and spans are sent, each by their own exporter.
-Those of one service and pipeline are sent: the only one there, or the one that --service and
---pipeline name. --all sends everybody's to one place.
-With --seal-key it is also the one who signs, so that no program that records needs the key; read before it
-takes on other ids.
-Run by root, it takes on the ids of the directory's owner first.
-The exit code is 1 when it gave up, because nothing was accepted for --timeout seconds.
+It runs once, or with --follow until Ctrl-C or SIGTERM, while programs record. It skips a writer whose program
+delivers by itself. Without --endpoint, the OTEL_EXPORTER_OTLP_* variables set the destination.
+With --follow its metrics go to the same destination, unless OTEL_METRICS_EXPORTER=none.
+Log records and spans are sent, each with their own exporter.
+It sends the records of one service and pipeline: the only one there is, or the one that --service and
+--pipeline name. --all sends those of all services to one destination.
+With --seal-key it also signs the journal, so that no recording program needs the key.
+If root runs it, it reads the key and then switches to the directory's owner.
+The exit code is 1 if it gave up, because nothing was accepted for --timeout seconds.
 
 With --json:
   {"path", "delivered", "dead_lettered", "pending", "seconds", "problem"}
@@ -56,26 +55,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, or one writer's folder")
     add_whose(parser)
-    parser.add_argument("--follow", action="store_true", help="go on with what is recorded later")
-    parser.add_argument("--endpoint", metavar="URL", help="where to deliver to")
+    parser.add_argument("--follow", action="store_true", help="continue with new records")
+    parser.add_argument("--endpoint", metavar="URL", help="the destination")
     parser.add_argument(
-        "--protocol", choices=("http/protobuf", "grpc"), help="how; gRPC unless a variable says"
+        "--protocol",
+        choices=("http/protobuf", "grpc"),
+        help="the OTLP protocol; gRPC unless a variable sets it",
     )
     parser.add_argument(
         "--rate",
         type=number_from(0, including=False),
         metavar="N",
-        help="at most N records a second of a backlog",
+        help="deliver at most N records per second of a backlog",
     )
     parser.add_argument(
         "--timeout",
         type=number_from(0),
         default=30.0,
         metavar="SECONDS",
-        help="without --follow: give up when nothing is accepted for so long (30)",
+        help="without --follow: give up when nothing was accepted for this long (30)",
     )
     add_sealing(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the progress")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the progress")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,9 +1,9 @@
-"""Show sessions, their runs and what happened in them, as a tree.
+"""Show sessions, their runs and their steps as a tree.
 
-In a terminal it is the newest run, with the newest records outside runs, unless a filter or --all asks for
-more; into a pipe and with --json it is everything. Filters by session and run show these whole; the others
-pick events, and show each with its answer, in its run. A step that began and never ended is shown as
-"outcome unknown": its process died in it.
+A terminal shows the newest run, with the newest records outside runs, unless a filter or --all asks for
+more; a pipe and --json get everything. Filters by session and run show these whole; the others select
+events, and show each with its result, inside its run. A step without an end is shown as "outcome unknown"
+if its process died during the step.
 
 With --json:
   {"sessions": [{"id", "start", "duration_ms", "runs": [STEP], "steps": [STEP]}],
@@ -47,20 +47,20 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, one writer's folder, or a JSONL file")
-    parser.add_argument("--all", action="store_true", help="everything, also in a terminal")
-    parser.add_argument("--last", action="store_true", help="only the newest run")
+    parser.add_argument("--all", action="store_true", help="show everything, also in a terminal")
+    parser.add_argument("--last", action="store_true", help="show only the newest run")
     add_filters(parser)
     parser.add_argument(
-        "--full", action="store_true", help="all that was recorded of each step, whole"
+        "--full", action="store_true", help="show everything that was recorded of each step, uncut"
     )
     parser.add_argument("--no-pager", action="store_true", help="print without a pager")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON in place of the tree")
+    form.add_argument("--json", action="store_true", help="print JSON instead of the tree")
     form.add_argument(
         "--html", action="store_true", help="print the page of `wakelog view` as one file"
     )
     parser.add_argument(
-        "--attributes", action="store_true", help="with --json: every step's attributes too"
+        "--attributes", action="store_true", help="with --json: add the attributes of every step"
     )
 
 

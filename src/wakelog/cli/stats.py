@@ -1,6 +1,6 @@
-"""Add up what is recorded: events, tools, models, agents, tokens, cost, errors and how long calls took.
+"""Print totals: events, tools, models, agents, tokens, cost, errors and call durations.
 
-Filters add up only such events. The line of blocks shows how many there were over the time.
+Filters restrict the totals to such events. The line of blocks shows their number over time.
 
 With --json:
   {"events", "errors", "runs", "sessions", "first", "last", TOKENS, "types": [{"name", "events", "errors"}],
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, one writer's folder, or a JSONL file")
     add_filters(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the tables")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
-"""Show the books: what was accepted, and where each record is now.
+"""Show the books: how many records were accepted, and where each is now.
 
 accepted = delivered + pending + dead lettered + evicted + corrupt, for each writer (one process
-lifetime) and in total. The exit code is 1 when the books do not balance. Where nobody delivers, what
-is pending is headed "kept here".
+lifetime) and in total. The exit code is 1 if the books do not balance. In a journal without delivery,
+pending records are under the heading "kept here".
 
 With --json:
   {"path", "balances", "bytes", "quota_bytes", "kept_here", "writers_left_out", "open_spans": [SPAN],
@@ -85,9 +85,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, or one writer's folder")
     parser.add_argument(
-        "--all", action="store_true", help=f"every writer, not only the newest {_MOST_WRITERS}"
+        "--all",
+        action="store_true",
+        help=f"list every writer instead of the newest {_MOST_WRITERS}",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """Follow a journal: one line for each event, as it is recorded.
 
-It follows every writer of a directory, those that come later too, and a single file over its
-rotation. Filters let only such events through. Ctrl-C ends it with the exit code 130, SIGTERM with 0.
+It follows every writer of a directory, including new ones, and a single file across its rotation.
+Filters select the events to print. Ctrl-C ends it with exit code 130, SIGTERM with 0.
 
 With --json every event is one line of JSON with "id", "writer", "seq", "timestamp" (RFC 3339 in
 UTC), "event_name", "severity_number", "severity_text", "body", "attributes", "trace_id" and
@@ -46,11 +46,9 @@ _POLL_SECONDS = 0.2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, one writer's folder, or a JSONL file")
-    parser.add_argument(
-        "--from-start", action="store_true", help="begin with what is there already"
-    )
+    parser.add_argument("--from-start", action="store_true", help="begin with the existing events")
     add_filters(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,9 +1,9 @@
-"""Verify a journal: read every line, and add the books up from the files alone.
+"""Verify a journal: read every line, and compute the books from the files alone.
 
-The exit code is 1 when a line is not what was written, a record is missing, or the books do not
-balance; the first misfit is named by file, line and byte.
+The exit code is 1 if a line was changed, a record is missing, or the books do not balance; the first
+mismatch is named by file, line and byte.
 
-That shows accidents. With --keys the seals are checked, which shows who cannot have altered what.
+This detects accidents. With --keys the seals are checked, too, which detects deliberate alterations.
 
 With --json:
   {"path", "fits", "misfits", "evidence", "total": BOOKS, "writers": [BOOKS]}
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, or one writer's folder")
     add_evidence(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
 
 
 def run(arguments: argparse.Namespace) -> int:

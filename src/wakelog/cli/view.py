@@ -1,8 +1,8 @@
-"""Look at a journal in a browser: sessions, what happened in them, and the pipeline's health.
+"""Show a journal in a browser: sessions, their events, and the health of delivery.
 
-It prints the address of a page, with a token without which nothing is shown, and serves it on this machine's
-loopback until Ctrl-C. The page follows programs while they record. It changes nothing, unless dead letters
-are replayed from it, for which --endpoint or an OTEL_EXPORTER_OTLP_* variable has to say where they go.
+It prints the address of a page, which contains a token that the page requires, and serves it on this machine's
+loopback interface until Ctrl-C. The page follows programs while they record. It changes nothing unless dead
+letters are replayed from it, to --endpoint or the endpoint of an OTEL_EXPORTER_OTLP_* variable.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="where to listen; the loopback unless given",
+        help="the address to listen on; loopback by default",
     )
     parser.add_argument(
         "--trace-url",
         metavar="URL",
-        help="where a trace is shown, with {trace_id} in it, as http://localhost:16686/trace/{trace_id}; "
+        help="the URL of a trace, with {trace_id} in it, as http://localhost:16686/trace/{trace_id}; "
         f"else ${_TRACE_URL}",
     )
     parser.add_argument(
@@ -59,18 +59,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=URL",
-        help="another page to link to; may be given more than once",
+        help="link to another page; may be repeated",
     )
     parser.add_argument(
         "--prometheus",
         metavar="URL",
-        help="the Prometheus that has the programs' metrics: for circuits and how long syncs take",
+        help="the Prometheus with the programs' metrics, for circuits and the duration of syncs",
     )
-    parser.add_argument("--endpoint", metavar="URL", help="where dead letters are replayed to")
+    parser.add_argument(
+        "--endpoint", metavar="URL", help="the destination of replayed dead letters"
+    )
     parser.add_argument(
         "--protocol",
         choices=("http/protobuf", "grpc"),
-        help="how; gRPC unless a variable says",
+        help="the OTLP protocol; gRPC unless a variable sets it",
     )
 
 
