@@ -29,6 +29,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, Tracer
 
 from tests.support.collector import Collector
+from tests.support.waiting import until
 from wakelog import Space
 from wakelog.cli import main
 from wakelog.errors import ConfigurationError
@@ -247,9 +248,11 @@ def test_children_that_end_by_os_exit_lose_nothing(make: Make) -> None:
     process.start()
     process.join(30)
     processor.shutdown()
-    make(hop)[0].shutdown()
-
     wanted = {f"child {n}" for n in range(3)} | {f"open {n}" for n in range(3)} | {"of the parent"}
+    following, _ = make(hop)
+    until(lambda: len(hop.names) >= len(wanted), "the spans of the children")
+    following.shutdown()
+
     assert set(hop.names) == wanted
     assert len(hop.names) == len(wanted)
 
