@@ -227,6 +227,12 @@ def judge(samples: Sequence[Sample]) -> list[Figure]:
     ]
 
 
+def _parts(samples: Sequence[Sample], count: int) -> list[Sequence[Sample]]:
+    """Return the samples in so many parts of equal length; what is left over is in none."""
+    size = len(samples) // count
+    return [samples[size * number : size * (number + 1)] for number in range(count if size else 0)]
+
+
 class Recording:
     """The program that records, one after the other where it is killed."""
 
@@ -345,6 +351,8 @@ def report(hop: NextHop, recording: Recording, samples: Sequence[Sample], journa
         )
         word = "GROWS" if one.grows else "flat"
         print(f"{one.name}: at most {early} early, {late} late, {limit} allowed: {word}")
+    tenths = [max(one.memory for one in part) for part in _parts(samples, 10)]
+    print("memory by tenths of the time:", *(f"{value / MIB:.1f}" for value in tenths))
     well = hop.distinct == accepted and not pending and not lost
     if not well:
         print("SOMETHING IS MISSING")
