@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -97,6 +97,14 @@ class NextHop:
         with self._lock:
             return sum(map(len, self._logs.values())) + len(self._spans)
 
+    def gaps(self) -> Iterator[tuple[str, str]]:
+        """Each writer of records that left some out, with their sequence numbers, up to the last that arrived."""
+        with self._lock:
+            for writer, seqs in self._logs.items():
+                absent = sorted({*range(1, max(seqs))} - seqs)
+                if absent:
+                    yield writer, f"{len(absent)}, from {absent[0]} to {absent[-1]}"
+
     def be(self, trouble: str) -> None:
         """Be well (empty), or in one of the troubles."""
         self.trouble = trouble
@@ -124,9 +132,8 @@ class NextHop:
 
             def do_POST(self) -> None:
                 content = self.rfile.read(int(self.headers["Content-Length"]))
-                while hop.trouble == "silent":
+                while (trouble := hop.trouble) == "silent":
                     time.sleep(0.1)
-                trouble = hop.trouble
                 if trouble in ("refused", "reset"):
                     reset = struct.pack("ii", 1, 0)
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
@@ -356,6 +363,10 @@ def report(hop: NextHop, recording: Recording, samples: Sequence[Sample], journa
     well = hop.distinct == accepted and not pending and not lost
     if not well:
         print("SOMETHING IS MISSING")
+        for book in found:
+            print(f"  {book}")
+        for writer, gaps in hop.gaps():
+            print(f"  records of {writer} that did not arrive: {gaps}")
     return well and not any(one.grows for one in figures)
 
 
