@@ -63,6 +63,7 @@ guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarante
 	$(BIN)/python -m pytest -p tests.support.guarantees tests/test_faults.py tests/test_power_loss.py tests/test_guarantees.py \
 	  tests/test_append_files.py tests/test_space_faults.py tests/test_space.py tests/test_answers.py tests/test_interruptions.py tests/test_owners.py \
 	  tests/test_span_faults.py \
+	  tests/test_forks.py tests/test_working_directory.py tests/test_damage_at_the_end.py \
 	  tests/test_evidence_table.py \
 	  tests/test_end_to_end.py::test_nothing_accepted_is_missing_after_twenty_kills_at_random_moments $(PYTEST_ARGS)
 

@@ -11,6 +11,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 
 from tests.support.delivering import Bench, Hop
+from tests.support.guarantees import DAMAGED_END, PROPERTY, Row
 from wakelog.journal import Journal, books, read
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.record import Resource, encode, uuid7
@@ -46,7 +47,9 @@ def figures(root: Path) -> tuple[int, int, int, int]:
     return only.accepted, only.delivered, only.pending, only.corrupt
 
 
-def test_every_byte_of_the_last_line_damaged_costs_that_record_and_stays_in_the_books(tmp_path):
+def test_every_byte_of_the_last_line_damaged_costs_that_record_and_stays_in_the_books(
+    tmp_path, record_property
+):
     # Counted from the end: the times in the lines before have no fixed length.
     size = len(recorded(tmp_path / "whole").read_bytes().splitlines()[-1])
     for back in range(2, size + 2):
@@ -61,6 +64,9 @@ def test_every_byte_of_the_last_line_damaged_costs_that_record_and_stays_in_the_
             path.write_bytes(content)
 
             assert figures(root) == (RECORDS, 0, RECORDS - 1, 1), (back, put)
+            lost = RECORDS - len(list(read(root)))
+            row = Row(DAMAGED_END, "os_buffered", 1, RECORDS, RECORDS, lost, 0)
+            record_property(PROPERTY, row)
         if back % 8 == 0:
             assert adopted(root) == [f"event {n}" for n in range(RECORDS - 1)]
             assert figures(root) == (RECORDS, RECORDS - 1, 0, 1), (back, put)

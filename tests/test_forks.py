@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.forking_program import RECORDS
 from tests.support.front_doors import DOORS
+from tests.support.guarantees import FORKED, PROPERTY, Row
 from tests.support.scripted import ScriptedHTTP
 from wakelog.audit import JournalSessionLog, SQLiteSessionLog, ThreadKey
 from wakelog.journal import Misfit, books, first_misfit, folders, read
@@ -56,8 +58,8 @@ def texts_in(lines: list[str]) -> list[str]:
     return [found[0] for line in lines if (found := TEXT.search(line))]
 
 
-def check_writers(root: Path) -> None:
-    """Everything is there once, each process has written its own, and the books balance."""
+def check_writers(root: Path) -> Counter[str]:
+    """Return what is there: everything once, each process has written its own, and the books balance."""
     by_writer: dict[str, list[str]] = defaultdict(list)
     seen: set[tuple[str, str]] = set()
     for entry in read(root):
@@ -65,13 +67,15 @@ def check_writers(root: Path) -> None:
         if found and (entry.writer, found[0]) not in seen:
             seen.add((entry.writer, found[0]))
             by_writer[entry.writer].append(found[0])
-    assert Counter(text for texts in by_writer.values() for text in texts) == EXPECTED
+    found_texts = Counter(text for texts in by_writer.values() for text in texts)
+    assert found_texts == EXPECTED
     processes = [{process_of(text) for text in texts} for texts in by_writer.values()]
     assert [len(found) for found in processes] == [1] * len(processes)
     for one in books(root, exact=True):
         assert (one.dead_lettered, one.evicted, one.corrupt) == (0, 0, 0)
         assert one.delivered >= 0
         assert one.pending >= 0
+    return found_texts
 
 
 def found_by(door: str, directory: Path) -> Counter[str]:
@@ -94,10 +98,11 @@ def found_by(door: str, directory: Path) -> Counter[str]:
 @pytest.mark.parametrize("fork", ["c", "os"])
 @pytest.mark.parametrize("door", DOORS)
 def test_whoever_forks_loses_nothing_and_hangs_nowhere(
-    tmp_path: Path, door: str, fork: str
+    tmp_path: Path, door: str, fork: str, record_property: Callable[[str, object], None]
 ) -> None:
     lines = run(door, fork, tmp_path)
 
+    found = None
     if door == "audit, memory":
         kept: dict[str, set[str]] = defaultdict(set)
         for line in lines:
@@ -110,11 +115,16 @@ def test_whoever_forks_loses_nothing_and_hangs_nowhere(
         for texts in kept.values():
             assert any(mine <= texts for mine in whole.values())
     elif door.startswith(("processor", "configure")):
-        check_writers(tmp_path)
+        found = check_writers(tmp_path)
     elif door.startswith("streams"):
-        check_writers(tmp_path / "streams")
+        found = check_writers(tmp_path / "streams")
     else:
-        assert found_by(door, tmp_path) == EXPECTED
+        found = found_by(door, tmp_path)
+        assert found == EXPECTED
+    if found is not None and fork == "c":
+        tried = EXPECTED.total()
+        lost, twice = (EXPECTED - found).total(), (found - EXPECTED).total()
+        record_property(PROPERTY, Row(FORKED, "os_buffered", 1, tried, tried, lost, twice))
     if door == "forwarding gateway":
         forwarded = texts_in((tmp_path / "forwarded.txt").read_text().splitlines())
         assert set(forwarded) <= EXPECTED.keys()

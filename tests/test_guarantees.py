@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk._logs import LoggerProvider
 
-from tests.support.guarantees import CUT, FLIP, LEDGER, LEDGERS, POLICIES, PROPERTY, QUOTA, Row
+from tests.support.figures import Meter
+from tests.support.guarantees import (
+    CUT,
+    DELETED,
+    FLIP,
+    LEDGER,
+    LEDGERS,
+    OVERSIZED,
+    POLICIES,
+    PROPERTY,
+    QUOTA,
+    Row,
+)
 from wakelog.errors import QuotaExceededError
 from wakelog.journal import Cursor, Durability, Journal, Mark, Space, books, folders, read
 from wakelog.journal import _deletions as deletions
 from wakelog.journal._ledger import load, save
+from wakelog.otel import DurableLogRecordProcessor
 from wakelog.record import Resource, encode, uuid7
 from wakelog.runtime._filesystem import FileSystem
 from wakelog.storage import segment_name, segments
@@ -20,6 +36,7 @@ from wakelog.storage import segment_name, segments
 LEVELS = [Durability.OS_BUFFERED, Durability.PERIODIC, Durability.FSYNC]
 UNSYNCED = FileSystem(fdatasync=lambda _: None, fsync=lambda _: None)
 COUNT = 6
+SECONDS = 60
 
 
 def written(root: Path, level: Durability) -> tuple[Path, list[str]]:
@@ -148,3 +165,60 @@ def test_at_the_quota_every_event_is_delivered_refused_or_under_a_tombstone(
     lost = len(set(acknowledged) - set(sent) - evicted)
     assert lost == 0
     record_property(PROPERTY, Row(QUOTA.format(policy), level, 1, 300, len(acknowledged), lost, 0))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("whole", [False, True], ids=["its folder", "the directory"])
+def test_what_is_deleted_under_the_writer_is_counted_and_recording_goes_on(
+    tmp_path: Path, level: Durability, whole: bool, record_property: Callable[[str, object], None]
+) -> None:
+    root, meter = tmp_path / "journal", Meter()
+    processor = DurableLogRecordProcessor(
+        None, directory=root, durability=level, meter_provider=meter.provider
+    )
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor)
+    logger, tried = provider.get_logger("tests"), 0
+
+    for _ in range(COUNT):
+        logger.emit(body="before")
+        tried += 1
+    writer = processor.journal.writer
+    assert writer is not None
+    shutil.rmtree(root if whole else writer.folder.path)
+    deadline = time.monotonic() + SECONDS
+    while processor.journal.writer is writer and time.monotonic() < deadline:
+        logger.emit(body="between")  # the journal looks once a second; until then it does not know
+        tried += 1
+        time.sleep(0.05)
+    for _ in range(COUNT):
+        logger.emit(body="after")
+        tried += 1
+
+    books_now = meter.read().balanced()
+    kept = [entry.record.body for entry in read(root)]
+    processor.shutdown()
+    assert kept[-COUNT:] == ["after"] * COUNT
+    lost = int(books_now["accepted"] - books_now["evicted"]) - len(kept)
+    assert lost == 0
+    row = Row(DELETED, level, 1, tried, int(books_now["accepted"]), lost, 0)
+    record_property(PROPERTY, row)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_content_of_any_size_is_read_as_it_was_recorded(
+    tmp_path: Path, level: Durability, record_property: Callable[[str, object], None]
+) -> None:
+    line = 4096
+    sizes = [*range(line - 400, line + 100), *(line << power for power in range(13))]
+    journal = Journal(tmp_path, sync_interval=3600, fs=UNSYNCED)
+    for size in sizes:
+        fields: dict[str, object] = {"body": "b", "attributes": {"content": "x" * size}}
+        journal.append(uuid7(), encode(fields, line), Resource({}), level)
+    journal.close()
+
+    read_back = [len(str(entry.record.attributes["content"])) for entry in read(tmp_path)]
+    assert read_back == sizes
+    lost = len(sizes) - len(read_back)
+    row = Row(OVERSIZED, level, len(sizes), len(sizes), len(sizes), lost, 0)
+    record_property(PROPERTY, row)

@@ -440,7 +440,9 @@ def test_a_folder_that_somebody_deletes_is_not_pending_for_ever(
         emitting(processor)(*"123")
         assert processor.journal.writer is not None
         shutil.rmtree(processor.journal.writer.folder.path)
-        assert meter.read().balanced()["corrupt"] == 3
+        scrape = meter.read()
+        assert scrape.balanced()["evicted"] == 3
+        assert scrape("wakelog.events.evicted", reason="deleted") == 3
 
 
 def test_damaged_lines_are_counted_when_they_are_found(tmp_path: Path, meter: Meter) -> None:

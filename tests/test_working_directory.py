@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.guarantees import CHANGED_DIRECTORY, PROPERTY, Row
 from wakelog.errors import ConfigurationError
 from wakelog.runtime import absolute
 
@@ -117,6 +118,7 @@ time.sleep(1.1)  # files are looked at once a second
 record("three")
 found = next(steps)
 assert len(found) == 3, found
+print(len(found))
 os.chdir("/")
 """
 DOORS = [
@@ -133,7 +135,9 @@ DOORS = [
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_relative_path_outlives_a_change_of_the_working_directory(tmp_path, door):
+def test_a_relative_path_outlives_a_change_of_the_working_directory(
+    tmp_path, door, record_property
+):
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     second.mkdir()
@@ -148,6 +152,8 @@ def test_a_relative_path_outlives_a_change_of_the_working_directory(tmp_path, do
 
     assert done.returncode == 0, done.stderr
     assert [path.name for path in first.iterdir()] == ["kept"]
+    lost = 3 - int(done.stdout.split()[-1])
+    record_property(PROPERTY, Row(CHANGED_DIRECTORY, "os_buffered", 1, 3, 3, lost, 0))
 
 
 def test_a_relative_path_in_a_directory_that_is_gone_is_one_clear_error(tmp_path, monkeypatch):

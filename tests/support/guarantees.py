@@ -34,6 +34,11 @@ CUT = "the last segment is cut at each byte of its last lines"
 FLIP = "each byte is flipped"
 LEDGER = "the ledger is {}"
 CHANCE = "20 `SIGKILL`s by chance, through a real Collector"
+FORKED = "a fork in C that Python does not see: parent, children and grandchild"
+CHANGED_DIRECTORY = "the working directory changes, and is deleted"
+DAMAGED_END = "the last record is damaged, at each byte, in three ways"
+DELETED = "the folder, or the whole directory, is deleted under the writer"
+OVERSIZED = "content of each size around the longest line, and of up to 16 MiB"
 OWNERS = "a `SIGKILL`, then the other service starts first in the same directory"
 CODES = ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EMFILE"]
 APPENDERS = [
@@ -69,7 +74,12 @@ FAULTS = [
     *(QUOTA.format(policy) for policy in POLICIES),
     *(INTERRUPTED.format(does) for does in ("raises", "records")),
     OWNERS,
+    FORKED,
+    CHANGED_DIRECTORY,
+    DELETED,
+    OVERSIZED,
     CUT,
+    DAMAGED_END,
     FLIP,
     *(LEDGER.format(state) for state in LEDGERS),
     *(fault.format(name) for name in APPENDERS for fault in APPENDING.values()),
@@ -98,8 +108,8 @@ this page themselves (`make guarantees`), so the figures are results and not cla
 | duplicated | deliveries of a record after its first, counted when everything was delivered |
 
 After each fault, the code that runs at a restart recovers the journal. Duplicates come from at-least-once delivery; they
-have the same `log.record.uid`. A flipped byte in a record loses that record, which is counted as corrupt, and no other
-record. Nothing is promised about unsynced records after a power failure. Records that `evict_oldest` deletes were
+have the same `log.record.uid`. A damaged byte in a record loses that record, which is counted as corrupt, and no other
+record. Records that somebody deletes under the writer are counted as evicted, with the reason `deleted`. Nothing is promised about unsynced records after a power failure. Records that `evict_oldest` deletes were
 acknowledged; they do not count as lost, because a tombstone and the books count them. The other policies in
 the table delete no undelivered record.
 

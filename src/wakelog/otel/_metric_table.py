@@ -9,7 +9,7 @@ from wakelog.telemetry import ADOPTED, KIND, ORIGIN, OTHER, OWN, POLICY, REASON,
 
 REFUSED = ("quota", "buffer_full", "too_large", "journal")
 """Why an event was refused; ``other`` for anything else."""
-EVICTED = ("quota", "disk_full", "retention")
+EVICTED = ("quota", "disk_full", "retention", "deleted")
 RECOVERED = ("writer", "torn_line", "damaged_line")
 UNSUCCESSFUL = ("pending", "refused", "too_large", "rejected")
 
@@ -79,18 +79,18 @@ TABLE: Final = (
         "counter",
         "{event}",
         "Accepted records that were deleted before delivery, because the quota was reached or the "
-        "disk was full and the policy is `evict_oldest`, or because the journal has no delivery "
-        "(`retention`).",
+        "disk was full and the policy is `evict_oldest`, because the journal has no delivery "
+        "(`retention`), or because another program deleted a writer's folder (`deleted`).",
         "Make delivery faster, or raise `quota_bytes`. The tombstone in the journal says which "
-        "records were deleted.",
+        "records were deleted. `deleted`: find the program that deletes them.",
         {REASON: EVICTED},
     ),
     Metric(
         "wakelog.events.corrupt",
         "counter",
         "{event}",
-        "Accepted records that can no longer be read, because lines were damaged or files were "
-        "deleted by another program.",
+        "Accepted records that can no longer be read, because lines were damaged or single "
+        "files were deleted by another program.",
         "`wakelog verify DIR` names the first damaged line. Check the disk.",
     ),
     Metric(

@@ -37,6 +37,8 @@ from wakelog.storage import segment_index
 
 Marks = tuple[Mark, tuple[MarkRange, ...]]
 Held = Callable[[Path], WriterLanes | None]
+DELETED = "deleted"
+"""Why records are evicted that another program has deleted."""
 _ENDLESS = 1 << 62
 
 
@@ -150,12 +152,12 @@ class WriterBooks:
         now.delivered = max(now.delivered, rest)
 
     def _disappear(self) -> None:
-        """Account for the rest of a folder that is gone: delivered and swept, or deleted by hand."""
+        """Account for the rest of a folder that is gone: delivered and swept, or deleted by another program."""
         self._count("quota")
         if self.path.name in load_retired_totals(self.path.parent).going:
             self.figures.delivered += self.figures.pending
         else:
-            self.figures.corrupt += self.figures.pending
+            self.figures.evicted[DELETED] += self.figures.pending
         self._gone = True
 
     def pending_bytes(self) -> int:
