@@ -83,7 +83,7 @@ def test_everything_accepted_arrived_once_and_what_was_in_doubt_twice(
     assert match is not None
     assert [int(number) for number in match.groups()[:2]] == [len(span_ids)] * 2
     assert int(match[3]) > 0
-    match = re.search(r"has (\d+) distinct records of (\d+) accepted; (\d+) came again", text)
+    match = re.search(r"has (\d+) distinct records of (\d+) accepted; (\d+) arrived twice", text)
     assert match is not None
     assert [int(number) for number in match.groups()[:2]] == [accepted, accepted]
     assert int(match[3]) > 0
@@ -156,7 +156,7 @@ def test_an_endpoint_of_the_users_gets_the_events_and_is_not_stopped(
 
     assert (done.returncode, done.stderr) == (0, "")
     assert endpoint.ids == {entry.record.id for entry in read(directory)}
-    assert f"is yours, {endpoint.url}, so the outage is left out" in done.stdout
+    assert f"is yours, {endpoint.url}, so the demo has no outage" in done.stdout
     assert "distinct records" not in done.stdout
 
 

@@ -112,7 +112,7 @@ def test_the_demo_is_whole_in_a_jaeger_that_takes_no_logs(
         command, check=False, capture_output=True, text=True, timeout=120, env=environment
     )
     assert told.returncode == 0, told.stdout
-    assert "takes spans and no log records: it has all 17 spans" in told.stdout
+    assert "accepts spans and no log records: it has all 17 spans" in told.stdout
     assert main(["status", str(tmp_path / "journal")]) == 0
     assert "are waiting for a logs endpoint: " in capsys.readouterr().out
 

@@ -86,7 +86,7 @@ def report(
     """
     statuses = statuses_of(directory)
     total = total_of(statuses)
-    _title(out, "The session, as the journal tells it")
+    _title(out, "The session, from the journal")
     for line in drawn_lines(load(directory)):
         sys.stdout.write(f"{line}\n")
     _title(out, "The books")
@@ -96,22 +96,21 @@ def report(
         of_spans = sum(one.books.accepted for one in statuses if _holds_spans(one))
         out.print(
             f"The endpoint has {len(endpoint.ids)} distinct records of "
-            f"{total.books.accepted - of_spans} accepted; {endpoint.duplicates} came again, being in "
-            "doubt",
+            f"{total.books.accepted - of_spans} accepted; {endpoint.duplicates} arrived twice",
             soft_wrap=True,
         )
         out.print(
             f"It has {len(endpoint.span_ids)} spans of {of_spans}; {endpoint.unknown_outcomes} were "
-            "open when their process was killed, and say that their outcome is unknown",
+            "open when their process was killed, and have an unknown outcome",
             soft_wrap=True,
         )
     if only_spans:
         kept = sum(one.books.pending for one in statuses if not _holds_spans(one))
         spans = sum(one.books.delivered for one in statuses if _holds_spans(one))
         out.print(
-            f"The endpoint takes spans and no log records: it has all {spans} spans, and {kept} "
-            "events are kept in the journal. OTEL_EXPORTER_OTLP_LOGS_ENDPOINT sends them somewhere "
-            "else, and OTEL_LOGS_EXPORTER=none keeps them here on purpose",
+            f"The endpoint accepts spans and no log records: it has all {spans} spans, and {kept} "
+            "events are kept in the journal. OTEL_EXPORTER_OTLP_LOGS_ENDPOINT sends them "
+            "elsewhere, and OTEL_LOGS_EXPORTER=none keeps them here",
             soft_wrap=True,
         )
     for sentence in wrong:
@@ -121,7 +120,7 @@ def report(
     _title(out, "What to try next")
     for command in ("show", "status", "tail --from-start"):
         out.print(f"  wakelog {command} {printable(str(directory))}", soft_wrap=True)
-    out.print("\nIn a program that uses OpenTelemetry already, this is all:\n")
+    out.print("\nIn a program that already uses OpenTelemetry, change these lines:\n")
     for line in _DROP_IN.splitlines():
         out.print(f"  {line}", style="red" if line.startswith("-") else "green")
 

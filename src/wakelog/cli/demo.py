@@ -72,7 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     directory = _fresh_directory(arguments.directory)
     out = console()
     story = _Story(out)
-    out.print("wakelog demo: a harbour's logistics desk loses its backend, and then its life")
+    out.print(
+        "wakelog demo: the agents of a harbour's logistics desk lose their backend and are then killed"
+    )
     out.print(
         f"Everything is recorded in {printable(str(directory))}\n", style="dim", soft_wrap=True
     )
@@ -126,13 +128,13 @@ def _tell(story: _Story, directory: Path) -> Endpoint:
             endpoint.close()
             story.tell(
                 "endpoint",
-                f"takes {unanswered} more and dies before it answers; connections are refused",
+                f"receives {unanswered} more and fails before it responds; it now refuses connections",
                 "yellow",
             )
             there = agent.expect("in_tool", _START_SECONDS)
             story.tell(
                 "agent",
-                f"works on: {there['since']} more events, the slowest took "
+                f"continues: {there['since']} more events, the slowest took "
                 f"{there['slowest_ms']:.1f} ms ({half['slowest_ms']:.1f} ms before)",
             )
             agent.kill()
@@ -149,7 +151,7 @@ def _tell(story: _Story, directory: Path) -> Endpoint:
             recorded = there["recorded"] + done["recorded"]
             story.tell(
                 "agent",
-                f"has finished with {done['recorded']} events, and delivered what the killed "
+                f"has finished with {done['recorded']} events, and delivered those that the killed "
                 "process left",
                 "green",
             )
@@ -167,9 +169,7 @@ def _tell_with_a_given_endpoint(story: _Story, directory: Path, url: str) -> str
         Why it has not taken all log records; empty when it has.
     """
     environment = _environment(None)
-    story.tell(
-        "endpoint", f"is yours, {endpoint_name(url)}, so the outage is left out of the story"
-    )
+    story.tell("endpoint", f"is yours, {endpoint_name(url)}, so the demo has no outage")
     with AgentProcess(directory, "arrival", environment, story.hear) as agent:
         story.tell("agent", f"process {agent.pid} begins: MV Aurelia asks for a berth tonight")
         agent.expect("half", _START_SECONDS)
@@ -179,7 +179,7 @@ def _tell_with_a_given_endpoint(story: _Story, directory: Path, url: str) -> str
         story.tell(
             "agent",
             f"process {agent.pid} is killed with SIGKILL inside its tool {there['tool']}, "
-            f"{there['recorded']} events on",
+            f"after {there['recorded']} events",
             "red",
         )
     with AgentProcess(directory, "resume", environment, story.hear) as agent:
