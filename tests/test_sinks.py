@@ -160,7 +160,7 @@ def test_the_day_ends_at_local_midnight_also_when_the_clocks_change(
     try:
         for day in ("2026-03-29", "2026-10-25", "2026-11-01", "2026-12-31"):
             begun = datetime.fromisoformat(f"{day}T10:00:00").timestamp()
-            due = datetime.fromtimestamp(FileRotation(at_midnight=True).due_at(begun))
+            due = datetime.fromtimestamp(FileRotation(at_midnight=True).ends_at(begun) or 0.0)
             assert (due.hour, due.minute) == (0, 0)
             assert (due - datetime.fromisoformat(day)).days == 1
     finally:

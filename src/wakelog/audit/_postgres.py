@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wakelog._endpoints import hide_in_error
-from wakelog.audit._codec import document_of, event_in
-from wakelog.audit._keys import ThreadKey, checked
-from wakelog.audit._log import Logged, in_thread
+from wakelog.audit._codec import document_of
+from wakelog.audit._keys import ThreadKey
+from wakelog.audit._log import in_thread
+from wakelog.audit._sql import SQLSessionLog, columns
 from wakelog.errors import ConfigurationError, SessionLogError
 from wakelog.events import AgentEvent
 from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
@@ -51,7 +52,7 @@ CREATE POLICY tenant ON {table}
 _inherited: list[Connection[Any]] = []
 
 
-class PostgresSessionLog:
+class PostgresSessionLog(SQLSessionLog):
     """Keeps conversations in PostgreSQL.
 
     Every query names the tenant. Beside that, row-level security is forced on every table, with a
@@ -76,8 +77,6 @@ class PostgresSessionLog:
         ConfigurationError: Without psycopg, which the extra ``postgres`` installs, or for a
             ``conninfo`` that cannot be read.
     """
-
-    any_event_loop: ClassVar = True
 
     def __init__(
         self,
@@ -134,7 +133,7 @@ class PostgresSessionLog:
 
     async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
         """Append events in order, see ``SessionLog``."""
-        thread = _columns(key)
+        thread = columns(key)
         documents = [document_of(event) for event in events]
 
         def insert(connection: Connection[Any]) -> int:
@@ -160,21 +159,9 @@ class PostgresSessionLog:
 
         return await in_thread(lambda: self._run("append to", key.tenant_id, insert))
 
-    async def load_since(
-        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
-    ) -> list[Logged]:
-        """Read what is not archived, see ``SessionLog``."""
-        return await self._load("events", key, cursor, limit)
-
-    async def load_archived(
-        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
-    ) -> list[Logged]:
-        """Read what is archived, see ``SessionLog``."""
-        return await self._load("archived_events", key, cursor, limit)
-
     async def archive_before(self, key: ThreadKey, watermark: int) -> int:
         """Archive everything up to an ordinal, see ``SessionLog``: it moves to another table."""
-        thread = _columns(key)
+        thread = columns(key)
 
         def move(connection: Connection[Any]) -> int:
             connection.execute(
@@ -196,7 +183,7 @@ class PostgresSessionLog:
 
     async def watermark(self, key: ThreadKey) -> int:
         """Return the ordinal up to which everything is archived."""
-        thread = _columns(key)
+        thread = columns(key)
         query = self._sql(
             "SELECT watermark FROM {}.threads WHERE tenant_id = %s AND thread_id = %s"
         )
@@ -215,10 +202,9 @@ class PostgresSessionLog:
         for connection in idle:
             connection.close()
 
-    async def _load(
-        self, table: str, key: ThreadKey, cursor: int, limit: int | None
-    ) -> list[Logged]:
-        thread = _columns(key)
+    async def _select(
+        self, table: str, thread: tuple[str, str], cursor: int, limit: int | None
+    ) -> list[tuple[int, str]]:
         query = self._sql(
             f"SELECT ordinal, event::text FROM {{}}.{table} WHERE tenant_id = %s "  # noqa: S608 - constants
             "AND thread_id = %s AND ordinal > %s ORDER BY ordinal LIMIT %s"
@@ -227,8 +213,7 @@ class PostgresSessionLog:
         def select(connection: Connection[Any]) -> list[tuple[int, str]]:
             return connection.execute(query, (*thread, cursor, limit)).fetchall()
 
-        rows = await in_thread(lambda: self._run("read", key.tenant_id, select))
-        return [Logged(ordinal, event_in(text)) for ordinal, text in rows]
+        return await in_thread(lambda: self._run("read", thread[0], select))
 
     def _guard(self, connection: Connection[Any]) -> None:
         """See once that row-level security is forced on the tables.
@@ -359,10 +344,6 @@ def _secrets_in(conninfo: str) -> list[str]:
             "an address without a host takes the password for the port"
         )
     return [str(value) for name, value in given.items() if name not in _SHOWN and value]
-
-
-def _columns(key: ThreadKey) -> tuple[str, str]:
-    return checked(key).tenant_id, key.thread_id
 
 
 def _only(row: tuple[Any, ...] | None) -> Any:

@@ -10,11 +10,12 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
-from wakelog.audit._codec import document_of, event_in
-from wakelog.audit._keys import ThreadKey, checked
-from wakelog.audit._log import Logged, in_thread
+from wakelog.audit._codec import document_of
+from wakelog.audit._keys import ThreadKey
+from wakelog.audit._log import in_thread
+from wakelog.audit._sql import SQLSessionLog, columns
 from wakelog.errors import JournalError, SessionLogError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability
@@ -58,7 +59,7 @@ _inherited: list[sqlite3.Connection] = []
 _FORK_SECONDS = 1.0
 
 
-class SQLiteSessionLog:
+class SQLiteSessionLog(SQLSessionLog):
     """Keeps conversations in one SQLite file, which several processes may share.
 
     The database is in WAL mode. Its calls run in a thread, one at a time.
@@ -75,8 +76,6 @@ class SQLiteSessionLog:
         ValueError: For a durability that does not exist.
         SessionLogError: For ``PERIODIC``, which SQLite has not.
     """
-
-    any_event_loop: ClassVar = True
 
     def __init__(
         self,
@@ -111,7 +110,7 @@ class SQLiteSessionLog:
 
     async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
         """Append events in order, see ``SessionLog``."""
-        thread = _columns(key)
+        thread = columns(key)
         documents = [document_of(event) for event in events]
 
         def insert(connection: sqlite3.Connection) -> int:
@@ -130,21 +129,9 @@ class SQLiteSessionLog:
 
         return await self._run("append to", insert)
 
-    async def load_since(
-        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
-    ) -> list[Logged]:
-        """Read what is not archived, see ``SessionLog``."""
-        return await self._load("events", key, cursor, limit)
-
-    async def load_archived(
-        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
-    ) -> list[Logged]:
-        """Read what is archived, see ``SessionLog``."""
-        return await self._load("archived_events", key, cursor, limit)
-
     async def archive_before(self, key: ThreadKey, watermark: int) -> int:
         """Archive everything up to an ordinal, see ``SessionLog``: it moves to another table."""
-        thread = _columns(key)
+        thread = columns(key)
 
         def move(connection: sqlite3.Connection) -> int:
             rows = f"FROM events WHERE {_THREAD} AND ordinal <= ?"
@@ -161,7 +148,7 @@ class SQLiteSessionLog:
 
     async def watermark(self, key: ThreadKey) -> int:
         """Return the ordinal up to which everything is archived."""
-        thread = _columns(key)
+        thread = columns(key)
         query = f"SELECT watermark FROM threads WHERE {_THREAD}"  # noqa: S608 - constants
         row = await self._run("read", lambda c: c.execute(query, thread).fetchone())
         return int(row[0]) if row else 0
@@ -174,17 +161,15 @@ class SQLiteSessionLog:
                 self._connection.close()
                 self._connection = None
 
-    async def _load(
-        self, table: str, key: ThreadKey, cursor: int, limit: int | None
-    ) -> list[Logged]:
-        thread = _columns(key)
+    async def _select(
+        self, table: str, thread: tuple[str, str], cursor: int, limit: int | None
+    ) -> list[tuple[int, str]]:
         query = (
             f"SELECT ordinal, event FROM {table} WHERE {_THREAD} AND ordinal > ? "  # noqa: S608 - constants
             "ORDER BY ordinal LIMIT ?"
         )
         values = (*thread, cursor, -1 if limit is None else limit)
-        rows = await self._run("read", lambda c: c.execute(query, values).fetchall())
-        return [Logged(ordinal, event_in(text)) for ordinal, text in rows]
+        return await self._run("read", lambda c: c.execute(query, values).fetchall())
 
     async def _run(self, operation: str, call: Callable[[sqlite3.Connection], Result]) -> Result:
         def run() -> Result:
@@ -262,10 +247,6 @@ def _check(path: Path, version: int) -> None:
             f"cannot read {path}: its schema is {version}, and this Wakelog knows {_VERSION}. "
             "Install the newer Wakelog"
         )
-
-
-def _columns(key: ThreadKey) -> tuple[str, str]:
-    return checked(key).tenant_id, key.thread_id
 
 
 def _before_fork() -> None:

@@ -158,7 +158,21 @@ class Assembled:
             call["arguments"].append(arguments)
 
 
-class WatchedStream:
+class _PassesFor:
+    """Passes for an object of a client, and has it answer for everything else."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    @property  # type: ignore[misc] # it is only read
+    def __class__(self) -> Any:
+        return type(self._real)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+class WatchedStream(_PassesFor):
     """A stream of a client, sync or async, that is recorded while it is read.
 
     It passes for the stream that it stands before. What is not read to its end is recorded as
@@ -166,18 +180,12 @@ class WatchedStream:
     """
 
     def __init__(self, stream: Any, steps: Steps, key: object) -> None:
-        self._stream, self._steps, self._key = stream, steps, key
+        super().__init__(stream)
+        self._steps, self._key = steps, key
         self._guard = steps.guarded()
         self._said, self._begun = Assembled(self._guard), False
         self._waiting = self._said.waiting
         self._items: Any = None
-
-    @property  # type: ignore[misc] # it is only read
-    def __class__(self) -> Any:
-        return type(self._stream)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
     def __del__(self) -> None:
         # Nothing is written here: a collector runs anywhere, also inside a write.
@@ -188,7 +196,7 @@ class WatchedStream:
 
     def __next__(self) -> Any:
         if self._items is None:
-            self._items = iter(self._stream)
+            self._items = iter(self._real)
         try:
             item = next(self._items)
         except StopIteration:
@@ -205,7 +213,7 @@ class WatchedStream:
 
     async def __anext__(self) -> Any:
         if self._items is None:
-            self._items = aiter(self._stream)
+            self._items = aiter(self._real)
         try:
             item = await anext(self._items)
         except StopAsyncIteration:
@@ -218,25 +226,25 @@ class WatchedStream:
         return item
 
     def __enter__(self) -> Any:
-        self._stream.__enter__()
+        self._real.__enter__()
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._leave(raised[1])
-        self._stream.__exit__(*raised)
+        self._real.__exit__(*raised)
 
     async def __aenter__(self) -> Any:
-        await self._stream.__aenter__()
+        await self._real.__aenter__()
         return self
 
     async def __aexit__(self, *raised: object) -> None:
         self._leave(raised[1])
-        await self._stream.__aexit__(*raised)
+        await self._real.__aexit__(*raised)
 
     def close(self) -> Any:
         """Close the stream; of an async one, what is to be awaited."""
         self._leave(None)
-        return self._stream.close()
+        return self._real.close()
 
     def _seen(self, item: Any) -> None:
         if not self._begun:
@@ -255,7 +263,7 @@ class WatchedStream:
         self._steps.end(self._key, error, self._said.respond)
 
 
-class WatchedManager:
+class WatchedManager(_PassesFor):
     """What ``client.messages.stream(...)`` returns: the call is made when it is entered.
 
     Args:
@@ -268,20 +276,14 @@ class WatchedManager:
     def __init__(
         self, manager: Any, begin: Callable[[], object], steps: Steps, key: object
     ) -> None:
-        self._manager, self._begin, self._steps, self._key = manager, begin, steps, key
+        super().__init__(manager)
+        self._begin, self._steps, self._key = begin, steps, key
         self._entered: Any = None
-
-    @property  # type: ignore[misc] # it is only read
-    def __class__(self) -> Any:
-        return type(self._manager)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._manager, name)
 
     def __enter__(self) -> Any:
         self._begin()
         try:
-            self._entered = self._manager.__enter__()
+            self._entered = self._real.__enter__()
         except BaseException as error:
             self._steps.end(self._key, error)
             raise
@@ -289,12 +291,12 @@ class WatchedManager:
 
     def __exit__(self, *raised: object) -> None:
         self._leave(raised[1])
-        self._manager.__exit__(*raised)
+        self._real.__exit__(*raised)
 
     async def __aenter__(self) -> Any:
         self._begin()
         try:
-            self._entered = await self._manager.__aenter__()
+            self._entered = await self._real.__aenter__()
         except BaseException as error:
             self._steps.end(self._key, error)
             raise
@@ -302,7 +304,7 @@ class WatchedManager:
 
     async def __aexit__(self, *raised: object) -> None:
         self._leave(raised[1])
-        await self._manager.__aexit__(*raised)
+        await self._real.__aexit__(*raised)
 
     def _leave(self, error: Any) -> None:
         said: Any = None

@@ -81,11 +81,7 @@ def development_chain(log: AgentLogger | None = None) -> Sequence[Processor]:
         The chain, for ``structlog.configure(processors=...)``.
     """
     return [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.StackInfoRenderer(),
-        WakelogProcessor(log),
-        structlog.processors.TimeStamper(fmt="iso"),
+        *_recorded_by(log),
         structlog.dev.ConsoleRenderer(),
     ]
 
@@ -100,12 +96,19 @@ def production_chain(log: AgentLogger | None = None) -> Sequence[Processor]:
         The chain, for ``structlog.configure(processors=...)``.
     """
     return [
+        *_recorded_by(log),
+        # Without the local variables, which may hold secrets.
+        ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+        structlog.processors.JSONRenderer(),
+    ]
+
+
+def _recorded_by(log: AgentLogger | None) -> Sequence[Processor]:
+    """Return the processors up to the record, and the time for what is printed after it."""
+    return [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.StackInfoRenderer(),
         WakelogProcessor(log),
         structlog.processors.TimeStamper(fmt="iso"),
-        # Without the local variables, which may hold secrets.
-        ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
-        structlog.processors.JSONRenderer(),
     ]

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from datetime import time as time_of_day
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
 from wakelog.errors import ConfigurationError
+from wakelog.journal._rotation import Rotation
 from wakelog.record import parse_rfc3339
 from wakelog.runtime import (
     SYSTEM,
@@ -35,7 +35,7 @@ _LONGEST_FIRST_LINE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class FileRotation:
+class FileRotation(Rotation):
     """When a file is rotated, and which rotated files are kept.
 
     ``events.jsonl`` becomes ``events.20261121T075022.123456Z.jsonl``, with the time in UTC at which
@@ -54,25 +54,20 @@ class FileRotation:
             something is to be kept while nothing is ever rotated.
     """
 
-    max_bytes: int | None = None
-    max_age: float | None = None
-    at_midnight: bool = False
     keep_files: int | None = None
     keep_bytes: int | None = None
     keep_age: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_age", "keep_bytes", "keep_age"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigurationError(f"{name}={value} cannot be: use a number above 0, or None")
-        if self.keep_files is not None and self.keep_files < 0:
-            message = f"keep_files={self.keep_files} cannot be: use 0 or more, or None"
-            raise ConfigurationError(message)
-        if self.keeps_less_than_all and not self.happens:
-            given = [
-                n for n in ("keep_files", "keep_bytes", "keep_age") if getattr(self, n) is not None
-            ]
+        """Refuse what no file could keep to, and what could keep no file."""
+        Rotation.__post_init__(self)
+        kept = ("keep_files", "keep_bytes", "keep_age")
+        given = {name: value for name in kept if (value := getattr(self, name)) is not None}
+        for name, value in given.items():
+            if value < 0 or (value == 0 and name != "keep_files"):
+                message = f"{name}={value} cannot be: use a number above 0 (keep_files: from 0 on), or None"
+                raise ConfigurationError(message)
+        if given and not self.happens:
             message = (
                 f"{' and '.join(given)}: there is nothing to keep, since no file is ever rotated. Set "
                 "max_bytes, max_age or at_midnight as well"
@@ -88,20 +83,6 @@ class FileRotation:
     def keeps_less_than_all(self) -> bool:
         """Whether rotated files are ever deleted."""
         return not (self.keep_files is self.keep_bytes is self.keep_age is None)
-
-    def due_at(self, begun: float) -> float:
-        """Return the time, in seconds since 1970, from which a file is rotated for its age.
-
-        Args:
-            begun: When its first line was written.
-        """
-        ends = [float("inf")]
-        if self.max_age is not None:
-            ends.append(begun + self.max_age)
-        if self.at_midnight:
-            tomorrow = datetime.fromtimestamp(begun).date() + timedelta(days=1)  # noqa: DTZ006 - local
-            ends.append(datetime.combine(tomorrow, time_of_day()).timestamp())
-        return min(ends)
 
 
 def begun_at(fd: int) -> float:

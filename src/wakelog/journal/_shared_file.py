@@ -368,7 +368,7 @@ class SharedFile(AppendFile):
 
     def _note_age(self) -> None:
         if self._rotation is not None:
-            self._due_at = self._rotation.due_at(begun_at(self._fd) if self._size else time.time())
+            self._due_at = self._rotation.ends_at(begun_at(self._fd)) or float("inf")
 
     def _open(self) -> None:
         """Open the file that the path names, in place of the one that was."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import time
 from contextvars import ContextVar, Token
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from opentelemetry import context as otel_context
@@ -122,12 +121,7 @@ class Block(abc.ABC, Generic[Given]):
         self._attach()
         self._bind(context.parent_id, self._opening.event_id)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace_back: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Record the closing event and end the span; an exception goes on."""
         try:
             self._end(error)
@@ -149,12 +143,7 @@ class Block(abc.ABC, Generic[Given]):
             raise
         return given
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace_back: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Record the closing event and end the span; an exception goes on."""
         try:
             try:

@@ -152,12 +152,14 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
     def _record_at_once(self, event: AgentEvent) -> None:
         try:
             self.sink.write(event)
-        except WakelogError as error:
-            self.refuse(error, event.durability)
         except Exception as error:  # noqa: BLE001 - raised as a SinkError where errors are raised
-            refused = SinkError(_not_accepted(self.sink, event, error))
-            refused.__cause__ = error
-            self.refuse(refused, event.durability)
+            self._refuse_any(event, error)
+
+    def _refuse_any(self, event: AgentEvent, error: Exception) -> None:
+        if not isinstance(error, WakelogError):
+            cause, error = error, SinkError(_not_accepted(self.sink, event, error))
+            error.__cause__ = cause
+        self.refuse(error, event.durability)
 
     def put(self, event: AgentEvent) -> None:
         """Hand an event to the sink, and leave waiting to ``settle``.
@@ -186,12 +188,8 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
             return
         try:
             await settling()
-        except WakelogError as error:
-            self.refuse(error, event.durability)
         except Exception as error:  # noqa: BLE001 - raised as a SinkError where errors are raised
-            refused = SinkError(_not_accepted(self.sink, event, error))
-            refused.__cause__ = error
-            self.refuse(refused, event.durability)
+            self._refuse_any(event, error)
 
 
 def is_large(event: AgentEvent) -> bool:

@@ -8,6 +8,8 @@ import logging
 # inherit the module's lock, and wait for it in its own first request, for ever.
 import netrc  # noqa: F401
 import os
+from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -63,6 +65,20 @@ _OTLP, _CONSOLE, _NONE, _OURS = "otlp", "console", "none", "wakelog"
 _COMPRESSIONS = ("gzip", "deflate", "none")
 _GRPC, _HTTP = "grpc", "http/protobuf"
 _PROTOCOLS = (_GRPC, _HTTP)
+_NAMES: Mapping[Signal, str] = {"logs": "log", "traces": "span", "metrics": "metric"}
+_OTLP_PACKAGE = "opentelemetry.exporter.otlp.proto"
+# Where the classes are. Each is imported when one is made.
+_CLASSES: Mapping[tuple[Signal, str], tuple[str, str]] = {
+    ("logs", _GRPC): (f"{_OTLP_PACKAGE}.grpc._log_exporter", "OTLPLogExporter"),
+    ("logs", _HTTP): (f"{_OTLP_PACKAGE}.http._log_exporter", "OTLPLogExporter"),
+    ("logs", _CONSOLE): ("opentelemetry.sdk._logs.export", "ConsoleLogRecordExporter"),
+    ("traces", _GRPC): (f"{_OTLP_PACKAGE}.grpc.trace_exporter", "OTLPSpanExporter"),
+    ("traces", _HTTP): (f"{_OTLP_PACKAGE}.http.trace_exporter", "OTLPSpanExporter"),
+    ("traces", _CONSOLE): ("opentelemetry.sdk.trace.export", "ConsoleSpanExporter"),
+    ("metrics", _GRPC): (f"{_OTLP_PACKAGE}.grpc.metric_exporter", "OTLPMetricExporter"),
+    ("metrics", _HTTP): (f"{_OTLP_PACKAGE}.http.metric_exporter", "OTLPMetricExporter"),
+    ("metrics", _CONSOLE): ("opentelemetry.sdk.metrics.export", "ConsoleMetricExporter"),
+}
 # Under which names the SDK's entry points have the two OTLP exporters.
 _BY_NAME = {"otlp_proto_grpc": _GRPC, "otlp_proto_http": _HTTP}
 _GRPC_NAMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:")
@@ -84,7 +100,7 @@ def log_exporters() -> list[LogRecordExporter]:
     Raises:
         ConfigurationError: For an exporter, endpoint or protocol that cannot be used.
     """
-    return [_log_exporter(kind) for kind in _chosen("logs")]
+    return [_made("logs", kind) for kind in _chosen("logs")]
 
 
 def log_exporter() -> LogRecordExporter | None:
@@ -95,18 +111,18 @@ def log_exporter() -> LogRecordExporter | None:
     """
     kinds = _chosen("logs")
     kinds.sort(key=lambda kind: kind == _CONSOLE)
-    return _log_exporter(kinds[0]) if kinds else None
+    return _made("logs", kinds[0]) if kinds else None
 
 
 def otlp_log_exporter() -> LogRecordExporter | None:
     """Make the OTLP log exporter where an endpoint is configured, whatever the selector says."""
     kind = _otlp("logs", None)
-    return None if kind is None else _log_exporter(kind)
+    return None if kind is None else _made("logs", kind)
 
 
 def span_exporters() -> list[SpanExporter]:
     """Make the span exporters that the environment asks for; see ``log_exporters``."""
-    return [_span_exporter(kind) for kind in _console_first(_chosen("traces"))]
+    return [_made("traces", kind) for kind in _console_first(_chosen("traces"))]
 
 
 def span_exporter() -> SpanExporter | None:
@@ -117,7 +133,7 @@ def span_exporter() -> SpanExporter | None:
     """
     kinds = _chosen("traces")
     kinds.sort(key=lambda kind: kind == _CONSOLE)
-    return _span_exporter(kinds[0]) if kinds else None
+    return _made("traces", kinds[0]) if kinds else None
 
 
 def metric_exporter() -> MetricExporter | None:
@@ -126,7 +142,7 @@ def metric_exporter() -> MetricExporter | None:
     Several are one that hands on to each. There is none for ``prometheus``, with a warning: who wants
     to be scraped makes the MeterProvider for it.
     """
-    exporters = [_metric_exporter(kind) for kind in _console_first(_chosen("metrics"))]
+    exporters = [_made("metrics", kind) for kind in _console_first(_chosen("metrics"))]
     if len(exporters) > 1:
         from wakelog.otel._fan_out import MetricFanOut
 
@@ -163,66 +179,22 @@ def _console_first(kinds: list[str]) -> list[str]:
     return sorted(kinds, key=lambda kind: kind != _CONSOLE)
 
 
-def _log_exporter(kind: str) -> LogRecordExporter:
-    with naming_variables("the log exporter", _FAMILY, of="LOGS"):
+def _made(signal: Signal, kind: str) -> Any:
+    """Make an exporter of a kind, as the environment has it."""
+    with naming_variables(f"the {_NAMES[signal]} exporter", _FAMILY, of=signal.upper()):
+        module, name = _CLASSES.get((signal, kind), ("", ""))
+        make = getattr(import_module(module), name) if module else _load(signal, kind)
         if kind == _GRPC:
-            from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (
-                OTLPLogExporter as GRPCLogExporter,
-            )
-
-            return GRPCLogExporter(channel_options=_CHANNEL)
-        if kind == _HTTP:
-            from wakelog.otel._http_answers import make_exporter
-
-            return make_exporter()
-        if kind == _CONSOLE:
-            from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter
-
-            return ConsoleLogRecordExporter()
-        made: LogRecordExporter = _load("logs", kind)()
-        return made
-
-
-def _span_exporter(kind: str) -> SpanExporter:
-    with naming_variables("the span exporter", _FAMILY, of="TRACES"):
-        if kind == _GRPC:
-            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
-                OTLPSpanExporter as GRPCSpanExporter,
-            )
-
-            return GRPCSpanExporter(channel_options=_CHANNEL)
-        if kind == _HTTP:
-            from wakelog.otel._http_answers import make_span_exporter
-
-            return make_span_exporter()
-        if kind == _CONSOLE:
-            from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-
-            return ConsoleSpanExporter()
-        made: SpanExporter = _load("traces", kind)()
-        return made
-
-
-def _metric_exporter(kind: str) -> MetricExporter:
-    with naming_variables("the metric exporter", _FAMILY, of="METRICS"):
-        if kind == _GRPC:
-            from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
-                OTLPMetricExporter as GRPCMetricExporter,
-            )
-
-            return GRPCMetricExporter(channel_options=_CHANNEL)
-        if kind == _HTTP:
-            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-
+            return make(channel_options=_CHANNEL)
+        if kind != _HTTP:
+            return make()
+        if signal == "metrics":
             from wakelog.otel._bounded import session_for
 
-            return OTLPMetricExporter(session=session_for("metrics"))
-        if kind == _CONSOLE:
-            from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
+            return make(session=session_for(signal))
+        from wakelog.otel._http_answers import make_exporter
 
-            return ConsoleMetricExporter()
-        made: MetricExporter = _load("metrics", kind)()
-        return made
+        return make_exporter(make, signal)
 
 
 def endpoint_of(exporter: LogRecordExporter | SpanExporter) -> str:

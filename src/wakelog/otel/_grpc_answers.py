@@ -31,7 +31,6 @@ from wakelog.otel._response_capture import (
     accepted,
     is_official,
     readable,
-    rejected_by,
     retry_delay,
     within,
 )
@@ -97,8 +96,7 @@ def outcome_of_response(
     endpoint: str, response: ExportLogsServiceResponse | ExportTraceServiceResponse, records: int
 ) -> ExportOutcome:
     """Say what a response proves: delivered, all but what it says was rejected."""
-    partial = response.partial_success
-    return accepted(_hop(endpoint), rejected_by(partial), partial.error_message, records)
+    return accepted(_hop(endpoint), response.partial_success, records)
 
 
 def outcome_of_code(

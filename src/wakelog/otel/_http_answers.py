@@ -14,11 +14,11 @@ import socket
 import ssl
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import requests
@@ -26,10 +26,8 @@ import urllib3.exceptions
 from google.protobuf.json_format import Parse, ParseError
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
-from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from opentelemetry.sdk.trace.export import SpanExporter
 
 from wakelog._bodies import LONGEST_BODY
 from wakelog._endpoints import endpoint_name, without_secrets
@@ -46,7 +44,6 @@ from wakelog.otel._response_capture import (
     accepted,
     is_official,
     readable,
-    rejected_by,
     retry_delay,
     within,
 )
@@ -182,8 +179,7 @@ def _outcome_of_success(
                 Parse(text, response, ignore_unknown_fields=True)
             except ParseError:
                 response.Clear()  # a text or a JSON of its own
-    partial = response.partial_success
-    return accepted(endpoint_name(endpoint), rejected_by(partial), partial.error_message, records)
+    return accepted(endpoint_name(endpoint), response.partial_success, records)
 
 
 def _phrase(status: int) -> str:
@@ -320,10 +316,32 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting.extend(one for one in inner if isinstance(one, BaseException))
 
 
-def _with_request(options: dict[str, Any], capture: ResponseCapture) -> dict[str, Any]:
-    """Return the options of a request, with what Wakelog has encoded as its body."""
+def _attempt(
+    capture: ResponseCapture,
+    url: str,
+    options: dict[str, Any],
+    ask: Callable[[dict[str, Any]], tuple[int, Mapping[str, str], bytes]],
+) -> None:
+    """Send a request, and note what its answer proves.
+
+    Args:
+        capture: Has what Wakelog has encoded as the request's body, and is told the outcome.
+        url: Where to.
+        options: The options of the request, as the exporter has them.
+        ask: Sends it with its options, and returns the answer's status, headers and body.
+    """
     data = capture.request(lambda request: compressed_like(options.get("data"), request))
-    return options if data is None else {**options, "data": data}
+    timeout = options.get("timeout")
+    try:
+        with limited(timeout) as limit:
+            status, headers, body = ask(options if data is None else {**options, "data": data})
+    except Exception as error:  # noqa: BLE001 - whatever kept the answer away, it is unknown
+        outcome = outcome_of_error(url, error, timeout)
+    else:
+        outcome = outcome_of_status(
+            url, status, headers, body, capture.records, cut=limit.cut, signal=capture.signal
+        )
+    capture.note(outcome)
 
 
 class _AllIsWell:
@@ -357,28 +375,16 @@ class _CapturingTransport:
     def request(self, method: str, url: str, **options: Any) -> Any:
         if not self.capture.is_attempting:
             return self._transport.request(method, url, **options)
-        options = _with_request(options, self.capture)
         # The session is the exporter's own, or the user's: without a public way to it, only this one.
         bound_session(getattr(self._transport, "_session", None))
-        try:
-            with limited(options.get("timeout")) as limit:
-                result = self._transport.request(method, url, **options)
+
+        def ask(options: dict[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+            result = self._transport.request(method, url, **options)
             if result.status_code is None:
-                error = result.error or ConnectionError()
-                outcome = outcome_of_error(url, error, options.get("timeout"))
-            else:
-                outcome = outcome_of_status(
-                    url,
-                    result.status_code,
-                    result.headers(),
-                    result.content(),
-                    self.capture.records,
-                    cut=limit.cut,
-                    signal=self.capture.signal,
-                )
-        except Exception as error:  # noqa: BLE001 - whatever kept the answer away, it is unknown
-            outcome = outcome_of_error(url, error, options.get("timeout"))
-        self.capture.note(outcome)
+                raise result.error or ConnectionError()
+            return result.status_code, result.headers(), result.content()
+
+        _attempt(self.capture, url, options, ask)
         return _AllIsWell()
 
     def __getattr__(self, name: str) -> Any:
@@ -395,29 +401,19 @@ class _CapturingSession(BoundedSession):
     def request(self, method: Any, url: Any, *args: Any, **options: Any) -> requests.Response:
         if not self.capture.is_attempting:
             return super().request(method, url, *args, **options)
-        options = _with_request(options, self.capture)
-        try:
-            with limited(options.get("timeout")) as limit:
-                answer = requests.Session.request(self, method, url, *args, **options)
-        except Exception as error:  # noqa: BLE001 - whatever kept the answer away, it is unknown
-            outcome = outcome_of_error(str(url), error, options.get("timeout"))
-        else:
-            outcome = outcome_of_status(
-                str(url),
-                answer.status_code,
-                answer.headers,
-                answer.content,
-                self.capture.records,
-                cut=limit.cut,
-                signal=self.capture.signal,
-            )
-        self.capture.note(outcome)
+
+        def ask(options: dict[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
+            answer = requests.Session.request(self, method, url, *args, **options)
+            return answer.status_code, answer.headers, answer.content
+
+        _attempt(self.capture, str(url), options, ask)
         all_is_well = requests.Response()
         all_is_well.status_code, all_is_well.reason = 200, "OK"
         all_is_well.raw = io.BytesIO()
         return all_is_well
 
 
+Exporter = TypeVar("Exporter")
 _RESPONSES: Mapping[str, Any] = {
     LOGS: ExportLogsServiceResponse,
     TRACES: ExportTraceServiceResponse,
@@ -425,24 +421,17 @@ _RESPONSES: Mapping[str, Any] = {
 _sessions: weakref.WeakKeyDictionary[Any, _CapturingSession] = weakref.WeakKeyDictionary()
 
 
-def make_exporter() -> OTLPLogExporter:
-    """Make the exporter that the environment asks for, in a way that its answers are heard."""
-    if has_provider("logs"):
-        return OTLPLogExporter()  # it asks for a session of the user's making
-    session = _CapturingSession()
-    exporter = OTLPLogExporter(session=session)
-    _sessions[exporter] = session
-    return exporter
+def make_exporter(make: Callable[..., Exporter], signal: str) -> Exporter:
+    """Make the exporter that the environment asks for, in a way that its answers are heard.
 
-
-def make_span_exporter() -> SpanExporter:
-    """Make the exporter of spans that the environment asks for, likewise."""
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    if has_provider("traces"):
-        return OTLPSpanExporter()
-    session = _CapturingSession(TRACES)
-    exporter = OTLPSpanExporter(session=session)
+    Args:
+        make: The class of the official exporter.
+        signal: What it exports.
+    """
+    if has_provider(signal):
+        return make()  # it asks for a session of the user's making
+    session = _CapturingSession(signal)
+    exporter = make(session=session)
     _sessions[exporter] = session
     return exporter
 

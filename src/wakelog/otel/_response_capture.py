@@ -239,22 +239,18 @@ class PartialSuccess(Protocol):
     error_message: str
 
 
-def rejected_by(partial: PartialSuccess) -> int:
-    """Return how many log records or spans a receiver says it has thrown away."""
-    found = getattr(partial, "rejected_log_records", None)
-    return int(getattr(partial, "rejected_spans", 0) if found is None else found)
-
-
-def accepted(hop: str, rejected: int, message: str, records: int) -> ExportOutcome:
+def accepted(hop: str, partial: PartialSuccess, records: int) -> ExportOutcome:
     """Say what a success proves, with what ``partial_success`` says in it.
 
     Args:
         hop: Who answered.
-        rejected: How many records it says it has thrown away.
-        message: Its reason, or a warning when it has rejected nothing.
+        partial: How many records it says it has thrown away, and its reason, or a warning when it has
+            rejected nothing.
         records: How many records the request had.
     """
-    rejected, reason = min(max(rejected, 0), records), readable(message)
+    found = getattr(partial, "rejected_log_records", None)
+    rejected = int(getattr(partial, "rejected_spans", 0) if found is None else found)
+    rejected, reason = min(max(rejected, 0), records), readable(partial.error_message)
     if rejected:
         said = f": {reason}" if reason else ", without saying why"
         reason = f"{hop} rejected {rejected} of {records} records{said}"

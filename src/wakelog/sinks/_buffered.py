@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, Self, cast
 
 from wakelog import _arguments as a
@@ -166,12 +165,7 @@ class BufferedSink:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace_back: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Close; a failure of ours is a note on the exception that is on its way, if there is one."""
         try:
             self.close()
@@ -265,12 +259,7 @@ class AsyncBufferedSink:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace_back: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Close; a failure of ours is a note on the exception that is on its way, if there is one."""
         try:
             await self.close()

@@ -1,0 +1,48 @@
+"""What session logs in SQL databases have in common."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from wakelog.audit._codec import event_in
+from wakelog.audit._keys import ThreadKey, checked
+from wakelog.audit._log import Logged
+
+
+class SQLSessionLog:
+    """Reads conversations from two tables of a database: events, and those that are archived."""
+
+    any_event_loop: ClassVar = True
+
+    async def load_since(
+        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
+    ) -> list[Logged]:
+        """Read what is not archived, see ``SessionLog``."""
+        return await self._load("events", key, cursor, limit)
+
+    async def load_archived(
+        self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
+    ) -> list[Logged]:
+        """Read what is archived, see ``SessionLog``."""
+        return await self._load("archived_events", key, cursor, limit)
+
+    async def _load(
+        self, table: str, key: ThreadKey, cursor: int, limit: int | None
+    ) -> list[Logged]:
+        rows = await self._select(table, columns(key), cursor, limit)
+        return [Logged(ordinal, event_in(text)) for ordinal, text in rows]
+
+    async def _select(
+        self, table: str, thread: tuple[str, str], cursor: int, limit: int | None
+    ) -> list[tuple[int, str]]:
+        """Return the ordinals and documents of a thread after an ordinal, in order."""
+        raise NotImplementedError
+
+
+def columns(key: ThreadKey) -> tuple[str, str]:
+    """Return the values of a thread's columns.
+
+    Raises:
+        ConfigurationError: When it is no ``ThreadKey``.
+    """
+    return checked(key).tenant_id, key.thread_id
