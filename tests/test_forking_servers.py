@@ -14,8 +14,9 @@ import pytest
 from scripts.build_uwsgi import uwsgi
 from tests.support.collector import free_ports
 from tests.support.parts import need
+from tests.support.scripted import ScriptedHTTP
 from tests.support.servers import Server
-from wakelog.journal import first_misfit, folders, read
+from wakelog.journal import books, first_misfit, folders, read
 
 ROOT = Path(__file__).parents[1]
 REQUESTS = 30
@@ -76,3 +77,35 @@ def test_every_worker_of_a_server_that_forks_records_as_itself_and_ends(
     for texts in by_writer.values():
         assert len({requests.get(text) for text in texts}) == 1
     assert [first_misfit(folder) for folder in folders(journal)] == [None] * len(by_writer)
+
+
+@pytest.mark.parametrize("at_the_end, delivered", [("shutdown", 3), ("nothing", 0)])
+def test_uvicorn_ends_by_its_signal_and_delivers_where_the_lifespan_says_so(
+    tmp_path: Path, at_the_end: str, delivered: int
+) -> None:
+    pytest.importorskip("uvicorn")
+    (port,) = free_ports(1)
+    journal = tmp_path / "journal"
+    with ScriptedHTTP() as hop:
+        environment = {
+            "WAKELOG_DIR": str(journal),
+            "PYTHONPATH": str(ROOT),
+            "AT_THE_END": at_the_end,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{hop.port}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_BLRP_SCHEDULE_DELAY": "60000",
+            "OTEL_TRACES_EXPORTER": "none",
+            "OTEL_METRICS_EXPORTER": "none",
+        }
+        application = "tests.support.asgi_app:application"
+        line = [sys.executable, "-m", "uvicorn", "--port", str(port), application]
+        running = Server(line, port, tmp_path, environment, part="uvicorn")
+        running.start()
+        try:
+            for number in range(3):
+                get(port, f"/{number}")
+        finally:
+            running.stop()
+
+        assert [(one.accepted, one.delivered) for one in books(journal)] == [(3, delivered)]
+        assert len(hop.uids()) == delivered
