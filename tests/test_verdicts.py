@@ -631,6 +631,21 @@ def test_a_certificate_that_is_not_trusted_leaves_the_batch_pending(tls_hop):
     assert tls_hop.received == []
 
 
+def test_a_hop_without_tls_is_said_to_want_another_address(hop):
+    if isinstance(hop, ScriptedHTTP):
+        address = hop.logs_endpoint.replace("http:", "https:")
+        exporter: LogRecordExporter = HTTPExporter(endpoint=address, timeout=30)
+    else:  # without a scheme, as OpenTelemetry for Python has it
+        exporter = GRPCExporter(endpoint=hop.endpoint.removeprefix("http://"), timeout=30)
+
+    outcome = attempt_through(exporter)(BATCH)
+
+    assert outcome.kind is Outcome.RETRYABLE
+    assert (
+        "does not speak TLS; an address that begins with http:// is used without" in outcome.reason
+    )
+
+
 # --- The encoder --------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from wakelog._endpoints import endpoint_name, without_secrets
 from wakelog.delivery import Address, ExportOutcome, Outcome, address_of
 from wakelog.otel._response_capture import (
     LOGS,
+    NO_TLS,
     SAYS_TOO_LARGE,
     TRACES,
     UNREADABLE,
@@ -72,6 +73,7 @@ _WORDS = (
         re.compile("CERTIFICATE_VERIFY_FAILED|hostname verification", re.IGNORECASE),
         "has a TLS certificate that is not trusted here; check the exporter's credentials",
     ),
+    (re.compile("WRONG_VERSION_NUMBER"), f"could not be talked to over TLS: {NO_TLS}"),
     (re.compile("SSL_ERROR|Handshake|handshak"), "could not be talked to over TLS"),
     (
         re.compile("Failed parsing HTTP/2|http1.x server", re.IGNORECASE),

@@ -36,6 +36,7 @@ from wakelog.otel._bounded import BoundedSession, bound_session, has_provider, l
 from wakelog.otel._requests import compressed_like
 from wakelog.otel._response_capture import (
     LOGS,
+    NO_TLS,
     SAYS_TOO_LARGE,
     TRACES,
     UNREADABLE,
@@ -292,7 +293,7 @@ def _detail(cause: BaseException) -> str:
             return f": {why}; check the exporter's certificate file"
         case ssl.SSLError():
             why = getattr(cause, "reason", "") or str(cause)
-            return f": {readable(why)}"
+            return f": {NO_TLS if why == 'WRONG_VERSION_NUMBER' else readable(why)}"
         case requests.exceptions.ProxyError():
             return f": {readable(str(list(_causes(cause))[-1]))}"
         case _:

@@ -30,6 +30,7 @@ from wakelog.runtime import PerThread, contained
 _log = logging.getLogger("wakelog")
 
 LONGEST_RETRY_AFTER = 3600.0
+NO_TLS = "it does not speak TLS; an address that begins with http:// is used without"
 UNREADABLE = "but what it said cannot be read, and records may have been rejected"
 # Few servers have a status of its own for it, and each says it in its own words: C++, Go, Java, .NET,
 # Rust over gRPC, and the Collector (Go) over HTTP.
