@@ -255,6 +255,18 @@ def test_ids_are_distinct_uuids_of_version_7_that_sort_by_time() -> None:
     assert [u.int >> 80 for u in parsed] == sorted(u.int >> 80 for u in parsed)
 
 
+@pytest.mark.parametrize("seconds", [-3 * 10**9, 3 * 10**11])
+def test_an_id_is_a_uuid_whatever_the_clock_says(
+    monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: seconds * 10**9)
+
+    made = uuid7()
+
+    assert str(uuid.UUID(made)) == made
+    assert uuid.UUID(made).version == 7
+
+
 def test_every_flipped_byte_of_a_line_is_noticed() -> None:
     line, crc = seal("id-1", 7, encode({"body": "hello", "attributes": {"a": 1}}, MAX), 99)
     whole = line[:-1]

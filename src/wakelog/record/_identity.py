@@ -77,7 +77,8 @@ def uuid7() -> str:
     milliseconds, rest = divmod(time.time_ns(), _MILLISECOND)
     known, text = _last_millisecond
     if known != milliseconds:
-        text = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7"
+        # Of a clock before 1970 or after 10889, what fits.
+        text = f"{milliseconds >> 16 & 0xFFFFFFFF:08x}-{milliseconds & 0xFFFF:04x}-7"
         _last_millisecond = (milliseconds, text)
     # The rest is below 4096, as 1,000,000 is below 2 to the power of 20.
     return "%s%03x%s%012x" % (text, rest >> 8, _variant, _count())  # noqa: UP031 - a third faster than format
