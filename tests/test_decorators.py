@@ -312,3 +312,5 @@ def test_what_cannot_be_decorated_is_said_at_once() -> None:
         recorded.log.tool("x")(staticmethod(len))
     with pytest.raises(TypeError, match="is no function"):
         recorded.log.agent("x")(7)
+    with pytest.raises(TypeError, match="None is neither a tool's name, which is a str, nor a"):
+        recorded.log.tool(None, {"q": 1})

@@ -220,6 +220,9 @@ class BaseLogger(EventMethods[Recorded]):
         """
         if isinstance(tool_name, str):
             return ToolBlock(self, tool_name, args, call_id, tool_type, fields, description)
+        if not callable(tool_name) and not isinstance(tool_name, staticmethod | classmethod):
+            message = f"{tool_name!r} is neither a tool's name, which is a str, nor a function"
+            raise TypeError(message)
         return ToolBlock(self, name_of(tool_name), None, None, None, {})(tool_name)
 
     @overload
