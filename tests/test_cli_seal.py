@@ -27,7 +27,7 @@ from wakelog.record import encode, uuid7
 from wakelog.storage import SEALS, segments
 
 # Of the programs that record beside sealers, which is reached now and then.
-QUOTA = 4_000_000
+QUOTA = 1_000_000
 
 
 def write(journal: Journal, count: int) -> None:
@@ -258,6 +258,8 @@ def test_sealers_that_are_killed_beside_others_and_programs_leave_a_journal_that
                 before = sum(sealed_up_to(root))
                 until(lambda before=before: sum(sealed_up_to(root)) > before, "more seals")  # type: ignore[misc]
                 time.sleep(chance.random() / 5)
+                if turn == 5:
+                    until(lambda: all(path.exists() for path in files), "a checkpoint of each")
             if turn == 3:
                 agents[0].kill()
                 acknowledged.append(agents[0].last)
