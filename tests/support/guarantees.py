@@ -109,9 +109,10 @@ this page themselves (`make guarantees`), so the figures are results and not cla
 
 After each fault, the code that runs at a restart recovers the journal. Duplicates come from at-least-once delivery; they
 have the same `log.record.uid`. A damaged byte in a record loses that record, which is counted as corrupt, and no other
-record. Records that somebody deletes under the writer are counted as evicted, with the reason `deleted`. Nothing is promised about unsynced records after a power failure. Records that `evict_oldest` deletes were
-acknowledged; they do not count as lost, because a tombstone and the books count them. The other policies in
-the table delete no undelivered record.
+record. If another program deletes a writer's folder, its undelivered records count as evicted, with the reason
+`deleted`. Nothing is promised about unsynced records after a power failure. Records that `evict_oldest` deletes were
+acknowledged; they do not count as lost, because a tombstone and the books count them. The other policies in the table
+delete no undelivered record.
 
 Rows that begin with a name are about other files to which Wakelog appends, and about values that are stored outside
 their lines. These are not delivered: *lost* counts records that cannot be read back, and *duplicated* counts records that
