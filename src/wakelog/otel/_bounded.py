@@ -1,8 +1,9 @@
-"""HTTP requests that end by a deadline and whose answers take a bounded amount of memory.
+"""HTTP requests that end by a deadline and whose responses take a bounded amount of memory.
 
-A time-out of ``requests`` and ``urllib3`` is for each operation on the socket, so that an answer that comes
-byte by byte takes for ever, and they decode a body to its end. Here a whole attempt has a deadline: every operation
-on the socket gets what is left of it. Resolving a host name is the exception, for which Python has no time-out.
+A time-out of ``requests`` and ``urllib3`` applies to each socket operation, so a response that
+arrives byte by byte never times out; and both decode a body of any size. Here a whole attempt has a
+deadline: each socket operation gets the time that is left. Resolving a host name is excluded,
+because Python has no time-out for it.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ _PROVIDERS = "OTEL_PYTHON_EXPORTER_OTLP_HTTP_{}CREDENTIAL_PROVIDER"
 
 
 class Limit:
-    """What one request may take.
+    """The limits of one request.
 
     Attributes:
-        until: When it ends, by ``time.monotonic()``; None for never.
-        cut: Whether the answer was longer than what was read of it.
+        until: The deadline, by ``time.monotonic()``; None for none.
+        cut: Whether the response was longer than the part that was read.
     """
 
     def __init__(self, until: float | None) -> None:
@@ -45,12 +46,12 @@ _limit = PerThread[Limit | None](None)
 
 @contextmanager
 def limited(timeout: object) -> Iterator[Limit]:
-    """Give the requests that this thread makes in the block a deadline, and their answers a size.
+    """Limit the duration and the response size of the requests that this thread makes in the block.
 
-    Only those through a ``BoundedAdapter`` keep to it.
+    The limit applies only to requests through a ``BoundedAdapter``.
 
     Args:
-        timeout: Seconds, or the two of ``requests``, for connecting and for reading.
+        timeout: Seconds, or a tuple of the connect and the read time-out, as in ``requests``.
     """
     parts = timeout if isinstance(timeout, tuple) else (timeout,)
     seconds = [part for part in parts if isinstance(part, int | float)]
@@ -60,7 +61,7 @@ def limited(timeout: object) -> Iterator[Limit]:
 
 
 class BoundedSession(requests.Session):
-    """A session of Wakelog's own, all of whose requests are bounded."""
+    """A session whose requests are all bounded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,15 +70,15 @@ class BoundedSession(requests.Session):
             self.mount(scheme, BoundedAdapter())
 
     def request(self, method: Any, url: Any, *args: Any, **options: Any) -> requests.Response:
-        """Make a request within its time-out; the answer has the first 64 KiB of the body."""
+        """Make a request within its time-out; the response has the first 64 KiB of the body."""
         with limited(options.get("timeout")):
             return super().request(method, url, *args, **options)
 
 
 def bound_session(session: object) -> None:
-    """Have a session of somebody else's keep to the limits, in attempts of Wakelog's.
+    """Apply the limits to a user's session in the attempts that Wakelog makes.
 
-    Adapters that are of a class of the user's stay as they are: what they do is theirs.
+    Adapters of the user's own classes are not replaced.
     """
     if not isinstance(session, requests.Session):
         return
@@ -89,26 +90,26 @@ def bound_session(session: object) -> None:
 
 
 def has_provider(signal: str) -> bool:
-    """Return whether the environment names what gives the exporter of a signal its session."""
+    """Return whether the environment names a session provider for a signal's exporter."""
     names = _PROVIDERS.format(""), _PROVIDERS.format(f"{signal.upper()}_")
     return any(os.environ.get(name) for name in names)
 
 
 def session_for(signal: str) -> BoundedSession | None:
-    """Return a session for an exporter of Wakelog's making, None where the user provides one."""
+    """Return a session for an exporter that Wakelog creates, None if the user provides one."""
     return None if has_provider(signal) else BoundedSession()
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Keeps to the limit of the thread, where one is set; else it is what it derives from."""
+    """Applies the limit of the current thread, if one is set; otherwise a plain ``HTTPAdapter``."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Make the pools, whose connections keep to the limit."""
+        """Create the pools, whose connections apply the limit."""
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> urllib3.ProxyManager:
-        """Make the pools for a proxy. Connections by SOCKS have a class of their own."""
+        """Create the pools for a proxy; those for SOCKS keep their own class, without a limit."""
         manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, **options)
         if type(manager) is urllib3.ProxyManager:
             manager.pool_classes_by_scheme = _POOLS
@@ -117,7 +118,7 @@ class BoundedAdapter(HTTPAdapter):
     def send(
         self, request: requests.PreparedRequest, *args: Any, **options: Any
     ) -> requests.Response:
-        """Send a request, and read its answer within the limit."""
+        """Send a request, and read its response within the limit."""
         answer = super().send(request, *args, **options)
         if (limit := _limit.get()) is not None:
             answer.raw = io.BytesIO(_read(answer, limit))
@@ -125,10 +126,10 @@ class BoundedAdapter(HTTPAdapter):
 
 
 def _read(answer: requests.Response, limit: Limit) -> bytes:
-    """Read an answer's body; the connection is kept only when that was all of it.
+    """Read a response's body; the connection is reused only if the body was read to its end.
 
     Raises:
-        requests.RequestException: When it breaks off, cannot be decoded or takes too long.
+        requests.RequestException: If the body ends early, cannot be decoded or takes too long.
     """
     raw = answer.raw
     body, done = Body(answer.headers.get("Content-Encoding", "")), False
@@ -152,10 +153,10 @@ def _read(answer: requests.Response, limit: Limit) -> bytes:
 
 
 class _Reads(io.RawIOBase):
-    """The reading end of a socket."""
+    """The raw reader of a socket."""
 
     def __init__(self, sock: Any) -> None:
-        # It keeps the socket open until it is closed itself, as http.client relies on.
+        # The file keeps the socket open until the file is closed, as http.client expects.
         self._sock, self._file = sock, sock.makefile("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -173,7 +174,7 @@ class _Reads(io.RawIOBase):
 
 
 class _Socket:
-    """A socket, each of whose operations gets what is left of the limit."""
+    """A socket whose operations each get the time that is left of the limit."""
 
     def __init__(self, sock: Any) -> None:
         self._sock = sock
@@ -205,7 +206,7 @@ def _leave_time(sock: Any) -> None:
 
 
 class _Wrapping:
-    """A connection that has its sockets keep to the limit, beginning with a handshake of TLS."""
+    """A connection whose sockets apply the limit, including the TLS handshake."""
 
     _bounded: _Socket | None = None
 

@@ -1,4 +1,4 @@
-"""``EventToSpanEventBridge``: events become span events of the span that was running."""
+"""``EventToSpanEventBridge``: adds events to the current span as span events."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class EventToSpanEventBridge(LogRecordProcessor):
     A record is bridged if, and only if, all of this holds: it has an event name; it has a valid
     trace id and span id; the current span of its context is recording; and that span has these
     ids. It then becomes one span event: name, attributes, and the timestamp or else the observed
-    timestamp. Body and severity are not mapped. The record goes on through the pipeline whatever
-    happens here; where the span raises, that is counted and said.
+    timestamp. Body and severity are not mapped. The record always continues through the pipeline;
+    an exception that the span raises is counted and logged.
 
-    Put it in front of a batching processor, or anywhere: it works in the caller's thread.
+    The bridge may be at any place in the pipeline, because it works in the caller's thread.
 
     Source: OpenTelemetry specification 1.60, logs SDK, "Event to span event bridge"; it defines no
     parameters.
     """
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        """Bridge one record, when it is an event of the span that is running."""
+        """Bridge one record, if it is an event of the current span."""
         record = log_record.log_record
         if not record.event_name or not record.trace_id or not record.span_id:
             return
-        try:  # as in `asked`, but for a call in the path of every record
+        try:  # inlined from `asked`, because every record comes through here
             span = trace.get_current_span(record.context)
             if not span.is_recording():
                 return
@@ -43,7 +43,7 @@ class EventToSpanEventBridge(LogRecordProcessor):
                 attributes=self.attributes_of(log_record),
                 timestamp=record.timestamp or record.observed_timestamp,
             )
-        except Exception as error:  # noqa: BLE001 - counted and said: it is somebody else's
+        except Exception as error:  # noqa: BLE001 - counted and logged: the span is the user's
             failures.note(error)
 
     def attributes_of(self, log_record: ReadWriteLogRecord) -> Mapping[str, Any]:
@@ -51,8 +51,8 @@ class EventToSpanEventBridge(LogRecordProcessor):
         return log_record.log_record.attributes or {}
 
     def shutdown(self) -> None:
-        """Do nothing: nothing is held here."""
+        """Do nothing: the bridge holds no records."""
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - the interface's
-        """Return True: nothing is held here."""
+        """Return True: the bridge holds no records."""
         return True

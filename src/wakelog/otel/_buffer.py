@@ -19,10 +19,10 @@ class Encoded(NamedTuple):
     """A record that is ready to be written.
 
     Attributes:
-        id: Its id.
-        content: What ``wakelog.record.encode`` returned.
-        resource: Its resource.
-        event: The record itself, when one of Wakelog's front doors waits for an answer.
+        id: The record's id.
+        content: The return value of ``wakelog.record.encode``.
+        resource: The record's resource.
+        event: The record itself, if one of Wakelog's own APIs waits for the result.
     """
 
     id: str
@@ -32,16 +32,16 @@ class Encoded(NamedTuple):
 
 
 class JournalBuffer:
-    """Takes encoded records in memory and writes them to a journal in a thread of its own.
+    """Holds encoded records in memory and writes them to a journal in a thread of its own.
 
-    A batch of records that want the disk costs one sync. Those with a ``durability`` of their own
-    are waited for.
+    A batch of records that need to be synced to disk costs one sync. A record with a ``durability``
+    of its own is waited for.
 
     Args:
         settings: Capacity and policy.
-        journal: Says where to write the records of a resource.
+        journal: Returns the journal for a resource.
         accepted: Called with the last sequence number of a batch that was written.
-        refused: Called with why a record was not written.
+        refused: Called with the error when a record could not be written.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class JournalBuffer:
         self._from_tasks = AsyncQueue(self.queue)
 
     def put(self, item: Encoded) -> bool:
-        """Take a record, as the policy says.
+        """Add a record as the overflow policy says.
 
-        For one that asyncio waits for, waiting is left to ``event.settling``.
+        For a record that a coroutine records, ``event.settling`` is set to what it has to await.
 
         Returns:
-            False when the buffer has been closed, and the record is for the caller to write.
+            False if the buffer has been closed and the caller has to write the record.
 
         Raises:
-            BufferFullError: When there was no room.
-            SinkError: When the record was waited for, and the journal refused it.
+            BufferFullError: If the buffer was full.
+            SinkError: If the record was waited for, and the journal refused it.
         """
         try:
             self._put(item)
@@ -103,7 +103,7 @@ class JournalBuffer:
             try:
                 journal = self._journal(item.resource)
                 receipts[number] = journal.write(item.id, item.content, item.resource, durability)
-            except Exception as error:  # noqa: BLE001 - one bad record costs one record
+            except Exception as error:  # noqa: BLE001 - one bad record must not cost the others
                 failed[number] = error
         wait_for = [n for n, r in receipts.items() if r.durability is Durability.FSYNC]
         for writer in journal.open_writers if wait_for and journal is not None else ():
@@ -125,5 +125,5 @@ class JournalBuffer:
         for number, reason in failed.items():
             event = batch[number].event
             if isinstance(reason, Exception) and (event is None or event.durability is None):
-                self._refused(reason)  # nobody else hears of it
+                self._refused(reason)  # no caller waits for the error
         return failed

@@ -1,4 +1,4 @@
-"""Which copies carry what people, models and tools said."""
+"""Which copies of an event have its content: what people, models and tools said."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from wakelog.otel._bridge import EventToSpanEventBridge
 from wakelog.otel._redactor import Redactor
 
 NAMES = (s.TOOL_NAME, s.REQUEST_MODEL, s.AGENT_NAME)
-"""The attributes of which the first is named in an event's body."""
+"""The attributes that may name an event's subject in its body, in order of preference."""
 _LONGEST_BODY = 120
 VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
 @dataclass(frozen=True, slots=True)
 class ContentPolicy:
-    """Where the content of Wakelog's own events may go, beside the local journal.
+    """Where the content of Wakelog's own events may go, besides the local journal.
 
     Attributes:
         events: Into exported log records.
@@ -38,7 +38,7 @@ class ContentPolicy:
         """Read ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT``.
 
         Raises:
-            ConfigurationError: For a value that the variable does not have.
+            ConfigurationError: If the value is not one that the variable allows.
         """
         value = os.environ.get(VARIABLE, "").strip()
         policies = {
@@ -47,7 +47,7 @@ class ContentPolicy:
             "SPAN_ONLY": cls(spans=True),
             "EVENT_ONLY": cls(events=True),
             "SPAN_AND_EVENT": cls(events=True, spans=True),
-            # What older instrumentations take.
+            # Values of older instrumentations.
             "FALSE": cls(),
             "TRUE": cls(events=True, spans=True),
         }
@@ -60,15 +60,15 @@ class ContentPolicy:
 
 
 def body_of(event_name: str, attributes: Mapping[str, Any]) -> str:
-    """Return the body with which an agent event leaves: its type and whom it concerns.
+    """Return the body with which an agent event is exported: its type and its subject.
 
     Args:
         event_name: The event's name.
         attributes: Its attributes.
 
     Returns:
-        ``<event_type> <name>``, at most 120 characters on one line; the name is the tool's, else the
-        model's, else the agent's. There is no content in it.
+        ``<event_type> <name>``, at most 120 characters on one line; the name is the tool's, else
+        the model's, else the agent's. It contains no content.
     """
     name = next((n for key in NAMES if type(n := attributes.get(key)) is str and n), "")
     body = " ".join(f"{event_type_of(event_name)} {name}".split())
@@ -81,18 +81,18 @@ def without_content(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class ContentAwareBridge(EventToSpanEventBridge):
-    """The bridge, with content of Wakelog's own events reaching spans only where it may.
+    """The bridge that copies content of Wakelog's own events to spans only if the policy allows it.
 
     Args:
-        policy: Where it may.
-        redactor: Takes private data out of records of others.
+        policy: Where content may go.
+        redactor: Redacts the records that other libraries emit.
     """
 
     def __init__(self, policy: ContentPolicy, redactor: Redactor | None = None) -> None:
         self._policy, self._redactor = policy, redactor
 
     def attributes_of(self, log_record: ReadWriteLogRecord) -> Mapping[str, Any]:
-        """Return the record's attributes, without content of our own events unless allowed."""
+        """Return the record's attributes, without content of own events unless allowed."""
         attributes = log_record.log_record.attributes or {}
         scope = log_record.instrumentation_scope
         if scope is None or scope.name != s.SCOPE_NAME:

@@ -1,4 +1,4 @@
-"""What delivery counts and times, for metrics."""
+"""Counts and durations of delivery, for metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FROM_A_ROUND = 16
 
 
 class DeliveryCounters(DeliveryObserver):
-    """What one processor's delivery has done.
+    """The counters of one processor's delivery.
 
     Args:
         books: The process's books.
@@ -29,34 +29,34 @@ class DeliveryCounters(DeliveryObserver):
         self.reset()
 
     def reset(self) -> None:
-        """Begin at zero: at first, and again in a forked child."""
+        """Set all counters to zero: at the start, and in a forked child."""
         self.replayed = 0
         self.inflight = 0
         self.exported: Counter[str] = Counter()
-        """Records, by what was wrong with them; empty for nothing."""
+        """Numbers of records by outcome; the key is empty for delivered ones."""
         self.found: Counter[str] = Counter()
-        """What was recovered of processes that are gone, by its kind."""
+        """Numbers of things recovered from processes that have ended, by kind."""
         self.latencies, self.pauses = samples(), samples()
         self.operations: deque[tuple[float, str]] = deque(maxlen=MOST_SAMPLES)
 
     def follows(self, lanes_of: LanesOf) -> None:
-        """Ask a delivery for the lanes by which it delivers a folder."""
+        """Register the lanes by which delivery delivers a folder."""
         self.books.ask(lanes_of)
 
     def adopted(self, lanes: WriterLanes) -> None:
-        """Answer for a writer of another process."""
+        """Add a writer of another process to the books."""
         self.books.adopt(lanes)
 
     def recovered(self, what: str, count: int = 1) -> None:
-        """Count what was found of processes that are gone."""
+        """Count what was recovered from processes that have ended."""
         self.found[what] += count
 
     def paused(self, seconds: float) -> None:
-        """Note a wait after an attempt that failed."""
+        """Store the duration of a wait after a failed attempt."""
         self.pauses.append(seconds)
 
     def acknowledged(self, entries: Sequence[Entry], dead: int, *, replayed: bool) -> None:
-        """Note that records have been dealt with in this moment."""
+        """Count records that were delivered, or became dead letters, at this moment."""
         if replayed:
             self.replayed += len(entries) - dead
             return
@@ -68,7 +68,7 @@ class DeliveryCounters(DeliveryObserver):
             self.latencies.append(max(0, now - began) / 1e9)
 
     def measuring(self, attempt: ExportAttempt) -> ExportAttempt:
-        """Return an attempt that notes what becomes of each attempt, and how long it takes."""
+        """Return an attempt that also counts the outcome of each call and measures its duration."""
 
         def measured(batch: Sequence[ReadableLogRecord]) -> ExportOutcome:
             self.inflight = len(batch)

@@ -1,4 +1,4 @@
-"""A journal and its delivery: what the processors of log records and of spans have in common."""
+"""A journal and its delivery: the common part of the processors of log records and of spans."""
 
 from __future__ import annotations
 
@@ -61,45 +61,46 @@ _log = logging.getLogger("wakelog")
 
 
 class DurablePipeline(Generic[Metrics]):
-    """Opens a journal when its service is known, delivers what is in it, and ends both.
+    """Opens a journal when its service is known, delivers its records, and closes both.
 
     ``_opening`` guards which journal is open; nothing is recorded under it.
 
     Args:
-        exporter: Where to deliver; None keeps everything local.
-        exported: How what is recorded is made into what the exporter takes.
-        metrics_on: Returns what the figures are reported by on a MeterProvider, None for no metrics.
-        sources: Makes the sources that delivery takes records from.
+        exporter: The exporter to the next hop; None keeps all records local.
+        exported: How recorded entries are converted for the exporter.
+        metrics_on: Returns the metrics to report on a MeterProvider, None for no metrics.
+        sources: Creates the sources from which delivery takes records.
         on_segment: Called in the thread whose write began a segment.
-        schedule_delay_millis: As for ``DurableLogRecordProcessor``, and so are the others.
+        schedule_delay_millis: This and the arguments below are those of
+            ``DurableLogRecordProcessor``.
         max_export_batch_size: In records.
         export_timeout_millis: In milliseconds.
         max_queue_size: In records.
-        meter_provider: Where metrics go.
+        meter_provider: Where metrics are reported.
         directory: The journal's directory.
-        durability: What has been done to a record when the call returns.
+        durability: Which failures a record survives once the call has returned.
         segment_bytes: In bytes.
         segment_age: In seconds.
         rotate_at_midnight: In the local time zone.
-        space: How much of the disk is taken.
+        space: The quota and its policy.
         max_line_bytes: In bytes.
         max_event_bytes: In bytes.
-        replay_rate: In records a second.
-        pipeline: The name under which records wait.
-        resource: The resource of the records to come, where that is known.
-        redact: What is taken out of what others record.
+        replay_rate: In records per second.
+        pipeline: The name of the pipeline.
+        resource: The resource of the records, if it is known beforehand.
+        redact: Rules for redacting the records of other libraries.
         sealing: How the journal is signed.
 
     Raises:
-        ConfigurationError: For an argument or variable that cannot be used; it says which.
-        JournalError: When the directory cannot be used.
+        ConfigurationError: If an argument or variable is invalid; the message names it.
+        JournalError: If the directory cannot be used.
     """
 
     signal = LOGS
-    """What the records are."""
+    """The kind of records: log records or spans."""
     _what = "log records"
 
-    # Long: each argument has a line, and each part of the pipeline is made once, in an order that matters.
+    # Long: each argument has a line, and the parts of the pipeline are created in a fixed order.
     def __init__(
         self,
         exporter: Any,
@@ -167,7 +168,7 @@ class DurablePipeline(Generic[Metrics]):
         self._metrics = metrics = metrics_on(meter_provider)
         self._source = metrics.source() if metrics is not None else None
         self.refused: Counter[str] = Counter()
-        """How many records of others were not accepted, by reason."""
+        """Numbers of records of other libraries that were not accepted, by reason."""
         # A cache of the last resource, which is the same object for every record of a provider.
         self._resource: tuple[SDKResource | None, Resource] = (None, Resource({}))
         self._burst = Burst()
@@ -175,12 +176,12 @@ class DurablePipeline(Generic[Metrics]):
         destination = destination_of(exporter)
         given = named_pipeline(pipeline)
         name = given or destination or LOCAL
-        # Who has named nothing is a service without a name, as the SDK has it. Under a name that
-        # others may have given to another destination, only a record tells.
+        # If the program names no service, the service has no name, as in the SDK. Under a pipeline
+        # name that may also be in use for another destination, only a record tells the service.
         self._presumed = Service() if given is None else None
         self._make_sources = sources
         self._sealer = _sealer_of(sealing, export=exporter is not None and self.signal == LOGS)
-        # Who seals without a key has another process seal, and leaves deletions to it.
+        # A process that seals without a key lets another process sign, and leaves deletions to it.
         awaits = sealing is not None and self._sealer is None
         self._make_journal = partial(
             Journal,
@@ -216,7 +217,7 @@ class DurablePipeline(Generic[Metrics]):
         reset_in_child(self._after_fork, ForkOrder.LOCKS)
         root = directory or os.environ.get(DIRECTORY_VARIABLE) or None
         self.pipeline = NAMES.take(name, service, self, self.signal)
-        """The name of the pipeline that its records are recorded for."""
+        """The name of the pipeline for which records are recorded."""
         try:
             if root is not None or service is not None:
                 self._open(root, service)
@@ -228,19 +229,19 @@ class DurablePipeline(Generic[Metrics]):
 
     @property
     def journal(self) -> Journal:
-        """The journal. Where only the first record will say which it is, that of no named service."""
+        """The journal; that of the unnamed service, if no record has told the service yet."""
         return self._journal or self._open(None, Service())
 
     @property
     def delivers(self) -> bool:
-        """Whether there is somewhere to deliver to."""
+        """Whether there is a next hop to deliver to."""
         return self._destination is not None
 
     def _journal_of(self, resource: Resource) -> Journal:
         return self._journal or self._open(None, Service.of(resource))
 
     def _open(self, root: str | os.PathLike[str] | None, service: Service | None) -> Journal:
-        """Open the journal, and begin to deliver what is in it."""
+        """Open the journal, and start delivering its records."""
         with self._opening:
             if self._journal is not None:
                 return self._journal
@@ -266,10 +267,10 @@ class DurablePipeline(Generic[Metrics]):
         self._opening = threading.RLock()
 
     def result(self, *, complete: bool) -> DeliveryResult:
-        """Return what has become of what was recorded here.
+        """Return the result for everything that was recorded here.
 
         Args:
-            complete: What ``force_flush`` or ``close`` has just answered.
+            complete: The return value of the latest ``force_flush`` or ``close``.
         """
         waiting = self._waiting
         if self._result is not None:
@@ -289,26 +290,26 @@ class DurablePipeline(Generic[Metrics]):
             delivery.accepted(seq)
 
     def _flush(self, timeout: float) -> bool:
-        """Wait until the next hop has accepted everything that is in the journal."""
+        """Wait until the next hop has accepted everything in the journal."""
         journal, delivery = self._journal, self._delivery
         if delivery is None:
             return journal is None or not any(writer.seq for writer in journal.open_writers)
         return delivery.flush(max(0.0, timeout))
 
     def shutdown(self, timeout_millis: int = 5000) -> None:
-        """Deliver what the next hop takes, and stop. What is still pending stays in the journal.
+        """Deliver what the next hop accepts, and stop. Pending records stay in the journal.
 
-        For at most a second, what a process that is gone has left is delivered too. What is recorded
-        later is still written to the journal, and delivered by the next process that uses the
-        directory.
+        For at most a second, records of processes that have ended are delivered too. Records that
+        are emitted later are still written to the journal, and delivered by the next process that
+        uses the directory.
 
         Args:
-            timeout_millis: The longest wait. There is none while the next hop is failing.
+            timeout_millis: The longest wait. If the next hop is failing, there is no wait.
         """
         self.close(timeout_millis / 1000)
 
     def close(self, timeout: float) -> bool:
-        """Do what ``shutdown`` does, and say what came of it.
+        """Do what ``shutdown`` does, and return the result.
 
         Args:
             timeout: The longest wait, in seconds.
@@ -322,7 +323,7 @@ class DurablePipeline(Generic[Metrics]):
         delivery, self._delivery = self._delivery, None
         if self._sealer is not None:
             self._sealer.finish()
-        with suppress_recording():  # exporters say something when they are shut down
+        with suppress_recording():  # exporters log when they are shut down
             if delivery is not None:
                 delivery.shutdown(max(0.0, deadline - time.monotonic()))
             elif destination is not None:
@@ -332,7 +333,7 @@ class DurablePipeline(Generic[Metrics]):
         if journal is None:
             self._result = DeliveryResult(complete=True)
             return True
-        # Threads that go on emitting meanwhile have written what nobody has delivered.
+        # Threads that still emit meanwhile have written records that nobody has delivered.
         writers = journal.open_writers
         journal.close()
         delivered = all(
@@ -366,7 +367,7 @@ class DurablePipeline(Generic[Metrics]):
 
 
 def _check_sizes(*, max_line_bytes: int, **sizes: float | None) -> None:
-    """Refuse numbers that are not above 0, and lines that could be longer than readers take."""
+    """Refuse numbers that are not above 0, and a line limit above the longest readable line."""
     for name, number in (*sizes.items(), ("max_line_bytes", max_line_bytes)):
         if number is not None and not number > 0:
             message = f"{name}={number!r} cannot be used: give a number above 0"
@@ -380,17 +381,17 @@ def _check_sizes(*, max_line_bytes: int, **sizes: float | None) -> None:
 
 
 def _sealer_of(sealing: Sealing | None, *, export: bool) -> Sealer | None:
-    """Return what seals the journal, None where this process signs nothing."""
+    """Return the sealer of the journal, None if this process signs nothing."""
     signer = sealing.signer() if sealing is not None else None
     if sealing is None or signer is None:
         return None
-    from wakelog.evidence import Sealer  # not before it is needed: few journals are sealed
+    from wakelog.evidence import Sealer  # imported late: few journals are sealed
 
     return Sealer(sealing, signer, export=export and sealing.export)
 
 
 def _known_service(resource: SDKResource | None) -> Service | None:
-    """Return the service that is known before the first record, None when that has to say it."""
+    """Return the service if it is known before the first record, else None."""
     service = Service.of(resource_of(resource or SDKResource.create()))
     return service if resource is not None or service.name != UNNAMED_SERVICE else None
 
@@ -398,15 +399,15 @@ def _known_service(resource: SDKResource | None) -> Service | None:
 def positive_setting(
     argument: float | None, variable: str, name: str | None = None
 ) -> float | None:
-    """Return an argument, else what its variable says, else None.
+    """Return an argument, else the value of its variable, else None.
 
     Args:
         argument: The argument.
-        variable: Its variable.
+        variable: The name of its environment variable.
         name: The argument's name.
 
     Raises:
-        ConfigurationError: When that is not a number above 0.
+        ConfigurationError: If the value is not a number above 0.
     """
     text: object = os.environ.get(variable) or None if argument is None else argument
     if text is None:

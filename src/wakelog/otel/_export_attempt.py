@@ -1,7 +1,7 @@
-"""Finding out what an export attempt proved.
+"""The outcome of an export attempt.
 
-With the official OTLP exporters it is the next hop's own answer that counts; with any other exporter
-it is the result.
+With the official OTLP exporters the next hop's response decides; with any other exporter, its
+result.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from wakelog.runtime import contained
 
 _log = logging.getLogger("wakelog")
 
-# The official exporters: their module, their class, who captures their responses, and the signal.
+# The official exporters: module, class, the module that captures their responses, and the signal.
 _OTLP, _HTTP, _GRPC = "opentelemetry.exporter.otlp.proto", "_http_answers", "_grpc_answers"
 _OFFICIAL = (
     (f"{_OTLP}.http._log_exporter", "OTLPLogExporter", _HTTP, LOGS),
@@ -44,11 +44,11 @@ _OFFICIAL = (
 
 
 def attempt_through(exporter: LogRecordExporter | SpanExporter) -> ExportAttempt:
-    """Return what exports a batch through an exporter, once, and says what came of it.
+    """Return a function that exports a batch once and returns the outcome.
 
     Args:
-        exporter: Any exporter. To one of the official OTLP exporters it listens from now on; it
-            keeps all its settings, and does no more retries of its own in attempts made here.
+        exporter: Any exporter. The responses to an official OTLP exporter are captured from now on;
+            it keeps all its settings, and does not retry by itself in attempts made here.
     """
     attempt = _StatedAttempt(exporter)
     capture_responses = _capture_of(exporter)
@@ -66,24 +66,24 @@ def attempt_through(exporter: LogRecordExporter | SpanExporter) -> ExportAttempt
 
 
 def encode_for(attempt: ExportAttempt, encode: Encode) -> bool:
-    """Have requests encoded here, where an exporter lets them through and nobody has switched it off.
+    """Encode requests here, if the exporter allows it and ``WAKELOG_DIRECT_ENCODING`` is not off.
 
     Args:
-        attempt: What ``attempt_through`` has returned.
-        encode: Writes the request for a batch.
+        attempt: The return value of ``attempt_through``.
+        encode: Encodes the request for a batch.
 
     Returns:
-        Whether it is done.
+        Whether requests are encoded here.
 
     Raises:
-        ConfigurationError: For a value that ``WAKELOG_DIRECT_ENCODING`` does not have.
+        ConfigurationError: If ``WAKELOG_DIRECT_ENCODING`` is not a boolean.
     """
     wanted = flag(None, DIRECT_ENCODING, default=True)
     return wanted and isinstance(attempt, CapturedAttempt) and attempt.encode_with(encode)
 
 
 def _capture_of(exporter: LogRecordExporter | SpanExporter) -> Any:
-    # Who has such an exporter has imported its module, so nothing is imported for the others.
+    # An official exporter's module has been imported by its user, so it is looked up, not imported.
     for name, kind, answers, signal in _OFFICIAL:
         module = sys.modules.get(name)
         if module is not None and isinstance(exporter, getattr(module, kind)):
@@ -95,7 +95,7 @@ def _capture_of(exporter: LogRecordExporter | SpanExporter) -> Any:
 
 
 class _StatedAttempt:
-    """Judges by what an exporter returns or raises.
+    """Judges an attempt by the exporter's return value or exception.
 
     Args:
         exporter: Any exporter.
@@ -107,13 +107,13 @@ class _StatedAttempt:
         self._said_nothing = False
 
     def __call__(self, batch: Sequence[Any]) -> ExportOutcome:
-        """Export a batch, once, and say what came of it."""
+        """Export a batch once, and return the outcome."""
         with suppress_recording():
             result: object = contained(lambda: self._exporter.export(batch))
         return self._outcome_of(result)
 
     def unanswered(self, batch: Sequence[Any], result: object) -> ExportOutcome:
-        """ExportAttempt an attempt of an official exporter that did not get as far as the wire."""
+        """Judge an attempt in which an official exporter sent nothing."""
         if result is None or stated(result) is LogRecordExportResult.SUCCESS:
             return self._outcome_of(result)
         with suppress_recording():
@@ -154,7 +154,7 @@ class _StatedAttempt:
 
 
 def _encoded_size(batch: Sequence[Any]) -> int | Exception:
-    """Return how many bytes the official encoder makes of a batch, or why it cannot."""
+    """Return the size of a batch in bytes as the official encoder encodes it, or its exception."""
     try:
         if isinstance(batch[0], ReadableSpan):
             from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -168,10 +168,10 @@ def _encoded_size(batch: Sequence[Any]) -> int | Exception:
 
 
 def _blames_a_record(error: BaseException) -> bool:
-    """Tell whether an exception is of the kinds that come from encoding a value, and from little else.
+    """Return whether an exception is of a type that hardly ever has a cause other than encoding.
 
-    A plain ``ValueError`` is not: it also comes from a broken answer or a wrong address. In doubt the
-    batch is sent again, because a good record would be set aside.
+    A plain ``ValueError`` is not: a broken response or a wrong address also raises it. In doubt the
+    batch is sent again, so that no good record becomes a dead letter.
     """
     from google.protobuf.message import EncodeError
 

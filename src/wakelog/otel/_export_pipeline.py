@@ -29,21 +29,21 @@ from wakelog.runtime import contained
 
 _log = logging.getLogger("wakelog")
 
-# How many records are rebuilt before threads that are emitting get a turn, and for how long.
+# How many records are rebuilt before the thread sleeps for threads that emit, and for how long.
 _TURN_RECORDS, _TURN_SECONDS = 16, 0.0002
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What the export pipeline has to know of a signal: log records, or spans.
+    """How the export pipeline handles one signal: log records, or spans.
 
     Attributes:
-        processor: The SDK's batch processor, which takes an exporter.
-        feed: Hands a record to it.
-        rebuild: Makes of an entry the record that the SDK would have exported.
-        exported_by: Is told how batches are exported, before the first one.
-        smaller: Makes one with previews of large values, None where nothing is large.
-        stand_in: Makes what says downstream that a record is missing, None for nothing.
+        processor: The class of the SDK's batch processor, called with an exporter.
+        feed: Passes a record to the batch processor.
+        rebuild: Converts an entry to the record that the SDK would have exported.
+        smaller: Returns the record with previews of large values, None if it has none.
+        stand_in: Returns the record that reports a missing record downstream, None for none.
+        exported_by: Called with the export attempt before the first batch.
     """
 
     processor: Callable[..., Any]
@@ -55,7 +55,7 @@ class Signal:
 
 
 def log_records(rebuilder: Rebuilder) -> Signal:
-    """Return the signal of log records, which a rebuilder makes from lines."""
+    """Return the signal for log records, which the rebuilder makes from lines."""
 
     def exported_by(attempt: ExportAttempt) -> None:
         rebuilder.encodes = encode_for(attempt, rebuilder.request)
@@ -71,7 +71,7 @@ def log_records(rebuilder: Rebuilder) -> Signal:
 
 
 class _Batch:
-    """A batch of a round: its records, and the entries that they were made from."""
+    """A batch of a round: its records, and the entries from which they were made."""
 
     def __init__(
         self,
@@ -102,16 +102,16 @@ class _Batch:
 
 
 class CapturingExporter(LogRecordExporter):
-    """Stands in front of an exporter and notes what became of each batch of a round.
+    """Wraps an exporter and stores the outcome of each batch of a round.
 
-    The batch processor throws an exporter's result away. It hands over what it was fed in the same
-    order, one batch at a time. After the first record that is to be sent again the rest of the round is
-    not tried, so that what has been dealt with is always the beginning of what was fed.
+    The SDK's batch processor discards an exporter's result. It passes on what it was fed in the
+    same order, one batch at a time. After the first record that has to be sent again, the rest of
+    the round is skipped, so that the finished records are always the first ones of the round.
 
     Args:
-        exporter: The real one.
-        attempt: Exports through it and says what came of it.
-        signal: What the records are.
+        exporter: The wrapped exporter.
+        attempt: Exports a batch through the exporter and returns the outcome.
+        signal: The kind of records.
     """
 
     def __init__(self, exporter: Any, attempt: ExportAttempt, signal: Signal) -> None:
@@ -121,12 +121,12 @@ class CapturingExporter(LogRecordExporter):
         self._exported = 0
         self._attempted = 0.0
         self.last_success = 0.0
-        """When the next hop last accepted something, by the monotonic clock."""
+        """Time of the last acceptance by the next hop, on the monotonic clock."""
         self.last_answer_seconds = 0.0
-        """How long it took to do so."""
+        """How long that attempt took."""
 
     def begin(self, sending: ExportRound[Entry]) -> None:
-        """Take the batches that follow for those of a round."""
+        """Assign the batches that follow to a round."""
         self._round, self._exported = sending, 0
 
     def export(self, batch: Sequence[Any]) -> LogRecordExportResult:
@@ -152,25 +152,25 @@ class CapturingExporter(LogRecordExporter):
         self.last_answer_seconds, self._attempted = now - self._attempted, now
 
     def shutdown(self) -> None:
-        """Shut the real exporter down."""
-        # What an exporter of others raises here would keep the journal from being closed.
+        """Shut down the wrapped exporter."""
+        # An exception of a user's exporter must not keep the journal from being closed.
         asked(self._exporter.shutdown, None)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Flush the real exporter."""
+        """Flush the wrapped exporter."""
         flush = getattr(self._exporter, "force_flush", None)
         return True if flush is None else flush(timeout_millis)
 
 
 class ExportPipeline:
-    """The destination of a signal: feeds the SDK's batch processor, never more than it has room for.
+    """The destination of a signal: feeds the SDK's batch processor within the size of its queue.
 
     Args:
         exporter: The exporter to the next hop.
-        signal: What is sent.
-        batches: How the batch processor works.
-        attempt: Exports a batch through the exporter and says what came of it.
-        counters: Where attempts are counted, if they are.
+        signal: The kind of records.
+        batches: The settings of the batch processor.
+        attempt: Exports a batch through the exporter and returns the outcome.
+        counters: Where attempts are counted, if anywhere.
     """
 
     def __init__(
@@ -195,25 +195,25 @@ class ExportPipeline:
             max_export_batch_size=batches.batch,
             export_timeout_millis=batches.timeout,
             max_queue_size=batches.queue,
-            # Its own metrics would say the same as ours once more, of a queue that is never full.
+            # Its metrics would repeat Wakelog's, for a queue that is never full.
             meter_provider=NoOpMeterProvider(),
         )
 
     @property
     def last_success(self) -> float:
-        """When the next hop last accepted something, by the monotonic clock."""
+        """Time of the last acceptance by the next hop, on the monotonic clock."""
         return self._capture.last_success
 
     @property
     def last_answer_seconds(self) -> float:
-        """How long the next hop took to accept that; 0 before it has."""
+        """How long the next hop took to respond at that time; 0 before the first time."""
         return self._capture.last_answer_seconds
 
     def send(self, sending: ExportRound[Entry]) -> None:
-        """Send records, in order, until one is to be sent again.
+        """Send records in order, until one has to be sent again.
 
-        The round may end early without having been stopped: after a record of which no log record can
-        be made, the rest is for another one.
+        The round may also end early without having been stopped: after an entry that cannot be
+        rebuilt, the rest is left to the next round.
         """
         self._capture.begin(sending)
         broken = self._feed(sending)
@@ -230,7 +230,7 @@ class ExportPipeline:
         sending.acknowledge(1, 1)
 
     def _feed(self, sending: ExportRound[Entry]) -> str | None:
-        """Feed the batch processor; return why no record can be made of the next entry, if so."""
+        """Feed the batch processor; return why the next entry cannot be rebuilt, None if it can."""
         position, rebuild, feed = sending.position, self._signal.rebuild, self._signal.feed
         replayed, batches = sending.replayed, self._batches
         seen = position() if position else 0
@@ -239,7 +239,7 @@ class ExportPipeline:
                 break
             try:
                 record = rebuild(entry, replayed)
-            except Exception as error:  # noqa: BLE001 - one record costs one record
+            except Exception as error:  # noqa: BLE001 - one bad record must not cost the others
                 return f"no log record can be made of it: {type(error).__name__}: {error}"
             feed(batches, record)
             if number % _TURN_RECORDS == 0 and position is not None and position() != seen:
@@ -248,13 +248,13 @@ class ExportPipeline:
         return None
 
     def flush(self, timeout: float) -> bool:
-        """Have the exporter send what it may hold back itself.
+        """Flush what the exporter itself may hold back.
 
         Args:
-            timeout: The longest that it is given, in seconds.
+            timeout: The longest wait, in seconds.
 
         Returns:
-            Whether it has, as far as it says.
+            Whether the exporter reports that everything is flushed.
         """
         with suppress_recording():
             done: object = contained(lambda: self._capture.force_flush(int(timeout * 1000)))
@@ -265,9 +265,9 @@ class ExportPipeline:
         return done is not False
 
     def interrupt(self) -> None:
-        """Have the attempt that is under way end soon, by shutting the exporter down."""
+        """End the current attempt soon, by shutting down the exporter."""
         self._capture.shutdown()
 
     def shutdown(self) -> None:
-        """Shut the batch processor and the exporter down."""
+        """Shut down the batch processor and the exporter."""
         self._batches.shutdown()

@@ -1,11 +1,11 @@
-"""The official OTLP exporters, as the ``OTEL_*`` variables choose them."""
+"""The official OTLP exporters, chosen by the ``OTEL_*`` variables."""
 
 from __future__ import annotations
 
 import logging
 
-# requests imports it in the first request that it makes. A child that is forked in that moment would
-# inherit the module's lock, and wait for it in its own first request, for ever.
+# requests imports netrc in its first request. A child that is forked at that moment would inherit
+# the module's import lock, and wait for it in its own first request for ever.
 import netrc  # noqa: F401
 import os
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ _GRPC, _HTTP = "grpc", "http/protobuf"
 _PROTOCOLS = (_GRPC, _HTTP)
 _NAMES: Mapping[Signal, str] = {"logs": "log", "traces": "span", "metrics": "metric"}
 _OTLP_PACKAGE = "opentelemetry.exporter.otlp.proto"
-# Where the classes are. Each is imported when one is made.
+# The modules of the classes; each is imported when an exporter is created.
 _CLASSES: Mapping[tuple[Signal, str], tuple[str, str]] = {
     ("logs", _GRPC): (f"{_OTLP_PACKAGE}.grpc._log_exporter", "OTLPLogExporter"),
     ("logs", _HTTP): (f"{_OTLP_PACKAGE}.http._log_exporter", "OTLPLogExporter"),
@@ -79,35 +79,35 @@ _CLASSES: Mapping[tuple[Signal, str], tuple[str, str]] = {
     ("metrics", _HTTP): (f"{_OTLP_PACKAGE}.http.metric_exporter", "OTLPMetricExporter"),
     ("metrics", _CONSOLE): ("opentelemetry.sdk.metrics.export", "ConsoleMetricExporter"),
 }
-# Under which names the SDK's entry points have the two OTLP exporters.
+# Names of the two OTLP exporters among the SDK's entry points.
 _BY_NAME = {"otlp_proto_grpc": _GRPC, "otlp_proto_http": _HTTP}
 _GRPC_NAMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:")
 _HTTP_PORT = 4318
-# The longest answer, decompressed; a longer one ends while it is decompressed.
+# The longest response, after decompression; the transfer of a longer one is stopped.
 _CHANNEL: Any = (("grpc.max_receive_message_length", LONGEST_BODY),)
-# What has been said of a port: one variable is read for logs, for spans and for metrics.
+# Ports already warned about, because logs, spans and metrics read the same variable.
 _hinted: set[tuple[str, str]] = set()
 
 
 def log_exporters() -> list[LogRecordExporter]:
-    """Make the log exporters that ``OTEL_LOGS_EXPORTER`` names, ``otlp`` without the variable.
+    """Create the log exporters that ``OTEL_LOGS_EXPORTER`` names, ``otlp`` without the variable.
 
     Returns:
-        One for each name, in order: an OTLP exporter where an endpoint is configured, the console
-        exporter for ``console``, that of an entry point for any other name. ``wakelog`` is what
-        everything here is and means ``otlp``.
+        One for each name, in order: an OTLP exporter if an endpoint is configured, the console
+        exporter for ``console``, that of an entry point for any other name. ``wakelog`` means
+        ``otlp``, because all of them are used through Wakelog.
 
     Raises:
-        ConfigurationError: For an exporter, endpoint or protocol that cannot be used.
+        ConfigurationError: If an exporter, endpoint or protocol cannot be used.
     """
     return [_made("logs", kind) for kind in _chosen("logs")]
 
 
 def log_exporter() -> LogRecordExporter | None:
-    """Make the log exporter to deliver to: the first that is no console, else the console.
+    """Create the log exporter to deliver to: the first other than the console, else the console.
 
     Raises:
-        ConfigurationError: For an exporter, endpoint or protocol that cannot be used.
+        ConfigurationError: If an exporter, endpoint or protocol cannot be used.
     """
     kinds = _chosen("logs")
     kinds.sort(key=lambda kind: kind == _CONSOLE)
@@ -115,21 +115,21 @@ def log_exporter() -> LogRecordExporter | None:
 
 
 def otlp_log_exporter() -> LogRecordExporter | None:
-    """Make the OTLP log exporter where an endpoint is configured, whatever the selector says."""
+    """Create the OTLP log exporter if an endpoint is configured, whatever the selector says."""
     kind = _otlp("logs", None)
     return None if kind is None else _made("logs", kind)
 
 
 def span_exporters() -> list[SpanExporter]:
-    """Make the span exporters that the environment asks for; see ``log_exporters``."""
+    """Create the span exporters that the environment names; see ``log_exporters``."""
     return [_made("traces", kind) for kind in _console_first(_chosen("traces"))]
 
 
 def span_exporter() -> SpanExporter | None:
-    """Make the span exporter to deliver to: the first that is no console, else the console.
+    """Create the span exporter to deliver to: the first other than the console, else the console.
 
     Raises:
-        ConfigurationError: For an exporter, endpoint or protocol that cannot be used.
+        ConfigurationError: If an exporter, endpoint or protocol cannot be used.
     """
     kinds = _chosen("traces")
     kinds.sort(key=lambda kind: kind == _CONSOLE)
@@ -137,10 +137,10 @@ def span_exporter() -> SpanExporter | None:
 
 
 def metric_exporter() -> MetricExporter | None:
-    """Make the metric exporter that the environment asks for; see ``log_exporters``.
+    """Create the metric exporter that the environment names; see ``log_exporters``.
 
-    Several are one that hands on to each. There is none for ``prometheus``, with a warning: who wants
-    to be scraped makes the MeterProvider for it.
+    Several are combined into one. For ``prometheus`` there is a warning and no exporter, because
+    scraping needs a MeterProvider that the program creates itself.
     """
     exporters = [_made("metrics", kind) for kind in _console_first(_chosen("metrics"))]
     if len(exporters) > 1:
@@ -151,7 +151,7 @@ def metric_exporter() -> MetricExporter | None:
 
 
 def pushed_metrics() -> PushedMetrics | None:
-    """Return what sends metrics periodically, None where the environment names nowhere to send them."""
+    """Return the periodic export of metrics, None if the environment names no exporter."""
     exporter = metric_exporter()
     if exporter is None:
         return None
@@ -167,7 +167,7 @@ def names_in(selector: str) -> list[str]:
         selector: The variable.
 
     Returns:
-        The names in order; ``otlp`` when the variable is not set.
+        The names in order; ``otlp`` if the variable is not set.
     """
     said = os.environ.get(selector, "").strip() or _OTLP
     names = dict.fromkeys(name.strip() for name in said.split(","))
@@ -175,7 +175,7 @@ def names_in(selector: str) -> list[str]:
 
 
 def _console_first(kinds: list[str]) -> list[str]:
-    """Keep the console from waiting for a next hop that is down, which comes after it."""
+    """Sort the console first, so that it does not wait for a next hop that is down."""
     return sorted(kinds, key=lambda kind: kind != _CONSOLE)
 
 
@@ -198,8 +198,8 @@ def _made(signal: Signal, kind: str) -> Any:
 
 
 def endpoint_of(exporter: LogRecordExporter | SpanExporter) -> str:
-    """Return what an exporter exports to, in words, for people to read."""
-    # The official ones have no public name for it; without it, the exporter's own name is said.
+    """Return a readable name of an exporter's endpoint."""
+    # The official exporters have no public name for it; without it, the class name is used.
     endpoint = getattr(exporter, "_endpoint", None)
     return (
         endpoint_name(endpoint)
@@ -209,7 +209,7 @@ def endpoint_of(exporter: LogRecordExporter | SpanExporter) -> str:
 
 
 def _chosen(signal: Signal) -> list[str]:
-    """Return what to export a signal by: protocols, ``console``, and names of entry points."""
+    """Return the exporters of a signal: protocols, ``console``, and names of entry points."""
     selector = _VARIABLES[signal][0]
     found: list[str | None] = []
     for name in names_in(selector):
@@ -234,12 +234,12 @@ def _chosen(signal: Signal) -> list[str]:
 
 
 def _load(signal: Signal, name: str) -> Any:
-    """Load the exporter that an entry point has, as the SDK looks for it.
+    """Load an exporter by its entry point, as the SDK does.
 
     Raises:
-        ConfigurationError: When there is none of that name; it names those that there are.
+        ConfigurationError: If no entry point has that name; the message lists those that exist.
     """
-    from importlib.metadata import entry_points  # which takes long to import
+    from importlib.metadata import entry_points  # imported late, because its import is slow
 
     group = f"opentelemetry_{signal}_exporter"
     for entry_point in entry_points(group=group, name=name):
@@ -255,19 +255,19 @@ def _load(signal: Signal, name: str) -> Any:
 
 
 def _otlp(signal: Signal, protocol: str | None) -> str | None:
-    """Return the OTLP protocol to use for a signal, None where no endpoint is configured.
+    """Return the OTLP protocol to use for a signal, None if no endpoint is configured.
 
     Args:
         signal: The signal.
-        protocol: The protocol, when it is not for its variable to say.
+        protocol: The protocol; None reads it from the environment.
     """
     _, own_endpoint, own_protocol = _VARIABLES[signal]
     variable = own_endpoint if os.environ.get(own_endpoint) else OTEL_EXPORTER_OTLP_ENDPOINT
-    endpoint = os.environ.get(variable, "")  # as the exporter reads it, spaces and all
+    endpoint = os.environ.get(variable, "")  # not stripped, because the exporter does not strip it
     if not endpoint:
         return None
     if protocol is None:
-        # Without a variable the SDK takes gRPC, and so does this.
+        # gRPC without a variable, as in the SDK.
         named = own_protocol if os.environ.get(own_protocol) else OTEL_EXPORTER_OTLP_PROTOCOL
         protocol = os.environ.get(named, "").strip() or _GRPC
         if protocol not in _PROTOCOLS:
@@ -279,7 +279,7 @@ def _otlp(signal: Signal, protocol: str | None) -> str | None:
 
 
 def _check_transport(signal: Signal) -> None:
-    """Refuse what the exporter over HTTP would replace by a default, without naming the variable."""
+    """Refuse values that the HTTP exporter replaces with a default without naming the variable."""
     for setting, allowed in (("TIMEOUT", "a number above 0"), ("COMPRESSION", "gzip or none")):
         for variable in (f"{_FAMILY}{signal.upper()}_{setting}", f"{_FAMILY}{setting}"):
             if text := os.environ.get(variable, "").strip():
@@ -294,7 +294,7 @@ def _check_endpoint(variable: str, endpoint: str, protocol: str) -> None:
     example = "http://localhost:4318" if protocol == "http/protobuf" else "http://localhost:4317"
     problem = None
     try:
-        # gRPC also takes a bare host:port, and names of its own.
+        # gRPC also accepts a bare host:port, and URIs with its own schemes.
         if protocol == "grpc" and endpoint.startswith(_GRPC_NAMES):
             return
         bare = "//" not in endpoint and protocol == "grpc"
@@ -307,7 +307,7 @@ def _check_endpoint(variable: str, endpoint: str, protocol: str) -> None:
         elif any(character.isspace() for character in endpoint):
             problem = "it contains a space"
     except ValueError as error:
-        # The words about a port quote it, and a password may be taken for one.
+        # Messages about a port quote it, and the quoted text may be a part of a password.
         problem = "its port is no number up to 65535" if "ort" in str(error) else str(error)
         port = None
     if problem:

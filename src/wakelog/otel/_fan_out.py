@@ -1,4 +1,4 @@
-"""Several metric exporters as one, for ``OTEL_METRICS_EXPORTER=console,otlp``."""
+"""Several metric exporters combined into one, for ``OTEL_METRICS_EXPORTER=console,otlp``."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 
 
 class MetricFanOut(MetricExporter):
-    """Hands what is collected to each of several exporters.
+    """Exports the collected metrics to each of several exporters.
 
-    They get it with the temporality and the aggregation that the last of them prefers: the console
-    takes any, and stands first.
+    All get the temporality and the aggregation that the last one prefers; the console exporter,
+    which accepts any, is the first.
 
     Args:
         exporters: At least one.
     """
 
     def __init__(self, exporters: Sequence[MetricExporter]) -> None:
-        # As the SDK's reader asks an exporter what it prefers; there is no public way.
+        # The SDK's reader reads the same attributes; there is no public way.
         super().__init__(
             getattr(exporters[-1], "_preferred_temporality", None),
             getattr(exporters[-1], "_preferred_aggregation", None),
@@ -29,7 +29,7 @@ class MetricFanOut(MetricExporter):
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **more: Any
     ) -> MetricExportResult:
-        """Export to each, and fail when one of them does."""
+        """Export to each; a failure of one is a failure."""
         results = [
             exporter.export(metrics_data, timeout_millis=timeout_millis, **more)
             for exporter in self._exporters
@@ -38,11 +38,11 @@ class MetricFanOut(MetricExporter):
         return MetricExportResult.SUCCESS if succeeded else MetricExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Flush each."""
+        """Flush each exporter."""
         flushed = [exporter.force_flush(timeout_millis) for exporter in self._exporters]
         return all(flushed)
 
     def shutdown(self, timeout_millis: float = 30_000, **more: Any) -> None:
-        """Shut each down."""
+        """Shut down each exporter."""
         for exporter in self._exporters:
             exporter.shutdown(timeout_millis, **more)

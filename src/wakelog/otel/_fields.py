@@ -1,8 +1,8 @@
-"""The fields of a log record as a line has them, whatever types the program has given them.
+"""Conversion of the fields of a log record to those of a line, whatever types the program has used.
 
-OpenTelemetry's SDK checks no types: a severity may be a plain number, a time a float, a trace id
-its text. What a field can be made of is made; any other value becomes an attribute, so that
-nothing that was given is lost.
+OpenTelemetry's SDK does not check types: a severity may be a plain number, a time a float, a trace
+id text. A value that can be converted becomes the field; any other becomes an attribute, so that
+no given value is lost.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def fields_of_record(record: LogRecord) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the fields of a record, and apart from them its attributes.
+    """Return the fields of a record and, separately, its attributes.
 
     Args:
         record: The record, which is not changed.
 
     Returns:
-        Two new dicts: time, name, severity, body and trace context by the names of the line format,
-        and the attributes, with ``wakelog.given.<field>`` for each field that has no such value.
+        Two new dicts: time, name, severity, body and trace context by the names of the line format;
+        and the attributes, with ``wakelog.given.<field>`` for each value that cannot be converted.
     """
     fields: dict[str, Any] = {}
     attributes, dropped = attributes_of(record.attributes)
@@ -76,7 +76,7 @@ def fields_of_record(record: LogRecord) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def scope_fields(scope: Any) -> dict[str, Any]:
-    """Return the fields of an instrumentation scope by the names of the line format."""
+    """Return the fields of an instrumentation scope under the names of the line format."""
     fields: dict[str, Any] = {"name": _text(scope.name) or ""}
     for name in ("version", "schema_url"):
         if (text := _text(getattr(scope, name))) is not None:
@@ -87,20 +87,20 @@ def scope_fields(scope: Any) -> dict[str, Any]:
 
 
 def attributes_of(given: Any) -> tuple[dict[str, Any], int]:
-    """Return a copy of attributes, and how many the SDK says that it has dropped."""
+    """Return a copy of attributes, and the number that the SDK reports as dropped."""
     if type(given) is MappingProxyType:
-        given = given.copy()  # that of what it stands in front of
+        given = given.copy()  # a copy of the mapping behind the proxy
     if given is None:
         return {}, 0
     if isinstance(given, BoundedAttributes):
-        # It answers key by key under a lock; its own copy is the fast way out.
+        # Reading it key by key takes a lock each time; its own copy is faster.
         return given.copy(), given.dropped  # type: ignore[return-value] # a dict
     held = dict(given) if type(given) is dict else opened(given)
     return (held if type(held) is dict else {s.GIVEN + "attributes": kept(given)}), 0
 
 
 def _usable(attributes: dict[str, Any], name: str, given: Any, value: int | None) -> int | None:
-    """Return what a field can be made of, or keep what was given among the attributes."""
+    """Return a converted value; if it is None, keep the given one among the attributes."""
     if value is None and given is not None:
         attributes[s.GIVEN + name] = kept(given)
     return value
@@ -121,7 +121,7 @@ def _number(given: Any, most: int) -> int | None:
 
 
 def _id(given: Any, digits: int) -> int | None:
-    """Return an id that is no plain number: 0 for none, None for what is no id."""
+    """Return an id given as text or another type: 0 for no value, None for an invalid one."""
     if given is None:
         return 0
     held = None if type(given) is bool else opened(given)
@@ -134,11 +134,11 @@ def _id(given: Any, digits: int) -> int | None:
 
 
 def _time(given: Any) -> int | None:
-    """Return nanoseconds since 1970 for a time that is no plain number of them."""
+    """Return nanoseconds since 1970 for a time of any type, None if it cannot be converted."""
     if issubclass(type(given), datetime):
         try:
             return (given - _EPOCH) // _MICROSECOND * 1000  # type: ignore[no-any-return] # an int
-        except Exception:  # noqa: BLE001 - it has no time zone, or one of somebody else's that raises
+        except Exception:  # noqa: BLE001 - no time zone, or a user's time zone that raises
             return None
     held = None if type(given) is bool else opened(given)
     if type(held) is str and not held.lstrip("-").isdecimal():

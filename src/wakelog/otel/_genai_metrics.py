@@ -1,7 +1,7 @@
-"""The metrics that OpenTelemetry's conventions have for generative AI: tokens used, and durations.
+"""The metrics of OpenTelemetry's conventions for generative AI: token usage and durations.
 
-What a call used and how long it took is left in a deque and taken from there when somebody collects, so
-that a thread that records meets none of the SDK's locks.
+Figures are appended to a deque and read at the next metric collection, so that a thread that
+records never waits for a lock of the SDK.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wakelog.telemetry.instruments import Instruments, Observations, observe
 
 _CALL_SECONDS: Final = tuple(0.01 * 2**n for n in range(14))
 _AGENT_SECONDS: Final = tuple(0.1 * 2**n for n in range(13))
-# What each counter counts; the conventions want every call counted, also with 0.
+# The attribute behind each counter; the conventions require every call to be counted, also with 0.
 _COUNTED: Final[Mapping[str, tuple[str, str]]] = {
     s.METRIC_INPUT_TOKENS: (s.USAGE_INPUT_TOKENS, "Tokens of input, cached ones included."),
     s.METRIC_OUTPUT_TOKENS: (s.USAGE_OUTPUT_TOKENS, "Tokens of output, reasoning included."),
@@ -46,7 +46,7 @@ _MODALITIES: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 _UNKNOWN: Final = "unknown"
-# The attributes of each kind of figure; all of them have few values.
+# The attributes of each kind of metric; all of them have few distinct values.
 _OF_CALLS: Final = (s.OPERATION_NAME, s.PROVIDER_NAME, s.REQUEST_MODEL, s.RESPONSE_MODEL)
 _OF_TOOLS: Final = (s.TOOL_NAME, s.TOOL_TYPE, s.AGENT_NAME, s.ERROR_TYPE)
 _OF_RUNS: Final = (s.OPERATION_NAME, s.AGENT_NAME, s.ERROR_TYPE)
@@ -93,9 +93,9 @@ _Key = tuple[tuple[str, Any], ...]
 
 
 class GenAIMetrics:
-    """What models, tools and agents did in this process.
+    """The metrics of models, tools and agents in this process.
 
-    ``_lock`` guards the sums; nothing of the SDK's is called under it.
+    ``_lock`` guards the sums; the SDK is never called under it.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class GenAIMetrics:
         observe(TABLE, self._collect)
 
     def _begin(self) -> None:
-        """Begin at zero: at first, and again in a forked child."""
+        """Set everything to zero: at the start, and in a forked child."""
         self._lock = threading.Lock()
         self._used: deque[tuple[_Key, Mapping[str, Any]]] = deque()
         self._sums: dict[str, Counter[_Key]] = {name: Counter() for name in _COUNTED}
@@ -113,12 +113,12 @@ class GenAIMetrics:
     def inference(
         self, request: Mapping[str, Any], response: Mapping[str, Any], seconds: float
     ) -> None:
-        """Note a call of a model.
+        """Count a model call.
 
         Args:
-            request: The attributes of what was asked: operation, provider, model.
-            response: The attributes of the answer: model, tokens, error, time to the first chunk.
-            seconds: How long it took.
+            request: The attributes of the request: operation, provider, model.
+            response: The attributes of the response: model, tokens, error, time to the first chunk.
+            seconds: The duration of the call.
         """
         said = {**request, **response}
         key = _key(said, _OF_CALLS)
@@ -131,11 +131,11 @@ class GenAIMetrics:
             self._add_up()
 
     def tool(self, attributes: Mapping[str, Any], seconds: float) -> None:
-        """Note a call of a tool that took so long."""
+        """Store the duration of a tool call in seconds."""
         self._durations.append((s.METRIC_TOOL_DURATION, _key(attributes, _OF_TOOLS), seconds))
 
     def run(self, attributes: Mapping[str, Any], seconds: float) -> None:
-        """Note a run that took so long."""
+        """Store the duration of a run in seconds."""
         self._durations.append((s.METRIC_AGENT_DURATION, _key(attributes, _OF_RUNS), seconds))
 
     def _add_up(self) -> None:
@@ -149,7 +149,7 @@ class GenAIMetrics:
                     self._count(name, key, response, _number(response.get(attribute)))
 
     def _count(self, name: str, key: _Key, response: Mapping[str, Any], tokens: int) -> None:
-        """Add tokens to a counter, by modality as far as the provider has said which."""
+        """Add tokens to a counter, by modality as far as the provider reports it."""
         rest = tokens
         for modality, attribute in _MODALITIES.get(name, {}).items():
             if (number := min(rest, _number(response.get(attribute)))) > 0:
@@ -174,8 +174,8 @@ class GenAIMetrics:
 
 
 def genai_metrics() -> GenAIMetrics:
-    """Return the one that all loggers of this process count on."""
-    global _shared  # noqa: PLW0603 - made when somebody first wants it
+    """Return the metrics that all loggers of this process share."""
+    global _shared  # noqa: PLW0603 - created at the first call
     if _shared is None:
         _shared = GenAIMetrics()
     return _shared

@@ -1,7 +1,7 @@
-"""What an answer over gRPC proves, and how it is heard.
+"""Judging and capturing OTLP responses over gRPC.
 
-Source: OpenTelemetry protocol, OTLP/gRPC response, with its table of the codes that may be repeated. As
-over HTTP, a refusal that no record is to blame for is waited out instead of dropping records.
+Source: OpenTelemetry protocol, OTLP/gRPC response, with its table of retryable codes. As over HTTP,
+a refusal that no record caused is followed by retries, instead of dropping records.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _REFUSED = (
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.ALREADY_EXISTS,
 )
-# Something is set up wrongly: no record is to blame.
+# Codes whose cause is a setting, not a record.
 _SETTINGS: Mapping[grpc.StatusCode, str] = MappingProxyType(
     {
         grpc.StatusCode.UNAUTHENTICATED: "check the credentials (headers) of the exporter",
@@ -86,18 +86,19 @@ _WORDS = (
     (_REFUSED_CONNECTION, "refuses connections"),
     (_CLOSED, "closed the connection"),
 )
-# gRPC takes one of these for a proxy; a look at the port behind it would prove nothing.
+# With one of these variables gRPC uses a proxy, and checking the port behind it proves nothing.
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
-# In gRPC's words: an answer longer than the channel takes. Of a compressed request, a server says the latter, too.
+# gRPC's messages: for a response longer than the channel accepts; and for one that is too long once
+# decompressed, which a server also sends about a compressed request.
 _ANSWER_TOO_LONG = re.compile(r"CLIENT: Received message larger than max", re.IGNORECASE)
 _UNPACKED_TOO_LONG = "Decompressed message larger than max"
-_BROKEN = "Exception deserializing response!"  # gRPC's words, for an answer that said OK
+_BROKEN = "Exception deserializing response!"  # gRPC's message for an unreadable response with OK
 
 
 def outcome_of_response(
     endpoint: str, response: ExportLogsServiceResponse | ExportTraceServiceResponse, records: int
 ) -> ExportOutcome:
-    """Say what a response proves: delivered, all but what it says was rejected."""
+    """Return the outcome of a response: delivered, except for records that it rejects."""
     return accepted(_hop(endpoint), response.partial_success, records)
 
 
@@ -111,16 +112,16 @@ def outcome_of_code(
     compressed: bool = True,
     signal: str = LOGS,
 ) -> ExportOutcome:
-    """Say what a status other than OK proves.
+    """Return the outcome of a status other than OK.
 
     Args:
-        endpoint: The address that was asked.
+        endpoint: The address of the request.
         code: The status code.
-        details: The status's text.
-        trailing: The metadata that came with it, in which ``RetryInfo`` may be.
-        timeout: How long was waited for an answer, in seconds, when that is known.
-        compressed: Whether the request was, or may have been.
-        signal: What was exported.
+        details: The text of the status.
+        trailing: The trailing metadata, which may contain ``RetryInfo``.
+        timeout: The time-out of the call in seconds, if it is known.
+        compressed: Whether the request was, or may have been, compressed.
+        signal: The exported signal.
     """
     hop, details = _hop(endpoint), without_secrets(details, endpoint)
     retry_after = _retry_after(trailing)
@@ -159,7 +160,7 @@ def outcome_of_code(
 
 
 def _address_of(endpoint: str) -> Address | None:
-    """Return where to look for the next hop, None behind a proxy and for names of gRPC's own."""
+    """Return the next hop's address, None behind a proxy and for gRPC's own address schemes."""
     if any(os.environ.get(name) for name in _PROXIES):
         return None
     return address_of(endpoint)
@@ -170,7 +171,7 @@ def _hop(endpoint: str) -> str:
 
 
 def _retry_after(trailing: Iterable[tuple[str, str | bytes]]) -> float | None:
-    """Read ``RetryInfo``, where the specification has it and where the SDK looks for it."""
+    """Return the delay of ``RetryInfo``, from where the specification or the SDK expects it."""
     for key, value in trailing:
         if not isinstance(value, bytes):
             continue
@@ -190,17 +191,17 @@ def _retry_after(trailing: Iterable[tuple[str, str | bytes]]) -> float | None:
 
 
 class _CapturingStub:
-    """Stands before the stub of an exporter.
+    """Wraps the stub of an exporter and captures its responses.
 
     Args:
         stub: The stub.
-        wire: Who listens.
+        wire: The capture of the exporter.
         channel: The channel of the stub.
     """
 
     def __init__(self, stub: Any, wire: _Wire, channel: Any) -> None:
         self._stub, self.wire = stub, wire
-        # The same method, for requests that are encoded already.
+        # The same method, for requests that are already encoded.
         signal = wire.capture.signal
         self._send = channel.unary_unary(
             _METHODS[signal], response_deserializer=_RESPONSES[signal].FromString
@@ -219,7 +220,7 @@ class _CapturingStub:
             outcome = outcome_of_response(endpoint, response, capture.records)
         except grpc.RpcError as error:
             outcome = self._judge(error, request, options.get("timeout"))
-        except ValueError as error:  # a channel that is shut, or headers that gRPC does not take
+        except ValueError as error:  # the channel is closed, or gRPC does not accept a header
             outcome = ExportOutcome(
                 Outcome.RETRYABLE, f"{_hop(endpoint)} was not asked: {readable(str(error))}"
             )
@@ -232,10 +233,10 @@ class _CapturingStub:
     def _judge(self, error: Any, request: Any, timeout: object) -> ExportOutcome:
         code: grpc.StatusCode = error.code()
         if code is grpc.StatusCode.INTERNAL and not isinstance(request, bytes):
-            # gRPC serializes inside the call, and has this code for what it could not.
+            # gRPC serializes inside the call, and reports this code for a failed serialization.
             try:
                 request.SerializeToString()
-            except Exception as cause:  # noqa: BLE001 - whatever it is, this batch cannot be sent
+            except Exception as cause:  # noqa: BLE001 - any cause means an unsendable batch
                 return ExportOutcome(Outcome.REJECTED, f"cannot be encoded: {readable(str(cause))}")
         trailing = error.trailing_metadata() or ()
         outcome = outcome_of_code(
@@ -253,38 +254,38 @@ class _CapturingStub:
 
 
 class _Wire:
-    """Listens to one exporter, also after it has made itself a new channel and stub."""
+    """Captures the responses to one exporter, also after it has created a new channel and stub."""
 
     def __init__(self, exporter: Any, signal: str) -> None:
         self.capture = ResponseCapture(signal)
         self._exporter = exporter
-        make = exporter._stub  # noqa: SLF001 - no public way to the wire
+        make = exporter._stub  # noqa: SLF001 - no public way to the responses
         exporter._stub = lambda channel: _CapturingStub(make(channel), self, channel)  # noqa: SLF001
         exporter._client = _CapturingStub(exporter._client, self, exporter._channel)  # noqa: SLF001
 
     @property
     def endpoint(self) -> str:
-        """The address, as the exporter has it."""
+        """The exporter's address."""
         return str(getattr(self._exporter, "_endpoint", "the next hop"))
 
     @property
     def compresses(self) -> bool:
-        """Whether the exporter compresses what it sends, as far as is known."""
+        """Whether the exporter compresses its requests; True if that is unknown."""
         compression = getattr(self._exporter, "_compression", None)
         return compression is not grpc.Compression.NoCompression
 
     def reconnect(self) -> None:
-        """Begin with a new channel, as the exporter itself would have.
+        """Create a new channel, as the exporter itself would have done.
 
-        A channel in trouble makes pauses of up to two minutes between its own attempts to
-        connect, in which every call fails at once: the next hop could long be back.
+        A failing channel waits for up to two minutes between its attempts to connect, and every
+        call in between fails at once, although the next hop may long be reachable again.
         """
         if not self._exporter._shutdown:  # noqa: SLF001
             self._exporter._channel.close()  # noqa: SLF001
             self.renew()
 
     def renew(self) -> None:
-        """Begin with a new channel and leave the one there was to whom it belongs."""
+        """Create a new channel without closing the current one, which the parent process uses."""
         self._exporter._initialize_channel_and_stub()  # noqa: SLF001
 
 
@@ -296,14 +297,14 @@ _NEEDED = ("_stub", "_client", "_channel", "_shutdown", "_initialize_channel_and
 
 
 def capture_responses(exporter: Any, *, signal: str = LOGS) -> Capturing | None:
-    """Listen to what an exporter is answered.
+    """Capture the responses to an exporter.
 
     Args:
         exporter: The official exporter of log records or of spans.
-        signal: Which of them it exports.
+        signal: The signal that it exports.
 
     Returns:
-        How it is heard; None when this version of the exporter has no place to listen at.
+        The capture; None if this version of the exporter does not allow it.
     """
     if not all(hasattr(exporter, name) for name in _NEEDED):
         return None

@@ -1,8 +1,8 @@
-"""What an answer over HTTP proves, and how it is heard.
+"""Judging and capturing OTLP responses over HTTP.
 
-Source: OpenTelemetry protocol, OTLP/HTTP response. It lists what may be repeated (429, 502, 503, 504)
-and forbids to repeat anything else; it has exporters in mind that drop what they may not repeat.
-Wakelog keeps records, so a refusal that no record is to blame for is waited out instead.
+Source: OpenTelemetry protocol, OTLP/HTTP response. It lists the retryable status codes (429, 502,
+503, 504) and forbids other retries, for exporters that drop what they may not retry. Wakelog keeps
+records, so it retries after a refusal that no record caused.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from wakelog.otel._response_capture import (
 
 _REDIRECTS = range(300, 400)
 _ELSEWHERE = "requests are not sent on to another address; set the endpoint to where {signal} go"
-# Something is set up wrongly, or an account is closed: no record is to blame.
+# Status codes whose cause is a setting or a closed account, not a record.
 _SETTINGS: Mapping[int, str] = MappingProxyType(
     {
         401: "check the credentials (headers) of the exporter",
@@ -76,13 +76,13 @@ _SETTINGS: Mapping[int, str] = MappingProxyType(
     }
 )
 _LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
-_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")  # with fractions, which are not allowed but do occur
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")  # fractions are not allowed, but some servers send them
 _PROXY_ERRORS = (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError)
 _CLOSED = (
     ConnectionResetError,
     BrokenPipeError,
     ConnectionAbortedError,
-)  # as RemoteDisconnected is
+)  # RemoteDisconnected is a ConnectionResetError
 _PROTOBUF = ("application/x-protobuf", "application/protobuf")
 _JSON = "application/json"
 _PAGES = ("text/html", "application/xhtml+xml")
@@ -99,16 +99,16 @@ def outcome_of_status(
     cut: bool = False,
     signal: str = LOGS,
 ) -> ExportOutcome:
-    """Say what an HTTP answer proves.
+    """Return the outcome of an HTTP response.
 
     Args:
-        endpoint: The URL that was asked.
+        endpoint: The URL of the request.
         status: The HTTP status.
-        headers: The answer's headers; names in any case are found.
-        body: The answer's body, decompressed.
-        records: How many records the request had.
-        cut: Whether ``body`` is only the beginning of what was answered.
-        signal: What was exported.
+        headers: The response's headers; the case of names does not matter.
+        body: The response's body, decompressed.
+        records: The number of records in the request.
+        cut: Whether ``body`` is only the beginning of the response's body.
+        signal: The exported signal.
     """
     if cut:
         body = _whole_characters(body)
@@ -139,7 +139,7 @@ def outcome_of_status(
 
 
 def outcome_of_error(endpoint: str, error: BaseException, timeout: object) -> ExportOutcome:
-    """Say, in plain words, why there was no answer: nothing is known of the batch."""
+    """Return the outcome of an attempt without a response, with the cause in plain words."""
     causes = list(_causes(error))
     proxied = any(isinstance(cause, _PROXY_ERRORS) for cause in causes)
     refused = not proxied and any(isinstance(cause, ConnectionRefusedError) for cause in causes)
@@ -155,11 +155,11 @@ def outcome_of_error(endpoint: str, error: BaseException, timeout: object) -> Ex
 def _outcome_of_success(
     endpoint: str, status: int, kind: str, body: bytes, records: int, *, cut: bool, signal: str
 ) -> ExportOutcome:
-    """Read a success; only what could be read proves that nothing was rejected.
+    """Return the outcome of a 2xx response; an unreadable body does not prove delivery.
 
-    Many gateways answer ``OK`` or JSON of their own, and the status is all that they have to say. But a
-    web page comes from a log-in or an error page, not from a receiver of logs, and a body
-    that is broken may have said that records were rejected.
+    Many gateways respond with ``OK`` or JSON of their own, and only the status counts. But a web
+    page is a log-in or error page, not the response of a receiver of logs, and a broken body may
+    have said that records were rejected.
     """
     response = _RESPONSES[signal]()
     if body.strip():
@@ -179,7 +179,7 @@ def _outcome_of_success(
             try:
                 Parse(text, response, ignore_unknown_fields=True)
             except ParseError:
-                response.Clear()  # a text or a JSON of its own
+                response.Clear()  # text, or JSON that is not OTLP
     return accepted(endpoint_name(endpoint), response.partial_success, records)
 
 
@@ -206,7 +206,7 @@ def _text(body: bytes) -> str | None:
 
 
 def _whole_characters(body: bytes) -> bytes:
-    """Return a text that was cut without the character that was cut in it."""
+    """Return a truncated text without the incomplete character at its end."""
     for missing in range(1, 4):
         if body[-missing:][:1] >= b"\xc0":
             return body[:-missing]
@@ -214,7 +214,7 @@ def _whole_characters(body: bytes) -> bytes:
 
 
 def _message(kind: str, body: bytes) -> str:
-    """Return what a refusal says for itself, empty when that is nothing that can be read."""
+    """Return the message of an error response, empty if none can be read."""
     if kind in _PROTOBUF:
         try:
             return readable(Status.FromString(body).message)
@@ -235,7 +235,7 @@ def _message(kind: str, body: bytes) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read ``Retry-After``: seconds, or a date by the clock of the one who answered."""
+    """Return the delay of ``Retry-After``: seconds, or a date compared with the response's own."""
     value = _header(headers, "Retry-After").strip()
     if _SECONDS.fullmatch(value):
         return retry_delay(float(value))
@@ -288,7 +288,7 @@ def _trouble(error: BaseException, timeout: object) -> str:
 def _detail(cause: BaseException) -> str:
     match cause:
         case ssl.SSLCertVerificationError():
-            # Python's own ssl module gives it; whoever else raises this may not.
+            # Only Python's own ssl module sets verify_message.
             why = readable(getattr(cause, "verify_message", "") or str(cause))
             return f": {why}; check the exporter's certificate file"
         case ssl.SSLError():
@@ -301,7 +301,7 @@ def _detail(cause: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and everything that it came from, from the outside in.
+    """Yield an exception and all its causes, from the outside in.
 
     The HTTP libraries wrap in four ways: by cause, by context, in ``reason`` and as an argument.
     """
@@ -323,20 +323,20 @@ def _attempt(
     options: dict[str, Any],
     ask: Callable[[dict[str, Any]], tuple[int, Mapping[str, str], bytes]],
 ) -> None:
-    """Send a request, and note what its answer proves.
+    """Send a request, and capture the outcome of its response.
 
     Args:
-        capture: Has what Wakelog has encoded as the request's body, and is told the outcome.
-        url: Where to.
-        options: The options of the request, as the exporter has them.
-        ask: Sends it with its options, and returns the answer's status, headers and body.
+        capture: Has the body that Wakelog has encoded, if there is one, and stores the outcome.
+        url: The URL of the request.
+        options: The exporter's options of the request.
+        ask: Sends it with its options, and returns the response's status, headers and body.
     """
     data = capture.request(lambda request: compressed_like(options.get("data"), request))
     timeout = options.get("timeout")
     try:
         with limited(timeout) as limit:
             status, headers, body = ask(options if data is None else {**options, "data": data})
-    except Exception as error:  # noqa: BLE001 - whatever kept the answer away, it is unknown
+    except Exception as error:  # noqa: BLE001 - without a response, the outcome is unknown
         outcome = outcome_of_error(url, error, timeout)
     else:
         outcome = outcome_of_status(
@@ -346,7 +346,7 @@ def _attempt(
 
 
 class _AllIsWell:
-    """What an exporter is told instead of the answer: a result of its transport."""
+    """The successful transport result that an exporter gets instead of the real one."""
 
     status_code, reason, error = 200, "OK", None
 
@@ -364,10 +364,10 @@ class _AllIsWell:
 
 
 class _CapturingTransport:
-    """Stands before the transport of an exporter that somebody else has made.
+    """Wraps the transport of an exporter that the user created.
 
-    Being behind the session, it hears the last answer after everything that the user's session,
-    adapters, proxies and authentication do of their own accord.
+    It is outside the session, so it captures the final response, after everything that the user's
+    session, adapters, proxies and authentication do.
     """
 
     def __init__(self, transport: Any, capture: ResponseCapture) -> None:
@@ -376,7 +376,7 @@ class _CapturingTransport:
     def request(self, method: str, url: str, **options: Any) -> Any:
         if not self.capture.is_attempting:
             return self._transport.request(method, url, **options)
-        # The session is the exporter's own, or the user's: without a public way to it, only this one.
+        # The exporter's session, its own or the user's, has no public name.
         bound_session(getattr(self._transport, "_session", None))
 
         def ask(options: dict[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
@@ -393,7 +393,7 @@ class _CapturingTransport:
 
 
 class _CapturingSession(BoundedSession):
-    """The session of an exporter that Wakelog makes; by the exporter's public argument."""
+    """The session of an exporter that Wakelog creates, passed as the exporter's public argument."""
 
     def __init__(self, signal: str = LOGS) -> None:
         super().__init__()
@@ -423,14 +423,14 @@ _sessions: weakref.WeakKeyDictionary[Any, _CapturingSession] = weakref.WeakKeyDi
 
 
 def make_exporter(make: Callable[..., Exporter], signal: str) -> Exporter:
-    """Make the exporter that the environment asks for, in a way that its answers are heard.
+    """Create the exporter that the environment configures, with its responses captured.
 
     Args:
         make: The class of the official exporter.
-        signal: What it exports.
+        signal: The signal that it exports.
     """
     if has_provider(signal):
-        return make()  # it asks for a session of the user's making
+        return make()  # it gets its session from the user's provider
     session = _CapturingSession(signal)
     exporter = make(session=session)
     _sessions[exporter] = session
@@ -438,19 +438,19 @@ def make_exporter(make: Callable[..., Exporter], signal: str) -> Exporter:
 
 
 def capture_responses(exporter: Any, *, signal: str = LOGS) -> Capturing | None:
-    """Listen to what an exporter is answered.
+    """Capture the responses to an exporter.
 
     Args:
         exporter: The official exporter of log records or of spans.
-        signal: Which of them it exports.
+        signal: The signal that it exports.
 
     Returns:
-        How it is heard; None when this version of the exporter has no place to listen at.
+        The capture; None if this version of the exporter does not allow it.
     """
     plain = is_official(exporter)
     if session := _sessions.get(exporter):
         return Capturing(session.capture, session.close, plain)
-    # An exporter that the user has made has no public way to its wire.
+    # The transport of an exporter that the user created has no public name.
     client = getattr(exporter, "_client", None)
     transport = getattr(client, "_transport", None)
     if client is None or not callable(getattr(transport, "request", None)):

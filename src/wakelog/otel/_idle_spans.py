@@ -1,4 +1,4 @@
-"""Spans that are open and in which nothing happens any more, such as those of streams that nobody closes."""
+"""Open spans without activity, such as those of streams that nobody closes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Pulse = tuple[Any, ...]
 
 
 class _Watched:
-    """An open span, and when something was last seen to happen in it."""
+    """An open span, with the time of its last seen activity."""
 
     __slots__ = ("active", "active_ns", "parent", "pulse", "span")
 
@@ -25,16 +25,16 @@ class _Watched:
 
 
 class IdleSpans:
-    """Finds open spans in which nothing has happened for longer than a limit.
+    """Finds open spans that have had no activity for longer than a limit.
 
-    What happens in a span is: its attributes, events, links, name or status change, or one of its
-    children starts, ends, or has something happen in it.
+    Activity of a span is a change of its attributes, events, links, name or status, and the start,
+    the end or the activity of one of its children.
 
     Args:
         limit: The limit, in seconds.
-        idle: Called with a span's id, the span, and when something was last seen to happen in it, in
+        idle: Called with a span's id, the span, and the time of its last seen activity in
             nanoseconds since 1970.
-        clock: Tells monotonic seconds.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class IdleSpans:
         self._watched: dict[int, _Watched] = {}
 
     def clear(self) -> None:
-        """Forget every span, in a forked child, which has none of them."""
+        """Forget every span, in a forked child, where none of them continues."""
         self._watched = {}
 
     def add(self, span_id: int, span: ReadableSpan) -> None:
@@ -63,7 +63,7 @@ class IdleSpans:
             self._touch(one.parent)
 
     def check(self) -> None:
-        """Check every open span, and say which are idle."""
+        """Check every open span, and report the idle ones."""
         for one in list(self._watched.values()):
             if (pulse := _pulse_of(one.span)) != one.pulse:
                 one.pulse = pulse
@@ -75,7 +75,7 @@ class IdleSpans:
 
     def _touch_with_parents(self, one: _Watched) -> None:
         above: _Watched | None = one
-        for _ in range(len(self._watched)):  # whatever somebody has made of its parents
+        for _ in range(len(self._watched)):  # bounded, because parents may form a cycle
             if above is None:
                 break
             above.active, above.active_ns = self._clock(), time.time_ns()
@@ -88,7 +88,7 @@ class IdleSpans:
 
 
 def _pulse_of(span: ReadableSpan) -> Pulse:
-    """Return what changes when something happens in a span."""
+    """Return the values of a span that change with its activity."""
     return (
         span.name,
         attributes_of(span.attributes)[0],

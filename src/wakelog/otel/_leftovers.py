@@ -1,4 +1,4 @@
-"""What a process takes up of what others left: of its own services and pipeline, and nothing else."""
+"""Delivery of records of ended processes: those of this process's services and pipeline only."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _log = logging.getLogger("wakelog")
 
 
 class OwnJournal:
-    """This process's writers, and those that are gone of the same services and pipeline.
+    """The writers of this process, and the ended ones of the same services and pipeline.
 
-    What waits for another pipeline is said once for each service, and left alone.
+    Records that wait for another pipeline are logged once for each service, and left alone.
 
     Args:
         journal: This process's journal.
-        presumed: The service to go by until the first record names one; None to take up nothing.
+        presumed: The service to assume until the first record names one; None to adopt nothing.
     """
 
     def __init__(self, journal: Journal, presumed: Service | None = None) -> None:
@@ -41,11 +41,11 @@ class OwnJournal:
         self._told: set[Service] = set()
 
     def live(self) -> list[Path]:
-        """Return the folders of this process's writers that have written something."""
+        """Return the folders of this process's writers that have records."""
         return [one.folder.path for one in self._journal.open_writers if one.seq > 0]
 
     def gone(self) -> Iterator[Folder]:
-        """Adopt the folders of writers that are gone."""
+        """Adopt the folders of writers that have ended."""
         news = set(self._services()) - self._told
         if news:
             self._told |= news
@@ -74,7 +74,7 @@ class OwnJournal:
         return owner
 
     def _tell(self, services: set[Service]) -> None:
-        """Say once what follows its service to another destination, and what waits for a pipeline."""
+        """Log once which records change their destination, and which wait for a pipeline."""
         journal = self._journal
         follows: Counter[tuple[Service, str]] = Counter()
         waits: Counter[tuple[Service, str]] = Counter()
@@ -129,7 +129,7 @@ class OwnJournal:
 
 
 def pending_of(path: Path) -> int:
-    """Return about how many records of a writer still have to be delivered, without reading them."""
+    """Return the approximate number of a writer's pending records, without reading them."""
     end = end_of(path)
     mark, parts = load_with_ranges(path, path.name)
     ahead = sum(part.end.seq - part.start.seq for part in parts)

@@ -1,4 +1,4 @@
-"""Log records that carry their lines, and are rebuilt when somebody looks at them."""
+"""Log records that carry their lines, and are rebuilt when a field is read."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ FIELDS: Final = frozenset(
         "exception",
     }
 )
-"""The fields of ``LogRecord``; a test holds them to it."""
+"""The fields of ``LogRecord``; a test checks that they are all of them."""
 
 _NO_CONTEXT: Final = Context()
 _fields_in: Any = vars(LogRecord)["__dict__"].__get__
 
 
 class LineLogRecord(LogRecord):
-    """A log record that carries its line, and has the fields of a rebuilt one when somebody looks at it.
+    """A log record that carries its line, and is rebuilt from it when a field is read.
 
     Args:
-        rebuild: Makes the record.
-        entry: What it is made of.
+        rebuild: Rebuilds the record.
+        entry: The entry with the line.
         replayed: Whether it is marked as one that has waited for an outage to end.
-        encoded: The record as OTLP has it, None where it has not been encoded.
+        encoded: The record encoded for OTLP, None if it has not been encoded.
     """
 
     __slots__ = ("_entry", "_rebuild", "_replayed", "encoded")
@@ -57,7 +57,7 @@ class LineLogRecord(LogRecord):
         self,
         rebuild: Callable[[Entry, bool], ReadWriteLogRecord],
         entry: Entry,
-        replayed: bool,  # noqa: FBT001 - handed on for every record
+        replayed: bool,  # noqa: FBT001 - passed on for every record
         encoded: bytes | None,
     ) -> None:
         self._rebuild, self._replayed = rebuild, replayed
@@ -65,10 +65,10 @@ class LineLogRecord(LogRecord):
         self.encoded = encoded
 
     def __getattr__(self, name: str) -> Any:
-        """Rebuild the record, at the first look at a field.
+        """Rebuild the record when a field is read for the first time.
 
         Raises:
-            AttributeError: When log records have no such field.
+            AttributeError: If log records have no such field.
         """
         if name not in FIELDS:
             message = f"{type(self).__name__!r} object has no attribute {name!r}"
@@ -76,31 +76,31 @@ class LineLogRecord(LogRecord):
         return self.__dict__[name]
 
     @property
-    def context(self) -> Context:  # what the batch processor puts there is empty
-        """The context that it was emitted in, of which nothing is known here."""
+    def context(self) -> Context:  # the batch processor assigns an empty context
+        """The context in which it was emitted, which is unknown here: always empty."""
         return _NO_CONTEXT
 
     @context.setter
     def context(self, context: Context) -> None:
-        del context  # nor kept: one for each record would be one more object that lives as long
+        del context  # not stored: one more object for each record would have to be tracked
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override] # it is read-only here
-        """The fields, for what looks at all of them."""
+        """The fields, for code that reads all of them."""
         fields: dict[str, Any] = _fields_in(self)
         entry = self._entry
         if entry is not None and len(fields) < len(FIELDS):
             for name, value in vars(self._rebuild(entry, self._replayed).log_record).items():
                 fields.setdefault(name, value)
-            self._entry = None  # an exporter may keep the record, and need not keep the line too
+            self._entry = None  # an exporter that keeps the record need not keep the line too
         return fields
 
     def __copy__(self) -> LineLogRecord:
-        """Return itself: the batch processor copies what others may hold, and nobody holds this."""
+        """Return itself, not a copy: nobody else has this record and could change it."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Be copied deeply, and sent elsewhere, as a record with its fields."""
+        """Return how to copy or pickle it: as a plain ``LogRecord`` with its fields."""
         return _log_record_of, (self.__dict__,)
 
 
@@ -111,7 +111,7 @@ def _log_record_of(fields: dict[str, Any]) -> LogRecord:
 
 
 class PreparedRecord(ReadWriteLogRecord):
-    """A log record whose attributes are already what OpenTelemetry takes, so it looks no further.
+    """A log record whose attributes OpenTelemetry need not check, because they are already valid.
 
     Args:
         log_record: The record.

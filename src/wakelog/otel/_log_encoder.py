@@ -1,7 +1,7 @@
-"""From lines to OTLP's request for log records, without the SDK's objects in between.
+"""Encoding of lines as OTLP requests for log records, without the SDK's objects in between.
 
-What is written is what the official encoder makes of the record that ``Rebuilder`` rebuilds; a test holds the two
-to each other. Where a line is in any way out of the ordinary, nothing is written here, and its record is rebuilt.
+The bytes equal those of the official encoder for the record that ``Rebuilder`` rebuilds; a test
+compares the two. Lines that are unusual in any way are not encoded here: their records are rebuilt.
 
 Source: ``opentelemetry/proto/logs/v1/logs.proto`` and ``collector/logs/v1/logs_service.proto``.
 """
@@ -33,23 +33,23 @@ _ID_LENGTH = 36  # of a UUID
 _TRACE_DIGITS, _SPAN_DIGITS = 32, 16
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _ADDED = frozenset({s.LOG_RECORD_UID, s.WRITER_ID, s.SEQ, s.REPLAYED})
-# What a line that is not as Wakelog writes it may raise here.
+# Exceptions that a line in a form other than Wakelog's may raise here.
 _OUT_OF_THE_ORDINARY = (ValueError, TypeError, AttributeError, KeyError, StructError)
-# What a body that is made of the attributes may add to the size of a line.
+# The largest size that a body made from attributes adds to a line.
 _MADE_BODY = 1024
 _MOST_KEPT, _LONGEST_KEPT = 256, 256
-# A text that is shorter has its length in one byte, and so has the value that it is.
+# The length of a shorter text takes one byte, and so does that of the value around it.
 _SHORT = len(FLAT) - 2
 
 
 def _start_of(name: str, size: int) -> bytes:
-    """Return the beginning of an attribute whose text has ``size`` bytes, with all lengths."""
+    """Return the encoded beginning, with lengths, of an attribute whose text has ``size`` bytes."""
     return sized(field(b"\x0a", name.encode()) + field(b"\x12", field(b"\x0a", bytes(size))))[:-size]  # fmt: skip
 
 
 _UID = _start_of(s.LOG_RECORD_UID, _ID_LENGTH)
 _SEQ = field(b"\x0a", s.SEQ.encode()) + b"\x12"
-# The same attribute's beginning by the number of bytes that its number takes.
+# The beginning of that attribute, by the number of bytes that its value takes.
 _SEQS = tuple(
     b"%b%b%b\x18" % (FLAT[len(_SEQ) + size + 2], _SEQ, FLAT[size + 1]) for size in range(11)
 )
@@ -57,14 +57,14 @@ _REPLAYED = Attributes().sized({s.REPLAYED: True})[0]
 
 
 class LogEncoder:
-    """Writes log records as OTLP has them.
+    """Encodes log records for OTLP.
 
-    One thread at a time encodes records; another one may put requests together meanwhile. It keeps the bytes
-    of what comes again, in bounded tables.
+    One thread at a time encodes records; another one may assemble requests meanwhile. Encoded parts
+    that repeat are cached in bounded tables.
 
     Args:
-        events: Whether the content of Wakelog's own events leaves.
-        max_record_bytes: The size beyond which a record is shortened, which is not done here.
+        events: Whether the content of Wakelog's own events is exported.
+        max_record_bytes: The size above which a record is shortened, and so not encoded here.
     """
 
     def __init__(self, *, events: bool, max_record_bytes: int | None) -> None:
@@ -72,26 +72,26 @@ class LogEncoder:
         self._most = None if max_record_bytes is None else max_record_bytes - _MADE_BODY
         self._attributes = Attributes()
         self._writer = ("", b"")
-        # Severities and names of events, whole fields.
+        # Cache of the encoded severities and event names.
         self._heads: dict[tuple[Any, Any, Any], bytes] = {}
-        # Bodies of Wakelog's own events, and the last span.
+        # Caches of the bodies of Wakelog's own events, and of the last span.
         self._bodies: dict[tuple[Any, ...], bytes] = {}
         self._span: tuple[tuple[Any, Any, Any], bytes] = ((None, None, None), b"")
 
-    # Long: it is the path of every record, where each call costs.
+    # Long: every record is encoded here, and each call costs time.
     def encode(
         self,
         data: Mapping[str, Any],
         line: bytes,
         seq: int,
         writer: str,
-        own: bool,  # noqa: FBT001 - handed on for every record
+        own: bool,  # noqa: FBT001 - passed on for every record
         replayed: bool,  # noqa: FBT001 - likewise
     ) -> bytes | None:
-        """Write the record of a line.
+        """Encode the record of a line.
 
         Args:
-            data: The line, as the JSON codec has read it.
+            data: The parsed JSON of the line.
             line: The line.
             seq: The record's number.
             writer: The id of the writer that recorded it.
@@ -99,7 +99,7 @@ class LogEncoder:
             replayed: Whether to mark it as one that has waited for an outage to end.
 
         Returns:
-            A ``log_records`` field of ``ScopeLogs``; None when the record has to be rebuilt.
+            A ``log_records`` field of ``ScopeLogs``; None if the record has to be rebuilt.
         """
         get = data.get
         if self._most is not None and len(line) > self._most:
@@ -150,7 +150,7 @@ class LogEncoder:
             return None
 
     def _body_field(self, event_name: str, attributes: Mapping[str, Any]) -> bytes:
-        """Write the body of one of Wakelog's own events, and keep it by what it is made of."""
+        """Encode the body of one of Wakelog's own events, cached by the names that it contains."""
         names = event_name, *map(attributes.get, NAMES)
         known = self._bodies.get(names)
         if known is None:
@@ -162,10 +162,10 @@ class LogEncoder:
         return known
 
     def _span_fields(self, span: tuple[Any, Any, Any]) -> bytes:
-        """Write to which span a record belongs, and keep it.
+        """Encode the trace context of a record, and cache it.
 
         Raises:
-            ValueError: When these are no ids and flags.
+            ValueError: If the ids or flags are invalid.
         """
         trace_id, span_id, flags = span
         written = b""
@@ -179,10 +179,10 @@ class LogEncoder:
         return written
 
     def _head(self, head: tuple[Any, Any, Any]) -> bytes:
-        """Write severity and name, and keep them.
+        """Encode severity and event name, and cache them.
 
         Raises:
-            ValueError: When a severity is none.
+            ValueError: If the severity is invalid.
         """
         number, text, event_name = head
         written = severity_field(number) + text_field(b"\x1a", text) + text_field(b"\x62", event_name)  # fmt: skip
@@ -193,14 +193,14 @@ class LogEncoder:
         return written
 
     def request(self, batch: Sequence[ReadableLogRecord]) -> bytes | None:
-        """Write the request for a batch, grouped by resource and scope.
+        """Encode the request for a batch, grouped by resource and scope.
 
         Args:
-            batch: The records. Those that carry what ``encode`` has written, as ``encoded``, are
-                not looked at.
+            batch: The records. Those with the result of ``encode`` as ``encoded`` are not encoded
+                again.
 
         Returns:
-            An ``ExportLogsServiceRequest``; None when one of them holds what cannot be written here.
+            An ``ExportLogsServiceRequest``; None if a record cannot be encoded here.
         """
         groups: dict[Resource, dict[InstrumentationScope | None, list[bytes]]] = {}
         resource: Resource | None = None
@@ -221,11 +221,11 @@ class LogEncoder:
             return None
 
     def encode_sdk(self, readable: ReadableLogRecord) -> bytes:
-        """Write a record of the SDK's, as a ``log_records`` field.
+        """Encode a record of the SDK, as a ``log_records`` field.
 
         Raises:
-            TypeError: When a value in it is of a type that cannot be written here.
-            ValueError: When a number is out of its range, or a text has lone surrogates.
+            TypeError: If it has a value of a type that cannot be encoded here.
+            ValueError: If a number is out of range, or a text has lone surrogates.
         """
         record = readable.log_record
         severity = getattr(record.severity_number, "value", None)
@@ -249,7 +249,7 @@ class LogEncoder:
 
 
 def _body(value: Any) -> bytes:
-    """Write the body of a record.
+    """Encode the body of a record.
 
     Raises:
         TypeError: As ``any_value``.
@@ -265,13 +265,12 @@ def _body(value: Any) -> bytes:
 
 
 def is_ordinary(data: Mapping[str, Any], line: bytes) -> bool:
-    """Tell whether a line can be decoded and its record rebuilt, without doing it.
+    """Return whether a line can certainly be decoded and its record rebuilt, without doing so.
 
-    It is so of every line that Wakelog writes but for those with values that JSON lacks, of which this is
-    not told here.
+    It is True for every line that Wakelog writes, except for those with values that JSON lacks.
 
     Args:
-        data: The line, as the JSON codec has read it.
+        data: The parsed JSON of the line.
         line: The line.
     """
     if _TAGGED in line:
@@ -295,10 +294,10 @@ def is_ordinary(data: Mapping[str, Any], line: bytes) -> bool:
 
 
 def times_of(timestamp: str | None, observed: str | None) -> bytes:
-    """Write when a record happened and was observed, from the texts on its line.
+    """Encode the times at which a record happened and was observed, from the texts on its line.
 
     Raises:
-        ValueError: When that is no time, or none that 64 bits hold.
+        ValueError: If a text is not a time, or the time does not fit into 64 bits.
     """
     happened = None if timestamp is None else parse_rfc3339(timestamp)
     seen = happened if observed is None else parse_rfc3339(observed)
@@ -316,10 +315,10 @@ def _time_field(tag: bytes, nanoseconds: int | None) -> bytes:
 
 
 def severity_field(number: Any) -> bytes:
-    """Write a severity.
+    """Encode a severity.
 
     Raises:
-        ValueError: When it is none.
+        ValueError: If it is invalid.
     """
     if number is None:
         return b""

@@ -1,7 +1,7 @@
-"""What ``configure`` has made in this process, and how all of it ends.
+"""The objects that ``configure`` has created in this process, and how they are shut down.
 
-A process has at most one tracer provider and one MeterProvider of ours, and a set-up for each kind of
-settings that ``configure`` was called with.
+A process has at most one tracer provider and one MeterProvider of Wakelog, and one set-up for each
+combination of settings with which ``configure`` was called.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _UNREACHABLE_SECONDS = 0.05
 _NOT_FLUSHED: Final = DeliveryResult(
     complete=False, reason="a provider of others could not be flushed in time"
 )
-# Settings that are objects of others.
+# Settings whose values are objects of the user or of a library.
 _WITH_METHODS: Final = ("exporter", "logger_provider", "tracer_provider", "meter_provider")
 
 
 class Spans:
-    """The tracer provider that this module has made, which lives as long as the process.
+    """The tracer provider that Wakelog has created, which lives as long as the process.
 
     Args:
         provider: The tracer provider.
@@ -51,7 +51,7 @@ class Spans:
         self._processors = processors
 
     def flush(self, timeout: float) -> bool:
-        """Wait until the next hops have accepted every span that has ended; say whether they have."""
+        """Wait until the next hops have accepted every ended span; return whether they have."""
         deadline = time.monotonic() + timeout
         flushed = [
             processor.force_flush(max(0, int((deadline - time.monotonic()) * 1000)))
@@ -60,7 +60,7 @@ class Spans:
         return all(flushed)
 
     def end(self, timeout: float) -> bool:
-        """Deliver what the next hops take, and stop; say whether they have everything."""
+        """Deliver what the next hops accept, and stop; return whether they have everything."""
         deadline = time.monotonic() + timeout
         done = [
             processor.close(max(0.0, deadline - time.monotonic())) for processor in self._processors
@@ -71,14 +71,14 @@ class Spans:
 
 
 class SetUp:
-    """What one call of ``configure`` has made, for every call with the same settings.
+    """The result of one call of ``configure``, reused for every call with the same settings.
 
     Args:
-        settings: What it was made from, by argument and by variable.
-        sink: Where its loggers record.
-        logging: What its loggers are made with beside agent, workflow, risk and metadata.
-        processors: The processors that were made for it; none beside a provider that was given.
-        flushes: How to flush the providers that were there before, for ``shutdown``.
+        settings: The settings, by argument and by variable.
+        sink: The sink of its loggers.
+        logging: The arguments of its loggers besides agent, workflow, risk and metadata.
+        processors: The processors created for it; none with a provider of the user.
+        flushes: How ``shutdown`` flushes providers of the user.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SetUp:
         self.flushes = list(flushes)
 
     def differs(self, settings: Mapping[str, object]) -> list[str]:
-        """Return the names of settings that are others than these."""
+        """Return the names of the settings whose values differ from these."""
         names = dict.fromkeys([*settings, *self.settings])
         return [
             name for name in names if not _same(name, self.settings.get(name), settings.get(name))
@@ -103,23 +103,23 @@ class SetUp:
 
 
 def _same(name: str, one: object, other: object) -> bool:
-    # Foreign objects are asked for nothing: two exporters are the same when they are one.
+    # Objects of others are compared by identity, without calling their methods.
     return one is other if name in _WITH_METHODS else one == other
 
 
 class Made:
-    """What ``configure`` has made.
+    """Everything that ``configure`` has created.
 
-    ``lock`` guards the set-ups; ``making`` is held while one is made, so that of several threads that
-    call ``configure`` one makes it.
+    ``lock`` guards the set-ups; ``making`` is held while one is created, so that of several threads
+    that call ``configure`` only one creates it.
 
     Attributes:
         current: The set-up of the last call.
-        set_ups: Those that have not been ended, in order.
+        set_ups: The set-ups that have not been shut down, in order.
         spans: The tracer provider.
         metrics: The MeterProvider.
-        timeouts: How long an exit may take, by the variables as the last set-up found them.
-        exit_timeout: How long an exit waits for spans, in seconds, by what became of the events.
+        timeouts: How long an exit may take, by the variables at the time of the last set-up.
+        exit_timeout: How long an exit waits for spans, in seconds, by the result of the events.
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class Made:
         reset_in_child(self._make_locks, ForkOrder.THREADS)
 
     def _make_locks(self) -> None:
-        """Make locks, at first and in a forked child, which may have inherited them as held."""
+        """Create the locks: at the start, and in a forked child, which may inherit them locked."""
         self.lock = threading.Lock()
         self.making = threading.RLock()
 
@@ -147,20 +147,20 @@ class Made:
         return current.processors[0]
 
     def begin(self, set_up: SetUp) -> None:
-        """Make a set-up the current one."""
+        """Add a set-up and make it the current one."""
         self.timeouts = ExitTimeouts.from_environment()
         with self.lock:
             self.current = set_up
             self.set_ups.append(set_up)
             watching, self._watching = self._watching, True
         if not watching:
-            # A child of multiprocessing ends without the handlers of ``atexit``.
+            # A child of multiprocessing exits without running the handlers of ``atexit``.
             multiprocessing.util.register_after_fork(self, Made.end_with_the_child)
             if multiprocessing.parent_process() is not None:
                 self.end_with_the_child()
 
     def like(self, settings: Mapping[str, object]) -> SetUp | None:
-        """Return the set-up with these settings that has not been ended, and make it current."""
+        """Return the active set-up with these settings, and make it the current one."""
         with self.lock:
             for set_up in self.set_ups:
                 if not set_up.differs(settings):
@@ -175,14 +175,14 @@ class Made:
         return spans is None or spans.flush(timeout)
 
     def shutdown(self, timeout: float, others: float | None = None) -> DeliveryResult:
-        """Deliver events, spans and metrics, and end what records; see ``wakelog.shutdown``.
+        """Deliver events, spans and metrics, and stop recording; see ``wakelog.shutdown``.
 
         Args:
             timeout: The longest wait, in seconds.
-            others: The longest wait for each provider of others; the same by default.
+            others: The longest wait for each provider of the user; the same by default.
 
         Returns:
-            What became of what was recorded; true when everything was delivered.
+            The result; true if everything was delivered.
         """
         notice_fork()
         deadline = time.monotonic() + timeout
@@ -199,7 +199,7 @@ class Made:
         return result
 
     def end_recording(self, timeout: float, others: float | None = None) -> DeliveryResult:
-        """Deliver and end what is set up, and return what became of what was recorded."""
+        """Deliver and shut down all set-ups, and return the result."""
         deadline = time.monotonic() + timeout
         with self.lock:
             ending, self.set_ups = self.set_ups, []
@@ -216,18 +216,18 @@ class Made:
                 if not in_time(flush, most):
                     result += _NOT_FLUSHED
         if any(set_up.processors for set_up in ending):
-            # Where events did not get through, nothing else will; where they stay here, nobody knows.
+            # If events were not accepted, spans will not be; if events are local, it is unknown.
             unknown = _UNREACHABLE_SECONDS if delivers else self.timeouts.answer
             self.exit_timeout = self.timeouts.whole if result else unknown
         return result
 
     @property
     def metrics_timeout(self) -> float:
-        """How long to wait for metrics: one request, to a next hop that may be gone by now."""
+        """How long to wait for metrics: one request, to a next hop that may be unreachable."""
         return min(self.exit_timeout, self.timeouts.answer)
 
     def at_exit(self) -> None:
-        """Deliver and end everything, for the end of the process."""
+        """Deliver and shut down everything, at the end of the process."""
         notice_fork()
         deadline = time.monotonic() + self.timeouts.whole
         spans, metrics = self.spans, self.metrics
@@ -235,7 +235,7 @@ class Made:
         self.end_recording(self.timeouts.whole)
         if metrics is not None:
             finish()
-            metrics.end(0)  # begins it, so that its books are those of the end
+            metrics.end(0)  # starts the last export, so that it has the books of this moment
         begun = time.monotonic()
         if spans is not None:
             spans.end(max(0.0, min(deadline, begun + self.exit_timeout) - time.monotonic()))
@@ -244,12 +244,12 @@ class Made:
             metrics.end(max(0.0, until - time.monotonic()))
 
     def _forget_others(self) -> None:
-        """Leave providers of others to what ends them at the exit: the SDK, or their owner."""
+        """Leave providers of the user to whatever shuts them down at exit."""
         for set_up in self.set_ups:
             set_up.flushes.clear()
 
     def end_with_the_child(self) -> None:
-        """Have this process, a child of multiprocessing, deliver before it ends."""
+        """Make this process, a child of multiprocessing, deliver before it exits."""
         multiprocessing.util.Finalize(None, self._at_the_childs_end, exitpriority=0)
 
     def _at_the_childs_end(self) -> None:
@@ -258,21 +258,21 @@ class Made:
 
 
 def in_time(flush: Callable[[int], object], timeout: float) -> bool:
-    """Flush something of others, for no longer than one can wait.
+    """Flush an object of the user, and stop waiting after a time-out.
 
     Args:
-        flush: Takes the time-out in milliseconds, and may not keep to it.
+        flush: Takes the time-out in milliseconds, and may exceed it.
         timeout: The longest wait, in seconds.
 
     Returns:
-        Whether it said in time that it is done.
+        Whether it reported success in time.
     """
     answers: list[bool] = []
 
     def run() -> None:
         try:
             answers.append(flush(int(timeout * 1000)) is not False)
-        except Exception as error:  # noqa: BLE001 - counted and said: it is somebody else's
+        except Exception as error:  # noqa: BLE001 - counted and logged: it is the user's
             failures.note(error)
 
     thread = threading.Thread(target=run, name="wakelog-flush", daemon=True)

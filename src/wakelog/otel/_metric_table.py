@@ -1,4 +1,4 @@
-"""Every metric of the processors. `docs/metrics.md` is made from it, among others."""
+"""Every metric of the processors; ``docs/metrics.md`` is generated from this and other tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wakelog.events import semconv as s
 from wakelog.telemetry import ADOPTED, KIND, ORIGIN, OTHER, OWN, POLICY, REASON, Attributes, Metric
 
 REFUSED = ("quota", "buffer_full", "too_large", "journal")
-"""Why an event was refused; ``other`` for anything else."""
+"""The reasons why an event was refused; ``other`` stands for any other reason."""
 EVICTED = ("quota", "disk_full", "retention", "deleted")
 RECOVERED = ("writer", "torn_line", "damaged_line")
 UNSUCCESSFUL = ("pending", "refused", "too_large", "rejected")

@@ -1,4 +1,4 @@
-"""Metrics: what recording and delivery do, on the MeterProvider of the program."""
+"""Metrics of recording and delivery, on the program's MeterProvider."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _DROPPING = (OverflowPolicy.DROP_NEWEST, OverflowPolicy.DROP_OLDEST)
 
 
 class ObservedProcessor:
-    """What one processor has to say.
+    """The figures of one processor.
 
     Args:
-        number: Which one it is in this process.
+        number: The number of the processor in this process.
         books: The process's books.
     """
 
@@ -42,12 +42,12 @@ class ObservedProcessor:
         self.refused: Counter[str] = Counter()
         """Records that were not accepted, by reason."""
         self.journal: Journal | None = None
-        """What it records into; None when it only delivers what others record."""
+        """The journal that it writes; None if it only delivers the records of others."""
         self.queue: Queue[Any] | None = None
         self.delivery: weakref.ref[Delivery] | None = None
 
     def reset(self) -> None:
-        """Begin at zero, in a forked child."""
+        """Set everything to zero, in a forked child."""
         self.counters.reset()
         self.refused.clear()
 
@@ -57,16 +57,16 @@ class ObservedProcessor:
 
 
 class SignalMetrics:
-    """The instruments of a signal on one MeterProvider, for every processor that uses it.
+    """The instruments of a signal on one MeterProvider, shared by every processor that uses it.
 
     Args:
         provider: The MeterProvider.
         table: The signal's metrics.
-        prefix: What the names of its books begin with.
+        prefix: The prefix of the names of the books' metrics.
     """
 
     observer: Observer | None = None
-    """Times what journals do, where the signal has metrics for that."""
+    """Measures the operations of journals, if the signal has metrics for them."""
 
     def __init__(self, provider: MeterProvider, table: Sequence[Metric], prefix: str) -> None:
         self._prefix = prefix
@@ -76,18 +76,18 @@ class SignalMetrics:
         reset_in_child(self._after_fork, ForkOrder.METRICS)
 
     def source(self) -> ObservedProcessor:
-        """Return where another processor may leave what it has to say."""
+        """Return a new source of figures, for another processor."""
         source = ObservedProcessor(len(self._sources), self._books)
         self._sources.append(source)
         return source
 
     def follow(self, source: ObservedProcessor, journal: Journal) -> None:
-        """Learn which journal a source records into."""
+        """Set the journal into which a source records."""
         source.journal = journal
         self._books.follow(journal)
 
     def _collect(self, instruments: Instruments) -> Observations:
-        """Observe everything, once for a collection."""
+        """Observe everything once for each collection."""
         found = Observations()
         say, prefix = found.say, self._prefix
         own, adopted, open_books = self._books.balance()
@@ -119,7 +119,7 @@ class SignalMetrics:
 
 
 class ProcessorMetrics(SignalMetrics):
-    """The instruments of log records, and of what journals and delivery do."""
+    """The instruments of log records, journals and delivery."""
 
     def __init__(self, provider: MeterProvider) -> None:
         self._writes, self._syncs, self._commits, self._waits = (samples() for _ in range(4))
@@ -127,7 +127,7 @@ class ProcessorMetrics(SignalMetrics):
         super().__init__(provider, t.TABLE, "wakelog.events")
 
     def watch(self, source: ObservedProcessor, queue: Queue[Any]) -> None:
-        """Learn of the queue that a processor's records wait in."""
+        """Set the queue in which a processor's records wait."""
         source.queue = queue
         queue.on_wait = self._waits.append
 
@@ -199,7 +199,7 @@ class ProcessorMetrics(SignalMetrics):
                 say(s.OTEL_EXPORTER_EXPORTED, count, **exporter, **failed)
 
     def _record_samples(self, instruments: Instruments) -> None:
-        """Hand on what has been measured since the last collection."""
+        """Record the samples since the last collection."""
         for name, left in (
             ("wakelog.journal.write.duration", self._writes),
             ("wakelog.journal.fsync.duration", self._syncs),

@@ -1,4 +1,4 @@
-"""The spans of this process that have started and not ended."""
+"""The open spans of this process: those that have started and not ended."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from wakelog.otel._span_fields import Begun
 from wakelog.runtime import Alarm, Background, ForkOrder, reset_in_child
 
 _SIGN_SECONDS = 10.0
-# How often it is looked for idle spans within their limit.
+# The number of checks for idle spans within their limit.
 _LOOKS = 4
 
 
 class SpanTracker:
-    """Knows the starts of open spans, repeats them in each new segment, and shows that they live.
+    """Stores the starts of open spans, repeats them in each new segment, and shows signs of life.
 
-    Segments that have been dealt with may be deleted, so each holds the starts of all spans that were
-    open when it began. While something is open a thread touches the lock of the writers' folders: it is
-    the last sign of life that a killed process leaves.
+    Delivered segments may be deleted, so each segment has the starts of all spans that were open
+    when it began. While a span is open, a thread touches the lock files of the writers' folders:
+    their modification time is the last sign of life that a killed process leaves.
 
     Args:
         journal_of: Returns the journal, None before it is open.
-        refused: Told when a start could not be repeated.
-        idle: Finds those in which nothing happens any more, where they are to be ended.
+        refused: Called with the error when a start could not be repeated.
+        idle: Finds idle spans, if they are to be ended.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class SpanTracker:
         reset_in_child(self._begin, ForkOrder.THREADS)
 
     def _begin(self) -> None:
-        """Begin at first, and anew in a forked child: its parent's spans are its parent's."""
+        """Reset everything: at the start, and in a forked child, which has none of these spans."""
         self._starts: dict[int, Begun] = {}
         if self._idle is not None:
             self._idle.clear()
@@ -51,11 +51,11 @@ class SpanTracker:
         self._thread = Background(self._show_life, "wakelog-open-spans", self._alarm)
 
     def __len__(self) -> int:
-        """Return how many spans are open."""
+        """Return the number of open spans."""
         return len(self._starts)
 
     def add(self, span_id: int, begun: Begun, span: ReadableSpan) -> None:
-        """Take the start of a span, before it is written."""
+        """Add the start of a span, before it is written."""
         self._starts[span_id] = begun
         if self._idle is not None:
             self._idle.add(span_id, span)
@@ -63,15 +63,15 @@ class SpanTracker:
             self._thread.start()
 
     def remove(self, span_id: int) -> Begun | None:
-        """Forget a span, before its end is written, and return its start."""
+        """Remove a span before its end is written, and return its start."""
         if self._idle is not None:
             self._idle.remove(span_id)
         return self._starts.pop(span_id, None)
 
     def repeat(self) -> None:
-        """Write the starts of what is open into the segment that has just begun."""
+        """Write the starts of all open spans into the segment that has just begun."""
         journal = self._journal_of()
-        # What is repeated may begin the next segment, which begins with the rest.
+        # Repeated starts may begin another segment; it gets only the starts that are left.
         if journal is None or getattr(self._repeating, "now", False):
             return
         if all(writer.open_segment in (None, 1) for writer in journal.open_writers):
@@ -97,6 +97,6 @@ class SpanTracker:
             if self._idle is not None:
                 try:
                     self._idle.check()
-                except Exception as error:  # noqa: BLE001 - counted and said: the sign of life goes on
+                except Exception as error:  # noqa: BLE001 - counted; the signs of life go on
                     self._refused(error)
             self._alarm.wait(pause)

@@ -1,4 +1,4 @@
-"""Resources and instrumentation scopes of OpenTelemetry, made from what lines say of them."""
+"""Resources and instrumentation scopes of OpenTelemetry, made from the fields of lines."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Origins:
-    """Caches of the last resource and of scopes, so that an exporter's batches group by them."""
+    """Caches the last resource and the scopes, so that exporters can group records by identity."""
 
     def __init__(self) -> None:
         self._resource: tuple[Resource, SDKResource] | None = None
         self._scopes: dict[object, InstrumentationScope] = {}
 
     def resource(self, resource: Resource) -> SDKResource:
-        """Return a resource, the same object for the same one in a row."""
+        """Return the SDK's resource, the same object for the same resource in succession."""
         if self._resource is None or self._resource[0] is not resource:
             known = SDKResource(
                 cast("Mapping[str, AnyValue]", resource.attributes), resource.schema_url
@@ -31,7 +31,7 @@ class Origins:
         return self._resource[1]
 
     def scope(self, scope: Scope | None) -> InstrumentationScope | None:
-        """Return a scope, the same object for equal ones."""
+        """Return the SDK's scope, the same object for equal scopes."""
         if scope is None:
             return None
         key = scope[:3] if scope.attributes is None else repr(scope)

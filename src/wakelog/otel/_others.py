@@ -1,7 +1,7 @@
-"""Calls into code of others inside ours: their spans, tracers and processors.
+"""Calls to objects of the user and of libraries: spans, tracers and processors.
 
-What they raise costs what they were asked for and nothing else: the record is recorded, and the program
-goes on. It is counted, and said once in a burst.
+An exception in such a call does not affect the record or the program. It is counted, and logged
+once in a burst.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ failures = Refusals(
 
 
 def asked(call: Callable[[], Answer], otherwise: Answer) -> Answer:
-    """Return what a call into code of others answers.
+    """Return the result of a call to an object of the user or of a library.
 
     Args:
         call: The call.
-        otherwise: What to return when it raises.
+        otherwise: The return value if the call raises an exception.
     """
     try:
         return call()
-    except Exception as error:  # noqa: BLE001 - counted and said: it is somebody else's
+    except Exception as error:  # noqa: BLE001 - counted and logged: it is the user's object
         failures.note(error)
         return otherwise
 
 
 def span_context_of(context: Context | None = None) -> tuple[int, int, int] | None:
-    """Return trace id, span id and trace flags of the span that is running, None without any."""
-    try:  # as in `asked`, but for a call in the path of every record
+    """Return trace id, span id and trace flags of the current span, None without a valid one."""
+    try:  # inlined from `asked`, because every record comes through here
         span_context = trace.get_current_span(context).get_span_context()
         if not span_context.is_valid:
             return None
         return int(span_context.trace_id), int(span_context.span_id), int(span_context.trace_flags)
-    except Exception as error:  # noqa: BLE001 - counted and said: it is somebody else's
+    except Exception as error:  # noqa: BLE001 - counted and logged: it is the user's object
         failures.note(error)
         return None

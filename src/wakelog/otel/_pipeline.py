@@ -1,9 +1,9 @@
-"""The name of a pipeline: what says which processor may deliver what another process left.
+"""The name of a pipeline, which tells the processors that may deliver another process's records.
 
-This is the only module that reads where an exporter exports to, and with which headers. Neither is
-public in the official exporters; ``tests/test_owners.py`` fails when their names change. What a name
-shows has no secrets in it: headers, and what else tells one customer of an endpoint from another, go
-into a digest.
+This is the only module that reads an exporter's endpoint and headers. Neither is public in the
+official exporters; ``tests/test_owners.py`` fails when their names change. A name contains no
+secrets:
+headers, and other values that tell one customer of an endpoint from another, go into a digest.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 PIPELINE_VARIABLE = "WAKELOG_PIPELINE"
 LOCAL = "local"
-"""The pipeline of a processor that was made without an exporter."""
+"""The pipeline of a processor without an exporter."""
 
 _LONGEST_NAME = 200
-# Headers that say nothing about whose records they are, and change with a version or a setting.
+# Headers that do not identify an account, and that change with a version or a setting.
 _TECHNICAL = frozenset(
     {"user-agent", "accept", "accept-encoding", "connection", "content-type", "content-encoding"}
 )
 
 
 def destination_of(exporter: LogRecordExporter | None) -> str:
-    """Return where an exporter delivers to: its class, its endpoint and a digest of its headers.
+    """Return an exporter's destination: its class, its endpoint and a digest of its headers.
 
     Returns:
-        For example ``OTLPLogExporter:http://localhost:4318/v1/logs:5d41402a``; without what an
-        exporter does not have. Empty without an exporter.
+        For example ``OTLPLogExporter:http://localhost:4318/v1/logs:5d41402a``, without the parts
+        that an exporter does not have. Empty without an exporter.
     """
     if exporter is None:
         return ""
@@ -67,7 +67,7 @@ def _endpoint(exporter: LogRecordExporter) -> str:
 
 
 def _headers(exporter: LogRecordExporter) -> Iterator[tuple[str, str]]:
-    """Yield what an exporter sends with each request, its session's headers and certificate too."""
+    """Yield an exporter's headers, including those and the certificate of its session."""
     client = getattr(exporter, "_client", None)
     session = getattr(getattr(client, "_transport", None), "_session", None)
     for holder in (exporter, client, session):
@@ -92,10 +92,10 @@ def _pairs(headers: object) -> Iterator[tuple[str, str]]:
 
 
 def named_pipeline(given: str | None) -> str | None:
-    """Return the name that an argument gives, else the one that ``WAKELOG_PIPELINE`` gives.
+    """Return the pipeline name of an argument, else that of ``WAKELOG_PIPELINE``.
 
     Raises:
-        ConfigurationError: When it cannot be a name.
+        ConfigurationError: If the name is not valid.
     """
     argument = "pipeline" if given is not None else PIPELINE_VARIABLE
     name = given if given is not None else os.environ.get(PIPELINE_VARIABLE, "").strip() or None
@@ -111,9 +111,9 @@ def named_pipeline(given: str | None) -> str | None:
 
 
 class _Names:
-    """The names of this process's pipelines, each held by one processor as long as it lives.
+    """The names of this process's pipelines, each held by one processor while it exists.
 
-    ``_lock`` guards them; nothing else happens under it.
+    ``_lock`` guards the names; nothing else happens under it.
     """
 
     def __init__(self) -> None:
@@ -125,13 +125,13 @@ class _Names:
         self._lock = threading.RLock()
 
     def take(self, name: str, service: Service | None, holder: object, signal: str = LOGS) -> str:
-        """Give a name to a processor, with a number where another processor has it already.
+        """Give a name to a processor, with a number if another processor has the name.
 
         Args:
             name: The name.
-            service: The service, where that is known: another service's pipelines are other ones.
+            service: The service, if it is known; each service has names of its own.
             holder: The processor.
-            signal: What it records: log records and spans of one pipeline bear the same name.
+            signal: The signal that it records; log records and spans of one pipeline share a name.
         """
         with self._lock:
             held = self._held.setdefault((service, name, signal), {})
@@ -142,14 +142,14 @@ class _Names:
         return name if number == 1 else f"{name}#{number}"
 
     def release(self, holder: object) -> None:
-        """Have a processor's name be free for the next one."""
+        """Free a processor's name for another one."""
         with self._lock:
             for held in self._held.values():
                 for number in [n for n, ref in held.items() if ref() is holder]:
                     del held[number]
 
     def taken(self) -> set[str]:
-        """Return the names that processors of this process have."""
+        """Return the names that processors of this process hold."""
         with self._lock:
             return {
                 name if number == 1 else f"{name}#{number}"

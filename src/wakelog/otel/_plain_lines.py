@@ -1,8 +1,8 @@
-"""The lines of ordinary log records, each field looked at and written once.
+"""The lines of ordinary log records, encoded in one pass over the fields.
 
-Ordinary is what instrumentations and agents record: fields of the types that the API names, texts, numbers
-and containers of these. Anything else is for ``fields_of_record`` and ``encode``, which write the same for what is
-ordinary; a test holds the two to each other.
+Ordinary records are those of instrumentations and agents: fields of the API's types, and values
+that are texts, numbers and containers of these. Other records go through ``fields_of_record`` and
+``encode``, which give the same result for ordinary ones; a test compares the two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wakelog.record import TAG, apart_of, content_with, is_json, uuid7
 
 LONGEST_ID = 200
 _SECOND = 1_000_000_000
-# The last nanosecond that RFC 3339 can name: the end of the year 9999.
+# The last nanosecond that RFC 3339 can express: the end of the year 9999.
 _LATEST = 253_402_300_800 * _SECOND - 1
 _PLAIN = frozenset({str, int, bool})
 _FLAGS = frozenset({int, TraceFlags})
@@ -28,35 +28,36 @@ _MOST_FLAGS = 2**32 - 1
 _MOST_HEADS, _LONGEST_HEAD = 256, 512
 _dumps = orjson.dumps
 
-# Caches, each replaced whole, so that threads see either: the last second that was written, and the last span,
-# of which the same objects come again.
+# Caches, each replaced as a whole, so that threads need no lock: the last second, and the last
+# span, whose ids are usually the same objects in the next record.
 _second: tuple[int, bytes] = (-1, b"")
 _span: tuple[Any, Any, Any, bytes | None] = (None, None, None, None)
-# What is written of a name and a severity, which many records share.
+# Cache of the encoded names and severities, which many records share.
 _heads: dict[tuple[str | None, int, str | None], bytes] = {}
 
 
-# Long: it is the path of every record, where each call costs.
+# Long: every record is encoded here, and each call costs time.
 def plain_content(
     record: LogRecord,
     content: dict[str, Any] | None,
-    body: bool,  # noqa: FBT001 - handed on for every record
+    body: bool,  # noqa: FBT001 - passed on for every record
     ending: bytes,
     longest: int,
     apart: frozenset[str] = frozenset(),
 ) -> tuple[str, bytes] | None:
-    """Turn an ordinary log record into an id and the middle part of its line.
+    """Return the id and the encoded middle part of the line of an ordinary log record.
 
     Args:
         record: The record, which is not changed.
         content: More attributes, for the line alone.
-        body: Whether the body is written.
-        ending: The end of the middle part, encoded already.
-        longest: The most bytes that it may have.
-        apart: The attributes that leave the line, and the body with them, so that they can be erased.
+        body: Whether to write the body.
+        ending: The end of the middle part, already encoded.
+        longest: The maximum size of the middle part, in bytes.
+        apart: The attributes that are stored outside the line, together with the body, so that they
+            can be erased.
 
     Returns:
-        What ``content_of`` returns. None when the record is not ordinary, or too long.
+        The result of ``content_of``; None if the record is not ordinary, or too long.
     """
     given: Any = record.attributes
     kind = type(given)
@@ -81,7 +82,7 @@ def plain_content(
         return None
     leaving = None
     if content:
-        # By itself: of containers, each is looked at, and mostly all that there are stand here.
+        # Content is checked by itself, because it usually holds all the containers of a record.
         if s.LOG_RECORD_UID in content or not is_json(content):
             return None
         if apart.issuperset(content):
@@ -119,7 +120,7 @@ def plain_content(
         if moved:
             parts += (b',"apart":', reference)
         parts.append(ending)
-    except TypeError:  # lone surrogates, integers beyond 64 bit, and keys that are no text
+    except TypeError:  # lone surrogates, integers beyond 64 bits, and keys that are not text
         return None
     middle = b"".join(parts)
     if len(middle) + len(moved) > longest:
@@ -128,7 +129,7 @@ def plain_content(
 
 
 def _times_of(record: LogRecord) -> bytes | None:
-    """Write when a record happened and was observed, as ``rfc3339`` does."""
+    """Encode the times at which a record happened and was observed, as ``rfc3339`` does."""
     happened, seen = record.timestamp, record.observed_timestamp
     if type(seen) is not int or not 0 <= seen <= _LATEST:
         return None
@@ -157,14 +158,14 @@ def _text_of(second: int) -> bytes:
 
 
 def _head_of(record: LogRecord) -> bytes | None:
-    """Write the name and the severity of a record."""
+    """Encode the name and the severity of a record."""
     name: Any = record.event_name
     text: Any = record.severity_text
     severity: Any = record.severity_number
     if severity is None:
         number = -1
     elif type(severity) is SeverityNumber:
-        number = severity._value_  # a fifth of what ``value`` takes
+        number = severity._value_  # takes a fifth of the time of ``value``
     else:
         return None
     if (type(name) is not str and name is not None) or (type(text) is not str and text is not None):
@@ -193,7 +194,7 @@ def _write_head(name: str | None, number: int, text: str | None) -> bytes | None
 
 
 def _span_fields(trace_id: Any, span_id: Any, flags: Any) -> bytes | None:
-    """Write to which span a record belongs, nothing where it belongs to none, and keep it."""
+    """Encode the trace context of a record, empty if it has none, and cache it."""
     global _span  # noqa: PLW0603 - see above
     if type(trace_id) is not int or type(span_id) is not int or type(flags) not in _FLAGS:
         return None

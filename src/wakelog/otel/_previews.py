@@ -1,6 +1,6 @@
-"""Smaller copies of records for a next hop that takes no large ones: previews of large values.
+"""Smaller copies of records, with previews of large values, for a next hop with a size limit.
 
-Identity, time, ids, names and numbers stay as they are. What is in the journal does, too.
+Identity, time, ids, names and numbers stay unchanged, and so does the record in the journal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 from wakelog.events import semconv as s
 from wakelog.record import Record, to_line
 
-# A smaller value is an id, a name or a number, or might as well be sent.
+# A smaller value is probably an id, a name or a number, and shortening it saves little.
 _SMALLEST = 256
 _PREVIEW = 256
 _NOTE_BYTES = 160
@@ -27,17 +27,16 @@ def size_of(record: Record) -> int:
 
 
 def previewed(source: Record, attributes: dict[str, Any], max_bytes: int) -> Record:
-    """Return a record with previews in the place of its largest values, as many as needed.
+    """Return a record with previews in place of its largest values, as many as needed.
 
     Args:
         source: The record. It is not changed.
-        attributes: The attributes that it shall have.
-        max_bytes: The size of body and attributes as JSON that it should have. It stays larger
-            when there is nothing left that may be shortened.
+        attributes: The attributes of the returned record, before shortening.
+        max_bytes: The target size of body and attributes as JSON. The result is larger if nothing
+            is left that may be shortened.
 
     Returns:
-        The record, with ``wakelog.truncated_bytes`` among its attributes where anything was
-        shortened.
+        The record, with ``wakelog.truncated_bytes`` among its attributes if anything was shortened.
     """
     units: list[tuple[int, str | None, bytes]] = []
     for name, value in ((None, source.body), *attributes.items()):
@@ -68,12 +67,12 @@ def previewed(source: Record, attributes: dict[str, Any], max_bytes: int) -> Rec
 
 
 def _preview(value: object, text: bytes, excess: int) -> str:
-    """Return the beginning of a value, which is at least ``excess`` bytes shorter, and what it was."""
+    """Return the beginning of a value, at least ``excess`` bytes shorter, with size and digest."""
     if type(value) is bytes:
         data, shown = value, ""
     elif type(value) is str:
         data = value.encode(errors="replace")
-        # Characters that JSON escapes take more bytes, each text by its own measure.
+        # Characters that JSON escapes take more bytes, so the ratio differs from text to text.
         kept = len(value) * (len(text) - excess - _NOTE_BYTES) // len(text)
         shown = value[: max(_PREVIEW, kept)]
     else:

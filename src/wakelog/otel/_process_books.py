@@ -1,8 +1,8 @@
-"""The books of one process, at any moment: what became of the records that it answers for.
+"""The books of one process at any moment, for the records for which it is responsible.
 
-It answers for what its own writers have accepted, and for what it has taken over from writers that are
-gone. Everything is read without the journal's locks: from the marks that delivery publishes, else from
-the ledger, and from the record of deletions.
+These are the records that its own writers have accepted, and those that it has adopted from writers
+that have ended. Everything is read without the journal's locks: from the marks that delivery
+publishes, else from the ledger, and from the tombstones.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ENDLESS = 1 << 62
 
 @dataclass(slots=True)
 class RecordTotals:
-    """What became of some records; ``pending`` is the rest."""
+    """Counts of records by outcome; ``pending`` is the rest."""
 
     accepted: int = 0
     delivered: int = 0
@@ -59,7 +59,7 @@ class RecordTotals:
         return self.accepted - gone
 
     def add(self, other: RecordTotals) -> None:
-        """Add others."""
+        """Add other counts to these."""
         self.accepted += other.accepted
         self.delivered += other.delivered
         self.dead_lettered += other.dead_lettered
@@ -68,7 +68,7 @@ class RecordTotals:
 
 
 class _Known(NamedTuple):
-    """What marks and tombstones say of a writer's records, from the first one on."""
+    """Counts of a writer's records according to marks and tombstones, from the first record on."""
 
     dealt_with: int
     dead_lettered: int
@@ -77,14 +77,14 @@ class _Known(NamedTuple):
 
 
 class WriterBooks:
-    """What became of one writer's records since this process answers for them.
+    """The books of one writer since this process became responsible for it.
 
-    The figures never go back, whatever is read.
+    The counts never decrease, whatever is read.
 
     Args:
         path: The writer's folder.
-        marks: How far its delivery is now.
-        writer: The writer, when it is this process's own.
+        marks: The current state of its delivery.
+        writer: The writer, if it is this process's own.
     """
 
     def __init__(self, path: Path, marks: Marks, writer: Writer | None = None) -> None:
@@ -96,31 +96,31 @@ class WriterBooks:
         self._start = self._last = _known(marks, deletion) if writer is None else _Known(0, 0, 0, 0)
         self._end = 0 if writer is not None else _end_seq(path, marks)
         self._evicted = 0
-        # Evicted beneath a delivery that had them already: they stay counted as evicted.
+        # Records that were evicted after their delivery had begun; they stay counted as evicted.
         self._twice = 0
         self._gone = False
         self._aged: tuple[Mark, int] | None = None
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether the writer has ended and nothing is pending."""
         ended = self.writer is None or self.writer.ended
         return ended and not self.figures.pending
 
     def update(self, lanes: WriterLanes | None) -> None:
-        """Look where everything is now.
+        """Read the current state.
 
         Args:
-            lanes: The lanes that this process delivers the writer by, if it does.
+            lanes: The lanes by which this process delivers the writer's records, if it does.
         """
         if self._gone:
             return
         if self.writer is None and lanes is not None and not lanes.gone:
-            self.refresh_end()  # another process is writing it
+            self.refresh_end()  # another process may have appended records
         if lanes is None and not is_directory(self.path):
             self._disappear()
             return
-        # Deletions first: what is deleted afterwards is not missing from the marks.
+        # Deletions first, so that records deleted in between are not missing from the marks.
         deletion = load_deletions(self.path)
         marks = lanes.marks if lanes is not None else load_with_ranges(self.path, self.path.name)
         known = _known((marks[0], tuple(marks[1])), deletion)
@@ -131,17 +131,17 @@ class WriterBooks:
         self._count(deletion.tombstones[-1].reason if deletion.tombstones else "quota")
 
     def refresh_end(self) -> None:
-        """Learn how much another process has written."""
+        """Read how many records another process has written."""
         self._end = max(self._end, _end_seq(self.path, self.marks))
 
     def _count(self, reason: str) -> None:
         start, known, now = self._start, self._last, self.figures
         end = self._end if self.writer is None else self.writer.seq
         dealt_with = known.dealt_with - start.dealt_with
-        # A record may be read before its writer has counted it.
+        # A record may be delivered before its writer has counted it.
         now.accepted = max(now.accepted, dealt_with, end - start.dealt_with)
         evicted = known.evicted - start.evicted + self._twice
-        # What was delivered stays delivered when a ledger that is behind says that it was evicted.
+        # A ledger that is behind may report delivered records as evicted; they stay delivered.
         more = min(evicted - self._evicted, now.pending)
         if more > 0:
             now.evicted[reason] += more
@@ -152,7 +152,7 @@ class WriterBooks:
         now.delivered = max(now.delivered, rest)
 
     def _disappear(self) -> None:
-        """Account for the rest of a folder that is gone: delivered and swept, or deleted by another program."""
+        """Count the rest of a deleted folder: as delivered if it was retired, else as corrupt."""
         self._count("quota")
         if self.path.name in load_retired_totals(self.path.parent).going:
             self.figures.delivered += self.figures.pending
@@ -161,11 +161,11 @@ class WriterBooks:
         self._gone = True
 
     def pending_bytes(self) -> int:
-        """Return about how many bytes are still to be delivered."""
+        """Return the approximate size of the pending records, in bytes."""
         if self.figures.pending <= 0:
             return 0
         sizes: dict[int, int] = {}
-        with suppress(OSError):  # it was deleted in this moment
+        with suppress(OSError):  # the folder may be deleted at this moment
             for name in list_regular(self.path):
                 if (index := segment_index(name)) is not None:
                     status = regular_file(self.path / name)
@@ -200,7 +200,7 @@ class WriterBooks:
 
 
 class ProcessBooks:
-    """Every writer's books that this process keeps.
+    """The books of every writer for which this process is responsible.
 
     ``_lock`` guards the books. Threads that emit never take it.
     """
@@ -211,26 +211,26 @@ class ProcessBooks:
         self.reset()
 
     def reset(self) -> None:
-        """Begin at zero: at first, and again in a forked child."""
+        """Set everything to zero: at the start, and in a forked child."""
         self._lock = threading.Lock()
         self._open: dict[Path, WriterBooks] = {}
-        # Own writers whose books are closed, and the sums of all that are.
+        # Own writers whose books are closed, and the sums of all closed books.
         self._closed: set[Path] = set()
         self._own, self._adopted = RecordTotals(), RecordTotals()
-        # What was evicted of folders before they were adopted.
+        # Evictions from folders before this process adopted them.
         self._before: Counter[tuple[Path, str]] = Counter()
 
     def follow(self, journal: Journal) -> None:
-        """Keep books of a journal's own writers from now on."""
+        """Keep the books of a journal's own writers from now on."""
         with self._lock:
             self._journals.append(journal)
 
     def ask(self, held: Held) -> None:
-        """Ask somebody, for as long as he lives, for the lanes by which he delivers a folder."""
+        """Register a bound method that returns the lanes of a folder; its object is held weakly."""
         self._held.append(weakref.WeakMethod(held))
 
     def adopt(self, lanes: WriterLanes) -> None:
-        """Answer for what is pending of another process's writer, unless that is so already."""
+        """Take over the pending records of another process's writer, unless that has been done."""
         path = lanes.path
         with self._lock:
             self._open_own()
@@ -243,11 +243,11 @@ class ProcessBooks:
                         self._before[key] = count
 
     def balance(self) -> tuple[RecordTotals, RecordTotals, list[WriterBooks]]:
-        """Look where everything is now.
+        """Read the current state of everything.
 
         Returns:
-            The figures of this process's own writers, those of adopted ones, and the books of
-            which something may be pending.
+            The counts of this process's own writers, those of adopted ones, and the books that may
+            have pending records.
         """
         with self._lock:
             self._open_own()
@@ -264,7 +264,7 @@ class ProcessBooks:
             adopted.add(self._adopted)
             for books in self._open.values():
                 (adopted if books.writer is None else own).add(books.figures)
-            # What this process has deleted of writers that it had not adopted.
+            # Deletions by this process from writers that it had not adopted.
             for (path, reason), count in self._evictions().items():
                 known = path in self._open or path in self._closed
                 others = self._before[path, reason] if known else count
@@ -296,7 +296,7 @@ class ProcessBooks:
 
 
 def _known(marks: Marks, deletion: Deletion) -> _Known:
-    """Add up what has been dealt with, and what was evicted that delivery has not come to yet."""
+    """Sum up the finished records, and those that were evicted before delivery reached them."""
     prefix, parts = marks
     ends = [(prefix, Mark()), *((part.end, part.start) for part in parts)]
     dealt_with = sum(end.seq - start.seq for end, start in ends)
@@ -314,7 +314,7 @@ def _known(marks: Marks, deletion: Deletion) -> _Known:
 
 
 def _end_seq(path: Path, marks: Marks) -> int:
-    """Return how many records a writer that is gone has accepted, as far as its last line says."""
+    """Return how many records an ended writer has accepted, according to its last line."""
     known = _known(marks, load_deletions(path)).dealt_with
     try:
         end = end_of(path)

@@ -38,64 +38,67 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
     """Writes each log record to a local journal before it returns, and delivers from there.
 
     It takes the arguments of ``opentelemetry.sdk._logs.export.BatchLogRecordProcessor`` in the same
-    places, and what the ``OTEL_BLRP_*`` variables say, so that replacing the class is the whole
-    change. Records leave as that processor would have sent them, with ``log.record.uid``,
+    places, and obeys the ``OTEL_BLRP_*`` variables, so that replacing the class is the whole
+    change. Exported records are those of that processor, with ``log.record.uid``,
     ``wakelog.writer.id`` and ``wakelog.seq`` added.
 
-    Inside somebody else's pipeline it never raises: what the journal did not take is counted by
-    reason in ``refused`` and reported once a minute. Records of Wakelog's own loggers do raise.
+    For records of other loggers it never raises: a record that the journal did not accept is
+    counted by reason in ``refused`` and logged once a minute. For records of Wakelog's own loggers
+    it raises.
 
     Args:
-        exporter: Where to deliver; None keeps everything local.
-        schedule_delay_millis: Milliseconds between two exports while little is emitted.
-        max_export_batch_size: The most records in one export.
-        export_timeout_millis: Milliseconds, handed on to the batch processor.
-        max_queue_size: The most records that delivery holds in memory at once. The journal is the
-            queue, so nothing is dropped beyond it.
-        meter_provider: Where Wakelog's metrics go, see ``docs/metrics.md``; else the global one, if it
-            has been set by then.
+        exporter: The exporter to the next hop; None keeps all records local.
+        schedule_delay_millis: Milliseconds between two exports while few records are emitted.
+        max_export_batch_size: The maximum number of records in one export.
+        export_timeout_millis: Milliseconds, passed on to the batch processor.
+        max_queue_size: The maximum number of records that delivery holds in memory. The journal is
+            the queue, so no record is dropped beyond it.
+        meter_provider: Where Wakelog's metrics are reported, see ``docs/metrics.md``; by default
+            the global MeterProvider, if it has been set by then.
         directory: The journal's directory; else ``WAKELOG_DIR``, else
-            ``$XDG_STATE_HOME/wakelog/<service.name>`` (``~/.local/state`` without the variable), with
-            the service of the first record where it is not known before.
-        durability: What has been done to a record when ``on_emit`` returns.
+            ``$XDG_STATE_HOME/wakelog/<service.name>`` (``~/.local/state`` without the variable),
+            with the service of the first record if it is not known before.
+        durability: Which failures a record survives once ``on_emit`` has returned.
         span_events: Whether events also become span events, see ``EventToSpanEventBridge``.
-        segment_bytes: The size at which a journal file is ended and the next begun.
-        segment_age: The seconds after which it is, by the next record.
-        rotate_at_midnight: Whether it is, by the first record of a new day in the local time zone.
-        space: How much of the disk the directory may take, and for how long.
-        max_line_bytes: The longest line. Content that makes it longer is kept whole in a file
-            beside it.
-        max_event_bytes: The size of an event beyond which only a stub of it is recorded, and
-            ``EventTooLargeError`` raised or counted; else ``WAKELOG_MAX_EVENT_BYTES``, else 64 MiB.
-        buffer: Take records in memory and write them in a thread of their own. This is a trade:
-            accepted means in the buffer then, and what is there when the process is killed is lost.
-            A record of Wakelog's own loggers with a ``durability`` of its own is accepted when the
-            journal has it.
-        replay_rate: The most records a second of what an outage or a process that is gone has left
-            behind; else ``WAKELOG_REPLAY_RATE``, else no limit.
-        max_record_bytes: The size beyond which the largest values of a record are previews in the
-            exported copy, with ``wakelog.truncated_bytes`` set; else ``WAKELOG_MAX_RECORD_BYTES``,
-            else they are left as they are.
-        pipeline: The name under which this processor's records wait for it, over a restart too;
-            else ``WAKELOG_PIPELINE``, else the exporter's class, its endpoint and a digest of its
-            headers. Only a processor of the same service and pipeline delivers what another process
-            left. Of several in one process with the same name, the second has ``#2`` appended.
-        resource: The resource of the records to come. What a process of the same service left is
-            delivered from the start then, and not from the first record on. By default the service
-            is the one that the ``OTEL_*`` variables name, if they do.
-        redact: Whether secrets and personal data are taken out of records of others before they are
-            written: True, or what to look for, or a ``Redactor`` with rules for attributes; else what
-            ``WAKELOG_REDACT_FOREIGN`` and ``WAKELOG_DROP_ATTRIBUTES`` say, else not.
-        sealing: Sign what is in the journal, so that a third party can verify it, see
-            ``docs/evidence.md``.
+        segment_bytes: The size in bytes at which a segment is ended and the next one begins.
+        segment_age: Maximum age of a segment in seconds, checked at the next write.
+        rotate_at_midnight: Whether the first record of a new day in the local time zone begins a
+            segment.
+        space: The quota of the directory, and how long records are kept.
+        max_line_bytes: Maximum length of a line. Content that would exceed it is stored whole in a
+            file beside the segment.
+        max_event_bytes: The size of an event above which only a stub is recorded, and
+            ``EventTooLargeError`` is raised or counted; else ``WAKELOG_MAX_EVENT_BYTES``, else 64
+            MiB.
+        buffer: Hold records in memory and write them in a separate thread. A record is then
+            accepted once it is in the buffer, and lost if the process is killed before it is
+            written. A record of Wakelog's own loggers with a ``durability`` of its own is accepted
+            once it is in the journal.
+        replay_rate: Maximum number of records per second from outages and ended processes; else
+            ``WAKELOG_REPLAY_RATE``, else no limit.
+        max_record_bytes: The size above which the exported copy has previews of a record's largest
+            values, and ``wakelog.truncated_bytes``; else ``WAKELOG_MAX_RECORD_BYTES``, else no
+            limit.
+        pipeline: The name of the pipeline, the same after a restart; else ``WAKELOG_PIPELINE``,
+            else the exporter's class, its endpoint and a digest of its headers. Only a processor of
+            the same service and pipeline delivers another process's records. If several processors
+            of one process have the same name, the second one has ``#2`` appended.
+        resource: The resource of the records. With it, records of ended processes of the same
+            service are delivered from the start, and not only from the first record on. By default
+            the service is the one that the ``OTEL_*`` variables name, if they name one.
+        redact: Whether secrets and personal data in records of other loggers are redacted before
+            they are written: True, or what to look for, or a ``Redactor`` with rules for
+            attributes; else as ``WAKELOG_REDACT_FOREIGN`` and ``WAKELOG_DROP_ATTRIBUTES`` say, else
+            not.
+        sealing: Signs the journal, so that a third party can verify it, see ``docs/evidence.md``.
 
     Raises:
-        ConfigurationError: For an argument or variable that cannot be used, also where the batch
-            processor would refuse it; it says which.
-        JournalError: When the directory cannot be used.
+        ConfigurationError: If an argument or variable is invalid, also one that the batch processor
+            would refuse; the message names it.
+        JournalError: If the directory cannot be used.
     """
 
-    # Long: each argument has a line, is checked and handed on.
+    # Long: each argument has a line, is checked and passed on.
     def __init__(
         self,
         exporter: LogRecordExporter | None,
@@ -132,7 +135,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
         policy = ContentPolicy.from_environment()
         self._buffer: JournalBuffer | None = None
         self.buffer: Queue[Encoded] | None = None
-        """What waits in memory, when there is a buffer: its ``size``, ``capacity``, ``dropped``,
+        """The queue in memory, if there is a buffer: its ``size``, ``capacity``, ``dropped``,
         ``refused``, ``waits``, ``wait_seconds`` and ``on_wait``."""
         super().__init__(
             exporter,
@@ -168,7 +171,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
         """Record one log record.
 
         Raises:
-            SinkError: When the journal did not accept a record of Wakelog's own loggers.
+            SinkError: If the journal did not accept a record of Wakelog's own loggers.
         """
         if is_suppressed():
             return
@@ -219,7 +222,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
             delivery.accepted(seq)
 
     def _record_stub(self, log_record: ReadWriteLogRecord, error: EventTooLargeError) -> None:
-        """Record what can be said of a record that is too large, and note the receipt."""
+        """Record a stub of a record that is too large, and store the receipt in the error."""
         if error.stub is None:
             return
         resource = self._cached_resource(log_record.resource)
@@ -243,7 +246,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
             timeout_millis: The longest wait.
 
         Returns:
-            Whether that is so. Without an exporter: whether nothing was recorded.
+            Whether everything was accepted. Without an exporter: whether nothing was recorded.
         """
         notice_fork()
         timeout = timeout_millis / 1000
@@ -254,7 +257,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
         return self._flush(deadline - time.monotonic())
 
     def close(self, timeout: float) -> bool:
-        """Do what ``shutdown`` does, and say what came of it.
+        """Do what ``shutdown`` does, and return the result.
 
         Args:
             timeout: The longest wait, in seconds.

@@ -1,7 +1,8 @@
-"""Protobuf's wire format, as far as OTLP needs it: values and attributes, of log records and of spans.
+"""The part of protobuf's wire format that OTLP uses: values and attributes.
 
-Source: the protocol buffers' encoding guide, and ``opentelemetry/proto/common/v1/common.proto``. A field is
-a tag, which is its number times eight plus its wire type, and the value; here tags stand as bytes.
+Source: the protocol buffers' encoding guide, and ``opentelemetry/proto/common/v1/common.proto``. A
+field is a tag, which is its number times eight plus its wire type, and the value; tags are given as
+bytes here.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ import orjson
 from wakelog.record import to_line
 
 LEVELS: Final = 30
-"""So many containers may stand in one another, and what is deeper is JSON text: receivers stop at 100 messages
-in one another, of which a map takes three, and the official encoder leaves out silently what is deeper."""
+"""The maximum nesting of containers; deeper ones are written as JSON text. Receivers stop at 100
+nested messages, of which a map takes three, and the official encoder silently omits deeper ones."""
 FLAT: Final = tuple(bytes((number,)) for number in range(128))
-"""The numbers below 128 as they are written: most lengths."""
+"""The encoded numbers below 128, which are most lengths."""
 
 _SMALL, _TWO_BYTES = len(FLAT), len(FLAT) ** 2
 _DOUBLE = Struct("<d").pack
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _UINT64 = 2**64
-# What is kept: texts that are no longer, so many values of each type for each key, and so many keys.
+# Limits of the cache: length of texts, values per type and key, number of keys, length of keys.
 _LONGEST_KEPT, _MOST_VALUES, _MOST_KEYS, _LONGEST_NAME = 64, 64, 512, 256
 
 
 def varint(number: int) -> bytes:
-    """Write a number from 0 to 2**64 - 1."""
+    """Encode a number from 0 to 2**64 - 1."""
     if number < _SMALL:
         return FLAT[number]
     if number < _TWO_BYTES:
@@ -43,30 +44,30 @@ def varint(number: int) -> bytes:
 
 
 def sized(message: bytes) -> bytes:
-    """Write a message, a text or bytes with the length before it."""
+    """Encode a message, a text or bytes with a length prefix."""
     return varint(len(message)) + message
 
 
 def field(tag: bytes, message: bytes) -> bytes:
-    """Write a field that is a message, a text or bytes."""
+    """Encode a field that is a message, a text or bytes."""
     return b"".join((tag, varint(len(message)), message))
 
 
 def text_field(tag: bytes, text: str | None) -> bytes:
-    """Write a field that is a text, nothing for an empty one."""
+    """Encode a text field, as nothing if the text is empty."""
     return field(tag, text.encode()) if text else b""
 
 
 def any_value(value: Any, levels: int = LEVELS) -> bytes:
-    """Write the content of an ``AnyValue``.
+    """Encode the content of an ``AnyValue``.
 
     Args:
-        value: A value as a line gives it back, lists or tuples alike.
-        levels: So many containers in one another are written as such.
+        value: A value as decoded from a line; lists and tuples are the same.
+        levels: The number of nested containers to encode as such.
 
     Raises:
-        TypeError: For a value of any other type.
-        UnicodeEncodeError: For a text with lone surrogates.
+        TypeError: If the value is of any other type.
+        UnicodeEncodeError: If a text has lone surrogates.
     """
     kind = type(value)
     if kind is str:
@@ -98,14 +99,14 @@ def any_value(value: Any, levels: int = LEVELS) -> bytes:
 
 
 def key_value(key: str, value: Any, levels: int = LEVELS) -> bytes:
-    """Write the content of a ``KeyValue``."""
+    """Encode the content of a ``KeyValue``."""
     return field(b"\x0a", key.encode()) + field(b"\x12", any_value(value, levels))
 
 
 class _Key:
-    """The name of an attribute as it is written, and values that it has had, each as a whole attribute.
+    """The encoded name of an attribute, with a cache of whole attributes by value.
 
-    ``true`` is not 1 here, so that each type has a table of its own.
+    Each type has a table of its own, because ``True == 1``.
     """
 
     __slots__ = ("flags", "numbers", "start", "texts")
@@ -117,29 +118,30 @@ class _Key:
         self.flags: dict[bool, bytes] = {}
 
     def sized(self, value: Any) -> bytes:
-        """Write an attribute with the length before it."""
+        """Encode an attribute with a length prefix."""
         content = any_value(value)
         return sized(b"".join((self.start, varint(len(content)), content)))
 
 
 class Attributes:
-    """Writes attributes. It keeps the bytes of names, and of short texts and numbers, which mostly come again.
+    """Encodes attributes, with caches of names and of short texts and numbers, which mostly repeat.
 
-    What is kept is bounded: 64 texts of at most 64 characters, and 64 numbers, for each of 512 names. A
-    new one in a full table empties it, so that what does come again is soon there again.
+    The caches are bounded: 64 texts of at most 64 characters, and 64 numbers, for each of 512
+    names. A full table is emptied before the next insertion; values that repeat are soon in it
+    again.
     """
 
     def __init__(self) -> None:
         self._keys: dict[str, _Key] = {}
 
     def sized(self, attributes: Mapping[str, Any]) -> list[bytes]:
-        """Write each attribute as a ``KeyValue`` with the length before it.
+        """Encode each attribute as a ``KeyValue`` with a length prefix.
 
         Args:
-            attributes: By their names; values as of ``any_value``.
+            attributes: Values by name, as for ``any_value``.
 
         Returns:
-            What a field's tag has to stand before; no tag is in it, so that it serves every message.
+            The encoded attributes without a field's tag, so that they fit every message.
 
         Raises:
             TypeError: As ``any_value``.
@@ -183,7 +185,7 @@ class Attributes:
 
 
 def _sized_text(start: bytes, text: str) -> bytes:
-    """Return a ``KeyValue`` of a text, with its length before it."""
+    """Return a ``KeyValue`` of a text, with a length prefix."""
     data = text.encode()
     size = len(data)
     if size + len(start) < _SMALL - 4:

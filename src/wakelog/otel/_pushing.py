@@ -1,8 +1,8 @@
-"""Metrics on their way to the next hop, where Wakelog has made the MeterProvider.
+"""Periodic export of metrics, for a MeterProvider that Wakelog has created.
 
-The SDK's own reader holds a lock while it exports, which a forked child inherits as it is; it lets the
-child go on with the histograms of its parent; and each export that fails is logged again. So turns
-are taken here, and the SDK's reader is asked for the figures.
+The SDK's own reader holds a lock while it exports, which a forked child inherits locked; the child
+continues with the histograms of its parent; and every failed export is logged. So a thread here
+schedules the exports, and the SDK's reader only collects.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from wakelog.runtime import ForkOrder, PerThread, contained, notice_fork, reset_
 _log = logging.getLogger("wakelog")
 
 _INTERVAL_MILLIS, _TIMEOUT_MILLIS = 60_000.0, 30_000.0
-# Longer than a collection takes that does not hang in somebody's callback.
+# Longer than any collection takes, except one that hangs in a user's callback.
 _FORK_SECONDS = 1.0
-# Where the SDK and the official exporters say that an export fails.
+# The loggers on which the SDK and the official exporters report failed exports.
 _SAYING_SO = (
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
@@ -50,28 +50,28 @@ MakeExporter = Callable[[], MetricExporter | None]
 
 
 def hear_exporters() -> None:
-    """Have exporters say what is wrong where everything of OpenTelemetry is told to be silent."""
+    """Enable the warnings of the exporters' loggers, if OpenTelemetry's logging is disabled."""
     for name in _SAYING_SO:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class PushedMetrics:
-    """A MeterProvider, and a thread that sends what it collects: now and then, and at the end.
+    """A MeterProvider, and a thread that exports its metrics periodically and at the end.
 
-    ``_still`` is held while figures are collected. Whoever forks waits for it, for a second at most,
-    so that no child inherits the SDK's locks as a collection holds them. ``_changed`` guards what
-    is asked of the thread and what it says; nothing is collected or sent under it.
+    ``_still`` is held while metrics are collected. A fork waits for it, for a second at most, so
+    that no child inherits the SDK's locks while a collection holds them. ``_changed`` guards the
+    requests to the thread and its responses; nothing is collected or exported under it.
 
-    A forked child reports what is its own, under the ``service.instance.id`` that the SDK gives it,
+    A forked child reports its own figures, under the ``service.instance.id`` that the SDK gives it,
     through an exporter of its own.
 
     Args:
-        exporter: Where to send.
-        renew: Makes another exporter like it, for a forked child.
+        exporter: The exporter.
+        renew: Creates another exporter with the same settings, for a forked child.
 
     Raises:
-        ConfigurationError: For an ``OTEL_METRIC_EXPORT_INTERVAL`` or ``OTEL_METRIC_EXPORT_TIMEOUT``
-            that is not above 0.
+        ConfigurationError: If ``OTEL_METRIC_EXPORT_INTERVAL`` or ``OTEL_METRIC_EXPORT_TIMEOUT`` is
+            not above 0.
     """
 
     def __init__(self, exporter: MetricExporter, renew: MakeExporter) -> None:
@@ -84,13 +84,13 @@ class PushedMetrics:
         self._renewing = False
 
     def start(self, resource: Resource) -> MeterProvider:
-        """Make the MeterProvider and begin.
+        """Create the MeterProvider and start the thread.
 
         Args:
-            resource: Who reports.
+            resource: The resource of the metrics.
 
         Raises:
-            ConfigurationError: For an ``OTEL_METRICS_EXEMPLAR_FILTER`` that the SDK does not know.
+            ConfigurationError: If the SDK does not know the ``OTEL_METRICS_EXEMPLAR_FILTER``.
         """
         with naming_variables("the MeterProvider", OTEL_METRICS_EXEMPLAR_FILTER):
             self.provider = MeterProvider([self._reader], resource, shutdown_on_exit=False)
@@ -102,26 +102,26 @@ class PushedMetrics:
         return self.provider
 
     def _begin(self) -> None:
-        """Begin at first, and anew in a forked child."""
+        """Start the thread with new state, also in a forked child."""
         self._still = threading.RLock()
         self._changed = threading.Condition()
         self._asked = self._answered = 0
         self._ending = self._ended = self._complained = False
-        # What is wrong with the attempt that is under way, as soon as that is heard.
+        # The failure of the current attempt, set as soon as it is logged.
         self._trouble = ""
         self.failing: bool | None = None
-        """Whether the last attempt failed; None when there was none."""
+        """Whether the last attempt failed; None before the first one."""
         self._thread = threading.Thread(target=self._run, name="wakelog-metrics", daemon=True)
         self._thread.start()
 
     def flush(self, timeout: float) -> bool:
-        """Collect and send now.
+        """Collect and export now.
 
         Args:
-            timeout: The longest wait, in seconds. It ends at once when the attempt is seen to fail.
+            timeout: The longest wait, in seconds. It ends as soon as the attempt is seen to fail.
 
         Returns:
-            Whether the next hop has taken it.
+            Whether the next hop has accepted the metrics.
         """
         notice_fork()
         with self._changed:
@@ -134,7 +134,7 @@ class PushedMetrics:
             return self._answered >= asked and not self.failing
 
     def end(self, timeout: float) -> bool:
-        """Collect and send for the last time; waits as ``flush`` does.
+        """Collect and export for the last time; the wait is as in ``flush``.
 
         Returns:
             Whether the thread has ended.
@@ -161,7 +161,7 @@ class PushedMetrics:
                     )
                     asked, ending = self._asked, self._ending
                 raised = contained(self._push)
-                if raised is not None:  # code of others, in a callback or an exporter
+                if raised is not None:  # by a callback or an exporter
                     self._note(sent=False, why=f"{type(raised).__name__}: {raised}")
                 with self._changed:
                     self._answered, self._trouble = asked, ""
@@ -187,7 +187,7 @@ class PushedMetrics:
             self._note(sent=sent, why=self._trouble or "the exporter gave no reason")
 
     def _note(self, *, sent: bool, why: str) -> None:
-        """Note what came of an attempt, and say so where that is news."""
+        """Store the result of an attempt, and log it if it differs from the previous one."""
         self.failing = not sent
         if sent and self._complained:
             self._complained = False
@@ -207,7 +207,7 @@ class PushedMetrics:
             self._changed.notify_all()
 
     def _before_fork(self) -> None:
-        # A callback that forks does so inside a collection.
+        # A callback that forks runs inside a collection, on the thread that holds the lock.
         ours = threading.current_thread() is self._thread
         if not ours and self._still.acquire(timeout=_FORK_SECONDS):
             self._forking = threading.get_ident()
@@ -218,12 +218,12 @@ class PushedMetrics:
             self._still.release()
 
     def _after_fork_in_child(self) -> None:
-        # A fork that Python does not see stops nobody first: then what is free was not in use.
+        # A fork in native code does not call _before_fork; then a free lock means no collection.
         still = self._forking == threading.get_ident() or self._still.acquire(blocking=False)
         self._forking = None
         self._exporter.renew()
         if not still:
-            # The SDK's locks are held for ever here: nothing can be collected.
+            # The SDK's locks stay locked in this process, so nothing can be collected.
             self._changed = threading.Condition()
             self._ending = self._ended = self.failing = True
             return
@@ -236,11 +236,11 @@ class PushedMetrics:
 
 
 class _Reader(PeriodicExportingMetricReader):
-    """Collects when it is told to, and keeps sending apart from that.
+    """Collects on request, and separates collecting from exporting.
 
     Args:
-        exporter: Where to send.
-        owner: Who tells it, and is told what the MeterProvider is told.
+        exporter: The exporter.
+        owner: The object that requests collections, and that flushes and shuts down.
     """
 
     def __init__(self, exporter: _Exporter, owner: PushedMetrics) -> None:
@@ -250,17 +250,17 @@ class _Reader(PeriodicExportingMetricReader):
         self._collected: MetricsData | None = None
 
     def take(self, timeout_millis: float) -> MetricsData | None:
-        """Collect, and return what there is.
+        """Collect, and return the metrics.
 
         Raises:
-            MetricsTimeoutError: When that takes too long.
+            MetricsTimeoutError: If collecting takes too long.
         """
         self._collected = None
         self.collect(timeout_millis)
         return self._collected
 
     def send(self, data: MetricsData, timeout_millis: float) -> bool:
-        """Export as the SDK does, and return whether that succeeded."""
+        """Export as the SDK does, and return whether it succeeded."""
         self._to_send.sent = False
         super()._receive_metrics(data, timeout_millis)
         return self._to_send.sent
@@ -282,14 +282,14 @@ class _Reader(PeriodicExportingMetricReader):
 
 
 class _Exporter(MetricExporter):
-    """An exporter in every process: a forked child may not use its parent's connections.
+    """An exporter that is replaced in a forked child, which may not use its parent's connections.
 
     Attributes:
         sent: Whether the last export succeeded.
     """
 
     def __init__(self, exporter: MetricExporter, make: MakeExporter) -> None:
-        # As the SDK's reader asks an exporter what it prefers; there is no public way.
+        # The SDK's reader reads the same attributes; there is no public way.
         super().__init__(
             getattr(exporter, "_preferred_temporality", None),
             getattr(exporter, "_preferred_aggregation", None),
@@ -300,9 +300,9 @@ class _Exporter(MetricExporter):
         self.sent = False
 
     def renew(self) -> None:
-        """Leave the exporter to the process that has it, and make another one when it is needed."""
+        """Leave the exporter to the parent process, and create another one when it is needed."""
         if self._exporter is not None:
-            self._inherited.append(self._exporter)  # to shut it down would be felt by the parent
+            self._inherited.append(self._exporter)  # shutting it down would affect the parent
         self._exporter = None
 
     def export(
@@ -326,14 +326,14 @@ class _Exporter(MetricExporter):
 
 
 class _Overheard(logging.Filter):
-    """Keeps what is said in a thread while it listens, so that it is said once and not every time."""
+    """Passes a thread's warnings to a listener instead of the log, so that they do not repeat."""
 
     def __init__(self) -> None:
         super().__init__()
         self._listener = PerThread[Callable[[str], None] | None](None)
 
     def by(self, listener: Callable[[str], None]) -> AbstractContextManager[None]:
-        """Give what is said in this thread inside the block to a listener alone."""
+        """Pass the warnings of this thread in the block to a listener only."""
         return self._listener.set(listener)
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -1,6 +1,6 @@
-"""Between OpenTelemetry's log records and lines: ``content_of`` there, ``Rebuilder`` back.
+"""Conversion of OpenTelemetry's log records to lines (``content_of``) and back (``Rebuilder``).
 
-What delivery exports is what the SDK would have exported, plus ``log.record.uid``,
+Delivery exports the records that the SDK would have exported, plus ``log.record.uid``,
 ``wakelog.writer.id`` and ``wakelog.seq``.
 """
 
@@ -47,27 +47,27 @@ from wakelog.record import (
 )
 
 _SEVERITIES = {severity.value: severity for severity in SeverityNumber} | {None: None}
-# The encoder of the official exporters leaves out what is nested more than 32 maps deep, silently.
+# The encoder of the official exporters silently omits values nested more than 32 maps deep.
 _LEVELS = 30
 _CONTAINERS = frozenset({list, dict})
 _NO_CONTEXT = Context()
 _NO_FLAGS = TraceFlags(TraceFlags.DEFAULT)
 _USUAL_FLAGS = (_NO_FLAGS, TraceFlags(TraceFlags.SAMPLED))
-# How a scope begins on a line, and what stands after it there.
+# The beginning of the scope on a line, and the length of the seal after it.
 _SCOPE, _SEAL = b',"scope":{', len(b',"crc":"00000000"}')
 _MOST_SCOPES, _LONGEST_SCOPE = 256, 1024
-# A record that was called too large has at most so many bytes the second time.
+# The maximum size of the second attempt with a record that was refused as too large.
 _SMALL_RECORD = 16 * 1024
 _NOTHING: frozenset[str] = frozenset()
-# How the last scope stands on a line: mostly one scope emits many records in a row.
+# Cache of the encoded last scope, because one scope usually emits many records in succession.
 _scope: tuple[InstrumentationScope | None, bytes] = (None, b"")
 
 
 class EventLogRecord(LogRecord):
-    """A log record of Wakelog's own front doors, which wait for an answer.
+    """A log record of one of Wakelog's own APIs, which waits for the result.
 
-    It sets what ``LogRecord`` sets, from what is known already, instead of looking the current span
-    up again; a test holds it to the fields of ``LogRecord``.
+    It sets the attributes of ``LogRecord`` from known values, instead of looking up the current
+    span again; a test compares them with the fields of ``LogRecord``.
 
     Args:
         timestamp: When it happened, in nanoseconds since 1970.
@@ -75,19 +75,19 @@ class EventLogRecord(LogRecord):
         severity_text: Its name.
         attributes: The event's attributes.
         event_name: The event's name.
-        span_context: Trace id, span id and trace flags of the span that it belongs to, if any.
-        durability: What the journal has to do before it accepts the record.
-        deferred: Whether waiting for the disk is left to ``settling``.
+        span_context: Trace id, span id and trace flags of the event's span, if it has one.
+        durability: The durability with which the journal has to accept the record.
+        deferred: Whether the caller waits for the sync by calling ``settling``.
         content: Attributes for the journal alone, which no other processor may see.
-        derives_body: Whether its body is what the event is called, which is made when another
-            processor asks for it: the journal has it in the attributes.
+        derives_body: Whether its body is derived from the attributes when another processor reads
+            it, and so not written to the journal.
 
     Attributes:
         derives_body: As above.
-        answered: Whether a ``DurableLogRecordProcessor`` has taken it, or done with it what its
+        answered: Whether a ``DurableLogRecordProcessor`` has accepted it, or has handled it as its
             buffer's policy says.
-        receipt: What the journal answered, None while nobody has.
-        settling: Waits until the receipt holds, when that is left to be done.
+        receipt: The receipt of the journal, None before there is one.
+        settling: Waits until the receipt's durability is reached, if the caller has to wait for it.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class EventLogRecord(LogRecord):
         event_name: str,
         span_context: tuple[int, int, int] | None,
         durability: Durability | None,
-        deferred: bool = False,  # noqa: FBT001, FBT002 - handed on for every event
+        deferred: bool = False,  # noqa: FBT001, FBT002 - passed on for every event
         content: dict[str, Any] | None = None,
         *,
         derives_body: bool = False,
@@ -127,7 +127,7 @@ class EventLogRecord(LogRecord):
 
     @property
     def body(self) -> Any:
-        """What it says: of an agent's event, what it is called."""
+        """The body; that of an agent event is derived from its name and attributes."""
         if self._body is None and self.derives_body:
             self._body = body_of(self.event_name or "", self.attributes or {})
         return self._body
@@ -138,9 +138,9 @@ class EventLogRecord(LogRecord):
 
 
 class _ReadLogRecord(LogRecord):
-    """A log record that was read, which asks for no current span and no time.
+    """A log record that was read from a line, without looking up the current span or the time.
 
-    It has the fields of ``LogRecord``; a test holds it to them.
+    A test compares its attributes with the fields of ``LogRecord``.
     """
 
     def __init__(self, source: Record, attributes: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ class _ReadLogRecord(LogRecord):
         self.exception = None
 
     def __copy__(self) -> _ReadLogRecord:
-        """Return itself: the batch processor copies what others may hold, and nobody holds this."""
+        """Return itself, not a copy: nobody else has this record and could change it."""
         return self
 
 
@@ -176,22 +176,23 @@ def content_of(
     *,
     erasable: bool = False,
 ) -> tuple[str, bytes]:
-    """Turn a log record into an id and the middle part of its line.
+    """Return the id and the encoded middle part of the line of a log record.
 
     Args:
-        log_record: The record, as a processor gets it. It is not changed.
-        max_line_bytes: The most bytes of the line.
-        max_event_bytes: The most bytes of all its fields.
-        redactor: Takes private data out of records of others. Wakelog's own loggers have done so.
-        erasable: Whether content leaves the line for a file that can be deleted.
+        log_record: The record that a processor got. It is not changed.
+        max_line_bytes: The maximum size of the line, in bytes.
+        max_event_bytes: The maximum size of all fields, in bytes.
+        redactor: Redacts records of other loggers. Wakelog's own loggers have already redacted
+            theirs.
+        erasable: Whether content is stored outside the line, in a file that can be deleted.
 
     Returns:
-        The record's ``log.record.uid`` where it has one, else a new id; and the encoded fields.
+        The record's ``log.record.uid`` if it has one, else a new id; and the encoded fields.
 
     Raises:
-        EventTooLargeError: When it is larger than ``max_event_bytes``; with the id and content of a
+        EventTooLargeError: If it is larger than ``max_event_bytes``; with the id and content of a
             stub.
-        RedactionError: When a detector or a strategy of the caller's failed.
+        RedactionError: If a detector or a strategy of the user failed.
     """
     record, scope = log_record.log_record, log_record.instrumentation_scope
     known, ending = _scope
@@ -199,7 +200,7 @@ def content_of(
         ending = _scope_field(scope)
     content, derived_body = None, False
     if type(record) is EventLogRecord:
-        # A derived body is made anew from the attributes when the record leaves.
+        # A derived body is derived again when the record is exported.
         content, derived_body = record.content, record.derives_body
         redactor = None
     apart = s.CONTENT if erasable else _NOTHING
@@ -241,7 +242,7 @@ def content_of(
 
 
 def _scope_field(scope: InstrumentationScope | None) -> bytes:
-    """Return the last field of a line, which says the instrumentation scope, and keep it."""
+    """Return the last field of a line, the encoded instrumentation scope, and cache it."""
     global _scope  # noqa: PLW0603 - a cache of one, replaced whole
     text = encode({"scope": scope_fields(scope)}, sys.maxsize) if scope else b""
     _scope = (scope, text)
@@ -249,12 +250,12 @@ def _scope_field(scope: InstrumentationScope | None) -> bytes:
 
 
 def _exportable(nanoseconds: int | None) -> int | None:
-    """Return a time that OTLP's unsigned 64 bits hold, or None: unknown, in place of impossible."""
+    """Return a time that fits into OTLP's unsigned 64 bits, else None, which means unknown."""
     return nanoseconds if nanoseconds is not None and 0 <= nanoseconds < 2**64 else None
 
 
 def as_the_sdk_has_it(value: Any, levels: int = _LEVELS) -> Any:
-    """Return a value with tuples for lists, and what is nested deeper than ``levels`` as JSON text."""
+    """Return a value with tuples for lists, and JSON text for values deeper than ``levels``."""
     if type(value) not in _CONTAINERS:
         return value
     if not levels:
@@ -274,7 +275,7 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def resource_of(resource: SDKResource | None) -> Resource:
-    """Return OpenTelemetry's resource as plain data, its URLs without users and passwords."""
+    """Return OpenTelemetry's resource as plain data, without user names and passwords in URLs."""
     if resource is None:
         return Resource({})
     attributes = {name: _without_users(value) for name, value in resource.attributes.items()}
@@ -288,7 +289,7 @@ def _without_users(value: Any) -> Any:
 
 
 class _KnownScope(NamedTuple):
-    """A scope, whether it is Wakelog's own, and of older conventions than today's."""
+    """A scope, whether it is Wakelog's own, and whether its semantic conventions are older."""
 
     own: bool
     older: bool
@@ -299,38 +300,38 @@ _NO_SCOPE = _KnownScope(own=False, older=False, scope=None)
 
 
 class Rebuilder:
-    """Makes log records from lines again.
+    """Rebuilds log records from lines.
 
     Args:
         policy: Where the content of Wakelog's own events may go.
-        max_record_bytes: The size beyond which the largest values of a record are previews, with
-            ``wakelog.truncated_bytes`` set; None to leave records as they are. It is that of body
-            and attributes as JSON.
+        max_record_bytes: The size of body and attributes as JSON above which the largest values of
+            a record are previews, with ``wakelog.truncated_bytes``; None for no limit.
     """
 
     def __init__(self, policy: ContentPolicy, *, max_record_bytes: float | None = None) -> None:
         self._policy = policy
         self._max_record_bytes = None if max_record_bytes is None else int(max_record_bytes)
         self.encodes = False
-        """Whether ``prepare`` encodes records, for an exporter that takes them so."""
+        """Whether ``prepare`` encodes records, for an exporter that accepts encoded ones."""
         self._rebuilds_first = False
-        # Made once, not once for each record.
+        # Bound once, because binding it for each record takes time.
         self._later = self._rebuild_later
         self._encoder = LogEncoder(events=policy.events, max_record_bytes=self._max_record_bytes)
         self._origins = Origins()
         self._scopes: dict[bytes, _KnownScope] = {}
-        # The last one, and how it stands on its line: mostly one scope emits many records in a row.
+        # Cache of the last scope and its text on a line: one scope emits many records in
+        # succession.
         self._scope: tuple[_KnownScope, bytes] = (_NO_SCOPE, b"\n")
 
     def prepare(self, entry: Entry, replayed: bool = False) -> ReadWriteLogRecord:  # noqa: FBT001, FBT002 - given for every record
-        """Make a log record that ``rebuild`` makes only when somebody looks at its fields.
+        """Return a log record that is rebuilt only when a field is read.
 
         Args:
-            entry: What was read.
-            replayed: As of ``rebuild``.
+            entry: The entry with the line.
+            replayed: As in ``rebuild``.
 
         Returns:
-            The record. Where its line is out of the ordinary, it has been rebuilt already.
+            The record. If its line is unusual, it has already been rebuilt.
         """
         line: bytes
         if type(entry) is LaterEntry:
@@ -360,31 +361,31 @@ class Rebuilder:
         try:
             return self.rebuild(entry, replayed=replayed)
         except Exception:
-            # Inside an export it would keep its whole batch pending. Rebuilt before, it costs itself.
+            # Inside an export the exception keeps the whole batch pending; before it, one record.
             self._rebuilds_first = True
             raise
 
     def request(self, batch: Sequence[ReadableLogRecord]) -> bytes | None:
-        """Write OTLP's request for a batch of what ``prepare`` and ``rebuild`` have made.
+        """Encode the OTLP request for a batch of records from ``prepare`` and ``rebuild``.
 
         Returns:
-            The message, None when a record holds what only the official encoder may know.
+            The message, None if a record has a value that only the official encoder may know.
         """
         return self._encoder.request(batch)
 
     def rebuild(
         self, entry: Entry, *, replayed: bool = False, max_bytes: int | None = None
     ) -> ReadWriteLogRecord:
-        """Make the log record that the SDK's own processor would have exported.
+        """Return the log record that the SDK's own processor would have exported.
 
         Args:
-            entry: What was read.
+            entry: The entry with the line.
             replayed: Whether to mark it as one that has waited for an outage to end.
-            max_bytes: The size beyond which its largest values are previews, in place of
+            max_bytes: The size above which its largest values are previews, in place of
                 ``max_record_bytes``.
 
         Returns:
-            The record, with what identifies it among its attributes.
+            The record, with its identity among its attributes.
         """
         source = renewed(entry.record)
         attributes = source.attributes
@@ -400,7 +401,7 @@ class Rebuilder:
             attributes = source.attributes
         for name, time_ in (
             ("timestamp", source.timestamp),
-            # A line leaves it out where it is the same.
+            # Missing on the line if it equals the timestamp.
             ("observed_timestamp", source.observed_timestamp or source.timestamp),
         ):
             if time_ is not None and _exportable(time_) is None:
@@ -410,7 +411,7 @@ class Rebuilder:
         attributes[s.SEQ] = source.seq
         if replayed:
             attributes[s.REPLAYED] = True
-        # What containers are to the SDK; it takes five times as long for making sure of it.
+        # The SDK's own conversion of containers takes five times as long, because it checks them.
         for name, value in attributes.items():
             if type(value) in _CONTAINERS:
                 attributes[name] = as_the_sdk_has_it(value)
@@ -424,14 +425,14 @@ class Rebuilder:
         )
 
     def smaller(self, entry: Entry, replayed: bool) -> ReadableLogRecord | None:  # noqa: FBT001 - one of two
-        """Make a copy with previews of its large values, for a next hop that calls it too large.
+        """Return a copy with previews of large values, for a next hop that refuses its size.
 
         Args:
-            entry: What was read.
+            entry: The entry with the line.
             replayed: Whether to mark it as one that has waited for an outage to end.
 
         Returns:
-            The record, None when there is nothing to shorten.
+            The record, None if no value can be shortened.
         """
         limit = min(_SMALL_RECORD, size_of(entry.record) // 4)
         whole = self.rebuild(entry, replayed=replayed, max_bytes=limit)
@@ -445,10 +446,10 @@ class Rebuilder:
         )
 
     def _scope_on(self, data: dict[str, Any], line: bytes) -> _KnownScope:
-        """Return the scope of a record, and what it says of the record.
+        """Return the scope of a record, with its properties.
 
         Raises:
-            CorruptLineError: When the line cannot be read.
+            CorruptLineError: If the line cannot be read.
         """
         if data.get("scope") is None:
             return _NO_SCOPE
@@ -459,8 +460,8 @@ class Rebuilder:
             own = scope is not None and scope.name == s.SCOPE_NAME
             older = own and scope is not None and scope.schema_url != s.SCHEMA_URL
             known = _KnownScope(own, older, self._origins.scope(scope))
-            # Only a scope that is the last field is told by its text: a name of a field within a
-            # value may be the same, but what follows it there is not closed where the line is.
+            # The text identifies a scope only if the scope is the last field: the text may also
+            # occur inside a value, but not followed by the end of the line.
             if text == _SCOPE + orjson.dumps(data.get("scope"))[1:] and len(text) <= _LONGEST_SCOPE:
                 if len(self._scopes) >= _MOST_SCOPES:
                     self._scopes.clear()

@@ -1,4 +1,4 @@
-"""Redaction of what others record: attributes, bodies and texts, before they are written."""
+"""Redaction of records of other loggers: attributes, bodies and texts, before they are written."""
 
 from __future__ import annotations
 
@@ -19,36 +19,38 @@ REDACT_FOREIGN: Final = "WAKELOG_REDACT_FOREIGN"
 DROP_ATTRIBUTES: Final = "WAKELOG_DROP_ATTRIBUTES"
 FOREIGN_VARIABLES: Final = (REDACT_FOREIGN, DROP_ATTRIBUTES)
 BODY: Final = "body"
-# Names with numbers in them, such as those of prompts, are without end.
+# Names with numbers in them, such as those of prompts, are unlimited.
 _MOST_NAMES: Final = 4096
 _Value = TypeVar("_Value")
 
 
 class Redactor:
-    """Removes secrets, personal data and content from records and spans of other libraries before they are written.
+    """Redacts secrets, personal data and content in records and spans of other libraries.
 
-    It is for ``redact=`` of ``DurableSpanProcessor`` and ``DurableLogRecordProcessor``. It looks at the
-    attributes of log records, of spans and of their events and links, at the body of log records, at the
-    names of spans and events, and at the description of a status. Resource and scope stay as they are.
+    It is the value of ``redact=`` of ``DurableSpanProcessor`` and ``DurableLogRecordProcessor``,
+    which redact before they write. It processes the attributes of log records, of spans and of
+    their events and links, the body of log records, the names of spans and events, and the
+    description of a status. Resource and scope are not changed.
 
-    What becomes of an attribute is one of these:
+    The actions for an attribute are:
 
-    - ``redact``: Secrets and personal data in it are replaced.
-    - ``hide``: The whole value is replaced.
-    - ``drop``: The attribute is left out.
-    - ``keep``: It is not looked at.
+    - ``redact``: Replace secrets and personal data in it.
+    - ``hide``: Replace the whole value.
+    - ``drop``: Remove the attribute.
+    - ``keep``: Leave it unchanged.
 
     Args:
-        rules: What becomes of attributes, by their names. ``*`` stands for any characters, and the first
-            rule that fits holds. The name ``body`` is that of a log record's body. What no rule
-            names is redacted.
-        content: What becomes of content: of the attributes in which the conventions of OpenTelemetry,
-            OpenInference and OpenLLMetry have what people, models and tools said, and of the body of
-            events whose names begin with ``gen_ai.``. A rule for the name goes before.
-        config: What is looked for, and what it becomes; the defaults if absent.
+        rules: Actions by attribute name. ``*`` stands for any characters, and the first rule that
+            matches applies. The name ``body`` is that of a log record's body. Attributes without a
+            rule are redacted.
+        content: The action for content: for the attributes in which the conventions of
+            OpenTelemetry, OpenInference and OpenLLMetry have the words of people, models and tools,
+            and for the body of events whose names begin with ``gen_ai.``. A rule for the name takes
+            precedence.
+        config: What is detected and how it is replaced; the defaults if absent.
 
     Raises:
-        ConfigurationError: For an argument that cannot be used; it says which.
+        ConfigurationError: If an argument is invalid; the message names it.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Redactor:
         self._content: Action = content
         self._is_content = re.compile("|".join(map(translate, s.FOREIGN_CONTENT))).match
         self._config = config
-        self._actions: dict[str, Action] = {}  # a cache of what the rules say
+        self._actions: dict[str, Action] = {}  # a cache of the rules' results by name
         prepare(config)
 
     def record(self, fields: dict[str, Any], attributes: dict[str, Any]) -> dict[str, Any]:
@@ -80,16 +82,17 @@ class Redactor:
 
         Args:
             fields: The fields of its line, which are changed.
-            attributes: Its attributes, which are not.
+            attributes: Its attributes, which are not changed.
 
         Raises:
-            RedactionError: When a detector or a strategy of the caller's failed.
+            RedactionError: If a detector or a strategy of the user failed.
         """
         name = fields.get("event_name")
         if BODY in fields:
             action = self._ruled(BODY)
             if action is None:
-                # Older instrumentations have the content of an event in its body, and its name among the attributes.
+                # Older instrumentations put an event's content into the body and its name into an
+                # attribute.
                 known = name or str(attributes.get(s.EVENT_NAME, ""))
                 action = self._content if known.startswith(s.GENAI_PREFIX) else "redact"
             if action == "drop":
@@ -108,7 +111,7 @@ class Redactor:
             fields: The fields, with events and links in the body.
 
         Raises:
-            RedactionError: When a detector or a strategy of the caller's failed.
+            RedactionError: If a detector or a strategy of the user failed.
         """
         about = fields["span"]
         for name in ("name", "status_message"):
@@ -126,10 +129,10 @@ class Redactor:
         self._redact_attributes(fields)
 
     def attributes(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of attributes, redacted.
+        """Return a redacted copy of attributes.
 
         Raises:
-            RedactionError: When a detector or a strategy of the caller's failed.
+            RedactionError: If a detector or a strategy of the user failed.
         """
         looked_at: dict[str, Any] = {}
         others: dict[str, Any] = {}
@@ -166,14 +169,14 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 
 def redactor_of(given: bool | RedactionConfig | Redactor | None) -> Redactor | None:  # noqa: FBT001 - it is the value
-    """Return the redactor of what others record, None where it leaves as it came.
+    """Return the redactor for records of other loggers, None if they are not redacted.
 
     Args:
-        given: What ``redact`` is of the two processors; None for what ``WAKELOG_REDACT_FOREIGN`` and
-            ``WAKELOG_DROP_ATTRIBUTES`` say.
+        given: The ``redact`` argument of the two processors; None reads ``WAKELOG_REDACT_FOREIGN``
+            and ``WAKELOG_DROP_ATTRIBUTES``.
 
     Raises:
-        ConfigurationError: For a variable that cannot be used, or an argument of another type.
+        ConfigurationError: If a variable is invalid, or the argument is of another type.
     """
     if given is None:
         return _redactor_of_the_environment()
@@ -191,7 +194,7 @@ def _redactor_of_the_environment() -> Redactor | None:
     make: dict[str, Callable[[dict[str, Action]], Redactor | None]] = {
         "true": Redactor,
         "drop_content": lambda rules: Redactor(rules, content="drop"),
-        # What is not dropped leaves as it came.
+        # Attributes that are not dropped stay unchanged.
         "false": lambda rules: Redactor({**rules, "*": "keep"}) if rules else None,
     }
     if said not in make:

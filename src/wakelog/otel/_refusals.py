@@ -1,4 +1,4 @@
-"""What was not recorded: counted by reason, and said once in a burst."""
+"""Failures that are counted by reason and logged once in a burst."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _log = logging.getLogger("wakelog")
 
 
 class Refusals:
-    """Counts failures that nobody is to hear of by an exception.
+    """Counts failures that are not raised to any caller.
 
-    The first one is logged at once, and then at most one line a minute says how many there were.
+    The first one is logged at once, and then the number at most once a minute.
 
     Args:
-        what: What they are, in the plural.
+        what: The noun for the failures, in the plural.
 
     Attributes:
-        counts: How many there were, by the error's name.
+        counts: Numbers of failures by the error's name.
     """
 
     def __init__(self, what: str) -> None:
@@ -38,8 +38,8 @@ class Refusals:
         """Count a failure.
 
         Args:
-            error: Why it failed.
-            hint: What to do about it, when the error does not say.
+            error: The error.
+            hint: Advice, if the error has none.
         """
         let_through(error)
         with self._lock:

@@ -1,6 +1,7 @@
-"""What requests for log records and for spans have in common: resources and scopes around them.
+"""The common part of requests for log records and for spans: resources and scopes.
 
-``ResourceLogs`` and ``ResourceSpans``, and ``ScopeLogs`` and ``ScopeSpans``, number their fields alike.
+``ResourceLogs`` and ``ResourceSpans`` have the same field numbers, and so have ``ScopeLogs`` and
+``ScopeSpans``.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ def resource_message(
     resource: Resource,
     scopes: Mapping[InstrumentationScope | None, list[bytes]],
 ) -> bytes:
-    """Write what one resource has recorded.
+    """Encode the records or spans of one resource.
 
     Args:
-        attributes: Writes attributes.
+        attributes: The encoder of attributes.
         resource: The resource.
-        scopes: What was recorded, by its scope, each one a field with its tag.
+        scopes: Encoded records or spans by scope, each one a field with its tag.
 
     Returns:
         The content of a ``ResourceLogs`` or ``ResourceSpans``.
 
     Raises:
-        TypeError: When an attribute cannot be written here.
-        ValueError: When a text has lone surrogates.
+        TypeError: If an attribute cannot be encoded here.
+        ValueError: If a text has lone surrogates.
     """
     parts = [field(b"\x0a", _all(b"\x0a", attributes, resource.attributes))]
     for scope, recorded in scopes.items():

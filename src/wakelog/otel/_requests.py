@@ -1,8 +1,9 @@
-"""Requests that Wakelog has encoded itself, sent by the official exporters with all their settings.
+"""Requests that Wakelog encodes, and that the official exporters send with all their settings.
 
-Such an exporter encodes whatever is in a batch. It is given one with nothing in it, and its encoded message, of no
-bytes, is replaced where its answer is heard too. So endpoint, headers, credentials, compression, time-outs, proxies
-and the exporter's own metrics are as ever, and no name of the exporter's is needed for it.
+The exporter is given a batch without records, and encodes it as an empty message. That message is
+replaced at the place where the response is captured. Endpoint, headers, credentials, compression,
+time-outs, proxies and the exporter's own metrics are unaffected, and no private name of the
+exporter is needed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 class CountedBatch(Sequence[Any]):
-    """A batch that says how many records it stands for, and has none to look at.
+    """A batch that has the length of the one it represents, and no records.
 
     Args:
-        count: How many.
+        count: The number of records that it represents.
     """
 
     def __init__(self, count: int) -> None:
@@ -36,16 +37,16 @@ class CountedBatch(Sequence[Any]):
 
 
 def compressed_like(empty: object, request: bytes) -> bytes | None:
-    """Compress a request as an exporter has compressed a message of no bytes.
+    """Compress a request in the way in which an exporter has compressed an empty message.
 
-    Compressing takes place outside the interpreter's lock.
+    Compressing releases the interpreter's lock.
 
     Args:
-        empty: What the exporter made of the empty message.
+        empty: The exporter's compressed empty message.
         request: The request.
 
     Returns:
-        The request, None when it is not known what the exporter did.
+        The compressed request, None if the exporter's compression is unknown.
     """
     if type(empty) is not bytes:
         return None

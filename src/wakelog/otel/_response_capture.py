@@ -1,10 +1,9 @@
 """Captures the OTLP response that the official exporters reduce to success or failure.
 
-The official exporters repeat what they take for passing
-trouble, and log every attempt. So the part of them that talks to the wire is wrapped: the answer is
-judged there, and the exporter is told that all is well. Then it has nothing to repeat and nothing
-to log, and there is one attempt for each export. Whoever else uses the same exporter gets the answers
-as they are.
+The official exporters retry after transient errors, and log every attempt. So their transport is
+wrapped: the response is judged there, and the exporter gets a success in its place. It then has
+nothing to retry or log, and each export is one attempt. Other users of the same exporter get the
+real responses.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _log = logging.getLogger("wakelog")
 LONGEST_RETRY_AFTER = 3600.0
 NO_TLS = "it does not speak TLS; an address that begins with http:// is used without"
 UNREADABLE = "but what it said cannot be read, and records may have been rejected"
-# Few servers have a status of its own for it, and each says it in its own words: C++, Go, Java, .NET,
+# Few servers have a separate status code for it, and their messages differ: C++, Go, Java, .NET and
 # Rust over gRPC, and the Collector (Go) over HTTP.
 SAYS_TOO_LARGE = re.compile(
     r"larger than max|exceeds? (the )?max|(message|message length|request body) too large"
@@ -46,19 +45,20 @@ _UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 LOGS, TRACES = "logs", "traces"
 """The signals, as the paths of OTLP over HTTP and its variables name them."""
 Encode = Callable[[Sequence[Any]], "bytes | None"]
-"""Writes the request for a batch, None where only the exporter can."""
+"""Encodes the request for a batch; returns None if only the exporter can."""
 ExportAttempt = Callable[[Sequence[Any]], ExportOutcome]
-"""Exports a batch, once, and says what came of it. It does not raise."""
+"""Exports a batch once and returns the outcome. It does not raise."""
 
 
 class Captured:
-    """One export, and what was answered to it.
+    """One export, with its captured outcome.
 
     Attributes:
-        records: How many records are in it.
-        request: What is to be sent in place of what the exporter encodes, None for that itself.
-        sent: Whether it was.
-        outcome: What was heard so far, None for nothing.
+        records: The number of records in it.
+        request: The request to send in place of the exporter's own, None to send the exporter's
+            own.
+        sent: Whether that request was sent.
+        outcome: The outcome so far, None before the first response.
     """
 
     def __init__(self, records: int, request: bytes | None) -> None:
@@ -69,10 +69,10 @@ class Captured:
 
 
 class ResponseCapture:
-    """What the attempt that is under way in this thread is answered.
+    """The responses to the current attempt of each thread.
 
     Args:
-        signal: What is exported.
+        signal: The exported signal.
     """
 
     def __init__(self, signal: str = LOGS) -> None:
@@ -81,22 +81,22 @@ class ResponseCapture:
 
     @property
     def is_attempting(self) -> bool:
-        """Whether an attempt of ours is under way."""
+        """Whether this thread is in an attempt that Wakelog makes."""
         return self._attempt.get() is not None
 
     @property
     def records(self) -> int:
-        """How many records are in it."""
+        """The number of records in the current attempt."""
         attempt = self._attempt.get()
         return 0 if attempt is None else attempt.records
 
     def request(
         self, replace: Callable[[bytes], bytes | None] = lambda request: request
     ) -> bytes | None:
-        """Return what to send in place of what the exporter has encoded, None for nothing else.
+        """Return the request to send in place of the exporter's own, None to send that one.
 
         Args:
-            replace: Makes of the request what is sent; None when it cannot be.
+            replace: Converts the request for sending; returns None if it cannot.
         """
         attempt = self._attempt.get()
         if attempt is None or attempt.request is None:
@@ -107,13 +107,13 @@ class ResponseCapture:
 
     @contextmanager
     def attempt(self, records: int, request: bytes | None = None) -> Iterator[Captured]:
-        """Listen to what happens in this thread inside the block."""
+        """Capture the responses to requests of this thread in the block."""
         attempt = Captured(records, request)
         with self._attempt.set(attempt):
             yield attempt
 
     def note(self, outcome: ExportOutcome) -> None:
-        """Note an answer. When an attempt makes several requests, all have to be delivered."""
+        """Add a response's outcome. If an attempt makes several requests, each has to succeed."""
         attempt = self._attempt.get()
         if attempt is None:
             return
@@ -127,12 +127,12 @@ class ResponseCapture:
 
 
 class Capturing(NamedTuple):
-    """How an exporter is listened to.
+    """The capture of one exporter.
 
     Attributes:
-        capture: Where its answers are noted.
-        renew: Gives it connections of its own.
-        takes_requests: Whether what it sends can be replaced, see ``_requests``.
+        capture: The captured responses.
+        renew: Replaces the exporter's connections.
+        takes_requests: Whether its requests can be replaced, see ``_requests``.
     """
 
     capture: ResponseCapture
@@ -141,15 +141,15 @@ class Capturing(NamedTuple):
 
 
 class CapturedAttempt:
-    """Judges by what was answered on the wire.
+    """Judges an attempt by the captured response.
 
     Args:
-        exporter: An exporter whose wire is listened to.
-        heard: How it is.
-        otherwise: Judges an attempt in which nothing was heard.
+        exporter: An exporter whose responses are captured.
+        heard: Its capture.
+        otherwise: Judges an attempt without a captured response.
 
-    ``renew`` is called in a forked child, whose inherited connections are the parent's: two processes
-    that share one read each other's answers.
+    ``renew`` is called in a forked child, whose inherited connections are the parent's: two
+    processes that share one read each other's responses.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class CapturedAttempt:
         self._process = os.getpid()
 
     def encode_with(self, encode: Encode) -> bool:
-        """Send requests that are encoded here, where the exporter lets them through.
+        """Send requests that are encoded here, if the exporter allows it.
 
         Returns:
             Whether it does.
@@ -175,7 +175,7 @@ class CapturedAttempt:
         return self._heard.takes_requests
 
     def __call__(self, batch: Sequence[Any]) -> ExportOutcome:
-        """Export a batch, once, and say what came of it."""
+        """Export a batch once, and return the outcome."""
         request = self._request(batch)
         with suppress_recording(), self._heard.capture.attempt(len(batch), request) as attempt:
             if self._process != os.getpid():
@@ -188,7 +188,7 @@ class CapturedAttempt:
                 if not attempt.sent and stated(result) is LogRecordExportResult.SUCCESS:
                     result = self._not_sent(batch, attempt)
         outcome = attempt.outcome
-        # A subclass may pass no answer on, which says nothing against the one on the wire.
+        # A subclass may return None; then the response alone decides.
         answer = LogRecordExportResult.SUCCESS if result is None else stated(result)
         if outcome is not None and (
             outcome.kind is not Outcome.DELIVERED or answer is LogRecordExportResult.SUCCESS
@@ -200,14 +200,14 @@ class CapturedAttempt:
         return contained(lambda: self._exporter.export(batch))
 
     def _request(self, batch: Sequence[Any]) -> bytes | None:
-        """Encode a batch, where the exporter would send it."""
+        """Encode a batch, unless the exporter would refuse the request's size."""
         request = None if self._encode is None else self._encode(batch)
-        # Without a public name for it; a request above it is for the exporter to refuse.
+        # The limit has no public name. The exporter itself refuses a larger request.
         longest = getattr(self._exporter, "_max_request_size", 0)
         return request if request is None or not 0 < longest < len(request) else None
 
     def _not_sent(self, batch: Sequence[Any], attempt: Captured) -> object:
-        """Export the records of a batch that the exporter has sent empty, and do so from now on."""
+        """Export a batch that was sent empty, using the exporter's encoder from now on."""
         self._encode = attempt.request = attempt.outcome = None
         _log.warning(
             "this version of %s sends nothing that it has not encoded itself, so its own encoder is used",
@@ -217,9 +217,9 @@ class CapturedAttempt:
 
 
 def stated(result: object) -> LogRecordExportResult | None:
-    """Return what an exporter's answer says, None when it is of no known kind.
+    """Return the meaning of an exporter's result, None if it is of an unknown type.
 
-    Answers of the deprecated enums, and of those for other signals, say what their names say.
+    Members of the deprecated enums, and of those for other signals, are recognized by name.
     """
     if type(result) is LogRecordExportResult:
         return result
@@ -230,24 +230,23 @@ def stated(result: object) -> LogRecordExportResult | None:
 
 
 def is_official(exporter: object) -> bool:
-    """Tell whether an exporter is one of OpenTelemetry's own; a user's may look at what it is given."""
+    """Return whether an exporter is of OpenTelemetry's own class; others may read the batch."""
     return type(exporter).__module__.startswith("opentelemetry.exporter.otlp.")
 
 
 class PartialSuccess(Protocol):
-    """What a receiver says of a request that it has taken; of log records or of spans."""
+    """The ``partial_success`` of a response, for log records or for spans."""
 
     error_message: str
 
 
 def accepted(hop: str, partial: PartialSuccess, records: int) -> ExportOutcome:
-    """Say what a success proves, with what ``partial_success`` says in it.
+    """Return the outcome of a success, including its ``partial_success``.
 
     Args:
-        hop: Who answered.
-        partial: How many records it says it has thrown away, and its reason, or a warning when it has
-            rejected nothing.
-        records: How many records the request had.
+        hop: The name of the next hop.
+        partial: The number of rejected records with the reason, or a warning if none was rejected.
+        records: The number of records in the request.
     """
     found = getattr(partial, "rejected_log_records", None)
     rejected = int(getattr(partial, "rejected_spans", 0) if found is None else found)
@@ -259,18 +258,18 @@ def accepted(hop: str, partial: PartialSuccess, records: int) -> ExportOutcome:
 
 
 def readable(text: str) -> str:
-    """Return what somebody else wrote as a short text on one line."""
+    """Return a foreign text as a short, printable text on one line, without secrets."""
     line = printable(_UNREADABLE.sub(" ", without_secrets(text)).strip())
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}…"
 
 
 def within(timeout: object) -> str:
-    """Return a time-out in seconds in words, empty when there is none."""
+    """Return a time-out in seconds in words, empty if there is none."""
     if not isinstance(timeout, int | float):
         return ""
     return f" within {timeout:.1f}".removesuffix(".0") + " s"
 
 
 def retry_delay(seconds: float) -> float | None:
-    """Return how long to leave the next hop alone when it asks for ``seconds``: an hour at most."""
+    """Return how long to wait when the next hop asks for ``seconds``: an hour at most."""
     return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None

@@ -1,4 +1,4 @@
-"""``DeliveryResult``: what a flush or a shutdown answers."""
+"""``DeliveryResult``: the result of a flush or a shutdown."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """The delivery state of everything recorded so far. It is true when all was delivered.
+    """The delivery state of everything recorded so far. It is true if everything was delivered.
 
     Attributes:
         complete: Whether the next hop has accepted every record, and the spans that belong to them.
         delivered: How many records of this process the next hop has accepted.
-        pending: How many are still to be delivered. They are in the journal, or in memory where there
+        pending: How many are still to be delivered. They are in the journal, or in memory if there
             is a buffer.
-        dead_lettered: How many were set aside with a reason.
-        lost: How many were evicted, or damaged on the disk.
-        reason: Why not everything was delivered, in words; empty when ``complete``.
+        dead_lettered: How many became dead letters.
+        lost: How many were evicted, or damaged on disk.
+        reason: Why not everything was delivered; empty if ``complete``.
     """
 
     complete: bool
@@ -35,11 +35,11 @@ class DeliveryResult:
     reason: str = ""
 
     def __bool__(self) -> bool:
-        """Tell whether everything was delivered."""
+        """Return whether everything was delivered."""
         return self.complete
 
     def __str__(self) -> str:
-        """Say it in one line, as in ``12 delivered, 3 pending: connection refused``."""
+        """Return one line, such as ``12 delivered, 3 pending: connection refused``."""
         counts = [f"{self.delivered} delivered"]
         for name, word in (
             ("pending", "pending"),
@@ -52,7 +52,7 @@ class DeliveryResult:
         return f"{said}: {self.reason}" if self.reason else said
 
     def __add__(self, other: DeliveryResult) -> DeliveryResult:
-        """Add what became of other records; complete when both are."""
+        """Add the result for other records; complete if both are."""
         reasons = dict.fromkeys(one for one in (self.reason, other.reason) if one)
         return DeliveryResult(
             self.complete and other.complete,
@@ -65,20 +65,20 @@ class DeliveryResult:
 
 
 NO_SPANS = DeliveryResult(complete=False, reason="spans were not accepted in time")
-"""The result where spans did not get through."""
+"""The result if spans were not accepted."""
 UNWRITTEN = "records in memory were not written to the journal in time"
 
 
 def result_of(
     writers: Sequence[Writer], delivery: Delivery | None, *, complete: bool, waiting: int = 0
 ) -> DeliveryResult:
-    """Return what has become of what this process has recorded.
+    """Return the result for everything that this process has recorded.
 
     Args:
         writers: This process's writers.
-        delivery: What delivers them; None where nothing does.
-        complete: Whether waiting for them has ended well.
-        waiting: How many records are in memory and not yet written.
+        delivery: Their delivery; None if they have none.
+        complete: Whether the wait for them was successful.
+        waiting: The number of records in memory that are not yet written.
     """
     figures = RecordTotals()
     for writer in writers:
@@ -88,7 +88,7 @@ def result_of(
         figures.add(account.figures)
     pending = figures.pending + waiting
     dead, lost = figures.dead_lettered, figures.corrupt + figures.evicted.total()
-    if complete:  # what was recorded while it was waited for is another matter
+    if complete:  # records written during the wait do not count
         reason = ""
     elif delivery is None and writers:
         reason = "there is nowhere to deliver to: records are kept in the journal"

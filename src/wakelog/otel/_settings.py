@@ -1,4 +1,4 @@
-"""Settings that an argument or a variable may give. An argument wins, and errors name either."""
+"""Settings by argument or environment variable. An argument wins, and errors name either."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Settings = TypeVar("Settings", Space, Buffer)
 OnError = Literal["log", "raise"]
 UnknownOutcome = Literal["error", "unset", "drop"]
 _UNKNOWN_OUTCOMES: Final[tuple[UnknownOutcome, ...]] = get_args(UnknownOutcome)
-"""What becomes of a span whose process is gone: it gets error status, no status, or no end."""
+"""The end of a span whose process has ended: with error status, with no status, or no end."""
 
 ATTRIBUTE_LIMITS: Final = (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
@@ -116,20 +116,20 @@ _KNOWN: Final = frozenset(
     }
 )
 """Every variable of Wakelog's own."""
-# What the development of Wakelog itself sets: for tests, and for what is built for them.
+# Prefixes of variables for the development of Wakelog itself: for tests and their tools.
 _OF_DEVELOPMENT: Final = (
     "WAKELOG_TEST_",
     "WAKELOG_REQUIRE",
     "WAKELOG_ATTACK",
     "WAKELOG_CACHE",
 )
-# Their values may hold credentials.
+# Suffixes of variables whose values may contain credentials.
 _SECRET: Final = ("HEADERS", "ENDPOINT")
 _said_misspelt: set[str] = set()
 
 
 def misspelt() -> dict[str, str | None]:
-    """Return the variables that look like Wakelog's own and are none, each with what may be meant."""
+    """Return the unknown variables with the prefix ``WAKELOG_``, each with a likely correction."""
     from difflib import get_close_matches
 
     found: dict[str, str | None] = {}
@@ -137,7 +137,7 @@ def misspelt() -> dict[str, str | None]:
         if name.startswith("WAKELOG_") and name not in _KNOWN:
             if name.startswith(_OF_DEVELOPMENT):
                 continue
-            # What is spelt out or cut short is nearer than what has letters in common.
+            # A known name that is a prefix is a better match than a similar name.
             close = [known for known in sorted(_KNOWN) if name.startswith(known)]
             close = close or get_close_matches(name, sorted(_KNOWN), n=1, cutoff=0.75)
             found[name] = close[0] if close else None
@@ -145,7 +145,7 @@ def misspelt() -> dict[str, str | None]:
 
 
 def say_misspelt() -> None:
-    """Say, once a process for each, which variables look like Wakelog's own and are none."""
+    """Log, once per process and variable, the unknown variables that begin with ``WAKELOG_``."""
     for name, meant in misspelt().items():
         if name not in _said_misspelt:
             _said_misspelt.add(name)
@@ -155,15 +155,15 @@ def say_misspelt() -> None:
 
 @contextmanager
 def naming_variables(what: str, *families: str, of: str = "") -> Iterator[None]:
-    """Say which variable is to blame when the SDK refuses to make something from the environment.
+    """Name the responsible variables if the SDK refuses to create an object from the environment.
 
     Args:
-        what: What is made inside the block.
-        families: How the variables' names begin that it is made from.
-        of: The signal, when variables of other signals do not count.
+        what: What is created in the block.
+        families: The prefixes of the variables that are read for it.
+        of: The signal, if variables of other signals do not count.
 
     Raises:
-        ConfigurationError: For whatever the block raises, with the variables and their values.
+        ConfigurationError: For any exception of the block, with the variables and their values.
     """
     try:
         yield
@@ -176,7 +176,7 @@ def naming_variables(what: str, *families: str, of: str = "") -> Iterator[None]:
             for name, value in os.environ.items()
             if name.startswith(families) and others.isdisjoint(name.split("_"))
         }
-        # Most errors quote the value or the name; where one does not, it is one of these.
+        # Most errors quote the value or the name; otherwise, it may be any of these variables.
         blamed = {n: v for n, v in read.items() if v and (v in str(error) or n in str(error))}
         shown = " and ".join(
             name if name.endswith(_SECRET) else f"{name}={value!r}"
@@ -190,7 +190,7 @@ def naming_variables(what: str, *families: str, of: str = "") -> Iterator[None]:
 
 
 class Batching(NamedTuple):
-    """What the SDK's batch processor takes: milliseconds, and numbers of records."""
+    """Arguments of the SDK's batch processor: milliseconds, and numbers of records."""
 
     delay: float
     batch: int
@@ -206,18 +206,19 @@ def batching(
     *,
     spans: bool = False,
 ) -> Batching:
-    """Return arguments of the batch processor, each given, from its variable, or the default.
+    """Return the batch processor's arguments, each as given, from its variable, or the default.
 
     Args:
-        schedule_delay_millis: As the batch processor has it, None for its variable.
+        schedule_delay_millis: As for the batch processor, None for its variable.
         max_export_batch_size: Likewise.
         export_timeout_millis: Likewise.
         max_queue_size: Likewise.
-        spans: Whether it is the batch processor of spans, with the variables ``OTEL_BSP_*`` and its
+        spans: Whether it is the batch processor of spans, with its ``OTEL_BSP_*`` variables and
             defaults.
 
     Raises:
-        ConfigurationError: For what that processor refuses; it names the argument or the variable.
+        ConfigurationError: If the batch processor would refuse a value; the message names the
+            argument or variable.
     """
     delays, sizes, timeouts, queues = _BSP if spans else _BLRP
     given: dict[str, tuple[float | None, str, int]] = {
@@ -254,7 +255,7 @@ def batching(
 
 
 def on_error_of(given: str | None) -> OnError:
-    """Return an argument, else what ``WAKELOG_ON_ERROR`` says, else ``log``."""
+    """Return an argument, else the value of ``WAKELOG_ON_ERROR``, else ``log``."""
     text = os.environ.get(ON_ERROR_VARIABLE, "").strip()
     value = given if given is not None else text.lower() or "log"
     if value == "log":
@@ -267,12 +268,12 @@ def on_error_of(given: str | None) -> OnError:
 
 
 def disabled() -> bool:
-    """Tell whether OpenTelemetry has been switched off."""
+    """Return whether OpenTelemetry's SDK is disabled."""
     return os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
 
 
 def durability_of(given: Durability | str | None) -> Durability:
-    """Return an argument, else what ``WAKELOG_DURABILITY`` says, else ``OS_BUFFERED``."""
+    """Return an argument, else the value of ``WAKELOG_DURABILITY``, else ``OS_BUFFERED``."""
     named = "durability" if given is not None else "WAKELOG_DURABILITY"
     value = given if given is not None else os.environ.get(named) or Durability.OS_BUFFERED
     try:
@@ -283,7 +284,7 @@ def durability_of(given: Durability | str | None) -> Durability:
 
 
 def flag(given: bool | None, variable: str, *, default: bool) -> bool:  # noqa: FBT001 - it is the value
-    """Return an argument, else what its variable says, else the default."""
+    """Return an argument, else the value of its variable, else the default."""
     if given is not None:
         return given
     value = os.environ.get(variable, "").strip() or str(default)
@@ -294,7 +295,7 @@ def flag(given: bool | None, variable: str, *, default: bool) -> bool:  # noqa: 
 
 
 def above_0(given: float | None, variable: str, argument: str = "") -> float | None:
-    """Return an argument, else the number that its variable says, else None."""
+    """Return an argument, else the number in its variable, else None."""
     text = os.environ.get(variable, "").strip()
     if given is not None:
         if not 0 < given < math.inf:
@@ -312,12 +313,12 @@ def above_0(given: float | None, variable: str, argument: str = "") -> float | N
 
 
 class ExitTimeouts(NamedTuple):
-    """How long the end of a program waits, in seconds.
+    """How long a program waits at exit, in seconds.
 
     Attributes:
-        whole: The longest that delivering takes.
-        answer: The longest that the next hop may give no answer. Once it has answered, it may take
-            twice as long as its last answer took, where that is longer.
+        whole: The longest time for delivery.
+        answer: The longest time without a response of the next hop. Once it has responded, the
+            limit is twice the time of its last response, if that is longer.
     """
 
     whole: float = 5.0
@@ -325,10 +326,10 @@ class ExitTimeouts(NamedTuple):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Return what ``WAKELOG_EXIT_TIMEOUT`` and ``WAKELOG_EXIT_ANSWER_TIMEOUT`` say.
+        """Return the values of ``WAKELOG_EXIT_TIMEOUT`` and ``WAKELOG_EXIT_ANSWER_TIMEOUT``.
 
         Raises:
-            ConfigurationError: For a variable that is no number above 0; it says which.
+            ConfigurationError: If a variable is not a number above 0; the message names it.
         """
         usual = cls()
         return cls(
@@ -338,12 +339,12 @@ class ExitTimeouts(NamedTuple):
 
 
 def space_of(given: Space | None) -> Space:
-    """Return an argument, else what the variables say that are named as its fields."""
+    """Return an argument, else the quota that the variables of its fields define."""
     return given or _made(Space, _from_environment(_SPACE), _SPACE)
 
 
 def buffer_of(given: Buffer | None) -> Buffer | None:
-    """Return an argument, else the buffer that the variables ask for, None when they ask for none."""
+    """Return an argument, else the buffer that the variables define, None if none is set."""
     if given is not None or not (said := _from_environment(_BUFFER)):
         return given
     return _made(Buffer, said, _BUFFER)
@@ -359,10 +360,10 @@ def for_journal(
     buffer: Buffer | None = None,
     sealing: Sealing | None = None,
 ) -> dict[str, Any]:
-    """Return arguments of ``DurableLogRecordProcessor``, each given or from its variables.
+    """Return arguments of ``DurableLogRecordProcessor``, each as given or from its variable.
 
     Raises:
-        ConfigurationError: For a variable that cannot be used; it says which, and what is allowed.
+        ConfigurationError: If a variable is invalid; the message names it, with the allowed values.
     """
     return {
         "durability": durability_of(durability),
@@ -379,10 +380,10 @@ def for_journal(
 
 
 def for_spans() -> dict[str, Any]:
-    """Return what variables say of ``DurableSpanProcessor`` beside its journal.
+    """Return the arguments of ``DurableSpanProcessor`` that only variables set.
 
     Raises:
-        ConfigurationError: For a variable that cannot be used; it says which, and what is allowed.
+        ConfigurationError: If a variable is invalid; the message names it, with the allowed values.
     """
     outcome = os.environ.get(UNKNOWN_OUTCOME_VARIABLE, "").strip().lower() or "error"
     return {
@@ -393,10 +394,11 @@ def for_spans() -> dict[str, Any]:
 
 
 def unknown_outcome_of(value: str, name: str) -> UnknownOutcome:
-    """Return an outcome that an argument or a variable gives.
+    """Return the outcome that an argument or a variable names.
 
     Raises:
-        ConfigurationError: If it is none of the known ones; it names them, and what gave it.
+        ConfigurationError: If the value is unknown; the message names the source and the known
+            ones.
     """
     for known in _UNKNOWN_OUTCOMES:
         if value == known:
@@ -406,12 +408,12 @@ def unknown_outcome_of(value: str, name: str) -> UnknownOutcome:
 
 
 def _from_environment(names: Mapping[str, str]) -> dict[str, str]:
-    """Return what those variables say that are set, by their names."""
+    """Return the values of those variables that are set, by name."""
     return {name: text for name in names if (text := os.environ.get(name, "").strip())}
 
 
 def _made(kind: type[Settings], said: Mapping[str, str], names: Mapping[str, str]) -> Settings:
-    """Make settings; what is refused is said with the variable and its text."""
+    """Create settings; an error names the variable and its text."""
     given: dict[str, Any] = {}
     for variable, text in said.items():
         number = _number(text)
@@ -435,10 +437,10 @@ def _number(text: str) -> float | None:
 
 
 def refuse_beside_a_provider(**settings: object) -> None:
-    """Refuse settings that belong to the processor in the provider that was given.
+    """Refuse settings that belong to the processor in the given logger provider.
 
     Raises:
-        ConfigurationError: When one of them is set; it says which.
+        ConfigurationError: If one of them is set; the message names it.
     """
     if given := [name for name, value in settings.items() if value is not None]:
         message = (
@@ -449,5 +451,5 @@ def refuse_beside_a_provider(**settings: object) -> None:
 
 
 def has_limits() -> bool:
-    """Tell whether the environment limits the attributes of log records."""
+    """Return whether the environment limits the attributes of log records."""
     return any(os.environ.get(variable) for variable in ATTRIBUTE_LIMITS)

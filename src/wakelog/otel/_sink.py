@@ -1,4 +1,4 @@
-"""``OTelSink``: events into an OpenTelemetry LoggerProvider."""
+"""``OTelSink``: records events through an OpenTelemetry LoggerProvider."""
 
 from __future__ import annotations
 
@@ -39,29 +39,30 @@ _CONTAINERS = frozenset({dict, list, tuple})
 _TEXT = frozenset({str})
 _DEEPEST = 16
 _MOST_HEADS = 256
-# What the records of an event type have in common: name and severity.
+# Cache of the common fields of each event type: name and severity.
 _heads: dict[str, tuple[str, SeverityNumber, str]] = {}
 
 
 class OTelSink:
     """Emits each event as a log record.
 
-    With a ``DurableLogRecordProcessor`` in the provider the event is in the journal when ``write``
-    returns, and its receipt is on it; with a processor that has a buffer, in the buffer. Without one, OpenTelemetry alone decides what becomes of it.
+    With a ``DurableLogRecordProcessor`` in the provider, the event is in the journal when ``write``
+    returns, and has its receipt; with a processor that has a buffer, it is in the buffer. Without
+    such a processor, delivery is up to the provider's other processors.
 
     Args:
         logger_provider: Where to emit; OpenTelemetry's global provider by default.
-        required: Raise for an event that no ``DurableLogRecordProcessor`` has accepted.
-        without_limits: Say that the provider limits neither the number nor the length of
-            attributes, which saves checking them twice.
-        flush_spans: Exports the spans that belong to the events, within a number of seconds, and
-            returns whether all were accepted.
-        processors: Those of the provider that write a journal, for what ``deliver`` answers.
+        required: Whether to raise for an event that no ``DurableLogRecordProcessor`` has accepted.
+        without_limits: Whether the provider limits neither the number nor the length of attributes;
+            True saves checking them twice.
+        flush_spans: Exports the spans of the events, within a number of seconds, and returns
+            whether all were accepted.
+        processors: The provider's processors that have a journal, for the result of ``deliver``.
     """
 
     delivers = True
     takes_threads = True
-    """Whether ``write`` may be called in any thread, for events that take long."""
+    """Whether ``write`` may be called in any thread, for events whose encoding takes long."""
 
     def __init__(
         self,
@@ -79,40 +80,40 @@ class OTelSink:
             flush_spans=(flush_spans, *a.FUNCTION),
             processors=(processors, list, tuple),
         )
-        # What is switched off on purpose has no journal, and that is no error.
+        # OpenTelemetry that is disabled on purpose has no journal, which is no error.
         self._required = required and not disabled()
         self._flush_spans = flush_spans
         self._processors = processors
         policy = ContentPolicy.from_environment()
         self._shows_content = policy.events
-        # What only the journal sees may be of any types.
+        # Content for the journal alone may have values of any type.
         self._spans_show_content = policy.spans
         self._provider = logger_provider or get_logger_provider()
         self._logger = self._provider.get_logger(s.SCOPE_NAME, schema_url=s.SCHEMA_URL)
         fast = without_limits and isinstance(self._logger, SDKLogger)
         self._unlimited = cast("SDKLogger", self._logger) if fast else None
-        # A cache of the loggers that log records were emitted by, by scope.
+        # Cache of the loggers of log records, by scope.
         self._loggers: dict[str, Logger] = {}
 
     @property
     def resource(self) -> Resource | None:
-        """The resource of what is emitted, None where the provider does not say."""
+        """The resource of the records, None if the provider does not have it."""
         resource = getattr(self._provider, "resource", None)
         return resource if isinstance(resource, Resource) else None
 
     @property
     def paths(self) -> list[Path]:
-        """Where the records are that were emitted here: the journals of its processors."""
+        """The directories of the journals of its processors."""
         return [one.journal.root for one in self._processors]
 
     def write(self, event: AgentEvent) -> None:
         """Emit an event.
 
-        Its content is for the journal alone, unless the content policy has events carry it: other
+        Its content is for the journal alone, unless the content policy allows it in events: other
         processors in the provider do not see it.
 
         Raises:
-            SinkError: When the journal did not accept it.
+            SinkError: If the journal did not accept it.
         """
         name, severity, text = _heads.get(event.event_type) or _head_of(event)
         content: dict[str, Any] | None = None if self._shows_content else {}
@@ -137,8 +138,8 @@ class OTelSink:
         logger = self._unlimited
         try:
             if logger is not None:
-                # As it is, without having its attributes checked and copied again. The SDK's logger takes
-                # either kind of record, the API's signature names the other one.
+                # The prepared record saves a check and a copy of its attributes. The SDK's logger
+                # accepts both kinds of records; the API's signature names only the other one.
                 whole = PreparedRecord(record, logger.resource, logger.instrumentation_scope)
                 logger.emit(whole)  # type: ignore[arg-type]
             else:
@@ -146,10 +147,10 @@ class OTelSink:
         except Exception as error:
             if not record.answered:
                 raise
-            failures.note(error)  # another processor's: the journal has the event
+            failures.note(error)  # raised by another processor: the journal has the event
         event.receipt, event.settling = record.receipt, record.settling
         if record.settling is not None and record.receipt is None:
-            event.settling = partial(_settle, event, record)  # a buffer will have it written
+            event.settling = partial(_settle, event, record)  # the buffer writes it later
         if self._required and not record.answered:
             raise SinkError(_NOT_DURABLE)
 
@@ -166,24 +167,25 @@ class OTelSink:
         span_context: tuple[int, int, int] | None = None,
         durability: Durability | None = None,
     ) -> Receipt | None:
-        """Emit a log record that is no agent event, as a logging library hands it on.
+        """Emit a log record of a logging library, which is no agent event.
 
         Args:
-            scope: The name of the logger that it comes from.
-            body: What it says: any object.
+            scope: The name of the library's logger.
+            body: The body: any object.
             attributes: A new dict, which this method may change.
-            severity_number: OpenTelemetry's severity, None when it is not known.
-            severity_text: The severity in the words of the source.
+            severity_number: OpenTelemetry's severity, None if it is not known.
+            severity_text: The library's name of the severity.
             event_name: The event's name, for a record that is an event.
             timestamp: When it happened, in nanoseconds since 1970.
-            span_context: Trace id, span id and trace flags of the span that it belongs to, if any.
-            durability: What the journal has to do, when that is more than it does anyway.
+            span_context: Trace id, span id and trace flags of the record's span, if it has one.
+            durability: The durability of this record, if it is higher than the journal's.
 
         Returns:
-            What the journal promised. None where it does not listen: in a thread that delivers.
+            The receipt of the journal. None in a thread that delivers, whose records are
+            suppressed.
 
         Raises:
-            SinkError: When the journal did not accept it.
+            SinkError: If the journal did not accept it.
         """
         if is_suppressed():
             return None
@@ -211,24 +213,24 @@ class OTelSink:
         except Exception as error:
             if not record.answered:
                 raise
-            failures.note(error)  # another processor's: the journal has the record
+            failures.note(error)  # raised by another processor: the journal has the record
         if self._required and record.receipt is None:
             raise SinkError(_NOT_DURABLE)
         return record.receipt
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Wait until the next hop has accepted what was emitted, and the spans that it belongs to.
+        """Wait until the next hop has accepted the emitted records and their spans.
 
         Args:
             timeout: The longest wait, in seconds.
 
         Returns:
-            Whether that is so.
+            Whether everything was accepted.
         """
         return self.deliver(timeout).complete
 
     def deliver(self, timeout: float = 30.0) -> DeliveryResult:
-        """Do what ``flush`` does, and say what has become of the records.
+        """Do what ``flush`` does, and return the result with counts.
 
         Args:
             timeout: The longest wait, in seconds.
@@ -246,7 +248,7 @@ class OTelSink:
             )
         if self._flush_spans is not None:
             left = max(0.0, deadline - time.monotonic())
-            # Where records took all the time, nobody knows whether spans would have got through.
+            # If records took all the time, spans had no chance, and their failure means nothing.
             if not self._flush_spans(left) and (left or result):
                 result += NO_SPANS
         return result
@@ -268,7 +270,7 @@ async def _settle(event: AgentEvent, record: EventLogRecord) -> None:
 
 
 def _normalise(attributes: dict[str, Any]) -> None:
-    """Replace, in a dict, what OpenTelemetry would not take as it is."""
+    """Replace, in a dict, the values that OpenTelemetry does not accept unchanged."""
     if _NORMAL_TYPES.issuperset(map(type, attributes.values())) and _TEXT.issuperset(
         map(type, attributes)
     ):
@@ -286,15 +288,15 @@ def _normalise(attributes: dict[str, Any]) -> None:
 
 
 def _normalised(value: Any) -> Any:
-    """Return a value in a form that OpenTelemetry takes as it is."""
+    """Return a value in a form that OpenTelemetry accepts unchanged."""
     return value if _is_normalised(value, _DEEPEST) else from_line(to_line(value))
 
 
 def _is_normalised(value: Any, depth: int) -> bool:
-    """Tell whether OpenTelemetry takes a value as it is.
+    """Return whether OpenTelemetry accepts a value unchanged.
 
-    Of others it logs a warning and takes their text, or fails on them; what is nested deeper than
-    ``depth`` may have no end.
+    For other values it logs a warning and takes their text, or fails; values nested deeper than
+    ``depth`` may be endless.
     """
     kind = type(value)
     if kind in _NORMAL_TYPES:

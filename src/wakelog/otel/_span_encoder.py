@@ -1,7 +1,7 @@
-"""From lines to OTLP's request for spans, without the SDK's objects in between.
+"""Encoding of lines as OTLP requests for spans, without the SDK's objects in between.
 
-What is written is what the official encoder makes of the span that ``SpanRebuilder`` makes; a test holds the two to each
-other. Where a line is in any way out of the ordinary, nothing is written here, and its span is rebuilt.
+The bytes equal those of the official encoder for the span that ``SpanRebuilder`` rebuilds; a test
+compares the two. Lines that are unusual in any way are not encoded here: their spans are rebuilt.
 
 Source: ``opentelemetry/proto/trace/v1/trace.proto`` and ``collector/trace/v1/trace_service.proto``.
 """
@@ -28,38 +28,38 @@ _TAGGED: Final = b'"$wakelog"'
 _UINT64, _UINT32 = Struct("<Q").pack, Struct("<I").pack
 _TIMES = Struct("<cQcQ").pack
 _ID_DIGITS: Final = 16
-# The bits that say whether a parent or a linked span is of another process, and that this is known.
+# The bits for: it is known whether a parent or linked span is remote; and: it is remote.
 _KNOWN, _REMOTE = 0x100, 0x200
 _FLAGS = {False: b"\x85\x01" + _UINT32(_KNOWN), True: b"\x85\x01" + _UINT32(_KNOWN | _REMOTE)}
 _LINK_FLAGS = {False: b"\x35" + _UINT32(_KNOWN), True: b"\x35" + _UINT32(_KNOWN | _REMOTE)}
-# The protocol counts kinds from 1, the API from 0.
+# The protocol numbers kinds from 1, the API from 0.
 _KINDS = {name: b"\x30" + varint(kind.value + 1) for kind, name in KINDS.items()}
 _STATUS_CODES = {code.name: b"\x18" + varint(code.value) for code in StatusCode if code.value}
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _MOST_NAMES, _LONGEST_NAME = 512, 256
 _NO_STATUS: Final = b"\x7a\x00"
 _NOTHING: Final[Mapping[str, Any]] = {}
-# What a line that is not as Wakelog writes it may raise here.
+# Exceptions that a line in a form other than Wakelog's may raise here.
 _OUT_OF_THE_ORDINARY = (ValueError, TypeError, AttributeError, KeyError, StructError)
 
 
 class SpanEncoder:
-    """Writes spans as OTLP has them. One thread at a time uses it; it keeps bytes of what comes again."""
+    """Encodes spans for OTLP, with caches of parts that repeat. One thread at a time uses it."""
 
     def __init__(self) -> None:
         self._attributes = Attributes()
-        # How names are written, which mostly come again.
+        # Cache of encoded names, which mostly repeat.
         self._names: dict[str, bytes] = {}
 
     def encode(self, data: Mapping[str, Any], line: bytes) -> bytes | None:
-        """Write the span of a line.
+        """Encode the span of a line.
 
         Args:
-            data: The line, as the JSON codec has read it.
+            data: The parsed JSON of the line.
             line: The line.
 
         Returns:
-            A ``spans`` field of ``ScopeSpans``; None when the span has to be rebuilt.
+            A ``spans`` field of ``ScopeSpans``; None if the span has to be rebuilt.
         """
         if _TAGGED in line:
             return None
@@ -140,13 +140,13 @@ class SpanEncoder:
         )
 
     def request(self, batch: Sequence[ReadableSpan]) -> bytes | None:
-        """Write the request for a batch, grouped by resource and scope.
+        """Encode the request for a batch, grouped by resource and scope.
 
         Args:
             batch: The spans.
 
         Returns:
-            An ``ExportTraceServiceRequest``; None when one of them has not been written here.
+            An ``ExportTraceServiceRequest``; None if one of them was not encoded here.
         """
         groups: dict[Resource, dict[InstrumentationScope | None, list[bytes]]] = {}
         resource: Resource | None = None
@@ -173,12 +173,12 @@ class SpanEncoder:
 
 
 class LineSpan(ReadableSpan):
-    """A span that has been encoded, and has the fields of a rebuilt one when somebody looks at it.
+    """An encoded span, which is rebuilt from its line when another field is read.
 
     Args:
-        rebuild: Makes the span of an entry.
-        entry: What it is made of.
-        encoded: The span as OTLP has it.
+        rebuild: Rebuilds the span of an entry.
+        entry: The entry with the line.
+        encoded: The span encoded for OTLP.
         ids: Its trace id and span id in hexadecimal.
         resource: Its resource.
         scope: Its instrumentation scope.
@@ -200,11 +200,11 @@ class LineSpan(ReadableSpan):
 
     @property
     def context(self) -> SpanContext:
-        """The span's context, of which the batch processor wants to know whether it is sampled."""
+        """The span's context, from which the batch processor reads whether it is sampled."""
         if "_context" in self.__dict__:
             context: SpanContext = super().context
             return context
-        if self._known_context is None:  # the batch processor asks twice
+        if self._known_context is None:  # the batch processor reads it twice
             trace_id, span_id = self._known_ids
             self._known_context = SpanContext(
                 int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=_SAMPLED
@@ -222,10 +222,10 @@ class LineSpan(ReadableSpan):
         return self._known_scope
 
     def __getattr__(self, name: str) -> Any:
-        """Rebuild the span, at the first look at one of its fields.
+        """Rebuild the span when a field is read for the first time.
 
         Raises:
-            AttributeError: When spans have no such field.
+            AttributeError: If spans have no such field.
         """
         if name.startswith("__"):
             raise AttributeError(name)

@@ -1,4 +1,4 @@
-"""The fields of a span as its lines have them: one line when it starts, a whole one when it ends."""
+"""The fields of a span in its lines: one line for the start, and a complete one for the end."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _INTERNAL: Final = SpanKind.INTERNAL
 _UNSET: Final = StatusCode.UNSET
 _MOST_SCOPES: Final = 1000
 _LONGEST_NAME: Final = 512
-# How scopes stand on a line, by the ids of objects that are kept here, so that no id is used again.
+# Cache of the encoded scopes, by object id; the cache holds the objects, so that no id is reused.
 _scopes: dict[int, tuple[object, bytes]] = {}
-# How names stand on a line, and the parent of the last span.
+# Caches of the encoded names, and of the parent of the last span.
 _names: dict[object, str] = {}
 _last_parent: tuple[SpanContext | None, str] = (None, "")
 _LINE_BYTES: Final = 512
@@ -33,7 +33,7 @@ _KIND_FIELDS: Final = {kind: f',"kind":"{name}"' for kind, name in KINDS.items()
 
 
 def scope_of(span: ReadableSpan) -> bytes:
-    """Return the last field of a span's line, which says the instrumentation scope."""
+    """Return the last field of a span's line, the encoded instrumentation scope."""
     scope = span.instrumentation_scope
     known = _scopes.get(id(scope))
     if known is None:
@@ -45,18 +45,18 @@ def scope_of(span: ReadableSpan) -> bytes:
 
 
 class Begun:
-    """What the lines of a span's start and of its end have in common, worked out once.
+    """The common part of the lines for a span's start and end, encoded once.
 
     Args:
-        span: The span, as it starts, or as it ends when its start was not seen.
+        span: The span at its start, or at its end if its start was not recorded.
         context: Its context.
-        redactor: Takes private data out of its lines.
-        erasable: Whether content leaves its lines for files that can be deleted.
+        redactor: Redacts its lines.
+        erasable: Whether content is stored outside its lines, in files that can be deleted.
 
     Attributes:
-        id: The id of its lines: trace id and span id in hexadecimal, which are a span's identity.
-        resource: What the span's resource is on disk; set by whoever knows.
-        content: The line of the start, once it was made.
+        id: The id of its lines: trace id and span id in hexadecimal, which identify a span.
+        resource: The span's resource on disk; set by the processor.
+        content: The line of the start, once it is encoded.
     """
 
     __slots__ = (
@@ -84,7 +84,7 @@ class Begun:
         self._redactor = redactor
         self._erasable = erasable
         head = "" if redactor is not None or erasable else _head_of(span, context)
-        # What both lines say of the span after their first fields; empty where that is not simply done.
+        # The beginning of both lines; empty if the span needs ``encode``.
         self._about = (
             f',"trace_id":"{record_id[:32]}","span_id":"{record_id[33:]}"'
             f'{_flags(context.trace_flags)},"span":{{{head}'
@@ -92,7 +92,7 @@ class Begun:
             else ""
         )
         began = span.start_time
-        # The time of the start as text; empty where it is none.
+        # The time of the start as text; empty if the span has none.
         self._began = rfc3339(began) if type(began) is int else ""
         self._scope = scope_of(span)
         self.content = b""
@@ -101,7 +101,7 @@ class Begun:
     def start_line(
         self, span: ReadableSpan, context: SpanContext, max_line_bytes: int, max_event_bytes: int
     ) -> bytes:
-        """Make the middle part of the line of the start; see ``end_line``."""
+        """Encode the middle part of the line of the start; see ``end_line``."""
         text = None
         began = self._began
         if self._about and began and not span.links:
@@ -114,20 +114,21 @@ class Begun:
     def end_line(
         self, span: ReadableSpan, context: SpanContext, max_line_bytes: int, max_event_bytes: int
     ) -> bytes:
-        """Make the middle part of the line of the end.
+        """Encode the middle part of the line of the end.
 
         Args:
             span: The span, which is not changed.
             context: Its context.
-            max_line_bytes: The most bytes of the line.
-            max_event_bytes: The most bytes of all its fields.
+            max_line_bytes: The maximum size of the line, in bytes.
+            max_event_bytes: The maximum size of all its fields, in bytes.
 
         Returns:
-            What ``wakelog.record.encode`` makes of ``fields_of_span``.
+            The same as ``wakelog.record.encode`` for ``fields_of_span``.
 
         Raises:
-            EventTooLargeError: When it is larger than ``max_event_bytes``; with the content of a stub.
-            RedactionError: When a detector or a strategy of the caller's failed.
+            EventTooLargeError: If it is larger than ``max_event_bytes``; with the content of a
+                stub.
+            RedactionError: If a detector or a strategy of the user failed.
         """
         text = None
         ended, began = span.end_time, self._began
@@ -156,14 +157,14 @@ class Begun:
         at: int,
         limits: tuple[int, int],
     ) -> bytes:
-        """Make the middle part of the line of an end that nobody has seen.
+        """Encode the middle part of the line of an end with unknown outcome.
 
         Args:
             span: The span, which is open.
             context: Its context.
-            end: Adds to the fields what is to be said of the outcome.
+            end: Adds the outcome to the fields.
             at: When it ended, in nanoseconds since 1970.
-            limits: The most bytes of the line, and of all its fields.
+            limits: The maximum sizes of the line and of all its fields, in bytes.
 
         Raises:
             EventTooLargeError: As for ``end_line``.
@@ -174,9 +175,9 @@ class Begun:
         return self._encoded(fields, *limits)
 
     def _line(self, head: str, more: str, span: ReadableSpan) -> bytes | None:
-        """Return the line of a span without events and links, None where that is not simply done."""
+        """Return the line of a span without events and links, None if that needs ``encode``."""
         given = span.attributes
-        # A copy by what it stands in front of.
+        # A copy of the mapping behind the proxy.
         attributes = given.copy() if type(given) is MappingProxyType else given
         if attributes and type(attributes) is not dict:
             return None
@@ -190,7 +191,7 @@ class Begun:
                 return None
             rest = orjson.dumps(attributes)
             if not _PLAIN.issuperset(map(type, attributes.values())):
-                # NaN and infinities are null to the codec.
+                # The codec writes NaN and infinities as null.
                 numbers = _NUMBERS.issuperset(map(type, attributes.values()))
                 if not (numbers and b"null" not in rest) and not is_json(attributes):
                     return None
@@ -237,7 +238,7 @@ def _status(status: Status) -> str:
 
 
 def _head_of(span: ReadableSpan, context: SpanContext) -> str:
-    """Return name, kind and parent as they stand on a line; empty where that is not simply done."""
+    """Return the encoded name, kind and parent; empty if they need ``encode``."""
     if context.trace_state or context.is_remote:
         return ""
     try:
@@ -262,7 +263,7 @@ def _named(name: object) -> str:
 
 
 def _parent(parent: SpanContext, trace_id: int) -> str:
-    """Return the field of a parent, for which the last one is mostly good."""
+    """Return the field of a parent, usually the cached one of the last span."""
     global _last_parent  # noqa: PLW0603 - one tuple, replaced whole
     known, text = _last_parent
     if known is not parent:
@@ -277,9 +278,9 @@ def fields_of_span(
     """Return the fields of a span's line by the names of the line format.
 
     Args:
-        span: The span, which is not changed. One that has no end time yet makes the line of a start.
+        span: The span, which is not changed. One without an end time gives the line of a start.
         context: Its context.
-        ended: When it ended, where it does not say so itself.
+        ended: The end time to use in place of the span's.
 
     Returns:
         A new dict without ``id``, ``seq`` and scope. Events and links are the body.
@@ -360,7 +361,7 @@ def _add_attributes(fields: dict[str, Any], given: Any) -> None:
 
 
 def _context_fields(context: SpanContext, trace_id: int | None) -> dict[str, Any]:
-    """Return the fields of another span's context; its trace id where that is not the given one."""
+    """Return the fields of another span's context; its trace id only if it is not the given one."""
     fields: dict[str, Any] = {"span_id": f"{context.span_id:016x}"}
     if context.trace_id != trace_id:
         fields["trace_id"] = f"{context.trace_id:032x}"
@@ -374,7 +375,7 @@ def _context_fields(context: SpanContext, trace_id: int | None) -> dict[str, Any
 
 
 def _state(state: TraceState) -> list[list[str]]:
-    # Not the header's text: what the header cannot hold is exported all the same.
+    # Not the header's text, because entries that the header cannot hold are exported, too.
     return [[key, value] for key, value in state.items()]
 
 

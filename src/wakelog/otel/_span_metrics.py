@@ -1,4 +1,4 @@
-"""Metrics of spans: the same books as those of events, on the MeterProvider of the program."""
+"""Metrics of spans: the same books as for events, on the program's MeterProvider."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ TABLE: Final = (
 
 
 class SpanMetrics(SignalMetrics):
-    """The instruments of spans. Writing and syncing are timed for log records alone."""
+    """The instruments of spans. Durations of writes and syncs are measured for log records only."""
 
     def __init__(self, provider: MeterProvider) -> None:
         self._open: list[Callable[[], int]] = []
@@ -98,19 +98,19 @@ class SpanMetrics(SignalMetrics):
         super().__init__(provider, TABLE, "wakelog.spans")
 
     def count_open(self, how_many: Callable[[], int]) -> None:
-        """Ask a processor for its open spans, from now on."""
+        """Include a processor's open spans from now on."""
         self._open.append(how_many)
 
     def _observe(
         self,
-        instruments: Instruments,  # noqa: ARG002 - nothing is timed
+        instruments: Instruments,  # noqa: ARG002 - nothing is measured
         say: Callable[..., None],
-        open_books: list[WriterBooks],  # noqa: ARG002 - their age and bytes are those of log records
+        open_books: list[WriterBooks],  # noqa: ARG002 - only log records have such metrics
     ) -> None:
         say("wakelog.spans.open", sum(how_many() for how_many in self._open))
         say("wakelog.spans.unknown_outcome", self.unknown_outcomes)
         for source in self._sources:
-            # What is timed of log records is not of spans, and would only grow here.
+            # Spans have no metrics for these samples, which would only pile up here.
             counters = source.counters
             for left in (counters.latencies, counters.pauses, counters.operations):
                 left.clear()

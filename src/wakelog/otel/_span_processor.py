@@ -42,59 +42,62 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
     """Writes each span to a local journal when it starts and when it ends, and delivers from there.
 
     It takes the arguments of ``opentelemetry.sdk.trace.export.BatchSpanProcessor`` in the same
-    places, and what the ``OTEL_BSP_*`` variables say, so that replacing the class is the whole
-    change. Spans leave as that processor would have sent them, with nothing added. Like it, it takes
-    only spans that are sampled.
+    places, and obeys the ``OTEL_BSP_*`` variables, so that replacing the class is the whole change.
+    Exported spans are those of that processor, with nothing added. Like it, it records only sampled
+    spans.
 
-    A span whose process is gone is exported once by the next process of the same service and
+    A span whose process has ended is exported once by the next process of the same service and
     pipeline: under its own ids, with its start's attributes and the events that Wakelog recorded in
-    it, ended when the process last showed that it lived, and with ``wakelog.span.outcome`` set to
+    it, ended at the process's last sign of life, and with ``wakelog.span.outcome`` set to
     ``unknown``.
 
-    It never raises: what the journal did not take is counted by reason in ``refused`` and reported
-    once a minute.
+    It never raises: a span that the journal did not accept is counted by reason in ``refused`` and
+    logged once a minute.
 
     Args:
-        span_exporter: Where to deliver; None keeps everything local.
-        max_queue_size: The most spans that delivery holds in memory at once. The journal is the
-            queue, so nothing is dropped beyond it.
-        schedule_delay_millis: Milliseconds between two exports while little ends.
-        max_export_batch_size: The most spans in one export.
-        export_timeout_millis: Milliseconds, handed on to the batch processor.
-        meter_provider: Where Wakelog's metrics go; else the global one, if it has been set by then.
+        span_exporter: The exporter to the next hop; None keeps all spans local.
+        max_queue_size: The maximum number of spans that delivery holds in memory. The journal is
+            the queue, so no span is dropped beyond it.
+        schedule_delay_millis: Milliseconds between two exports while few spans end.
+        max_export_batch_size: The maximum number of spans in one export.
+        export_timeout_millis: Milliseconds, passed on to the batch processor.
+        meter_provider: Where Wakelog's metrics are reported; by default the global MeterProvider,
+            if it has been set by then.
         directory: The journal's directory; else ``WAKELOG_DIR``, else
             ``$XDG_STATE_HOME/wakelog/<service.name>``. Log records may share it.
-        durability: What has been done to a span when ``on_start`` and ``on_end`` return.
-        segment_bytes: The size at which a journal file is ended and the next begun.
-        segment_age: The seconds after which it is, by the next span.
-        rotate_at_midnight: Whether it is, by the first span of a new day in the local time zone.
-        space: How much of the disk the directory may take, and for how long.
-        max_line_bytes: The longest line. Content that makes it longer is kept whole beside it.
-        max_event_bytes: The size of a span beyond which only a stub of it is recorded; else
+        durability: Which failures a span survives once ``on_start`` and ``on_end`` have returned.
+        segment_bytes: The size in bytes at which a segment is ended and the next one begins.
+        segment_age: Maximum age of a segment in seconds, checked at the next write.
+        rotate_at_midnight: Whether the first span of a new day in the local time zone begins a
+            segment.
+        space: The quota of the directory, and how long records are kept.
+        max_line_bytes: Maximum length of a line. Content that would exceed it is stored whole in a
+            file beside the segment.
+        max_event_bytes: The size of a span above which only a stub is recorded; else
             ``WAKELOG_MAX_EVENT_BYTES``, else 64 MiB.
-        replay_rate: The most spans a second of what an outage or a process that is gone has left
-            behind; else ``WAKELOG_REPLAY_RATE``, else no limit.
+        replay_rate: Maximum number of spans per second from outages and ended processes; else
+            ``WAKELOG_REPLAY_RATE``, else no limit.
         pipeline: As for ``DurableLogRecordProcessor``.
         resource: As for ``DurableLogRecordProcessor``.
-        starts: Whether spans are recorded when they start. Without, spans of a process that is gone
-            are lost as with the SDK's processor, and a span costs half as much.
-        unknown_outcome: What becomes of a span whose process is gone: ``error`` exports it with
+        starts: Whether spans are recorded when they start. Without it, open spans of a process that
+            ends are lost, as with the SDK's processor, and a span costs half as much.
+        unknown_outcome: How to export a span whose process has ended: ``error`` exports it with
             error status, ``unset`` without a status, and ``drop`` does not export it.
         redact: As for ``DurableLogRecordProcessor``.
-        idle_limit: The seconds after which an open span in which nothing happens is exported with
-            outcome unknown, reason ``idle``, though its process lives; by default it stays open. Where
-            its own end comes later, that is exported too, as if nothing had been.
-        sealing: As for ``DurableLogRecordProcessor``; its seals leave through anchors alone.
+        idle_limit: Seconds without activity after which an open span is exported with outcome
+            unknown, reason ``idle``, although its process runs; by default it stays open. If the
+            span ends later, that end is exported, too.
+        sealing: As for ``DurableLogRecordProcessor``; its seals are exported to anchors only.
 
     Raises:
-        ConfigurationError: For an argument or variable that cannot be used; it says which.
-        JournalError: When the directory cannot be used.
+        ConfigurationError: If an argument or variable is invalid; the message names it.
+        JournalError: If the directory cannot be used.
     """
 
     signal = SPANS
     _what = "spans"
 
-    # Long: each argument has a line, is checked and handed on.
+    # Long: each argument has a line, is checked and passed on.
     def __init__(
         self,
         span_exporter: SpanExporter | None,
@@ -134,7 +137,7 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
         self.open_spans = SpanTracker(
             lambda: self._journal, self._refuse, self._idle_spans(idle_limit)
         )
-        """The spans that have started and not ended; ``len`` says how many."""
+        """The spans that have started and not ended; ``len`` returns their number."""
         super().__init__(
             span_exporter,
             spans(SpanRebuilder()),
@@ -191,7 +194,7 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
             self._metrics.unknown_outcomes += count
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the interface's
-        """Record that a span has started."""
+        """Record the start of a span."""
         context = span.get_span_context()
         if not self._starts or not context.trace_flags & _SAMPLED or is_suppressed():
             return
@@ -206,11 +209,11 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
             self.open_spans.add(context.span_id, begun, span)
             journal = self._journal or self._journal_of(resource)
             journal.put(begun.id, content, resource, journal.durability, counted=False)
-        except Exception as error:  # noqa: BLE001 - counted and said: nothing is raised into a pipeline
+        except Exception as error:  # noqa: BLE001 - counted and logged: a pipeline must not raise
             self._refuse(error)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Record a span that has ended."""
+        """Record the end of a span."""
         context = span.get_span_context()
         if context is None or not context.trace_flags & _SAMPLED or is_suppressed():
             return
@@ -229,16 +232,16 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
                 content = error.stub
             journal = self._journal or self._journal_of(resource)
             _, seq = journal.put(begun.id, content, resource, journal.durability)
-        except Exception as error:  # noqa: BLE001 - counted and said: nothing is raised into a pipeline
+        except Exception as error:  # noqa: BLE001 - counted and logged: a pipeline must not raise
             self._refuse(error)
             return
         self._accepted(seq)
 
     def _end_idle(self, span_id: int, span: ReadableSpan, at: int) -> None:
-        """Record the end of an open span in which nothing has happened for too long."""
+        """Record the end of an open span that has been idle for too long."""
         begun, context = self.open_spans.remove(span_id), span.get_span_context()
         if begun is None or begun.resource is None or context is None:
-            return  # it ends by itself in this moment
+            return  # the span itself ends at this moment
         try:
             content = begun.unknown_line(
                 span,
@@ -248,7 +251,7 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
                 (self._max_line_bytes, self._max_event_bytes),
             )
             receipt = self.journal.append(begun.id, content, begun.resource)
-        except Exception as error:  # noqa: BLE001 - counted and said: nobody else hears of it
+        except Exception as error:  # noqa: BLE001 - counted and logged: no caller waits for it
             self._refuse(error)
             return
         self._count_unknown(1)
@@ -261,7 +264,7 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
             timeout_millis: The longest wait; 30 seconds by default.
 
         Returns:
-            Whether that is so. Without an exporter: whether nothing was recorded.
+            Whether everything was accepted. Without an exporter: whether nothing was recorded.
         """
         notice_fork()
         return self._flush(30.0 if timeout_millis is None else timeout_millis / 1000)

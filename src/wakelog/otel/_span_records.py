@@ -1,4 +1,4 @@
-"""Spans as they were, made again from their lines."""
+"""Rebuilding of spans from their lines."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ _STATUS_CODES: Final = {code.name: code for code in StatusCode}
 _UNSET: Final = Status(StatusCode.UNSET)
 
 
-# A span that was called too large has parts of at most so many bytes the second time.
+# The maximum size of a span's parts in the second attempt after a refusal as too large.
 _SMALL_PART = 4 * 1024
 
 
 class SpanRebuilder:
-    """Makes spans from lines again, as the SDK's own processor would have exported them."""
+    """Rebuilds spans from lines, as the SDK's own processor would have exported them."""
 
     def __init__(self) -> None:
         self._origins = Origins()
         self._encoder = SpanEncoder()
         self.encodes = False
-        """Whether requests are written here."""
-        # Made once, not once for each span.
+        """Whether requests are encoded here."""
+        # Bound once, because binding it for each span takes time.
         self._rebuild = self.rebuild
-        # The last scope, and what a line says of it: mostly one scope makes many spans in a row.
+        # Cache of the last scope and its fields, because one scope makes many spans in succession.
         self._scope: tuple[Mapping[str, Any] | None, InstrumentationScope | None] = (None, None)
 
     def prepare(self, entry: Entry, replayed: bool = False) -> ReadableSpan:  # noqa: FBT001, FBT002 - given for every span
-        """Make a span that ``rebuild`` makes only when somebody looks at its fields.
+        """Return a span that is rebuilt only when a field is read.
 
         Args:
-            entry: What was read.
-            replayed: As of ``rebuild``.
+            entry: The entry with the line.
+            replayed: As in ``rebuild``.
 
         Returns:
-            The span. Where its line is out of the ordinary, or nothing is written here, it has been
-            rebuilt already.
+            The span. If its line is unusual, or spans are not encoded here, it has already been
+            rebuilt.
 
         Raises:
             ValueError: As ``rebuild``.
@@ -90,7 +90,7 @@ class SpanRebuilder:
         )
 
     def request(self, batch: Sequence[ReadableSpan]) -> bytes | None:
-        """Write OTLP's request for a batch of what ``prepare`` has made; see ``SpanEncoder.request``."""
+        """Encode the OTLP request for spans of ``prepare``; see ``SpanEncoder.request``."""
         return self._encoder.request(batch)
 
     def _scope_of(self, fields: Mapping[str, Any] | None) -> InstrumentationScope | None:
@@ -104,35 +104,35 @@ class SpanRebuilder:
                     fields.get("attributes"),
                 )
             )
-        if fields is None or "attributes" not in fields:  # where 1 would be the same as true
+        if fields is None or "attributes" not in fields:  # values such as 1 and True compare equal
             self._scope = (fields, scope)
         return scope
 
     def rebuild(self, entry: Entry, *, replayed: bool = False) -> ReadableSpan:  # noqa: ARG002 - a span is not marked
-        """Make the span of a line.
+        """Return the span of a line.
 
         Args:
-            entry: What was read.
-            replayed: Whether it has waited for an outage to end. A span does not say so: nothing is
+            entry: The entry with the line.
+            replayed: Whether it has waited for an outage to end. A span is not marked: nothing is
                 added to it.
 
         Returns:
             The span.
 
         Raises:
-            ValueError: When it is not sampled; the SDK exports no such span.
+            ValueError: If it is not sampled; the SDK does not export such spans.
         """
         return self._made(entry.record, entry)
 
     def smaller(self, entry: Entry, replayed: bool) -> ReadableSpan | None:  # noqa: ARG002, FBT001 - as for log records
-        """Make a copy with previews of its large values, for a next hop that calls it too large.
+        """Return a copy with previews of large values, for a next hop that refuses its size.
 
         Args:
-            entry: What was read.
+            entry: The entry with the line.
             replayed: As for ``rebuild``.
 
         Returns:
-            The span, None when there is nothing to shorten.
+            The span, None if no value can be shortened.
         """
         record = entry.record
         small = previewed(replace(record, body=None), record.attributes, _SMALL_PART)
@@ -179,9 +179,9 @@ class SpanRebuilder:
 
 
 def spans(rebuilder: SpanRebuilder) -> Signal:
-    """Return the signal of spans, which a rebuilder makes from lines.
+    """Return the signal for spans, which the rebuilder makes from lines.
 
-    There is no stand-in of a dead letter: it would be a span that the program never had.
+    Dead letters have no stand-in: it would be a span that the program never had.
     """
 
     def exported_by(attempt: ExportAttempt) -> None:
@@ -229,7 +229,7 @@ def _state(pairs: Any) -> TraceState:
 
 def _event(fields: Mapping[str, Any]) -> Event:
     attributes = _attributes(fields.get("attributes") or {}, fields.get("dropped_attributes", 0))
-    # A number beyond signed 64 bits stands on the line as its digits.
+    # The line has a number beyond signed 64 bits as text.
     return Event(fields["name"], attributes, int(fields.get("timestamp", 0)))
 
 

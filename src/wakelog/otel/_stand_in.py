@@ -1,4 +1,4 @@
-"""The small event that says downstream which record is missing, and why."""
+"""The small event that tells the backend which record is missing, and why."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _LONGEST_REASON = 1000
 def stand_in(
     entry: Entry, readable: ReadableLogRecord, outcome: str, reason: str, size: int
 ) -> ReadableLogRecord:
-    """Make the stand-in of a dead letter.
+    """Return the stand-in for a dead letter.
 
-    Its own id follows from the record's, so that a second copy of it is known as one.
+    Its id is derived from the record's, so that a second copy is recognized as the same one.
 
     Args:
-        entry: What was read.
-        readable: The record that was made of it.
-        outcome: What became of it, in a word.
-        reason: Why, in the words of the next hop.
+        entry: The entry with the line.
+        readable: The rebuilt record.
+        outcome: The outcome, in a word.
+        reason: The reason, in the next hop's words.
         size: The length of its line in bytes.
     """
     record = entry.record

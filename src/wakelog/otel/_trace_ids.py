@@ -1,4 +1,4 @@
-"""Ids of traces and spans that a forked child shares with nobody."""
+"""Ids of traces and spans that differ between a forked child and its parent."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
 
 
 class TraceIds(RandomIdGenerator):
-    """Makes random ids, also in children of which Python does not know that they were forked.
+    """Generates random ids, also in children that were forked without Python's knowledge.
 
-    The SDK's generator uses the module ``random``, which only Python's own hook seeds anew: the workers
-    of a server that forks in C would all give out the same ids.
+    The SDK's generator uses the module ``random``, which only Python's own fork hook reseeds: the
+    workers of a server that forks in C would all generate the same ids.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class TraceIds(RandomIdGenerator):
         reset_in_child(self._seed, ForkOrder.IDENTITY)
 
     def _seed(self) -> None:
-        self._random = random.Random()  # noqa: S311 - ids are no secrets
+        self._random = random.Random()  # noqa: S311 - ids are not secret
 
     def generate_span_id(self) -> int:
         """Return 64 random bits, not all of them 0."""

@@ -1,4 +1,4 @@
-"""Spans that never ended, because their process is gone: each is given an end, once."""
+"""Ends for the open spans of ended processes, each recorded once."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ _MESSAGES: Final = {
 
 
 class SpanSources(OwnJournal):
-    """This process's spans and those of processes that are gone, which it gives their missing ends.
+    """The spans of this process and of ended processes, which get their missing ends.
 
-    The ends go into this process's own journal, before the folder that they are missing in is
-    delivered and let go.
+    The ends are written to this process's own journal, before the folder in which they are missing
+    is delivered and released.
 
     Args:
         journal: This process's journal of spans.
         presumed: As for ``OwnJournal``.
-        ending: Gives spans their missing ends; made from the journal.
+        ending: Returns the recorder of missing ends for a journal.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class SpanSources(OwnJournal):
 
 
 def say_unknown(fields: dict[str, Any], outcome: UnknownOutcome, reason: str) -> None:
-    """Have the fields of a span's end say that nobody knows how it ended.
+    """Mark the fields of a span's end with an unknown outcome.
 
     Args:
         fields: The fields of the line, which are changed.
-        outcome: What status it gets.
-        reason: Why nobody knows.
+        outcome: Which status the span gets.
+        reason: Why the outcome is unknown.
     """
     if outcome == "error":
         fields["span"].update(status="ERROR", status_message=_MESSAGES[reason])
@@ -87,21 +87,21 @@ def say_unknown(fields: dict[str, Any], outcome: UnknownOutcome, reason: str) ->
 
 
 def is_unfinished(path: Path) -> bool:
-    """Tell whether a folder may have spans without an end."""
+    """Return whether a folder may have spans without an end."""
     return not are_ended(path)
 
 
 class MissingEnds:
-    """Gives the spans of processes that are gone the ends that they never had, once.
+    """Records the missing ends of spans of ended processes, once.
 
     Args:
-        journal: Where the ends are recorded: of spans, and of the same service and pipeline.
-        outcome: What becomes of spans that never ended.
+        journal: The journal of spans for the ends, of the same service and pipeline.
+        outcome: How to export spans that never ended.
         policy: Where the content of Wakelog's own events may go.
-        max_line_bytes: The longest line.
-        redactor: Takes private data out of the events that are added.
-        erasable: Whether content leaves the line for a file that can be deleted.
-        ended: Told how many spans have been given an end.
+        max_line_bytes: The maximum size of a line, in bytes.
+        redactor: Redacts the events that are added.
+        erasable: Whether content is stored outside the line, in a file that can be deleted.
+        ended: Called with the number of spans that have got an end.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class MissingEnds:
         self._max_line_bytes = max_line_bytes
 
     def after(self, adopted: Iterator[Folder]) -> Iterator[Folder]:
-        """Yield adopted folders, each after its spans have been given their ends."""
+        """Yield adopted folders, each after the missing ends of its spans have been recorded."""
         for folder in adopted:
             try:
                 if is_unfinished(folder.path):
@@ -139,8 +139,8 @@ class MissingEnds:
         found = open_spans(path)
         starts = dict(found.starts)
         if starts and self._outcome != "drop":
-            # A forked child may have ended its parent's span, and who gave these an end before may
-            # have died before noting it.
+            # A forked child may have ended its parent's span, and an earlier process may have
+            # recorded ends and died before noting it.
             for other in self._others(path):
                 for record_id in ends_among(other, starts.keys()):
                     del starts[record_id]
@@ -167,7 +167,7 @@ class MissingEnds:
         *,
         missing: bool,
     ) -> None:
-        """Record the end of a span that has none."""
+        """Record the missing end of a span."""
         record = start.record
         began = record.timestamp or until
         about: dict[str, Any] = {**(record.span or {}), "start": rfc3339(began)}
@@ -203,7 +203,7 @@ class MissingEnds:
         self._journal.append(record_id, content, start.resource)
 
     def _others(self, path: Path) -> Iterator[Path]:
-        """Yield the other folders of spans of the same service."""
+        """Yield the other folders with spans of the same service."""
         mine = owner_of(path)
         for other in folders(self._journal.root):
             owner = owner_of(other)

@@ -1,4 +1,4 @@
-"""Delivering from outside the program that records: whole journals, and dead letters again."""
+"""Delivery from outside the recording program: of whole journals, and of dead letters again."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _BATCHES = Batching(_SCHEDULE_SECONDS * 1000, batch=512, timeout=30_000, queue=2
 
 
 class _Writers:
-    """The writers of a journal that are asked for: those that record now, and those that are gone."""
+    """The requested writers of a journal: those that are recording, and those that have ended."""
 
     def __init__(self, journal: Journal, wanted: Callable[[Path], bool]) -> None:
         self._journal = journal
@@ -61,7 +61,7 @@ class _Writers:
         self._check_at = 0.0
 
     def live(self) -> list[Path]:
-        """Return the folders that are being written now."""
+        """Return the folders of the writers that are recording."""
         if (now := time.monotonic()) >= self._check_at:
             self._check_at = now + _LOOK_SECONDS
             root = self._journal.root
@@ -71,7 +71,7 @@ class _Writers:
         return self._live
 
     def gone(self) -> Iterator[Folder]:
-        """Adopt the folders of writers that are gone."""
+        """Adopt the folders of writers that have ended."""
         return self._journal.orphans(self._wanted)
 
     def close(self) -> None:
@@ -79,11 +79,11 @@ class _Writers:
 
 
 class _SpanWriters(_Writers):
-    """Likewise, where spans of processes that are gone are given their missing ends."""
+    """The requested writers of spans; spans of ended processes get their missing ends."""
 
     def __init__(self, journal: Journal, wanted: Callable[[Path], bool]) -> None:
         super().__init__(journal, wanted)
-        # One for each service and pipeline, whose ends are recorded there.
+        # One journal for each service and pipeline, for the missing ends.
         self._journals: list[Journal] = []
         self._endings: dict[tuple[Service, str], MissingEnds] = {}
         self._make_ending = partial(
@@ -95,12 +95,12 @@ class _SpanWriters(_Writers):
         )
 
     def live(self) -> list[Path]:
-        """Return the folders that are being written now, those of the ends at once."""
+        """Return the folders of the writers that are recording, including those of missing ends."""
         ends = [one.folder.path for journal in self._journals for one in journal.open_writers]
         return list(dict.fromkeys([*super().live(), *ends]))
 
     def gone(self) -> Iterator[Folder]:
-        """Adopt the folders of writers that are gone."""
+        """Adopt the folders of writers that have ended."""
         for folder in self._journal.orphans(self._wanted, is_unfinished):
             owner = owner_of(folder.path)
             if owner is None:
@@ -119,7 +119,7 @@ class _SpanWriters(_Writers):
             yield from ending.after(iter((folder,)))
 
     def close(self) -> None:
-        """End the journals of the ends."""
+        """Close the journals of the missing ends."""
         for journal in self._journals:
             journal.close()
 
@@ -127,21 +127,23 @@ class _SpanWriters(_Writers):
 class Shipment:
     """Delivers a journal from outside, in a thread, until it is stopped.
 
-    A writer whose own program delivers is left to it. The records are marked and ordered as the
-    program would have.
+    Writers whose own program delivers are left to it. Records are marked and ordered as in delivery
+    by the program.
 
     Args:
         root: The journal's directory.
         exporter: The exporter to the next hop.
-        wanted: Says of a writer's folder whether its records are to be sent; everybody's by default.
-        replay_rate: The most records a second of a backlog; else ``WAKELOG_REPLAY_RATE``, else no limit.
-        meter_provider: Where metrics go; else the global one, if it has been set by then.
-        signal: What is delivered: log records or spans, by an exporter of that signal.
-        listener: Told before segments are deleted.
+        wanted: Returns whether to deliver the records in a writer's folder; all by default.
+        replay_rate: Maximum number of backlog records per second; else ``WAKELOG_REPLAY_RATE``,
+            else no limit.
+        meter_provider: Where metrics are reported; by default the global MeterProvider, if it has
+            been set by then.
+        signal: The signal to deliver: log records or spans, by an exporter of that signal.
+        listener: Called before segments are deleted.
 
     Raises:
-        JournalError: When the directory cannot be used.
-        ConfigurationError: For a setting in the environment that cannot be used.
+        JournalError: If the directory cannot be used.
+        ConfigurationError: If a setting in the environment is invalid.
     """
 
     def __init__(
@@ -185,26 +187,26 @@ class Shipment:
 
     @property
     def delivered(self) -> int:
-        """How many records the next hop has accepted."""
+        """The number of records that the next hop has accepted."""
         return self._delivery.acknowledged - self._delivery.dead_lettered
 
     @property
     def dead_lettered(self) -> int:
-        """How many records were set aside."""
+        """The number of records that became dead letters."""
         return self._delivery.dead_lettered
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing more to deliver for now."""
+        """Whether nothing is left to deliver for now."""
         return self._delivery.idle
 
     @property
     def problem(self) -> str:
-        """Why the next hop does not accept anything now; empty while it does."""
+        """Why the next hop does not accept records now; empty while it does."""
         return self._delivery.reason
 
     def stop(self) -> None:
-        """Stop after the attempt that is under way, and let go of every writer."""
+        """Stop after the current attempt, and release every writer."""
         self._delivery.shutdown(0.0)
         self._writers.close()
 
@@ -218,9 +220,9 @@ def replay(
     letters: Iterator[tuple[Path, DeadLetter]],
     exporter_of: Callable[[str], LogRecordExporter | SpanExporter],
 ) -> Iterator[tuple[DeadLetter, str | None]]:
-    """Deliver dead letters once more, one by one.
+    """Deliver dead letters again, one by one.
 
-    One that is accepted is noted, durably, and counts as delivered from then on. It ends early when
+    An accepted one is durably noted, and counts as delivered from then on. Iteration ends early if
     the next hop cannot be reached.
 
     Args:
@@ -228,11 +230,12 @@ def replay(
         exporter_of: Returns the exporter to the next hop for a signal.
 
     Yields:
-        Each letter that was tried, with the reason why it was not accepted, None where it was.
+        Each letter that was tried, with the reason why it was not accepted, None if it was
+        accepted.
 
     Raises:
-        JournalError: When the file system refuses.
-        ConfigurationError: For a setting in the environment that cannot be used.
+        JournalError: If the file system refuses a write.
+        ConfigurationError: If a setting in the environment is invalid.
     """
     attempts: dict[str, ExportAttempt] = {}
     rebuilder, span_rebuilder = _rebuilder(), SpanRebuilder()
