@@ -385,6 +385,23 @@ def test_a_program_takes_over_when_the_sidecar_ends_and_flush_tells_the_truth_me
     bench.close()
 
 
+def test_what_another_process_delivers_is_said_to_be_left_to_it(
+    tmp_path: Path, collector: Collector
+) -> None:
+    root = tmp_path / "j"
+    leave(root, 5)
+    [folder] = root.glob("*-*")
+    lock = DeliveryLock.take(folder)
+    assert lock is not None
+    beside = cli("ship", root, *to(collector))
+    lock.release()
+    alone = cli("ship", root, *to(collector))
+
+    assert (beside.returncode, alone.returncode) == (0, 0)
+    assert "pending 5\nWhat is pending is left to the processes that deliver" in beside.stdout
+    assert alone.stdout.endswith("delivered 5, dead lettered 0, pending 0\n")
+
+
 # Dead letters, from the command line.
 
 

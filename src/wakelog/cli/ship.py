@@ -139,6 +139,10 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(f"{text}, pending {pending:,}\n")
         if problem:
             sys.stderr.write(f"wakelog: {printable(problem)}\n")
+        elif pending and not stop.asked:
+            sys.stdout.write(
+                "What is pending is left to the processes that deliver or record it now.\n"
+            )
     return 1 if problem else 0
 
 
