@@ -285,6 +285,9 @@ def test_content_on_the_line_stays_and_is_counted(tmp_path: Path, capsys: Any) -
     assert (code, did["values"], len(did["inline"])) == (1, 0, 5)
     assert verify(root, public, capsys=capsys)["fits"]
 
+    assert main(["erase", str(root), "--where", "user.id=ann"]) == 1
+    assert "--apply erases it" not in capsys.readouterr().out
+
 
 def test_the_words_of_the_index_go_with_them(tmp_path: Path, capsys: Any) -> None:
     root, private, _ = recorded(tmp_path)

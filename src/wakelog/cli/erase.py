@@ -135,6 +135,6 @@ def _said(found: Erasure, *, applied: bool) -> list[str]:
     said += [
         f"{folder}: its dead letters are being delivered; end that process" for folder in found.busy
     ]
-    if not applied:
+    if not applied and (found.records or found.dead_letters or found.damaged):
         said.append("--apply erases it.")
     return said
