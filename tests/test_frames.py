@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
+from opentelemetry._logs import LogRecord, get_logger_provider
 
 import wakelog
 from wakelog.integrations.structlog import WakelogProcessor
@@ -17,15 +18,18 @@ from wakelog.integrations.structlog import WakelogProcessor
 OWN = str(Path(wakelog.__file__).parent)
 RECORDS = 64
 # More is a step back; fewer is a reason to lower the number.
-MOST = {"emit": 33, "tool_call": 36, "structlog": 37}
+MOST = {"drop-in": 14, "emit": 33, "tool_call": 36, "structlog": 37}
 
 
 def doors(log: Any) -> dict[str, Callable[[], object]]:
-    """Return one call for each of the three, which records one event."""
+    """Return one call for each, which records one event."""
     logger = structlog.wrap_logger(
         None, processors=[WakelogProcessor(log, last=True)], wrapper_class=structlog.BoundLogger
     )
+    record = LogRecord(body="sold", attributes={"customer": "c-12", "express": True})
+    drop_in = get_logger_provider().get_logger("frames")
     return {
+        "drop-in": lambda: drop_in.emit(record),
         "emit": lambda: log.emit("custom", payload={"n": 1}),
         "tool_call": lambda: log.tool_call("search", {"query": "flights", "limit": 3}),
         "structlog": lambda: logger.info("searched", query="flights", limit=3),
