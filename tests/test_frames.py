@@ -18,7 +18,7 @@ from wakelog.integrations.structlog import WakelogProcessor
 OWN = str(Path(wakelog.__file__).parent)
 RECORDS = 64
 # More is a step back; fewer is a reason to lower the number.
-MOST = {"drop-in": 14, "emit": 33, "tool_call": 36, "structlog": 37}
+MOST = {"drop-in": 13, "emit": 33, "tool_call": 36, "structlog": 37}
 
 
 def doors(log: Any) -> dict[str, Callable[[], object]]:
