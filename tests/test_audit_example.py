@@ -11,12 +11,13 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
+from tests.conftest import ROOT
 from tests.support.collector import Collector
 from tests.support.otlp import ExportedSpan
 from tests.support.programs import LONG_EXIT
 from wakelog.audit import JournalSessionLog, Logged, SessionGraph, ThreadKey, UsageLimitBreach
 
-EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "multi_agent_handoff.py"
+EXAMPLE = ROOT / "examples" / "multi_agent_handoff.py"
 TRIP = ThreadKey("acme", "trip-7")
 SECONDS = 60
 

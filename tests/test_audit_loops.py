@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from wakelog import AgentEvent, ConfigurationError
 from wakelog.audit import InMemorySessionLog, SessionAuditSink, ThreadKey
 
@@ -283,7 +283,7 @@ else:
 def test_a_program_that_ends_with_its_loop_standing_still_says_what_it_lost() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "stopped"],
-        cwd=Path(__file__).resolve().parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -297,7 +297,7 @@ def test_a_program_that_ends_with_its_loop_standing_still_says_what_it_lost() ->
 def test_a_program_that_ends_with_its_loop_loses_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, "run"],
-        cwd=Path(__file__).resolve().parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -21,6 +21,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 import wakelog
+from tests.conftest import ROOT
 from wakelog import AgentEvent, AgentLogger, ConfigurationError, MemorySink, SessionLogError
 from wakelog.audit import (
     AuditSink,
@@ -154,7 +155,7 @@ def test_messages_and_records_of_a_thread_are_in_one_order() -> None:
 
 def in_program(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.support.audit_program", *arguments]
-    root = Path(__file__).resolve().parent.parent
+    root = ROOT
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
 
 

@@ -26,6 +26,7 @@ from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.sdk._logs import LoggerProvider
 
+from tests.conftest import ROOT
 from tests.test_cli import SECONDS, directory, environment, recorder, run, tail
 from wakelog import AgentEvent, AgentLogger, DurableLogRecordProcessor, JSONLSink, OTelSink
 from wakelog.index.sql import COLUMNS
@@ -36,7 +37,6 @@ from wakelog.viewer import load
 
 __all__ = ["directory", "tail"]
 
-ROOT = Path(__file__).parent.parent
 PROMPT = "Which flight leaves\nfor Lisbon? \x1b[31m" + "word " * 200
 
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 
 import wakelog
+from tests.conftest import ROOT
 from tests.test_cli import SECONDS, directory, environment, recorder, run
 from wakelog import AgentLogger, JSONLSink
 from wakelog.cli import COMMANDS, build_parser, main
 
 __all__ = ["directory"]
 
-ROOT = Path(__file__).parent.parent
 SOURCE = Path(wakelog.__file__).parent
 
 # A value for every option that takes one, by its metavariable.

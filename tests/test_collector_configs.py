@@ -29,7 +29,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from scripts.build_kafka import KAFKA
-from tests.conftest import required
+from tests.conftest import ROOT, required
 from tests.support.collector import Collector, free_ports
 from tests.support.otlp import ExportedLog
 from tests.support.programs import PATIENTLY
@@ -37,7 +37,6 @@ from wakelog import AgentLogger, bound
 from wakelog.journal import read
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 
-ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "collector-config"
 EXAMPLE = ROOT / "examples" / "record_trajectories.py"
 HEADERS = "--feature-gates=filelog.allowHeaderMetadataParsing"

@@ -19,6 +19,7 @@ from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HTTPExporter
 from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 
+from tests.conftest import ROOT
 from tests.support.collector import CONFIG, Collector
 from tests.support.delivering import Bench, Hop
 from wakelog.delivery import ExportOutcome, Outcome, _circuit
@@ -237,7 +238,7 @@ def test_a_record_that_is_too_large_for_the_collector_costs_no_other(
 
 def test_a_small_backlog_drains_while_live_events_arrive(collector_binary: Path) -> None:
     """The benchmark itself, for some thousand records: its figures are for an idle machine."""
-    program = Path(__file__).parents[1] / "benchmarks" / "bench_backlog_drain.py"
+    program = ROOT / "benchmarks" / "bench_backlog_drain.py"
     done = subprocess.run(
         [sys.executable, str(program), "--records", "4000"],
         capture_output=True,

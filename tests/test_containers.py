@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.collector import Collector
 from tests.support.waiting import until
 from wakelog.journal import read
 
-ROOT = Path(__file__).resolve().parents[1]
 USER = 10001
 NOWHERE = "http://127.0.0.1:9"
 PLACE = "/mnt"  # covered by a file system of its own in each namespace, and reached by every user

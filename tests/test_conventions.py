@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from tests.conftest import ROOT
 from tests.support.collector import Collector
 from tests.support.programs import environment
 from wakelog import AgentEvent, AgentLogger, DurableLogRecordProcessor, MemorySink, OTelSink
@@ -31,7 +32,7 @@ from wakelog.telemetry.instruments import Instruments
 from wakelog.viewer import load
 
 DATA: dict[str, Any] = json.loads(
-    (Path(__file__).parent / "data" / "genai-conventions.json").read_text(encoding="utf-8")
+    (ROOT / "tests" / "data" / "genai-conventions.json").read_text(encoding="utf-8")
 )
 NAMES = {
     name: value

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.delivering import DOWN, TAKEN, Bench, Hop, refuses, rejects
 from wakelog.delivery import ExportOutcome, Outcome
 from wakelog.events import semconv as s
@@ -275,7 +276,7 @@ def test_a_kill_between_dead_letter_and_ledger_loses_and_doubles_nothing(
     down = bench(lambda _: DOWN)
     down.record(*range(8))
     down.close()
-    here = str(Path(__file__).parents[1])
+    here = str(ROOT)
     codes = [
         subprocess.run(
             [sys.executable, "-c", DELIVERS, str(tmp_path), here],

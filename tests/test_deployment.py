@@ -13,7 +13,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.conftest import ROOT
+
 SHIPPED = ROOT / "collector-config"
 MANIFESTS = sorted((SHIPPED / "kubernetes").glob("*.yaml"))
 VERSIONS = (

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.conftest import ROOT
+
 SOURCE = ROOT / "src" / "wakelog"
 SECONDS = 60
 INLINE = re.compile(r"``((?:async )?with [^`]*)``")

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.attack import SEED, times
 from tests.support.collector import Collector
 from tests.support.otlp import ExportedLog, ExportedSpan
 from wakelog.events import semconv as s
 from wakelog.journal import books, read, signal_of
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 PROTOCOLS = ["http/protobuf", "grpc"]
 ADDED = {s.LOG_RECORD_UID, s.WRITER_ID, s.SEQ}
 

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.sealed import Sealed, key_files, verify
 from wakelog.cli import main
 from wakelog.errors import ConfigurationError
 from wakelog.evidence import Sealing
 from wakelog.journal import read
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def said(capsys: Any, *command: object) -> tuple[int, str]:

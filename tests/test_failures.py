@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.delivering import DOWN, RESOURCE, TAKEN, Bench, Hop, refuses
 from wakelog.delivery import ExportOutcome, Outcome
 from wakelog.events import semconv as s
@@ -26,7 +27,7 @@ from wakelog.journal import Entry, books
 from wakelog.record import encode, uuid7
 
 Make = Callable[..., Bench]
-HERE = str(Path(__file__).parents[1])
+HERE = str(ROOT)
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support import journal_program
 from tests.support.faults import VARIABLE, with_fault
 from tests.support.guarantees import ERROR, PROPERTY, SIGKILL, Row
 from wakelog.journal import books, read
 from wakelog.runtime._filesystem import FileSystem
 
-ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ["-m", journal_program.__name__]
 FAULTY = f"""
 from tests.support import faults

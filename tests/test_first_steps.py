@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.collector import Collector
 
-ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60
 # What runs until it is ended, and what a test adds so that nothing depends on when it is ready to follow.
 UNTIL_CTRL_C = {"tail": " --from-start", "view": ""}

@@ -12,13 +12,13 @@ from time import monotonic
 import pytest
 
 from scripts.build_uwsgi import uwsgi
+from tests.conftest import ROOT
 from tests.support.collector import free_ports
 from tests.support.parts import need
 from tests.support.scripted import ScriptedHTTP
 from tests.support.servers import Server
 from wakelog.journal import books, first_misfit, folders, read
 
-ROOT = Path(__file__).parents[1]
 REQUESTS = 30
 # What a server waits for its workers before it kills them is far longer.
 STOP_SECONDS = 20

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.forking_program import RECORDS
 from tests.support.front_doors import DOORS
 from tests.support.guarantees import FORKED, PROPERTY, Row
@@ -20,7 +21,6 @@ from tests.support.scripted import ScriptedHTTP
 from wakelog.audit import JournalSessionLog, SQLiteSessionLog, ThreadKey
 from wakelog.journal import Misfit, books, first_misfit, folders, read
 
-ROOT = Path(__file__).parents[1]
 TEXT = re.compile(r"(?:parent|(?:grand)?child\d)(?: again)? \d")
 PROCESSES = ["parent", "child0", "child1"]
 EXPECTED = Counter(

@@ -20,6 +20,7 @@ import pydantic
 import pytest
 
 import wakelog.gateway
+from tests.conftest import ROOT
 from wakelog.errors import ConfigurationError
 from wakelog.gateway import (
     CallbackTransport,
@@ -38,7 +39,7 @@ from wakelog.gateway import (
     migrate_from_session_logger,
 )
 
-DESIGN = Path(__file__).resolve().parents[2] / "shared" / "designs" / "gateway.txt"
+DESIGN = ROOT.parent / "shared" / "designs" / "gateway.txt"
 SECONDS = 60
 QUICK: dict[str, Any] = {"retry_delay_seconds": 0.01}
 

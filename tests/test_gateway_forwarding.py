@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.waiting import until_in_loop as until
 from wakelog.errors import BufferFullError
 from wakelog.gateway import (
@@ -729,7 +730,7 @@ def test_kill_and_restart_leave_no_file_torn_and_no_event_out(tmp_path: Path) ->
 
 
 def test_the_example_does_what_it_says() -> None:
-    example = Path(__file__).parents[1] / "examples" / "gateway.py"
+    example = ROOT / "examples" / "gateway.py"
     done = subprocess.run(
         [sys.executable, example], capture_output=True, text=True, timeout=SECONDS, check=True
     )

@@ -23,6 +23,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from tests.conftest import ROOT
 from tests.support.figures import Meter, Scrape
 from tests.support.waiting import until_in_loop as until
 from wakelog.errors import BufferFullError, ConfigurationError
@@ -37,7 +38,6 @@ from wakelog.gateway import _metric_table as t
 from wakelog.gateway._metrics import metrics_on
 from wakelog.otel import DurableLogRecordProcessor
 
-ROOT = Path(__file__).parents[1]
 SECONDS = 60
 FATES = ("forwarded", "pending", "rejected", "dead_lettered", "corrupt", "dropped")
 QUICK: dict[str, Any] = {"retry_delay_seconds": 0.01, "send_timeout_seconds": 0.1}

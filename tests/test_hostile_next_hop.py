@@ -8,7 +8,6 @@ import sys
 import zlib
 from collections.abc import Iterator
 from concurrent import futures
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,6 +20,7 @@ from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 from requests.adapters import HTTPAdapter
 
+from tests.conftest import ROOT
 from tests.support.hostile_hop import DRIPS, FLOODS, HostileHop
 from tests.support.programs import environment
 from tests.support.scripted import Answer, ScriptedHTTP
@@ -50,7 +50,7 @@ def attempts(
         [sys.executable, "-m", "tests.support.attacked_program", sender, str(timeout)]
         + [hop.url(attack) for attack in ("well", *attacks)],
         env=environment(),
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.journaled import Journaled
 from wakelog.journal import folders, read
 
-SOURCE = Path(__file__).resolve().parents[1] / "examples" / "read_journal.go"
+SOURCE = ROOT / "examples" / "read_journal.go"
 
 
 @pytest.fixture(scope="module")

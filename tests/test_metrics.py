@@ -23,6 +23,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
 from scripts.build_metrics_page import PAGE, page
+from tests.conftest import ROOT
 from tests.support.figures import FATES, Hop, Meter, emitting
 from tests.support.waiting import until
 from wakelog import AgentLogger, Buffer, OTelSink, OverflowPolicy, SinkError
@@ -36,7 +37,6 @@ from wakelog.otel._process_books import WriterBooks
 from wakelog.otel.shipping import Shipment
 from wakelog.telemetry.instruments import PerProvider
 
-ROOT = Path(__file__).parents[1]
 EVICT = QuotaPolicy.EVICT_OLDEST
 
 

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 import wakelog
+from tests.conftest import ROOT
 from wakelog import streams
 from wakelog.audit import AuditSink, InMemorySessionLog, SessionAuditSink, ThreadKey
 from wakelog.audit import UsageLimitBreach as Breach
 
-PAGES = Path(__file__).resolve().parents[2] / "shared" / "designs"
+PAGES = ROOT.parent / "shared" / "designs"
 KEY = ThreadKey("acme", "t-1")
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import wakelog
+from tests.conftest import ROOT
 
-PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+PYPROJECT = ROOT / "pyproject.toml"
 FRAMEWORKS = {  # the module of an adapter: what it needs, and the extra that installs that
     "openai_agents": ("agents", "openai-agents"),
     "langchain": ("langchain_core", "langchain"),

@@ -19,6 +19,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.resources import Resource as SDKResource
 
+from tests.conftest import ROOT
 from tests.support.guarantees import OWNERS, PROPERTY, Row
 from tests.support.programs import environment
 from wakelog.cli import main
@@ -39,7 +40,7 @@ from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel._pipeline import destination_of
 from wakelog.record import LOGS, SPANS, Resource, encode, seal, seal_fields, uuid7
 
-PROGRAM = Path(__file__).with_name("support") / "owned_program.py"
+PROGRAM = ROOT / "tests" / "support" / "owned_program.py"
 COUNT = 5
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from pathlib import Path
 
 from scripts import check_package, try_environments
+from tests.conftest import ROOT
 
-SOURCES = Path(__file__).parents[1] / "src"
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+SOURCES = ROOT / "src"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_each_extra_is_tried_alone() -> None:

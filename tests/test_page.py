@@ -19,6 +19,7 @@ import pytest
 from opentelemetry import trace
 
 from scripts import fetch_axe
+from tests.conftest import ROOT
 from tests.support.browser import Browser
 from tests.support.parts import need
 from tests.support.viewing import SECONDS, Viewing
@@ -27,7 +28,6 @@ from tests.test_cli_find import QUESTIONS, record_what_is_asked
 from wakelog.journal import books
 from wakelog.page._prometheus import QUERIES
 
-ROOT = Path(__file__).resolve().parent.parent
 TRIP, KILLED = "trip-lisbon-0413", "trip-lisbon-0412"
 TRACE_URL = "http://localhost:16686/trace/{trace_id}"
 HOSTILE = (

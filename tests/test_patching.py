@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.front_doors import DOORS, IN_AN_EVENT_LOOP
 from tests.support.patching_program import GREENLETS, RECORDS
 from tests.support.scripted import ScriptedHTTP
 
-ROOT = Path(__file__).parents[1]
 # eventlet replaces the locks under threads that are running already, but not in the conditions that were
 # made of them. What needs no such thread works all the same.
 WITHOUT_THREADS = ["processor", "JSONLSink", "gateway", "streams"]

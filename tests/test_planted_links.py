@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.attack import ATTACKING
 from tests.support.planted_program import PARTS
 from tests.support.sealed import key_files
@@ -32,7 +33,6 @@ from wakelog.runtime import ForeignFileError, open_to_read, resolved
 from wakelog.sinks import JSONLSink
 from wakelog.streams import SessionStreams
 
-ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "tests" / "support" / "planted_program.py"
 RESOURCE = Resource({"service.name": "tests"})
 KEY = ThreadKey("acme", "t-1")

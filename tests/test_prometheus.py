@@ -22,6 +22,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from scripts.build_dashboards import ALL, expressions, files
+from tests.conftest import ROOT
 from tests.support import prometheus
 from tests.support.collector import Collector, free_ports
 from tests.support.figures import Hop, emitting
@@ -32,7 +33,7 @@ from wakelog import AgentLogger, Buffer, OTelSink, OverflowPolicy
 from wakelog.gateway import EventSessionLogger, ForwardedEvent, SerializationError
 from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor
 
-GATEWAY = Path(__file__).parents[1] / "collector-config" / "gateway.yaml"
+GATEWAY = ROOT / "collector-config" / "gateway.yaml"
 SECONDS = 60.0
 NOWHERE = "http://127.0.0.1:1"
 RESOURCE = Resource.create({"service.name": "shop"})

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext
 
+from tests.conftest import ROOT
 from tests.support.collector import Collector
 from tests.support.waiting import until
 from wakelog import ConfigurationError, HashStrategy, RedactionConfig, RegexDetector
@@ -335,7 +336,7 @@ def test_a_detector_of_ones_own_is_used(tmp_path: Path) -> None:
 
 
 def test_the_example_keeps_prompts_and_keys_off_the_disk(tmp_path: Path) -> None:
-    example = Path(__file__).parents[1] / "examples" / "redacted_spans.py"
+    example = ROOT / "examples" / "redacted_spans.py"
     command = [sys.executable, str(example), "--directory", str(tmp_path / "j")]
     nowhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     done = subprocess.run(

@@ -12,10 +12,10 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.resources import Resource
 
+from tests.conftest import ROOT
 from wakelog import AgentLogger, DurableLogRecordProcessor, OTelSink
 from wakelog.events import EVENT_TYPES
 
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "SECURITY.md"
 SECRET = "ann@example.com"
 IDS = (

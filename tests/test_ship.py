@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.collector import Collector, free_ports
 from tests.support.delivering import Bench, Hop, refuses
 from tests.support.figures import FATES
@@ -22,7 +23,7 @@ from wakelog.events import semconv as s
 from wakelog.journal import DeliveryLock, Journal, books
 from wakelog.record import Resource, encode, uuid7
 
-HERE = str(Path(__file__).parents[1])
+HERE = str(ROOT)
 SECONDS = 60
 
 

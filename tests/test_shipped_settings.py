@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import ROOT
 from tests.test_collector_configs import ALL_VARIABLES, HEADERS
 
-ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "collector-config").glob("*.yaml"))
 COMPOSE = sorted((ROOT / "collector-config" / "compose").glob("compose*.yaml"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.guarantees import FULL_DISK, PROPERTY, Row
 from tests.support.waiting import until
 from wakelog.errors import ConfigurationError, JournalError, QuotaExceededError
@@ -681,7 +682,7 @@ def test_on_a_small_file_system_that_is_really_full(
         capture_output=True,
         timeout=100,
         check=False,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
     )
     if done.returncode == 77 or done.stderr.startswith(b"unshare: "):
         pytest.skip(f"mounting is not permitted here: {done.stderr.decode().strip()}")

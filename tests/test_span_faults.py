@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
+from tests.conftest import ROOT
 from tests.support import span_program
 from tests.support.attack import ATTACKING, SEED, times
 from tests.support.collector import Collector
@@ -52,7 +53,6 @@ from wakelog.otel._content import ContentPolicy
 from wakelog.otel._unfinished import MissingEnds, is_unfinished
 from wakelog.runtime._filesystem import FileSystem
 
-ROOT = Path(__file__).resolve().parent.parent
 LEVELS = ["os_buffered", "fsync"]
 # Each with the durability that CI tries.
 OPERATIONS = {

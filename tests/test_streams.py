@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from wakelog.errors import ConfigurationError, SinkError
 from wakelog.journal import Journal, books, read
 from wakelog.logger import AgentLogger
@@ -28,7 +29,7 @@ from wakelog.sinks import MemorySink
 from wakelog.streams import Chunk, Reader, SessionStreams, _streams
 from wakelog.streams import _lane as lane_module
 
-PROGRAM = Path(__file__).parent / "support" / "stream_program.py"
+PROGRAM = ROOT / "tests" / "support" / "stream_program.py"
 SECONDS = 60
 
 

@@ -22,13 +22,13 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from tests.conftest import ROOT
 from tests.support.browser import Browser
 from tests.support.collector import free_ports
 from wakelog.errors import ConfigurationError, TooManyReadersError
 from wakelog.streams import SessionStreams, StreamsApp, _logger, sse
 from wakelog.streams._scans import Scans
 
-ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from scripts import build_floors
 from scripts.count_code import code_lines
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 SRC, DOCS = ROOT / "src", ROOT / "docs"
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 500, 60
 # A function that is longer says why, on the line above it.

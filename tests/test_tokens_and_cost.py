@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
+from tests.conftest import ROOT
 from tests.support.journaled import Journaled
 from tests.support.programs import environment
 from wakelog import (
@@ -514,7 +515,7 @@ def test_the_events_of_a_budget_are_plain() -> None:
 
 # --- the example ---------------------------------------------------------------------------------
 
-EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "tokens_and_replay.py"
+EXAMPLE = ROOT / "examples" / "tokens_and_replay.py"
 
 
 def test_the_example_adds_up_the_same_when_it_is_replayed(tmp_path: Path) -> None:

@@ -15,14 +15,15 @@ from typing import Self
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.programs import environment
 from tests.support.scripted import ScriptedHTTP
 from tests.support.waiting import until
 from wakelog.cli import main
 from wakelog.journal import books, folders, owner_of
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-PROGRAM = Path(__file__).with_name("support") / "release_program.py"
+REPOSITORY = ROOT
+PROGRAM = ROOT / "tests" / "support" / "release_program.py"
 CANDIDATE = "d08c7fa"
 
 

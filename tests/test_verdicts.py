@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -36,6 +35,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from tests.conftest import ROOT
 from tests.support.scripted import (
     ACCEPT,
     BAD_REQUEST,
@@ -56,8 +56,8 @@ from wakelog.otel._export_attempt import attempt_through
 from wakelog.otel._exporters import log_exporter
 from wakelog.otel._response_capture import LONGEST_RETRY_AFTER, CapturedAttempt, ExportAttempt
 
-DOCS = Path(__file__).parent.parent / "docs" / "delivery.md"
-TLS = Path(__file__).parent / "support" / "tls"
+DOCS = ROOT / "docs" / "delivery.md"
+TLS = ROOT / "tests" / "support" / "tls"
 DELIVERED = ExportOutcome(Outcome.DELIVERED)
 SHORT = 0.2
 # The exporters hand down what is left of their time-out after encoding.
@@ -925,7 +925,7 @@ def test_a_forked_child_does_not_share_its_parents_connection(http_hop):
         [sys.executable, "-c", FORKING, protocol, hop.endpoint],
         check=True,
         timeout=100,
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
     )
 
     connections = {request.uids[0]: request.peer for request in hop.received}

@@ -20,14 +20,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from scripts.build_jaeger import JAEGER
 from scripts.build_victoria_logs import VERSION, VICTORIA_LOGS
-from tests.conftest import required
+from tests.conftest import ROOT, required
 from tests.support.collector import Collector
 from tests.support.jaeger import Jaeger
 from tests.support.victoria_logs import COMPOSE, Line, VictoriaLogs, nanoseconds
 from wakelog import AgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 
-CONFIGS = Path(__file__).parents[1] / "collector-config"
+CONFIGS = ROOT / "collector-config"
 NOWHERE = "http://127.0.0.1:1"
 FLUSH_MILLIS = 60_000
 HOUR = 3600 * 10**9
