@@ -44,7 +44,7 @@ class Hosts:
         self._ends = tuple(name[1:] for name in self._names if name.startswith("*."))
 
     def allows(self, scope: MutableMapping[str, Any]) -> bool:
-        """Tell whether a request names one of the hosts, and only one."""
+        """Return whether a request names one of the hosts, and only one."""
         if ANY_HOST in self._names:
             return True
         named = [value for name, value in scope["headers"] if name == b"host"]
@@ -55,7 +55,7 @@ class Hosts:
 
 
 def is_local(scope: MutableMapping[str, Any]) -> bool:
-    """Tell whether a request comes from this machine, over the loopback, and through nobody."""
+    """Return whether a request comes from this machine, over the loopback, and through nobody."""
     ends = (scope.get("client"), scope.get("server"))
     return all(end and _is_loopback(end[0]) for end in ends) and not any(
         name in _FORWARDED for name, _ in scope["headers"]

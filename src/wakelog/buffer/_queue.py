@@ -225,7 +225,7 @@ class Queue(Generic[Item]):
             ticket.wake()
 
     def _is_within(self) -> bool:
-        """Tell whether this thread holds the lock: it has been interrupted there."""
+        """Return whether this thread holds the lock: it has been interrupted there."""
         try:
             self._work.notify(0)
         except RuntimeError:

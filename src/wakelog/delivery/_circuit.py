@@ -90,7 +90,7 @@ class Circuit:
         return CircuitState.OPEN if is_open else CircuitState.HALF_OPEN
 
     def admits(self) -> bool | None:
-        """Tell whether an attempt may be made now: False as usual, True as the probe, None if not."""
+        """Return whether the next attempt is a probe, or None if no attempt may be made now."""
         if not self.failing:
             return False
         if self._probing or self.state is CircuitState.OPEN:

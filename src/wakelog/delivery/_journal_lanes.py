@@ -60,7 +60,7 @@ class JournalLane:
             The chunk; without entries and damaged lines when there is nothing more for now.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: When a file operation fails.
         """
         if self.finished:
             return EntryBatch([], self.mark)
@@ -76,7 +76,7 @@ class JournalLane:
         """Read the next chunk already, to be returned by the next ``read``.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: When a file operation fails.
         """
         if self._next is None and (self.until is None or self._cursor.mark.seq < self.until):
             chunk = self._cursor.read(max_records, max_bytes)
@@ -147,7 +147,7 @@ class WriterLanes:
         return self._folder is not None
 
     def has_acknowledged(self, seq: int) -> bool:
-        """Tell whether everything up to a record has been dealt with."""
+        """Return whether everything up to a record has been dealt with."""
         return self._prefix.seq >= seq
 
     @property
@@ -167,7 +167,7 @@ class WriterLanes:
             records: Only when the live lane is further behind than so many.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: When a file operation fails.
         """
         if self.live is None or len(self._ahead) >= MOST_RANGES:
             return
@@ -190,7 +190,7 @@ class WriterLanes:
             dead: How many records of that were set aside.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: When a file operation fails.
         """
         before = lane.mark
         lane.move(mark, dead)

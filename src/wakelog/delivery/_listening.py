@@ -13,7 +13,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def is_listening(address: Address) -> bool:
-    """Tell whether a connection is accepted, by opening one and closing it again.
+    """Return whether a connection is accepted, by opening one and closing it again.
 
     Nothing is sent. It takes half a second at most.
     """

@@ -206,7 +206,7 @@ class Delivery:
             self._destination.interrupt()
 
     def has_delivered(self, path: Path, seq: int) -> bool:
-        """Tell whether the next hop has accepted everything of a writer up to a record."""
+        """Return whether the next hop has accepted everything of a writer up to a record."""
         if seq == 0:
             return True
         lanes = self._writers.live.get(path)
@@ -306,7 +306,7 @@ class Delivery:
         )
 
     def _at_rest(self) -> bool:
-        """Tell whether the thread has ended, or never begun, as in a forked child."""
+        """Return whether the thread has ended, or never begun, as in a forked child."""
         return self._finished or not self._thread.running
 
     def _start(self) -> None:

@@ -77,7 +77,7 @@ class Writers:
             failing: Whether the next hop fails, so that nothing is known to be behind yet.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: When a file operation fails.
         """
         paths = self._sources.live()
         own = {writer.id for writer in self._journal.open_writers}
@@ -136,7 +136,7 @@ class Writers:
         """Let go of a writer that is gone, all of whose records have been dealt with.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: When a file operation fails.
         """
         if save_torn_tail(orphan.path) is not None:
             _log.warning("a line that a crash cut off is set aside in %s", orphan.path)

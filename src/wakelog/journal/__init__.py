@@ -1,8 +1,8 @@
 """The journal: segments, commit, recovery and bookkeeping, in bytes and positions.
 
 A journal is a directory with one folder per *writer* (one process lifetime). A writer appends
-lines to numbered segments; its folder is owned by a kernel lock for as long as the process lives.
-What has been delivered is noted in a *ledger* beside the segments, which is a hint: without it,
+lines to numbered segments and holds a kernel lock on its folder until the process ends.
+A *ledger* beside the segments stores what has been delivered. It is a hint: without it,
 everything is delivered again.
 """
 

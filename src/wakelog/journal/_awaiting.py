@@ -1,7 +1,8 @@
-"""Deletions that somebody else has to sign for: asked for in the folder, and waited for.
+"""Deletions that need a signature from another process.
 
-A process that has no key deletes nothing that was sealed, not even of its own folder, until ``seals.jsonl`` has a line of
-the kind ``deletion`` for it. Whoever signs decides; nothing here checks the signature, which ``wakelog verify`` does.
+A process without a key deletes no sealed segment, not even in its own folder, until ``seals.jsonl``
+has a line of the kind ``deletion`` for it. It requests that line by a file in the folder. ``wakelog
+verify`` checks the signatures; this module does not.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from wakelog.runtime import SYSTEM, FileSystem, open_to_read, read_small, regula
 from wakelog.storage import SEALS, lines
 
 WANTED = "deletion_wanted"
-"""The file in a folder that says what its owner would delete."""
+"""The file in which a folder's owner requests a deletion."""
 _KIND = b'{"kind":"deletion",'
 
 
 class WantedDeletion(NamedTuple):
-    """What a process without a key would delete.
+    """The deletion that a process without a key requests.
 
     Attributes:
         below: The index of the first segment that stays.
-        reason: Why.
+        reason: The reason for the deletion.
     """
 
     below: int
@@ -33,13 +34,13 @@ class WantedDeletion(NamedTuple):
 
 
 class AwaitingSigner:
-    """The listener of a process that signs nothing: deletions wait for whoever seals the folder.
+    """The listener of a process without a key: deletions wait for the sealing process.
 
     Args:
-        always: Whether every folder will be sealed by another process, so that also what has no seal
-            yet waits; else only what somebody has sealed.
-        asks: Whether it leaves word that it would delete.
-        fs: The system calls.
+        always: Whether another process will seal every folder, so that deletions wait in folders
+            without a seal too. Otherwise they wait only in sealed folders.
+        asks: Whether to write the request into the folder.
+        fs: The file-system calls.
 
     Attributes:
         always: As given.
@@ -51,21 +52,21 @@ class AwaitingSigner:
         self.waiting: set[Path] = set()
 
     def segment_begun(self) -> None:
-        """Do nothing: who seals looks by itself."""
+        """Do nothing: the sealing process polls."""
 
     def writer_ended(self, folder: Path) -> None:
-        """Do nothing: who seals looks by itself."""
+        """Do nothing: the sealing process polls."""
 
     def before_deletion(self, folder: Path, below: int, reason: str) -> int:
-        """Tell how far segments may be deleted, and ask for it where they may not yet.
+        """Return how far segments may be deleted, and request the deletion of the others.
 
         Args:
             folder: The writer's folder.
             below: The index of the first segment that stays.
-            reason: Why.
+            reason: The reason for the deletion.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: When a file operation fails.
         """
         if not self.always and not is_sealed(folder):
             return below
@@ -84,15 +85,15 @@ class AwaitingSigner:
 
 
 def is_sealed(folder: Path) -> bool:
-    """Tell whether somebody has sealed what stands in a folder."""
+    """Return whether a folder has seals."""
     return regular_file(folder / SEALS) is not None
 
 
 def declared_below(folder: Path) -> int:
-    """Return up to which segment a folder's deletions are declared, 0 without any.
+    """Return the index below which the deletion of segments has been signed for, or 0.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     path, below = folder / SEALS, 0
     try:
@@ -115,7 +116,7 @@ def _below_on(line: bytes) -> int:
 
 
 def wanted_deletion(folder: Path) -> WantedDeletion | None:
-    """Return what a folder's owner would delete, None when nothing, or nothing that can be read."""
+    """Return the deletion that a folder's owner requests, or None without a readable request."""
     try:
         data = orjson.loads(read_small(folder / WANTED))
         below, reason = data["below"], data["reason"]

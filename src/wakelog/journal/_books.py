@@ -19,24 +19,24 @@ from wakelog.record import Header, decode, stated_crc
 from wakelog.runtime import ForeignFileError, open_to_read, regular_file, size_of
 from wakelog.storage import LONGEST_LINE, end_of_lines, line_before, segment_name, segments
 
-# Folders may be swept while the books are read, a batch at a time.
+# Cleaning may delete folders, in batches, while the books are read.
 _TRIES = 20
-# What is pending up to here is read, however exact the books have to be: it takes no time.
+# A backlog up to this size is always read, because that is fast.
 _SMALL = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books(RecordCounts):
-    """What became of the records of one writer, or of several added up.
+    """Counts of where the records of one writer, or of several writers together, are now.
 
     ``accepted = delivered + pending + dead_lettered + evicted + corrupt`` holds by construction of
-    ``pending``; what has to be true is that no figure is negative. In a backlog that was not read for
-    the books, see ``books``, damaged and missing records are not known yet: they are among the
-    pending ones until delivery, or ``exact`` books, come to them.
+    ``pending``; the books are consistent if no figure is negative. Damaged and missing records in a
+    backlog that was not read (see ``books``) count as pending until delivery, or ``exact`` books,
+    read them.
 
     Attributes:
         writer: The writer's id.
-        live: Whether a process is writing it now, None where that cannot be told.
+        live: Whether a process owns the writer's folder now; None if that is unknown.
     """
 
     writer: str
@@ -48,13 +48,13 @@ def books(root: Path, *, exact: bool = False) -> list[Books]:
 
     Args:
         root: The journal's directory.
-        exact: Whether to read every pending record. Otherwise, where more than 8 MiB of a writer
-            are pending, only its last segment is read, whose header says how many records there
-            were before it.
+        exact: Whether to read every pending record. Otherwise, if more than 8 MiB of a writer are
+            pending, only its last segment is read; the segment's header has the number of the
+            records before it.
 
     Returns:
-        One entry a writer, oldest first; before them ``swept``, the sum of those whose folders have
-        been deleted, if there are any.
+        One entry for each writer, oldest first. If folders have been deleted, the first entry is
+        ``swept``, the sum of their books.
 
     Raises:
         JournalError: When the directory cannot be read.
@@ -69,8 +69,8 @@ def books(root: Path, *, exact: bool = False) -> list[Books]:
                 found.append(_books_of(folder, exact=exact))
             except JournalError:
                 if folder.exists():
-                    raise  # else it has been swept in this moment
-        # Who was swept meanwhile is in the sum now, and perhaps in the list too.
+                    raise  # else it has been deleted in the meantime
+        # A folder that was deleted in the meantime is in the sum now, and perhaps in the list too.
         if retired.load(root) == before:
             break
     if not before.writers:
@@ -84,8 +84,8 @@ def _books_of(folder: Path, *, exact: bool) -> Books:
     start = dealt_with if exact else _near_the_end(folder, dealt_with)
     end = last_mark(folder, start)
     dead = _dead_lettered(folder, dealt_with, ahead)
-    # The ledger says what was set aside and never what was delivered later: the letters do. One that
-    # is damaged cannot be read any more.
+    # The ledger counts dead letters and not their later delivery, which only the file of dead
+    # letters records. A damaged dead letter counts as corrupt.
     ever = _ever_dead_lettered(dealt_with, ahead)
     replayed = min(len(replayed_ids(folder)), ever - dead)
     delivered = dealt_with.delivered + sum(part.delivered for part in ahead)
@@ -106,7 +106,7 @@ def _ever_dead_lettered(dealt_with: Mark, ahead: Sequence[MarkRange]) -> int:
 
 
 def _dead_lettered(folder: Path, dealt_with: Mark, ahead: Sequence[MarkRange]) -> int:
-    """Count the dead letters that the ledger covers: the others are pending still."""
+    """Count the dead letters that the ledger covers; the others still count as pending."""
     if regular_file(folder / DEAD_LETTERS) is None:
         return _ever_dead_lettered(dealt_with, ahead)
     return sum(
@@ -116,15 +116,15 @@ def _dead_lettered(folder: Path, dealt_with: Mark, ahead: Sequence[MarkRange]) -
 
 
 def _near_the_end(folder: Path, dealt_with: Mark) -> Mark:
-    """Return a mark from which reading leads to the end as well, without all that is between."""
+    """Return a mark near the end, so that finding the end needs no read of a large backlog."""
     pending = [index for index in segments(folder) if index >= max(dealt_with.segment, 1)]
     size = sum(_size(folder, index) for index in pending)
     if size - dealt_with.offset <= _SMALL:
         return dealt_with
     for before, index in reversed(list(pairwise(pending))):
         header = _header(folder, index)
-        # After a failed sync a segment repeats records of the one before it, and its header speaks
-        # of fewer than there are. A header that is damaged speaks of none.
+        # After a failed sync a segment repeats records of the one before it, and its header states
+        # a smaller number than that segment ends with. A damaged header states none.
         if header is not None and header.last_seq == _last_seq(folder, before):
             return replace(dealt_with, segment=index, offset=0, seq=header.last_seq, crc=None)
     return dealt_with
@@ -132,7 +132,7 @@ def _near_the_end(folder: Path, dealt_with: Mark) -> Mark:
 
 def _size(folder: Path, index: int) -> int:
     status = regular_file(folder / segment_name(index))
-    return 0 if status is None else size_of(status)  # it was deleted in this moment
+    return 0 if status is None else size_of(status)  # deleted in the meantime
 
 
 def _header(folder: Path, index: int) -> Header | None:
@@ -147,23 +147,23 @@ def _header(folder: Path, index: int) -> Header | None:
 
 
 def _last_seq(folder: Path, index: int) -> int | None:
-    """Return the ``seq`` of a segment's last line, or None when that is not readily read."""
+    """Return the ``seq`` of a segment's last line, or None if that line cannot be read."""
     mark = _end_of_segment(folder, index)
     return None if mark is None else mark.seq
 
 
 def end_of(folder: Path) -> Mark | None:
-    """Find the end of a writer's records without reading what is before it.
+    """Find the end of a writer's records without reading the records before it.
 
     Args:
         folder: The writer's folder.
 
     Returns:
-        The mark after the last complete line, in which nothing but ``seq`` has been counted; None
-        when there is no line yet or the last one is damaged.
+        The mark after the last complete line, of whose counts only ``seq`` is set; None if there is
+        no line yet or the last one is damaged.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     found = segments(folder)
     return _end_of_segment(folder, found[-1]) if found else None
@@ -192,10 +192,10 @@ def last_mark(folder: Path, after: Mark) -> Mark:
 
     Args:
         folder: The writer's folder.
-        after: A mark that is known to be good; what stands before it is not read again.
+        after: A mark to begin at; records before it are not read.
 
     Returns:
-        The mark after the last line; damaged ones at the end count as the records they look like.
+        The mark after the last line. Damaged lines at the end are counted by an estimate.
     """
     cursor = Cursor(folder, after, blobs=False)
     while (chunk := cursor.read(4096, 1 << 20)).entries or chunk.damaged:

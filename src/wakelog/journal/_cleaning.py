@@ -1,4 +1,4 @@
-"""Cleaning: what may go is deleted, oldest first; dead letters, seals and damaged lines stay."""
+"""Cleaning: deletes the oldest segments, and keeps dead letters, seals and damaged lines."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from wakelog.journal._space import Space
 from wakelog.journal._writer import Writer
 from wakelog.runtime import UNFINISHED, FileSystem, is_directory, list_directory, regular_file
 
-# A crashed start leaves a hidden entry; a start that is under way gives it its name sooner.
+# A hidden entry that is older was left by a start that crashed.
 _LEFT_BEHIND_SECONDS = 60.0
 _RETENTION = "retention"
-# The part of the quota that is asked for at once where somebody else has to agree.
+# Fraction of the quota to request at once when a deletion needs another process's signature.
 _PART_ASKED_FOR = 4
-# How many folders are swept with one new sum of their books.
+# How many folders are deleted for each update of the retired totals.
 _BATCH = 32
 
 
 @dataclass(slots=True)
 class Cleaned:
-    """What cleaning came to.
+    """The result of cleaning.
 
     Attributes:
-        inventory: The directory after it.
-        evicted: How many undelivered records were deleted, by their writer's folder.
-        pending: How many bytes are in segments with undelivered records.
-        error: What went wrong first; the rest was cleaned all the same.
+        inventory: The directory's contents afterwards.
+        evicted: The number of undelivered records that were deleted, by writer's folder.
+        pending: Bytes in segments with undelivered records.
+        error: The first error. Cleaning continues after an error.
         kept_from: For each folder, the index of the first segment that is kept for delivery.
     """
 
@@ -54,7 +54,7 @@ class Cleaned:
 
     @contextmanager
     def noting(self, path: Path) -> Iterator[None]:
-        """Note what goes wrong in a place, which must not keep others from being cleaned."""
+        """Keep the first error, so that cleaning continues with the other folders."""
         try:
             yield
         except OSError as error:
@@ -65,23 +65,23 @@ class Cleaned:
 
     @contextmanager
     def working_on(self, found: FolderContents) -> Iterator[None]:
-        """Note what goes wrong in a folder, and what is in it afterwards."""
+        """Keep the first error, and list the folder again afterwards."""
         with self.noting(found.path):
             yield
         found.refresh()
 
 
 class Cleaner:
-    """Deletes what a journal's directory need not keep.
+    """Deletes the segments and folders that a journal need not keep.
 
-    One at a time cleans: the caller holds the directory's lock.
+    The caller holds the directory's lock, so that only one process cleans at a time.
 
     Args:
         root: The directory.
-        space: What is kept.
-        fs: The system calls.
+        space: The limits on space and age.
+        fs: The file-system calls.
         clock: The time of day, in seconds since 1970.
-        listener: Asked before segments are deleted; by default ``AwaitingSigner`` for what was sealed.
+        listener: Asked before segments are deleted; by default ``AwaitingSigner``.
     """
 
     def __init__(
@@ -97,7 +97,8 @@ class Cleaner:
         self._fs = fs
         self._clock = clock
         self._listener = listener or AwaitingSigner(always=False, fs=fs)
-        # What waits until somebody else agrees: below which segment, and why it is evicted if it is.
+        # Deletions that await a signature: the first segment that stays, and the reason of an
+        # eviction.
         self._asked: dict[Path, tuple[int, str | None]] = {}
 
     def clean(
@@ -108,16 +109,16 @@ class Cleaner:
         evict: str | None = None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Cleaned:
-        """Delete what is past its time, and more, as far as needed, to come down to a size.
+        """Delete segments past their retention, then the oldest ones down to a given size.
 
         Args:
             own: This process's writers, by their folders.
-            most: The bytes that the directory should have afterwards.
-            evict: The reason for which undelivered segments may be deleted; None when they may not.
-            stopping: Asked now and then; when it is true, the rest is left for another time.
+            most: The maximum size of the directory afterwards, in bytes.
+            evict: The reason for deleting undelivered segments; None if they must stay.
+            stopping: Called now and then; cleaning ends early once it returns True.
 
         Returns:
-            What it came to.
+            The result.
 
         Raises:
             JournalError: When the directory cannot be listed.
@@ -133,7 +134,7 @@ class Cleaner:
             if not below:
                 break
             self._delete(result, own, below, stopping)
-            # What is still there belongs to a process that lives, or cannot be deleted.
+            # A segment that is still there belongs to a live process or cannot be deleted.
             stuck |= below.keys()
         if evict is not None:
             self._evict(result, own, most, evict)
@@ -141,7 +142,7 @@ class Cleaner:
         return result
 
     def _find_kept(self, result: Cleaned, own: Mapping[Path, Writer]) -> None:
-        """Find for each folder the first segment that is kept for delivery, or written now."""
+        """Find each folder's first segment that is kept for delivery or is still open."""
         for found in result.inventory.folders:
             if not found.segments:
                 continue
@@ -154,7 +155,7 @@ class Cleaner:
                 result.pending += found.size - found.others - found.size_below(index)
 
     def _past_their_time(self, result: Cleaned, own: Mapping[Path, Writer]) -> dict[Path, int]:
-        """Choose, for each folder, the index below which its segments need not be kept."""
+        """Return, for each folder, the index below which its segments are past their retention."""
         dealt_with = _oldest_first(result, lambda found, s: s.index < result.kept_from[found.path])
         kept = sum(segment.size for _, segment in dealt_with)
         now, space = self._clock(), self._space
@@ -171,7 +172,7 @@ class Cleaner:
                 kept -= segment.size
         for found in result.inventory.folders:
             if not found.segments:
-                below[found.path] = 1  # there is nothing in it any more, or there never was
+                below[found.path] = 1  # it has no segments any more, or never had one
                 continue
             # A crash may have come between the record of a deletion and the deletion.
             recorded = deletions.load(found.path).segment
@@ -180,7 +181,7 @@ class Cleaner:
         return below
 
     def _crowd(self, result: Cleaned, own: Mapping[Path, Writer]) -> set[Path]:
-        """Return the oldest folders beyond the number that may be kept without anything pending."""
+        """Return the oldest folders beyond ``retention_writers`` that have nothing pending."""
         if self._space.retention_writers is None:
             return set()
         done = [
@@ -194,7 +195,7 @@ class Cleaner:
         return {found.path for found in done[: max(0, len(done) - self._space.retention_writers)]}
 
     def _oldest(self, result: Cleaned, most: int, stuck: set[Path]) -> dict[Path, int]:
-        """Choose the oldest segments that have been dealt with, as many as have to go."""
+        """Return the oldest finished segments, enough to come down to ``most`` bytes."""
         size = self._size_left(result)
         below: dict[Path, int] = {}
         for found, segment in _oldest_first(
@@ -238,7 +239,7 @@ class Cleaner:
         own: Mapping[Path, Writer],
         reason: str | None = None,
     ) -> int:
-        """Delete the first segments of a folder that is ours, or nobody's."""
+        """Delete the first segments of a folder of this process or of an ended one."""
         folder = None
         if (writer := own.get(found.path)) is not None:
             writer.deleting_below(below)
@@ -255,7 +256,7 @@ class Cleaner:
                 folder.release()
 
     def _ask_again(self, result: Cleaned, own: Mapping[Path, Writer], evict: str | None) -> None:
-        """Delete what somebody has agreed to since it was asked for."""
+        """Delete the segments whose requested deletion has been signed for since."""
         for found in result.inventory.folders:
             below, reason = self._asked.get(found.path, (0, None))
             if below and (reason is None or evict is not None):
@@ -264,7 +265,7 @@ class Cleaner:
                     result.evicted[found.path] += count
 
     def _size_left(self, result: Cleaned) -> int:
-        """Return the size of the directory without what waits until somebody agrees: enough is asked for."""
+        """Return the directory's size without the segments whose deletion is already requested."""
         waiting = (
             found.size_below(self._asked[found.path][0])
             for found in result.inventory.folders
@@ -273,7 +274,7 @@ class Cleaner:
         return result.inventory.size - sum(waiting)
 
     def _evict(self, result: Cleaned, own: Mapping[Path, Writer], most: int, reason: str) -> None:
-        """Delete undelivered segments, the oldest first, until the directory is small enough."""
+        """Delete undelivered segments, oldest first, until the directory is small enough."""
         pending = _oldest_first(
             result,
             lambda found, s: (
@@ -281,7 +282,7 @@ class Cleaner:
             ),
         )
         for found, segment in pending:
-            # Who has to wait for an answer asks for more at once.
+            # A signature takes time, so more is requested at once.
             part = most // _PART_ASKED_FOR if self._asked else 0
             if self._size_left(result) <= most - part:
                 return
@@ -290,7 +291,7 @@ class Cleaner:
                 result.evicted[found.path] += count
 
     def _clear_leftovers(self, result: Cleaned) -> None:
-        """Delete what crashed starts and crashed cleaning have left under hidden names."""
+        """Delete hidden entries that a crash during a start or during cleaning has left."""
         for path in result.inventory.leftovers:
             with result.noting(path):
                 self._clear(path)
@@ -302,7 +303,7 @@ class Cleaner:
             if unfinished and old and regular_file(path):
                 self._fs.unlink(path)
             elif not is_directory(path):
-                return  # somebody else's
+                return  # not made by Wakelog
             elif path.name.endswith(".gone"):
                 delete_folder(path, self._fs)
             elif path.name.endswith(UNFINISHED) and old:
@@ -312,10 +313,10 @@ class Cleaner:
                 if lock is not None:
                     lock.release()
         except FileNotFoundError:
-            return  # its maker has given it its name
+            return  # its process has renamed it to its final name
 
     def _sweep(self, result: Cleaned, batch: list[FolderContents]) -> None:
-        """Delete folders of writers that are gone, after adding their books to the sum."""
+        """Delete folders of ended writers, after adding their books to the retired totals."""
         owned: list[Folder] = []
         ready: list[FolderContents] = []
         before = total = retired.load(self._root)
@@ -325,7 +326,7 @@ class Cleaner:
                     continue
                 owned.append(folder)
                 with result.working_on(found):
-                    # A crash may have come after the sum was written and before the folder went.
+                    # A crash may have come between writing the totals and deleting the folder.
                     if found.path.name in before.going:
                         ready.append(found)
                     elif self._may_go(found):
@@ -348,7 +349,7 @@ class Cleaner:
                 folder.release()
 
     def _may_go(self, found: FolderContents) -> bool:
-        """Tell whether nothing in a folder has to be kept; else delete what has not."""
+        """Return whether a whole folder may go; otherwise delete the segments that may go."""
         found.refresh()
         mark = load(found.path, found.path.name)
         if found.segments and found.has_pending(mark.segment, mark.offset):
@@ -358,7 +359,7 @@ class Cleaner:
         below = found.segments[-1].index + 1 if found.segments else 1
         clean = all(is_clean(found.path, s.index) for s in found.segments)
         if not found.keeps_files and clean:
-            # Who signs may seal it in this moment, and then the seals stay.
+            # The sealing process may seal the folder right now, and then the seals stay.
             allowed = self._listener.before_deletion(found.path, below, _RETENTION)
             if allowed >= below and not is_sealed(found.path):
                 return True
@@ -385,7 +386,7 @@ def _oldest_first(
 
 
 def _counts_of(found: FolderContents) -> RecordCounts | None:
-    """Return the books of a folder in which nothing is pending, None if its writer never wrote."""
+    """Return the books of a folder with nothing pending, or None if its writer never wrote."""
     if not found.segments and not found.books:
         return None
     end = last_mark(found.path, load(found.path, found.path.name))

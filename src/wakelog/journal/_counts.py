@@ -1,4 +1,4 @@
-"""The figures of the books: how many records were accepted, and what became of them."""
+"""The figures of the books: the number of accepted records, and where they are now."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ FIGURES: Final = ("accepted", "delivered", "pending", "dead_lettered", "evicted"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordCounts:
-    """How many records were accepted, and what became of them; ``pending`` is the rest.
+    """The number of accepted records and where they are now; ``pending`` is the rest.
 
     Attributes:
-        accepted: Records whose emit returned.
+        accepted: Records whose recording call has returned.
         delivered: Records that the next hop has accepted.
         dead_lettered: Records kept as dead letters, with a reason.
-        evicted: Records deleted under a quota.
-        corrupt: Records that could not be read any more.
+        evicted: Records deleted before delivery because the quota was full.
+        corrupt: Accepted records that cannot be read any more.
     """
 
     accepted: int = 0
@@ -35,7 +35,7 @@ class RecordCounts:
 
     @property
     def balances(self) -> bool:
-        """Whether every accepted record is in one place, and none in more than one."""
+        """Whether every accepted record is counted once: no figure is negative."""
         return min(self.figures().values()) >= 0
 
     def __add__(self, other: RecordCounts) -> RecordCounts:
@@ -44,9 +44,9 @@ class RecordCounts:
         return RecordCounts(**{name: both[name] + more[name] for name in _COUNTED})
 
     def counted(self) -> dict[str, int]:
-        """Return the figures that are counted, by their names."""
+        """Return the stored figures by name, without ``pending``."""
         return {name: getattr(self, name) for name in _COUNTED}
 
     def figures(self) -> dict[str, int]:
-        """Return all figures, ``pending`` with them, by their names."""
+        """Return all figures by name, including ``pending``."""
         return {name: getattr(self, name) for name in FIGURES}

@@ -1,4 +1,4 @@
-"""The cursor: reads one writer's records from a mark on, past anything damaged."""
+"""The cursor: reads one writer's records from a mark on and skips damaged lines."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _FORMAT_FIELD = re.compile(rb'"format":[^,]*')
 _SHOWN = 200
 _NUMBER = re.compile(rb'","seq":(\d{1,18})[,}]')
 _CRC_LENGTH = len(b',"crc":"00000000"}')
-# How the line of a span's start goes on after its number, which is that of the record before it.
+# What follows ``seq`` on the line of a span's start, whose ``seq`` is that of the record before it.
 _START = b',"signal":"%b"' % SPAN_START.encode()
 _LONGEST_BEGINNING = 160
 
@@ -62,11 +62,11 @@ class Cursor:
 
     Args:
         folder: The writer's folder.
-        mark: Where to begin.
-        complete: Whether the writer is gone, so that what has no end of line yet never gets one.
+        mark: The position to begin at.
+        complete: Whether the writer has ended, so that an incomplete last line stays incomplete.
         whole: Whether damaged lines are returned whole.
-        blobs: Whether values that stand beside their lines are read, too.
-        later: Whether records are decoded when somebody looks at them, see ``UnreadRecord``.
+        blobs: Whether to read values that are stored in blobs.
+        later: Whether to decode records only when they are read, see ``UnreadRecord``.
     """
 
     def __init__(
@@ -80,44 +80,43 @@ class Cursor:
         later: bool = False,
     ) -> None:
         self.folder = folder
-        self._writer = folder.name  # a path takes it apart each time
+        self._writer = folder.name  # a cache: `Path.name` splits the path at each call
         self.mark = mark
         self._complete = complete
         self._kept = None if whole else _SHOWN
         self._reads_blobs = blobs
         self._decodes_later = later
-        # Reads what stands beside the lines of the open segment.
+        # Reads the blobs of the open segment.
         self._blobs: Blobs | None = None
         self._fd = -1
         self._open_segment = 0
         self._header: Header | None = None
         self._resource = NO_RESOURCE
-        # The checksum that the last line adds up to, where that is not the one it states.
+        # The computed checksum of the last line, if it differs from the stated one.
         self._actual_crc: int | None = None
-        # The place before damaged lines that are not counted yet, and how many records they look like.
+        # The mark before damaged lines that are not counted yet, and an estimate of their records.
         self._counted, self._uncounted = mark, 0
         # Whether the last damaged line had no end.
         self._broken_off = False
 
     def read(self, max_records: int, max_bytes: int) -> EntryBatch:
-        """Read on from where the last chunk ended.
+        """Read the records after the last chunk.
 
         Args:
-            max_records: The most records to return.
-            max_bytes: The number of bytes, those of large values included, after which no further
-                line is taken.
+            max_records: The maximum number of records to return.
+            max_bytes: Bytes, including those of blobs, after which no further line is read.
 
         Returns:
-            The chunk; without entries when there is nothing more for now.
+            The chunk; without entries if there is nothing more for now.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: When a file operation fails.
             JournalFormatError: When a newer Wakelog wrote the segment.
         """
         chunk = EntryBatch([], self.mark)
         size, ended = 0, False
         while len(chunk.entries) < max_records:
-            # A chunk with nothing in it says that there is no more, however much was passed over.
+            # An empty chunk means that there is no more, so skipped lines alone must not end one.
             if size >= max_bytes and (chunk.entries or chunk.damaged):
                 break
             if self._decodes_later and (taken := self._take_ordinary(chunk, max_records, max_bytes - size)):  # fmt: skip
@@ -141,10 +140,10 @@ class Cursor:
 
     @property
     def end(self) -> Mark:
-        """The mark, with the records counted that damaged lines before it look like.
+        """The mark, including an estimate of the records that damaged lines before it held.
 
-        An estimate, unless the next record's number has said how many there were; so nothing that is
-        still written to may be passed over by it.
+        The number of the next good record corrects the estimate, so this must not be used to skip
+        damage in a folder that is still being written.
         """
         return self._missing_up_to(self.mark, self.mark.seq + self._uncounted)
 
@@ -155,11 +154,11 @@ class Cursor:
         self._uncounted = 0
 
     def close(self) -> None:
-        """Close the open segment. Reading opens it again."""
+        """Close the open segment. The next read opens it again."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._block, self._block_at = -1, b"", 0
-        self._blobs = None  # which may have a file open, too
+        self._blobs = None  # it may have a file open
         self._header, self._actual_crc = None, None
         self._searched = self._left_out = 0
 
@@ -180,7 +179,7 @@ class Cursor:
         try:
             self._fd = open_file(path, os.O_RDONLY)
         except FileNotFoundError:
-            return self._open_next()  # it was deleted in this moment
+            return self._open_next()  # deleted in the meantime
         except OSError as error:
             raise JournalError("read", path, error.strerror or error) from error
         self._block, self._block_at, self._header = b"", 0, None
@@ -197,11 +196,11 @@ class Cursor:
         line = self._next_line()
         followed = line is None and any(i > self.mark.segment for i in segments(self.folder))
         if followed:
-            line = self._next_line()  # it may have been written since
+            line = self._next_line()  # it may have been written in the meantime
         if line is None:
             self.mark = resume
-            # Its header is being written now, a process died before it was whole, or a power
-            # failure took it: that of a segment without synced lines, while later ones are there.
+            # The header is being written now, or a crash or a power failure has cut it off. With
+            # later segments present it is the latter, and this segment had no synced lines.
             return self._complete or followed
         try:
             self._header = header_of(line, path)
@@ -210,11 +209,11 @@ class Cursor:
             begin = line.find(BEGINS_A_RECORD, 1)
             line = line[: begin - 1] if begin > 0 else line
             self._header = None
-            # A damaged header costs no record, and its resource only where nothing can be read.
+            # No record is lost with a damaged header, and its resource often can be salvaged.
             self._resource = salvage_resource(line) or self._resource
         after = replace(self.mark, offset=len(line) + self._left_out + 1, crc=stated_crc(line))
         if self._header is None and resume.offset in (0, after.offset):
-            # The first record is seeded with what the header states, or with what it adds up to.
+            # The first record is seeded with the header's stated checksum or with its computed one.
             self._actual_crc = adds_up_to(line, _stated_seed(line))
         if resume.offset:
             self.mark = resume
@@ -226,7 +225,7 @@ class Cursor:
         return True
 
     def _end_segment(self) -> bool:
-        """At the end of a segment, go on to the next one where there is one."""
+        """Go on to the next segment, if there is one, and return whether to read on."""
         following = [i for i in segments(self.folder) if i > self.mark.segment]
         if not following:
             return False
@@ -234,15 +233,15 @@ class Cursor:
         if self._next_line() is not None:
             return True
         self.close()
-        # The next index and not the next file: what is missing in between may have been deleted.
+        # The next index and not the next file: segments in between may have been deleted.
         self.mark = replace(self.mark, segment=self.mark.segment + 1, offset=0)
         return True
 
     def _next_line(self) -> bytes | None:
-        """Return the line at the mark without its newline, or None when it has no end yet.
+        """Return the line at the mark without its newline, or None if it has no end yet.
 
-        Of what is too long to be a line, it returns the beginning, and ``_left_out`` says how much more
-        there is.
+        Of a line longer than any valid one it returns the beginning, and ``_left_out`` has the
+        number of bytes that follow.
         """
         self._left_out = 0
         start = self.mark.offset - self._block_at
@@ -270,7 +269,7 @@ class Cursor:
             wanted = min(wanted * 4, LONGEST_BLOCK)
 
     def _beginning_of_line(self, beginning: bytes) -> bytes | None:
-        """Find the end of what is too long to be a line, and return its first bytes."""
+        """Find the end of an overlong line, and return the line's first bytes."""
         self._block = b""
         size = os.fstat(self._fd).st_size
         end = next_newline(self._fd, self._searched)
@@ -281,10 +280,10 @@ class Cursor:
         return beginning
 
     def _take_ordinary(self, chunk: EntryBatch, max_records: int, max_bytes: int) -> int:
-        """Take lines that stand whole in the block and need no second look, up to the first that does.
+        """Read intact lines of the current block, up to the first that needs ``_take``.
 
         Returns:
-            How many bytes were taken.
+            The number of bytes that were read.
         """
         mark, block, begins = self.mark, self._block, self._block_at
         start, crc = mark.offset - begins, mark.crc
@@ -303,7 +302,7 @@ class Cursor:
             if not (spans and is_start(line)):
                 if not is_next(line, seq + 1):
                     break
-                if b"$" in line and MARK in line:  # one byte is looked for in half the time
+                if b"$" in line and MARK in line:  # searching for one byte first is twice as fast
                     get = self._blobs
                     if get is None:
                         break
@@ -331,7 +330,7 @@ class Cursor:
         stated = verify(line, *seeds) if seeds else stated_crc(line)
         fits = not seeds or stated is not None
         if not fits:
-            # Where the end of a line was damaged, two lines stand as one: take the first by itself.
+            # If a newline was damaged, two lines are joined: read the first by itself.
             begin = line.find(BEGINS_A_RECORD, 1)
             if begin > 0 and verify(line[: begin - 1], *seeds) is not None:
                 line, fits = line[: begin - 1], True
@@ -356,7 +355,7 @@ class Cursor:
         self._actual_crc = None
         self._uncounted = 0
         if record.seq <= mark.seq:
-            # It stands here a second time, because the sync of its first file failed.
+            # A second copy, written because the sync of its first file failed.
             self.mark = replace(mark, offset=offset, crc=stated_crc(line))
             return
         mark = self._missing_up_to(mark, record.seq - 1)
@@ -369,13 +368,13 @@ class Cursor:
         return decode(line, self._blobs)
 
     def _count_damaged(self, line: bytes) -> None:
-        """Count the records that a damaged line looks like, until the next good one tells the number.
+        """Estimate the records in a damaged line; the number of the next good record corrects it.
 
-        Damage may have made one line of several. Or several of one: then the first has no end, and the
-        next is the rest of it, which has no beginning.
+        Damage may have joined several lines into one. Or it has split one: then the first part has
+        no end, and the second has no beginning.
         """
         if is_start(line) and len(_NUMBER.findall(line)) == 1:
-            return  # it is no record
+            return  # not a record
         following = self.mark.seq + self._uncounted + 1
         numbers = [int(digits) for digits in _NUMBER.findall(line)]
         is_rest = self._broken_off and not line.startswith(BEGINS_A_RECORD)
@@ -389,28 +388,29 @@ class Cursor:
 
     @staticmethod
     def _missing_up_to(mark: Mark, seq: int) -> Mark:
-        """Count the records that the numbering says were there and that could not be read."""
+        """Count the records up to ``seq`` as corrupt, because they were not read."""
         missing = seq - mark.seq
         return mark if missing <= 0 else replace(mark, seq=seq, corrupt=mark.corrupt + missing)
 
     _block: bytes = b""
     _block_at: int = 0
-    # How far an unfinished line was searched for its end, and what a line has beyond its first bytes.
+    # The offset up to which an incomplete line was searched for its end, and the number of bytes
+    # by which an overlong line exceeds the returned ones.
     _searched: int = 0
     _left_out: int = 0
 
 
 def is_start(line: bytes) -> bool:
-    """Tell whether a line is the start of a span, which is no record of its own."""
+    """Return whether a line is the start of a span, which is not a record of its own."""
     return line.find(_START, 0, _LONGEST_BEGINNING) > 0
 
 
 def header_of(line: bytes, path: Path) -> Header:
-    """Read a header; one in which the format itself is damaged is no newer Wakelog's.
+    """Read a header, and tell a damaged format number from one of a newer Wakelog.
 
     Raises:
         JournalFormatError: When a newer Wakelog wrote it.
-        CorruptLineError: When the bytes are no header, or a damaged one.
+        CorruptLineError: When the bytes are not a header, or a damaged one.
     """
     try:
         return read_header(line, str(path))
@@ -425,32 +425,32 @@ def header_of(line: bytes, path: Path) -> Header:
 
 
 def _stated_seed(header: bytes) -> int | None:
-    """Return the checksum that a damaged header says the line before it has."""
+    """Return the checksum of the line before it that a damaged header states."""
     found = _SEED_FIELD.search(header)
     return int(found[1], 16) if found else None
 
 
 def adds_up_to(line: bytes, previous: int | None) -> int | None:
-    """Return the checksum that a line should state, None when that cannot be told."""
+    """Return the checksum computed for a line, or None if that is not possible."""
     body, separator, _ = line.rpartition(b',"crc":"')
     return crc32(body, previous) if separator and previous is not None else None
 
 
 def save_torn_tail(folder: Path, fs: FileSystem = SYSTEM) -> Path | None:
-    """Copy what a dead writer left after its last line into a file of its own, once.
+    """Copy the torn line at the end of an ended writer's records into a file of its own, once.
 
-    Nobody was told that it is recorded, and nothing is ever appended to that segment, so it stays
-    where it is too.
+    The line was never accepted. It also stays in its segment, to which nothing is appended any
+    more.
 
     Args:
-        folder: The writer's folder, owned.
-        fs: The system calls.
+        folder: The writer's folder, which this process owns.
+        fs: The file-system calls.
 
     Returns:
-        The new file, or None when there is nothing, or it has been done before.
+        The new file, or None if there is no torn line or it has been copied before.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     found = segments(folder)
     if not found:
@@ -462,7 +462,7 @@ def save_torn_tail(folder: Path, fs: FileSystem = SYSTEM) -> Path | None:
             file.seek(end_of_lines(file.fileno()))
             tail = file.read(LONGEST_BLOCK + 1)
         if not tail or len(tail) > LONGEST_BLOCK or os.path.lexists(saved):
-            return None  # no writer leaves more than the beginning of one line
+            return None  # a torn line is never longer than a block
         fs.write_whole(saved, tail)
     except OSError as error:
         raise JournalError("save the torn end of", path, error.strerror or error) from error

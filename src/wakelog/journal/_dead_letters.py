@@ -1,8 +1,8 @@
-"""Dead letters: records that the next hop does not take, set aside with the reason.
+"""Dead letters: records that the next hop refuses, set aside with the reason.
 
-They stand in ``dead_letters.jsonl`` beside the segments, each on one line with the line that it was
-recorded as, so that one survives the deletion of its segment. Nothing is ever taken out of the file: a
-record that was delivered after all gets a second line, which says so.
+They are in ``dead_letters.jsonl`` beside the segments. Each has a line that contains the record's
+line, so that it survives the deletion of its segment. Nothing is ever removed from the file: if a
+dead letter is delivered later, a second line says so.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from wakelog.storage import (
 
 DEAD_LETTERS = "dead_letters.jsonl"
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND
-# A line has the whole of a record as a text in JSON, so it may be several times as long.
+# A line contains the record's line as a JSON string, whose escapes make it longer.
 _LONGEST = 2 * LONGEST_BLOCK
 _HINT = "The record stays pending until it can be set aside"
 
@@ -60,17 +60,17 @@ class DeadLetter:
     Attributes:
         id: The record's id.
         writer: The writer that recorded it.
-        seq: Its number there.
-        segment: The segment that it stands in, or stood in.
-        offset: The place after it, in bytes from the start of the segment.
-        size: Bytes of its line.
-        event_name: Its event's name, if it has one.
-        timestamp: When it happened, RFC 3339 in UTC, if known.
+        seq: Its sequence number in that writer.
+        segment: The index of the segment that it was recorded in.
+        offset: The end of its line, in bytes from the start of the segment.
+        size: The size of its line in bytes.
+        event_name: Its event name, if it has one.
+        timestamp: When the event happened, RFC 3339 in UTC, if known.
         outcome: What the next hop did with it: ``refused``, ``too_large`` or ``rejected``.
-        reason: The answer in words.
+        reason: The next hop's answer in words.
         time: When it was set aside, RFC 3339 in UTC.
-        resource: The resource that it belongs to.
-        line: The line that it was recorded as, without its newline.
+        resource: Its resource.
+        line: The record's line, without its newline.
     """
 
     id: str
@@ -88,10 +88,10 @@ class DeadLetter:
     line: str
 
     def entry(self) -> Entry:
-        """Return the record as it was read when it was set aside.
+        """Return the record as an entry, as it was when it was set aside.
 
         Raises:
-            CorruptLineError: When the line does not hold it any more.
+            CorruptLineError: When the line is damaged.
         """
         record = decode(self.line.encode())
         return Entry(record, self.resource, self.writer, Mark(self.segment, self.offset, self.seq))
@@ -100,20 +100,20 @@ class DeadLetter:
 def write_dead_letter(
     folder: Path, entry: Entry, outcome: str, reason: str, fs: FileSystem = SYSTEM
 ) -> DeadLetter:
-    """Set a record aside, durably: when this returns, the disk has it.
+    """Write a record as a dead letter and sync it to disk.
 
     Args:
-        folder: The writer's folder, whose delivery lock is held.
+        folder: The writer's folder. The caller holds its delivery lock.
         entry: The record.
-        outcome: What the next hop did with it, one word.
+        outcome: What the next hop did with it: ``refused``, ``too_large`` or ``rejected``.
         reason: Its answer in words.
-        fs: The system calls.
+        fs: The file-system calls.
 
     Returns:
-        What was written.
+        The dead letter.
 
     Raises:
-        JournalError: When the file system refuses. The record is not set aside then.
+        JournalError: When a file operation fails. Then the record stays pending.
     """
     record, mark = entry.record, entry.mark
     line = _whole(folder / segment_name(mark.segment), line_of(folder, entry))
@@ -137,7 +137,7 @@ def write_dead_letter(
 
 
 def _whole(path: Path, line: bytes) -> bytes:
-    """Return a line with what stands beside it, which is deleted sooner than a dead letter."""
+    """Return a line with its blobs inlined, because blobs are deleted before dead letters."""
     if MARK not in line:
         return line
     plain = orjson.loads(line)
@@ -146,10 +146,10 @@ def _whole(path: Path, line: bytes) -> bytes:
 
 
 def add_dead_letter(folder: Path, letter: DeadLetter, fs: FileSystem = SYSTEM) -> None:
-    """Write a dead letter that is made already, durably: when this returns, the disk has it.
+    """Append a dead letter to a folder's file and sync it to disk.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     plain = {name: getattr(letter, name) for name in DeadLetter.__slots__}
     attributes, schema_url = letter.resource
@@ -158,10 +158,10 @@ def add_dead_letter(folder: Path, letter: DeadLetter, fs: FileSystem = SYSTEM) -
 
 
 def line_of(folder: Path, entry: Entry) -> bytes:
-    """Return the line that a record was read from, without its newline.
+    """Return the line of a record, without its newline.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     mark = entry.mark
     path = folder / segment_name(mark.segment)
@@ -170,22 +170,22 @@ def line_of(folder: Path, entry: Entry) -> bytes:
             _, line = line_before(file.fileno(), mark.offset)
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
-    # Where the end of the line before was damaged, two stand as one.
+    # If the newline of the line before was damaged, two lines are joined.
     begin = line.rfind(b'{"id":"%b"' % entry.record.id.encode())
     return line[begin:] if begin > 0 else line
 
 
 def note_replayed(folder: Path, record_id: str, fs: FileSystem = SYSTEM) -> None:
-    """Note, durably, that a dead letter has been delivered after all.
+    """Record, synced to disk, that a dead letter has been delivered after all.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     _append(folder, {"replayed": record_id, "time": rfc3339(time.time_ns())}, fs)
 
 
 def dead_letters(folder: Path) -> Iterator[DeadLetter]:
-    """Read a writer's dead letters, each once, without those that have been replayed.
+    """Yield a writer's dead letters, each once, without those that have been replayed.
 
     Raises:
         JournalError: When the file cannot be read.
@@ -194,14 +194,14 @@ def dead_letters(folder: Path) -> Iterator[DeadLetter]:
     seen: set[str] = set()
     for data in _lines(folder):
         letter = _letter(data)
-        # A crash between the letter and the ledger sets the same record aside twice.
+        # A crash between writing the dead letter and the ledger writes the dead letter twice.
         if letter is not None and letter.id not in replayed and letter.id not in seen:
             seen.add(letter.id)
             yield letter
 
 
 def replayed_ids(folder: Path) -> set[str]:
-    """Return the ids of all dead letters of a writer that have been delivered after all.
+    """Return the ids of a writer's dead letters that have been delivered after all.
 
     Raises:
         JournalError: When the file cannot be read.
@@ -210,7 +210,7 @@ def replayed_ids(folder: Path) -> set[str]:
 
 
 def dead_letter_seqs(folder: Path) -> list[int]:
-    """Return the numbers of a writer's dead letters, without those that have been replayed.
+    """Return the sequence numbers of a writer's dead letters that have not been replayed.
 
     Raises:
         JournalError: When the file cannot be read.
@@ -219,7 +219,7 @@ def dead_letter_seqs(folder: Path) -> list[int]:
 
 
 def dead_letter_ids(folder: Path) -> set[str]:
-    """Return the ids of all records of a writer that were ever set aside.
+    """Return the ids of all dead letters of a writer, including replayed ones.
 
     Raises:
         JournalError: When the file cannot be read.
@@ -241,7 +241,7 @@ def _letter(data: dict[str, Any]) -> DeadLetter | None:
 
 
 def is_readable(line: bytes) -> bool:
-    """Tell whether a line of a file of dead letters says anything."""
+    """Return whether a line of the file of dead letters is valid."""
     try:
         data = read_fields(line)
     except CorruptLineError:
@@ -254,7 +254,7 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     try:
         with open_to_read(path) as file:
             for _, line, _ in lines(file, longest=_LONGEST):
-                # One that a crash cut off has not been counted by the ledger.
+                # The ledger has not counted a line that a crash cut off.
                 with suppress(CorruptLineError):
                     yield read_fields(line)
     except (FileNotFoundError, ForeignFileError):
@@ -266,7 +266,7 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
 def _append(folder: Path, data: dict[str, Any], fs: FileSystem) -> None:
     path = folder / DEAD_LETTERS
     try:
-        # Others may be about to replace the file, see ``_write_again``.
+        # Another process may be replacing the file, see ``_write_again``.
         with one_at_a_time(folder):
             _LettersFile(path, fs).append(seal_fields(data)[0])
     except OSError as error:
@@ -274,17 +274,17 @@ def _append(folder: Path, data: dict[str, Any], fs: FileSystem) -> None:
 
 
 class _LettersFile(AppendFile):
-    """The file of dead letters, open for one line."""
+    """The file of dead letters, opened to append one line."""
 
     def __init__(self, path: Path, fs: FileSystem) -> None:
         super().__init__(fs)
         self.path = path
 
     def append(self, line: bytes) -> None:
-        """Write a line and have it on the disk.
+        """Append a line and sync it to disk.
 
         Raises:
-            JournalError: When the disk refused to sync it.
+            JournalError: When the sync fails.
             OSError: When the file cannot be opened or written.
         """
         self._go_on_in(self._fs.open(self.path, _FLAGS, 0o600), 1)
@@ -300,7 +300,7 @@ class _LettersFile(AppendFile):
             self._close_files()
 
     def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
-        """Put a whole copy in place of the file, with what is known to be on the disk, and the line."""
+        """Replace the file by a copy of its synced part, followed by the line."""
         del error
         [line] = lines
         try:

@@ -1,7 +1,7 @@
-"""Deleting segments and folders: recorded first, in an order in which a crash leaves no doubt.
+"""Deleting segments and folders, after recording the deletion, so that a crash is harmless.
 
-Damaged lines are saved beside it before the segment that they stand in goes. Everything here is for whoever
-owns the folder.
+Damaged lines of a segment are saved in a file before the segment is deleted. The caller owns the
+folder.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _SEQ = re.compile(rb'\{"id":"[^"\\]*","seq":(\d+)')
 
 @dataclass(slots=True)
 class _Scan:
-    """What a segment holds.
+    """The result of reading a segment.
 
     Attributes:
         last_seq: The ``seq`` of its last record, 0 without records.
-        wanted: How many of its records come after a given one.
+        wanted: The number of its records after a given mark.
         damaged: Its damaged lines.
     """
 
@@ -61,17 +61,18 @@ def delete_segments(
     """Delete the segments below an index.
 
     Args:
-        folder: The writer's folder, owned.
+        folder: The writer's folder, which this process owns.
         below: The index of the first segment that stays.
-        fs: The system calls.
-        reason: Why undelivered records are deleted. Without one, nothing is where there are any.
+        fs: The file-system calls.
+        reason: The reason for deleting undelivered records. If None, and there are such
+            records, nothing is deleted.
         listener: Asked before anything is deleted.
 
     Returns:
-        How many undelivered records were deleted.
+        The number of undelivered records that were deleted.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     doomed = [index for index in segments(folder) if index < below]
     if not doomed:
@@ -83,7 +84,7 @@ def delete_segments(
         if deletion.segment < below:
             deletion, evicted = _next(folder, doomed, below, deletion, fs, reason)
             if evicted and reason is None:
-                return 0  # they have come since somebody looked
+                return 0  # they were written after the caller had checked
             if listener is not None:
                 allowed = listener.before_deletion(folder, below, reason or _RETENTION)
                 if allowed < below:
@@ -91,7 +92,7 @@ def delete_segments(
             text = deletion.to_bytes(folder.name)
             reserve.write(folder.parent, folder / deletions.NAME, text, fs, synced=True)
         else:
-            evicted = 0  # a crash came between the record and what it says
+            evicted = 0  # a crash came between recording the deletion and deleting
         _delete_blobs_below(folder, below, fs)
         *others, last = [folder / segment_name(index) for index in doomed]
         for path in others:
@@ -106,7 +107,7 @@ def delete_segments(
 
 
 def _delete_blobs_below(folder: Path, below: int, fs: FileSystem) -> None:
-    """Delete the blobs of segments that are deleted, before them, and what a crash left of them."""
+    """Delete the blobs of the segments below an index, including those that a crash left."""
     for name in list_directory(folder):
         index = segment_index(name.removesuffix(SUFFIX)) if name.endswith(SUFFIX) else None
         if index is not None and index < below:
@@ -121,7 +122,7 @@ def _next(
     fs: FileSystem,
     reason: str | None,
 ) -> tuple[deletions.Deletion, int]:
-    """Return the record of a deletion and how many records it evicts; save damaged lines."""
+    """Save damaged lines; return the record of a deletion and the number of evicted records."""
     mark = load(folder, folder.name)
     last_seq, evicted = before.seq, 0
     for index in doomed:
@@ -132,7 +133,7 @@ def _next(
             saved = folder / f"{segment_name(index).removesuffix('.jsonl')}.damaged"
             damaged = b"".join(line + b"\n" for line in scan.damaged)
             reserve.write(folder.parent, saved, damaged, fs, synced=True)
-    # What a failed sync has had repeated stands in the next segment again, and can be read there.
+    # Records that a failed sync caused to be repeated are also in the next segment, and remain.
     last_seq = max(before.seq, min(last_seq, _seq_before(folder, below, last_seq)))
     after = mark
     if mark.segment < below:
@@ -155,7 +156,7 @@ def _next(
 
 
 def _scan(folder: Path, index: int, mark: Mark) -> _Scan:
-    """Look through a segment for damage, and count the records that come after a mark."""
+    """Scan a segment for damage, and count the records after a mark."""
     last_seq = wanted = 0
     for seq in _seqs(folder / segment_name(index)):
         if seq is None:
@@ -167,7 +168,7 @@ def _scan(folder: Path, index: int, mark: Mark) -> _Scan:
 
 
 def is_clean(folder: Path, index: int) -> bool:
-    """Tell whether all that stands in a segment is good, to its last byte."""
+    """Return whether a segment has no damaged and no torn line."""
     path = folder / segment_name(index)
     if any(seq is None for seq in _seqs(path)):
         return False
@@ -176,9 +177,9 @@ def is_clean(folder: Path, index: int) -> bool:
 
 
 def _seqs(path: Path) -> Iterator[int | None]:
-    """Yield the numbers of a segment's records by their checksums alone; None at the first damage.
+    """Yield each record's ``seq`` after a check of its checksum only; None at the first damage.
 
-    What stands after the last newline was never accepted.
+    The bytes after the last newline were never accepted.
     """
     with open_to_read(path) as file:
         found = lines(file)
@@ -202,7 +203,7 @@ def _seqs(path: Path) -> Iterator[int | None]:
 
 
 def _careful_scan(folder: Path, index: int, mark: Mark) -> _Scan:
-    """Look through a segment as a reader does, for one that is damaged somewhere."""
+    """Scan a damaged segment by a cursor, which skips damaged lines."""
     cursor = Cursor(folder, Mark(segment=index), complete=True, whole=True, blobs=False)
     result = _Scan(0, 0, [])
     try:
@@ -220,7 +221,7 @@ def _careful_scan(folder: Path, index: int, mark: Mark) -> _Scan:
 
 
 def _seq_before(folder: Path, index: int, default: int) -> int:
-    """Return what a segment's header says about the record before it."""
+    """Return the number of the record before a segment, by the segment's header."""
     path = folder / segment_name(index)
     try:
         with open_to_read(path) as file:
@@ -230,19 +231,19 @@ def _seq_before(folder: Path, index: int, default: int) -> int:
 
 
 def delete_folder(folder: Path, fs: FileSystem) -> None:
-    """Delete a folder of ours, in which nothing is left that has to be kept.
+    """Delete a writer's folder.
 
-    Its name goes first, so that nobody comes across half a folder.
+    It is renamed first, so that no other process finds an incomplete folder.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     hidden = folder
     try:
         if not folder.name.startswith("."):
             hidden = folder.with_name(f".{folder.name}.gone")
             fs.rename(folder, hidden)
-        # The lock last: until then, whoever finds the folder knows that somebody is at it.
+        # The lock is deleted last: until then, it keeps other processes away from the folder.
         names = sorted(list_directory(hidden), key=lambda name: (name == LOCK, name))
         for name in names:
             if name.endswith(SUFFIX):

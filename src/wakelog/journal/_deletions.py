@@ -1,7 +1,7 @@
-"""The record of deletions: which segments of a writer are gone, and what became of their records.
+"""The record of deletions: which segments of a writer were deleted, and their records' counts.
 
-It is written, and on the disk, before anything is deleted. Whoever comes to a place that is gone
-reads here how to go on and what to count.
+It is synced to disk before anything is deleted. A reader that comes to a deleted segment finds here
+where to go on and what to count.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wakelog.journal._mark import Mark
 from wakelog.runtime import read_small
 
 NAME = "deleted"
-# More ranges than this are joined, the oldest first, so that the record stays small.
+# Beyond this number, the oldest ranges are joined, so that the file stays small.
 _MOST_TOMBSTONES = 32
 _BEGINNING = Mark()
 
@@ -26,10 +26,10 @@ class Tombstone:
     """A range of records that were deleted before they were delivered.
 
     Attributes:
-        first_seq: The first of them.
-        last_seq: The last of them.
-        count: How many they were; fewer than the range has where lines were damaged.
-        reason: Why: ``quota`` or ``disk_full``.
+        first_seq: The sequence number of the first of them.
+        last_seq: The sequence number of the last of them.
+        count: The number of evicted records; damaged ones in the range are not counted.
+        reason: The reason for the deletion, such as ``quota`` or ``disk_full``.
     """
 
     first_seq: int
@@ -38,7 +38,7 @@ class Tombstone:
     reason: str
 
     def within(self, after: int, up_to: int) -> tuple[int, int]:
-        """Return how many evicted and how many damaged records lie in a part of the numbering."""
+        """Return the numbers of evicted and of damaged records from ``after + 1`` to ``up_to``."""
         length = min(self.last_seq, up_to) - max(self.first_seq - 1, after)
         if length <= 0:
             return 0, 0
@@ -48,13 +48,13 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What has been deleted of one writer.
+    """The record of one writer's deletions.
 
     Attributes:
-        segment: Segments with a smaller index are gone, or about to be.
-        seq: The ``seq`` of the last record in them.
-        mark: Up to where everything had been dealt with, or deleted, when this was written.
-        tombstones: What was deleted before it was delivered, oldest first.
+        segment: Segments with a smaller index are deleted, or are about to be.
+        seq: The ``seq`` of their last record.
+        mark: The mark up to which everything was finished or deleted when this was written.
+        tombstones: The ranges that were deleted before they were delivered, oldest first.
     """
 
     segment: int = 0
@@ -63,17 +63,17 @@ class Deletion:
     tombstones: tuple[Tombstone, ...] = ()
 
     def after(self, ledger: Mark) -> Mark:
-        """Return where to go on when the ledger is behind the segments that are left.
+        """Return the mark to continue from if the ledger's mark is in a deleted segment.
 
-        A delivery that was under way when a segment was evicted may have delivered some of it. The
-        ledger knows, and counts as delivered what the tombstone counts as evicted.
+        A delivery that was under way during an eviction may have delivered some of the evicted
+        records. The ledger counts these as delivered, so they are not counted as evicted again.
         """
         counted = sum(stone.within(0, ledger.seq)[0] for stone in self.tombstones)
         twice = min(max(0, counted - ledger.evicted), self.mark.evicted)
         return replace(self.mark, evicted=self.mark.evicted - twice)
 
     def pass_over(self, mark: Mark, seq: int) -> Mark:
-        """Count the records from a mark up to ``seq``, which cannot be read any more."""
+        """Return a mark at ``seq`` that counts the unreadable records in between."""
         evicted = corrupt = 0
         for stone in self.tombstones:
             gone, damaged = stone.within(mark.seq, seq)
@@ -88,9 +88,9 @@ class Deletion:
         )
 
     def with_evicted(self, count: int) -> Deletion:
-        """Return the same, whose tombstones add up to so many records.
+        """Return a copy whose tombstones add up to ``count`` records.
 
-        What they say beyond that was delivered after all; it is the beginning of the newest.
+        The excess was delivered after all; it is removed from the beginning of the newest ones.
         """
         stones: list[Tombstone] = []
         excess = sum(stone.count for stone in self.tombstones) - count
@@ -103,7 +103,7 @@ class Deletion:
         return replace(self, tombstones=tuple(stones))
 
     def with_tombstone(self, stone: Tombstone) -> Deletion:
-        """Return the same with one more tombstone, joined with the one that it follows on."""
+        """Return a copy with one more tombstone, joined with the last one if it continues that."""
         stones = [*self.tombstones]
         last = stones[-1] if stones else None
         if last and last.reason == stone.reason and last.last_seq + 1 == stone.first_seq:
@@ -115,7 +115,7 @@ class Deletion:
         return replace(self, tombstones=tuple(stones))
 
     def to_bytes(self, writer: str) -> bytes:
-        """Write the record: a line of figures, a line a tombstone, and a checksum."""
+        """Return the content: a line of figures, a line for each tombstone, and a checksum."""
         mark = {name: getattr(self.mark, name) for name in Mark.__slots__}
         figures = {"writer": writer, "segment": self.segment, "seq": self.seq, "mark": mark}
         lines = [figures, *({"tombstone": asdict(stone)} for stone in self.tombstones)]
@@ -124,10 +124,10 @@ class Deletion:
 
 
 def load(folder: Path) -> Deletion:
-    """Read the record of a writer's folder.
+    """Read the record of deletions of a writer's folder.
 
     Returns:
-        What it says, or that nothing was deleted when there is none that can be believed.
+        The record; an empty one if the file is missing or damaged.
     """
     try:
         *lines, crc, _ = read_small(folder / NAME).split(b"\n")

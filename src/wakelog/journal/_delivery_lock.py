@@ -14,9 +14,9 @@ DELIVERY_LOCK = "delivery"
 class DeliveryLock:
     """The right to deliver the records of one writer, and to write its ledger.
 
-    It is a kernel lock of its own, beside the one that says who writes: a program with an exporter
-    takes it for its own writer, ``wakelog ship`` for one whose program has none, and whoever
-    adopts the folder of a writer that is gone takes it too.
+    It is a kernel lock beside the one of the writer. A program with an exporter takes it for its
+    own writer, ``wakelog ship`` for a writer whose program has no exporter, and so does any process
+    that adopts the folder of an ended writer.
     """
 
     def __init__(self, path: Path, lock: FileLock) -> None:
@@ -31,10 +31,10 @@ class DeliveryLock:
             path: The folder.
 
         Returns:
-            The lock, or None while another process has it, and when the folder is gone.
+            The lock, or None if another process has it or the folder has been deleted.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: When a file operation fails.
         """
         try:
             lock = FileLock.take(path / DELIVERY_LOCK, create=True)
@@ -48,5 +48,5 @@ class DeliveryLock:
         return None if lock is None else cls(path, lock)
 
     def release(self) -> None:
-        """Release the lock. Doing so twice is harmless, and so it is in a forked child."""
+        """Release the lock. Calling this twice, or in a forked child, is harmless."""
         self._lock.release()

@@ -1,4 +1,4 @@
-"""What the journal promises: levels of durability, and receipts."""
+"""Levels of durability, and receipts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Durability(enum.StrEnum):
     """Which failures an event survives once the recording call has returned."""
 
     OS_BUFFERED = "os_buffered"
-    """The kernel has them: they survive ``kill -9``, and not a power failure."""
+    """The kernel has the event: it survives ``kill -9`` but not a power failure."""
     FLUSH = "flush"
-    """The same as ``OS_BUFFERED``, since no bytes are ever held in the process."""
+    """The same as ``OS_BUFFERED``, because the process buffers nothing."""
     PERIODIC = "periodic"
-    """The kernel has them, and the disk will after ``sync_interval`` at the latest."""
+    """The kernel has the event, and it is synced to disk within ``sync_interval`` seconds."""
     FSYNC = "fsync"
-    """The disk has them, by ``fdatasync``: they survive a power failure."""
+    """The event is synced to disk by ``fdatasync``: it survives a power failure."""
 
     @classmethod
     def _missing_(cls, value: object) -> Never:
@@ -26,7 +26,7 @@ class Durability(enum.StrEnum):
         raise ConfigurationError(f"durability={value!r:.80} is not known: use one of {known}")
 
     def at_least(self, other: Durability | None) -> Durability:
-        """Return the stronger of two levels; None asks for nothing."""
+        """Return the stronger of two levels; None is the weakest."""
         if other is None or _STRENGTH[other] <= _STRENGTH[self]:
             return self
         return other
@@ -40,9 +40,9 @@ class Receipt(NamedTuple):
 
     Attributes:
         id: The record's id, exported as ``log.record.uid``.
-        writer: The writer that holds it.
-        seq: Its sequence number there, from 1, without gaps.
-        durability: What had been done when the receipt was given.
+        writer: The id of the writer that recorded it.
+        seq: Its sequence number in that writer, from 1, without gaps.
+        durability: The durability that the record has.
     """
 
     id: str

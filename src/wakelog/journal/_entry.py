@@ -1,4 +1,4 @@
-"""What is read of a journal: records with the places after them, one by one or some in order."""
+"""Entries of a journal: records with the positions after them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wakelog.record import Record, Resource, UnreadRecord, stated_crc, unread_in
 
 
 class Entry(NamedTuple):
-    """A record, the resource and the writer that it belongs to, and the place after it."""
+    """A record, its resource and writer, and the mark after it."""
 
     record: Record
     resource: Resource
@@ -19,10 +19,11 @@ class Entry(NamedTuple):
 
 
 class LaterEntry(Entry):
-    """An entry whose record and mark are made when somebody asks for them: of most, nobody does.
+    """An entry that creates its record and mark only when they are read, which most never are.
 
-    Its items are the line, the resource, the writer, a mark of the same segment before it, its number, and
-    where the next line begins. So there is one object a record that the garbage collector looks at.
+    Its items are the line, the resource, the writer, an earlier mark in the same segment, the
+    record's number, and the offset of the next line. The garbage collector thus tracks only one
+    object for each record.
     """
 
     __slots__ = ()
@@ -31,7 +32,7 @@ class LaterEntry(Entry):
     def of(
         cls, line: bytes, resource: Resource, writer: str, before: Mark, seq: int, end: int
     ) -> LaterEntry:
-        """Make one of a line that is a whole record."""
+        """Return the entry of a line that is a whole record."""
         return _new_entry(cls, (line, resource, writer, before, seq, end))
 
     @property
@@ -41,7 +42,7 @@ class LaterEntry(Entry):
 
     @property
     def seq(self) -> int:
-        """Its number."""
+        """The record's sequence number."""
         return self[4]  # type: ignore[misc, no-any-return]
 
     @property
@@ -51,7 +52,7 @@ class LaterEntry(Entry):
 
     @property
     def mark(self) -> Mark:
-        """The place after the record."""
+        """The mark after the record."""
         return self[3].after(self[5], self.seq, stated_crc(self.line))  # type: ignore[misc]
 
 
@@ -64,10 +65,11 @@ class EntryBatch:
 
     Attributes:
         entries: The records.
-        mark: The place after the last line whose records are counted. Damaged lines are counted by the
-            number of the next record; until there is one, by what they look like if the writer is gone.
-        damaged: The damaged lines that were passed over, cut to their first 200 bytes unless the
-            cursor was asked for whole ones.
+        mark: The mark after the last counted line. The number of the next good record says how many
+            records the damaged lines before it were; without one, an estimate is used once the
+            writer has ended.
+        damaged: The damaged lines that were skipped, cut to 200 bytes unless ``Cursor`` was created
+            with ``whole``.
     """
 
     entries: list[Entry]

@@ -1,4 +1,4 @@
-"""When a named file is rotated, which renames it, and how many rotated files are kept."""
+"""Rotation of a named file: when it is renamed, and how many rotated files are kept."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class FileRotation(Rotation):
     it was rotated, in the same directory.
 
     Args:
-        max_bytes: The size that the file does not grow beyond.
-        max_age: Seconds since its first line.
-        at_midnight: Whether a new file begins with each day, in local time.
-        keep_files: How many rotated files are kept.
-        keep_bytes: How many bytes of them.
-        keep_age: For how many seconds after they were rotated.
+        max_bytes: Maximum size of the file in bytes.
+        max_age: Maximum age of the file in seconds, from its first line.
+        at_midnight: Whether to rotate at midnight, local time.
+        keep_files: Maximum number of rotated files.
+        keep_bytes: Maximum size of the rotated files together, in bytes.
+        keep_age: Maximum time to keep a rotated file, in seconds from its rotation.
 
     Raises:
-        ConfigurationError: For a number that is not above 0 (``keep_files``: below 0), or when
-            something is to be kept while nothing is ever rotated.
+        ConfigurationError: For a number that is not above 0 (``keep_files``: below 0), or for a
+            ``keep_…`` argument while the file is never rotated.
     """
 
     keep_files: int | None = None
@@ -59,7 +59,7 @@ class FileRotation(Rotation):
     keep_age: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no file could keep to, and what could keep no file."""
+        """Raise an error for invalid limits."""
         Rotation.__post_init__(self)
         kept = ("keep_files", "keep_bytes", "keep_age")
         given = {name: value for name in kept if (value := getattr(self, name)) is not None}
@@ -86,7 +86,7 @@ class FileRotation(Rotation):
 
 
 def begun_at(fd: int) -> float:
-    """Return when the first line of a file was written; now for an empty file.
+    """Return the time of a file's first line, in seconds since 1970; now for an empty file.
 
     Args:
         fd: The file, open for reading.
@@ -96,12 +96,12 @@ def begun_at(fd: int) -> float:
         return time.time()
     try:
         return parse_rfc3339(orjson.loads(first)["timestamp"]) / 1e9
-    except (ValueError, KeyError, TypeError):  # a line of others, or a very long one
+    except (ValueError, KeyError, TypeError):  # a line of another program, or a very long one
         return os.fstat(fd).st_mtime
 
 
 def identity(fd: int) -> tuple[int, int]:
-    """Return the device of a file, and its number there."""
+    """Return a file's device and inode numbers."""
     status = os.fstat(fd)
     return status.st_dev, status.st_ino
 
@@ -109,17 +109,17 @@ def identity(fd: int) -> tuple[int, int]:
 def rotate(
     path: Path, file: tuple[int, int], fs: FileSystem = SYSTEM, *, synced: bool = False
 ) -> None:
-    """Rename a file, unless another process has done it meanwhile.
+    """Rename a file, unless another process has already done so.
 
     Args:
         path: The file.
-        file: Its identity as it was written to. When ``path`` is another file by now, nothing is done.
-        fs: The system calls.
-        synced: Whether its new name shall be on the disk before another file has its old one, since
-            lines in it are.
+        file: The identity of the file that was written. If ``path`` is another file by now, nothing
+            is done.
+        fs: The file-system calls.
+        synced: Whether to sync the directory, because the file has lines that were synced.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     with one_at_a_time(path.parent):
         named = regular_file(path)
@@ -130,21 +130,21 @@ def rotate(
 
 
 def _rename(path: Path, new: Path, fs: FileSystem) -> None:
-    """Rename a file with what stands beside it, which goes first: see ``finish_rotation``."""
+    """Rename a file after its folder of blobs, see ``finish_rotation``."""
     if is_directory(blob_folder(path)):
         fs.rename(blob_folder(path), blob_folder(new))
     fs.rename(path, new)
 
 
 def finish_rotation(path: Path, fs: FileSystem = SYSTEM) -> None:
-    """Rename a file whose large values have their new name already: a crash came in between.
+    """Rename a file whose folder of blobs was renamed already before a crash.
 
     Args:
         path: The file.
-        fs: The system calls.
+        fs: The file-system calls.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     with one_at_a_time(path.parent):
         for name in list_directory(path.parent):
@@ -156,17 +156,17 @@ def finish_rotation(path: Path, fs: FileSystem = SYSTEM) -> None:
 
 
 def delete_rotated(path: Path, rotation: FileRotation, fs: FileSystem = SYSTEM) -> None:
-    """Delete the oldest rotated files, as far as not all shall be kept.
+    """Delete the oldest rotated files that exceed the limits.
 
-    A file that a process still holds open for writing stays, until another time.
+    A file that a process still has open for writing is kept for now.
 
     Args:
-        path: The file that they were rotated from.
-        rotation: What to keep.
-        fs: The system calls.
+        path: The file's path, without a time stamp.
+        rotation: The limits.
+        fs: The file-system calls.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     if not rotation.keeps_less_than_all:
         return
@@ -174,7 +174,7 @@ def delete_rotated(path: Path, rotation: FileRotation, fs: FileSystem = SYSTEM) 
     for old, stamp in reversed(rotated_files(path)):
         if (
             status := regular_file(old)
-        ) is None:  # another process was faster, or it is none of ours
+        ) is None:  # another process has deleted it, or it is not a regular file
             continue
         size += size_of(status) + blob_bytes(old)
         files += 1
@@ -187,7 +187,7 @@ def delete_rotated(path: Path, rotation: FileRotation, fs: FileSystem = SYSTEM) 
 
 
 def rotated_files(path: Path) -> list[tuple[Path, float]]:
-    """Return the rotated files of a file, oldest first, with the time of each."""
+    """Return the rotated files of a file, oldest first, with the times of their rotation."""
     found = []
     for name in list_regular(path.parent):
         if match := _stamp_of(path, name):
@@ -202,10 +202,10 @@ def _stamp_of(path: Path, name: str) -> re.Match[str] | None:
 
 
 def share(fd: int) -> bool:
-    """Note at the kernel that a file is being written, so that nobody deletes it.
+    """Take a shared kernel lock on a file that is written, so that no process deletes it.
 
     Returns:
-        False when somebody is deleting it just now.
+        False if another process is deleting it.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -235,7 +235,7 @@ def _free_name(path: Path, now: Callable[[], float]) -> Path:
     while True:
         stamp = datetime.fromtimestamp(now(), UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         name = path.with_name(f"{path.stem}.{stamp}{path.suffix}")
-        if not os.path.lexists(name):  # a rename would replace it without a word
+        if not os.path.lexists(name):  # else the rename would silently replace it
             return name
 
 

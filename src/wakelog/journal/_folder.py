@@ -1,4 +1,4 @@
-"""A writer's folder and the kernel lock that says who owns it."""
+"""A writer's folder and the kernel lock that determines its owner."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from wakelog.runtime import (
 )
 
 LOCK = "lock"
-# The file that says that spans without an end have been given one.
+# The file which records that spans without an end have been given one.
 ENDED = "ended"
 _DIRECTORY_MODE = 0o700
 
@@ -31,8 +31,8 @@ _DIRECTORY_MODE = 0o700
 class Folder:
     """A writer's folder, held under a kernel lock until ``release``.
 
-    Not a clock and not a process id decide who owns it: the kernel drops the lock when the last
-    process that holds it is gone, however it went. A forked child owns none of its parent's.
+    Ownership depends neither on a clock nor on a process id: the kernel releases the lock however
+    the process ends. A forked child does not own its parent's folders.
     """
 
     def __init__(self, path: Path, lock: FileLock) -> None:
@@ -44,19 +44,19 @@ class Folder:
     def create(
         cls, root: Path, writer: str, fs: FileSystem = SYSTEM, owner: Owner | None = None
     ) -> Self:
-        """Make the folder of a new writer and own it.
+        """Create the folder of a new writer and lock it.
 
-        The folder gets its name only after it is locked and says whose it is, so that nobody can
-        adopt it in between.
+        The folder gets its final name only after it is locked and has its owner file, so that no
+        process can adopt it in between.
 
         Args:
             root: The journal's directory.
             writer: The writer's id.
-            fs: The system calls.
-            owner: Whose records it will hold.
+            fs: The file-system calls.
+            owner: The service and pipeline whose records it will hold.
 
         Raises:
-            JournalError: When the root cannot be written.
+            JournalError: When the folder cannot be created.
         """
         hidden = root / f".{writer}.new"
         path = root / writer
@@ -91,11 +91,11 @@ class Folder:
 
     @classmethod
     def adopt(cls, path: Path) -> Self | None:
-        """Own the folder of a writer that is gone.
+        """Lock the folder of a writer whose process has ended.
 
         Returns:
-            The folder, or None while another process owns it, when it is no writer's folder, and
-            when this process may not lock it.
+            The folder, or None if another process owns it, it is not a writer's folder, or this
+            process may not lock it.
         """
         try:
             lock = FileLock.take(path / LOCK)
@@ -104,30 +104,30 @@ class Folder:
         return None if lock is None else cls(path, lock)
 
     def release(self) -> None:
-        """Give the folder up, so that others may adopt it. Doing so twice is harmless."""
+        """Release the lock, so that other processes may adopt the folder. Twice is harmless."""
         self._lock.release()
 
     def abandon(self) -> None:
-        """Forget the folder in a forked child, which leaves the parent's lock alone."""
+        """Release the folder in a forked child, without releasing the parent's lock."""
         self.release()
 
 
 def lock_root(
     root: Path, timeout: float, file: str = "", *, purpose: str = "lock"
 ) -> FileLock | None:
-    """Take a lock in a journal's directory: that of the directory itself is for cleaning it.
+    """Lock a journal's directory, which is for cleaning, or a file in it.
 
     Args:
         root: The directory.
         timeout: The longest wait, in seconds.
-        file: The name of the file to lock in place of the directory; it is made.
-        purpose: What it is taken for, for the error.
+        file: The name of the file to lock instead of the directory. It is created if missing.
+        purpose: The operation that an error names.
 
     Returns:
-        The lock, None when another process has it for longer than the timeout.
+        The lock, or None if another process holds it until the timeout.
 
     Raises:
-        JournalError: When it cannot be opened or locked.
+        JournalError: When the file cannot be opened or locked.
     """
     path = root / file
     try:
@@ -137,23 +137,22 @@ def lock_root(
 
 
 def is_owned(path: Path) -> bool | None:
-    """Tell whether some process, perhaps this one, owns a writer's folder now.
+    """Return whether a process, perhaps this one, owns a writer's folder now.
 
     Returns:
-        None where that cannot be told: the folder's lock may not be read, or the file system has
-        no locks.
+        None if that is unknown: the lock may not be read, or the file system has no locks.
     """
     return is_locked(path / LOCK)
 
 
 def folder_names(root: Path, writer: str | None = None) -> list[str]:
-    """List the names of the writers' folders: directories with a lock, of the root's own owner.
+    """List the names of the writers' folders: directories with a lock, owned by the root's user.
 
-    What looks like one and is a link, or another user's, counts for nothing, which is said once.
+    Links and other users' directories are skipped, with one warning for each.
 
     Args:
         root: The journal's directory.
-        writer: Only this one's.
+        writer: If given, only this writer's folder is listed.
 
     Raises:
         OSError: When the directory cannot be listed.
@@ -174,15 +173,15 @@ def folder_names(root: Path, writer: str | None = None) -> list[str]:
 
 
 def is_writers(root: Path, entry: os.DirEntry[str], owner: int) -> bool:
-    """Tell whether an entry of a journal's directory is the folder of a writer.
+    """Return whether an entry of a journal's directory is a writer's folder.
 
     Args:
         root: The journal's directory.
-        entry: The entry, with or without its directory's path.
-        owner: The uid of the directory's owner.
+        entry: The directory entry.
+        owner: The uid of the owner of the journal's directory.
 
     Raises:
-        OSError: When it cannot be looked at.
+        OSError: When ``stat`` fails.
     """
     path = os.path.join(root, entry.name)
     if not entry.is_dir(follow_symlinks=False):
@@ -193,7 +192,7 @@ def is_writers(root: Path, entry: os.DirEntry[str], owner: int) -> bool:
         return False
     try:
         status = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:  # it was deleted in this moment
+    except FileNotFoundError:  # deleted in the meantime
         return False
     if is_anothers(status, owner):
         _say_foreign(path, f"it belongs to uid {status.st_uid}, and the directory to uid {owner}")
@@ -211,19 +210,19 @@ def _say_foreign(path: str, why: str) -> None:
 
 _log = logging.getLogger("wakelog")
 _MOST_FOREIGN = 10_000
-# What was said to be foreign.
+# The paths of which a warning was logged.
 _foreign: set[str] = set()
 
 
 def folders(root: Path, writer: str | None = None) -> Iterator[Path]:
     """List the writers' folders of a journal, oldest writer first.
 
-    Writers are ordered by their generation, those of format 1, which have none, before all others
-    and by their ids. No clock has a say in it.
+    Writers are ordered by their generation, independently of the clock. Those of format 1, which
+    have none, come first, ordered by their ids.
 
     Args:
         root: The journal's directory.
-        writer: Only this writer's; no other folder is looked into.
+        writer: If given, only this writer's folder is listed, and no other is opened.
 
     Raises:
         JournalError: When the directory cannot be listed.

@@ -1,4 +1,4 @@
-"""Generations: the order in which the folders of a journal's directory were begun, without a clock."""
+"""Generations: numbers that order the folders of a journal by their start, without a clock."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from wakelog.record import uuid7
 from wakelog.runtime import ForkOrder, list_directory, notice_fork, reset_in_child
 
 COUNTER = "generation"
-"""The file in a journal's directory that says the greatest generation that was given out."""
+"""The file in a journal's directory that stores the greatest generation so far."""
 
 _LOCK_SECONDS = 0.25
-# How long folders may be looked at: the newest come first, and the counter knows them all.
+# Time limit for reading folders, in seconds: the newest come first, and the counter is usually
+# exact.
 _LOOK_SECONDS = 0.1
 
 
 @contextmanager
 def next_generation(root: Path) -> Iterator[int]:
-    """Give out a generation: 1 more than the greatest that the directory has ever seen.
+    """Yield a generation: 1 more than the greatest so far in the directory.
 
-    The folder that gets it is to be made inside the block, which holds a lock in the directory: then
-    whoever sees one generation sees the folders of all smaller ones. Where that lock cannot be had in
-    time, two writers may get the same generation; their ids decide then.
+    The caller creates the folder inside the block, which holds a lock in the directory. A process
+    that sees a folder of one generation therefore sees those of all smaller ones. If the lock is
+    not free in time, two writers may get the same generation; then their ids decide the order.
 
     Args:
         root: The journal's directory.
@@ -37,14 +38,14 @@ def next_generation(root: Path) -> Iterator[int]:
         The generation.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     lock = lock_root(root, _LOCK_SECONDS, COUNTER)
     try:
         try:
             counted = 0 if lock is None else _counted(lock.descriptor)
             generation = 1 + max(counted, _greatest(root))
-            # What somebody has linked to another name is none of ours to write.
+            # A second hard link means that the file may belong to another program.
             if lock is not None and os.fstat(lock.descriptor).st_nlink == 1:
                 os.pwrite(lock.descriptor, b"%020d\n" % generation, 0)
         except OSError as error:
@@ -56,7 +57,7 @@ def next_generation(root: Path) -> Iterator[int]:
 
 
 def _counted(descriptor: int) -> int:
-    """Read the counter; one that is damaged counts for nothing, as the folders say it too."""
+    """Read the counter; a damaged one is 0, because the folders have the generations too."""
     text = os.pread(descriptor, 21, 0)
     return int(text) if text[:20].isdigit() and text.endswith(b"\n") else 0
 
@@ -73,7 +74,7 @@ def _greatest(root: Path) -> int:
 
 
 def process_id() -> str:
-    """Return this process's UUID, which its folders have in common; a forked child has its own."""
+    """Return this process's UUID, which all its folders store; a forked child has its own."""
     notice_fork()
     return _process
 

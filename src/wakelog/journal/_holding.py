@@ -1,4 +1,4 @@
-"""Which of a journal's folders hold a text at all, told without reading a line."""
+"""Search the folders of a journal for a text without parsing their lines."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from wakelog.storage import blocks
 
 
 def holding(path: Path, text: bytes) -> Iterator[Path]:
-    """Yield the folders of log records that hold a text somewhere, or the file itself when it does.
+    """Yield the folders of log records that contain a text, or the file itself if it does.
 
     Args:
-        path: A journal's directory, or a single file of lines. What does not exist holds nothing.
-        text: As it stands on a line.
+        path: A journal's directory or a single file of lines. A missing path yields nothing.
+        text: The text in the form that lines have it.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     if path.is_file():
         if _is_in(path, text):
@@ -44,7 +44,7 @@ def _is_in(path: Path, text: bytes) -> bool:
                 if (kept + block).find(text) >= 0:
                     return True
                 kept = block[-len(text) :]
-    except (FileNotFoundError, ForeignFileError):  # retention was faster, or it is none of ours
+    except (FileNotFoundError, ForeignFileError):  # deleted by retention, or not a regular file
         return False
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error

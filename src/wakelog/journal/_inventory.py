@@ -1,4 +1,4 @@
-"""What a journal's directory holds: every writer's files with their sizes, without reading them."""
+"""The contents of a journal's directory: every writer's files and their sizes."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ from wakelog.storage import (
     segment_name,
 )
 
-# What a folder holds that is neither a segment nor kept for somebody.
+# Files of a folder that are deleted with it. Segments are not among them.
 _OWN_NAMES = frozenset(
     {LOCK, OWNER, DELIVERY_LOCK, ENDED, LEDGER, UNSERVED, WANTED, deletions.NAME}
 )
-# What Wakelog keeps in a folder and never deletes. Everything else is somebody else's.
+# Files of Wakelog that are never deleted. All other files are not Wakelog's.
 _KEPT = re.compile(r"\A(\d{8,}\.(torn|damaged)|dead_letters\.jsonl|seals\.jsonl)\Z")
-# What stands in the directory itself.
+# Files in the journal's directory itself.
 _NAMES_OF_ROOTS = frozenset({"wakelog.json", "generation", "space", retired.NAME, reserve.NAME})
 _CHECK_EVERY = 64
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Segment:
-    """A segment as it was found, its size with the large values beside it."""
+    """A segment as it was found; ``size`` is in bytes and includes its blobs."""
 
     index: int
     size: int
     changed: float
-    """When it was last written to, in seconds since 1970."""
+    """When it was last written, in seconds since 1970."""
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class FolderContents:
         segments: Its segments, in order.
         others: The bytes in its other files.
         books: Whether it has a ledger or a record of deletions.
-        keeps_files: Whether it holds anything that Wakelog does not delete.
+        keeps_files: Whether it has any file that Wakelog never deletes.
     """
 
     path: Path
@@ -77,22 +77,22 @@ class FolderContents:
 
     @property
     def size(self) -> int:
-        """The bytes in all its files."""
+        """The size of all its files in bytes."""
         return self.others + sum(segment.size for segment in self.segments)
 
     def refresh(self) -> None:
-        """Find out what is in the folder now."""
+        """List the folder again."""
         now = contents_of(self.path)
         self.segments, self.others = now.segments, now.others
         self.books, self.keeps_files = now.books, now.keeps_files
 
     def ends_before(self, index: int) -> bool:
-        """Tell whether all segments are below an index."""
+        """Return whether all segments are below an index."""
         return not self.segments or self.segments[-1].index < index
 
     @property
     def changed(self) -> float:
-        """When its last segment was last written to."""
+        """When its last segment was last written, in seconds since 1970; 0 without segments."""
         return self.segments[-1].changed if self.segments else 0.0
 
     def size_below(self, index: int) -> int:
@@ -100,7 +100,7 @@ class FolderContents:
         return sum(segment.size for segment in self.segments if segment.index < index)
 
     def has_pending(self, segment: int, offset: int) -> bool:
-        """Tell whether anything but the rest of a cut-off line stands after a place."""
+        """Return whether there is a complete line after a position."""
         if any(found.index > segment for found in self.segments):
             return True
         if not any(found.index == segment for found in self.segments):
@@ -109,7 +109,7 @@ class FolderContents:
             with open_to_read(self.path / segment_name(segment)) as file:
                 return next_newline(file.fileno(), offset) >= 0
         except ForeignFileError:
-            return False  # it was replaced in this moment
+            return False  # replaced in the meantime
 
 
 @dataclass(slots=True)
@@ -119,8 +119,8 @@ class Inventory:
     Attributes:
         folders: The writers' folders, oldest writer first.
         others: The bytes in files of the directory itself.
-        leftovers: Hidden entries: what is being made, or what a crash has left.
-        complete: Whether everything was looked at in the time given.
+        leftovers: Hidden entries, which are being created or were left by a crash.
+        complete: Whether everything was listed within the timeout.
     """
 
     folders: list[FolderContents] = field(default_factory=list)
@@ -130,11 +130,11 @@ class Inventory:
 
     @property
     def size(self) -> int:
-        """The bytes in all files."""
+        """The size of all files in bytes."""
         return self.others + sum(found.size for found in self.folders)
 
     def forget_gone(self) -> None:
-        """Leave out the folders that are not there any more."""
+        """Remove the folders that no longer exist."""
         self.folders = [found for found in self.folders if is_directory(found.path)]
 
 
@@ -143,7 +143,7 @@ def take_inventory(root: Path, timeout: float | None = None) -> Inventory:
 
     Args:
         root: The directory.
-        timeout: The seconds after which to stop looking; None for no end.
+        timeout: Seconds after which to stop; None for no limit.
 
     Raises:
         JournalError: When the directory cannot be listed.
@@ -158,7 +158,7 @@ def take_inventory(root: Path, timeout: float | None = None) -> Inventory:
             entries = sorted(scan, key=lambda entry: entry.name)
         for number, entry in enumerate(entries):
             if entry.name == INDEX:
-                continue  # of readers, who can make it again
+                continue  # an index, which readers can build again
             if entry.name.startswith("."):
                 result.leftovers.append(root / entry.name)
             elif is_writers(root, entry, owner):
@@ -177,7 +177,7 @@ def take_inventory(root: Path, timeout: float | None = None) -> Inventory:
 
 
 def contents_of(path: Path) -> FolderContents:
-    """List one folder; one that is gone holds nothing."""
+    """List one folder; a missing one is empty."""
     found = FolderContents(path)
     beside: dict[int, int] = {}
     try:
@@ -185,7 +185,7 @@ def contents_of(path: Path) -> FolderContents:
             for entry in scan:
                 try:
                     status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:  # it was deleted or renamed in this moment
+                except FileNotFoundError:  # deleted or renamed in the meantime
                     continue
                 beside_one = entry.name.endswith(SUFFIX)
                 owner = segment_index(entry.name.removesuffix(SUFFIX)) if beside_one else None
@@ -193,7 +193,7 @@ def contents_of(path: Path) -> FolderContents:
                     beside[owner] = folder_bytes(entry.path)
                     continue
                 if not entry.is_file(follow_symlinks=False):
-                    found.keeps_files = True  # somebody else's, which counts for nothing
+                    found.keeps_files = True  # not Wakelog's, and not counted
                     continue
                 index = segment_index(entry.name)
                 if index is not None:
@@ -215,7 +215,7 @@ def contents_of(path: Path) -> FolderContents:
             for segment in found.segments
         ]
         found.others += sum(beside.values())
-    # Whatever the clock did: a segment is no older than the one before it.
+    # The clock may have been set back, but a segment is never older than the one before it.
     latest = 0.0
     for place, segment in enumerate(found.segments):
         latest = max(latest, segment.changed)
@@ -231,7 +231,7 @@ def _size(entry: os.DirEntry[str]) -> int:
 
 
 def usage(path: Path) -> int:
-    """Return the bytes in the files of a journal's directory, or of one writer's folder."""
-    if not is_directory(path):  # the sum of swept folders has none
+    """Return the size in bytes of a journal's directory or of one writer's folder."""
+    if not is_directory(path):  # the retired totals have no directory
         return 0
     return contents_of(path).size if regular_file(path / LOCK) else take_inventory(path).size

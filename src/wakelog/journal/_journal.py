@@ -41,7 +41,7 @@ from wakelog.storage import Committer
 DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 _DEFAULT_SPACE = Space()
 
-# A look into an enumeration takes four times what one at a module does.
+# A cache: access to an enumeration's member takes four times as long as to a module's name.
 _FSYNC, _PERIODIC = Durability.FSYNC, Durability.PERIODIC
 
 
@@ -53,38 +53,39 @@ class _Open(NamedTuple):
 
 
 class Journal:
-    """A directory of writers' folders, with one writer of this process for each service in it.
+    """A journal: a directory of writers' folders, and this process's writer for each service.
 
-    A writer is made by the first append of a service's record, so that a program that records nothing
-    leaves nothing. A forked child makes writers of its own.
+    A writer is created by the first append for its service, so that a program that records nothing
+    leaves no folder. A forked child creates its own writers.
 
-    ``_lock`` guards which writers are open; nothing is written under it except a new writer's folder.
+    ``_lock`` guards the set of open writers; nothing is written under it except a new writer's
+    folder.
 
     Args:
-        root: The directory. It is made when it is missing, for its owner only.
-        durability: What an append waits for unless it says otherwise.
-        sync_interval: How long ``PERIODIC`` may leave lines unsynced, in seconds.
-        segment_bytes: The size at which the next segment begins, at most an eighth of the quota.
-        segment_age: The seconds after which a segment is ended by the next record.
-        rotate_at_midnight: Whether a segment is ended by the first record of a new day in the local
-            time zone.
-        space: How much of the disk the directory may take, and for how long.
-        local: Whether this process delivers nothing of it.
-        clock: The time of day, in seconds since 1970.
-        new_id: Makes writers' ids, in the order of time.
-        fs: The system calls; a test's own to record or fail them.
-        observer: Told how long writing and syncing take.
-        pipeline: The pipeline that records are recorded for, which says who may deliver them.
-        signal: What the records are.
-        service: A service whose records will come, where that is known before the first one does.
-        destination: Where this process delivers to, in words; None when that is not known.
+        root: The directory. It is created if missing, accessible to its owner only.
+        durability: The durability of appends that do not ask for a stronger one.
+        sync_interval: Maximum time that ``PERIODIC`` leaves lines unsynced, in seconds.
+        segment_bytes: Size in bytes at which the next segment begins, at most an eighth of the
+            quota.
+        segment_age: Maximum age of a segment in seconds, checked at the next write.
+        rotate_at_midnight: Whether the first record of a day, in local time, begins a segment.
+        space: The limits on disk space and age.
+        local: Whether this process delivers nothing from the directory.
+        clock: Returns the time in seconds since 1970.
+        new_id: Returns ids for writers, ordered by time.
+        fs: The file-system calls; a test may record them or make them fail.
+        observer: Called with the durations of writes and syncs.
+        pipeline: The pipeline that records are recorded for and that may deliver them.
+        signal: The signal of the records.
+        service: The service of the records, if it is known before the first record.
+        destination: The destination of this process's delivery, in words; None if unknown.
         on_segment: Called, without a lock, in the thread whose write began a segment.
-        listener: Told when segments begin and when writers end, asked before segments are deleted. By
-            default what somebody has sealed is deleted when whoever seals it has signed for that.
+        listener: Called when segments begin, when writers end, and before segments are deleted. By
+            default, deletions of sealed segments wait for the signature of the sealing process.
 
     Raises:
-        JournalError: When the directory cannot be made or written.
-        JournalFormatError: When a newer Wakelog has written there.
+        JournalError: When the directory cannot be created or written.
+        JournalFormatError: When a newer Wakelog has written the directory.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Journal:
         self.durability = durability
         self.pipeline, self.signal, self.destination = pipeline, signal, destination
         self.services: tuple[Service, ...] = () if service is None else (service,)
-        """The services whose records this process has in the directory, or will have."""
+        """The services for which this process records, or will record, in the directory."""
         self._rotation = Rotation(segment_bytes, segment_age, rotate_at_midnight)
         self._clock = clock
         self._new_id = new_id
@@ -122,10 +123,10 @@ class Journal:
         self._sync_interval = sync_interval
         self._lock = threading.RLock()
         self._open: dict[Service, _Open] = {}
-        # A cache of the writer for the last resource, which is mostly the same object.
+        # A cache of the writer of the last resource, because successive records mostly share one.
         self._current: tuple[Resource, _Open] | None = None
         self.writers: list[Writer] = []
-        """Every writer of this process in the directory, oldest first; the last may be ended too."""
+        """Every writer of this process in the directory, oldest first, including ended ones."""
         prepare(self.root, fs)
         self._quota = Quota(self.root, space, fs, clock, local=local, listener=listener)
         self._listener = listener
@@ -146,22 +147,22 @@ class Journal:
 
     @property
     def disk_usage(self) -> int:
-        """The bytes in the directory, as far as it is known without looking there again."""
+        """An estimate of the directory's size in bytes, without listing it again."""
         return self._quota.usage
 
     @property
     def disk_limit(self) -> int:
-        """The most bytes that the directory may hold."""
+        """The quota in bytes."""
         return self._quota.limit
 
     @property
     def evicted(self) -> Counter[str]:
-        """How many undelivered records this process has deleted, by reason."""
+        """The number of undelivered records that this process has deleted, by reason."""
         return self._quota.evicted
 
     @property
     def evicted_from(self) -> Counter[tuple[Path, str]]:
-        """The same by the writer's folder and the reason."""
+        """The number of undelivered records that this process has deleted, by folder and reason."""
         return self._quota.evicted_from
 
     def append(
@@ -177,16 +178,16 @@ class Journal:
 
         Args:
             record_id: The record's id.
-            content: What ``wakelog.record.encode`` returned.
-            resource: The record's resource; the same object for the same resource is fastest.
-            durability: What has to be done before this returns, when it is more than the journal's.
-            counted: Whether it is a record of its own; see ``Writer.write``.
+            content: The record, encoded by ``wakelog.record.encode``.
+            resource: The record's resource. Passing the same object for each record is fastest.
+            durability: The durability before this returns, if stronger than the journal's.
+            counted: Whether the line is a record of its own; see ``Writer.write``.
 
         Returns:
             The receipt.
 
         Raises:
-            JournalError: When the operating system refused. The record is not accepted then.
+            JournalError: When a system call fails. Then the record is not accepted.
         """
         level = self.durability if durability is None else self.durability.at_least(durability)
         writer, seq = self.put(record_id, content, resource, level, counted=counted)
@@ -202,18 +203,18 @@ class Journal:
         counted: bool = True,
         waits: bool = True,
     ) -> tuple[Writer, int]:
-        """Write one record, for callers who want no receipt.
+        """Write one record without creating a receipt.
 
         Args:
             record_id: As of ``append``.
             content: As of ``append``.
             resource: As of ``append``.
-            level: What has to be done, at least the journal's own durability.
+            level: The durability, at least the journal's own.
             counted: As of ``append``.
-            waits: Whether to wait for the disk where ``level`` says so; else that is left to ``settle``.
+            waits: Whether to wait for a sync if ``level`` requires one; if not, call ``settle``.
 
         Returns:
-            The writer that has it, and its sequence number.
+            The record's writer and sequence number.
 
         Raises:
             JournalError: As of ``append``.
@@ -236,7 +237,7 @@ class Journal:
                 continue
             if seq:
                 break
-            self._forget(opened)  # it was closed in between, or its folder is gone
+            self._forget(opened)  # it was closed, or its folder was deleted, in the meantime
         if level is _PERIODIC:
             opened.committer.sync_soon()
         elif level is _FSYNC and waits:
@@ -253,55 +254,54 @@ class Journal:
         resource: Resource,
         durability: Durability | None = None,
     ) -> Receipt:
-        """Write one record and leave waiting for the disk to ``settle``.
+        """Write one record without waiting for a sync, which ``settle`` does.
 
         Args:
             record_id: The record's id.
-            content: What ``wakelog.record.encode`` returned.
+            content: The record, encoded by ``wakelog.record.encode``.
             resource: The record's resource.
-            durability: What has to be done in the end, when it is more than the journal's own.
+            durability: The durability after ``settle``, if stronger than the journal's.
 
         Returns:
-            The receipt; its durability is what has to be done in the end.
+            The receipt, with the durability that the record has after ``settle``.
 
         Raises:
-            JournalError: When the operating system refused. The record is not accepted then.
+            JournalError: When a system call fails. Then the record is not accepted.
         """
         level = self.durability if durability is None else self.durability.at_least(durability)
         writer, seq = self.put(record_id, content, resource, level, waits=False)
         return Receipt(record_id, writer.id, seq, level)
 
     async def settle(self, receipt: Receipt) -> None:
-        """Wait until what a receipt of ``write`` promises is so, without blocking the event loop.
+        """Wait, without blocking the event loop, until a record of ``write`` has its durability.
 
         Tasks that wait at the same time share one sync.
 
         Raises:
-            JournalError: When the disk refused. The record is not accepted then.
+            JournalError: When the sync fails. Then the record is not accepted.
         """
         notice_fork()
         if receipt.durability is not _FSYNC:
             return
-        # A writer that has been closed since has synced everything that was waited for.
+        # If the writer was closed in the meantime, closing has synced it.
         for writer, committer in list(self._open.values()):
             if writer.id == receipt.writer:
                 await committer.synced()
-                writer.commit(receipt.seq)  # it is synced, or its sync has failed before
+                writer.commit(receipt.seq)  # returns at once, or raises the sync's error
 
     def orphans(
         self,
         wanted: Callable[[Path], bool] | None = None,
         unfinished: Callable[[Path], bool] | None = None,
     ) -> Iterator[Folder]:
-        """Adopt, one by one, the folders of writers that are gone and left something to deal with.
+        """Adopt, one by one, the folders of ended writers that have pending records.
 
         Args:
-            wanted: Says of a folder whether it is asked for; all are by default.
-            unfinished: Says of a folder that has nothing to deliver whether there is something else
-                to do in it.
+            wanted: Returns whether to consider a folder; by default all are considered.
+            unfinished: Returns whether a folder without pending records has other unfinished work.
 
         Yields:
-            Folders that this process now owns; whoever takes one has to release it.
+            Folders that this process now owns and that the caller has to release.
 
         Raises:
             JournalError: When the directory cannot be listed.
@@ -317,23 +317,24 @@ class Journal:
                     folder.release()
 
     def clean_up(self) -> None:
-        """Delete what need not be kept any more; called by itself now and then while recording.
+        """Delete segments that need not be kept; this also runs automatically while recording.
 
-        Segments that have been dealt with go when they are past their time or more than may be kept,
-        and when the directory is over its quota; then folders of writers that are gone and that
-        hold nothing else. Undelivered records are never deleted by this.
+        Segments without undelivered records are deleted when they exceed the retention limits or
+        the directory exceeds its quota, and then folders of ended writers with nothing left to
+        keep. Undelivered records are never deleted by this.
 
         Raises:
-            JournalError: When something could not be deleted. The rest is cleaned all the same.
+            JournalError: When a deletion fails. The others are still done.
         """
         notice_fork()
         self._quota.clean_up()
 
     def close(self) -> None:
-        """End this process's writers. A later append begins another.
+        """End this process's writers. A later append begins a new one.
 
         Raises:
-            JournalError: When a sync that threads are waiting for failed. All are ended all the same.
+            JournalError: When a sync that threads are waiting for fails. All writers are ended
+                anyway.
         """
         notice_fork()
         with self._lock:
@@ -371,9 +372,9 @@ class Journal:
         with self._lock:
             if (opened := self._open.get(service)) is None:
                 if is_directory(self.root):
-                    check_directory(self.root)  # somebody may have put another in its place
+                    check_directory(self.root)  # it may have been replaced
                 else:
-                    prepare(self.root, self._fs)  # somebody has deleted it
+                    prepare(self.root, self._fs)  # it was deleted
                 with next_generation(self.root) as generation:
                     owner = Owner(
                         service,
@@ -397,7 +398,7 @@ class Journal:
                 )
                 begun = _Open(writer, Committer(writer.commit_written, self._sync_interval))
                 if (opened := self._open.get(service)) is not None:
-                    folder.release()  # a signal's handler was faster
+                    folder.release()  # a signal handler has begun one in between
                     return opened
                 self._open[service] = opened = begun
                 if service not in self.services:
@@ -406,7 +407,7 @@ class Journal:
                 self._quota.begin(writer)
             return opened
 
-    def _tick(self, rotated: bool) -> None:  # noqa: FBT001 - the writer's answer
+    def _tick(self, rotated: bool) -> None:  # noqa: FBT001 - a callback's signature
         self._quota.tick(rotated)
         if rotated and self._on_segment is not None:
             self._on_segment()
@@ -414,7 +415,7 @@ class Journal:
             self._listener.segment_begun()
 
     def _segment_bytes(self) -> int:
-        """Return the size of a segment: small enough that the quota can be kept by deleting some."""
+        """Return the maximum size of a segment, small enough to meet the quota by deleting some."""
         return min(
             self._rotation.max_bytes or DEFAULT_SEGMENT_BYTES, max(1, self._quota.limit // 8)
         )
@@ -429,7 +430,7 @@ class Journal:
 
 
 def _has_pending(folder: Path) -> bool:
-    """Tell whether there is anything to deliver in a folder, or a torn line to save."""
+    """Return whether a folder has pending records or a torn line to save."""
     found = contents_of(folder)
     mark = load(folder, folder.name)
     return bool(found.segments) and not (

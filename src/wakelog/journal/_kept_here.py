@@ -1,4 +1,4 @@
-"""Whether anybody delivers from a directory, or what is recorded there stays there."""
+"""Whether any process delivers from a directory, or its records only stay there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wakelog.runtime import regular_file
 
 
 def is_kept_here(root: Path) -> bool:
-    """Tell whether nobody delivers from a directory, nor has delivered what is in it.
+    """Return whether no process delivers, or has ever delivered, from a directory.
 
     A process that delivers takes a writer's delivery lock first, and then writes its ledger.
 
@@ -20,7 +20,8 @@ def is_kept_here(root: Path) -> bool:
         root: The journal's directory.
 
     Returns:
-        Whether no folder in it has had a delivery lock or has a ledger, and none that had was deleted.
+        Whether no folder has a delivery lock or a ledger, and no deleted folder had delivered
+        records.
 
     Raises:
         JournalError: When the directory cannot be listed.

@@ -1,8 +1,8 @@
-"""The ledger: up to which mark a writer's records have been dealt with.
+"""The ledger: the mark up to which delivery of a writer's records is finished.
 
-It is a hint. A ledger that is missing, torn, changed, or does not fit its segments is answered by
-starting from the beginning, which sends records twice and skips none. A folder of format 1 keeps the form
-without a checksum, which the first candidate reads.
+It is a hint. If it is missing, torn, changed, or does not fit the segments, delivery starts from
+the beginning, which sends records twice and skips none. A folder of format 1 keeps a ledger without
+a checksum, which releases that know only format 1 can read.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ NAME = "ledger"
 
 
 def load(folder: Path, writer: str) -> Mark:
-    """Read up to where everything of a writer has been dealt with.
+    """Return the mark up to which a writer's delivery is finished.
 
     Args:
         folder: The writer's folder.
-        writer: The writer's id, which the ledger has to name.
+        writer: The writer's id, which the ledger must have too.
 
     Returns:
-        What the ledger says. Where it cannot be believed, or segments have been deleted that it has
-        not come to yet, what the record of deletions says; the beginning without either.
+        The ledger's mark. If the ledger is invalid, or segments after its mark have been deleted,
+        the mark in the record of deletions; the beginning without either.
     """
     return load_with_ranges(folder, writer)[0]
 
 
 def load_with_ranges(folder: Path, writer: str) -> tuple[Mark, list[MarkRange]]:
-    """Read the ledger of a writer: the mark, and what has been dealt with ahead of it.
+    """Return the mark of a writer's ledger, and the ranges after it that are finished.
 
     Args:
         folder: The writer's folder.
-        writer: The writer's id, which the ledger has to name.
+        writer: The writer's id, which the ledger must have too.
 
     Returns:
-        The mark, as ``load`` returns it, and the ranges after it that can be believed, in order.
+        The mark, as ``load`` returns it, and the valid ranges after it, in order.
     """
     deletion = deletions.load(folder)
     mark, parts = _read(folder, writer) or (deletion.mark, [])
     if mark.segment < deletion.segment:
         mark = deletion.after(mark)
     if not _fits(folder, mark):
-        # After a power failure, a segment may end before the place that was noted.
+        # After a power failure, a segment may end before the ledger's mark.
         mark = deletion.mark if _fits(folder, deletion.mark) else deletion.mark.at_start()
         return mark, []
     believed: list[MarkRange] = []
@@ -82,10 +82,10 @@ def _read(folder: Path, writer: str) -> tuple[Mark, list[MarkRange]] | None:
 
 
 def _fields(text: bytes) -> dict[str, Any]:
-    """Read what a ledger says, in the form without a checksum too.
+    """Parse a ledger, with or without a checksum.
 
     Raises:
-        ValueError: When it cannot be read, or its checksum does not fit.
+        ValueError: When it is not valid JSON, or its checksum does not match.
     """
     data: dict[str, Any] = orjson.loads(text)
     if "mark" not in data:
@@ -96,7 +96,7 @@ def _fields(text: bytes) -> dict[str, Any]:
 
 
 def is_readable(text: bytes, writer: str) -> bool:
-    """Tell whether a ledger says anything about a writer."""
+    """Return whether a ledger is valid and belongs to a writer."""
     try:
         return bool(_fields(text)["writer"] == writer)
     except (ValueError, KeyError, TypeError):
@@ -104,7 +104,7 @@ def is_readable(text: bytes, writer: str) -> bool:
 
 
 def noted(folder: Path) -> int:
-    """Return up to which record a ledger says that everything is dealt with, whether it fits or not."""
+    """Return the number of finished records in a ledger, even if it does not fit the segments."""
     try:
         data = _fields(read_small(folder / NAME))
         return int(data.get("mark", data)["seq"])
@@ -113,7 +113,7 @@ def noted(folder: Path) -> int:
 
 
 def _fits(folder: Path, mark: Mark) -> bool:
-    """Tell whether a mark stands at the start of a line that exists."""
+    """Return whether a mark is at the start of a line or at the end of the last one."""
     if mark.offset == 0:
         return True
     try:
@@ -132,10 +132,10 @@ def save(
     *,
     ahead: Sequence[MarkRange] = (),
 ) -> None:
-    """Write the ledger of a writer, whole or not at all. Only for whoever delivers the writer.
+    """Write a writer's ledger atomically. The caller holds the delivery lock.
 
     Raises:
-        JournalError: When the file system refuses; the old ledger is still there.
+        JournalError: When a file operation fails. Then the old ledger remains.
     """
     sealed = generation_of(folder) > 0
     data: dict[str, object] = {
@@ -146,7 +146,7 @@ def save(
         data["ahead"] = [[_fields_of(part.start), _fields_of(part.end)] for part in ahead]
     path = folder / NAME
     try:
-        # On a full disk, only what the ledger says allows anything to be deleted.
+        # On a full disk, nothing can be deleted before the ledger says that it was delivered.
         text = seal_fields(data)[0] if sealed else orjson.dumps(data)
         reserve.write(folder.parent, path, text, fs, leave=reserve.FOR_DELETIONS)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What others may do at the turning points of a journal's files: evidence, above all."""
+"""The interface by which evidence follows the segments of a journal."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class SegmentListener(Protocol):
-    """Is told when segments begin, when a writer ends and before segments are deleted."""
+    """Is called when a segment begins, when a writer ends, and before segments are deleted."""
 
     def segment_begun(self) -> None:
-        """Learn that a write has begun another segment. In the thread that records: return at once."""
+        """Handle the begin of a segment, in the recording thread: it has to return at once."""
         ...
 
     def writer_ended(self, folder: Path) -> None:
-        """Learn that a writer writes no more. Its folder is still this process's own.
+        """Handle the end of a writer, whose folder this process still owns.
 
         Args:
             folder: The writer's folder.
@@ -22,18 +22,18 @@ class SegmentListener(Protocol):
         ...
 
     def before_deletion(self, folder: Path, below: int, reason: str) -> int:
-        """Learn that segments of a folder are about to be deleted, and say how far they may be.
+        """Return how far segments of a folder may be deleted.
 
         Args:
-            folder: The writer's folder, owned.
+            folder: The writer's folder, which this process owns.
             below: The index of the first segment that stays.
-            reason: Why.
+            reason: The reason for the deletion.
 
         Returns:
-            The index of the first segment that has to stay for now: that, or a smaller one, because
-            somebody else has to agree first.
+            The index of the first segment that has to stay for now: ``below``, or less if another
+            process has to sign for the deletion first.
 
         Raises:
-            JournalError: When it went wrong to find that out. They stay then, too.
+            JournalError: When that cannot be determined. Then all segments stay.
         """
         ...

@@ -1,4 +1,4 @@
-"""The mark: a place in a writer's records, and what was counted up to it."""
+"""The mark: a position in a writer's records, and the counts of the records before it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place between two lines of a writer, and what was counted up to there.
+    """A position between two lines of a writer, and the counts of the records before it.
 
     Attributes:
         segment: The index of the segment, from 1; 0 before the first.
-        offset: Bytes from the start of the segment; always the start of a line.
-        seq: The ``seq`` of the last record before this place.
-        crc: The checksum of the last line before this place, None when it is not known.
-        corrupt: How many of the ``seq`` records could not be read.
-        dead_lettered: How many were set aside with a reason.
-        evicted: How many were deleted under a quota before they were delivered.
+        offset: Bytes from the start of the segment to the start of a line.
+        seq: The ``seq`` of the last record before this position.
+        crc: The checksum of the last line before this position, None if unknown.
+        corrupt: The number of these records that could not be read.
+        dead_lettered: The number of them that became dead letters.
+        evicted: The number of them that were deleted before delivery.
     """
 
     segment: int = 0
@@ -29,12 +29,12 @@ class Mark:
 
     @property
     def delivered(self) -> int:
-        """How many records before this place the next hop has accepted."""
+        """The number of records before this position that the next hop has accepted."""
         return self.seq - self.corrupt - self.dead_lettered - self.evicted
 
     @property
     def is_possible(self) -> bool:
-        """Whether the figures can be true. What was read from a file may be of any type."""
+        """Whether the figures are valid. Values that were read from a file may have any type."""
         numbers: tuple[object, ...] = (
             self.segment,
             self.offset,
@@ -46,7 +46,7 @@ class Mark:
         return all(isinstance(n, int) and n >= 0 for n in numbers) and self.delivered >= 0
 
     def after(self, offset: int, seq: int, crc: int | None) -> Mark:
-        """Return the mark after the next line; a sixth of what ``replace`` costs."""
+        """Return the mark after the next line, six times as fast as ``replace``."""
         mark = _new(Mark)
         _put_segment(mark, self.segment)
         _put_offset(mark, offset)
@@ -60,12 +60,12 @@ class Mark:
     def at_start(self) -> Mark:
         """Return the start of the same segment, with the same figures.
 
-        Records up to ``seq`` that follow it are passed over when they are read.
+        Readers skip the records up to ``seq`` that follow it.
         """
         return replace(self, offset=0, crc=None)
 
 
-# The fields of a frozen object are put into its slots, one by one, at half the price of its constructor.
+# Setting the slots of a frozen object directly takes half the time of its constructor.
 _new = object.__new__
 (
     _put_segment,
@@ -80,12 +80,11 @@ _new = object.__new__
 
 @dataclass(frozen=True, slots=True)
 class MarkRange:
-    """Records that have been dealt with ahead of others: those between two marks.
+    """A range of finished records ahead of the ledger's mark.
 
     Attributes:
-        start: The place before the first of them.
-        end: The place after the last one. What was counted there less what was counted at
-            ``start`` is what became of them.
+        start: The mark before the first of them.
+        end: The mark after the last one. Its counts minus those of ``start`` are theirs.
     """
 
     start: Mark
@@ -93,5 +92,5 @@ class MarkRange:
 
     @property
     def delivered(self) -> int:
-        """How many of them the next hop has accepted."""
+        """The number of them that the next hop has accepted."""
         return self.end.delivered - self.start.delivered

@@ -1,4 +1,4 @@
-"""What a journal tells whoever wants to know how it is doing."""
+"""Callbacks for measurements of a journal."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-# One write in so many is measured.
+# One in this many writes is measured.
 MEASURED: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """Told how long things take, in the thread that did them; it has to return at once.
+    """Callbacks for measurements, called in the measured thread; they have to return at once.
 
-    No lock of the journal is held meanwhile.
+    No lock of the journal is held during a call.
 
     Attributes:
-        wrote: The seconds of a ``write``, of one in sixteen.
-        synced: The seconds of a round of ``fdatasync``.
-        committed: How many records a round made durable.
+        wrote: Called with the seconds of a ``write``, for one in sixteen.
+        synced: Called with the seconds of a sync.
+        committed: Called with the number of records that a sync made durable.
     """
 
     wrote: Callable[[float], object]

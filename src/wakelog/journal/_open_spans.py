@@ -1,4 +1,4 @@
-"""Spans that have started and not ended, as the lines of a folder say."""
+"""Spans of a folder that have started and not ended."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _BEGINS_A_HEADER = b'{"writer":'
 
 
 class Start(NamedTuple):
-    """The start of a span: its record and the resource that it belongs to."""
+    """The start of a span: its record and its resource."""
 
     record: Record
     resource: Resource
 
 
 class OpenSpans(NamedTuple):
-    """The starts of a folder whose spans have no end there.
+    """The starts of a folder's spans that have no end.
 
     Attributes:
-        starts: By the ids of their lines, in the order in which they began.
+        starts: The starts by the ids of their lines, in the order of their beginning.
         last_time: The time of the folder's last line, in nanoseconds since 1970; 0 without one.
     """
 
@@ -40,18 +40,18 @@ class OpenSpans(NamedTuple):
 
 
 def open_spans(folder: Path, *, thorough: bool = True) -> OpenSpans:
-    """Find the spans of a folder that have started and have no end there.
+    """Find the spans of a folder that have started and have no end in it.
 
     Args:
         folder: The folder of a writer of spans.
-        thorough: Whether all segments are read. The last two say it, too, unless they are damaged:
-            each segment begins with the starts of what was open then.
+        thorough: Whether to read all segments. The last two suffice unless they are damaged,
+            because each segment begins with the starts of the spans that were open then.
 
     Returns:
-        What was found. Where the line of an end is damaged the span counts as one without an end.
+        The spans. If the line of a span's end is damaged, the span counts as one without an end.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     begun: dict[str, tuple[Path, bytes, Resource]] = {}
     ended: set[str] = set()
@@ -70,7 +70,7 @@ def open_spans(folder: Path, *, thorough: bool = True) -> OpenSpans:
                     begun.pop(record_id, None)
                     ended.add(record_id)
                 elif record_id not in ended:
-                    # The segment's writer has repeated what was open when the segment began.
+                    # A later segment repeats the starts of spans that are open when it begins.
                     begun[record_id] = segment, line, resource
             before = stated
     starts: dict[str, Start] = {}
@@ -90,7 +90,7 @@ def ends_among(folder: Path, ids: Collection[str]) -> set[str]:
         ids: The ids of their lines.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     return {
         record_id
@@ -103,18 +103,18 @@ def ends_among(folder: Path, ids: Collection[str]) -> set[str]:
 
 
 def ends_with(folder: Path, text: bytes, most_bytes: int) -> tuple[list[Record], int]:
-    """Find the spans of a folder on whose lines some text stands, in its newest segments.
+    """Find the ended spans whose lines contain a text, in the newest segments of a folder.
 
     Args:
         folder: The folder of a writer of spans.
-        text: The text, as it stands on a line.
-        most_bytes: How many bytes may be looked at, in whole segments.
+        text: The text in the form that lines have it.
+        most_bytes: Maximum number of bytes to read, rounded up to whole segments.
 
     Returns:
-        The records, newest first, and how many bytes are left to be looked at; 0 when there were more.
+        The records, newest first, and the number of bytes that may still be read.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     found: list[Record] = []
     for segment in reversed(_paths(folder)):
@@ -132,15 +132,15 @@ def ends_with(folder: Path, text: bytes, most_bytes: int) -> tuple[list[Record],
 
 
 def are_ended(folder: Path) -> bool:
-    """Tell whether the spans of a folder that had no end have been given one."""
+    """Return whether the spans of a folder without an end have been given one."""
     return regular_file(folder / ENDED) is not None
 
 
 def note_ended(folder: Path, count: int, fs: FileSystem = SYSTEM) -> None:
-    """Note that the spans of a folder that had no end have been given one.
+    """Record that the spans of a folder without an end have been given one.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     try:
         fs.write_whole(folder / ENDED, seal_fields({"spans": count})[0])
@@ -149,13 +149,13 @@ def note_ended(folder: Path, count: int, fs: FileSystem = SYSTEM) -> None:
 
 
 def show_sign_of_life(folder: Path) -> None:
-    """Have a folder say that its process lives, which it does now and then while spans are open."""
-    with suppress(OSError):  # it is a hint; whoever finds none goes by the last line
+    """Update a folder's heartbeat, which is done now and then while spans are open."""
+    with suppress(OSError):  # a hint; readers otherwise use the time of the last line
         touch(folder / LOCK)
 
 
 def last_sign_of_life(folder: Path) -> int:
-    """Return when the process of a folder last said that it lives, in nanoseconds since 1970."""
+    """Return the time of a folder's last heartbeat, in nanoseconds since 1970; 0 without one."""
     try:
         return os.stat(folder / LOCK).st_mtime_ns
     except OSError:
@@ -187,6 +187,6 @@ def _lines(path: Path) -> Iterator[bytes]:
                 if line.endswith(b"\n"):
                     yield line[:-1]
     except FileNotFoundError:
-        return  # it was deleted in this moment
+        return  # deleted in the meantime
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error

@@ -1,9 +1,9 @@
 """The owner of a folder: the service and pipeline whose records it holds, and which writer it is.
 
 ``<folder>/owner`` is one line of JSON with a checksum, written before the first segment and never
-changed. A folder is only ever delivered by a process of the same service and pipeline, unless somebody
-asks for something else by name. The headers of segments repeat what delivery needs of it, so that a lost
-or damaged ``owner`` costs nothing.
+changed. Only a process of the same service and pipeline delivers a folder, unless a user names
+another one. The headers of segments repeat the fields that delivery needs, in case ``owner`` is
+lost or damaged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wakelog.storage import segment_name, segments
 
 OWNER = "owner"
 UNNAMED_SERVICE = "unknown_service"
-"""What a service without a name is called, whatever is appended to that."""
+"""The name of a service without a name. What OpenTelemetry appends to it is ignored."""
 
 _NAMESPACE, _NAME = "service.namespace", "service.name"
 _MODE = 0o600
@@ -34,14 +34,14 @@ _MOST_GENERATIONS = 10_000
 
 
 class Service(NamedTuple):
-    """A service, as ``service.namespace`` and ``service.name`` of its resource name it."""
+    """A service: the ``service.namespace`` and ``service.name`` of its resource."""
 
     namespace: str = ""
     name: str = UNNAMED_SERVICE
 
     @classmethod
     def of(cls, resource: Resource) -> Self:
-        """Return the service that a resource names."""
+        """Return the service of a resource."""
         attributes = resource.attributes
         name = str(attributes.get(_NAME) or UNNAMED_SERVICE)
         if name.startswith(f"{UNNAMED_SERVICE}:"):
@@ -54,16 +54,16 @@ class Service(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose records a folder holds.
+    """The service, pipeline and writer to which a folder belongs.
 
     Attributes:
         service: The service that recorded them.
         pipeline: The pipeline that they were recorded for.
-        signal: What they are: ``logs`` for log records.
-        generation: The folder's place in the order of the directory's writers; 0 in format 1.
-        process: A UUID that all folders of one process share; empty in format 1.
-        destination: Where the process delivered to, in words and without secrets; empty for
-            nowhere, None where that is not known.
+        signal: Their signal, such as ``logs``.
+        generation: The writer's generation; 0 in format 1.
+        process: The UUID of the process, which all its folders share; empty in format 1.
+        destination: The destination of the process's delivery, in words and without secrets; empty
+            if it had none, None if unknown.
     """
 
     service: Service
@@ -75,12 +75,12 @@ class Owner:
 
     @property
     def key(self) -> tuple[Service, str, str]:
-        """What two folders have in common that the same pipeline of the same service delivers."""
+        """The service, pipeline and signal; folders with the same key are delivered together."""
         return self.service, self.pipeline, self.signal
 
     @property
     def whose(self) -> tuple[Service, str]:
-        """The service and pipeline, whatever the signal."""
+        """The service and pipeline, without the signal."""
         return self.service, self.pipeline
 
     def to_bytes(self) -> bytes:
@@ -101,7 +101,7 @@ class Owner:
         """Read the content of the file ``owner``.
 
         Raises:
-            CorruptLineError: When it is not what ``to_bytes`` returned.
+            CorruptLineError: When the content is damaged.
         """
         line = content.removesuffix(b"\n")
         try:
@@ -123,10 +123,10 @@ class Owner:
 
 
 def write_owner(folder: Path, owner: Owner, fs: FileSystem = SYSTEM) -> None:
-    """Write the ``owner`` of a folder that nobody else knows yet, before its first segment.
+    """Write the ``owner`` file of a new folder, before its first segment.
 
     Raises:
-        OSError: When the file system refuses.
+        OSError: When a file operation fails.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     fd = fs.open(folder / OWNER, flags, _MODE)
@@ -140,18 +140,18 @@ def write_owner(folder: Path, owner: Owner, fs: FileSystem = SYSTEM) -> None:
 
 
 def owner_of(folder: Path) -> Owner | None:
-    """Return whose records a folder holds.
+    """Return the owner of a folder.
 
     Args:
         folder: The folder of a writer.
 
     Returns:
-        What ``owner`` says, else what the header of the first readable segment says; a folder of
-        format 1 belongs to the pipeline ``default``. None when nothing readable says it, or a newer
-        Wakelog wrote it.
+        The owner from the file ``owner``, else from the first readable header of a segment; a
+        folder of format 1 belongs to the pipeline ``default``. None if neither is readable, or if a
+        newer Wakelog wrote the folder.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     try:
         return Owner.from_bytes(read_small(folder / OWNER))
@@ -163,17 +163,17 @@ def owner_of(folder: Path) -> Owner | None:
 
 
 def signal_of(folder: Path) -> str:
-    """Return what a folder holds; one that does not say it holds log records.
+    """Return the signal of a folder; ``logs`` if it is not stored.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     owner = owner_of(folder)
     return LOGS if owner is None else owner.signal
 
 
 def generation_of(folder: Path) -> int:
-    """Return the generation of a writer's folder, 0 when nothing readable says it."""
+    """Return the generation of a writer's folder, or 0 if it cannot be read."""
     known = _generations.get(folder)
     if known is not None:
         return known
@@ -193,7 +193,7 @@ def generation_of(folder: Path) -> int:
 
 
 def _owner_by_headers(folder: Path) -> Owner | None:
-    """Return whose records the headers of a folder's segments say that it holds."""
+    """Return the owner from the first readable header of a folder's segments."""
     for index in segments(folder):
         path = folder / segment_name(index)
         try:
@@ -201,7 +201,7 @@ def _owner_by_headers(folder: Path) -> Owner | None:
                 line = file.readline(_LONGEST_HEADER).removesuffix(b"\n")
             header = read_header(line, str(path))
         except (CorruptLineError, ForeignFileError):
-            continue  # what a damaged header says may send records to somebody else
+            continue  # a damaged header might send records to the wrong destination
         except JournalFormatError:
             return None
         except OSError as error:

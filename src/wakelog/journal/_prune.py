@@ -1,4 +1,4 @@
-"""Pruning: deleting old segments of writers that are gone, when somebody asks for it."""
+"""Pruning: deleting old segments of ended writers on request."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NO_QUOTA = 1 << 62
 
 
 class Prunable(NamedTuple):
-    """What may go of a writer's folder.
+    """The segments of a writer's folder that may be deleted.
 
     Attributes:
         folder: The folder.
         below: The index of the first segment that stays.
-        segments: How many segments may go.
-        size: Their bytes, with the large values beside them.
-        undelivered: How many of the segments hold records that have not been delivered.
+        segments: The number of segments that may be deleted.
+        size: Their size in bytes, including blobs.
+        undelivered: The number of these segments that have undelivered records.
     """
 
     folder: Path
@@ -40,14 +40,14 @@ class Prunable(NamedTuple):
 
 
 def prunable(root: Path, older_than: float, *, undelivered: bool = False) -> list[Prunable]:
-    """Find the segments that may go: those of writers that are gone, oldest first, up to an age.
+    """Find the segments of ended writers that are older than an age, oldest writer first.
 
-    A writer that lives cleans up after itself.
+    The processes of live writers clean up themselves.
 
     Args:
         root: The journal's directory.
         older_than: Seconds since the last record of a segment.
-        undelivered: Whether segments with undelivered records may go, too.
+        undelivered: Whether to include segments with undelivered records.
 
     Raises:
         JournalError: When the directory cannot be listed.
@@ -67,32 +67,32 @@ def prune(
     undelivered: bool = False,
     listener: SegmentListener | None = None,
 ) -> list[Prunable]:
-    """Delete what ``prunable`` finds; undelivered records under a tombstone, as evicted.
+    """Delete the segments that ``prunable`` finds; undelivered records count as evicted.
 
-    Without a listener, what somebody has sealed stays.
+    Without a listener, sealed segments are kept.
 
     Args:
         root: The journal's directory.
         older_than: Seconds since the last record of a segment.
-        undelivered: Whether segments with undelivered records may go, too.
-        listener: Told before segments are deleted.
+        undelivered: Whether to include segments with undelivered records.
+        listener: Called before segments are deleted.
 
     Returns:
-        What was deleted.
+        The deleted segments.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     deleted: list[Prunable] = []
     lock = lock_root(root, _LOCK_SECONDS, purpose="clean up")
     if lock is None:
-        return []  # somebody else is cleaning
+        return []  # another process is cleaning
     try:
         for one in prunable(root, older_than, undelivered=undelivered):
             if listener is None and is_sealed(one.folder):
-                continue  # nobody here can sign that it was deleted on purpose
+                continue  # without a key, the deletion cannot be signed
             if (folder := Folder.adopt(one.folder)) is None:
-                continue  # somebody has begun to deliver it
+                continue  # another process has begun to deliver it
             try:
                 reason = _REASON if one.undelivered else None
                 delete_segments(one.folder, one.below, SYSTEM, reason, listener)
@@ -101,7 +101,7 @@ def prune(
             deleted.append(one)
     finally:
         lock.release()
-    # Folders in which nothing is left go as they always do.
+    # The usual cleaning then deletes the empty folders.
     space = Space(retention_age=older_than, retention_writers=None, quota_bytes=_NO_QUOTA)
     listener = listener or AwaitingSigner(always=False, asks=False)
     journal = Journal(root, space=space, listener=listener)

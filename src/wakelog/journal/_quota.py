@@ -1,4 +1,4 @@
-"""The quota: who may write how much, what happens when there is no room, and when to clean."""
+"""The quota: how much may be written, what happens when it is full, and when to clean."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _log = logging.getLogger("wakelog")
 
 SETTINGS = "space"
 RETENTION = "retention"
-# The part of the quota from which on it is said that records will be deleted.
+# Fraction of the quota at which a warning says that records will be deleted.
 _NEARLY = 0.8
 _KEEP_MORE = (
     "Raise quota_bytes (WAKELOG_QUOTA_BYTES) to keep more, set OTEL_EXPORTER_OTLP_ENDPOINT to deliver "
     "them, or choose quota_policy='refuse'"
 )
-# How long the first look may take; what it has not seen, cleaning counts a moment later.
+# Time limit for the first listing, in seconds. Cleaning soon counts what it missed.
 _FIRST_LOOK_SECONDS = 0.1
-# How often it is tried to make room, and how often for somebody who waits for it.
+# Seconds between attempts to make room, and between those while a call waits for room.
 _FRESH_SECONDS = 0.2
 _POLL_SECONDS = 0.05
 _CLEAN_SECONDS, _CLEAN_AT_MOST_EVERY = 30.0, 1.0
 _LOCK_SECONDS, _SHORT_WAIT_SECONDS = 5.0, 1.0
-# The least and, of what is left, the greatest part that is granted at once: others write too.
+# Minimum grant in bytes, and maximum part of the rest to grant at once: other processes write too.
 _LEAST_GRANT, _PART = 16 * 1024, 4
-# The part of the quota that is cleared before anybody needs it.
+# The part of the quota that background cleaning keeps free.
 _AHEAD = 16
 _AHEAD_OF_SIGNER = 4
 _ROOM_ON_A_FULL_DISK = 64 * 1024
@@ -53,18 +53,19 @@ _NEVER = -1e9
 class Quota:
     """Keeps a journal's directory within its quota, for this process's writers.
 
-    ``_lock`` guards the figures. Who waits for room waits for ``_changed``, and whoever makes some
-    announces it. It is held while room is made, so that of several threads that find none one
-    cleans, but not by cleaning that nobody waits for; and who asks for it holds no lock of a writer.
+    ``_lock`` guards the figures. Threads that wait for room wait for ``_changed``, which cleaning
+    notifies. The lock is held while room is made, so that only one of several waiting threads
+    cleans, but not during background cleaning. A thread that takes it holds no lock of a writer.
 
     Args:
         root: The journal's directory, which exists.
-        space: What may be kept, and how much.
-        fs: The system calls.
-        clock: The time of day, in seconds since 1970.
-        local: Whether this process delivers nothing of it. Where nobody else does either, and no policy
-            was chosen, the oldest records make room for new ones.
-        listener: Asked before segments are deleted; by default what was sealed waits for its signer.
+        space: The limits on disk space and age.
+        fs: The file-system calls.
+        clock: Returns the time in seconds since 1970.
+        local: Whether this process delivers nothing from the directory. If no other process does
+            either, and no policy was chosen, the oldest records are deleted for new ones.
+        listener: Asked before segments are deleted; by default, deletions of sealed segments wait
+            for the sealing process.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Quota:
         self._listener = listener or AwaitingSigner(always=False, fs=fs)
         self._cleaner = Cleaner(root, space, fs, clock, self._listener)
         self._writers: dict[Path, Writer] = {}
-        # What a look at the directory found, and how far the writers were then.
+        # The size at the last listing, and the bytes that the writers had written by then.
         self._found, self._written_then = 0, 0
         self._pending = 0
         self._tried_at = self._cleaned_at = self._in_vain_at = _NEVER
@@ -96,23 +97,23 @@ class Quota:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Begin without threads and locks, as a forked child does."""
+        """Reset threads and locks, as a forked child has to."""
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._writers = {}
         self._thread = Background(self._clean_in_background, "wakelog-cleaning")
         self._stopping = False
-        # The parent counts what it has evicted.
+        # The parent counts its own evictions.
         self.evicted.clear()
         self.evicted_from.clear()
 
     @property
     def usage(self) -> int:
-        """The bytes in the directory, as far as it is known without looking."""
+        """An estimate of the directory's size in bytes, without listing it."""
         return self._found + max(0, self._written() - self._written_then)
 
     def begin(self, writer: Writer) -> None:
-        """Learn of this process's new writer, and look how much there is."""
+        """Register a new writer of this process, and list the directory."""
         with self._lock:
             self._note(self.usage)
             self._writers = {**self._writers, writer.folder.path: writer}
@@ -122,22 +123,22 @@ class Quota:
             try:
                 found = take_inventory(self._root, _FIRST_LOOK_SECONDS)
             except JournalError:
-                return  # writing will find out what is the matter
+                return  # the write will report the error
             self._note(found.size if found.complete else max(found.size, self._found))
-            # Nothing is there yet that could go. No thread starts with the first record: a server
-            # that forks its workers in C right after it cannot bear one that is just starting.
+            # No thread is started at the first record, because a server that forks its workers in C
+            # right afterwards would fork while the thread starts. There is little to clean yet.
             self._cleaned_at = time.monotonic()
         if len(found.folders) > 1 or found.leftovers or self.usage > self.limit:
             self._clean_soon()
 
     def end(self, writer: Writer) -> None:
-        """Forget a writer; with the last one, end cleaning that is under way after its next step."""
+        """Forget a writer; after the last one, stop background cleaning."""
         if self.forget(writer) and not self._writers:
             self._stopping = True
             self._thread.join()
 
     def forget(self, writer: Writer) -> bool:
-        """Count no more what a writer writes; return whether it was counted."""
+        """Stop counting a writer's bytes; return whether they were counted."""
         with self._lock:
             if self._writers.get(writer.folder.path) is not writer:
                 return False
@@ -147,37 +148,38 @@ class Quota:
             self._changed.notify_all()
             return True
 
-    def tick(self, rotated: bool) -> None:  # noqa: FBT001 - it is what has happened
-        """Clean in a thread of its own when it is time: sooner after a new segment was begun."""
+    def tick(self, rotated: bool) -> None:  # noqa: FBT001 - a callback's signature
+        """Start background cleaning when it is due, which is sooner after a new segment."""
         due = _CLEAN_AT_MOST_EVERY if rotated else _CLEAN_SECONDS
         if time.monotonic() - self._cleaned_at >= due:
             self._clean_soon()
 
     def grant(self, need: int) -> int:
-        """Give leave to write.
+        """Return how many bytes may be written, making room if necessary.
 
         Args:
-            need: How many bytes, at least.
+            need: The minimum number of bytes.
 
         Returns:
-            How many bytes may be written before asking again.
+            The number of bytes that may be written before the next call.
 
         Raises:
-            QuotaExceededError: When there is no room, and the policy, or its time-out, says so.
+            QuotaExceededError: When there is no room and the policy refuses, or its time-out is
+                over.
         """
         try:
             granted = self._grant(need)
         except QuotaExceededError:
             raise
         except JournalError:
-            # The directory is gone or cannot be listed: let writing find out what is the matter.
+            # The directory was deleted or cannot be listed: the write will report the error.
             return need
         if self._local:
             self._say_how_full()
         return granted
 
     def _say_how_full(self) -> None:
-        """Say once that records will be deleted, and once that they are."""
+        """Log once that records will be deleted, and once that they are being deleted."""
         if self.evicted[RETENTION] and not self._said_evicted:
             self._said_evicted = self._said_nearly_full = True
             _log.warning(
@@ -201,14 +203,14 @@ class Quota:
             )
 
     def _evicting(self) -> bool:
-        """Tell whether undelivered records may be deleted for new ones."""
+        """Return whether undelivered records may be deleted for new ones."""
         if self._local:
             return is_kept_here(self._root)
         return self._space.policy is QuotaPolicy.EVICT_OLDEST
 
     @property
     def _reason(self) -> str | None:
-        """Why undelivered records are deleted for new ones, None where they may not be."""
+        """The reason for deleting undelivered records for new ones; None if they must stay."""
         return (RETENTION if self._local else "quota") if self._evicting() else None
 
     def _grant(self, need: int) -> int:
@@ -217,7 +219,7 @@ class Quota:
             while True:
                 now = time.monotonic()
                 if now >= self._tried_at + self._pause:
-                    # Others write, too. It is asked for seldom, unless there is no room.
+                    # Other processes write too. Listing is rare unless there is no room.
                     self._note(take_inventory(self._root).size)
                 if (room := self.limit - self.usage) < need and now >= self._tried_at + self._pause:
                     self._tried_at = now
@@ -235,10 +237,10 @@ class Quota:
                 self._changed.wait(min(_POLL_SECONDS, deadline - now))
 
     def room_on_disk(self) -> bool:
-        """Make room on a disk that is full, whatever the quota.
+        """Make room on a full disk, whatever the quota.
 
         Returns:
-            Whether anything was deleted, so that writing is worth another try.
+            Whether anything was deleted, so that the write can be tried again.
         """
         with self._lock:
             now = time.monotonic()
@@ -253,10 +255,10 @@ class Quota:
             return self._found < before
 
     def clean_up(self) -> None:
-        """Delete what is past its time, and what is over the quota and has been dealt with.
+        """Delete segments past their retention, and finished ones while the quota is exceeded.
 
         Raises:
-            JournalError: When something could not be deleted; the rest is.
+            JournalError: When a deletion fails. The others are still done.
         """
         cleaned = self._clean(self.limit, None, wait=_SHORT_WAIT_SECONDS)
         if cleaned is not None and cleaned.error is not None:
@@ -274,11 +276,11 @@ class Quota:
         return sum(writer.bytes_written for writer in self._writers.values())
 
     def _make_room(self, most: int, evict: str | None) -> None:
-        """Clean, and try harder as long as that is not enough."""
+        """Clean in steps that delete more and more, until there is enough room."""
         writers = list(self._writers.values())
         self._clean(most, None, wait=_LOCK_SECONDS)
         if self.usage > most:
-            # What could go may stand in a segment that is being written.
+            # Finished records may be in an open segment, which must end before it can be deleted.
             done = [one for one in writers if load(one.folder.path, one.id).seq >= one.seq]
             for writer in done:
                 writer.end_segment()
@@ -299,7 +301,7 @@ class Quota:
         wait: float,
         stopping: Callable[[], bool] = lambda: False,
     ) -> Cleaned | None:
-        """Clean, or count at least, when somebody else cleans for longer than one can wait."""
+        """Clean, or only list the directory if another process cleans for over ``wait`` seconds."""
         lock = lock_root(self._root, wait, purpose="clean up")
         if lock is None:
             with self._lock:
@@ -326,16 +328,16 @@ class Quota:
     def _clean_soon(self) -> None:
         if not self._stopping:
             self._cleaned_at = time.monotonic()
-            self._thread.start()  # where the interpreter is exiting, the next process cleans
+            self._thread.start()  # if the interpreter is exiting, the next process cleans
 
     def _clean_in_background(self) -> None:
-        """Clean in a thread of its own: nobody waits for it, and nobody hears of an error but once."""
+        """Clean in a background thread. The first of successive errors is logged."""
         try:
-            # A little less than the quota, so that hardly an emit has to wait for room.
+            # Some of the quota is kept free, so that recording calls rarely have to make room.
             most = self.limit - self.limit // _AHEAD
             evict = None
             if isinstance(self._listener, AwaitingSigner) and self._listener.always:
-                # An answer takes a while, so it is asked for before there is no room.
+                # A signature takes time, so it is requested before the quota is full.
                 most = self.limit - self.limit // _AHEAD_OF_SIGNER
                 evict = self._reason
             cleaned = self._clean(most, evict, wait=0, stopping=lambda: self._stopping)
@@ -348,7 +350,7 @@ class Quota:
             self._failing = True
 
     def _say_settings(self) -> None:
-        """Note for ``wakelog status`` what the quota is."""
+        """Write the quota to a file for ``wakelog status``."""
         path = self._root / SETTINGS
         says = orjson.dumps(
             {
@@ -361,7 +363,7 @@ class Quota:
             if regular_file(path) is None or read_small(path) != says:
                 self._fs.write_whole(path, says)
         except OSError:
-            return  # it is for people to read, and no more
+            return  # only `wakelog status` reads it
 
     def _exceeded(self) -> QuotaExceededError:
         return QuotaExceededError(
@@ -373,7 +375,7 @@ class Quota:
         )
 
     def _remedy(self) -> str:
-        """Say what somebody can do whose event there is no room for."""
+        """Return a hint for an event that was refused because the quota is full."""
         if isinstance(self._listener, AwaitingSigner) and self._listener.waiting:
             return (
                 "The event was not recorded. What could be deleted is sealed, or will be, and waits until "
@@ -400,13 +402,13 @@ class Quota:
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether an error came of a disk, or a user's part of it, that is full."""
+    """Return whether an error was caused by a full disk or a full disk quota of the user."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in reserve.FULL
 
 
 def quota_of(root: Path) -> int | None:
-    """Return the quota that the last program to use a directory has set, None when none did."""
+    """Return the quota in bytes of the last program that used a directory; None if unknown."""
     try:
         return int(orjson.loads(read_small(root / SETTINGS))["quota_bytes"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Reading a journal: from a place, in order, in constant memory, past anything damaged."""
+"""Reading a journal from a position, in order, in constant memory, skipping damaged lines."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from wakelog.runtime import absolute, open_to_read
 from wakelog.storage import Blobs, item_on, lines, segments
 
 _BEGINS_A_HEADER = b'{"writer":'
-# What stands on a line of ours before its writer; the writer tells whether to read the rest.
+# The beginning of a line with a writer, by which unwanted lines are skipped without decoding.
 _NAMES_ITS_WRITER = re.compile(rb'\{"id":"[^"\\]*","seq":\d+,"writer":"([^"\\]*)"')
 _NUMBER = re.compile(rb'(\{"id":"[^"\\]*","seq":)(\d+)')
-# So many lines at most stand as one because ends of lines are damaged; what has more was made so.
+# Damaged newlines join few lines. A line that looks like more than this was made to look so.
 _MOST_PARTS = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MISSING = object()
@@ -49,16 +49,16 @@ _MISSING = object()
 
 @dataclass(slots=True)
 class Chain:
-    """The lines of one writer in a file that several share: each is seeded with the one before.
+    """The checksum chain of one writer's lines in a file that several writers share.
 
-    Lines may be missing, because the file was rotated or filtered; what follows a gap in the
-    numbering cannot be checked, and is believed.
+    Lines may be missing because the file was rotated or filtered. The first line after a gap in the
+    numbering cannot be checked and is accepted.
 
     Attributes:
-        writer: The writer's id, empty where lines do not name it.
-        seq: The number of the last line.
-        seeds: What the next line may be seeded with: what the last one states, and what it adds up
-            to where that is another checksum.
+        writer: The writer's id; empty if the lines do not have it.
+        seq: The sequence number of the last line.
+        seeds: The possible checksums of the last line: the stated one, and the computed one if it
+            differs.
     """
 
     writer: str
@@ -66,16 +66,16 @@ class Chain:
     seeds: tuple[int, ...] = ()
 
     def fits(self, line: bytes) -> bool:
-        """Tell whether a line follows on the last one."""
+        """Return whether a line's checksum continues the chain."""
         return bool(self.seeds) and verify(line, *self.seeds) is not None
 
     def takes(self, line: bytes) -> bool:
-        """Take the next line, and tell whether it is good."""
+        """Advance to the next line, and return whether it is intact."""
         stated, numbered = stated_crc(line), _NUMBER.match(line)
         seq = int(numbered[2]) if numbered else None
-        good = self.fits(line) or stated is None  # a line without a checksum is not one of ours
+        good = self.fits(line) or stated is None  # a line without a checksum is not Wakelog's
         if not good and seq is not None and self._skips_to(seq):
-            # Lines are missing before it, unless nothing but its number is damaged.
+            # Lines are missing before it, unless only its number is damaged.
             numbers = (self.seq + 1, self.seq + 2) if self.seq is not None else ()
             good = not any(self.fits(_NUMBER.sub(rb"\g<1>%d" % n, line, 1)) for n in numbers)
         added = {adds_up_to(line, seed) for seed in self.seeds} if not good else set()
@@ -92,7 +92,7 @@ class Chain:
 
 
 def _decode_loose(line: bytes, record_id: str, blobs: Blobs) -> Record:
-    """Read a line of a file by itself, which may be one that others wrote."""
+    """Decode a line of a single file, which another program may have written."""
     try:
         return decode(line, blobs)
     except CorruptLineError:
@@ -112,32 +112,32 @@ def read(
 ) -> Iterator[Entry]:
     """Read the records of a journal directory, a writer's folder or a single file.
 
-    One pass in constant memory, whatever the size. Damaged lines are passed over. Nothing is left
-    out because of when a file or a writer began: a record's time is what its program said.
+    Reads once, in constant memory, whatever the size, and skips damaged lines. The time filters
+    look only at the records' own times, not at those of files or writers.
 
     Args:
-        path: What to read.
-        after: Where to go on: for each writer, the mark of the last entry that was seen of it.
-            Writers that are not named are read from their beginning.
-        writer: Only the records of this writer; no other folder is opened.
+        path: The journal's directory, a writer's folder, or a file.
+        after: The mark of the last entry already read, for each writer. Other writers are read from
+            their beginning.
+        writer: Only the records of this writer. No other folder is opened.
         event_name: Only records of this name.
         since: Only records from this time on: nanoseconds since 1970, or a datetime with a time
-            zone. A record's time is its timestamp, else its observed timestamp; one with neither
-            has no place in time, and is left out where a time is asked for.
-        until: Only records before this time, in the same way.
-        where: Only records with all of these attributes, each equal to what was recorded.
-        signal: Which writers of a journal directory are read: ``logs`` for those of log records,
-            ``spans`` for those of spans, None for both. A folder or file that is named by itself is
-            read whatever it holds.
+            zone. A record's time is its timestamp, else its observed timestamp. Records with
+            neither are left out if ``since`` or ``until`` is given.
+        until: Only records before this time, in the same form.
+        where: Only records with all of these attributes and equal values.
+        signal: The writers of a journal directory to read: ``logs`` for those of log records,
+            ``spans`` for those of spans, None for both. It does not apply to a single folder or
+            file.
 
     Returns:
         The records, writer by writer in the order in which they were started. A file that writers
         share is read in the order of its lines.
 
     Raises:
-        ConfigurationError: For a datetime without a time zone, at once.
-        JournalError: When the file system refuses, or there is nothing to read; while reading.
-        JournalFormatError: When a newer Wakelog wrote a segment; while reading.
+        ConfigurationError: For a datetime without a time zone; raised by the call itself.
+        JournalError: When a file operation fails, or the path does not exist; raised while reading.
+        JournalFormatError: When a newer Wakelog wrote a segment; raised while reading.
     """
     wanted = _filter(event_name, _nanoseconds("since", since), _nanoseconds("until", until), where)
     entries = _read(Path(os.path.realpath(absolute(path))), after or {}, writer, signal)
@@ -147,10 +147,10 @@ def read(
 def _filter(
     event_name: str | None, since: int | None, until: int | None, where: Mapping[str, object] | None
 ) -> Callable[[Record], bool] | None:
-    """Make the test that a record has to pass, None when all do."""
+    """Return a predicate for the filters, or None without filters."""
     if event_name is None and since is None and until is None and not where:
         return None
-    # What was recorded comes back in the form that a line can hold, so the question takes it too.
+    # Recorded values come back in the form of a line, so the given ones are converted to it too.
     attributes = [(name, from_line(to_line(value))) for name, value in (where or {}).items()]
 
     def wanted(record: Record) -> bool:
@@ -208,7 +208,7 @@ def _read_folder(folder: Path, mark: Mark) -> Iterator[Entry]:
 
 
 def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Iterator[Entry]:
-    """Read a file of lines by itself, with or without a header, of any number of writers."""
+    """Read a single file of lines of any number of writers, with or without a header."""
     header_writer, segment, resource = "", 1, NO_RESOURCE
     chains: dict[str, Chain] = {}
     blobs = Blobs(path)
@@ -241,7 +241,7 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
                     continue
                 for line, end in _parted(whole, whole_end, chain_of):
                     chain = chain_of(line)
-                    # What is not wanted is not decoded where the line's beginning tells.
+                    # An unwanted line is not decoded if its beginning names its writer.
                     if not chain.takes(line) or (chain.writer and not is_wanted(chain.writer, end)):
                         continue
                     if is_start(line):
@@ -259,7 +259,7 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
 
 
 def _parted(line: bytes, end: int, chain_of: Callable[[bytes], Chain]) -> list[tuple[bytes, int]]:
-    """Part what stands as one line because the end of a line is damaged, or was never written."""
+    """Split lines that are joined because a newline is damaged or was never written."""
     begin = line.find(BEGINS_A_RECORD, 1)
     if begin < 0 or chain_of(line).fits(line) or line.count(BEGINS_A_RECORD) > _MOST_PARTS:
         return [(line, end)]
@@ -276,5 +276,5 @@ def _parted(line: bytes, end: int, chain_of: Callable[[bytes], Chain]) -> list[t
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield a file's lines without their newlines, and for each the offset after it."""
     for offset, line, end in lines(file):
-        if offset + len(line) == end:  # a file may be anything, and a longer one is no line of ours
+        if offset + len(line) == end:  # a longer line is not Wakelog's
             yield line.removesuffix(b"\n"), end

@@ -1,7 +1,7 @@
-"""Repairing: what is damaged is moved or copied aside, and what can be made again is made again.
+"""Repairing: moves damaged files aside, copies damaged lines, and rebuilds files if possible.
 
-Segments are never changed, because the marks of readers and the chain of checksums rest on where their lines
-stand. Readers pass damaged lines over.
+Segments are never changed, because readers' marks and the checksum chain depend on the positions of
+their lines. Readers skip damaged lines.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Fault(NamedTuple):
 
     Attributes:
         path: The file.
-        what: What is damaged, in words.
-        remedy: What repairing does about it, in words.
-        repair: Does it; None where a process is writing the folder, which mends it by itself.
+        what: A description of the damage.
+        remedy: A description of the repair.
+        repair: Performs the repair; None if a process owns the folder, which repairs it itself.
     """
 
     path: Path
@@ -48,14 +48,14 @@ class Fault(NamedTuple):
 
 
 def faults(root: Path, only: str | None = None) -> Iterator[Fault]:
-    """Look for what is damaged in a journal and not mended yet.
+    """Yield the faults of a journal that are not repaired yet.
 
     Args:
         root: The journal's directory.
-        only: Only this writer's folder.
+        only: If given, only this writer's folder is checked.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     try:
         if only is None:
@@ -69,13 +69,13 @@ def faults(root: Path, only: str | None = None) -> Iterator[Fault]:
 
 
 def repair(fault: Fault) -> bool:
-    """Do what a fault's remedy says.
+    """Repair a fault.
 
     Returns:
-        Whether it was done; not while another process owns the folder.
+        Whether it was repaired; False while another process owns the folder.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
     """
     if fault.repair is None:
         return False
@@ -171,7 +171,7 @@ def _moved(path: Path, what: str, remedy: str) -> Fault:
 
 
 def _is_unreadable(path: Path, is_good: Callable[[bytes], bool]) -> bool:
-    """Tell whether a file is there and does not say what it should."""
+    """Return whether a file exists and its content is invalid."""
     try:
         data = read_small(path)
     except FileNotFoundError:
@@ -205,7 +205,7 @@ def _torn(folder: Path) -> None:
 
 
 def _move_aside(path: Path) -> None:
-    """Give a file a name by which nobody takes it for what it was."""
+    """Rename a file so that no reader finds it under its former name."""
     for number in range(1, 1000):
         aside = path.with_name(f"{path.name}{DAMAGED}" + (f".{number}" if number > 1 else ""))
         if not aside.exists():

@@ -1,8 +1,8 @@
-"""Some bytes on the disk that are given up when what frees others has to be written.
+"""The reserve: bytes on the disk that are released to write the small files that free others.
 
-On a disk without one free byte, nothing can be deleted before the deletion is recorded, and nothing
-may be deleted before the ledger says that it was delivered. Both take their few bytes from here, the
-ledger only a part of them.
+A segment may be deleted only after the ledger says that it was delivered and the deletion is
+recorded. On a full disk, these two writes take their space from the reserve, the ledger only from a
+part of it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from wakelog.runtime import FileSystem, open_file, regular_file
 NAME = "reserve"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _BYTES = 32 * 1024
-# What one small file takes, with the temporary one beside it.
+# Space for one small file and its temporary copy.
 _PORTION = 8 * 1024
-# What is left for deletions, however often the ledger is written.
+# The part that is kept for deletions and that the ledger does not use.
 FOR_DELETIONS = 16 * 1024
 
 
 def keep(root: Path, fs: FileSystem, *, make: bool = False) -> bool:
-    """Fill the reserve of a journal up, as far as there is room.
+    """Fill the reserve of a journal, as far as there is room.
 
     Args:
         root: The journal's directory.
-        fs: The system calls.
-        make: Whether to make a reserve that is missing. Cleaning does not: where there was one, somebody
-            is deleting the directory, and a new name in it would fail his last step.
+        fs: The file-system calls.
+        make: Whether to create a missing reserve. Cleaning does not: the directory is probably
+            being deleted, and a new file in it would make its deletion fail.
 
     Returns:
-        Whether it is whole.
+        Whether it is full.
     """
     path = root / NAME
     missing = _BYTES - _size(path)
@@ -42,24 +42,24 @@ def keep(root: Path, fs: FileSystem, *, make: bool = False) -> bool:
     try:
         fd = fs.open(path, flags, 0o600)
         try:
-            # Bytes by chance, because zeros take no room on some file systems.
+            # Random bytes, because some file systems store zeros without using space.
             return fs.write(fd, os.urandom(missing)) == missing
         finally:
             os.close(fd)
     except OSError:
-        return False  # the disk is full now; whoever cleans next tries again
+        return False  # the disk is full; the next cleaning tries again
 
 
 def fill_with(root: Path, segment: Path, fs: FileSystem) -> None:
-    """Make a segment that is to be deleted the reserve, so that nobody else gets its room.
+    """Turn a segment to be deleted into the reserve, so that no other program takes its space.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     size = min(_BYTES, _size(segment))
     fd = open_file(segment, os.O_WRONLY)
     try:
-        if os.fstat(fd).st_nlink != 1:  # what somebody else has linked keeps its content
+        if os.fstat(fd).st_nlink != 1:  # the content of a hard link stays unchanged
             fs.unlink(segment)
             return
         os.pwrite(fd, os.urandom(size), 0)
@@ -78,15 +78,15 @@ def write(
     synced: bool = False,
     leave: int = 0,
 ) -> None:
-    """Write a small file, whole or not at all, and give up some of the reserve for it if need be.
+    """Write a small file atomically, with space of the reserve if necessary.
 
     Args:
         root: The journal's directory.
         path: The file.
-        data: What shall be in it.
-        fs: The system calls.
-        synced: Whether it and its name shall be on the disk.
-        leave: The bytes of the reserve that are not for this.
+        data: Its content.
+        fs: The file-system calls.
+        synced: Whether to sync the file and its directory.
+        leave: The bytes of the reserve that must not be used.
 
     Raises:
         OSError: When the file system refuses all the same; the old file is still there.

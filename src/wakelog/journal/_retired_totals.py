@@ -1,4 +1,4 @@
-"""The books of writers whose folders have been deleted: one sum in the journal's directory."""
+"""The retired totals: the sum of the books of writers whose folders have been deleted."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ NAME = "swept"
 
 @dataclass(frozen=True, slots=True)
 class RetiredTotals:
-    """What the books of deleted folders said, added up.
+    """The sum of the books of deleted folders.
 
     Attributes:
-        writers: How many there were.
-        counts: What became of their records, of which none is pending.
-        going: Writers that are in the sum and whose folders may still be there.
+        writers: The number of these writers.
+        counts: The counts of their records, of which none is pending.
+        going: Writers that are in the sum and whose folders may still exist.
     """
 
     writers: int = 0
@@ -28,20 +28,20 @@ class RetiredTotals:
     going: tuple[str, ...] = ()
 
     def plus(self, writer: str, counts: RecordCounts) -> RetiredTotals:
-        """Return the sum with another writer's books, whose folder is still there."""
+        """Return the sum with the books of another writer, whose folder still exists."""
         return RetiredTotals(self.writers + 1, self.counts + counts, (*self.going, writer))
 
     def to_bytes(self) -> bytes:
-        """Write it as a line."""
+        """Return the file's content, one line."""
         fields = {"writers": self.writers, **self.counts.counted(), "going": self.going}
         return seal_fields(fields)[0]
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Self:
-        """Read the line.
+        """Parse the file's content.
 
         Raises:
-            ValueError: When it cannot be read, or cannot be true.
+            ValueError: When the content or its figures are invalid.
         """
         try:
             data = read_fields(text)
@@ -57,7 +57,7 @@ class RetiredTotals:
 
 
 def load(root: Path) -> RetiredTotals:
-    """Read the sum; nothing has been swept when there is none that can be read."""
+    """Return the sum; zeros if the file is missing or invalid."""
     try:
         return RetiredTotals.from_bytes(read_small(root / NAME))
     except (OSError, ValueError):

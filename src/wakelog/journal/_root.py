@@ -1,4 +1,4 @@
-"""The directory of a journal: where it is by default, and the mark by which it is known."""
+"""The directory of a journal: its default location, and the marker file with its format."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _HINT = "Choose another directory with directory= or WAKELOG_DIR"
 
 
 def default_root(service_name: str) -> Path:
-    """Return where journals go when nobody says: the user's state directory, never a temporary one.
+    """Return the default directory of a service's journal, in the user's state directory.
 
     Args:
         service_name: The service's name; characters that a file name cannot have become ``_``. What
-            OpenTelemetry appends to ``unknown_service`` is left out, so that a nameless program and
-            the command line find the same place.
+            OpenTelemetry appends to ``unknown_service`` is removed, so that a program without a
+            service name and the command line use the same directory.
 
     Returns:
-        ``$XDG_STATE_HOME/wakelog/<service>``, with ``~/.local/state`` where that is unset (XDG
+        ``$XDG_STATE_HOME/wakelog/<service>``, with ``~/.local/state`` if that is unset (XDG
         Base Directory specification).
 
     Raises:
@@ -58,11 +58,11 @@ def _home() -> Path:
 
 
 def make_parent_of(root: Path) -> None:
-    """Make the directory that a default root will be in, where the root is not known yet.
+    """Create the parent of a default directory whose own name is not known yet.
 
     Raises:
-        JournalError: When it cannot be made or written.
-        ConfigurationError: When the variable that trusts others is neither true nor false.
+        JournalError: When it cannot be created or written.
+        ConfigurationError: When ``WAKELOG_TRUST_DIRECTORY`` is neither true nor false.
     """
     others_are_trusted()
     parent = root.parent
@@ -77,14 +77,14 @@ def make_parent_of(root: Path) -> None:
 
 
 def prepare(root: Path, fs: FileSystem) -> None:
-    """Make sure that a directory can hold a journal of this format, and that older ones refuse it."""
+    """Create a journal's directory and its marker, which keeps older releases out."""
     marker = root / _MARKER
     try:
         made = make_directories(root)
         check_directory(root)
         version = _format_of(marker) if regular_file(marker) else 0
         if version < FORMAT:
-            # The marker is the same for everyone, so whoever comes second may write it again.
+            # All processes write the same marker, so writing it twice is harmless.
             says = orjson.dumps({"wakelog": "journal", "format": FORMAT})
             fs.write_whole(marker, says, synced=True)
             for directory in (root, root.parent, *(path.parent for path in made[1:])):

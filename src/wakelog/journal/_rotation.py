@@ -1,4 +1,4 @@
-"""When a file ends and the next one begins."""
+"""Rotation: when a file ends and the next one begins."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _HOUR = 3600.0
 class Rotation:
     """When a file that lines are appended to is ended.
 
-    A file is ended by the next line after the time has come, never by a timer.
+    The limits are checked at the next write, not by a timer.
 
     Attributes:
-        max_bytes: The size that ends it; None for any size.
-        max_age: The seconds after which it ends; None for any age.
-        at_midnight: Whether it ends with the day, in the local time zone.
+        max_bytes: Maximum size of a file in bytes; None for no limit.
+        max_age: Maximum age of a file in seconds; None for no limit.
+        at_midnight: Whether a file ends at midnight, local time.
 
     Raises:
         ConfigurationError: For a size or age that is not positive.
@@ -30,7 +30,7 @@ class Rotation:
     at_midnight: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no file could keep to."""
+        """Raise an error for a limit that is not positive."""
         for name in ("max_bytes", "max_age"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -38,7 +38,7 @@ class Rotation:
                 raise ConfigurationError(message)
 
     def ends_at(self, began: float) -> float | None:
-        """Return when a file ends, in seconds since 1970, or None when its size alone decides.
+        """Return when a file ends, in seconds since 1970, or None without a limit of time.
 
         Args:
             began: When the file began, in seconds since 1970.
@@ -53,12 +53,12 @@ def next_midnight(after: float) -> float:
     """Return when the next day begins in the local time zone, in seconds since 1970.
 
     Days have 23 or 25 hours when the clocks change, and where they change at midnight the day
-    begins at one o'clock, or has two midnights, of which the first counts.
+    begins at one o'clock, or has two midnights, of which the first is returned.
     """
     today = time.localtime(after)
     midnight = time.mktime((today.tm_year, today.tm_mon, today.tm_mday + 1, 0, 0, 0, 0, 0, -1))
     while not _is_later_day(midnight, today):
-        midnight += _HOUR / 2  # what mktime takes for a midnight that does not exist
+        midnight += _HOUR / 2  # midnight does not exist on that day
     while midnight - _HOUR > after and _is_later_day(midnight - _HOUR, today):
         midnight -= _HOUR
     return midnight

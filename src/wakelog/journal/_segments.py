@@ -1,4 +1,4 @@
-"""The segments of a writer: the one that is written, and ended ones that have to be synced."""
+"""The segments of a writer: the open one, and ended ones that have to be synced."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 class Segments(AppendFile):
-    """What a ``Writer`` knows of its files, and how it goes on from one to the next.
+    """The files of a ``Writer``, and the change from one segment to the next.
 
     Args:
-        folder: The folder to write into, owned.
-        segment_bytes: The size at which a segment is ended and the next begun.
-        rotation: What else ends a segment.
-        clock: The time of day, in seconds since 1970.
-        fs: The system calls; a test's own to record or fail them.
-        owner: Whose records they are, for the headers.
+        folder: The folder to write into, which this process owns.
+        segment_bytes: Size in bytes at which a segment ends.
+        rotation: Further limits of a segment.
+        clock: Returns the time in seconds since 1970.
+        fs: The file-system calls; a test may record them or make them fail.
+        owner: The owner, whose fields headers repeat.
     """
 
     def __init__(
@@ -48,35 +48,35 @@ class Segments(AppendFile):
         self.id = folder.writer
         self._segment_bytes = segment_bytes
         self._rotation, self._clock = rotation, clock
-        # How many bytes have been written.
+        # The number of bytes that have been written.
         self._written = 0
-        # Between which times the current segment may be written to.
+        # The times between which the current segment may be written.
         self._began = 0.0
         self._ends: float | None = None
-        # What the current segment is of, and where it ends.
+        # The resource of the current segment, and its size.
         self._resource: Resource | None = None
         self._offset = 0
-        # How many bytes of blobs stand beside it, where the file of what is set apart ends, and whether
-        # that is known to keep its name through a power failure.
+        # The bytes of its blobs; the size of its file of separate values, and whether the name of
+        # that file is synced.
         self._beside = 0
         self._beside_end, self._beside_named = 0, False
         self._deleted_below = 0
-        # What there is to tell: None nothing, True that a segment was begun.
+        # The argument of a `tick` call that is due, or None: True if a segment was begun.
         self._tick_due: bool | None = None
         self._closed = False
 
     @property
     def bytes_written(self) -> int:
-        """How many bytes of segments this writer has written."""
+        """The number of bytes that this writer has written to segments."""
         return self._written
 
     @property
     def open_segment(self) -> int | None:
-        """The index of the segment that is being written, None between two of them."""
+        """The index of the open segment, or None."""
         return self._segment if self._fd >= 0 else None
 
     def end_segment(self) -> None:
-        """End the current segment, so that the next record begins another."""
+        """End the current segment, so that the next record begins a new one."""
         with self._lock:
             while not self._switch_to(
                 self._epoch, -1, self._segment, self._segment_bytes, self._crc, self._resource
@@ -84,11 +84,11 @@ class Segments(AppendFile):
                 pass
 
     def deleting_below(self, segment: int) -> None:
-        """Learn that segments below an index are deleted on purpose, and need no sync any more."""
+        """Handle the deletion of the segments below an index, which need no sync any more."""
         self._deleted_below = segment
 
     def _begin_segment_for(self, resource: Resource, epoch: int) -> int:
-        """Begin another segment where a record needs one, and return the epoch that it is then."""
+        """Begin a new segment if a record needs one, and return the new epoch."""
         size = self._offset + self._beside
         if size < self._segment_bytes and resource == self._resource and self._fd >= 0:
             if epoch == self._epoch:
@@ -97,7 +97,7 @@ class Segments(AppendFile):
         return self._begin_segment(resource)
 
     def _begin_segment(self, resource: Resource) -> int:
-        """Begin another segment and return the epoch that it is then, 0 if something came between."""
+        """Begin a new segment and return the new epoch, or 0 if a signal handler intervened."""
         epoch, fd, index = self._epoch, -1, self._segment
         try:
             while fd < 0:
@@ -108,7 +108,7 @@ class Segments(AppendFile):
                 try:
                     fd = self._fs.open(path, _FLAGS | os.O_EXCL, _FILE_MODE)
                 except FileExistsError:
-                    # Something came in between when it was begun before; it has no record.
+                    # An earlier attempt to begin it was interrupted, so it has no record.
                     try:
                         found = read_small(path)
                         fd = self._fs.open(path, _FLAGS, _FILE_MODE) if found[-1:] == b"\n" else -1
@@ -126,9 +126,9 @@ class Segments(AppendFile):
                 raise
             if unused:
                 with suppress(FileNotFoundError):
-                    self._fs.unlink(path)  # it holds no record yet
+                    self._fs.unlink(path)  # it has no record yet
             if error.errno == errno.ENOENT:
-                self._closed = True  # the folder is gone, and this writer with it
+                self._closed = True  # the folder was deleted, which ends this writer
             raise self._refused("begin a segment in", error) from error
         if not begun:
             os.close(fd)
@@ -156,7 +156,7 @@ class Segments(AppendFile):
         crc: int,
         resource: Resource | None,
     ) -> bool:
-        """Go on with another file, or without one, unless something has come between."""
+        """Switch to another file or to none, unless a signal handler has come in between."""
         kept, unsynced = self._sync_wanted, self._unsynced_files
         ended = [File(self._segment, self._beside_fd), File(self._segment, self._fd)]
         if kept:
@@ -178,23 +178,23 @@ class Segments(AppendFile):
         return True
 
     def _open_beside(self, *, synced: bool) -> None:
-        """Open the file for what is set apart of the current segment's lines. Under the lock.
+        """Open the file for the separate values of the current segment. The caller holds the lock.
 
         Raises:
-            OSError: When the operating system refuses.
+            OSError: When a system call fails.
         """
         epoch = self._epoch
         folder = blob_folder(self.folder.path / segment_name(self._segment))
         fd = open_apart(folder, self._fs, synced=synced)
         end = os.fstat(fd).st_size
         if epoch != self._epoch or self._beside_fd >= 0:
-            os.close(fd)  # a signal's handler has come in between
+            os.close(fd)  # a signal handler has opened it in between
             return
         self._beside_fd, self._beside_end, self._beside_named = fd, end, synced
 
     def _write_rest(self, line: bytes, written: int) -> None:
-        """Write what is left of a line after a short write: the disk is nearly full."""
-        self._offset = self._segment_bytes  # until the line is whole, nothing may follow it
+        """Write the rest of a line after a short write on a nearly full disk."""
+        self._offset = self._segment_bytes  # no line may follow before this one is whole
         while written < len(line):
             more = self._fs.write(self._fd, line[written:])
             written += more

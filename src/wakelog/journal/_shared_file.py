@@ -1,4 +1,4 @@
-"""One named file of lines, which several processes may append to at once."""
+"""One named file of lines, to which several processes may append at once."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _SYNCED = frozenset({Durability.PERIODIC, Durability.FSYNC})
 
 
 class _ShortWriteError(JournalError):
-    """The disk took only the first so many bytes."""
+    """Only the first ``written`` bytes were written."""
 
     def __init__(self, written: int, *rest: Any) -> None:
         super().__init__(*rest)
@@ -74,21 +74,21 @@ class SharedFile(AppendFile):
     """Appends whole lines to exactly one file.
 
     Every line is one ``write`` to a descriptor opened for appending, which the kernel does not
-    interleave with others'. Each names its writer, and ``seq`` and ``crc`` chain per writer.
+    interleave with others. Each line names its writer; ``seq`` and ``crc`` form a chain per writer.
 
     ``_lock`` guards the order of this process's lines; nothing is encoded or synced under it.
-    Threads whose appends wait for the disk share their syncs, see ``GroupCommit``.
+    Threads that wait for a sync share it, see ``GroupCommit``.
 
-    The file may be rotated, which renames it, when it is large or old enough. A process that
-    shares it goes on with the new one within a second; its lines until then are in the old one,
-    which is not deleted while somebody writes to it.
+    A file that is large or old enough is rotated, which renames it. Other processes that write it
+    switch to the new file within a second. Until then they append to the old one, which is not
+    deleted while a process has it open for writing.
 
     Args:
-        path: The file. Missing parent directories are made.
-        rotation: When it is rotated, and what is kept.
-        sync_interval: How long ``PERIODIC`` may leave lines unsynced, in seconds.
-        new_id: Makes writers' ids.
-        fs: The system calls; a test's own to record or fail them.
+        path: The file. Missing parent directories are created.
+        rotation: When to rotate it, and how many rotated files to keep.
+        sync_interval: Maximum time that ``PERIODIC`` leaves lines unsynced, in seconds.
+        new_id: Returns ids for writers.
+        fs: The file-system calls; a test may record them or make them fail.
 
     Raises:
         JournalError: When the file cannot be opened for writing.
@@ -110,10 +110,10 @@ class SharedFile(AppendFile):
         self._rotation = rotation if rotation is not None and rotation.happens else None
         self._torn = self._placing = self._is_regular = self._is_device = self._closed = False
         self._check_at = 0.0
-        # Directories that were made, and the file whose sync has failed while it has the name.
+        # Directories that were created, and the identity of a file whose sync has failed.
         self._made: list[Path] = []
         self._failed: tuple[int, int] | None = None
-        # Where the file ends, when it is rotated for its age, and when to try again if that failed.
+        # The file's size, the time of its rotation by age, and the time of the next attempt.
         self._size, self._due_at, self._rotate_after = 0, float("inf"), 0.0
         self._begin()
         self._open()
@@ -122,7 +122,7 @@ class SharedFile(AppendFile):
         reset_in_child(self._begin, ForkOrder.STORAGE)
 
     def _begin(self) -> None:
-        """Begin a writer: at first, and again in a forked child."""
+        """Begin a writer, at first and in each forked child."""
         self._lock = threading.RLock()
         self._writer, self._seq, self._crc = self._new_id(), 0, 0
         self._unsynced, self._distrusted, self._saving = [], False, False
@@ -131,14 +131,14 @@ class SharedFile(AppendFile):
 
     @property
     def takes_blobs(self) -> bool:
-        """Whether large values may stand beside it: not for a device or a pipe."""
+        """Whether the file can have blobs, which a device or a pipe cannot."""
         return self._is_regular
 
     def append(self, record_id: str, content: bytes, durability: Durability) -> Receipt:
-        """Write one line and, for ``FSYNC``, wait until the disk has it.
+        """Write one line and, for ``FSYNC``, wait until it is synced.
 
         Raises:
-            JournalError: When the operating system refused, or the file is closed.
+            JournalError: When a system call fails, or the file is closed.
         """
         receipt = self.write(record_id, content, durability)
         if durability is Durability.FSYNC:
@@ -146,10 +146,10 @@ class SharedFile(AppendFile):
         return receipt
 
     def write(self, record_id: str, content: bytes, durability: Durability) -> Receipt:
-        """Write one line and leave waiting for the disk to ``settle``.
+        """Write one line without waiting for a sync, which ``settle`` does.
 
         Raises:
-            JournalError: When the operating system refused, or the file is closed.
+            JournalError: When a system call fails, or the file is closed.
         """
         notice_fork()
         with self._lock:
@@ -176,14 +176,14 @@ class SharedFile(AppendFile):
     def append_many(
         self, records: Sequence[tuple[str, bytes]], durability: Durability
     ) -> tuple[list[Receipt], JournalError | None]:
-        """Write lines with few system calls and, for ``FSYNC``, wait once until the disk has them.
+        """Write lines with few system calls and, for ``FSYNC``, wait once until they are synced.
 
         Args:
-            records: The id and the encoded content of each, in order.
-            durability: What is waited for.
+            records: The id and the encoded content of each record, in order.
+            durability: The durability of the records.
 
         Returns:
-            The receipts of those that are accepted, from the first on, and why the others are not.
+            The receipts of the accepted records, from the first on, and the error of the others.
         """
         notice_fork()
         receipts: list[Receipt] = []
@@ -208,7 +208,7 @@ class SharedFile(AppendFile):
     def _put_group(
         self, records: Sequence[tuple[str, bytes]], receipts: list[Receipt], durability: Durability
     ) -> None:
-        """Write as many of the records that have no receipt yet as fit into one call."""
+        """Write as many of the remaining records as fit into one ``write``."""
         record_id, content = records[len(receipts)]
         if type(content) is Content:
             receipts.append(self.write(record_id, content, durability))
@@ -249,30 +249,30 @@ class SharedFile(AppendFile):
                 receipts.append(Receipt(record_id, self._writer, seq, durability))
 
     def _keep(self, record_id: str, seq: int, lines: bytes, content: bytes) -> None:
-        """Keep lines that somebody waits for, until the disk has them."""
+        """Keep lines until they are synced, to write them again if the sync fails."""
         blobs = content.blobs if type(content) is Content else ()
         self._unsynced.append(Unsynced(record_id, seq, lines, blobs))
 
     async def settle(self) -> None:
-        """Wait, without blocking the event loop, until what has been written is on the disk.
+        """Wait, without blocking the event loop, until the lines written so far are synced.
 
         Raises:
-            JournalError: When the disk refused.
+            JournalError: When the sync fails.
         """
         notice_fork()
         await self._committer.synced()
 
     def commit_written(self) -> None:
-        """Make everything that this process has written so far durable.
+        """Sync all lines that this process has written so far.
 
         Raises:
-            JournalError: When the disk refused.
+            JournalError: When the sync fails.
         """
         notice_fork()
         self._group.wait(self._seq)
 
     def close(self) -> None:
-        """Sync what is due and close the file. Doing so twice is harmless."""
+        """Sync if a sync is due, and close the file. Twice is harmless."""
         notice_fork()
         self._committer.stop()
         with self._lock:
@@ -296,7 +296,7 @@ class SharedFile(AppendFile):
             self._close_files()
 
     def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
-        """Rotate the file and begin it anew, with the lines that somebody waits for."""
+        """Rotate the file and begin a new one with the lines that wait for a sync."""
         if self._fd >= 0:  # a device or a pipe
             raise self._refused("sync", error) from error
         self._begin_anew()
@@ -313,7 +313,7 @@ class SharedFile(AppendFile):
             raise self._refused("write to", second) from second
 
     def _begin_anew(self) -> None:
-        """Rotate a file whose sync has failed, and open another under its name."""
+        """Rotate a file whose sync has failed, and open a new one under its name."""
         try:
             if self._failed is not None:
                 rotate(self.path, self._failed, self._fs, synced=True)
@@ -323,7 +323,7 @@ class SharedFile(AppendFile):
         self._failed = None
 
     def _be_ready(self) -> None:
-        """Make sure that there is a file to write to, the one that the path names."""
+        """Make sure that the file of the path is open."""
         if self._closed:
             raise self._refused("write to", "the sink is closed")
         if self._saving:
@@ -334,9 +334,9 @@ class SharedFile(AppendFile):
             self._check_name(now)
 
     def _is_due(self, more: int) -> bool:
-        """Tell whether the file is rotated before ``more`` bytes are written."""
+        """Return whether the file has to be rotated before ``more`` bytes are written."""
         rotation = self._rotation
-        assert rotation is not None  # noqa: S101 - whoever asks has looked
+        assert rotation is not None  # noqa: S101 - the callers have checked this
         too_large = rotation.max_bytes is not None and self._size + more > rotation.max_bytes
         return too_large or time.time() >= self._due_at
 
@@ -346,21 +346,21 @@ class SharedFile(AppendFile):
         if self._size == 0:  # too old, and empty: nothing to rotate
             self._note_age()
             return
-        # Not by whoever comes in between, and not at once again if that fails.
+        # A signal handler that records must not rotate too, and a failure is not retried at once.
         self._rotate_after = time.monotonic() + _RETRY_SECONDS
         try:
             synced = self._sync_wanted or self._named_segment == self._segment
             rotate(self.path, identity(self._fd), self._fs, synced=synced)
             self._open()
         except (OSError, JournalError) as error:
-            # The event must not pay for it: the file grows on, and somebody hears of it.
+            # The event must not be lost because of this: the file grows, and the error is logged.
             _log.error("cannot rotate %s, it grows on: %s", self.path, error)
             return
         self._delete_old()
         self._rotate_after = 0.0
 
     def _delete_old(self) -> None:
-        assert self._rotation is not None  # noqa: S101 - whoever calls has looked
+        assert self._rotation is not None  # noqa: S101 - the callers have checked this
         try:
             delete_rotated(self.path, self._rotation, self._fs)
         except OSError as error:
@@ -371,7 +371,7 @@ class SharedFile(AppendFile):
             self._due_at = self._rotation.ends_at(begun_at(self._fd)) or float("inf")
 
     def _open(self) -> None:
-        """Open the file that the path names, in place of the one that was."""
+        """Open the file of the path, and replace the one that was open."""
         fd = -1
         try:
             self._made += make_directories(self.path.parent)
@@ -385,8 +385,8 @@ class SharedFile(AppendFile):
                     break
                 os.close(fd)  # it is being deleted
                 fd = -1
-            # A line that a crash cut off must not swallow the first one of ours. One that another
-            # process is writing just now looks the same, for a moment.
+            # A torn line would swallow the first line of this process. A line that another process
+            # is writing looks torn for a moment.
             for _ in range(_LOOKS):
                 torn = not ends_with_a_line(fd)
                 if not torn:
@@ -401,7 +401,7 @@ class SharedFile(AppendFile):
         self._note_age()
 
     def _open_named(self) -> int:
-        """Open the file by its name; what stands in ``/dev`` may be a device or a link, as ``/dev/stdout`` is."""
+        """Open the file; in ``/dev`` it may be a device or a link, such as ``/dev/stdout``."""
         self._is_device = self.path.parent == _DEVICES
         opened = open_device if self._is_device else self._fs.open
         return opened(self.path, _FLAGS, 0o600)
@@ -420,7 +420,7 @@ class SharedFile(AppendFile):
             os.close(old)
 
     def _check_name(self, now: float) -> None:
-        """Once a second, follow the name: the file may have been rotated away, or deleted."""
+        """Once a second, reopen the path if the file was rotated or deleted."""
         self._check_at = now + _FOLLOW_SECONDS
         mine = os.fstat(self._fd)
         with suppress(FileNotFoundError):
@@ -430,16 +430,16 @@ class SharedFile(AppendFile):
         self._open()
 
     def _put(self, lines: bytes, epoch: int, seq: int, crc: int) -> bool:
-        """Write lines, and count them before, so that whoever comes in between goes on after them.
+        """Write lines, counted beforehand so that a signal handler's lines follow them.
 
         Args:
             lines: The lines.
-            epoch: When they were made.
+            epoch: The epoch in which they were encoded.
             seq: The sequence number of the last one.
             crc: The checksum of the last one.
 
         Returns:
-            Whether it was still that epoch; else nothing was written.
+            Whether it was still that epoch; if not, nothing was written.
         """
         torn, before = self._torn, (self._seq, self._crc)
         whole = b"\n" + lines if torn else lines
@@ -457,7 +457,7 @@ class SharedFile(AppendFile):
             self._seq, self._crc = before
             raise self._refused("write to", error) from error
         if written != len(whole):
-            # Finishing it with a second write could land after another process's line.
+            # A second write of the rest could follow another process's line.
             self._torn = True
             self._seq, self._crc = before
             cause, hint = "the disk took only a part of the line", "The event was not recorded"
@@ -475,12 +475,12 @@ class SharedFile(AppendFile):
         crc: int,
         durability: Durability,
     ) -> bool:
-        """Write a line and, before it, what stands beside it: beside the file that has the line.
+        """Write a line's blobs beside the file, and then the line.
 
         Returns:
-            Whether the line was still the next one; else it was not written.
+            Whether the line was still the next one; if not, it was not written.
         """
-        # A handler of a signal may come in between here, and then the directory is locked already.
+        # In a signal handler that came in between, the directory is locked already.
         with nullcontext() if self._placing else one_at_a_time(self.path.parent):
             before, self._placing = self._placing, True
             try:

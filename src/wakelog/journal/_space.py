@@ -18,35 +18,35 @@ class QuotaPolicy(enum.StrEnum):
     """The policy for a new event when the quota is full of undelivered events."""
 
     BLOCK = "block"
-    """Its emit waits until delivery has made room."""
+    """The recording call waits until delivery has made room."""
     REFUSE = "refuse"
-    """Its emit raises ``QuotaExceededError``."""
+    """The recording call raises ``QuotaExceededError``."""
     EVICT_OLDEST = "evict_oldest"
-    """The oldest undelivered segment is deleted, and a tombstone says what was in it."""
+    """The oldest undelivered segment is deleted, and a tombstone records which records it had."""
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """How much of the disk a journal may take, and for how long.
+    """Limits on the disk space of a journal, and on how long it keeps segments.
 
-    Segments whose records have all been dealt with are kept for a while and then deleted, oldest
-    first. Undelivered ones are deleted by nothing but ``QuotaPolicy.EVICT_OLDEST``.
+    Segments without undelivered records are kept for a while and then deleted, oldest first.
+    Undelivered records are deleted only under ``QuotaPolicy.EVICT_OLDEST``.
 
     Attributes:
-        retention_age: Seconds for which a segment is kept after its last record, once delivered;
-            None for ever.
-        retention_bytes: The most bytes of delivered segments that are kept; None for any number.
-        retention_writers: The most folders of writers that are gone and have nothing pending; None
-            for any number.
-        quota_bytes: The most bytes that the directory may hold; None for 10 GiB or a tenth of the
-            disk, whichever is less.
-        quota_policy: What happens at the quota when only undelivered records are left. None for
-            ``REFUSE``, and for ``EVICT_OLDEST`` in a directory from which nobody delivers.
-        block_timeout: The longest wait under ``QuotaPolicy.BLOCK``, in seconds, after which the
-            event is refused; None for no end.
+        retention_age: Time to keep a delivered segment, in seconds from its last record; None for
+            no limit.
+        retention_bytes: Maximum size of the delivered segments in bytes; None for no limit.
+        retention_writers: Maximum number of folders of ended writers with nothing pending; None for
+            no limit.
+        quota_bytes: Maximum size of the directory in bytes; None for 10 GiB or a tenth of the disk,
+            whichever is less.
+        quota_policy: What happens to a new event when the quota is full of undelivered ones. None
+            for ``REFUSE``, or for ``EVICT_OLDEST`` in a directory from which no process delivers.
+        block_timeout: Maximum wait under ``QuotaPolicy.BLOCK``, in seconds, after which the event
+            is refused; None for no limit.
 
     Raises:
-        ConfigurationError: For a value that cannot be used; it says which.
+        ConfigurationError: For an invalid value, which the message names.
     """
 
     retention_age: float | None = 7 * _DAY
@@ -57,7 +57,7 @@ class Space:
     block_timeout: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Raise an error for invalid values."""
         for field in fields(self):
             value = getattr(self, field.name)
             if value is None:
@@ -77,11 +77,11 @@ class Space:
 
     @property
     def policy(self) -> QuotaPolicy:
-        """``quota_policy``, whether it was given as such or as text; ``REFUSE`` without it."""
+        """``quota_policy`` as a ``QuotaPolicy``; ``REFUSE`` if it is None."""
         return QuotaPolicy.REFUSE if self.quota_policy is None else _policy(self.quota_policy)
 
     def limit(self, root: Path) -> int:
-        """Return the quota in bytes for a directory, which has to exist."""
+        """Return the quota in bytes for an existing directory."""
         if self.quota_bytes is not None:
             return int(self.quota_bytes)
         disk = os.statvfs(root)

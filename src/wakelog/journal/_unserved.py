@@ -1,4 +1,4 @@
-"""A writer whose records wait because the next hop has no endpoint for their signal, as it has answered."""
+"""A file for writers whose records wait because the next hop has no endpoint for their signal."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from wakelog.record import seal_fields
 from wakelog.runtime import SYSTEM, FileSystem, read_small, regular_file
 
 UNSERVED: Final = "unserved"
-"""The file in a writer's folder."""
+"""The name of the file in a writer's folder."""
 _LONGEST = 500
 
 
 def note_unserved(folder: Path, answer: str, fs: FileSystem = SYSTEM) -> None:
-    """Note what the next hop has answered, for whoever looks from outside. It is a hint.
+    """Write the next hop's answer to a file for ``wakelog status``. It is a hint.
 
     Args:
         folder: The writer's folder.
-        answer: The answer, in words; empty once the next hop takes records.
-        fs: The system calls.
+        answer: The answer in words; empty once the next hop accepts records.
+        fs: The file-system calls.
     """
     path = folder / UNSERVED
-    with suppress(OSError):  # a full disk, and a folder that has been swept
+    with suppress(OSError):  # the disk is full, or the folder has been deleted
         if answer:
             fs.write_whole(path, seal_fields({"answer": answer[:_LONGEST]})[0])
         elif regular_file(path) is not None:
@@ -34,7 +34,7 @@ def note_unserved(folder: Path, answer: str, fs: FileSystem = SYSTEM) -> None:
 
 
 def unserved_answer(folder: Path) -> str:
-    """Return what ``note_unserved`` has noted of a writer; empty for nothing."""
+    """Return the answer that ``note_unserved`` wrote for a writer, or an empty text."""
     try:
         said = orjson.loads(read_small(os.fspath(folder / UNSERVED)))["answer"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Verifying: does every line hold what was written, and is every record in one place?"""
+"""Verifying that every line is as it was written, and that no record is missing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from wakelog.storage import blob_misfit, lines, segment_index, segment_name, seg
 
 
 class Misfit(NamedTuple):
-    """The first thing in a writer's files that is not as it was written.
+    """The first fault in a writer's files.
 
     Attributes:
         file: The file.
-        line: The line's number, from 1; 0 for what is said of the whole file.
-        offset: Bytes from the start of the file to the start of the line.
-        what: What does not fit, in words.
+        line: The line's number, from 1; 0 for the whole file.
+        offset: The offset of the line in bytes.
+        what: A description of the fault.
     """
 
     file: Path
@@ -36,7 +36,7 @@ class Misfit(NamedTuple):
 
 @dataclass(slots=True)
 class _Chain:
-    """How far the lines of a writer fit together."""
+    """The state of checking one writer's lines."""
 
     folder: Path
     dealt_with: int
@@ -46,7 +46,7 @@ class _Chain:
     header_due: bool = True
 
     def misfit(self, index: int, line: bytes) -> str | None:
-        """Say what does not fit about the next line, None when it does."""
+        """Return the fault of the next line, or None."""
         try:
             return self._header(index, line) if self.header_due else self._record(index, line)
         except CorruptLineError as error:
@@ -58,7 +58,7 @@ class _Chain:
         if (header.writer, header.segment) != (self.folder.name, index):
             return f"the header is that of segment {header.segment} of {header.writer}"
         if self.crc is None and index > 1:
-            # Earlier segments may be deleted once they have been dealt with.
+            # Earlier segments may have been deleted after their delivery.
             if header.last_seq > self.dealt_with:
                 return f"the records up to {header.last_seq} are missing"
             self.seq = header.last_seq
@@ -76,26 +76,26 @@ class _Chain:
         seq = decode(line).seq
         if seq > self.seq + 1:
             return f"the records {self.seq + 1} to {seq - 1} are missing before it"
-        # A number that was seen before is a copy, written because the sync of its file failed.
+        # A repeated number is a second copy, written because the sync of its file failed.
         self.seq, self.crc = max(self.seq, seq), crc
         return blob_misfit(self.folder / segment_name(index), line, self.erased)
 
 
 def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit | None:
-    """Read everything that a writer has written and find the first thing that does not fit.
+    """Read all files of a writer and return the first fault.
 
-    Every line's checksum is seeded with that of the line before, over all segments, and the
-    numbering has no gaps. A last line without its end was never accepted, and fits.
+    The checksum of each line is seeded with that of the line before, across segments, and the
+    numbering has no gaps. A torn line at the end was never accepted and is not a fault.
 
     Args:
         folder: The writer's folder.
-        erased: The digests of blobs that were deleted on purpose.
+        erased: The digests of blobs that were erased on purpose.
 
     Returns:
-        The misfit, or None when everything fits.
+        The fault, or None.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: When a file operation fails.
         JournalFormatError: When a newer Wakelog wrote a segment.
     """
     mark = load(folder, folder.name)
@@ -118,13 +118,13 @@ def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit |
 
 
 def _foreign_segment(folder: Path) -> Path | None:
-    """Return what stands at the name of a segment and is none, such as a link."""
+    """Return the first path with a segment's name that is not a regular file, such as a link."""
     try:
         names = list_directory(folder)
     except OSError as error:
         raise JournalError("list", folder, error.strerror or error) from error
     paths = [folder / name for name in sorted(names) if segment_index(name) is not None]
-    # What is not there any more was deleted in this moment.
+    # A path that no longer exists was deleted in the meantime.
     return next((path for path in paths if not regular_file(path) and os.path.lexists(path)), None)
 
 
@@ -137,6 +137,6 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     return
                 yield offset, line.removesuffix(b"\n")
     except FileNotFoundError:
-        return  # it was delivered and deleted in this moment
+        return  # delivered and deleted in the meantime
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error

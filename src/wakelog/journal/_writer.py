@@ -1,4 +1,4 @@
-"""The writer: lines into segments, in order, with a stated durability."""
+"""The writer: appends lines to segments, in order, with a given durability."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from wakelog.storage import (
 )
 
 _TICK_SECONDS = 1.0
-# What a line is longer than its content, with room for a header.
+# Maximum number of bytes by which a line is longer than its content, including a segment's header.
 _LINE_BYTES = 1024
 _NO_LIMIT = 1 << 62
-# A look into an enumeration takes four times what one at a module does.
+# A cache: access to an enumeration's member takes four times as long as to a module's name.
 _FSYNC, _PERIODIC = Durability.FSYNC, Durability.PERIODIC
 
 
@@ -39,24 +39,24 @@ class Writer(Segments):
     """Appends lines to the segments of one folder.
 
     ``_lock`` guards the order of lines: the sequence number, the checksum chain and the open
-    segment. Under it nothing is encoded, synced or logged. Threads whose appends wait for the disk
-    share their syncs, see ``GroupCommit``.
+    segment. Under it nothing is encoded, synced or logged. Threads that wait for a sync share it,
+    see ``GroupCommit``.
 
-    A line is counted before it is written, with no call in between, so that a signal's handler that
-    raises or records finds it counted and written, or neither, see ``Segments``.
+    A line is counted before it is written, with no call in between, so that for a signal handler
+    that raises or records, the line is both counted and written, or neither.
 
     Args:
-        folder: The folder to write into, owned.
-        segment_bytes: The size at which a segment is ended and the next begun.
-        rotation: What else ends a segment.
-        grant: Asked, without any lock, for leave to write so many bytes; returns how many may be
-            written before asking again, or raises.
+        folder: The folder to write into, which this process owns.
+        segment_bytes: Size in bytes at which a segment ends.
+        rotation: Further limits of a segment.
+        grant: Called, without a lock, with the bytes to be written. Returns how many may be written
+            before the next call, or raises an error.
         tick: Called about once a second while records are written, and, with True, after each new
-            segment; it has to return at once.
-        clock: The time of day, in seconds since 1970.
-        fs: The system calls; a test's own to record or fail them.
-        observer: Told how long writing and syncing take.
-        owner: Whose records they are, for the headers of segments.
+            segment. It has to return at once.
+        clock: Returns the time in seconds since 1970.
+        fs: The file-system calls; a test may record them or make them fail.
+        observer: Called with the durations of writes and syncs.
+        owner: The owner, whose fields the headers of segments repeat.
     """
 
     def __init__(
@@ -75,48 +75,49 @@ class Writer(Segments):
         super().__init__(folder, segment_bytes, rotation, clock, fs, owner)
         self._grant, self._tick = grant, tick
         self._observer = observer
-        # How many bytes may be written before the next grant.
+        # The value of `_written` at which the next grant is needed.
         self._granted = _NO_LIMIT if grant is None else -1
         self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
-        # Whether lines without a number of their own have been written since the last sync.
+        # Whether uncounted lines have been written since the last sync.
         self._sync_alone = False
         self._tick_at = 0.0
 
     @property
     def seq(self) -> int:
-        """The sequence number of the last accepted record: how many there are."""
+        """The sequence number of the last accepted record, which is the number of records."""
         return self._seq
 
     @property
     def ended(self) -> bool:
-        """Whether it takes no more."""
+        """Whether the writer is closed."""
         return self._closed
 
-    # Long: it is the path of every record, where each call costs.
+    # Long: every record takes this path, and each call costs time.
     def write(
         self,
         record_id: str,
         content: bytes,
         resource: Resource,
         durability: Durability,
-        counted: bool = True,  # noqa: FBT001, FBT002 - handed on for every record
+        counted: bool = True,  # noqa: FBT001, FBT002 - positional for speed
     ) -> int:
-        """Write one record, and note that it has to be synced, without waiting for that.
+        """Write one record, without waiting for a sync.
 
         Args:
             record_id: The record's id.
-            content: What ``wakelog.record.encode`` returned.
+            content: The record, encoded by ``wakelog.record.encode``.
             resource: The record's resource.
-            durability: What will have to be done; for ``FSYNC``, ``commit`` has to follow, or
-                ``sync`` for a line that is not counted.
-            counted: Whether it is a record of its own. A line that is not has the number of the
-                record before it, so that every reader of records passes it over.
+            durability: The durability; for ``FSYNC``, the caller has to call ``commit``, or
+                ``sync`` for an uncounted line.
+            counted: Whether it is a record of its own. An uncounted line has the number of the
+                record before it, so that readers of records skip it.
 
         Returns:
-            Its sequence number, which is -1 for a line before the first record, or 0 when the writer has been closed and nothing was written.
+            Its sequence number; -1 for an uncounted line before the first record; 0 if the writer
+            is closed and nothing was written.
 
         Raises:
-            JournalError: When the operating system refused.
+            JournalError: When a system call fails.
         """
         size = len(content)
         blobs: tuple[Blob, ...] = ()
@@ -143,7 +144,7 @@ class Writer(Segments):
                     self._offset = self._segment_bytes
                 if epoch != begun and (
                     resource is not self._resource
-                    # What has just been written beside a segment does not end it.
+                    # Blobs that were just written for this line do not end the segment.
                     or self._offset + (put != self._segment) * self._beside >= self._segment_bytes
                 ):
                     begun = self._begin_segment_for(resource, epoch)
@@ -180,8 +181,8 @@ class Writer(Segments):
                     raise
                 if self._epoch == epoch + 1:
                     self._seq, self._crc = seq - counted, crc_before
-                    # A part of the line may stand there. The next record begins a new segment
-                    # then, so that the part is never joined with it.
+                    # If a part of the line may be in the file, the next record begins a new
+                    # segment, so that the part is never joined with it.
                     torn = self._offset != offset + size or error.errno == errno.EIO
                     self._offset = self._segment_bytes if torn else offset
                 raise self._refused("write to", error) from error
@@ -198,10 +199,10 @@ class Writer(Segments):
         return seq or -1
 
     def _place(self, blobs: tuple[Blob, ...], resource: Resource, durability: Durability) -> int:
-        """Write blobs for the segment that the next line most likely stands in, without the lock.
+        """Write blobs for the segment that will probably have the next line, without the lock.
 
         Returns:
-            The segment, 0 when it has to be done under the lock.
+            The segment's index, or 0 if the blobs have to be written under the lock.
         """
         with self._lock:
             begun = -1
@@ -221,7 +222,7 @@ class Writer(Segments):
         return self._put_blobs(segment, blobs, durability)
 
     def _put_blobs(self, segment: int, blobs: tuple[Blob, ...], durability: Durability) -> int:
-        """Write blobs beside a segment, and sync them where the line is synced."""
+        """Write blobs beside a segment, and sync them if the line will be synced."""
         synced = durability is _FSYNC or durability is _PERIODIC
         path = self.folder.path / segment_name(segment)
         try:
@@ -237,12 +238,13 @@ class Writer(Segments):
         return segment
 
     def _put_apart(self, value: bytes, durability: Durability) -> int:
-        """Write what is set apart of a line beside the current segment. Under the lock.
+        """Write a line's separate values to their file. The caller holds the lock.
 
-        It is synced with the segment, and before it.
+        The file is synced with the segment, and before it.
 
         Returns:
-            Where it begins. After a signal's handler it may be elsewhere, and is looked for.
+            The offset of the values. If a signal handler has written in between, it may be wrong,
+            and readers search for the values.
         """
         synced = durability is _FSYNC or durability is _PERIODIC
         segment, begin = self._segment, -1
@@ -269,48 +271,48 @@ class Writer(Segments):
         return begin
 
     def commit(self, seq: int) -> None:
-        """Make everything up to a record durable.
+        """Sync all lines up to a record.
 
         Args:
             seq: The record's sequence number.
 
         Raises:
-            JournalError: When the disk refused.
+            JournalError: When the sync fails.
         """
         self._group.wait(seq)
 
     def sync(self) -> None:
-        """Make everything written so far durable, lines that are not counted too.
+        """Sync all lines written so far, including uncounted ones.
 
         Raises:
-            JournalError: When the disk refused.
+            JournalError: When the sync fails.
         """
         self._sync_alone = False
         self._sync_beside()
 
     def commit_written(self) -> None:
-        """Make everything written so far durable.
+        """Sync all lines written so far.
 
         Raises:
-            JournalError: When the disk refused.
+            JournalError: When the sync fails.
         """
         self.commit(self._seq)
         if self._sync_alone and self._sync_wanted:
             self.sync()
 
     def ask_again(self) -> None:
-        """Have the next record ask for leave, because others may have written meanwhile."""
+        """Make the next record ask for a grant, because other processes may have written."""
         if self._grant is not None:
             self._granted = -1
 
     def close(self, listener: SegmentListener | None = None) -> None:
-        """Sync what has to be, end the segment and give the folder up. Twice is harmless.
+        """Sync if a sync is due, end the segment and release the folder. Twice is harmless.
 
         Args:
-            listener: Told that the writer has ended, while the folder is still held.
+            listener: Called at the end, while the folder is still locked.
 
         Raises:
-            JournalError: When a sync that threads are waiting for failed.
+            JournalError: When a sync that threads are waiting for fails.
         """
         with self._lock:
             self._closed = True
@@ -327,8 +329,8 @@ class Writer(Segments):
                 self.folder.release()
 
     def abandon(self) -> None:
-        """Let go of the parent's files in a forked child, without touching the parent's lock."""
-        # The locks may have been held by a thread that this process does not have.
+        """Close the parent's files in a forked child, without releasing the parent's lock."""
+        # A thread that does not exist in the child may have held the lock.
         self._lock = threading.RLock()
         self._closed = True
         self._close_files()
@@ -356,7 +358,7 @@ class Writer(Segments):
             self._put(line)
 
     def _put(self, line: Unsynced) -> None:
-        """Write a line that is saved. Under the lock, and nobody else writes."""
+        """Write a line again. The caller holds the lock, and no other thread writes."""
         content = line.content
         if blobs := blobs_of(content):
             self._put_blobs(self._segment, blobs, Durability.FSYNC)
@@ -377,17 +379,17 @@ class Writer(Segments):
         self._written += len(sealed)
 
     def _get_leave(self, size: int) -> None:
-        """Ask for leave to write, without the lock: it may take waiting, or deleting something."""
+        """Ask for a grant, without the lock, because it may have to wait or to delete segments."""
         while not self._closed and self._written + size > self._granted:
             granted = self._written - _LINE_BYTES
             granted += self._grant(size + _LINE_BYTES) if self._grant else _NO_LIMIT
             self._granted = granted
 
     def _check_names(self, now: float) -> None:
-        """Once a second, make sure that lines do not go into a file that somebody has deleted."""
+        """Once a second, check that the open files were not deleted."""
         self._tick_at = now + _TICK_SECONDS
         for fd in (self._fd, self._beside_fd):
             if fd >= 0 and os.fstat(fd).st_nlink == 0:
                 self._offset = self._segment_bytes
-        if self._tick_due is None:  # or that a segment was begun beside a large value would be lost
+        if self._tick_due is None:  # keeps a True, which says that a segment was begun
             self._tick_due = False

@@ -296,7 +296,7 @@ def _put_beside(data: bytes, media: str, preview: str) -> tuple[Blob, dict[str, 
 
 
 def is_reference(form: object) -> bool:
-    """Tell whether a form on a line is a reference to a blob."""
+    """Return whether a form on a line is a reference to a blob."""
     return type(form) is dict and form.get(TAG) == BLOB
 
 

@@ -188,7 +188,7 @@ def _too_large(
 
 
 def _is_plain(fields: dict[str, object]) -> bool:
-    """Tell whether neither body nor attributes hold a float, a container or anything rarer."""
+    """Return whether neither body nor attributes hold a float, a container or anything rarer."""
     body, attributes = fields.get("body"), fields.get("attributes")
     return ("event" not in fields and (body is None or type(body) is str)) and (
         attributes is None

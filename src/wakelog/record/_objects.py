@@ -284,7 +284,7 @@ def _dumped(value: object, kind: Any, base: Any) -> object:
 
 
 def _shows(field: Any, name: str, stored: Mapping[str, object]) -> bool:
-    """Tell whether a field is set, and neither kept out of dumps nor out of the text."""
+    """Return whether a field is set, and neither kept out of dumps nor out of the text."""
     told = getattr(field, "field_info", field)
     return name in stored and not told.exclude and told.repr is not False
 

@@ -83,7 +83,7 @@ def unread_in_order(line: bytes, seq: int) -> UnreadRecord:
 
 
 def is_next(line: bytes, seq: int) -> bool:
-    """Tell whether a line, whose checksum says that Wakelog has written it, is a record of a number.
+    """Return whether a line with a valid checksum is a whole record with a given number.
 
     Args:
         line: The line, without its newline.

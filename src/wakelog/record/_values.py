@@ -130,7 +130,7 @@ def _small_copy(value: Any, depth: int) -> Any:
 
 
 def is_json(value: object, most_text: int | None = None) -> bool:
-    """Tell whether the JSON codec writes a value as it would be read back.
+    """Return whether the JSON codec writes a value as it would be read back.
 
     Of any other, it may raise, write something else (``null`` for NaN), or, of an enum whose
     ``value`` raises, take the process down.
@@ -360,7 +360,7 @@ class _Copy(_Walk):
         return tuple(result) if kind is tuple and type(result) is list else result
 
     def _are_counted(self, values: Collection[Any]) -> bool:
-        """Tell whether values can stay as they are, and take room for their text."""
+        """Return whether values can stay as they are, and take room for their text."""
         if not _are_immutable(values):
             return False
         if len(values) > _MANY or self._text_left < MAX_TEXT:

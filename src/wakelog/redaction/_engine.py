@@ -323,7 +323,7 @@ def _only_numbers(value: object) -> bool:
 
 
 def _is_safe(key: object) -> bool:
-    """Tell whether a key that is no string can be hashed without running code of others."""
+    """Return whether a key that is no string can be hashed without running code of others."""
     return type(key) is tuple and SAFE_KEYS.issuperset(map(type, key))
 
 

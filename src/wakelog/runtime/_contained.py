@@ -32,7 +32,7 @@ def contained(call: Callable[[], _T]) -> _T | BaseException:
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Tell whether an exception is asyncio's, by which a task is cancelled."""
+    """Return whether an exception is asyncio's, by which a task is cancelled."""
     # Where nobody has imported asyncio, nobody raises it; the import takes long.
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and issubclass(type(error), asyncio.CancelledError)

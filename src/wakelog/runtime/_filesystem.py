@@ -42,7 +42,7 @@ class FileSystem:
             synced: Whether it shall not be empty after a power failure either.
 
         Raises:
-            OSError: When the operating system refuses; the old file is still there.
+            OSError: When a system call fails; the old file is still there.
         """
         folder, name = os.path.split(os.fspath(path))
         temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}{UNFINISHED}")

@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 
 def raised_by_handler(error: BaseException) -> bool:
-    """Tell whether a signal's handler has raised an exception, in the middle of something else.
+    """Return whether a signal's handler has raised an exception, in the middle of something else.
 
     It is meant for the program that has installed the handler, and says nothing about what was being
     done: an alarm may raise ``TimeoutError``, which a network raises as well.
@@ -28,7 +28,7 @@ def raised_by_handler(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException) -> TypeGuard[OSError]:
-    """Tell whether an exception says that the operating system has refused something.
+    """Return whether an exception says that the operating system has refused something.
 
     The system states a number. A handler's ``TimeoutError`` has none, and comes after a call that may well
     have succeeded.

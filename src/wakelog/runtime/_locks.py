@@ -91,7 +91,7 @@ class FileLock:
 
 
 def is_locked(path: str | os.PathLike[str]) -> bool | None:
-    """Tell whether some process, perhaps this one, holds an exclusive lock.
+    """Return whether some process, perhaps this one, holds an exclusive lock.
 
     Reading is enough for the question, so it is answered on a read-only file system as well.
 

@@ -38,7 +38,7 @@ class ForeignFileError(OSError):
 
 
 def others_are_trusted() -> bool:
-    """Tell whether this deployment says that whoever can write in a directory is trusted.
+    """Return whether this deployment says that whoever can write in a directory is trusted.
 
     Raises:
         ConfigurationError: For a value that is neither true nor false.
@@ -63,7 +63,7 @@ def open_file(path: StrPath, flags: int, mode: int = 0o600) -> int:
     Raises:
         ForeignFileError: When the name is a link or no regular file; to write, also when the file
             belongs to another user.
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     folder, name = os.path.split(os.fspath(path))
     parent = os.open(folder or ".", _PLACE)
@@ -102,7 +102,7 @@ def open_to_read(path: StrPath, *, buffering: int = -1) -> BinaryIO:
 
     Raises:
         ForeignFileError: When the name is a link or no regular file.
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     fd = open_file(path, os.O_RDONLY)
     return os.fdopen(fd, "rb", buffering)
@@ -117,7 +117,7 @@ def read_small(path: StrPath, most: int = _SMALL) -> bytes:
 
     Raises:
         ForeignFileError: When the name is a link or no regular file, or the file is larger.
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     with open_to_read(path, buffering=0) as file:
         if os.fstat(file.fileno()).st_size > most:
@@ -158,7 +158,7 @@ def size_of(status: os.stat_result) -> int:
 
 
 def is_directory(path: StrPath) -> bool:
-    """Tell whether a name is that of a directory, and not of a link to one."""
+    """Return whether a name is that of a directory, and not of a link to one."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
@@ -169,7 +169,7 @@ def open_directory(path: StrPath) -> int:
     """Open a directory, for listing, locking or syncing it; a link to one is refused.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     return os.open(path, os.O_RDONLY | _DIRECTORY)
 
@@ -178,7 +178,7 @@ def list_directory(path: StrPath) -> list[str]:
     """Return the names in a directory; a link to one is refused.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     fd = open_directory(path)
     try:
@@ -191,7 +191,7 @@ def list_regular(path: StrPath) -> list[str]:
     """Return the names of the regular files in a directory; a link to one is refused.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     fd = open_directory(path)
     try:
@@ -206,7 +206,7 @@ def open_device(path: StrPath, flags: int, mode: int = 0o600) -> int:
 
     Raises:
         ForeignFileError: When others may make names there.
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     status = os.stat(os.path.dirname(os.fspath(path)))
     if status.st_uid or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -228,7 +228,7 @@ def make_directory(path: StrPath, mode: int = 0o700) -> None:
     """Make a directory in one that is no link, as ``os.mkdir`` does.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     with _place(path) as (parent, name):
         os.mkdir(name, mode, dir_fd=parent)
@@ -242,7 +242,7 @@ def make_directories(path: Path) -> list[Path]:
 
     Raises:
         FileExistsError: When the path is something else.
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     missing: list[Path] = []
     for one in (path, *path.parents):
@@ -267,7 +267,7 @@ def touch(path: StrPath) -> None:
     """Set the time of a file to now; of a link, that of the link.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     with _place(path) as (parent, name):
         os.utime(name, dir_fd=parent, follow_symlinks=False)
@@ -277,7 +277,7 @@ def rename(old: StrPath, new: StrPath) -> None:
     """Rename a file or a directory, in directories that are no links, as ``os.rename`` does.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     with _place(old) as (source, before), _place(new) as (target, after):
         os.rename(before, after, src_dir_fd=source, dst_dir_fd=target)
@@ -287,7 +287,7 @@ def unlink(path: StrPath) -> None:
     """Delete a file, in a directory that is no link, as ``os.unlink`` does.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     with _place(path) as (parent, name):
         os.unlink(name, dir_fd=parent)
@@ -297,7 +297,7 @@ def rmdir(path: StrPath) -> None:
     """Delete an empty directory, in one that is no link, as ``os.rmdir`` does.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     with _place(path) as (parent, name):
         os.rmdir(name, dir_fd=parent)

@@ -60,7 +60,7 @@ def open_root(path: StrPath) -> int:
     """Open a directory that a caller has named, for listing it; see ``resolved`` for links.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     try:
         return open_directory(path)
@@ -71,7 +71,7 @@ def open_root(path: StrPath) -> int:
 
 
 def is_anothers(status: os.stat_result, owner: int) -> bool:
-    """Tell whether a file or directory belongs to somebody else than an owner, who is not trusted.
+    """Return whether a file or directory belongs to an untrusted user other than an owner.
 
     Args:
         status: Of the file.
@@ -89,7 +89,7 @@ def _others_may_write(path: Path, status: os.stat_result) -> bool:
 
 
 def _is_private_group(gid: int) -> bool:
-    """Tell whether a group is that of one user alone, as distributions make one for each user."""
+    """Return whether a group is that of one user alone, as distributions make one for each user."""
     import grp
     import pwd
 
@@ -106,7 +106,7 @@ def _is_private_group(gid: int) -> bool:
 
 
 def _has_access_list(path: Path) -> bool:
-    """Tell whether a directory has a list of further users; its group's rights are then the most of theirs."""
+    """Return whether a directory has an access control list beyond its mode."""
     if not hasattr(os, "listxattr"):
         return False
     try:

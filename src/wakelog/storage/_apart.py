@@ -27,11 +27,11 @@ def open_apart(folder: Path, fs: FileSystem, *, synced: bool) -> int:
 
     Args:
         folder: The folder of the blobs.
-        fs: The system calls.
+        fs: The file-system calls.
         synced: Whether their names shall outlive a power failure.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     with suppress(FileExistsError):
         fs.mkdir(folder, 0o700)
@@ -50,7 +50,7 @@ def name_apart(folder: Path, fs: FileSystem) -> None:
     """Have the names of the file and of its folder outlive a power failure.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     fs.sync_directory(folder)
     fs.sync_directory(folder.parent)
@@ -60,7 +60,7 @@ def sync_apart(folder: Path, fs: FileSystem) -> None:
     """Have what stands in the file on the disk, if there is one.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     try:
         fd = open_file(folder / APART, os.O_RDONLY)
@@ -165,10 +165,10 @@ def erase_apart(folder: Path, places: Iterable[tuple[int, int]], fs: FileSystem 
     Args:
         folder: The folder of the blobs.
         places: Where each begins, and its bytes with its newline, which stays.
-        fs: The system calls.
+        fs: The file-system calls.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     fd = fs.open(folder / APART, os.O_WRONLY)
     try:

@@ -73,7 +73,7 @@ class AppendFile(ABC):
     lets handlers run where a call returns, and where a function or another round of a loop begins.
 
     Args:
-        fs: The system calls; a test's own to record or fail them.
+        fs: The file-system calls; a test may record them or make them fail.
         lock: The lock, where several append files share one.
     """
 
@@ -115,7 +115,7 @@ class AppendFile(ABC):
             error: Why the file before them is not trusted any more.
 
         Raises:
-            JournalError: When the operating system refused.
+            JournalError: When a system call fails.
         """
 
     @abstractmethod
@@ -131,7 +131,7 @@ class AppendFile(ABC):
         self._close_files()
 
     def _is_lost(self, file: File) -> bool:
-        """Tell whether a file was deleted by somebody, and its lines with it."""
+        """Return whether a file was deleted by somebody, and its lines with it."""
         del file
         return False
 

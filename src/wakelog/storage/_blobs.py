@@ -47,14 +47,14 @@ def put_blobs(
     Args:
         path: The file of lines.
         blobs: The blobs. One that is there already is not written again.
-        fs: The system calls.
+        fs: The file-system calls.
         synced: Whether they shall be on the disk, names and all, when this returns.
 
     Returns:
         How many bytes were written.
 
     Raises:
-        OSError: When the operating system refuses. What was written is nobody's then, and goes with
+        OSError: When a system call fails. What was written is nobody's then, and goes with
             the folder.
     """
     folder = blob_folder(path)
@@ -212,7 +212,7 @@ def blob_bytes(path: Path) -> int:
 
 
 def _is_ours(name: str) -> bool:
-    """Tell whether a name in a folder of blobs is one that Wakelog gives."""
+    """Return whether a name in a folder of blobs is one that Wakelog gives."""
     return name == APART or bool(_DIGEST.fullmatch(name) or _UNFINISHED.fullmatch(name))
 
 
@@ -231,7 +231,7 @@ def delete_blobs(path: Path, fs: FileSystem = SYSTEM) -> None:
     """Delete the blobs of a file of lines, before the file itself.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     delete_blob_folder(blob_folder(path), fs)
 
@@ -242,7 +242,7 @@ def delete_blob_folder(folder: Path, fs: FileSystem = SYSTEM) -> None:
     Files of others stay too, and the folder with them.
 
     Raises:
-        OSError: When the operating system refuses.
+        OSError: When a system call fails.
     """
     try:
         if not is_directory(folder):

@@ -94,7 +94,7 @@ class GroupCommit:
             self._follow(waiter)
 
     def _is_synced(self, seq: int) -> bool:
-        """Tell whether a line is durable, and raise when its sync has failed. Under the lock."""
+        """Return whether a line is durable, and raise when its sync has failed. Under the lock."""
         for after, up_to, failure in self._failures:
             if after < seq <= up_to:
                 # Another sync might claim success for pages that the kernel has dropped.
@@ -123,7 +123,7 @@ class GroupCommit:
             raise waiter.error
 
     def _need_not_wait(self, waiter: _Waiter) -> bool:
-        """Tell whether the line is durable by now; else take over from a leader that is gone."""
+        """Return whether the line is durable by now; else take over from a leader that is gone."""
         with self._lock:
             synced = self._is_synced(waiter.seq)
             gone = self._leader not in self._inside

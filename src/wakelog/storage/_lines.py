@@ -93,7 +93,7 @@ def item_on(line: bytes) -> bytes:
 
 
 def ends_with_a_line(descriptor: int) -> bool:
-    """Tell whether a file is empty or its last byte is a newline.
+    """Return whether a file is empty or its last byte is a newline.
 
     Raises:
         OSError: When the file cannot be read.

@@ -189,7 +189,7 @@ def use(provider: MeterProvider) -> None:
 
 
 def is_unset() -> bool:
-    """Tell whether nobody has set a global MeterProvider yet."""
+    """Return whether nobody has set a global MeterProvider yet."""
     # The API's stand-in until then has no public name, unlike that for spans.
     return type(metrics.get_meter_provider()).__name__ == "_ProxyMeterProvider"
 
