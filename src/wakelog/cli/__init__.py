@@ -1,8 +1,8 @@
 """The command ``wakelog``: one module for each subcommand.
 
-``main`` returns 0 when the command did what it is for, 1 when it could not and said why, 2 for a
-command line that makes no sense, 130 after Ctrl-C and 141 when the reader of its output has gone
-away. Without a command it prints the help and returns 0.
+``main`` returns 0 on success, 1 after a failure that it has reported, 2 for an invalid command
+line, 130 after Ctrl-C and 141 when the reader of its output has closed the pipe. Without a command
+it prints the help and returns 0.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ COMMANDS: Final = (
     "doctor",
     "demo",
 )
-"""The commands, each a module of this package by its own name, with _ in place of -."""
+"""The commands. Each is a module of this package with the same name, with _ in place of -."""
 
 _FAILED, _UNUSABLE, _INTERRUPTED, _NO_READER = 1, 2, 130, 141
 
-# What a system call was about that names no file.
+# What a system call without a file name in its error was doing.
 _UNNAMED: Final = {
     errno.ENOENT: "find the current directory",
     errno.ENOSPC: "write to standard output",
@@ -58,7 +58,7 @@ _UNNAMED: Final = {
 
 
 class Command(Protocol):
-    """What the module of a command has; its docstring's first line is its help."""
+    """The interface of a command's module, whose docstring is the command's help."""
 
     __doc__: str | None
 
@@ -67,7 +67,7 @@ class Command(Protocol):
         ...
 
     def run(self, arguments: argparse.Namespace) -> int:
-        """Do it, and return the exit code."""
+        """Run the command and return the exit code."""
         ...
 
 
@@ -75,13 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: The command line without the program's name; the process's own by default.
+        argv: The command line without the program's name; ``sys.argv[1:]`` by default.
 
     Returns:
         The exit code.
 
     Raises:
-        SystemExit: For ``--help``, ``--version`` and a command line that makes no sense.
+        SystemExit: For ``--help``, ``--version`` and an invalid command line.
     """
     _make_printable()
     given = sys.argv[1:] if argv is None else list(argv)
@@ -97,16 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     arguments, unknown = parser.parse_known_args(given)
     if unknown:
-        # Asked here, the command's own parser knows which of its options was meant.
+        # The command's own parser knows the options among which to look for the one that was meant.
         cast("Parser", arguments.parser).error(f"unrecognized arguments: {' '.join(unknown)}")
     return _run(arguments)
 
 
 def build_parser(only: str | None = None) -> Parser:
-    """Return the parser of the whole command line, with every command's own in it.
+    """Return the parser of the whole command line, with a subparser for each command.
 
     Args:
-        only: The one command that is parsed, so that the others are not loaded.
+        only: The one command to add, so that the others are not imported; None for all.
     """
     parser = Parser(
         prog="wakelog", description="Show, deliver and check what Wakelog has recorded."
@@ -125,18 +125,18 @@ def build_parser(only: str | None = None) -> Parser:
 
 
 def _make_printable() -> None:
-    """Make standard output take everything, also where there is none."""
+    """Make standard output accept any text, and open one if the process has none."""
     if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - never closed
     if sys.stderr is None:
         sys.stderr = sys.stdout
     if hasattr(sys.stdout, "reconfigure"):
-        # Not every terminal can show what agents record.
+        # Not every terminal's encoding can represent what agents record.
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _write_utf8() -> None:
-    """Have programs that read standard output get all of it, whatever a terminal could show.
+    """Write standard output as UTF-8 in any locale, because programs read it.
 
     RFC 8259, section 8.1: JSON text that systems exchange must be encoded using UTF-8.
     """
@@ -158,7 +158,8 @@ def _run(arguments: argparse.Namespace) -> int:
         _forget_output()
         return _NO_READER
     except OSError as error:
-        # A path that goes away, a permission that is taken back, a full disk under the output.
+        # For example a path that disappeared, a revoked permission, or a full disk under the
+        # output.
         named = isinstance(error.filename, str | bytes)
         what = f"use {os.fsdecode(error.filename)}" if named else _UNNAMED.get(error.errno or 0)
         _forget_output()
@@ -167,8 +168,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _forget_output() -> None:
-    """Drop what is still to be written, of which the interpreter would complain at its exit."""
-    with suppress(UnsupportedOperation):  # what a program has put there in place of a file
+    """Discard buffered output, so that the interpreter does not complain when it exits."""
+    with suppress(UnsupportedOperation):  # sys.stdout was replaced
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Lines of styled texts on a terminal: colours, and cutting to its width."""
+"""Styled text for a terminal: colours, and cutting lines to its width."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CODES: Final = {
 
 
 def is_coloured() -> bool:
-    """Tell whether standard output takes colours, as NO_COLOR and TERM say."""
+    """Tell whether standard output shows colours, considering NO_COLOR and TERM."""
     return (
         sys.stdout.isatty()
         and not os.environ.get("NO_COLOR")
@@ -30,12 +30,12 @@ def is_coloured() -> bool:
 
 
 def drawn(parts: Iterable[tuple[str, str]], *, coloured: bool, width: int | None = None) -> str:
-    """Return a line of texts, each with its style, as a terminal takes it.
+    """Return a line of texts with terminal codes for their styles.
 
     Args:
-        parts: The texts, safe for a terminal.
-        coloured: Whether it takes colours.
-        width: The columns after which the line is cut; None for no end.
+        parts: Texts and their styles; the texts are safe for a terminal.
+        coloured: Whether the terminal shows colours.
+        width: The width in columns at which the line is cut; None to leave it whole.
     """
     if width is not None:
         parts = _cut(parts, width)

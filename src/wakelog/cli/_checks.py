@@ -1,4 +1,4 @@
-"""What ``wakelog doctor`` looks at, and what it says about it."""
+"""The checks of ``wakelog doctor``."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ _ALIKE: Final = 0.9
 
 
 class Check(NamedTuple):
-    """What was looked at, and what was found.
+    """The result of one check.
 
     Attributes:
-        name: What was looked at.
+        name: What was checked.
         status: ``ok``, ``warning`` or ``problem``.
         what: What was found.
-        hint: What to do about it, empty for nothing.
+        hint: What to do about it; empty if nothing.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Check(NamedTuple):
 
 
 def checks(arguments: argparse.Namespace) -> Iterator[Check]:
-    """Yield what every check found, one after another."""
+    """Yield the result of each check."""
     yield from _of_variables()
     yield _of_versions()
     try:
@@ -160,7 +160,7 @@ def _of_damage(root: Path) -> Iterator[Check]:
 
 
 def _of_second_records(root: Path) -> Iterator[Check]:
-    """Look whether one log call was recorded by two ways at once."""
+    """Check whether log calls are recorded twice, by two handlers or integrations."""
     pairs: Counter[tuple[str, str]] = Counter()
     for folder in reversed(list(folders(root))):
         recent: defaultdict[object, list[tuple[int, str]]] = defaultdict(list)
@@ -176,7 +176,7 @@ def _of_second_records(root: Path) -> Iterator[Check]:
                     first, second = sorted((scope, other))
                     pairs[first, second] += 1
             recent[key] = [*recent[key][-3:], (time, scope)]
-        break  # the newest process shows how it is set up now
+        break  # the newest process shows the present configuration
     twice = [(pair, count) for pair, count in pairs.items() if count >= _MANY_TWICE]
     if not twice:
         yield Check("second records", OK, "no log call is recorded twice")
@@ -188,7 +188,7 @@ def _of_second_records(root: Path) -> Iterator[Check]:
 
 
 def _said(entry: Entry) -> tuple[object, int, str] | None:
-    """Return what a log call said, when, and which scope recorded it; None for what agents do."""
+    """Return message, time and scope of a record made by a log call; None for an agent event."""
     record = entry.record
     if not isinstance(record.body, str) or record.timestamp is None:
         return None
@@ -208,7 +208,7 @@ def _of_variables() -> Iterator[Check]:
 
 
 def _misspelt_of_opentelemetry() -> dict[str, str | None]:
-    """Return those of OpenTelemetry's family that are nearly the name of one that is read."""
+    """Return the ``OTEL_*`` variables whose names nearly match a known one, with that name."""
     from difflib import get_close_matches
 
     from opentelemetry import environment_variables as of_api
@@ -247,7 +247,7 @@ def _of_versions() -> Check:
 
 
 def _of_destination(arguments: argparse.Namespace) -> Check:
-    """Send a request without any record to the destination, as the exporter is set up."""
+    """Send an empty request to the destination with the configured exporter."""
     from wakelog._endpoints import without_secrets
     from wakelog.cli._next_hop import exporter_of
     from wakelog.delivery import Outcome

@@ -1,8 +1,8 @@
-"""The agent of the demo: a harbour's logistics desk. It runs in a process of its own.
+"""The agent of the demo, a harbour's logistics desk, which runs in a process of its own.
 
-It says on standard output, one JSON object a line, where it has got to, and waits on standard
-input where the demo wants to do something first. ``arrival`` is the morning's work, in which it is
-going to be killed; ``resume`` is the process that finishes it.
+It reports its progress on standard output, one JSON object a line, and waits on standard input
+where the demo has to act first. The part ``arrival`` works until the demo kills it; the part
+``resume`` is the process that finishes the work.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _MESSAGE: Final = (
 )
 _MODEL: Final = ("claude-sonnet-4-5", "anthropic")
 _DESK, _PLANNER, _CUSTOMS = "dispatcher", "berth-planner", "customs-desk"
-_PACE = 1.8  # how slow models, tools and people are, so that the story can be followed
+_PACE = 1.8  # slows models, tools and people down, so that a user can follow the demo
 
 
 class TimedSink:
-    """Hands events on and keeps how long that took.
+    """Passes events on and measures how long each write took.
 
     Args:
-        sink: Where they go.
+        sink: The sink that receives the events.
 
     Attributes:
-        seconds: One figure an event, in order.
+        seconds: The duration of each write, in order.
     """
 
     delivers = True
@@ -52,7 +52,7 @@ class TimedSink:
         self.seconds: list[float] = []
 
     def write(self, event: AgentEvent) -> None:
-        """Hand an event on."""
+        """Write an event to the sink."""
         begin = time.perf_counter()
         self._sink.write(event)
         self.seconds.append(time.perf_counter() - begin)
@@ -62,21 +62,21 @@ class TimedSink:
         return bool(self.deliver(timeout))
 
     def deliver(self, timeout: float = 30.0) -> wakelog.DeliveryResult:
-        """Wait for delivery, and return what came of it."""
+        """Wait for delivery and return its result."""
         if isinstance(self._sink, wakelog.OTelSink):
             return self._sink.deliver(timeout)
         return wakelog.DeliveryResult(complete=True)  # recording is switched off
 
     def slowest_ms(self, first: int) -> float:
-        """Return how long the slowest write took, from the event `first` on, in milliseconds."""
+        """Return the longest duration of a write since the event `first`, in milliseconds."""
         return max(self.seconds[first:]) * 1e3
 
 
 def main(arguments: list[str]) -> int:
-    """Play one part of the story.
+    """Run one part of the demo.
 
     Args:
-        arguments: The journal's directory and the part.
+        arguments: The journal's directory and the name of the part.
 
     Returns:
         The exit code.
@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
     if part == "arrival":
         _arrival(log, timed)
     else:
-        # One trace: the run goes on under the span that the killed process has left open.
+        # Keep one trace: the run continues under the span that the killed process left open.
         with trace.use_span(trace.NonRecordingSpan(before or trace.INVALID_SPAN_CONTEXT)):
             _resume(log, timed, unfinished, Path(directory))
     wakelog.shutdown()
@@ -130,7 +130,7 @@ def _arrival(log: AgentLogger, timed: TimedSink) -> None:
             with log.tool("read_cooling_logs", {"containers": 14}, call_id="call_5") as tool:
                 _work(0.15)
                 tool.result({"complete": True, "warmest_c": -17.8})
-            # What takes effect outside is safe on the disk before it is tried.
+            # A tool with external effects is synced to disk before it runs.
             with log.tool(
                 "declare_cargo",
                 {"form": "T1", "containers": 14},
@@ -144,7 +144,7 @@ def _arrival(log: AgentLogger, timed: TimedSink) -> None:
                     since=len(timed.seconds) - first,
                     slowest_ms=timed.slowest_ms(first),
                 )
-                _work(15)  # it does not get to the end of this
+                _work(15)  # the demo kills the process before this ends
 
 
 def _plan_berth(log: AgentLogger) -> None:
@@ -179,7 +179,7 @@ def _resume(log: AgentLogger, timed: TimedSink, unfinished: list[Step], director
     with log.run(agent=_DESK, session_id=SESSION, run_id=runs.get(_DESK)):
         with log.run(agent=_CUSTOMS, run_id=runs.get(_CUSTOMS)):
             log.resumed(checkpoint)
-            # Nobody knows whether the declaration went through, so ask before doing it again.
+            # It is unknown whether the declaration went through, so ask before repeating it.
             with log.tool("find_declaration", {"vessel": "MV Aurelia"}, call_id="call_7") as tool:
                 _work(0.15)
                 tool.result([])
@@ -208,7 +208,7 @@ def _resume(log: AgentLogger, timed: TimedSink, unfinished: list[Step], director
 
 
 def _trace_of(directory: Path) -> trace.SpanContext | None:
-    """Return the span in which the process before began its first run."""
+    """Return the span in which the previous process began its first run."""
     for entry in read(directory, event_name="wakelog.run_start"):
         record = entry.record
         if record.trace_id and record.span_id:
@@ -222,14 +222,14 @@ def _trace_of(directory: Path) -> trace.SpanContext | None:
 
 
 def _unfinished(directory: Path) -> list[Step]:
-    """Read in the journal what the process before was doing when it died."""
+    """Return the steps that the previous process had begun and not ended, from the journal."""
     view = load(directory, session=SESSION)
     runs = [run for session in view.sessions for run in session.runs]
     return [step for step in every_step(runs) if step.status == UNKNOWN]
 
 
 def _work(seconds: float) -> None:
-    time.sleep(seconds * _PACE)  # in place of the model, the tool or the person
+    time.sleep(seconds * _PACE)  # stands for the model, the tool or the person
 
 
 def _say(at: str, **values: object) -> None:

@@ -1,4 +1,4 @@
-"""The demo's OTLP endpoint: a small HTTP server on the loopback interface that remembers ids."""
+"""The demo's OTLP endpoint: a small HTTP server on the loopback interface that stores ids."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _HOST = "127.0.0.1"
 
 
 class Endpoint:
-    """Takes logs and spans over OTLP http/protobuf, and counts.
+    """Receives and counts logs and spans over OTLP http/protobuf.
 
     ``_changed`` guards the counts; nothing is sent or parsed under it.
 
     Attributes:
-        port: Its port, from the first ``open`` on the same for good.
+        port: The port, which stays the same after the first ``open``.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        """What goes into ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
+        """The value for ``OTEL_EXPORTER_OTLP_ENDPOINT``."""
         return f"http://{_HOST}:{self.port}"
 
     @property
@@ -47,27 +47,27 @@ class Endpoint:
 
     @property
     def duplicates(self) -> int:
-        """How many records came that had been here before."""
+        """How many records arrived again."""
         with self._changed:
             return self._records.total() - len(self._records)
 
     @property
     def span_ids(self) -> set[str]:
-        """The ids of the spans that have arrived, as the journal has them."""
+        """The ids of the spans that have arrived, in the journal's form."""
         with self._changed:
             return set(self._spans)
 
     @property
     def unknown_outcomes(self) -> int:
-        """How many of them say that nobody knows how they ended."""
+        """How many of these spans have an unknown outcome."""
         with self._changed:
             return len(self._unknown)
 
     def open(self) -> None:
-        """Listen, and answer as an endpoint should.
+        """Listen, and respond to every request.
 
         Raises:
-            OSError: When the port cannot be had.
+            OSError: If the port is in use.
         """
         self._answering = True
         self._server = _Server((_HOST, self.port), self)
@@ -77,7 +77,7 @@ class Endpoint:
         ).start()
 
     def stop_answering(self) -> None:
-        """Take what comes from now on, but die before the answer, as servers do."""
+        """Continue to accept requests, but fail before responding, as a crashing server does."""
         self._answering = False
 
     def close(self) -> None:
@@ -88,22 +88,22 @@ class Endpoint:
             server.server_close()
 
     def wait_for(self, records: int, timeout: float) -> int:
-        """Wait until so many different records have arrived, and return how many have."""
+        """Wait until this many distinct records have arrived, and return how many have."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._records) >= records, timeout)
             return len(self._records)
 
     def wait_for_unanswered(self, timeout: float) -> int:
-        """Wait for records that came and got no answer, and return how many did."""
+        """Wait for records that arrive and get no response, and return how many did."""
         with self._changed:
             self._changed.wait_for(lambda: self._unanswered > 0, timeout)
             return self._unanswered
 
     def take(self, path: str, body: bytes) -> bool:
-        """Remember what a request brings, and tell whether to answer it.
+        """Store the ids in a request, and tell whether to respond to it.
 
         Raises:
-            DecodeError: When the request is none.
+            DecodeError: If the body is not an OTLP request.
         """
         if path == "/v1/logs":
             logs = ExportLogsServiceRequest.FromString(body)
@@ -143,14 +143,14 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that was killed breaks its connection."""
+        """Ignore the error: a killed client breaks its connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        """Take one request; the answer to it is an empty message, which means all was taken."""
+        """Handle one request. The response is an empty message, which means full success."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         try:
             answer = self.server.endpoint.take(self.path, body)
@@ -164,4 +164,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - its name
-        """Say nothing."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""The demo's agent process, seen from the demo."""
+"""The demo's handle on its agent process."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 FLUSH_TIMEOUT = "WAKELOG_DEMO_PATIENCE"
-"""The variable that tells the agent how long its end may wait for delivery, in seconds."""
+"""The variable that tells the agent how long to wait for delivery when it ends, in seconds."""
 _LAST_WORDS = 500
 
 
 class AgentProcess:
-    """Runs one part of the demo's agent, and hears what it says.
+    """Runs one part of the demo's agent and reads its reports.
 
     Args:
         directory: The journal's directory.
-        part: The part, see ``_demo_agent``.
+        part: The name of the part; see ``_demo_agent``.
         environment: The process's environment variables.
-        hear: Called with every remark that the agent makes on its way.
+        hear: Called with every remark of the agent.
     """
 
     def __init__(
@@ -59,31 +59,31 @@ class AgentProcess:
         threading.Thread(target=self._listen, name="demo-agent", daemon=True).start()
 
     def __enter__(self) -> Self:
-        """Do nothing; the process runs already."""
+        """Return this object; the process runs already."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave no process behind, however the demo ends."""
+        """Kill the process if it still runs."""
         self.kill()
         self._errors.close()
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return self._process.pid
 
     def expect(self, at: str, timeout: float) -> dict[str, Any]:
-        """Wait until the agent has got somewhere.
+        """Wait until the agent has reported that it reached a place.
 
         Args:
-            at: What it says there.
+            at: The name of the place.
             timeout: The longest wait, in seconds.
 
         Returns:
-            What else it said.
+            The agent's report.
 
         Raises:
-            WakelogError: When it ended before, or took too long.
+            WakelogError: If the agent ended before, or the time-out expired.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -101,22 +101,22 @@ class AgentProcess:
                 self._hear(said["text"])
 
     def go_on(self) -> None:
-        """Let the agent go on from where it waits."""
+        """Let the agent continue from where it waits."""
         assert self._process.stdin is not None  # noqa: S101 - Popen was told so
         self._process.stdin.write("\n")
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """End it with SIGKILL, which no program can catch, and wait until it is gone."""
+        """Kill the process with SIGKILL, and wait until it has ended."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
     def wait(self, timeout: float) -> None:
-        """Wait for its own end.
+        """Wait until the process ends by itself.
 
         Raises:
-            WakelogError: When it failed, or took too long.
+            WakelogError: If it failed, or the time-out expired.
         """
         try:
             code = self._process.wait(timeout)

@@ -1,4 +1,4 @@
-"""The end of the demo: the session, the books, what arrived, and what to try next."""
+"""The end of the demo's output: the session, the books, what arrived, and what to try next."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ _DROP_IN = """\
 def difference(
     directory: Path, endpoint: Endpoint | None, *, only_spans: bool = False
 ) -> list[str]:
-    """Compare what was accepted with what became of it.
+    """Compare the accepted records with those that were delivered.
 
     Args:
         directory: The journal's directory.
-        endpoint: The endpoint that the events went to, None when it was the user's.
-        only_spans: Whether that one takes no log records, which are kept in the journal then.
+        endpoint: The demo's endpoint; None when the events went to the user's.
+        only_spans: Whether the user's endpoint accepts no log records, so that they stay in the
+            journal.
 
     Returns:
-        What does not agree, in sentences; nothing when everything does.
+        A sentence for each difference.
 
     Raises:
-        JournalError: When the journal cannot be read.
+        JournalError: If the journal cannot be read.
     """
     statuses = statuses_of(directory)
     total = total_of(statuses)
@@ -75,14 +76,14 @@ def report(
     *,
     only_spans: bool = False,
 ) -> None:
-    """Print how it ended.
+    """Print the result of the demo.
 
     Args:
-        out: Where to.
+        out: The output.
         directory: The journal's directory.
-        endpoint: The endpoint that the events went to, None when it was the user's.
-        wrong: What ``difference`` returned.
-        only_spans: Whether the endpoint takes no log records.
+        endpoint: The demo's endpoint; None when the events went to the user's.
+        wrong: The result of ``difference``.
+        only_spans: Whether the endpoint accepts no log records.
     """
     statuses = statuses_of(directory)
     total = total_of(statuses)

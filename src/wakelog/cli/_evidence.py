@@ -1,4 +1,4 @@
-"""What seals show of a journal, and against whom it holds, for ``wakelog verify``."""
+"""What the seals of a journal prove, and against which attackers, for ``wakelog verify``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WITHOUT_ANCHORS: Final = (
 
 
 def add_evidence(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that say what seals are checked with."""
+    """Declare the arguments with which seals are checked."""
     parser.add_argument(
         "--keys",
         metavar="PATH",
@@ -51,12 +51,12 @@ def add_evidence(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What checking the seals came to.
+    """The result of checking seals.
 
     Attributes:
-        keys: The keys that were given.
-        reports: One for each writer's folder.
-        anchors: What comparing with anchors came to, None where none were given.
+        keys: The public keys that were given.
+        reports: A report for each writer's folder.
+        anchors: The result of comparing with anchors; None if none were given.
     """
 
     keys: PublicKeys
@@ -65,7 +65,7 @@ class Evidence:
 
     @property
     def misfits(self) -> list[dict[str, Any]]:
-        """What does not fit, the first of each writer, as ``--json`` has it."""
+        """The first misfit of each writer, in the form that ``--json`` prints."""
         found: dict[str, dict[str, Any]] = {}
         for report in self.reports:
             if report.misfit is not None:
@@ -78,7 +78,7 @@ class Evidence:
 
     @property
     def shows(self) -> list[str]:
-        """What is shown, and against whom, in sentences."""
+        """Sentences about what is proved, and against which attackers."""
         seals = sum(len(report.seals) for report in self.reports)
         signers = {seal.signer for report in self.reports for seal in report.seals}
         if self.misfits:
@@ -130,7 +130,7 @@ class Evidence:
         return sentences
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as ``--json`` prints it."""
+        """Return the result in the form that ``--json`` prints."""
         return {
             "keys": self.keys.ids,
             "shows": self.shows,
@@ -158,17 +158,17 @@ class Evidence:
 def evidence_of(
     root: Path, writer: str | None, folders: Sequence[Path], arguments: argparse.Namespace
 ) -> Evidence | None:
-    """Check the seals of folders as a command line asks for it, None where it does not.
+    """Return the result of checking the seals of folders, or None without ``--keys``.
 
     Args:
         root: The journal's directory.
-        writer: The only writer that is asked about, None for all.
-        folders: The folders.
+        writer: The only writer to check; None for all.
+        folders: The writers' folders.
         arguments: The command line.
 
     Raises:
-        ConfigurationError: When keys or certificates cannot be used.
-        JournalError: When the file system refuses.
+        ConfigurationError: If keys or certificates cannot be used.
+        JournalError: If reading fails.
     """
     if arguments.keys is None:
         if arguments.anchors or arguments.tsa:
@@ -183,18 +183,18 @@ def evidence_of(
     if arguments.anchors:
         held = [one for path in arguments.anchors for one in _anchored(path, keys)]
         meant = {folder.name for folder in folders}
-        if writer is not None:  # else what is not there has been removed
+        if writer is not None:  # else a missing folder was removed
             held = [one for one in held if one.seal.writer in meant]
         anchors = check_anchors(root, reports, held, keys, authorities)
     return Evidence(keys, reports, anchors)
 
 
 def _anchored(path: str, keys: PublicKeys) -> list[Anchored]:
-    """Read what an anchor holds.
+    """Return the seals in an anchor's file.
 
     Raises:
-        ConfigurationError: When it holds nothing that the keys given are for: it is another file, then.
-        JournalError: When it cannot be read.
+        ConfigurationError: If it has no seal that was signed with one of the keys.
+        JournalError: If it cannot be read.
     """
     held = list(read_anchors(Path(path)))
     if not held:

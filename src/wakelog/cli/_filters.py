@@ -1,4 +1,4 @@
-"""The filters that commands share: which events are meant."""
+"""The filters that commands share, which select events."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def add_filters(parser: argparse.ArgumentParser, *, text: bool = True) -> None:
-    """Declare the arguments that say which events are meant.
+    """Declare the arguments that select events.
 
     Args:
         parser: The command's parser.
-        text: Whether the command can look for a text.
+        text: Whether the command can search for a text.
     """
     group = parser.add_argument_group("which events")
     add = group.add_argument
@@ -44,7 +44,7 @@ def add_filters(parser: argparse.ArgumentParser, *, text: bool = True) -> None:
 
 
 def selection_of(arguments: argparse.Namespace) -> Selection:
-    """Return which events a command line means."""
+    """Return the selection that a command line describes."""
     return Selection(
         session=arguments.session or None,
         run=arguments.run or None,
@@ -59,10 +59,10 @@ def selection_of(arguments: argparse.Namespace) -> Selection:
 
 
 def moment(text: str) -> int:
-    """Read a time that a user gives, in nanoseconds since 1970, as ``wakelog.index.moment`` does.
+    """Parse a time that a user gives, as ``wakelog.index.moment`` does, in nanoseconds since 1970.
 
     Raises:
-        argparse.ArgumentTypeError: For a text that says no time.
+        argparse.ArgumentTypeError: If the text is not a time.
     """
     try:
         return time_said(text)
@@ -71,7 +71,7 @@ def moment(text: str) -> int:
 
 
 def asked(selection: Selection) -> str:
-    """Say in words which events were meant, for a message that there are none."""
+    """Describe a selection in words, for the message that nothing matches it."""
     words = [
         f"{name} {value!r}"
         for name in ("session", "run", "agent", "type", "tool", "text")
@@ -83,13 +83,13 @@ def asked(selection: Selection) -> str:
 
 
 def test_of(selection: Selection) -> Callable[[Record, str | None], bool] | None:
-    """Return what tells of a record whether it is meant, for commands that follow a journal.
+    """Return a function that tells whether a record matches, for commands that follow a journal.
 
     Args:
-        selection: Which records are meant.
+        selection: The records to select.
 
     Returns:
-        A function of a record and the id of its writer; None when all records are meant.
+        A function of a record and its writer's id; None if all records are selected.
     """
     if selection == Selection():
         return None

@@ -1,4 +1,4 @@
-"""Following what others write: a journal's folders, or one file."""
+"""Following a journal's folders, or one file, while other processes write them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Followed(NamedTuple):
 
 
 class Source(Protocol):
-    """Something that grows."""
+    """A source of records that grows."""
 
     def read(self) -> list[Followed]:
-        """Return what has come since the last call, oldest first; empty for nothing."""
+        """Return the records written since the last call, oldest first."""
         ...
 
 
@@ -39,13 +39,13 @@ def follow(path: Path, *, from_start: bool) -> Source:
 
     Args:
         path: What to follow.
-        from_start: Whether what is there already comes first.
+        from_start: Whether to begin with the existing records.
 
     Returns:
-        Where to read from.
+        The source to read from.
 
     Raises:
-        JournalError: When there is nothing to follow.
+        JournalError: If the path does not exist.
     """
     path = Path(os.path.realpath(path))
     if path.is_file():
@@ -57,7 +57,7 @@ def follow(path: Path, *, from_start: bool) -> Source:
 
 
 class FollowedDirectory:
-    """All writers of a journal, or the one whose folder it is."""
+    """All writers of a journal, or one writer if the path is its folder."""
 
     def __init__(self, path: Path, *, from_start: bool) -> None:
         self._path = path
@@ -68,7 +68,7 @@ class FollowedDirectory:
         }
 
     def read(self) -> list[Followed]:
-        """Return what all writers have written since the last call, by time."""
+        """Return what all writers have written since the last call, ordered by time."""
         for folder in self._folders():
             if folder not in self._writers:
                 self._writers[folder] = _FollowedWriter(folder, Mark())
@@ -79,7 +79,7 @@ class FollowedDirectory:
             except (JournalError, FileNotFoundError):
                 if is_directory(folder):
                     raise
-                del self._writers[folder]  # it was dealt with, and has been swept
+                del self._writers[folder]  # everything was delivered, and the folder was deleted
                 writer.close()
         return sorted(found, key=lambda one: one.record.timestamp or 0)
 
@@ -88,7 +88,7 @@ class FollowedDirectory:
 
 
 class _FollowedWriter:
-    """One writer's folder. Its file is open only while it grows, since there may be thousands."""
+    """One writer's folder. A file is open only while it grows, since there may be thousands."""
 
     def __init__(self, folder: Path, mark: Mark) -> None:
         self._folder = folder
@@ -110,7 +110,7 @@ class _FollowedWriter:
 
 
 class FollowedFile:
-    """One file, by its name: when another file takes the name, it goes on there."""
+    """One file, by name: after a rotation, reading continues in the new file of that name."""
 
     def __init__(self, path: Path, *, from_start: bool) -> None:
         self._path = path
@@ -119,10 +119,10 @@ class FollowedFile:
             self._file.seek(end_of_lines(self._file.fileno()))
 
     def read(self) -> list[Followed]:
-        """Return the complete lines that have come since the last call."""
+        """Return the complete lines written since the last call."""
         found = self._read_lines()
         if not found and self._was_replaced():
-            while more := self._read_lines():  # what came between the last look and the rotation
+            while more := self._read_lines():  # written just before the rotation
                 found += more
             if self._file is not None:
                 self._file.close()
@@ -139,7 +139,7 @@ class FollowedFile:
                 self._file.seek(start if end < 0 else end + 1)
                 if end < 0:
                     break
-                continue  # no line is so long
+                continue  # a line of this length is not a record
             if not line.endswith(b"\n"):
                 self._file.seek(start)
                 break
@@ -160,7 +160,7 @@ class FollowedFile:
         try:
             now = self._path.stat()
         except OSError:
-            return False  # it is between two names
+            return False  # a rotation is in progress: the name is not taken again yet
         if self._file is None:
             return True
         known = os.fstat(self._file.fileno())

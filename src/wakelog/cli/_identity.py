@@ -1,4 +1,4 @@
-"""Becoming the user whose journal a command writes beside, before anything of it is opened."""
+"""Changing root's user id to that of the journal's owner, before the journal is opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wakelog.errors import JournalError
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What commands import when they need it: an interpreter in root's home cannot be read by others.
+# Modules that commands import later: the owner may be unable to read an interpreter in root's home.
 _IMPORTED_LATER: Final = (
     "ctypes",
     "opentelemetry.sdk.metrics",
@@ -24,28 +24,29 @@ _IMPORTED_LATER: Final = (
 
 
 def become_owner_of(path: Path) -> None:
-    """As root, take on the ids of a directory's owner for the rest of the process.
+    """Change root's ids to those of a directory's owner, for the rest of the process.
 
-    What root writes in a directory that somebody else may change could end up anywhere. For any other user
-    nothing is done: the journal refuses a directory that is not theirs.
+    Somebody else may replace a directory by a symbolic link, and root would then write to any
+    place. For another user nothing changes: the journal refuses a directory that belongs to
+    somebody else.
 
     Args:
         path: The journal's directory, or a writer's folder in it.
 
     Raises:
-        JournalError: When the system does not let it.
+        JournalError: If the system refuses the change.
     """
     if os.geteuid() != 0:
         return
     try:
         status = os.stat(path)
     except OSError:
-        return  # the command says that it is missing
+        return  # the command itself reports that the directory is missing
     if status.st_uid == 0:
         return
     try:
         user = pwd.getpwuid(status.st_uid)
-    except KeyError:  # a user of another container
+    except KeyError:  # for example a user of another container
         gid, groups = status.st_gid, [status.st_gid]
     else:
         gid, groups = user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid)

@@ -1,4 +1,4 @@
-"""Opening the index for a command, with its progress on a terminal."""
+"""Opening the index for a command, with a progress line on a terminal."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Final
 from wakelog.cli._place import check_found_nothing
 from wakelog.index import Index
 
-_FIRST_SECONDS: Final = 0.7  # what is faster needs no progress
+_FIRST_SECONDS: Final = 0.7  # shorter work shows no progress
 _EVERY_SECONDS: Final = 0.2
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Index]:
-    """Open the index of what a path holds, up to date. What takes long is said on standard error.
+    """Open an up-to-date index of a path. Standard error shows the progress of long work.
 
     Args:
         path: A journal, a writer's folder, or a file or directory of lines.
 
     Raises:
-        JournalError: When the path holds something else, or the file system refuses.
+        JournalError: If the path holds something else, or reading or writing fails.
     """
     progress = Progress("indexing")
     with Index(path, progress) as index:
@@ -39,10 +39,10 @@ def opened(path: Path) -> Iterator[Index]:
 
 
 class Progress:
-    """Says on standard error, where it is a terminal, how far something is that takes long.
+    """Shows the progress of long work on standard error, if that is a terminal.
 
     Args:
-        what: What is being done.
+        what: A word for the work.
     """
 
     def __init__(self, what: str) -> None:
@@ -51,7 +51,7 @@ class Progress:
         self._shown = False
 
     def __call__(self, done: int, total: int) -> None:
-        """Note how far it is, in any unit."""
+        """Show the progress, in any unit."""
         now = time.monotonic()
         if now - self._begun < _FIRST_SECONDS or now - self._said < _EVERY_SECONDS:
             return
@@ -64,7 +64,7 @@ class Progress:
         sys.stderr.flush()
 
     def end(self) -> None:
-        """Take the line away."""
+        """Clear the progress line."""
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

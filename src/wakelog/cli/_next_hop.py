@@ -1,4 +1,4 @@
-"""Which next hop a command delivers to."""
+"""The next hop to which a command delivers."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Exporter = TypeVar("Exporter")
 
 
 def exporter_of(arguments: argparse.Namespace) -> LogRecordExporter:
-    """Make the exporter of log records that a command line and the environment ask for.
+    """Return the exporter of log records that a command line and the environment describe.
 
     Args:
         arguments: With ``endpoint``, in place of ``OTEL_EXPORTER_OTLP_ENDPOINT``, and ``protocol``,
             in place of ``OTEL_EXPORTER_OTLP_PROTOCOL``. Everything else, such as headers and
-            certificates, is as the ``OTEL_*`` variables say.
+            certificates, comes from the ``OTEL_*`` variables.
 
     Raises:
-        ConfigurationError: When there is no endpoint, or it cannot be used.
+        ConfigurationError: If there is no endpoint, or it cannot be used.
     """
     from wakelog.otel import log_exporter
 
@@ -43,20 +43,20 @@ def exporter_of(arguments: argparse.Namespace) -> LogRecordExporter:
 
 
 def check_typed(arguments: argparse.Namespace) -> None:
-    """Look at the endpoint that was typed, if one was, before anything else is.
+    """Check the endpoint on the command line before anything else.
 
     Raises:
-        ConfigurationError: When it cannot be used.
+        ConfigurationError: If it cannot be used.
     """
     if arguments.endpoint:
         exporter_of(arguments).shutdown()  # type: ignore[no-untyped-call]  # the SDK's
 
 
 def span_exporter_of(arguments: argparse.Namespace) -> SpanExporter:
-    """Make the exporter of spans that a command line and the environment ask for; see ``exporter_of``.
+    """Return the exporter of spans, for the same arguments as ``exporter_of``.
 
     Raises:
-        ConfigurationError: When there is no endpoint, or it cannot be used.
+        ConfigurationError: If there is no endpoint, or it cannot be used.
     """
     from wakelog.otel import span_exporter
 
@@ -64,9 +64,9 @@ def span_exporter_of(arguments: argparse.Namespace) -> SpanExporter:
 
 
 def _made(make: Callable[[], Exporter | None], arguments: argparse.Namespace) -> Exporter:
-    # What went wrong is said once, by the command.
+    # The command reports an error once; the SDK must not log it, too.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    # The exporter reads its settings from the environment, and this process has no other use of it.
+    # The exporter reads its settings from the environment, and nothing else in this process does.
     if arguments.endpoint:
         os.environ[_ENDPOINT] = arguments.endpoint
         for variable in (*_OWN_ENDPOINTS, *_SELECTORS):
@@ -88,17 +88,18 @@ def _made(make: Callable[[], Exporter | None], arguments: argparse.Namespace) ->
 
 @contextmanager
 def naming_variables() -> Iterator[None]:
-    """Have what an exporter's own constructor raises say which variables it was made from.
+    """Turn what an exporter's constructor raises into an error that names the variables it used.
 
     Raises:
-        ConfigurationError: For an exporter that cannot be made inside the block.
+        ConfigurationError: If an exporter cannot be created inside the block.
     """
     try:
         yield
     except ConfigurationError:
         raise
     except Exception as error:
-        # The exporters read their variables themselves, and raise ValueError, OSError or kinds of their own.
+        # The exporters read the variables themselves, and raise ValueError, OSError or their own
+        # types.
         said = str(error)
         variables = {
             name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)
@@ -111,7 +112,7 @@ def naming_variables() -> Iterator[None]:
 
 
 def _as_given(message: str, arguments: argparse.Namespace) -> str:
-    """Name the option in place of the variable that it stands for."""
+    """Name the option in a message in place of the variable that it sets."""
     for variable, option in ((_ENDPOINT, "endpoint"), (_PROTOCOL, "protocol")):
         if value := getattr(arguments, option):
             named = endpoint_name(value)

@@ -1,4 +1,4 @@
-"""Spans that have not ended, and those of which nobody knows how they ended, as commands show them."""
+"""Spans that have not ended, or whose outcome is unknown, as commands show them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class OpenSpan:
 
     Attributes:
         writer: The id of the writer that recorded its start.
-        live: Whether that process still lives, None where that cannot be told.
+        live: Whether the writer's process is alive; None if that cannot be determined.
         name: The span's name.
-        trace_id: Its trace id.
-        span_id: Its span id.
-        started: When it began, in nanoseconds since 1970.
-        scope: Which instrumentation recorded it; empty where it does not say.
+        trace_id: The trace id.
+        span_id: The span id.
+        started: When the span began, in nanoseconds since 1970.
+        scope: The name of the instrumentation scope; empty if it has none.
     """
 
     writer: str
@@ -40,11 +40,11 @@ class OpenSpan:
 
     @property
     def age(self) -> float:
-        """The seconds since it began."""
+        """The seconds since the span began."""
         return max(0.0, (time.time_ns() - self.started) / 1e9)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as ``--json`` prints it."""
+        """Return the span in the form that ``--json`` prints."""
         return {
             "writer": self.writer,
             "live": self.live,
@@ -57,10 +57,10 @@ class OpenSpan:
 
 
 def open_spans_of(among: Iterable[Path | None]) -> list[OpenSpan]:
-    """Return the spans without an end that are in writers' folders, oldest first.
+    """Return the spans without an end in writers' folders, oldest first.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If reading fails.
     """
     found = [
         OpenSpan(
@@ -80,7 +80,7 @@ def open_spans_of(among: Iterable[Path | None]) -> list[OpenSpan]:
 
 
 def said_of(spans: Iterable[OpenSpan]) -> list[str]:
-    """Say of each process how many of its spans are open, and since when."""
+    """Return a sentence for each writer: how many spans are open, and for how long."""
     by_writer: dict[str, list[OpenSpan]] = {}
     for span in spans:
         by_writer.setdefault(span.writer, []).append(span)

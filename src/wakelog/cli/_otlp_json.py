@@ -1,4 +1,4 @@
-"""Records as OTLP-JSON: protobuf's JSON mapping, with ids in hexadecimal, as the OTLP specification says."""
+"""Records as OTLP-JSON: protobuf's JSON mapping with hexadecimal ids, by the OTLP specification."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LARGEST = 1 << 63
 
 
 def log_record(record: Record, writer: str) -> dict[str, Any]:
-    """Return a LogRecord message, with the identity that delivery gives it too."""
+    """Return a LogRecord message, with the attributes that delivery adds to identify the record."""
     fields: dict[str, Any] = {}
     if record.timestamp is not None:
         fields["timeUnixNano"] = str(record.timestamp)
@@ -42,13 +42,13 @@ def log_record(record: Record, writer: str) -> dict[str, Any]:
 
 
 def resource_of(resource: Resource) -> dict[str, Any]:
-    """Return the fields of a ResourceLogs message that say what produced its records."""
+    """Return the fields of a ResourceLogs message that describe the resource."""
     fields: dict[str, Any] = {"resource": {"attributes": attributes_of(resource.attributes)}}
     return {**fields, "schemaUrl": resource.schema_url} if resource.schema_url else fields
 
 
 def scope_of(scope: Scope | None) -> dict[str, Any]:
-    """Return the fields of a ScopeLogs message that name the scope of its records."""
+    """Return the fields of a ScopeLogs message that describe the scope."""
     if scope is None:
         return {"scope": {}}
     fields: dict[str, Any] = {"name": scope.name}
@@ -65,7 +65,7 @@ def attributes_of(attributes: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def any_value(value: object) -> dict[str, Any]:
-    """Return an AnyValue message; one that is empty for None."""
+    """Return an AnyValue message, which is empty for None."""
     if value is None:
         return {}
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Printing through a pager where a terminal is too small for what is printed."""
+"""Printing through a pager if the output does not fit on the terminal."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import IO, Final
 
-_LESS: Final = (
-    "FRSX"  # quit when it fits, pass colours on, chop long lines, leave the screen as it is
-)
+_LESS: Final = "FRSX"  # quit if it fits, pass colours on, chop long lines, do not clear the screen
 
 
 def page(lines: Iterable[str], *, paged: bool = True) -> None:
-    """Print lines, through a pager where standard output is a terminal that they do not fit on.
+    """Print lines, through a pager if standard output is a terminal on which they do not fit.
 
     Args:
         lines: The lines, without newlines.
-        paged: Whether a pager is wanted.
+        paged: Whether a pager may be used.
     """
     waiting = iter(lines)
     if not paged or not sys.stdout.isatty():
@@ -41,12 +39,12 @@ def page(lines: Iterable[str], *, paged: bool = True) -> None:
         _write(pager.stdin, waiting)
         pager.stdin.close()
     except BrokenPipeError:
-        pass  # whoever reads has seen enough
+        pass  # the user has quit the pager
     while True:
         try:
             pager.wait()
         except KeyboardInterrupt:
-            continue  # Ctrl-C is the pager's while it runs
+            continue  # Ctrl-C belongs to the pager while it runs
         return
 
 
@@ -56,7 +54,7 @@ def _write(file: IO[str], lines: Iterable[str]) -> None:
 
 
 def _pager() -> subprocess.Popen[str] | None:
-    """Start the user's pager, None where there is none."""
+    """Start the user's pager, and return None if there is none."""
     command = shlex.split(os.environ.get("PAGER", "less"))
     if not command or command == ["cat"]:
         return None

@@ -1,4 +1,4 @@
-"""An argument parser that guesses what a mistyped word was meant to be."""
+"""An argument parser that suggests corrections for mistyped words."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from typing import Any, NoReturn
 from wakelog._printable import printable
 
 _CHOICE = re.compile(r"invalid choice: '([^']*)'")
-_UNKNOWN = re.compile(r"unrecognized arguments: (\S{3,})")  # one letter is near to any other
+_UNKNOWN = re.compile(r"unrecognized arguments: (\S{3,})")  # one letter is similar to any other
 
 
 class SayVersion(argparse.Action):
-    """Prints a version that is looked up only when it is asked for, and exits; ``const`` returns it."""
+    """Prints the version, which the function ``const`` looks up when needed, and exits."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(nargs=0, help="show the version and exit", **settings)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        """Print it."""
-        with suppress(OSError):  # as argparse does it for the help
+        """Print the version."""
+        with suppress(OSError):  # as argparse does when it prints the help
             sys.stdout.write(f"{self.const()}\n")
             sys.stdout.flush()
         parser.exit()
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's parser, with a suggestion in its errors and the help printed as written."""
+    """argparse's parser, with suggestions in its errors, and which prints the help as written."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Print usage and message, with the nearest word that would have been right, and exit."""
+        """Print the usage and the message, with the most similar valid word, and exit."""
         message = printable(message)
         options = [option for action in self._actions for option in action.option_strings]
         choices = [str(word) for action in self._actions for word in action.choices or ()]
@@ -54,10 +54,10 @@ class Parser(argparse.ArgumentParser):
 
 
 class CommandParser(Parser):
-    """The parser of one command, whose options may stand anywhere among its arguments.
+    """The parser of one command, whose options may be between its positional arguments.
 
-    By itself argparse gives an optional PATH nothing when an option stands between it and the argument
-    before it.
+    argparse alone leaves an optional PATH empty if an option is between it and the argument before
+    it.
     """
 
     _intermixing = False
@@ -65,8 +65,8 @@ class CommandParser(Parser):
     def parse_known_args(  # type: ignore[override]
         self, args: Any = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse what is known, and return the rest."""
-        if self._intermixing:  # older versions of argparse come back here on their way
+        """Parse the known arguments, and return the others."""
+        if self._intermixing:  # older versions of argparse call this method recursively
             return super().parse_known_args(args, namespace)
         self._intermixing = True
         try:
@@ -76,11 +76,11 @@ class CommandParser(Parser):
 
 
 def number_from(least: float, *, including: bool = True) -> Callable[[str], float]:
-    """Return what reads an option's number and says which numbers are allowed.
+    """Return a function that parses an option's number and names the allowed ones in its error.
 
     Args:
-        least: The least number.
-        including: Whether that one is allowed itself.
+        least: The minimum.
+        including: Whether the minimum itself is allowed.
     """
     allowed = f"a number from {least:g} on" if including else f"a number above {least:g}"
 
@@ -97,10 +97,10 @@ def number_from(least: float, *, including: bool = True) -> Callable[[str], floa
 
 
 def whole_number(text: str) -> int:
-    """Read an option's whole number, from 1 on.
+    """Parse an option's whole number, which must be at least 1.
 
     Raises:
-        argparse.ArgumentTypeError: For anything else.
+        argparse.ArgumentTypeError: If the text is not such a number.
     """
     if not text.isascii() or not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} cannot be used: give a whole number from 1 on")

@@ -1,4 +1,4 @@
-"""Which journal a command is about, and printing as JSON."""
+"""The journal to which a command applies, and printing as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY, _SERVICE = "WAKELOG_DIR", "OTEL_SERVICE_NAME"
 _ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
-_UNNAMED = "unknown_service"  # what the SDK calls a service without a name
+_UNNAMED = "unknown_service"  # the SDK's name for a service without one
 _JOURNALS_TO_NAME = 5
 
 
@@ -31,7 +31,7 @@ def add_path(parser: argparse.ArgumentParser, what: str) -> None:
 
     Args:
         parser: The command's parser.
-        what: What it may name.
+        what: What the argument may name, for the help.
     """
     parser.add_argument(
         "path",
@@ -42,15 +42,16 @@ def add_path(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def journal_of(arguments: argparse.Namespace, *, reads: bool = False) -> Path:
-    """Return the journal directory, or the writer's folder, that a command line means.
+    """Return the journal directory, or the writer's folder, that a command line names.
 
     Args:
         arguments: The command line.
-        reads: Whether the command only reads. What changes or sends a journal has to have it named.
+        reads: Whether the command only reads. A command that changes or sends a journal needs its
+            name.
 
     Raises:
-        ConfigurationError: When it names none and there is none by default.
-        JournalError: When there is no journal at the path, with what there is.
+        ConfigurationError: If it names none and there is no default one.
+        JournalError: If there is no journal at the path; the message says what is there.
     """
     path = path_of(arguments, only=reads)
     check_journal(path)
@@ -58,15 +59,15 @@ def journal_of(arguments: argparse.Namespace, *, reads: bool = False) -> Path:
 
 
 def source_of(arguments: argparse.Namespace, *, grows: bool = False) -> Path:
-    """Return the journal, the writer's folder or the file of lines that a command line means.
+    """Return the journal, the writer's folder or the file of lines that a command line names.
 
     Args:
         arguments: The command line.
-        grows: Whether it is read as it grows.
+        grows: Whether the command follows it while it grows.
 
     Raises:
-        ConfigurationError: When it names none and there is none by default.
-        JournalError: When the path names none of these, with what it names.
+        ConfigurationError: If it names none and there is no default one.
+        JournalError: If the path is none of these; the message says what it is.
     """
     path = path_of(arguments, only=True)
     check_source(path, grows=grows)
@@ -74,14 +75,14 @@ def source_of(arguments: argparse.Namespace, *, grows: bool = False) -> Path:
 
 
 def path_of(arguments: argparse.Namespace, *, only: bool = False) -> Path:
-    """Return the path that a command line means, whatever is there.
+    """Return the path that a command line names, without checking what is there.
 
     Args:
         arguments: The command line.
-        only: Where nothing names a journal, take the only one that there is, and say so.
+        only: Whether to use the only existing journal if nothing names one, and to report that.
 
     Raises:
-        ConfigurationError: When it names none and there is none by default.
+        ConfigurationError: If it names none and there is no default one.
     """
     given = arguments.path or os.environ.get(_DIRECTORY)
     if given:
@@ -93,7 +94,7 @@ def path_of(arguments: argparse.Namespace, *, only: bool = False) -> Path:
     message = f"no PATH was given, {_DIRECTORY} is not set, and there is no journal at {root}"
     found = _journals_under(root.parent)
     if only and service == _UNNAMED and len(found) == 1:
-        # A program may have named its service in its code, where a command cannot see it.
+        # A program may set its service's name in code, which a command cannot see.
         sys.stderr.write(f"wakelog: {printable(found[0])} is the only journal here\n")
         return Path(found[0])
     if found:
@@ -103,7 +104,7 @@ def path_of(arguments: argparse.Namespace, *, only: bool = False) -> Path:
 
 
 def _service_name() -> str:
-    """Return the service's name as OpenTelemetry would take it from the environment."""
+    """Return the service's name that OpenTelemetry reads from the environment."""
     if named := os.environ.get(_SERVICE, "").strip():
         return named
     for pair in os.environ.get(_ATTRIBUTES, "").split(","):
@@ -114,25 +115,25 @@ def _service_name() -> str:
 
 
 def _journals_under(root: Path) -> list[str]:
-    """List the journals below a directory and below its directories, the newest first."""
+    """List the journals one or two levels below a directory, newest first."""
     markers = [*root.glob("*/wakelog.json"), *root.glob("*/*/wakelog.json")]
     markers.sort(key=lambda marker: marker.stat().st_mtime, reverse=True)
     return [str(marker.parent) for marker in markers]
 
 
 def print_json(value: object, *, indent: bool = True) -> None:
-    """Print plain data as JSON, over several lines for a person or on one for a stream.
+    """Print plain data as JSON, indented for people or on one line for streams.
 
-    Its strings may hold anything: what a terminal would obey is escaped, and means the same.
+    Characters that control a terminal are escaped, which does not change the value.
     """
     sys.stdout.write(json_text(value, indent=indent) + "\n")
 
 
 def print_json_items(*named: str | Iterable[object]) -> None:
-    """Print an object of lists as ``print_json`` does, each item as soon as it is there.
+    """Print an object of lists as ``print_json`` does, each item as soon as it is known.
 
     Args:
-        named: A key and the items of its list, and so on.
+        named: Alternately a key and the items of its list.
     """
     keys, lists = named[::2], named[1::2]
     write = sys.stdout.write
@@ -149,7 +150,7 @@ def print_json_items(*named: str | Iterable[object]) -> None:
 
 
 def print_json_list(items: Iterable[object]) -> None:
-    """Print a list as ``print_json`` does, each item as soon as it is there."""
+    """Print a list as ``print_json`` does, each item as soon as it is known."""
     write, begin = sys.stdout.write, "["
     for item in items:
         text = json_text(item, indent=True).replace("\n", "\n  ")
@@ -159,12 +160,12 @@ def print_json_list(items: Iterable[object]) -> None:
 
 
 def json_text(value: object, *, indent: bool) -> str:
-    """Return plain data as JSON, with what a terminal would obey escaped."""
+    """Return plain data as JSON, with characters escaped that control a terminal."""
     try:
         text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
     except TypeError:
-        # A path whose bytes are no UTF-8 has lone surrogates, which only escapes can write; and of
-        # containers in one another, orjson takes 254.
+        # A path that is not valid UTF-8 has lone surrogates, which need escapes; and orjson accepts
+        # at most 254 nested containers.
         separators = None if indent else (",", ":")
         text = json.dumps(value, indent=2 if indent else None, separators=separators)
     return printable_json(text)

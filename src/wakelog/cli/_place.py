@@ -1,4 +1,4 @@
-"""What a path names, and the one wording in which every command refuses it."""
+"""What a path names, and the error messages of all commands for a path that they cannot use."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SPECIAL: Final = (
     (stat.S_ISCHR, "it is a device"),
     (stat.S_ISBLK, "it is a device"),
 )
-# How formats begin that people have beside their logs.
+# The first bytes of formats that are often beside logs.
 _FORMATS: Final = (
     (b"SQLite format 3\0", "it is a SQLite database"),
     (b"\x1f\x8b", "it is compressed with gzip"),
     (b"\x28\xb5\x2f\xfd", "it is compressed with zstd"),
     (b"PK\x03\x04", "it is a ZIP archive"),
 )
-# Lines of Wakelog's begin so, also where the rest is damaged or still being written.
+# The beginnings of Wakelog's lines, by which damaged and incomplete ones are recognized, too.
 _OUR_BEGINNINGS: Final = (b'{"writer":', b'{"id":"')
 _LOOK_BYTES: Final = 64 * 1024
 
@@ -40,7 +40,7 @@ def check_journal(path: Path) -> None:
     """Check that a path names a journal directory or the folder of one writer.
 
     Raises:
-        JournalError: When it names something else, with what that is.
+        JournalError: If it does not; the message says what it names.
     """
     if _is_directory(path, _JOURNAL_ONLY):
         if not has_journal(path):
@@ -61,12 +61,12 @@ def check_source(path: Path, *, grows: bool = False) -> None:
     """Check that a path names a journal, a writer's folder or a file that may hold records.
 
     Args:
-        path: What was named.
-        grows: Whether the path is read as it grows: then a directory has to have a journal, and a
-            file that holds something must hold records already.
+        path: The path.
+        grows: Whether the command follows the path: then a directory must be a journal, and a file
+            that is not empty must hold a record.
 
     Raises:
-        JournalError: When it names something else, with what that is.
+        JournalError: If it does not; the message says what it names.
     """
     if _is_directory(path, _FILES_TOO):
         if not has_journal(path) and (grows or not _has_lines(path)):
@@ -76,10 +76,10 @@ def check_source(path: Path, *, grows: bool = False) -> None:
 
 
 def check_found_nothing(path: Path) -> None:
-    """Check that a path in which no record was found is one of ours all the same.
+    """Check that a path in which no record was found is nevertheless a journal or a file of lines.
 
     Raises:
-        JournalError: When it names something else, with what that is.
+        JournalError: If it is not; the message says what it is.
     """
     if not path.is_dir():
         what = _foreign(path)
@@ -90,27 +90,27 @@ def check_found_nothing(path: Path) -> None:
 
 
 def is_empty_file(path: Path) -> bool:
-    """Tell whether a path names a file in which nothing stands yet."""
+    """Tell whether a path names an empty file."""
     return path.is_file() and not path.stat().st_size
 
 
 def journal_at(path: Path) -> tuple[Path, str | None]:
-    """Return the journal's directory, and the writer where the path is that of one."""
+    """Return the journal's directory, and the writer's id if the path is a writer's folder."""
     path = path.absolute()
     return (path.parent, path.name) if _is_writer(path) else (path, None)
 
 
 def _is_directory(path: Path, hint: str) -> bool:
-    """Tell a directory from a regular file, both of which can be read.
+    """Tell whether a readable path is a directory or a regular file.
 
     Raises:
-        JournalError: When it is neither, or cannot be read.
+        JournalError: If it is neither, or cannot be read.
     """
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             os.scandir(path).close()
-            os.stat(path / ".")  # listing is not enough: the files in it are opened
+            os.stat(path / ".")  # checks search permission, which opening the files needs
             return True
         for is_one, what in _SPECIAL:
             if is_one(mode):
@@ -124,7 +124,7 @@ def _is_directory(path: Path, hint: str) -> bool:
 
 
 def has_journal(path: Path) -> bool:
-    """Return whether a directory is a journal, or the folder of one writer."""
+    """Tell whether a directory is a journal or the folder of one writer."""
     path = path.absolute()
     return (
         (path / _MARKER).is_file()
@@ -134,28 +134,28 @@ def has_journal(path: Path) -> bool:
 
 
 def _is_writer(folder: Path) -> bool:
-    """Tell a writer's folder from others that have something called "lock" in them."""
+    """Tell whether a folder is a writer's, and not another one that has a file named "lock"."""
     try:
         if not (folder / _LOCK).is_file():
             return False
         return (folder.parent / _MARKER).is_file() or any(folder.glob(_SEGMENTS))
     except OSError:
-        return False  # somebody else's, and not for us to read
+        return False  # a folder of another user, which is not readable
 
 
 def _has_lines(path: Path) -> bool:
-    """Tell whether a directory, or one in it, has files of lines: of sinks or of a gateway."""
+    """Tell whether a directory or its subdirectories have files of lines, as sinks write them."""
     return any(file.is_file() for name in ("*.jsonl", "*/*.jsonl") for file in path.glob(name))
 
 
 def _foreign(path: Path) -> str | None:
-    """Say what a file is that has no record at its beginning and none at its end.
+    """Return what a file is if it has no record near its beginning or end.
 
     Returns:
-        None for a file that has some, and for an empty one.
+        A description; None for a file that has records, or is empty.
 
     Raises:
-        JournalError: When it cannot be read.
+        JournalError: If it cannot be read.
     """
     try:
         with open_to_read(os.path.realpath(path)) as file:

@@ -8,15 +8,15 @@ from rich.console import Console
 
 
 class Coloured(Console):
-    """Rich's console for standard output, which takes texts as they are.
+    """Rich's console for standard output, which prints texts without interpreting markup.
 
     Args:
-        width: The columns of a line; None to follow the size of the terminal as it changes.
+        width: The width of a line in columns; None to follow the terminal's size.
     """
 
     def __init__(self, width: int | None) -> None:
         super().__init__(width=width, highlight=False, markup=False, emoji=False)
 
     def on_broken_pipe(self) -> NoReturn:
-        """Leave it to ``main``, which ends quietly for every way of printing."""
+        """Raise the error, which ``main`` handles for every command."""
         raise BrokenPipeError

@@ -1,4 +1,4 @@
-"""Signing from outside the programs that record: the key is with this process alone."""
+"""Signing a journal outside the programs that record it, so that only this process has the key."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 INTERVAL_SECONDS = 60.0
-"""The longest that a line stays without a seal, where nothing else is said."""
+"""The default of the longest time for which a line has no seal, in seconds."""
 
 
 def add_sealing(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that say what is signed with, and how often."""
+    """Declare the arguments of signing."""
     parser.add_argument(
         "--seal-key", metavar="FILE", help="sign the journal with this Ed25519 key, as PEM"
     )
@@ -61,10 +61,10 @@ def add_sealing(parser: argparse.ArgumentParser) -> None:
 def sealer_of(
     root: Path, arguments: argparse.Namespace, wanted: Callable[[Path], bool]
 ) -> SealingThread | None:
-    """Return what signs as the command line says, None where nothing is signed.
+    """Return the sealing thread that the command line describes, or None without a key.
 
     Raises:
-        ConfigurationError: When the key cannot be used.
+        ConfigurationError: If the key cannot be used.
     """
     if arguments.seal_key is None:
         return None
@@ -80,7 +80,9 @@ def outside_sealer(
     keep: float,
     record: Callable[[Path, Seal], None] | None = None,
 ) -> OutsideSealer:
-    """Make what seals folders of other processes, and have it miss seals that its files of checkpoints hold.
+    """Return a sealer of other processes' folders, which knows the seals in the checkpoint files.
+
+    It therefore notices if one of these seals is missing from the journal.
 
     Args:
         root: The journal's directory.
@@ -90,8 +92,8 @@ def outside_sealer(
         record: As for ``OutsideSealer``.
 
     Raises:
-        ConfigurationError: When the key cannot be used.
-        JournalError: When a file of checkpoints cannot be read.
+        ConfigurationError: If the key cannot be used.
+        JournalError: If a checkpoint file cannot be read.
     """
     signer = sealing.signer()
     assert signer is not None  # noqa: S101 - the settings have a key
@@ -109,14 +111,14 @@ def outside_sealer(
 
 
 class SealingThread:
-    """Seals a journal's folders by interval, and has the seals leave as records.
+    """Seals a journal's folders at an interval, and sends the seals as records.
 
     Args:
         root: The journal's directory.
         sealing: The settings, with a key.
-        wanted: Says which folders.
-        keep: How long ago a segment was sealed, at least, before its deletion is signed for where a
-            program asks for that, in seconds.
+        wanted: A function that tells whether to seal a folder.
+        keep: How long after a segment was sealed a program's request to delete it is signed at the
+            earliest, in seconds.
     """
 
     def __init__(
@@ -124,15 +126,15 @@ class SealingThread:
     ) -> None:
         self._root, self._interval = root, sealing.interval
         self.listener = outside_sealer(root, sealing, wanted, keep, self._record)
-        """Signs for what is deleted."""
-        # One for each service and pipeline, in which seals stand as records until they are delivered.
+        """The sealer, which also signs for deletions."""
+        # A journal for each service and pipeline, which holds the seals as records until delivery.
         self._journals: dict[Any, Journal] = {}
         self._alarm, self._stopping = Alarm(), False
         self._thread = Background(self._run, "wakelog-sealing", self._alarm)
 
     @contextmanager
     def beside(self) -> Iterator[None]:
-        """Seal once, then by interval until the block ends, and once more."""
+        """Seal at the start, at each interval, and when the block ends."""
         self.listener.seal_all()
         self._thread.start()
         try:

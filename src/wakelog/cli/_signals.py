@@ -1,4 +1,4 @@
-"""Ending a command that goes on until somebody asks it to stop."""
+"""Ending a command that runs until a signal stops it."""
 
 from __future__ import annotations
 
@@ -20,32 +20,33 @@ _POLL_SECONDS = 0.05
 
 
 class Stop:
-    """Whether a signal has come. No `threading.Event`: setting one takes a lock.
+    """Whether a signal has arrived.
 
-    The signal may have come while this very thread was holding it.
+    This is not a `threading.Event`, because setting one takes a lock, which the interrupted thread
+    may hold.
     """
 
     def __init__(self) -> None:
         self.asked = False
 
     def ask(self, *_: object) -> None:
-        """Take note of a signal."""
+        """Note that a signal has arrived."""
         self.asked = True
 
 
 @contextmanager
 def until_asked(*signals: signal.Signals) -> Iterator[Stop]:
-    """Take note of signals inside the block, so that what is under way is finished first.
+    """Only note signals inside the block, so that the command can finish its present work.
 
     Args:
-        signals: Which; what they did before, they do again after the block.
+        signals: The signals; their previous handlers are restored after the block.
 
     Yields:
-        What tells whether one has come.
+        An object that tells whether one has arrived.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may say what a signal does
+        yield stop  # only the main thread may set signal handlers
         return
     before = [signal.signal(number, stop.ask) for number in signals]
     try:
@@ -56,9 +57,9 @@ def until_asked(*signals: signal.Signals) -> Iterator[Stop]:
 
 
 def wait_for_journal(path: Path) -> bool:
-    """Wait for a journal that no program has begun yet; False when asked to stop meanwhile.
+    """Wait until a program has begun a journal, and return False if a signal arrives before.
 
-    A sidecar starts before the program that it is there for, whose set-up makes the directory.
+    A sidecar may start before its program, which creates the directory.
     """
     if path.exists():
         return True

@@ -1,4 +1,4 @@
-"""Tables of figures as text, which no width hides a column of."""
+"""Tables of figures as text, which lose no column on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from wakelog._printable import printable
 
 
 def table_text(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
-    """Lay a table out: the first column to the left, the others, which are figures, to the right.
+    """Return a table as text: the first column aligned left, the others, figures, aligned right.
 
     Args:
-        titles: The columns' titles. Where space is short their words stand below each other.
-        rows: What stands in them, the totals last.
-        width: The columns of the terminal. When the table needs more, every row becomes a block of
+        titles: The columns' titles, with one word per line if space is short.
+        rows: The cells, with the totals as the last row.
+        width: The terminal's width in columns. If the table is wider, every row becomes a block of
             lines, each with a title and its figure.
 
     Returns:
@@ -61,15 +61,15 @@ def _blocks(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def aligned(
     titles: Sequence[str], rows: Sequence[Sequence[str]], *, keep: bool = False
 ) -> list[str]:
-    """Lay rows out under their titles, made safe for a terminal; those of figures stand to the right.
+    """Return rows aligned under their titles and safe for a terminal, with figures aligned right.
 
     Args:
-        titles: The columns' titles; one that begins with ``>`` is of figures.
-        rows: What stands in them.
-        keep: Whether columns are kept in which nothing stands but ``-``.
+        titles: The columns' titles; the title of a column of figures begins with ``>``.
+        rows: The cells.
+        keep: Whether to keep columns that have only ``-``.
 
     Returns:
-        Lines.
+        The lines.
     """
     safe = [[printable(text) for text in row] for row in rows]
     kept = [

@@ -1,4 +1,4 @@
-"""What commands print to: rich's console where rich is installed, else plain text."""
+"""The output of commands: rich's console if rich is installed, else plain text."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ _LEAST_WIDTH: Final = 20
 
 
 class Output(Protocol):
-    """Where commands print to."""
+    """The interface for printing."""
 
     @property
     def width(self) -> int:
-        """The columns of a line."""
+        """The width of a line in columns."""
         ...
 
     @property
     def is_terminal(self) -> bool:
-        """Whether lines that are too long for the terminal should be cut."""
+        """Whether to cut lines that are too long for the terminal."""
         ...
 
     def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print a text, with rich's options for how it looks."""
+        """Print a text, with rich's options for its style."""
         ...
 
 
 class Plain:
-    """Prints text as it is, where rich is not installed."""
+    """Prints plain text if rich is not installed."""
 
     is_terminal = False
-    """Never: it does not cut lines."""
+    """False: lines are never cut."""
 
     @property
     def width(self) -> int:
-        """The columns of a line."""
+        """The width of a line in columns."""
         return width()
 
     def print(self, *args: Any, **_: Any) -> None:
-        """Print a text; how it should look is left aside."""
+        """Print a text without its style."""
         sys.stdout.write(f"{' '.join(map(str, args))}\n")
 
 
 def console() -> Output:
-    """Return what prints to standard output: coloured in a terminal, plain in a pipe."""
+    """Return the output for standard output, coloured on a terminal and plain in a pipe."""
     if not has_rich():
         return Plain()
     from wakelog.cli._rich import Coloured
@@ -57,20 +57,20 @@ def console() -> Output:
 
 
 def width() -> int:
-    """Return the columns of a line of standard output, 120 in a pipe, and 20 at least."""
+    """Return the width of a line of standard output: at least 20 columns, and 120 in a pipe."""
     if is_piped():
         return WIDTH_IN_A_PIPE
-    # It takes COLUMNS=0 for unknown.
+    # shutil takes COLUMNS=0 for unknown.
     return max(shutil.get_terminal_size().columns, _LEAST_WIDTH)
 
 
 def given_width() -> int | None:
-    """Return the columns of a line as far as somebody says so; None in a terminal, which may change."""
+    """Return the width of a line if it is fixed; None on a terminal, whose size may change."""
     return width() if is_piped() or "COLUMNS" in os.environ else None
 
 
 def styled(*parts: tuple[str, str]) -> Any:
-    """Return a line of texts, each with its style, for ``Output.print``."""
+    """Return a line of styled texts, for ``Output.print``."""
     safe = [(printable(text), style) for text, style in parts]
     if not has_rich():
         return "".join(text for text, _ in safe)
@@ -82,7 +82,7 @@ def styled(*parts: tuple[str, str]) -> Any:
 def has_rich() -> bool:
     """Tell whether rich is installed."""
     try:
-        import rich  # noqa: F401 - whether it can be imported is the question
+        import rich  # noqa: F401 - tests whether it can be imported
     except ModuleNotFoundError as error:
         if error.name != "rich":
             raise
@@ -91,5 +91,5 @@ def has_rich() -> bool:
 
 
 def is_piped() -> bool:
-    """Tell whether standard output goes to no terminal, and nobody says how wide it is."""
+    """Tell whether standard output is not a terminal and COLUMNS does not set a width."""
     return not sys.stdout.isatty() and "COLUMNS" not in os.environ

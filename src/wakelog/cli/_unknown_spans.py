@@ -1,4 +1,4 @@
-"""Spans of others that are open, or ended with outcome unknown, as ``wakelog show`` lists them."""
+"""Spans of other instrumentations that are open or of unknown outcome, for ``wakelog show``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MOST_SHOWN: Final = 20
-# What is read at most of the ends of spans: it is no index.
+# The limit for reading the ends of spans, for which there is no index.
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _SAYS_UNKNOWN: Final = f'"{s.SPAN_OUTCOME}":"unknown"'.encode()
 _STATES: Final = {
@@ -33,17 +33,17 @@ _STATES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class UnknownSpan:
-    """A span whose end nobody has seen.
+    """A span whose end was not recorded.
 
     Attributes:
         name: The span's name.
-        trace_id: Its trace id.
-        span_id: Its span id.
-        scope: Which instrumentation recorded it; empty where it does not say.
-        started: When it began, in nanoseconds since 1970.
-        ended: When it was last known to be alive; None while it has no end.
-        state: What is known of it.
-        reason: Why its outcome is unknown; empty while it has no end.
+        trace_id: The trace id.
+        span_id: The span id.
+        scope: The name of the instrumentation scope; empty if it has none.
+        started: When the span began, in nanoseconds since 1970.
+        ended: When the span was last known to be running; None while it has no end.
+        state: What is known about the span.
+        reason: Why the outcome is unknown; empty while the span has no end.
     """
 
     name: str
@@ -56,7 +56,7 @@ class UnknownSpan:
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as ``--json`` prints it."""
+        """Return the span in the form that ``--json`` prints."""
         return {
             "name": self.name,
             "trace_id": self.trace_id,
@@ -70,7 +70,7 @@ class UnknownSpan:
 
     @property
     def line(self) -> str:
-        """The span on a line."""
+        """The span as a line of text."""
         lasted = "" if self.ended is None else f" after {duration_text(self.ended - self.started)}"
         by = f"  by {self.scope}" if self.scope else ""
         text = f"{time_text(self.started)}  {self.name}  {self.state}{lasted}{by}  trace {self.trace_id}"
@@ -78,15 +78,15 @@ class UnknownSpan:
 
 
 def unknown_spans(path: Path) -> list[UnknownSpan]:
-    """Find the spans of others that are open, or have ended with outcome unknown, newest first.
+    """Return other instrumentations' spans that are open or of unknown outcome, newest first.
 
-    Wakelog's own are left out: they are steps of the tree.
+    Wakelog's own spans are left out, because they are steps of the tree.
 
     Args:
-        path: A journal, or a writer's folder; anything else holds none.
+        path: A journal, or a writer's folder; any other path has no spans.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If reading fails.
     """
     among: list[Path] = []
     with suppress(JournalError):  # a file of lines
@@ -102,7 +102,7 @@ def unknown_spans(path: Path) -> list[UnknownSpan]:
 
 
 def said_of_unknown(spans: list[UnknownSpan]) -> Iterator[str]:
-    """Yield the lines that list spans, none for none."""
+    """Yield lines that list the spans, or nothing if there are none."""
     if not spans:
         return
     yield f"Spans of others that are open or of unknown outcome: {len(spans):,}"

@@ -1,4 +1,4 @@
-"""What waits for an endpoint that the next hop does not have, as it has answered."""
+"""Records that wait for an OTLP endpoint that the next hop does not offer, by its response."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Unserved:
     """Records of one service, pipeline and signal that wait for an endpoint.
 
     Attributes:
-        owner: Whose they are.
-        pending: How many they are.
-        answer: What the next hop has answered.
+        owner: The service, pipeline and signal.
+        pending: How many records wait.
+        answer: The next hop's response.
     """
 
     owner: Owner
@@ -29,7 +29,7 @@ class Unserved:
     answer: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as ``--json`` prints it."""
+        """Return the figures in the form that ``--json`` prints."""
         return {
             "service": self.owner.service.name,
             "namespace": self.owner.service.namespace,
@@ -41,7 +41,7 @@ class Unserved:
 
     @property
     def line(self) -> str:
-        """What is said of it, with the remedies."""
+        """A sentence about these records, with the remedies."""
         records, endpoint = _WHAT[self.owner.signal == SPANS]
         variable = endpoint.upper()
         return (
@@ -52,10 +52,10 @@ class Unserved:
 
 
 def unserved_of(pending: Iterable[tuple[Path, int]]) -> list[Unserved]:
-    """Find what waits for an endpoint.
+    """Return the records that wait for an endpoint, for each owner.
 
     Args:
-        pending: Writers' folders, each with how many of its records are pending.
+        pending: Writers' folders, each with the number of its pending records.
     """
     found: dict[object, Unserved] = {}
     for folder, count in pending:

@@ -1,4 +1,4 @@
-"""From the index to the view: which events a command shows, read from their lines."""
+"""Building a view of the events that the index selects."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from wakelog.index import Event, EventLine, Index
 
 NEWEST_OUTSIDE: Final = 20
-"""How many of the records outside runs are shown beside the newest run."""
-_NARROW: Final = 80  # below it a line that is cut may lose how its step ended
+"""How many of the records outside runs are shown after the newest run."""
+_NARROW: Final = 80  # on a narrower terminal, cutting a line could hide the step's outcome
 
 
 def view_of(index: Index, events: Iterable[EventLine | Event], *, attributes: bool = False) -> View:
-    """Read events from their lines and put them together.
+    """Return a view of events, read from their lines.
 
     Args:
-        index: The index that the events are of.
-        events: Which.
+        index: The index of the events.
+        events: The events.
         attributes: Whether steps keep the attributes of their records.
     """
     builder = ViewBuilder(attributes=attributes)
@@ -37,7 +37,7 @@ def view_of(index: Index, events: Iterable[EventLine | Event], *, attributes: bo
 
 
 def selected(index: Index, selection: Selection, *, attributes: bool = False) -> View:
-    """Return the view of a selection: whole sessions and runs, or single events in their places."""
+    """Return the view of a selection: whole sessions and runs, or single events in runs."""
     if selection.picks_events:
         events = index.around(index.events(selection))
         return view_of(index, events, attributes=attributes)
@@ -45,7 +45,7 @@ def selected(index: Index, selection: Selection, *, attributes: bool = False) ->
 
 
 def newest(index: Index, *, attributes: bool = False) -> tuple[View, int]:
-    """Return the view of the newest run and of the newest records outside runs, and how many runs there are."""
+    """Return a view of the newest run and records outside runs, and the number of runs."""
     run = index.newest_run()
     events = [] if run is None else index.whole(Selection(run=run[0]))
     events += index.outside_runs(NEWEST_OUTSIDE)
@@ -53,7 +53,7 @@ def newest(index: Index, *, attributes: bool = False) -> tuple[View, int]:
 
 
 def everything(index: Index, *, attributes: bool = False) -> Iterator[Session | list[Step]]:
-    """Yield each session by the time of its start, and at last the list of the other records."""
+    """Yield each session, ordered by start, and finally the list of the other records."""
     sessions, _ = index.sessions()
     inside = index.sessions_inside()
     for one in sorted(sessions, key=lambda session: session.start or 0):
@@ -62,17 +62,17 @@ def everything(index: Index, *, attributes: bool = False) -> Iterator[Session | 
         elif one.id not in inside:
             events = index.whole(Selection(session=one.id))
         else:
-            continue  # a sub-agent's, which is shown where it was called
+            continue  # a sub-agent's session, which is shown inside the calling one
         yield from view_of(index, events, attributes=attributes).sessions
     yield view_of(index, index.of_nothing(), attributes=attributes).other_records
 
 
 def drawn_lines(view: View, *, full: bool = False) -> Iterator[str]:
-    """Yield the lines of a view's tree as standard output takes them: coloured and cut for a terminal.
+    """Yield the lines of a view's tree for standard output: coloured and cut if it is a terminal.
 
     Args:
         view: The view.
-        full: Whether all that was recorded of each step stands below it; then no line is cut.
+        full: Whether to print everything recorded of each step below it; then no line is cut.
     """
     coloured = is_coloured()
     columns = None if is_piped() else width()

@@ -1,4 +1,4 @@
-"""Which service's records, and of which pipeline, a command sends somewhere: never everybody's unasked."""
+"""Whose records a command sends: without a choice, never those of several services or pipelines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_NAMED = 8
 
 
 def add_whose(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that say whose records are meant."""
+    """Declare the arguments that select a service and a pipeline."""
     parser.add_argument(
         "--service",
         metavar="NAME",
@@ -32,13 +32,13 @@ def add_whose(parser: argparse.ArgumentParser) -> None:
 
 
 class Whose:
-    """Says of folders whether their records are meant.
+    """Tells whether a folder's records are selected.
 
-    Without ``--service``, ``--pipeline`` and ``--all`` it is the only service and pipeline there; in a
-    directory without any, the first one that comes.
+    Without ``--service``, ``--pipeline`` and ``--all``, the only service and pipeline in the
+    journal is selected; in an empty journal, the first one that appears.
 
     Args:
-        arguments: What ``add_whose`` declared.
+        arguments: The arguments that ``add_whose`` declared.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -52,15 +52,15 @@ class Whose:
             )
 
     def choose(self, root: Path, command: str) -> None:
-        """Settle for the only service and pipeline that is there and asked for, if there is any.
+        """Select the only service and pipeline that matches the command line, if there is one.
 
         Args:
             root: The journal's directory.
-            command: The command, for the message.
+            command: The command's name, for the message.
 
         Raises:
-            ConfigurationError: When there are several, or none of that name.
-            JournalError: When the directory cannot be read.
+            ConfigurationError: If several match, or the journal has records and none match.
+            JournalError: If the directory cannot be read.
         """
         if self._all:
             return
@@ -76,7 +76,7 @@ class Whose:
             raise ConfigurationError(message)
 
     def is_meant(self, folder: Path) -> bool:
-        """Tell whether a folder's records are meant; one that does not say its owner only by --all."""
+        """Tell whether a folder's records are selected; without an owner, only by ``--all``."""
         if self._all:
             return True
         owner = owner_of(folder)
@@ -87,7 +87,7 @@ class Whose:
         return owner.whose == self._only.whose
 
     def is_asked(self, folder: Path) -> bool:
-        """Tell whether a folder is of the service and pipeline that were named, if they were."""
+        """Tell whether a folder's owner matches ``--service`` and ``--pipeline``."""
         owner = owner_of(folder)
         return owner is not None and self._is_asked(owner)
 
@@ -97,7 +97,7 @@ class Whose:
 
 
 def owners(among: Iterable[Path]) -> list[Owner]:
-    """Return one owner for each service and pipeline that folders are of, in the order of names."""
+    """Return an owner for each service and pipeline among folders, sorted by name."""
     found: dict[tuple[object, ...], Owner] = {}
     for folder in among:
         owner = owner_of(folder)
@@ -107,7 +107,7 @@ def owners(among: Iterable[Path]) -> list[Owner]:
 
 
 def name_of(owner: Owner) -> str:
-    """Name a service and a pipeline for people."""
+    """Return the name of a service and a pipeline for messages."""
     return f"{owner.service}, pipeline {owner.pipeline}"
 
 

@@ -1,4 +1,4 @@
-"""Figures in words: times, durations, tokens and money."""
+"""Figures as text: times, durations, tokens and money."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 def time_text(nanoseconds: int | None) -> str:
-    """Write a time in UTC, to the second."""
+    """Format a time in UTC, to the second."""
     return "-" if nanoseconds is None else clock_time(nanoseconds, date=True)
 
 
 def duration_text(nanoseconds: int | None) -> str:
-    """Write a duration."""
+    """Format a duration."""
     return "-" if nanoseconds is None else duration(nanoseconds / _MILLION)
 
 
 def count_text(count: int | None) -> str:
-    """Write a number of tokens: whole up to 9,999, then in thousands and millions."""
+    """Format a number of tokens: whole up to 9,999, then in thousands and millions."""
     if count is None:
         return "-"
     if count < _THOUSAND:
@@ -31,18 +31,18 @@ def count_text(count: int | None) -> str:
 
 
 def cost_text(cost: float | None) -> str:
-    """Write a sum of US dollars."""
+    """Format an amount of US dollars."""
     return "-" if cost is None else f"${cost:,.4f}"
 
 
 def bar(value: float, most: float, width: int) -> str:
-    """Draw a value as a bar of blocks, the most as one of the whole width."""
+    """Return a bar of blocks for a value; the maximum fills the whole width."""
     filled = 0 if most <= 0 else round(value / most * width)
     return "█" * max(filled, 1 if value else 0)
 
 
 def spark(values: list[int]) -> str:
-    """Draw values beside each other, the greatest as a full block and zero as a space."""
+    """Return a character for each value: a full block for the greatest, a space for zero."""
     most = max(values, default=0)
     return "".join(
         " " if not value else _BARS[min(len(_BARS) - 1, value * len(_BARS) // (most + 1))]

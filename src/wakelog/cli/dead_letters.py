@@ -6,9 +6,9 @@ accepted then count as delivered. The exit code is 1 if one was not accepted. re
 letters of one service and pipeline: the only one there is, or the one that --service and --pipeline
 name; --all sends those of all services to one destination.
 
-With --json, a list of {"id", "writer", "seq", "event_name", "timestamp", "time", "outcome", "reason",
-"size", "segment", "offset"}; for show also "line", the record as it was recorded; for replay also
-"replayed", and "reason" is that of the new attempt.
+With --json, a list of {"id", "writer", "seq", "event_name", "timestamp", "time", "outcome",
+"reason", "size", "segment", "offset"}; with show also "line", the record as it was recorded; with
+replay also "replayed", and "reason" is that of the new attempt.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked.
+    """List, show or replay dead letters.
 
     Raises:
-        WakelogError: When there is no journal at the path, or no letter whose id begins as asked.
+        WakelogError: If there is no journal at the path, or no dead letter with the id.
     """
     path = path_of(arguments).absolute()
     of_a_gateway = None
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _of_a_journal(path: Path, arguments: argparse.Namespace) -> list[Path]:
-    """Return the writers' folders that are meant, of one service and pipeline to replay them."""
+    """Return the writers' folders that are selected; for replay, of one service and pipeline."""
     root, writer = journal_at(path)
     if writer is not None:
         return [root / writer]

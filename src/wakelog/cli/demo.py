@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _ENDPOINTS: Final = (_ENDPOINT, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
 _DISABLED: Final = "OTEL_SDK_DISABLED"
-# Bounds for slow machines; on others the whole story takes under ten seconds.
+# Time-outs for slow machines; on others the whole demo takes less than ten seconds.
 _START_SECONDS, _ARRIVE_SECONDS, _FINISH_SECONDS = 60.0, 60.0, 150.0
-# Delivery looks often and gives up a request soon, so that the story is brisk.
+# Short delays and time-outs of delivery, so that the demo is quick.
 _BRISK: Final = {
     "OTEL_BLRP_SCHEDULE_DELAY": "150",
     "OTEL_BSP_SCHEDULE_DELAY": "5000",
@@ -44,7 +44,7 @@ _BRISK: Final = {
     FLUSH_TIMEOUT: "8",
 }
 
-# What a next hop answers to log records that takes only spans, as Jaeger does.
+# Parts of a response to log records from a next hop that accepts only spans, such as Jaeger.
 _TAKES_NO_LOGS = ("404", "UNIMPLEMENTED")
 
 
@@ -58,10 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Tell the story.
+    """Run the demo.
 
     Raises:
-        WakelogError: When it cannot be told.
+        WakelogError: If it cannot run.
     """
     from wakelog.cli._demo_report import difference, report
 
@@ -91,25 +91,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class _Story:
-    """Says what happens, one line each, with the seconds since the beginning."""
+    """Prints what happens, one line each, with the seconds since the beginning."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
         self._begin = time.monotonic()
 
     def tell(self, who: str, what: str, style: str = "none") -> None:
-        """Say who did what."""
+        """Print a line about who did what."""
         since = f"{time.monotonic() - self._begin:5.1f} s  "
         line = styled((since, "dim"), (f"{who:<9} ", "cyan"), (what, style))
         self._out.print(line, soft_wrap=True)
 
     def hear(self, what: str) -> None:
-        """Say what the agent remarks."""
+        """Print a remark of the agent."""
         self.tell("agent", what)
 
 
 def _tell(story: _Story, directory: Path) -> Endpoint:
-    """Tell the whole story, with an endpoint of our own."""
+    """Run the whole demo with its own endpoint, and return the endpoint."""
     from wakelog.cli._demo_endpoint import Endpoint
 
     endpoint = Endpoint()
@@ -163,10 +163,10 @@ def _tell(story: _Story, directory: Path) -> Endpoint:
 
 
 def _tell_with_a_given_endpoint(story: _Story, directory: Path, url: str) -> str:
-    """Tell what can be told truthfully when the endpoint is not ours to stop.
+    """Run the demo without the outage, because the endpoint is the user's and cannot be stopped.
 
     Returns:
-        Why it has not taken all log records; empty when it has.
+        Why the endpoint did not accept all log records; empty if it did.
     """
     environment = _environment(None)
     story.tell("endpoint", f"is yours, {endpoint_name(url)}, so the demo has no outage")
@@ -191,15 +191,15 @@ def _tell_with_a_given_endpoint(story: _Story, directory: Path, url: str) -> str
 
 
 def _environment(url: str | None) -> dict[str, str]:
-    """Return the agent's environment: ours, with our own endpoint or the user's settings."""
+    """Return the agent's environment variables, with the demo's endpoint or the user's."""
     if url is None:
         return {**_BRISK, **os.environ}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     own = {
         _ENDPOINT: url,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-        "OTEL_METRICS_EXPORTER": "none",  # the story is about events, and its endpoint takes no more
-        # A proxy must not come between the agent and its own machine.
+        "OTEL_METRICS_EXPORTER": "none",  # the demo's endpoint does not accept metrics
+        # A proxy must not intercept connections to the loopback interface.
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
         FLUSH_TIMEOUT: "60",
@@ -208,11 +208,11 @@ def _environment(url: str | None) -> dict[str, str]:
 
 
 def _fresh_directory(given: str | None) -> Path:
-    """Make the directory to record in.
+    """Create the directory to record in.
 
     Raises:
-        ConfigurationError: When it holds something already, which would be counted too.
-        JournalError: When it cannot be made.
+        ConfigurationError: If it is not empty, because its records would be counted, too.
+        JournalError: If it cannot be created.
     """
     directory = Path(given) if given else default_root("demo") / _name()
     try:

@@ -5,7 +5,7 @@ problem; warnings do not count.
 
 With --json:
   {"ok", "checks": [{"name", "status", "what", "hint"}]}
-status is "ok", "warning" or "problem", and hint what to do, empty for nothing.
+status is "ok", "warning" or "problem", and hint is what to do about it, or empty.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check the set-up."""
+    """Check the configuration."""
     from wakelog.cli._checks import PROBLEM, checks
 
     coloured, found = is_coloured(), []

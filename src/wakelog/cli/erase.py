@@ -6,7 +6,8 @@ recorded without sealing is on lines or in shared files; it stays, and is counte
 The exit code is 1 if content stays that should be deleted.
 
 With --json:
-  {"path", "applied", "values", "dead_letters", "aside", "busy": [FOLDER], "records": [RECORD], "inline": [RECORD]}
+  {"path", "applied", "values", "dead_letters", "aside", "busy": [FOLDER],
+   "records": [RECORD], "inline": [RECORD]}
 where RECORD is {"writer", "id", "seq", "time", "exported", "destination"}.
 """
 
@@ -50,11 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Erase content, or say what would go.
+    """Erase content, or print what would be erased.
 
     Raises:
-        JournalError: When there is no journal at the path, or the file system refuses.
-        ConfigurationError: When it is not clear whose content, or there is no key.
+        JournalError: If there is no journal at the path, or reading or writing fails.
+        ConfigurationError: If no filter or no key was given.
     """
     path = journal_of(arguments)
     root, writer = journal_at(path)

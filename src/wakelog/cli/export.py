@@ -1,11 +1,13 @@
-"""Export events as lines of OTLP-JSON, as CSV, as an Agent Audit Trail, or as JSON lines of Wakelog's own.
+"""Export events as OTLP-JSON lines, CSV, an Agent Audit Trail, or Wakelog's own JSON lines.
 
-The lines of OTLP-JSON are those that the Collector's file exporter writes and its OTLP-JSON file receiver
-reads: {"resourceLogs": [...]}. Everything that was recorded is in them, content too. CSV has a line for each
-event with what it is about, its content as a summary. Events come in the order in which they were written.
+The lines of OTLP-JSON, {"resourceLogs": [...]}, are those that the Collector's file exporter writes
+and its OTLP-JSON file receiver reads. They have everything that was recorded, including content.
+CSV has a row for each event, with a summary of its content. Events are in the order in which they
+were written.
 
---format aat writes the form of the Internet-Draft draft-sharif-agent-audit-trail, in the order of time, with content as
-hashes; with --trail-key each record is signed, and --trail-keys writes the public key for whoever verifies.
+--format aat writes the form of the Internet-Draft draft-sharif-agent-audit-trail, in the order of
+time, with content as hashes. With --trail-key each record is signed, and --trail-keys writes the
+public key for verifiers.
 
 With --json, one JSON object a line, as "wakelog tail --json" prints it.
 """
@@ -67,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Export events.
 
     Raises:
-        WakelogError: When there is nothing to read, or a key cannot be used.
+        WakelogError: If there is nothing to read, or a key cannot be used.
     """
     if arguments.format != "aat" and (arguments.trail_key or arguments.trail_keys):
         raise ConfigurationError("--trail-key and --trail-keys are for --format aat")
@@ -108,7 +110,7 @@ def _write_trail(found: Iterable[ReadEvent], arguments: argparse.Namespace) -> N
 
 
 def _otlp_lines(found: Iterable[ReadEvent]) -> Iterator[str]:
-    """Yield requests of a bounded size, each with the records of one resource and scope."""
+    """Yield requests of limited size, each with records of one resource and scope."""
     for _, group in groupby(found, lambda one: (id(one.resource), one.record.scope)):
         waiting = []
         for one in group:
@@ -155,7 +157,7 @@ def _duration(event: Event) -> float | None:
 
 
 def _cell(value: object) -> object:
-    """Return a value that neither a terminal nor a spreadsheet takes for a command."""
+    """Return a value in a form that neither a terminal nor a spreadsheet executes."""
     if not isinstance(value, str):
         return value
     from wakelog._printable import printable

@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Prove one event.
 
     Raises:
-        JournalError: When there is no journal at the path, or the file system refuses.
-        ConfigurationError: When there is no such event, or no seal covers it yet.
+        JournalError: If there is no journal at the path, or reading or writing fails.
+        ConfigurationError: If there is no such event, or no seal covers it yet.
     """
     path = journal_of(arguments, reads=True)
     root, writer = journal_at(path)

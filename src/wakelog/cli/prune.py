@@ -8,7 +8,8 @@ programs clean up after themselves, so their segments are not touched.
 With --json:
   {"path", "applied", "bytes", "segments", "undelivered", "writers": [{"writer", "below", "segments",
    "bytes", "undelivered"}]}
-undelivered is how many of the segments hold undelivered events, below the first segment that stays.
+undelivered is the number of segments with undelivered events, and below is the first segment that
+stays.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Delete old segments, or say which.
+    """Delete old segments, or print which would be deleted.
 
     Raises:
-        JournalError: When there is no journal at the path, or the file system refuses.
-        ConfigurationError: For the folder of one writer.
+        JournalError: If there is no journal at the path, or reading or writing fails.
+        ConfigurationError: If the path is the folder of one writer.
     """
     path = journal_of(arguments)
     root, writer = journal_at(path)

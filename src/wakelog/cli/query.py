@@ -46,11 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Answer a query.
+    """Run a query and print the result.
 
     Raises:
-        ConfigurationError: For a query that cannot be answered, or without DuckDB.
-        JournalError: When there is nothing to read.
+        ConfigurationError: If the query is invalid, or DuckDB is needed and not installed.
+        JournalError: If there is nothing to read.
     """
     path = source_of(arguments)
     sql = sys.stdin.read() if arguments.sql == "-" else arguments.sql
@@ -83,7 +83,7 @@ def _answer(index: Index, sql: str, over: str) -> Iterator[Answer]:
 
 @contextmanager
 def _folder_of(index: Index) -> Iterator[Path]:
-    """Give the folder of the index, or one for as long as this lasts where the index is in none."""
+    """Yield the folder of the index, or a temporary folder if the index is only in memory."""
     if index.folder is not None:
         yield index.folder
         return
@@ -129,7 +129,7 @@ def _text(value: object) -> str:
 
 
 def _to_json(value: object) -> Any:
-    """Return a value of an answer as plain data."""
+    """Return a value of a result as plain data."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, datetime):

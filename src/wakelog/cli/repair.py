@@ -7,7 +7,7 @@ outstanding.
 
 With --json:
   {"path", "applied", "faults": [{"file", "what", "remedy", "done"}]}
-done is whether it was done now; null for what a living program mends by itself.
+done is whether it was done now, or null for what a running program repairs by itself.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Find what is damaged, and mend it if asked to.
+    """Find what is damaged, and with ``--apply`` repair it.
 
     Raises:
-        JournalError: When there is no journal at the path, or the file system refuses.
+        JournalError: If there is no journal at the path, or reading or writing fails.
     """
     path = path_of(arguments)
     check_journal(path)

@@ -67,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Seal a journal.
 
     Raises:
-        JournalError: When there is no journal at the path, or it cannot be read or written.
-        ConfigurationError: When the key is missing or cannot be used.
+        JournalError: If there is no journal at the path, or it cannot be read or written.
+        ConfigurationError: If the key is missing or cannot be used.
     """
     if arguments.key is None:
         raise ConfigurationError(
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     anchors = (FileAnchor(arguments.checkpoints),) if arguments.checkpoints else ()
     sealing = Sealing(arguments.key, arguments.interval, anchors)
-    sealer = outside_sealer(root, sealing, is_meant, arguments.keep)  # while this may read the key
+    sealer = outside_sealer(root, sealing, is_meant, arguments.keep)  # before root gives up its id
     become_owner_of(path)
 
     before = _numbers(root, is_meant)
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _seal(sealer: OutsideSealer) -> bool:
-    """Seal what is there now, and return whether nothing failed."""
+    """Seal what is there now, and return whether all attempts succeeded."""
     failed = sealer.failed
     try:
         sealer.seal_all()
@@ -141,7 +141,7 @@ def _numbers(root: Path, is_meant: Callable[[Path], bool]) -> dict[str, int]:
 def _writers(
     root: Path, is_meant: Callable[[Path], bool], before: dict[str, int]
 ) -> list[dict[str, Any]]:
-    """Return how far each writer is sealed, as ``--json`` prints it."""
+    """Return how far each writer is sealed, in the form that ``--json`` prints."""
     found: list[dict[str, Any]] = []
     for folder in folders(root):
         if not is_meant(folder):

@@ -5,11 +5,12 @@ such events. A terminal shows the first 20, unless --limit sets another number.
 
 With --json:
   {"sessions": [SESSION], "count"} or, with --runs, {"runs": [RUN], "count"}
-count is how many there are, whatever --limit. SESSION is {"id", "runs", "agents", "events", "errors",
+count is the number without --limit. SESSION is {"id", "runs", "agents", "events", "errors",
 "tool_calls", "model_calls", "start", "duration_ms", "input_tokens", "output_tokens",
-"cache_read_input_tokens", "cache_write_input_tokens", "reasoning_output_tokens", "cost_usd"}, its id null for the runs that
-belong to no session. RUN has "session" and "outcome" in place of "runs"; the outcome is how it ended, in
-the recorder's own word, "running" while its process lives, and "unknown" where nobody knows.
+"cache_read_input_tokens", "cache_write_input_tokens", "reasoning_output_tokens", "cost_usd"}.
+Its id is null for the runs without a session. RUN has "session" and "outcome" in place
+of "runs". The outcome is the recorded one, "running" while the process lives, or "unknown" if the process died before the run
+ended.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     """List sessions or runs.
 
     Raises:
-        WakelogError: When there is nothing to read, or nothing that the filters let through.
+        WakelogError: If there is nothing to read, or nothing matches the filters.
     """
     path = source_of(arguments)
     selection = selection_of(arguments)

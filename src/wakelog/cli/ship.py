@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     Show = Callable[["_Shipments"], None]
 
 _POLL_SECONDS = 0.05
-# How long the last figures are waited for, as long as a program waits for what it delivers.
+# How long to wait for the last metrics; a program waits as long for its delivery.
 _FAREWELL_SECONDS = 0.8
-_NAMELESS = "unknown_service"  # what the SDK calls a service that nobody has named
+_NAMELESS = "unknown_service"  # the SDK's name for a service without one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,8 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Deliver a journal.
 
     Raises:
-        JournalError: When there is no journal at the path, or it cannot be read or written.
-        ConfigurationError: When there is nowhere to deliver to, or it is not clear whose records.
+        JournalError: If there is no journal at the path, or it cannot be read or written.
+        ConfigurationError: If there is no endpoint, or several services and no choice.
     """
     if arguments.follow and not wait_for_journal(path_of(arguments)):
         return 0
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         return folder.name == writer if writer is not None else whose.is_meant(folder)
 
     exporters = _exporters(root, is_meant, arguments)
-    sealer = sealer_of(root, arguments, is_meant)  # while this may still read the key
+    sealer = sealer_of(root, arguments, is_meant)  # before root gives up its id
     become_owner_of(path)
     progress = nullcontext(_nothing) if arguments.json else _progress(_pending(root, is_meant))
 
@@ -151,7 +151,7 @@ def _exporters(
     is_meant: Callable[[Path], bool],
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Make an exporter for each signal that is there, and may come while it follows."""
+    """Return an exporter for each signal in the journal, and with ``--follow`` one for spans."""
     there = {signal_of(folder) for folder in folders(root) if is_meant(folder)}
     exporters: dict[str, Any] = {}
     if LOGS in there or SPANS not in there:
@@ -159,7 +159,7 @@ def _exporters(
     if SPANS in there:
         exporters[SPANS] = span_exporter_of(arguments)
     elif arguments.follow:
-        with suppress(ConfigurationError):  # there may be no endpoint for spans, and no spans
+        with suppress(ConfigurationError):  # there may be no spans, and no endpoint for them
             exporters[SPANS] = span_exporter_of(arguments)
     return exporters
 
@@ -188,7 +188,7 @@ class _Shipments:
 
     @property
     def dead_lettered(self) -> int:
-        """How many were set aside."""
+        """How many records became dead letters."""
         return sum(one.dead_lettered for one in self._all)
 
     @property
@@ -198,17 +198,17 @@ class _Shipments:
 
     @property
     def problem(self) -> str:
-        """Why the next hop does not accept anything now; empty while it does."""
+        """Why the next hop does not accept anything now; empty if it does."""
         return next((one.problem for one in self._all if one.problem), "")
 
     def stop(self) -> None:
-        """Stop after the attempts that are under way."""
+        """Stop after the current attempts."""
         for one in self._all:
             one.stop()
 
 
 def _metrics() -> PushedMetrics | None:
-    """Have the books of this process sent where its records go, under the service of the environment."""
+    """Start sending this process's metrics to the records' destination, with a resource of its own."""
     from opentelemetry.sdk.resources import Resource
 
     from wakelog.events import semconv as s
@@ -231,7 +231,7 @@ def _pending(root: Path, is_meant: Callable[[Path], bool]) -> int:
 
 
 def _watch(shipment: _Shipments, stop: Stop, show: Show, timeout: float | None) -> str:
-    """Wait until everything is delivered, or somebody asked to stop; return what went wrong."""
+    """Wait until everything is delivered or a signal arrives, and return the problem, if any."""
     got, since = 0, time.monotonic()
     while not stop.asked:
         time.sleep(_POLL_SECONDS)

@@ -9,12 +9,13 @@ With --json:
   {"sessions": [{"id", "start", "duration_ms", "runs": [STEP], "steps": [STEP]}],
    "other_records": [STEP], "spans": [SPAN]}
 STEP is {"id", "type", "name", "agent", "start", "duration_ms", "status", "summary", "level",
-"message", "exception": {"type", "message"}, "trace_id", "span_id", "usage", "cost_usd", "steps": [STEP]}, and
-with --attributes also "attributes" and "body". A run is a STEP whose type is "run" and whose id is the run's.
-What is not known is null. start is RFC 3339 in UTC; usage has the tokens that its records state, by their keys, as
-"input_tokens" and "output_tokens"; the status "unknown" means that it began and that nobody knows how it
-ended, "running" that its process lives. SPAN is {"name", "trace_id", "span_id", "scope", "started", "ended", "state",
-"reason"} of a span that another instrumentation has recorded and that is open or of unknown outcome; without filters.
+"message", "exception": {"type", "message"}, "trace_id", "span_id", "usage", "cost_usd",
+"steps": [STEP]}, and with --attributes also "attributes" and "body". A run is a STEP whose type is
+"run" and whose id is the run's. Unknown values are null. start is RFC 3339 in UTC. usage has the tokens that the records
+state, such as "input_tokens" and "output_tokens". The status "unknown" means that the step began
+and its end is unknown; "running" means that its process lives. SPAN is {"name", "trace_id",
+"span_id", "scope", "started", "ended", "state", "reason"}, a span of another instrumentation that
+is open or of unknown outcome; with filters there are none.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Show a journal.
 
     Raises:
-        WakelogError: When there is nothing to read, or nothing that the filters let through.
+        WakelogError: If there is nothing to read, or nothing matches the filters.
     """
     path = source_of(arguments)
     selection = selection_of(arguments)
@@ -98,10 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_page(index: Index, selection: Selection, path: Path) -> None:
-    """Print one file of the page, for all that is recorded or what the filters let through.
+    """Print the page as one file, with everything or what matches the filters.
 
     Raises:
-        WakelogError: When that is nothing, or standard output is a terminal.
+        WakelogError: If nothing matches, or standard output is a terminal.
     """
     from wakelog.page import offline_page
 
@@ -120,7 +121,8 @@ def _print_page(index: Index, selection: Selection, path: Path) -> None:
         raise WakelogError(_nothing_matches(index, selection, path))
     sys.stdout.flush()
     for part in offline_page(index, events, printable(str(path))):
-        # As bytes: in another encoding the scripts would not be those that the policy allows.
+        # Write bytes: in another encoding the scripts would not match the hashes in the page's
+        # policy.
         sys.stdout.buffer.write(part.encode())
 
 
@@ -135,7 +137,7 @@ def _show(arguments: argparse.Namespace, view: View, spans: list[UnknownSpan], *
 def _show_everything(
     arguments: argparse.Namespace, index: Index, spans: list[UnknownSpan], *, attributes: bool
 ) -> None:
-    """Show all that is recorded, one session after another, so that memory holds one at a time."""
+    """Show everything, one session after another, so that only one is in memory at a time."""
     shown = everything(index, attributes=attributes)
     if not arguments.json:
         views = (View([one], []) if isinstance(one, Session) else View([], one) for one in shown)
@@ -164,10 +166,10 @@ def _show_everything(
 def _say_nothing(
     arguments: argparse.Namespace, selection: Selection, path: Path, spans: list[UnknownSpan]
 ) -> None:
-    """Say that nothing is recorded.
+    """Print that nothing is recorded.
 
     Raises:
-        WakelogError: When something was asked for by name.
+        WakelogError: If a filter was given.
     """
     if selection != Selection():
         raise WakelogError(f"there is no {asked(selection)} in {path}")

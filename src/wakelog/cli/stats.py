@@ -3,13 +3,14 @@
 Filters restrict the totals to such events. The line of blocks shows their number over time.
 
 With --json:
-  {"events", "errors", "runs", "sessions", "first", "last", TOKENS, "types": [{"name", "events", "errors"}],
+  {"events", "errors", "runs", "sessions", "first", "last", TOKENS,
+   "types": [{"name", "events", "errors"}],
    "tools": [CALLS], "models": [CALLS], "agents": [{"name", "events", "errors", TOKENS}],
    "error_names": [{"name", "events"}], "timeline": [{"events", "errors"}]}
-TOKENS are "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_write_input_tokens", "reasoning_output_tokens"
-and "cost_usd", null where no record states them. CALLS is {"name", "calls", "errors", TOKENS, "latency"};
-latency is {"count", "p50_ms", "p95_ms", "max_ms"}, the percentiles to within 5 %, and null where no call has
-ended. timeline has equal parts of the time between first and last.
+TOKENS are "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_write_input_tokens",
+"reasoning_output_tokens" and "cost_usd", each null if no record states it. CALLS is
+{"name", "calls", "errors", TOKENS, "latency"}; latency is {"count", "p50_ms", "p95_ms", "max_ms"}, with percentiles
+accurate to 5 %, or null if no call has ended. timeline divides the time between first and last into equal parts.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 _BAR: Final = 20
 _MOST: Final = 12
-_ENOUGH: Final = 100  # fewer events have no shape over the time
+_ENOUGH: Final = 100  # fewer events do not show a distribution over time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Add up what is recorded.
 
     Raises:
-        WakelogError: When there is nothing to read, or nothing that the filters let through.
+        WakelogError: If there is nothing to read, or nothing matches the filters.
     """
     path = source_of(arguments)
     selection = selection_of(arguments)

@@ -7,16 +7,17 @@ pending records are under the heading "kept here".
 With --json:
   {"path", "balances", "bytes", "quota_bytes", "kept_here", "writers_left_out", "open_spans": [SPAN],
    "unserved": [WAITING], "total": BOOKS, "writers": [BOOKS]}
-kept_here is whether nobody delivers from the directory.
-quota_bytes is what the last program that used the directory has set, null when none did.
+kept_here is whether no process has delivered from the directory.
+quota_bytes is the quota that the last program has set, or null.
 BOOKS is {"accepted", "delivered", "pending", "dead_lettered", "evicted", "corrupt", "bytes",
-"balances"}, and for a writer also "writer", its id, "live", whether a process is writing it (null
-where that cannot be told), and "service", "namespace", "pipeline" and "signal", what it holds, null
-where nothing readable says it.
-SPAN is {"writer", "live", "name", "trace_id", "span_id", "started", "age_seconds"} of a span without an end.
-WAITING is {"service", "namespace", "pipeline", "signal", "pending", "answer"} of records for which the next
-hop has no endpoint, as it has answered.
-Writers come oldest first; before them "swept", the sum of those whose folders have been deleted.
+"balances"}. For a writer it also has "writer", its id; "live", whether a process is writing it
+(null if that cannot be determined); and "service", "namespace", "pipeline" and "signal" (null if the
+owner file cannot be read).
+SPAN is {"writer", "live", "name", "trace_id", "span_id", "started", "age_seconds"} of a span
+without an end. WAITING is {"service", "namespace", "pipeline", "signal", "pending", "answer"} of
+records for which the next hop has no endpoint, according to its response.
+Writers are listed oldest first; before them "swept", the sum of those whose folders have been
+deleted.
 """
 
 from __future__ import annotations
@@ -59,12 +60,12 @@ _KEPT_HERE: Final = "kept here"
 _MARKER: Final = "wakelog.json"
 _MOST_WRITERS = 20
 _UNIT = 1024
-_ID_SHOWN = 13  # of a UUID of version 7: the time to the millisecond
+_ID_SHOWN = 13  # the time in a UUID of version 7, to the millisecond
 
 
 @dataclass(frozen=True, slots=True)
 class WriterStatus:
-    """The books of one writer, or the sum of several, and the disk space they take.
+    """The books of one writer, or the sum of several, and their disk space.
 
     Attributes:
         books: The figures.
@@ -77,7 +78,7 @@ class WriterStatus:
     folder: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain data, in the shape that ``--json`` prints."""
+        """Return the figures in the form that ``--json`` prints."""
         return {**self.books.figures(), "bytes": self.size, "balances": self.books.balances}
 
 
@@ -96,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Show the books of a journal.
 
     Raises:
-        JournalError: When there is no journal at the path.
+        JournalError: If there is no journal at the path.
     """
     path = journal_of(arguments, reads=True)
     statuses = statuses_of(path)
@@ -159,17 +160,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def statuses_of(path: Path, *, exact: bool = False) -> list[WriterStatus]:
-    """Read the books of every writer of a journal, or of the one whose folder it is.
+    """Read the books of every writer of a journal, or of one writer.
 
     Args:
         path: The journal's directory, or a writer's folder.
-        exact: Whether to read every pending record, see ``wakelog.journal.books``.
+        exact: Whether to read every pending record; see ``wakelog.journal.books``.
 
     Returns:
-        One for each writer, oldest first.
+        One status for each writer, oldest first.
 
     Raises:
-        JournalError: When there is no journal at the path.
+        JournalError: If there is no journal at the path.
     """
     check_journal(path)
     root, writer = journal_at(path)
@@ -182,7 +183,7 @@ def statuses_of(path: Path, *, exact: bool = False) -> list[WriterStatus]:
 def by_owner(statuses: Sequence[WriterStatus]) -> list[tuple[str, list[WriterStatus]]]:
     """Group writers by service and pipeline, each group with a title.
 
-    The title is empty where all are of one service and of its pipeline ``default``.
+    The title is empty if all writers belong to one service and its pipeline ``default``.
     """
     owners = {id(one): _owner(one) for one in statuses}
     known = {owner.key for owner in owners.values() if owner is not None}
@@ -203,7 +204,7 @@ def _title(owner: Owner) -> str:
 
 
 def waiting(statuses: Sequence[WriterStatus], root: Path) -> list[str]:
-    """Say what waits for a pipeline that no process records into now, and what to do."""
+    """Return sentences about pending records of pipelines that no process uses, with the remedy."""
     pending: dict[Owner, int] = {}
     first: dict[object, Owner] = {}
     live: set[object] = set()
@@ -225,7 +226,7 @@ def waiting(statuses: Sequence[WriterStatus], root: Path) -> list[str]:
         for owner, count in pending.items()
         if count
         and owner.whose not in live
-        and owner.destination != ""  # it was recorded to be kept here
+        and owner.destination != ""  # its program was configured not to deliver
         and (len(first) > 1 or owner.pipeline != DEFAULT_PIPELINE)
     ]
     if unknown:
@@ -257,7 +258,7 @@ def _whose(status: WriterStatus) -> dict[str, str | None]:
 
 
 def total_of(statuses: Sequence[WriterStatus]) -> WriterStatus:
-    """Add the figures of writers up."""
+    """Return the sum of the figures of writers."""
     counts = sum((one.books for one in statuses), RecordCounts())
     live = any(one.books.live for one in statuses)
     total = Books(writer="total", live=live, **counts.counted())
@@ -272,17 +273,17 @@ def table(
     here: bool = False,
     width: int | None = None,
 ) -> str:
-    """Draw the books.
+    """Return the books as text.
 
     Args:
         statuses: The writers to show.
-        total: All writers, also those that are not shown.
-        left_out: How many those are.
-        here: Whether nobody delivers what is pending.
-        width: The columns of a line; those of standard output by default.
+        total: The sum of all writers, including those that are not shown.
+        left_out: The number of writers that are not shown.
+        here: Whether pending records are kept here, without delivery.
+        width: The width of a line in columns; that of standard output by default.
 
     Returns:
-        The lines of a table, or a block for each writer where a table would be too wide.
+        The lines of a table, or a block for each writer if a table would be too wide.
     """
     count = len(statuses) + left_out
     rows = [
@@ -302,7 +303,7 @@ def _figures(status: WriterStatus) -> list[str]:
 
 
 def verdict(statuses: Sequence[WriterStatus], total: WriterStatus, *, here: bool = False) -> str:
-    """Say in one sentence whether the books balance."""
+    """Return a sentence that says whether the books balance."""
     left, *right = (
         f"{_word(name, here=here)} {count:,}" for name, count in total.books.figures().items()
     )
@@ -318,13 +319,13 @@ def _word(figure: str, *, here: bool) -> str:
 
 
 def _is_kept_here(path: Path) -> bool:
-    """Tell whether nobody delivers from a journal, or from the one that a writer's folder is in."""
+    """Tell whether no process has delivered from a journal, or from that of a writer's folder."""
     root = path if (path / _MARKER).exists() else path.absolute().parent
     return is_kept_here(root)
 
 
 def size_text(size: float) -> str:
-    """Write a number of bytes as people read it."""
+    """Format a number of bytes with a unit."""
     for unit in ("B", "KiB", "MiB"):
         if size < _UNIT:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
@@ -333,6 +334,6 @@ def size_text(size: float) -> str:
 
 
 def _size(folder: Path) -> int:
-    with suppress(JournalError):  # it has been swept
+    with suppress(JournalError):  # the folder has been deleted
         return usage(folder)
     return 0

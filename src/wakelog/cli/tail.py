@@ -5,8 +5,9 @@ Filters select the events to print. Ctrl-C ends it with exit code 130, SIGTERM w
 
 With --json every event is one line of JSON with "id", "writer", "seq", "timestamp" (RFC 3339 in
 UTC), "event_name", "severity_number", "severity_text", "body", "attributes", "trace_id" and
-"span_id". What a record does not have is left out. A log record's text is its body, its level the
-severity, and an exception is among the attributes, as "exception.type" and "exception.message".
+"span_id". Values that a record does not have are left out. For a log record, the body is its
+message, the severity is its level, and the attributes "exception.type" and "exception.message" are its
+exception.
 """
 
 from __future__ import annotations
@@ -52,17 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Follow a journal until it is asked to stop.
+    """Follow a journal until a signal stops it.
 
     Raises:
-        JournalError: When there is nothing to follow at the path.
+        JournalError: If the path does not exist, or is neither a journal nor a file of lines.
     """
     path = source_of(arguments, grows=True)
     empty = is_empty_file(path)
     if empty:
         named = printable(str(path))
         sys.stderr.write(f"wakelog: {named} is an empty file; waiting for its first line\n")
-    # What comes between that look and the next is the first line, too.
+    # A line that was written since is_empty_file() looked is shown, too.
     source = follow(path, from_start=arguments.from_start or empty)
     show = _print_json if arguments.json else _Printer()
     wanted = test_of(selection_of(arguments))
@@ -84,7 +85,7 @@ def _print_json(one: Followed) -> None:
 
 
 def record_dict(record: Record, writer: str | None) -> dict[str, Any]:
-    """Return a record as plain data, in the shape that ``--json`` prints."""
+    """Return a record in the form that ``--json`` prints."""
     fields: dict[str, Any] = {
         "id": record.id,
         "writer": writer,
@@ -104,7 +105,7 @@ def record_dict(record: Record, writer: str | None) -> dict[str, Any]:
 
 
 class _Printer:
-    """Prints events for people."""
+    """Prints events as text."""
 
     def __init__(self) -> None:
         self._console = console()

@@ -8,7 +8,7 @@ This detects accidents. With --keys the seals are checked, too, which detects de
 With --json:
   {"path", "fits", "misfits", "evidence", "total": BOOKS, "writers": [BOOKS]}
 where a misfit is {"writer", "file", "line", "offset", "what"}, the first one of each writer, and
-BOOKS is what "wakelog status" prints. evidence is null without --keys, else
+BOOKS is as "wakelog status" prints it. evidence is null without --keys, else
   {"keys", "shows": [SENTENCE], "anchored", "writers": [{"writer", "seals", "last_seq", "closed", "unsealed",
    "adopted", "anchored", "stamped", "deleted": [{"below", "reason"}], "erased"}]}
 """
@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify a journal.
 
     Raises:
-        JournalError: When there is no journal at the path, or it cannot be read.
-        ConfigurationError: When keys or certificates cannot be used.
+        JournalError: If there is no journal at the path, or it cannot be read.
+        ConfigurationError: If keys or certificates cannot be used.
     """
     path = journal_of(arguments, reads=True)
     statuses = statuses_of(path, exact=True)
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     out.print(verdict(statuses, total), style="green" if fits else "bold red")
     for misfit in misfits:
         where = misfit["file"]
-        if misfit["line"]:  # what an anchor has and the journal has not stands nowhere
+        if misfit["line"]:  # a seal that only an anchor has is on no line of the journal
             where += f", line {misfit['line']}, byte {misfit['offset']}"
         out.print(printable(f"{where}: {misfit['what']}"), style="bold red", soft_wrap=True)
     if fits:

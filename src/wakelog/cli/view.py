@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve the page until it is asked to stop.
 
     Raises:
-        WakelogError: When there is nothing to read, or the address cannot be listened on.
+        WakelogError: If there is nothing to read, or the address cannot be used.
     """
     from wakelog.page import PageSettings, serve
 
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     if journal is not None:
         become_owner_of(journal)
     with opened(path):
-        pass  # what takes long is done, and said, before the page is there
+        pass  # build the index, with its progress, before the page is served
     if arguments.host not in _LOOPBACK:
         sys.stderr.write(
             "wakelog: whoever reaches this address and has the token reads the journal, and the way there "
@@ -152,7 +152,7 @@ def _link(text: str) -> tuple[str, str]:
 
 
 def _checked(url: str) -> str:
-    """Return an address that a page may link to."""
+    """Return the URL of a page after checking it."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigurationError(
