@@ -1,4 +1,4 @@
-"""The gateway: one awaitable for every event, with local logging that does not depend on the transport.
+"""The gateway: one awaitable for every event, with local files that do not depend on the transport.
 
     import asyncio
 

@@ -1,4 +1,4 @@
-"""The arguments of a logger: which were given, and what they are, as attributes of the same names."""
+"""A logger's arguments as attributes of the same names, and which of them were given."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _Value = TypeVar("_Value")
 
 
 class HasSettings:
-    """Something with settings.
+    """An object with settings.
 
     Attributes:
-        settings: What was given, or taken from the environment, or is the default.
+        settings: The settings from arguments, the environment and the defaults.
     """
 
     settings: Settings
 
 
 class Argument(Generic[_Value]):
-    """An attribute that says what the setting of its name is. It cannot be set."""
+    """A read-only attribute whose value is the setting of the same name."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -57,7 +57,7 @@ class Argument(Generic[_Value]):
 
 
 class Arguments(HasSettings):
-    """Every argument that does not change, as an attribute of the same name."""
+    """Read-only attributes for all arguments that do not change."""
 
     include_system_prompt = Argument[bool]()
     log_format = Argument[str | Formatter]()
@@ -87,7 +87,7 @@ class Arguments(HasSettings):
 
 
 def noting_what_is_given(init: Callable[_P, None]) -> Callable[_P, None]:
-    """Have an object remember which arguments it was given, since they beat the environment."""
+    """Wrap a constructor so that it notes the given arguments, which override the environment."""
     signature = inspect.signature(init)
 
     @functools.wraps(init)

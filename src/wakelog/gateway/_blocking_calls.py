@@ -1,4 +1,4 @@
-"""Calling what others wrote: within a time, and never in the event loop's thread when it blocks."""
+"""Calling functions of other people: with a time-out, and in a thread if they may block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Call = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[..., An
 
 
 class BlockingCalls:
-    """A thread that makes one call after the other, and that nobody has to wait for at exit."""
+    """A daemon thread that makes one call after the other, and does not delay the exit."""
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
@@ -21,13 +21,13 @@ class BlockingCalls:
         self._thread: threading.Thread | None = None
 
     async def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function in the thread and return what it returns."""
+        """Call a function in the thread and return its result."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
-                # gevent and eventlet replace threads and queues, at any time. One of their threads that
-                # waited in a queue from before would stop the whole process.
+                # gevent and eventlet can replace threads and queues at any time. A green thread
+                # that waits in a queue made before that would stop the whole process.
                 if type(self._calls) is not queue.SimpleQueue:
                     self._calls = queue.SimpleQueue()
                 name = "wakelog-gateway-send"
@@ -40,12 +40,12 @@ class BlockingCalls:
         while True:
             loop, future, function, arguments = self._calls.get()
             if future.done():
-                continue  # nobody waits any longer, and it will be tried again
+                continue  # the caller has given up, and the event will be sent again
             result: Any = None
             error: BaseException | None = None
             try:
                 result = function(*arguments)
-            except Exception as caught:  # noqa: BLE001 - it is handed to whoever waits
+            except Exception as caught:  # noqa: BLE001 - it is passed to the caller
                 error = caught
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_resolve, future, result, error)
@@ -54,20 +54,20 @@ class BlockingCalls:
 async def call(
     function: Callable[..., Any], *arguments: Any, seconds: float, blocking: BlockingCalls
 ) -> Any:
-    """Call a function or a coroutine function, and wait for its result, but not longer than said.
+    """Call a function or a coroutine function, and wait for its result for a limited time.
 
-    What is no coroutine function is called in a thread. A call that does not end in time is
-    cancelled and not waited for: it may refuse to be cancelled.
+    A function that is not a coroutine function is called in a thread. After the time-out the call
+    is cancelled, without waiting for its end, because it may ignore the cancellation.
 
     Args:
-        function: What to call.
-        arguments: With what.
+        function: The function.
+        arguments: Its arguments.
         seconds: The longest wait.
-        blocking: The thread for what is no coroutine function.
+        blocking: The thread for functions that are not coroutine functions.
 
     Raises:
-        TimeoutError: When it took longer.
-        Exception: What the function raised.
+        TimeoutError: If it took longer.
+        Exception: Whatever the function raised.
     """
     task = asyncio.ensure_future(_call(function, arguments, blocking))
     try:
@@ -84,7 +84,7 @@ async def call(
 
 
 def is_asynchronous(function: Callable[..., Any]) -> bool:
-    """Tell whether calling a function makes a coroutine."""
+    """Tell whether calling a function returns a coroutine."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
     )

@@ -1,7 +1,7 @@
-"""What became of every event, and what each logger has done; in plain numbers that metrics read.
+"""The books of every event, and what each logger has done, as numbers that metrics read.
 
-Loggers and forwarders count without a lock. Who reads gets figures that add up whenever he does so,
-because what became of events is read before how many there are.
+Loggers and forwarders count without a lock. A reader nevertheless gets figures that add up, because
+it reads what became of the events before it reads how many there are.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ FATES: Final = ("forwarded", "rejected", "dead_lettered", "corrupt")
 
 
 class RunBooks:
-    """What became of the events of one run that are to be forwarded.
+    """What became of one run's events that are to be forwarded.
 
     Attributes:
-        noted: How many there are, as far as is known.
-        forwarded: Taken by the transport.
-        rejected: Said by it to be none that it ever takes.
-        dead_lettered: Refused by it again and again while it took others.
-        corrupt: Not to be read back.
-        dropped: Dropped from memory, by why.
-        own: Whether a logger of this process has logged them.
-        left_in: The run's lock, once nobody in this process forwards them; it is gone when somebody
-            else has.
-        is_over: Whether nothing more will happen to it.
-        begun: At which offset this process has begun to read each file of a run that is gone.
-        counted: Those of these files whose events are in ``noted``.
+        noted: The number of events, as far as known.
+        forwarded: Events that the transport accepted.
+        rejected: Events that the transport declared unacceptable.
+        dead_lettered: Events that the transport repeatedly refused while it accepted others.
+        corrupt: Events that cannot be read back.
+        dropped: Events dropped from memory, by reason.
+        own: Whether a logger of this process logged the events.
+        left_in: The run's lock file, once this process has stopped forwarding; another process
+            deletes it when it has forwarded the rest.
+        is_over: Whether the figures no longer change.
+        begun: For each file of a dead run, the offset at which this process began to read.
+        counted: Those of these files whose events are included in ``noted``.
     """
 
     def __init__(self, *, own: bool) -> None:
@@ -53,7 +53,7 @@ class RunBooks:
 
     @property
     def dealt_with(self) -> int:
-        """How many events need nothing more."""
+        """How many events are no longer pending."""
         refused = self.rejected + self.dead_lettered
         return self.forwarded + refused + self.corrupt + self.dropped.total()
 
@@ -64,21 +64,22 @@ class RunBooks:
         return max(0, self.noted - dealt_with)
 
     def adopt(self, path: Path, count: int) -> None:
-        """Answer for what a file of a run that is gone still holds, unless that is so already."""
+        """Include the events that a dead run left in a file, unless they are included already."""
         if not self.own and path not in self.counted:
             self.counted.add(path)
             self.noted += count
 
     def finish(self) -> None:
-        """Learn that all files of the run have been read through: what is missing cannot be read."""
+        """Note that all files of the run have been read; events still missing are corrupt."""
         self.corrupt += self.pending
         self.is_over = True
 
     def leave(self, lock: Path | None) -> None:
-        """Learn that its logger has been closed.
+        """Note that the run's logger has been closed.
 
         Args:
-            lock: The run's lock, which is there until somebody has forwarded what is pending.
+            lock: The run's lock file, which exists until some process has forwarded the pending
+                events.
         """
         if self.pending and lock is not None:
             self.left_in = lock
@@ -86,26 +87,26 @@ class RunBooks:
             self.is_over = not self.pending
 
     def figures(self) -> Counter[str]:
-        """Return what became of the events, ``pending`` and ``accepted`` with it."""
+        """Return the figures, including ``pending`` and ``accepted``."""
         if self.left_in is not None and regular_file(self.left_in) is None:
             self.left_in, self.is_over = None, True
             self.forwarded += self.pending
         found = Counter({name: getattr(self, name) for name in FATES})
         found.update({f"dropped {why}": n for why, n in list(self.dropped.items())})
         dealt_with = found.total()
-        # A file may be read before its logger has counted what it wrote.
+        # A file may be read before its logger has counted the event that it wrote.
         found["pending"] = max(0, self.noted - dealt_with)
         found["accepted"] = found["pending"] + dealt_with
         return found
 
 
 class GatewayBooks:
-    """The books of all runs that a process answers for.
+    """The books of all runs for which a process is responsible.
 
-    ``_lock`` guards the sums of books that are over. Only who reads the books takes it.
+    ``_lock`` guards the sums of books that are over. Only readers of the books take it.
 
     Args:
-        are_read: Whether somebody reads them; else nothing is kept of other runs.
+        are_read: Whether metrics read the books; if not, those of other runs are not kept.
     """
 
     def __init__(self, *, are_read: bool) -> None:
@@ -113,7 +114,7 @@ class GatewayBooks:
         self.reset()
 
     def reset(self) -> None:
-        """Begin at zero: at first, and again in a forked child."""
+        """Reset to zero, at the start and in a forked child."""
         self._lock = threading.Lock()
         self._by_run: dict[str, RunBooks] = {}
         self._over: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
@@ -126,13 +127,13 @@ class GatewayBooks:
         return books
 
     def of(self, run: str) -> RunBooks:
-        """Return the books of a run that is gone."""
+        """Return the books of a dead run."""
         if not self.are_read:
             return RunBooks(own=False)
         return self._by_run.setdefault(run, RunBooks(own=False))
 
     def balance(self) -> tuple[Counter[str], Counter[str]]:
-        """Return what became of this process's own events, and of adopted ones."""
+        """Return the figures of this process's own events, and of adopted ones."""
         with self._lock:
             for run, books in list(self._by_run.items()):
                 is_over = books.is_over
@@ -147,16 +148,17 @@ class GatewayBooks:
 
 
 class State(NamedTuple):
-    """What a logger is like at a moment.
+    """The state of a logger at one time.
 
     Attributes:
-        open_files: Descriptors that are open.
-        circuit: Whether events are sent now.
-        is_healthy: Whether the transport did what it was last asked; None without one.
-        queue_size: Events in memory.
-        queue_capacity: How many may be there; 0 where the files are the queue.
-        oldest: When the oldest pending event was logged, in nanoseconds since 1970; 0 without one.
-        elsewhere: Events that wait in the same directory for another pipeline, which nobody serves.
+        open_files: The number of open file descriptors.
+        circuit: The state of the circuit.
+        is_healthy: Whether the last call of the transport succeeded; None without a transport.
+        queue_size: The number of events in memory.
+        queue_capacity: The maximum number of events in memory; 0 if the files are the queue.
+        oldest: When the oldest pending event was logged, in nanoseconds since 1970; 0 if none is
+            pending.
+        elsewhere: Events in the same directory that wait for another pipeline without a process.
     """
 
     open_files: int
@@ -181,7 +183,7 @@ class GatewayCounters:
         self.reset()
 
     def reset(self) -> None:
-        """Begin at zero: at first, and again in a forked child."""
+        """Reset to zero, at the start and in a forked child."""
         self.calls = self.logged = 0
         self.overhead = 0.0
         self.local_errors: Counter[str] = Counter()
@@ -190,30 +192,30 @@ class GatewayCounters:
         self.sends: deque[tuple[float, str]] = deque(maxlen=MOST_SAMPLES)
 
     def follow(self, state: Callable[[], State]) -> None:
-        """Learn whom to ask what the logger is like, for as long as it lives."""
+        """Set the method that returns the logger's state, by a weak reference."""
         self._state = weakref.WeakMethod(state)
 
     def state(self) -> State | None:
-        """Return what the logger is like, None when it is gone."""
+        """Return the logger's state; None if the logger is gone."""
         if self._state is None:
-            return State(open_files=0)  # it is being made
+            return State(open_files=0)  # its constructor is still running
         ask = self._state()
         return None if ask is None else ask()
 
     def spent(self, seconds: float) -> None:
-        """Note how long an await took."""
+        """Count an await and its duration."""
         self.overhead += seconds
         self.calls += 1
         if self.books.are_read and not self.calls & 15:
             self.overheads.append(seconds)
 
     def failed_locally(self, error: Exception) -> None:
-        """Note that an await raised."""
+        """Count an await that raised."""
         cause = error.__cause__ or error
         self.local_errors[reason_of(cause, t.LOCAL_ERRORS)] += 1
 
     def attempted(self, seconds: float, error: Exception | None, *, rejected: bool) -> None:
-        """Note an attempt to send."""
+        """Count an attempt to send."""
         wrong = ""
         if rejected:
             wrong = "rejected"

@@ -1,4 +1,4 @@
-"""What of an event is not to be written: system prompts on request, and secrets."""
+"""Removing from an event what must not be written: secrets, and system prompts if configured."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from wakelog.redaction import redact
 
 
 def cleaned(plain: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return an event without what shall not be written.
+    """Return an event without what must not be written.
 
     Args:
         plain: The event.
-        settings: What that is.
+        settings: The settings of redaction and system prompts.
     """
     if not settings.include_system_prompt:
         plain = without_system_prompts(plain)
     if settings.redact_payloads:
-        # The session's id stands in the directory's name as well.
+        # The session's id is in the directory's name anyway, and must stay the same in the event.
         ids: dict[str, Any] = {key: plain[key] for key in SESSION_KEYS if key in plain}
         plain = redact(plain, settings.redaction_config)
         if any(plain.get(key) != value for key, value in ids.items()):

@@ -1,7 +1,7 @@
-"""Dead letters of sessions: events that were refused while others were taken.
+"""Dead letters of sessions: events that were refused while others were accepted.
 
-They stand in ``<session>/.dead_letters/``, in the file that a journal's dead letters have. Where no
-files are written, the newest ones are in memory.
+They are in ``<session>/.dead_letters/``, in a file with the format of a journal's dead letters.
+Without local files, the newest ones are in memory.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from wakelog.journal import DeadLetter, add_dead_letter, dead_letters, note_repl
 from wakelog.record import Resource, rfc3339, seal
 
 LETTERS = ".dead_letters"
-"""The directory, in a session's directory, that its dead letters are in."""
+"""The subdirectory of a session's directory for its dead letters."""
 
 _FILES_OF_LETTERS = f"{LETTERS}/dead_letters.jsonl"
 
 
-# The line of a dead letter holds everything.
+# The line of a dead letter contains the whole event, without blobs or a stub.
 _NO_LIMITS = sys.maxsize, sys.maxsize
 
 
 class FoundLetter(NamedTuple):
-    """A dead letter, and the directory that it is in; None for one in memory."""
+    """A dead letter and its directory, which is None for one in memory."""
 
     folder: Path | None
     letter: DeadLetter
 
 
 class DeadLetters:
-    """The dead letters of a base directory, and those of this logger that are in memory.
+    """The dead letters below a base directory, and those of this logger in memory.
 
     Args:
         base: The base directory.
-        most_in_memory: How many are kept in memory, at most.
+        most_in_memory: The maximum number in memory.
     """
 
     def __init__(self, base: Path, most_in_memory: int) -> None:
@@ -50,15 +50,15 @@ class DeadLetters:
         self._in_memory: deque[DeadLetter] = deque(maxlen=most_in_memory)
 
     def add(self, session: Path | None, letter: DeadLetter) -> None:
-        """Keep a dead letter.
+        """Store a dead letter.
 
         Args:
-            session: The session's directory; None where no files are written.
-            letter: The letter.
+            session: The session's directory; None without local files.
+            letter: The dead letter.
 
         Raises:
-            JournalError: When the file system refuses.
-            OSError: The same, for the directory.
+            JournalError: If it cannot be written.
+            OSError: If its directory cannot be created.
         """
         if session is None:
             self._in_memory.append(letter)
@@ -68,14 +68,14 @@ class DeadLetters:
         add_dead_letter(folder, letter)
 
     def find(self, folder: Path | None, session_id: str | None) -> list[FoundLetter]:
-        """Find dead letters, oldest first, each once and without those that were replayed.
+        """Return dead letters, oldest first, without duplicates and without replayed ones.
 
         Args:
             folder: A session's directory; None for all sessions.
-            session_id: That session.
+            session_id: The id of that session.
 
         Raises:
-            JournalError: When they cannot be read.
+            JournalError: If they cannot be read.
         """
         among = folders_of_letters(self._base) if folder is None else [folder / LETTERS]
         found = [FoundLetter(one, letter) for one in among for letter in dead_letters(one)]
@@ -86,14 +86,14 @@ class DeadLetters:
         return sorted(found, key=lambda one: one.letter.time)
 
     def ids(self, session: Path) -> set[str]:
-        """Return the ids of a session's dead letters on the disk."""
+        """Return the ids of a session's dead letters on disk."""
         return {letter.id for letter in dead_letters(session / LETTERS)}
 
     def note_replayed(self, found: FoundLetter) -> None:
-        """Note that a dead letter was taken after all.
+        """Note that a dead letter was accepted by a replay.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: If the note cannot be written.
         """
         if found.folder is not None:
             note_replayed(found.folder, found.letter.id)
@@ -102,7 +102,7 @@ class DeadLetters:
 
 
 def line_of(event: ForwardedEvent) -> bytes:
-    """Return the line of an event that is on none, so that it can be read back."""
+    """Return a line for an event that is in no file, so that it can be read back."""
     origin = event.wakelog
     attributes: dict[str, Any] = {s.CONVERSATION_ID: origin.session_id, s.GATEWAY_FORWARD: True}
     plain = dict(event)
@@ -113,15 +113,15 @@ def line_of(event: ForwardedEvent) -> bytes:
 def letter_of(
     event: ForwardedEvent, line: bytes, writer: str, offset: int, outcome: str, reason: str
 ) -> DeadLetter:
-    """Make the dead letter of an event.
+    """Return the dead letter of an event.
 
     Args:
         event: The event.
-        line: The line that it was logged as, with or without its newline.
+        line: The event's line, with or without its newline.
         writer: The writer of its file, which ends in the file's number.
-        offset: The place after it in the file.
-        outcome: ``refused``, again and again, or ``rejected`` for good.
-        reason: Why, in words.
+        offset: The offset in the file after the line.
+        outcome: ``refused`` after repeated failures, or ``rejected`` by the transport.
+        reason: The reason in words.
     """
     origin = event.wakelog
     line = line.removesuffix(b"\n")
@@ -144,7 +144,7 @@ def letter_of(
 
 
 def folders_of_letters(path: Path) -> list[Path]:
-    """List the directories with dead letters in a gateway's base directory, or in a session's."""
+    """List the directories with dead letters below a gateway's base directory or a session's."""
     return sorted({file.parent for file in path.rglob(_FILES_OF_LETTERS)})
 
 
@@ -155,9 +155,10 @@ def dead_letter_folders(path: Path) -> list[Path] | None:
         path: A gateway's base directory, or that of a session.
 
     Returns:
-        The directories, each for ``wakelog.journal.dead_letters``; None when no gateway wrote there.
+        The directories, each for ``wakelog.journal.dead_letters``; None if the path is not a
+        gateway's.
     """
     if os.path.isdir(path / PRIVATE):
         return folders_of_letters(path)
-    letters = path / LETTERS  # of one session, where only those are looked for
+    letters = path / LETTERS  # the path may be one session's directory
     return [letters] if os.path.isdir(letters) else None

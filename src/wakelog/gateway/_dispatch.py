@@ -1,4 +1,4 @@
-"""What becomes of each event that is to be forwarded: it is taken, left for later, or set aside."""
+"""Forwarding each event or setting it aside, or leaving it for later."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger("wakelog")
 
 
 class _DeadLetterReports:
-    """Says what is set aside: the first of a burst at once, and how many more once a minute."""
+    """Logs dead letters: the first of a burst at once, then the number of others once a minute."""
 
     def __init__(self) -> None:
         self._more = 0
@@ -30,14 +30,14 @@ class _DeadLetterReports:
         self._burst = Burst()
 
     def note(self, session: str, reason: str) -> None:
-        """Note that an event was set aside, and say it when it is time."""
+        """Count a dead letter, and log it if a message is due."""
         self._more += 1
         self._last = session, reason
         if self._burst.is_due():
             self.say()
 
     def say(self) -> None:
-        """Say what has not been said yet."""
+        """Log the dead letters that no message has reported yet."""
         more, self._more = self._more, 0
         if more == 1:
             _log.error("an event of session %s is set aside as a dead letter: %s", *self._last)
@@ -50,17 +50,17 @@ class _DeadLetterReports:
 
 
 class Dispatch:
-    """Deals with one event after the other, and counts what became of them.
+    """Forwards or sets aside one event after the other, and counts the outcomes.
 
     Args:
-        downstream: Where to.
-        settings: How events are forwarded.
-        letters: Where what is never taken goes.
+        downstream: The callback and the transport.
+        settings: The settings of forwarding.
+        letters: The store of dead letters.
 
     Attributes:
-        forwarded: Events that were taken.
-        rejected: Events of which the transport says that it never takes them.
-        dead_lettered: Events that were refused while others were taken.
+        forwarded: Events that were accepted.
+        rejected: Events that the transport declared unacceptable.
+        dead_lettered: Events that were refused while others were accepted.
     """
 
     def __init__(self, downstream: Downstream, settings: Forwarding, letters: DeadLetters) -> None:
@@ -70,10 +70,10 @@ class Dispatch:
         self._reports = _DeadLetterReports()
 
     async def send(self, sending: ExportRound[Item]) -> None:
-        """Forward a lane's events, or set them aside; stop at one that its session is left at for later."""
+        """Forward a lane's events or set them aside, up to one that has to be sent later."""
         lane: SessionLane = sending.lane
         for item in sending.entries:
-            if item.event is None:  # it is not to be forwarded, or damaged
+            if item.event is None:  # a damaged line, or one that is not to be forwarded
                 sending.acknowledge()
                 continue
             lane.oldest = item.event.wakelog.timestamp
@@ -86,10 +86,10 @@ class Dispatch:
     async def _deal_with(
         self, lane: SessionLane, item: Item, event: ForwardedEvent, books: RunBooks
     ) -> int | None:
-        """Forward an event or set it aside; return how many were, None to leave its session for later."""
+        """Forward an event or set it aside; return how many were set aside, or None to retry."""
         if lane.letters is None:
             lane.letters = self._letters.ids(lane.folder) if lane.old and lane.folder else set()
-        if event.wakelog.id in lane.letters:  # the process died before it could note that
+        if event.wakelog.id in lane.letters:  # set aside by a process that then died
             self._count_dead_letter(books, rejected=False)
             return 1
         trial = lane.trial_of(event, is_next=True)
@@ -101,7 +101,7 @@ class Dispatch:
             self.forwarded += 1
             books.forwarded += 1
             return 0
-        assert trial.verdict is not None  # noqa: S101 - as the judge has promised
+        assert trial.verdict is not None  # noqa: S101 - judge() has set it
         outcome, reason = trial.verdict
         letter = letter_of(
             event, item.line or line_of(event), lane.writer, item.mark.offset, outcome, reason
@@ -117,7 +117,7 @@ class Dispatch:
         return 1
 
     def say_rest(self) -> None:
-        """Say how many events were set aside since it was last said, before nobody can any more."""
+        """Log the dead letters that no message has reported yet, when the forwarder closes."""
         self._reports.say()
 
     def _count_dead_letter(self, books: RunBooks, *, rejected: bool) -> None:
@@ -129,10 +129,10 @@ class Dispatch:
             books.dead_lettered += 1
 
     async def replay(self, found: FoundLetter) -> str | None:
-        """Send a dead letter once; return why it was not taken, None when it was.
+        """Send a dead letter once; return why it was not accepted, or None if it was.
 
         Raises:
-            JournalError: When it cannot be noted that it was taken.
+            JournalError: If its acceptance cannot be noted.
         """
         try:
             event = ledger.event_of(found.letter.line.encode())

@@ -1,4 +1,4 @@
-"""Downstream: the callback first, then the transport, each with a circuit of its own."""
+"""Downstream: first the callback, then the transport, each with its own circuit."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ Report = Callable[[Exception, str], None]
 
 
 class Trial:
-    """What became so far of an event that was refused.
+    """The attempts so far to send an event that was refused.
 
     Args:
-        earlier: How many attempts have failed in earlier processes.
+        earlier: The number of failed attempts in earlier processes.
 
     Attributes:
-        failures: How many attempts have failed, by the place.
-        others: How many events had been taken when it failed last; None before.
-        seen: How many of them by each place.
-        is_taken: Whether it has been taken, ahead of events that were refused before it.
-        verdict: Why it is to be set aside, as an outcome and a reason; None while it is not.
+        failures: The number of failed attempts for each target.
+        others: How many events had been accepted in total when it last failed; None before that.
+        seen: How many of these each target had accepted.
+        is_taken: Whether it has been accepted, before events that had been refused earlier.
+        verdict: Why it is to be set aside, as an outcome and a reason; None if it is not.
     """
 
     __slots__ = ("earlier", "failures", "is_taken", "others", "seen", "verdict")
@@ -53,22 +53,23 @@ class Trial:
 
     @property
     def most_failures(self) -> int:
-        """How many attempts have failed at the place that refused it most often."""
+        """The number of failed attempts at the target that refused it most often."""
         return self.earlier + max(self.failures.values(), default=0)
 
     def failed_at(self, place: Target) -> int:
-        """Return how many attempts have failed at a place."""
+        """Return the number of failed attempts at a target."""
         return self.earlier + self.failures[place.name]
 
 
 class Refusal(NamedTuple):
-    """An event was not taken for now.
+    """A refusal of an event for now.
 
     Attributes:
-        error: Why.
-        places: Who refused it, and whether that says that all of it is down.
-        is_final: Whether it will never be taken.
-        others_got_through: Whether another event was taken between its last failure and this attempt.
+        error: The reason.
+        places: The targets that refused it, each with whether the whole target seems to be down.
+        is_final: Whether it will never be accepted.
+        others_got_through: Whether another event was accepted between its last failure and this
+            attempt.
     """
 
     error: Exception
@@ -78,18 +79,18 @@ class Refusal(NamedTuple):
 
     @property
     def timed_out(self) -> bool:
-        """Whether there was no answer."""
+        """Whether the attempt timed out."""
         return isinstance(self.error, TransportTimeoutError)
 
 
 class Downstream:
-    """Gets events to the callback, or where that fails to the transport.
+    """Sends events to the callback, and those that it does not accept to the transport.
 
     Args:
         callback: The callback, as a transport.
         transport: The transport.
-        settings: How events are forwarded.
-        report: Is told each error, and what was being done.
+        settings: The settings of forwarding.
+        report: Called with each error and a description of the operation.
         counters: Counts the attempts.
     """
 
@@ -110,12 +111,12 @@ class Downstream:
 
     @property
     def active(self) -> list[Target]:
-        """Where events go, first things first."""
+        """The configured targets, in the order in which they are tried."""
         return [place for place in (self.callback, self.transport) if place.transport is not None]
 
     @property
     def state(self) -> CircuitState:
-        """Whether events are sent now, to either place."""
+        """The state of the circuit that is furthest from open."""
         states = [place.state for place in self.active]
         for state in (CircuitState.CLOSED, CircuitState.HALF_OPEN):
             if state in states:
@@ -124,17 +125,17 @@ class Downstream:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether every place did what it was last asked."""
+        """Whether the last call of every target succeeded."""
         return all(place.is_healthy for place in self.active)
 
     @property
     def taken(self) -> int:
-        """How many events were taken."""
+        """How many events were accepted."""
         return self.callback.taken + self.transport.taken
 
     @property
     def destinations(self) -> list[object]:
-        """The callback itself, and the transport, those that there are."""
+        """The callback itself and the transport, as far as configured."""
         found: list[object] = [place.transport for place in self.active]
         if isinstance(self.callback.transport, CallbackTransport):
             found[0] = self.callback.transport.callback
@@ -142,25 +143,25 @@ class Downstream:
 
     @property
     def works_in_any_loop(self) -> bool:
-        """Whether events can be sent in an event loop of our own: what is first is not bound to the caller's."""
+        """Whether the first target can be used in another event loop than the caller's."""
         return all(_works_in_any_loop(place.transport) for place in self.active[:1])
 
     def leave_bound(self) -> None:
-        """Leave a transport alone that is bound to the caller's event loop, which has ended."""
+        """Remove a target that is bound to the caller's event loop, which has ended."""
         for place in self.active:
             if not _works_in_any_loop(place.transport):
                 place.transport = None
 
     @property
     def is_connected(self) -> bool:
-        """Whether the callback or the transport says that it can be used."""
+        """Whether the callback or the transport reports that it can be used."""
         return any(_is_connected(place.transport) for place in self.active)
 
     def begin(self, came_back: Callable[[], None]) -> None:
         """Begin in the running event loop.
 
         Args:
-            came_back: Is called when an outage has ended.
+            came_back: Called when an outage has ended.
         """
         self._came_back = came_back
         self._changed = changed = Notifier()
@@ -168,40 +169,40 @@ class Downstream:
             place.begin(changed, functools.partial(self._is_healthy, place))
 
     def check_now(self) -> None:
-        """Check at once whether an outage is over, because somebody waits or a place is another."""
+        """Check at once whether an outage is over, for example because of a flush."""
         for place in (self.callback, self.transport):
             place.poke()
         if self._changed is not None:
             self._changed.fire()
 
     def begin_again(self) -> None:
-        """Check as often as at the beginning, because what is tried next is another event."""
+        """Reset the check interval to its initial value, because another event is tried next."""
         for place in self.active:
             place.begin_again()
 
     def end(self) -> None:
-        """Stop looking."""
+        """Stop checking."""
         for place in (self.callback, self.transport):
             place.end()
 
     async def close(self) -> None:
-        """Close the transport that was used in an event loop of our own, and wait only briefly."""
+        """Close the transport after use in Wakelog's own event loop, with a short time-out."""
         close = getattr(self.transport.transport, "close", None)
         if close is not None:
             try:
                 await call(close, seconds=_CLOSE_SECONDS, blocking=self._blocking)
-            except Exception as error:  # noqa: BLE001 - the program ends, and its events are sent
+            except Exception as error:  # noqa: BLE001 - its events have been sent
                 _log.debug("the transport could not be closed: %s", error)
 
     def has_failed(self, trial: Trial, count: int) -> bool:
-        """Tell whether an event has failed so many times wherever it could go."""
+        """Tell whether an event has failed this often at every target."""
         return all(trial.failed_at(place) >= count for place in self.active)
 
     async def deliver(self, event: ForwardedEvent, trial: Trial) -> Refusal | None:
-        """Send an event, again and again as the settings say; wait while nothing may be sent.
+        """Send an event, with the configured retries, and wait while all circuits are open.
 
         Returns:
-            None when it was taken. Else ``give_up`` or ``give_back`` has to be called with its places.
+            None if it was accepted. Otherwise call ``give_up`` or ``give_back`` with its places.
         """
         changed = self._changed
         assert changed is not None  # noqa: S101 - set by begin
@@ -209,8 +210,9 @@ class Downstream:
             error = refused_with = None
             refused: list[tuple[Target, bool]] = []
             finally_ = True
-            # An attempt that hangs may have begun before an outage ended, and says nothing of what was
-            # taken since. So what counts was taken after the failure before and before this attempt.
+            # An attempt that hangs may have begun before an outage ended, so what was accepted
+            # during it proves nothing. What counts was accepted between the previous failure and
+            # this attempt.
             begun = self.taken
             before = begun if trial.others is None else trial.others
             for place in self.active:
@@ -230,7 +232,7 @@ class Downstream:
             await changed.wait()
 
     async def send_once(self, event: ForwardedEvent) -> Exception | None:
-        """Send an event once, whatever the circuits say; return why nobody took it."""
+        """Send an event once, regardless of the circuits; return why no target accepted it."""
         error: Exception | None = TransportConnectionError("there is nowhere to forward to")
         for place in self.active:
             error = await self._attempt(place, event, Trial())
@@ -241,10 +243,10 @@ class Downstream:
     async def try_now(
         self, event: ForwardedEvent, trial: Trial, refusal: Refusal
     ) -> Exception | None:
-        """Send an event once to the places that have just refused the one before it.
+        """Send an event once to the targets that have just refused the event before it.
 
         Returns:
-            Why none took it; None when one did.
+            Why none accepted it; None if one did.
         """
         error: Exception | None = None
         for place, _ in refusal.places:
@@ -255,7 +257,7 @@ class Downstream:
         return error
 
     def _left_out(self, refused: list[tuple[Target, bool]], error: Exception | None) -> None:
-        """Learn that the transport took what the callback refused: one event, or all of them?"""
+        """Open the callback's circuit if the transport accepted several events in its place."""
         for place, is_down in refused:
             place.left_out += 1
             is_probe = place.state is not CircuitState.CLOSED
@@ -264,13 +266,13 @@ class Downstream:
             )
 
     def give_up(self, refused: list[tuple[Target, bool]], error: Exception | None) -> None:
-        """Open the circuits of the places that took nothing."""
+        """Open the circuits of the targets that are down."""
         for place, is_down in refused:
             if is_down:
                 place.fail(error)
 
     def give_back(self, refused: list[tuple[Target, bool]]) -> None:
-        """Let the next event be the probe of the places whose probe it was itself that was refused."""
+        """Let the next event be the probe of targets that refused the probe because of it."""
         for place, is_down in refused:
             if is_down:
                 place.give_back()
@@ -292,7 +294,7 @@ class Downstream:
             count += 1
             trial.seen[place.name] = place.taken
             if probe or count >= tries:
-                # Where others get through, it is this event, or this session.
+                # If the target accepts other events, the cause is this event or its session.
                 return error, probe or place.taken == before
             await asyncio.sleep(backoff(count, self._settings.retry_delay))
             admitted = place.admits()

@@ -1,4 +1,4 @@
-"""Whatever a caller hands in, as a plain event; and what of it is a system prompt."""
+"""Converting a caller's event to a plain dict, and finding the system prompts in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wakelog.record import encode, fields_in, from_line, kept, opened, rfc3339, 
 
 _SCOPE: Final = {"name": s.SCOPE_NAME}
 _PROMPT_ROLES: Final = frozenset({"system", "developer"})
-# Without case, "_", "-" and ".".
+# Lower-case keys without "_", "-" and ".".
 _PROMPT_KEYS: Final = frozenset(
     {
         "systemprompt",
@@ -28,20 +28,20 @@ _PROMPT_KEYS: Final = frozenset(
         s.SYSTEM_INSTRUCTIONS.replace("_", "").replace(".", ""),
     }
 )
-# Keys that hold the system prompt of a request only beside what makes it one.
+# Keys that contain a request's system prompt, but only if the other key exists, too.
 _PROMPT_BESIDE: Final = {"system": "messages", "instructions": "input"}
 _SYSTEM_EVENT: Final = "system_instruction"
 _SAID: Final = ("content", "parts", "text")
 
 
 class Origin(NamedTuple):
-    """Where a forwarded event comes from.
+    """The origin of a forwarded event.
 
     Attributes:
-        id: The id of its line, the same each time that it is sent.
-        session_id: The session that it belongs to.
+        id: The id of its line, the same each time it is sent.
+        session_id: Its session.
         timestamp: When it was logged, in nanoseconds since 1970.
-        event_name: Its type, where it has one.
+        event_name: Its type, or None.
     """
 
     id: str
@@ -51,11 +51,11 @@ class Origin(NamedTuple):
 
 
 class ForwardedEvent(dict[str, Any]):
-    """An event as it is passed to a callback or transport: the values of its line, as a dict.
+    """An event as a callback or transport receives it: the values of its line, as a dict.
 
-    Every key is an attribute, too: ``event["type"]`` is ``event.type``. Of ``Origin``, what the event has
-    no key for is one as well, so ``event.session_id`` is always there. Names of methods of a dict
-    are methods, whatever the event says.
+    Every key is also an attribute: ``event["type"]`` is ``event.type``. Fields of ``Origin`` for
+    which the event has no key are attributes, too, so ``event.session_id`` always exists. Names of
+    dict methods are the methods, even if the event has keys with these names.
 
     Attributes:
         wakelog: The event's origin, which no key of the event hides.
@@ -83,10 +83,11 @@ class ForwardedEvent(dict[str, Any]):
 
 
 def as_forwarded(event: object) -> ForwardedEvent:
-    """Return any event in the form in which a transport is given it.
+    """Return an event in the form that a transport receives.
 
     Args:
-        event: A ``ForwardedEvent``, which is returned as it is, or whatever a gateway takes.
+        event: A ``ForwardedEvent``, which is returned unchanged, or any event that a gateway
+            accepts.
     """
     if isinstance(event, ForwardedEvent):
         return event
@@ -106,7 +107,7 @@ def encoded_line(
     """Return the middle part of an event's line.
 
     Raises:
-        EventTooLargeError: When it is larger than ``max_event_bytes``.
+        EventTooLargeError: If it is larger than ``max_event_bytes``.
     """
     fields: dict[str, Any] = {"timestamp": rfc3339(now)}
     if name is not None:
@@ -126,15 +127,14 @@ def as_read_back(
 
 
 def plain_event(event: object) -> dict[str, Any]:
-    """Return a copy of an event as a dict, which later changes to the event do not reach.
+    """Return a copy of an event as a dict, which later changes to the event do not affect.
 
     Args:
         event: A mapping, a pydantic model, a dataclass, JSON as text or bytes, or any object.
 
     Returns:
-        A new dict: the object's fields; ``{"message": text}`` for text that is no JSON, and
-        ``{"value": ...}`` for what has no fields. What is in it may be of any type that cannot
-        change.
+        A new dict: the object's fields; ``{"message": text}`` for text that is not JSON; or
+        ``{"value": ...}`` for an object without fields. The values may be of any immutable type.
     """
     kind = type(event)
     if issubclass(kind, AgentEvent):
@@ -142,7 +142,7 @@ def plain_event(event: object) -> dict[str, Any]:
     held = opened(event) if issubclass(kind, str | bytes | bytearray) else None
     if type(held) is str or type(held) is bytes:
         return _of_text(held)
-    return kept(fields_in(event))  # type: ignore[no-any-return] # a dict stays one
+    return kept(fields_in(event))  # type: ignore[no-any-return] # kept() returns a dict for a dict
 
 
 def _of_text(text: str | bytes) -> dict[str, Any]:
@@ -156,9 +156,9 @@ def _of_text(text: str | bytes) -> dict[str, Any]:
 def without_system_prompts(event: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of an event without the system prompts in it.
 
-    Left out are: messages of the roles ``system`` and ``developer`` in lists; what keys like
-    ``system_prompt`` and ``system_instructions`` hold; ``system`` beside ``messages`` and
-    ``instructions`` beside ``input``; and what an event that is such a message says itself.
+    It removes: messages of the roles ``system`` and ``developer`` in lists; the values of keys like
+    ``system_prompt`` and ``system_instructions``; ``system`` beside ``messages``; ``instructions``
+    beside ``input``; and the text of an event that is itself such a message.
     """
     plain = from_line(to_line(event))
     if not isinstance(plain, dict):
@@ -194,7 +194,7 @@ def _without(value: Any) -> Any:
 
 
 def _without_in_json(text: str) -> str:
-    """Take the prompts out of JSON inside a text; the text stays as it is without any."""
+    """Return JSON text without the system prompts in it; other text is returned unchanged."""
     try:
         value = orjson.loads(text)
     except ValueError:

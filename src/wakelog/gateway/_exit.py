@@ -1,7 +1,8 @@
-"""The end of a program that did not close its gateways: what waits is forwarded, for a time.
+"""The exit of a program that did not close its gateways: pending events are forwarded in limited time.
 
-The event loop in which it was forwarded is gone by then. What is bound to it, as a coroutine function of the
-caller may be, is not called in another one: that waits for the program's next start.
+The event loop in which they were forwarded has ended by then. A callback or transport that is bound
+to it, such as a coroutine function, is not called in another loop; its events wait for the
+program's next start.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger("wakelog")
 
 _GRACE_SECONDS = 1.0
-# Those that something was handed over to, and that were not closed.
+# Forwarders that have received events and have not been closed, with their time limits.
 _open: dict[Forwarder, float] = {}
 
 
 def watch(forwarder: Forwarder, seconds: float) -> None:
-    """Forward what a forwarder has left at the end of the program.
+    """Register a forwarder, so that its pending events are forwarded when the program exits.
 
     Args:
-        forwarder: The forwarder, whose event loop has begun.
-        seconds: How long that may take.
+        forwarder: The forwarder, after its event loop has begun.
+        seconds: The longest time for that.
     """
     for other in [one for one in list(_open) if one.is_over]:
         _open.pop(other, None)
@@ -38,7 +39,7 @@ def watch(forwarder: Forwarder, seconds: float) -> None:
 
 
 def settle(forwarder: Forwarder) -> None:
-    """Learn that a forwarder was closed."""
+    """Unregister a forwarder, because it was closed."""
     _open.pop(forwarder, None)
 
 
@@ -57,7 +58,7 @@ def _at_exit() -> None:
 def _finish(forwarder: Forwarder, seconds: float) -> None:
     loop = forwarder.loop
     bound = False
-    if loop is not None and loop.is_running():  # in a thread that goes on
+    if loop is not None and loop.is_running():  # in a thread that still runs
         ending = asyncio.run_coroutine_threadsafe(forwarder.close(seconds), loop)
         try:
             ending.result(seconds + _GRACE_SECONDS)

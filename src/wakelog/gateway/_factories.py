@@ -1,4 +1,4 @@
-"""Ways to make an ``EventSessionLogger``."""
+"""Functions that create an ``EventSessionLogger``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def create_from_environment(**overrides: Any) -> EventSessionLogger:
     """Create a logger from the ``AGENT_LOG_*`` variables; arguments take precedence.
 
     Raises:
-        ConfigurationError: For a value that cannot be used, with the variable's name.
+        ConfigurationError: If a value cannot be used; the message names the variable.
     """
     return EventSessionLogger(**from_environment(overrides), **overrides)
 
@@ -55,7 +55,8 @@ def create_backward_compatible(**settings: Any) -> EventSessionLogger:
     """Create a logger for code that used an older one, with the same files, names and prompts.
 
     Args:
-        settings: Any argument of ``EventSessionLogger``. Its defaults are the older logger's.
+        settings: Any argument of ``EventSessionLogger``, whose defaults are those of the older
+            logger.
     """
     return EventSessionLogger(**settings)
 
@@ -63,7 +64,7 @@ def create_backward_compatible(**settings: Any) -> EventSessionLogger:
 def migrate_from_session_logger(
     old_session_logger: Any, downstream_callback: Callback | None = None
 ) -> EventSessionLogger:
-    """Create a logger that continues in the directory of an older one. Old files stay as they are.
+    """Create a logger that continues in the directory of an older one, whose files stay unchanged.
 
     Args:
         old_session_logger: Any object with ``log_file_path``, in its session's directory, and
@@ -71,7 +72,7 @@ def migrate_from_session_logger(
         downstream_callback: A function that gets each event.
 
     Raises:
-        ConfigurationError: When the object has not both.
+        ConfigurationError: If the object does not have both.
     """
     wanted = ("log_file_path", "include_system_prompt")
     if missing := [name for name in wanted if not hasattr(old_session_logger, name)]:

@@ -1,4 +1,4 @@
-"""The sessions' files: made when they are first needed, and few of them open at a time."""
+"""The sessions' files: created when needed, with a limited number of them open."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from wakelog.storage import (
 )
 
 _FLAGS = os.O_RDWR
-# A look into an enumeration takes four times what one at a module does.
+# Enum members as module globals: attribute access on the enum takes four times as long.
 _FSYNC, _PERIODIC = Durability.FSYNC, Durability.PERIODIC
 _LOOK_SECONDS = 1.0
 _MOST_SESSIONS = 100_000
@@ -39,12 +39,12 @@ _MOST_PROMISED = 10_000
 
 
 class WrittenEvent(NamedTuple):
-    """Where an event was written.
+    """The place where an event was written.
 
     Attributes:
         file: The session's files.
-        ticket: What ``SessionFile.wait`` takes.
-        paths: The file, and the one into which it was written again where the sync of the first failed.
+        ticket: The argument for ``SessionFile.wait``.
+        paths: The file, and the next one if a failed sync caused the event to be written again.
     """
 
     file: SessionFile
@@ -53,18 +53,18 @@ class WrittenEvent(NamedTuple):
 
 
 class SessionFile(AppendFile):
-    """The file that a session is written to, and the next one after it; each is a writer of its own.
+    """A session's current file and its successors, each of which is a writer of its own.
 
     Attributes:
         session_id: The session.
-        directory: Its directory, relative to the base directory.
-        path: Where the current file is, else where the last one was.
+        directory: The session's directory, relative to the base directory.
+        path: The current file, or the last one.
         begun: Whether there is a current file.
-        writer: The id of the run of the logger, and the number of the file in it.
-        seq: How many events are in the current file.
-        crc: The checksum of the last one.
-        end: The offset after it, from which a reader reads on.
-        check_at: When to look again whether the file has its name still.
+        writer: The id of the logger's run with the number of the file in it.
+        seq: The number of events in the current file.
+        crc: The checksum of the last event.
+        end: The offset after the last event, at which a reader continues.
+        check_at: When to check the next time whether the file was deleted.
     """
 
     def __init__(self, files: SessionFiles, session_id: str, directory: str) -> None:
@@ -76,34 +76,34 @@ class SessionFile(AppendFile):
         self.begun = False
         self.seq = self.crc = self.end = 0
         self.check_at = 0.0
-        # Where the next byte goes by itself, -1 where that is not known.
+        # The file offset of the descriptor; -1 if unknown.
         self._position = 0
-        # Made when somebody waits for the disk.
+        # Created by the first call that waits for a sync.
         self._group: GroupCommit | None = None
 
     @property
     def fd(self) -> int:
-        """The descriptor of the current file, -1 while it is closed."""
+        """The descriptor of the current file; -1 while it is closed."""
         return self._fd
 
     def begin(self, path: Path, writer: str, fd: int) -> None:
-        """Go on in a new file."""
+        """Continue in a new file."""
         self._go_on_in(fd, self._segment + 1)
         self.path, self.writer, self.begun = path, writer, True
         self.seq = self.crc = self.end = self._position = 0
 
     def reopened(self, fd: int) -> None:
-        """Learn that the current file is open again."""
+        """Use a new descriptor of the current file."""
         self._fd, self._position = fd, -1
 
     def suspend(self) -> None:
-        """Close the current file, which is opened again when it is needed."""
+        """Close the current file until it is needed again."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     def leave(self) -> None:
-        """Write nothing more to the current file."""
+        """Stop writing to the current file."""
         if self._fd < 0 and self._sync_wanted:
             with suppress(OSError):
                 self._files.reopen(self)
@@ -111,10 +111,10 @@ class SessionFile(AppendFile):
         self.begun = False
 
     def write(self, data: bytes, at: int) -> None:
-        """Write at a place in the current file.
+        """Write at an offset of the current file.
 
         Raises:
-            OSError: When not everything was written.
+            OSError: If not all bytes were written.
         """
         if at != self._position:
             os.lseek(self._fd, at, os.SEEK_SET)
@@ -130,10 +130,10 @@ class SessionFile(AppendFile):
         event: Callable[[], ForwardedEvent],
         durability: Durability,
     ) -> WrittenEvent | None:
-        """Write one event into the current file; return None when that was deleted, and it with it.
+        """Write one event to the current file; return None if the file has been deleted.
 
         Raises:
-            OSError: When not everything was written.
+            OSError: If not all bytes were written.
         """
         synced = durability is _FSYNC or durability is _PERIODIC
         if type(content) is Content:
@@ -150,10 +150,11 @@ class SessionFile(AppendFile):
         return logged
 
     def wait(self, ticket: int) -> None:
-        """Return when an event is on the disk, with all that came before it.
+        """Wait until an event and all events before it are on disk.
 
         Raises:
-            JournalError: When the disk refused, and the event could not be written into a new file.
+            JournalError: If the sync failed, and the event could not be written to a new file
+                either.
         """
         with self._lock:
             if self._group is None:
@@ -211,20 +212,20 @@ class SessionFile(AppendFile):
 
 
 class SessionFiles:
-    """Writes each event into its session's file.
+    """Writes each event to its session's file.
 
     ``lock`` guards the files and the order of their lines; nothing is encoded or synced under it.
 
     Args:
         base: The base directory.
-        run: The id of this life of the logger.
-        directories: Where sessions' directories are.
-        names: How files are named.
-        format_: What files look like.
-        max_open: The most descriptors that are held open.
-        max_bytes: The size after which a session goes on in another file; 0 for never.
-        wall: Seconds since 1970.
-        fs: The system calls; a test's own to record or fail them.
+        run: The id of this lifetime of the logger.
+        directories: The pattern of the sessions' directories.
+        names: The pattern of file names.
+        format_: The format of the files.
+        max_open: The maximum number of open descriptors.
+        max_bytes: The size after which a session continues in another file; 0 for never.
+        wall: A clock in seconds since 1970.
+        fs: The system calls, which tests replace.
     """
 
     def __init__(
@@ -245,13 +246,13 @@ class SessionFiles:
         self._directories, self._names = directories, names
         self._max_open, self._max_bytes = max_open, max_bytes
         self._wall = wall
-        # Directories that were made above the base directory; None before they are looked for.
+        # Created directories above the base directory; None before the base directory is created.
         self._made_above: list[Path] | None = None
         self._made = 0
-        # By session: where its next event goes to, least recently used first.
+        # By session: its files, least recently used first.
         self._files: OrderedDict[str, SessionFile] = OrderedDict()
         self._open: OrderedDict[str, SessionFile] = OrderedDict()
-        # By session: the file that somebody was told will be written.
+        # By session: a path that path_of() has returned and the next event has to use.
         self._promised: OrderedDict[str, Path] = OrderedDict()
 
     @property
@@ -260,11 +261,11 @@ class SessionFiles:
         return len(self._open)
 
     def directory_of(self, session_id: str) -> Path:
-        """Return a session's directory, whether or not it exists."""
+        """Return a session's directory, which may not exist yet."""
         return self.base / self._directories.path_of(session_id)
 
     def path_of(self, session_id: str) -> Path:
-        """Return a session's file: that of its last event, else the newest there, else the next one."""
+        """Return the path of a session's current file, or else its newest, or else its next one."""
         with self.lock:
             file = self._files.get(session_id)
             if file is not None and file.begun:
@@ -293,17 +294,17 @@ class SessionFiles:
         """Write one event.
 
         Args:
-            session_id: Its session.
-            record_id: Its id.
-            content: The middle part of its line.
-            event: Makes the event for a formatter.
-            durability: What somebody will wait for.
+            session_id: The session.
+            record_id: The event's id.
+            content: The middle part of the event's line.
+            event: Returns the event for a formatter.
+            durability: The durability that the caller will wait for.
 
         Returns:
-            Where it is.
+            The place of the event.
 
         Raises:
-            JournalError: When the operating system refused.
+            JournalError: If writing failed.
         """
         with self.lock:
             while True:
@@ -311,13 +312,14 @@ class SessionFiles:
                 try:
                     if (logged := file.put(record_id, content, event, durability)) is not None:
                         return logged
-                    file.leave()  # it was deleted, and the event with it: write it again
+                    file.leave()  # the file was deleted: write the event to a new one
                 except OSError as error:
-                    # A part of the event may stand there, so nothing is written behind it.
+                    # A part of the event may be in the file, so nothing is written after it.
                     file.leave()
                     raise _refused("write to", file.path, error) from error
                 except BaseException as error:
-                    # As Ctrl-C is; a formatter's is the event's own.
+                    # For example KeyboardInterrupt. An Exception is the formatter's, raised before
+                    # writing.
                     if not isinstance(error, Exception):
                         file.leave()
                     raise
@@ -326,7 +328,7 @@ class SessionFiles:
         """Complete and close all files. A later event begins new ones.
 
         Raises:
-            JournalError: When the operating system refused to complete one; all are closed.
+            JournalError: If completing one failed; all are closed nevertheless.
         """
         failure: JournalError | None = None
         with self.lock:
@@ -341,7 +343,7 @@ class SessionFiles:
             raise failure
 
     def abandon(self, run: str) -> None:
-        """Let go of the parent's files in a forked child, and begin another run."""
+        """Close the parent's files in a forked child, and begin another run."""
         self.lock = threading.RLock()
         for file in list(self._open.values()):
             self._close(file)
@@ -350,12 +352,12 @@ class SessionFiles:
         self.run, self._made = run, 0
 
     def forget(self, file: SessionFile) -> None:
-        """Learn that a session's current file is closed."""
+        """Remove a session's file from the open ones, because it is closed."""
         if self._open.get(file.session_id) is file:
             del self._open[file.session_id]
 
     def sync_made(self) -> None:
-        """Have the directories that were made above the base directory keep their names."""
+        """Sync the directories that were created above the base directory."""
         made, self._made_above = self._made_above or [], []
         sync_made(self.fs, made)
 
@@ -383,7 +385,7 @@ class SessionFiles:
         return file
 
     def _is_usable(self, file: SessionFile) -> bool:
-        """Tell whether a file is there and open, and once a second whether it has its name still."""
+        """Tell whether a file is open, and once a second whether it still exists."""
         now = time.monotonic()
         try:
             if file.fd < 0:
@@ -399,10 +401,10 @@ class SessionFiles:
         return True
 
     def begin(self, file: SessionFile) -> None:
-        """Make a session's next file.
+        """Create a session's next file.
 
         Raises:
-            JournalError: When the operating system refused.
+            JournalError: If creating it failed.
         """
         if self._made_above is None:
             try:
@@ -440,7 +442,7 @@ class SessionFiles:
         """Open a session's current file, unless it is open.
 
         Raises:
-            OSError: When the operating system refuses.
+            OSError: If opening it failed.
         """
         if file.fd < 0:
             file.reopened(self.fs.open(file.path, _FLAGS))
@@ -452,8 +454,8 @@ class SessionFiles:
             self.format.close(file)
 
     def _finish(self, file: SessionFile) -> None:
-        """Complete a file to which nothing more will be written."""
-        with suppress(OSError):  # it ends like the file of a process that was killed
+        """Complete and close a file that receives no more events."""
+        with suppress(OSError):  # readers accept an incomplete file, as after a crash
             self._complete(file)
         file.leave()
         self.forget(file)
@@ -464,7 +466,7 @@ class SessionFiles:
 
 
 def _newest(folder: Path, extension: str) -> Path | None:
-    """Return the file of a session's directory that was begun last, None without one."""
+    """Return the most recently modified file of a session's directory; None if there is none."""
     try:
         with os.scandir(folder) as entries:
             found = [
@@ -480,14 +482,14 @@ def _newest(folder: Path, extension: str) -> Path | None:
 
 
 def make_private(folder: Path) -> list[Path]:
-    """Make a directory, and those above it that are missing, for their owner only.
+    """Create a directory and its missing parents, accessible only by their owner.
 
     Returns:
-        Those that were missing.
+        The directories that were missing.
 
     Raises:
-        JournalError: When others own it or may write in it.
-        OSError: When the operating system refuses.
+        JournalError: If another user owns the directory or may write in it.
+        OSError: If creating one failed.
     """
     made = make_directories(folder)
     check_directory(folder)

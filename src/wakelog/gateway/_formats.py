@@ -1,4 +1,4 @@
-"""What a session's file looks like: lines, one JSON document, or what the caller makes of it."""
+"""The formats of a session's file: JSON lines, one JSON document, or a formatter's output."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _END = b"\n]}\n"
 
 
 class Writing(Protocol):
-    """What a format needs to know of the file that it writes to."""
+    """The view of a file that a format needs."""
 
     session_id: str
     writer: str
     seq: int
     crc: int
     end: int
-    """The offset after what was written, of which a reader may read on from here."""
+    """The offset after the last event, at which a reader continues."""
 
     @property
     def fd(self) -> int:
-        """The descriptor."""
+        """The file descriptor."""
         ...
 
     def write(self, data: bytes, at: int) -> None:
-        """Write at a place; ``OSError`` when not everything was written."""
+        """Write at an offset; raise ``OSError`` if not all bytes were written."""
         ...
 
 
 class Format(Protocol):
-    """How an event is put into a file."""
+    """The interface of a file format."""
 
     extension: str
     readable: bool
@@ -49,12 +49,12 @@ class Format(Protocol):
         """Write one event at the end of a file.
 
         Raises:
-            OSError: When not all of it was written.
+            OSError: If not all bytes were written.
         """
         ...
 
     def close(self, file: Writing) -> None:
-        """Write what makes a file complete."""
+        """Complete a file."""
         ...
 
 
@@ -74,15 +74,15 @@ class Lines:
         file.seq, file.crc, file.end = file.seq + 1, crc, file.end + len(line)
 
     def close(self, file: Writing) -> None:
-        """Do nothing: every line is complete."""
+        """Do nothing, because every line is complete."""
 
 
 class Document:
-    """One JSON document, which is whole after every event.
+    """One JSON document, which is valid after every event.
 
-    ``{"writer": ..., "session_id": ..., "events": [`` stands on the first line, one sealed event
-    on each line after it, and ``]}`` on the last. An event is written over the last line, with a
-    new last line behind it, in one ``write``.
+    The first line is ``{"writer": ..., "session_id": ..., "events": [``, then follows one sealed
+    event a line, and ``]}`` is the last line. One ``write`` replaces the last line by an event and
+    a new last line.
     """
 
     extension = ".json"
@@ -104,7 +104,7 @@ class Document:
         file.seq, file.crc, file.end = file.seq + 1, crc, at + len(before) + len(line) + 1
 
     def close(self, file: Writing) -> None:
-        """Note in the document that it has been closed."""
+        """Mark the document as closed."""
         if file.seq:
             self._write(file, b'\n],"closed":true}\n', file.end - 1)
 
@@ -113,7 +113,7 @@ class Document:
         try:
             file.write(data, at)
         except OSError:
-            if file.seq:  # the document is whole again as it was
+            if file.seq:  # restore the end of the document
                 with suppress(OSError):
                     file.write(_END, at)
                     os.ftruncate(file.fd, at + len(_END))
@@ -121,7 +121,7 @@ class Document:
 
 
 class Custom:
-    """What a callable of the caller's makes of each event, one line each."""
+    """The output of a caller's formatter, one line for each event."""
 
     extension = ".log"
     readable = False
@@ -132,7 +132,7 @@ class Custom:
     def put(
         self, file: Writing, record_id: str, content: bytes, event: Callable[[], ForwardedEvent]
     ) -> None:
-        """Append what the callable returns."""
+        """Append the formatter's output."""
         del record_id, content
         text: Any = self._formatter(event())
         if not isinstance(text, str | bytes):

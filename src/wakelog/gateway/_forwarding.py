@@ -1,4 +1,4 @@
-"""Forwarding: from the sessions' files to the transport, outside the caller's path."""
+"""Forwarding events from the sessions' files to the transport, in the background."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ _IDLE_LANES = 4096
 
 
 class Forwarder:
-    """Sends what has been logged, session by session, each in its order.
+    """Sends what has been logged, in each session's order.
 
-    What waits is in the files: a lane reads it by position. Everything here happens in one event
-    loop, the first from which an event comes; in another loop it begins again once that is closed.
+    The files are the queue, which a lane reads by position. Forwarding runs in one event loop, the
+    first from which an event comes; when that is closed, it restarts in another one.
 
     Args:
         base: The base directory.
-        depth: How many directories a session's directory is below it.
-        run: The id of this life of the logger.
+        depth: How many directory levels a session's directory is below it.
+        run: The id of this lifetime of the logger.
         owner: The service and the pipeline.
-        settings: How events are forwarded.
-        downstream: Where to.
-        report: Is told each error, and what was being done.
+        settings: The settings of forwarding.
+        downstream: The callback and the transport.
+        report: Called with each error and a description of the operation.
         counters: Counts what is done.
         books: The books of this run.
-        letters: Where what is never taken goes.
-        memory: The queue in memory, in place of the files.
+        letters: The store of dead letters.
+        memory: A queue in memory, which replaces the files as the queue.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class Forwarder:
 
     @property
     def pending(self) -> int:
-        """How many events of this run have not been dealt with."""
+        """How many events of this run are pending."""
         return self.books.pending
 
     @property
     def oldest(self) -> int:
-        """When the oldest waiting event was logged, in nanoseconds since 1970; 0 without one."""
+        """When the oldest pending event was logged, in nanoseconds since 1970; 0 for none."""
         return min((at for lane in list(self._lanes.values()) if (at := lane.oldest)), default=0)
 
     @property
@@ -112,12 +112,12 @@ class Forwarder:
 
     @property
     def circuit_state(self) -> CircuitState:
-        """Whether events are sent."""
+        """The state of the circuit."""
         return self.downstream.state
 
     @property
     def elsewhere(self) -> int:
-        """How many events wait in the base directory for pipelines that nobody serves."""
+        """How many events in the base directory wait for pipelines that no process serves."""
         return self._recovery.elsewhere
 
     @property
@@ -126,19 +126,19 @@ class Forwarder:
         return self._loop
 
     def prepare(self) -> None:
-        """Say that this run is alive, before the first event that is to be forwarded is written.
+        """Take this run's lock, before the first event that is to be forwarded is written.
 
         Raises:
-            OSError: When the base directory cannot be written.
+            OSError: If the base directory cannot be written.
         """
         if self.memory is None:
             self._locks.begin()
-            # Before the first lane is read, since what dead runs have left comes first in it.
+            # Before the first lane is read, because it must begin with what dead runs left.
             self._locks.take_recovery()
         self.prepared = True
 
     def start(self) -> None:
-        """Begin to forward in the running event loop, unless it goes on in another one."""
+        """Begin to forward in the running event loop, unless another loop is already used."""
         loop = asyncio.get_running_loop()
         if (
             self._closed
@@ -147,7 +147,7 @@ class Forwarder:
         ):
             return
         self._loop = loop
-        self._saving = None  # it belonged to another loop
+        self._saving = None  # it belongs to the previous loop
         watch(self, self._exit_seconds)
         self._progress = Notifier()
         self._waits = 0
@@ -171,9 +171,9 @@ class Forwarder:
             self._tasks.append(loop.create_task(self._recover()))
 
     def note(self, directory: str, path: Path) -> None:
-        """Learn that an event was written to a file. Cheap: called for every event."""
+        """Note that an event was written to a file. It is called for every event, and cheap."""
         if self._closed:
-            return  # it was on its way; the next process finds it in the file
+            return  # the next process finds the event in the file
         self.books.noted += 1
         running = asyncio.get_running_loop()
         if self._loop is not running:
@@ -190,15 +190,15 @@ class Forwarder:
         Args:
             session_id: The session.
             event: The event.
-            folder: The session's directory; None where no files are written.
+            folder: The session's directory; None without local files.
 
         Returns:
-            Whether it was taken.
+            Whether the event was accepted.
 
         Raises:
-            BufferFullError: When there is no room, and the policy is to say so.
+            BufferFullError: If the queue is full and its policy is to raise.
         """
-        assert self.memory is not None  # noqa: S101 - the logger asks for what it has set up
+        assert self.memory is not None  # noqa: S101 - the logger has checked it
         self.start()
         lane = self._lanes.get(session_id)
         if not isinstance(lane, MemoryLane):
@@ -215,14 +215,14 @@ class Forwarder:
         return taken
 
     async def flush(self, seconds: float, *, patient: bool = True) -> bool:
-        """Wait until what has been handed over so far has been dealt with.
+        """Wait until all events so far have been forwarded or set aside.
 
         Args:
             seconds: The longest wait.
-            patient: Whether to wait while the transport is failing, too.
+            patient: Whether to continue to wait while the transport is failing.
 
         Returns:
-            Whether that is so.
+            Whether all of them have been.
         """
         self.start()
         loop = self._loop
@@ -232,10 +232,10 @@ class Forwarder:
         return await self._flush(seconds, patient=patient)
 
     async def replay(self, found: FoundLetter) -> str | None:
-        """Send a dead letter once; return why it was not taken, None when it was.
+        """Send a dead letter once; return why it was not accepted, or None if it was.
 
         Raises:
-            JournalError: When it cannot be noted that it was taken.
+            JournalError: If its acceptance cannot be noted.
         """
         loop = self._loop
         if loop is None or loop is asyncio.get_running_loop() or loop.is_closed():
@@ -244,11 +244,11 @@ class Forwarder:
         return await asyncio.wrap_future(replaying)
 
     async def close(self, seconds: float) -> bool:
-        """Forward what the transport takes, for some time, and stop.
+        """Forward pending events for a limited time, and stop.
 
         Returns:
-            Whether everything has been forwarded. What has not is forwarded by the next process
-            that uses the base directory.
+            Whether all events have been forwarded or set aside. The next process that uses the base
+            directory forwards the others.
         """
         done = await self.flush(seconds, patient=False) if self._loop is not None else True
         self._closed = True
@@ -265,7 +265,7 @@ class Forwarder:
         return done
 
     async def end_in_this_loop(self, seconds: float) -> None:
-        """Forward what is left in another event loop, because the one before has ended, and close."""
+        """Forward pending events in this loop, after the previous one has ended, and close."""
         self.downstream.leave_bound()
         self.start()
         await self.close(seconds)
@@ -273,7 +273,7 @@ class Forwarder:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing waits, and nothing more is to be expected."""
+        """Whether nothing is pending, and nothing more is expected."""
         return not self.pending and (self._loop is None or self._loop.is_closed())
 
     async def _stop(self) -> None:
@@ -294,15 +294,15 @@ class Forwarder:
             await self._saving
 
     def abandon(self) -> None:
-        """Let go of the parent's locks in a forked child."""
+        """Close the parent's locks in a forked child."""
         self._locks.abandon()
 
     def detach(self) -> None:
-        """Leave an event loop that does not run any more, so that another one can go on."""
+        """Leave an event loop that no longer runs, so that another one can be used."""
         self._loop, self._tasks = None, []
 
     def redirect(self, owner: RunOwner) -> None:
-        """Learn that the downstream is another one, which gets what waits."""
+        """Note that another downstream gets the pending events from now on."""
         try:
             self._locks.belong_to(owner)
         except OSError as error:
@@ -331,13 +331,13 @@ class Forwarder:
         return self.books if run == self._run else self._recovery.books_of(run)
 
     def _forget_idle(self) -> None:
-        """Forget lanes in which nothing waits; the ledger knows where they were."""
+        """Remove lanes without pending events; the ledger stores their positions."""
         if len(self._lanes) < self._most_lanes:
             return
         idle = [name for name, lane in self._lanes.items() if lane.is_idle]
         for name in idle:
             del self._lanes[name]
-        # Looking through all of them has to be worth it the next time, too.
+        # Require many more lanes before the next search through all of them.
         self._most_lanes = max(_IDLE_LANES, 2 * len(self._lanes))
 
     def _queue(self, lane: SessionLane) -> None:
@@ -346,7 +346,7 @@ class Forwarder:
         self._driver.offer(lane)
 
     async def _send(self, lane: SessionLane) -> tuple[ExportRound[Item], bool]:
-        """Send some of a lane; return the last round, and whether there may be more."""
+        """Send some of a lane's events; return the last round, and whether there may be more."""
         sent: ExportRound[Item] = ExportRound([])
         count = 0
         try:
@@ -361,7 +361,7 @@ class Forwarder:
                     return sent, False
                 count += len(items)
                 await asyncio.sleep(0)
-        except Exception as error:  # noqa: BLE001 - a worker that dies once would stay dead
+        except Exception as error:  # noqa: BLE001 - an error must not end the worker
             _log.exception("forwarding hit an unexpected error and goes on")
             self._report(
                 EventSessionLoggerError(f"cannot read what to forward: {error}"), "forwarding"
@@ -374,14 +374,14 @@ class Forwarder:
     def _note_empty(self, lane: SessionLane) -> None:
         lane.oldest = time.time_ns() if lane.slot.again else 0
         if lane.settled < lane.noted and not lane.slot.again:
-            # Somebody has deleted the file, or damaged the ends of its lines.
+            # The file was deleted, or newlines in it were damaged.
             missing = lane.noted - lane.settled
             self.corrupt += missing
             self.books.corrupt += missing
             lane.settled = lane.noted
 
     def _advance(self, lane: SessionLane, books: RunBooks, item: Item) -> None:
-        """Move a lane past an item that has been dealt with."""
+        """Move a lane past an event that has been forwarded or set aside."""
         lane.advance(item)
         self.corrupt += item.corrupt
         books.corrupt += item.corrupt
@@ -410,7 +410,7 @@ class Forwarder:
     def _has_reached(self, goals: dict[str, int]) -> bool:
         if self.memory is None and not self._searched:
             return False
-        while goals:  # what has been reached once is not looked at again
+        while goals:  # a reached goal is removed, so that it is checked only once
             name, goal = next(iter(goals.items()))
             lane = self._lanes.get(name)
             if lane is not None and (lane.old or lane.settled < goal):
@@ -423,7 +423,7 @@ class Forwarder:
             self._progress.fire()
 
     async def _recover(self) -> None:
-        """Find what dead runs have left, at the start and whenever a run has died."""
+        """Find what dead runs left, at the start and whenever a run has died."""
         while True:
             try:
                 await self._search()
@@ -449,11 +449,11 @@ class Forwarder:
             self._queue(lane)
 
     async def _keep_books(self) -> None:
-        """Write down, now and then, how far each file has been forwarded."""
+        """Save at intervals how far each file has been forwarded."""
         while True:
             await asyncio.sleep(_BOOKS_SECONDS)
             if moved := self._take_moved():
-                # Not to be cancelled: an older note must not be written over a newer one.
+                # Not cancelled: otherwise an older mark could overwrite a newer one.
                 self._saving = asyncio.ensure_future(asyncio.to_thread(self._save_all, moved))
                 await asyncio.shield(self._saving)
             self._forget_idle()

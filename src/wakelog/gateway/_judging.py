@@ -1,9 +1,9 @@
-"""Judging: whether it is an event that is refused, or everything.
+"""Deciding whether one event is refused, or every event.
 
-An outage refuses every event, so an event is set aside only while another one is taken, and after it has
-failed as often as the settings say. Which other one is tried right after it, where its session has one:
-so what is forwarded of a session stays in order, and an outage of one session's destination sets nothing
-aside.
+An outage refuses every event. An event is therefore set aside only if it has failed as often as the
+settings allow and another event is accepted. If its session has a later event, that one is tried
+next, so that a session's forwarded events stay in order, and an outage of only this session's
+destination sets nothing aside.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from wakelog.gateway._lanes import SessionLane
 from wakelog.gateway._sending import Forwarding
 
 REFUSED: Final = "refused"
-"""An event failed again and again while others were taken."""
+"""The event failed repeatedly while others were accepted."""
 REJECTED: Final = "rejected"
-"""The transport says that it will never take the event."""
+"""The transport declared the event unacceptable."""
 
 _MOST_AHEAD = 16
 
@@ -32,11 +32,11 @@ class _Ahead(enum.Enum):
 
 
 class Judge:
-    """Sends events, and says which are never taken.
+    """Sends events, and decides which to set aside.
 
     Args:
-        downstream: Where to.
-        settings: How often an event may fail.
+        downstream: The callback and the transport.
+        settings: The settings, with how often an event may fail.
     """
 
     def __init__(self, downstream: Downstream, settings: Forwarding) -> None:
@@ -45,10 +45,10 @@ class Judge:
         self._most_retries = settings.max_retries
 
     async def judge(self, lane: SessionLane, event: ForwardedEvent, trial: Trial) -> bool:
-        """Send the next event of a lane, or learn that it is to be set aside.
+        """Send the next event of a lane, or decide to set it aside.
 
         Returns:
-            Whether its trial says what is to be done with it. Else it is to be tried again later.
+            Whether its trial has the outcome. If not, the event is to be sent again later.
         """
         refusal = await self._downstream.deliver(event, trial)
         if refusal is None:
@@ -73,7 +73,8 @@ class Judge:
         ):
             return False
         ahead = _Ahead.NOTHING
-        # A place that hangs may have come back meanwhile, and the order would be lost.
+        # A target that hangs may have recovered meanwhile; trying a later event would break the
+        # order.
         if not refusal.timed_out:
             ahead = await self._pass_over(lane, trial, refusal)
         if ahead is _Ahead.NOTHING and refusal.others_got_through:
@@ -81,11 +82,12 @@ class Judge:
         return trial.verdict is not None or trial.is_taken
 
     async def _pass_over(self, lane: SessionLane, trial: Trial, refusal: Refusal) -> _Ahead:
-        """Try what comes after an event that has failed often enough.
+        """Try the events after one that has failed often enough.
 
-        When one is taken, all before it are tried once more, and set aside where that fails, too.
+        If one is accepted, all events before it are tried once more, and set aside if that fails,
+        too.
         """
-        assert self._most_probes is not None  # noqa: S101 - asked before
+        assert self._most_probes is not None  # noqa: S101 - the caller has checked it
         items = lane.ahead(_MOST_AHEAD)
         passed = [(trial, items[0].event)]
         for event in [item.event for item in items[1:] if item.event is not None]:
@@ -113,9 +115,9 @@ class Judge:
     async def _try_again(
         self, event: ForwardedEvent | None, trial: Trial, refusal: Refusal
     ) -> None:
-        """Try an event once more when one after it was taken: an outage may have ended in between.
+        """Try an event again after a later one was accepted, because an outage may have just ended.
 
-        It comes late then, and is not lost.
+        The event is then out of order, but not lost.
         """
         error: Exception | None = refusal.error
         if event is not None:

@@ -1,4 +1,4 @@
-"""Lanes: the events of one session on their way, in the order in which they were logged."""
+"""Lanes: the events of one session in the order in which they were logged, for forwarding."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from wakelog.gateway._locks import Locks
 
 
 class SessionLane(abc.ABC):
-    """Where the forwarder gets a session's events from.
+    """The source of a session's events for the forwarder.
 
     Args:
-        folder: The session's directory; None where no files are written.
+        folder: The session's directory; None without local files.
 
     Attributes:
-        noted: How many events of this run were handed over.
-        settled: How many of them have been dealt with.
-        old: Whether it holds events of runs that are gone.
-        slot: What the delivery core notes of it.
-        replayed: False: what dead runs have left of a session comes before its newer events.
-        oldest: When its oldest waiting event was logged, in nanoseconds since 1970; 0 without one.
-        trials: What became of events in it that were refused, by their ids.
-        letters: The ids of events that are dead letters already; None before they are read.
+        noted: How many events of this run were added.
+        settled: How many of them have been forwarded or set aside.
+        old: Whether it has events of dead runs.
+        slot: The delivery core's state of the lane.
+        replayed: Always False: what dead runs left of a session is sent before its newer events.
+        oldest: When its oldest pending event was logged, in nanoseconds since 1970; 0 if none is
+            pending.
+        trials: The attempts to send refused events, by event id.
+        letters: The ids of events that are already dead letters; None before they are read.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -47,32 +48,33 @@ class SessionLane(abc.ABC):
     @property
     @abc.abstractmethod
     def books(self) -> RunBooks:
-        """The books of what was read last."""
+        """The books of the run whose events were read last."""
 
     @property
     @abc.abstractmethod
     def writer(self) -> str:
-        """The writer of what was read last, empty without files."""
+        """The writer of the events that were read last; empty without files."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether it can be forgotten: nothing waits in it, and nobody has to note anything."""
+        """Whether it can be removed: nothing is pending, and nothing has to be saved."""
         return self.slot.is_idle and not self.old and self.settled >= self.noted
 
     @abc.abstractmethod
     def read(self) -> list[Item]:
-        """Return the next events, oldest first; empty when there are none for now."""
+        """Return the next events, oldest first; empty if there are none at present."""
 
     @abc.abstractmethod
     def ahead(self, most: int) -> list[Item]:
-        """Return what ``read`` does and what comes after it, without changing anything."""
+        """Return the events that ``read`` returns and those after them, without removing them."""
 
     def trial_of(self, event: ForwardedEvent, *, is_next: bool) -> Trial:
-        """Return what became so far of an event.
+        """Return the attempts so far to send an event.
 
         Args:
             event: The event.
-            is_next: Whether it is the next one, of which earlier processes may have noted something.
+            is_next: Whether it is the next event, for which earlier processes may have saved
+                attempts.
         """
         del is_next
         trial = self.trials.get(event.wakelog.id)
@@ -82,11 +84,11 @@ class SessionLane(abc.ABC):
 
     @abc.abstractmethod
     def failed(self, trial: Trial) -> None:
-        """Note how many attempts at the next event have failed, for later processes."""
+        """Save how many attempts to send the next event have failed, for later processes."""
 
     @abc.abstractmethod
     def advance(self, item: Item) -> None:
-        """Note that an event has been dealt with."""
+        """Move past an event that has been forwarded or set aside."""
 
     def _forget(self, item: Item) -> None:
         if item.event is not None:
@@ -106,12 +108,12 @@ class _File:
 
 
 class FileLane(SessionLane):
-    """Reads a session's events from its files: those that dead runs have left, then our own.
+    """Reads a session's events from its files: first what dead runs left, then this run's.
 
     Args:
         folder: The session's directory.
         run: This run.
-        locks: Which other runs are alive.
+        locks: Tells which other runs are alive.
         books_of: Returns the books of a run.
     """
 
@@ -128,23 +130,23 @@ class FileLane(SessionLane):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it can be forgotten: nothing waits in it, and the ledger has been written."""
+        """Whether it can be removed: nothing is pending, and the ledger has been saved."""
         return super().is_idle and not self._moved
 
     @property
     def books(self) -> RunBooks:
-        """The books of what was read last."""
+        """The books of the run whose events were read last."""
         return self._files[0].books
 
     @property
     def writer(self) -> str:
-        """The writer of what was read last."""
+        """The writer of the events that were read last."""
         return self._files[0].writer
 
     def note(self, path: Path) -> None:
-        """Learn that an event was written to a file of this run."""
+        """Note that an event was written to a file of this run."""
         self.noted += 1
-        if path is not self._newest:  # comparing paths costs more than looking again, once
+        if path is not self._newest:  # an identity check is cheaper than comparing paths
             self._newest, self._find_due = path, True
 
     def find_again(self) -> None:
@@ -152,7 +154,7 @@ class FileLane(SessionLane):
         self._find_due = True
 
     def read(self) -> list[Item]:
-        """Return the next events, oldest first; empty when there are none for now."""
+        """Return the next events, oldest first; empty if there are none at present."""
         if self._find_due:
             self._find_due = False
             self._find()
@@ -166,47 +168,47 @@ class FileLane(SessionLane):
                     break  # it is still being written
                 self._move(file, ledger.at_end(file.path, file.mark))
             except FileNotFoundError:
-                pass  # somebody has deleted it
+                pass  # the file was deleted
             self._files.pop(0)
             self.old = any(not file.mine for file in self._files)
         self.old = False
         return []
 
     def ahead(self, most: int) -> list[Item]:
-        """Return what ``read`` does and what comes after it, in later files too."""
+        """Return the events that ``read`` returns and those after them, also from later files."""
         found: list[Item] = []
         for file in self._files:
             try:
                 found += ledger.read_items(file.path, file.mark, most=most - len(found))
             except FileNotFoundError:
-                continue  # somebody has deleted it
+                continue  # the file was deleted
             if len(found) >= most:
                 break
         return found
 
     def trial_of(self, event: ForwardedEvent, *, is_next: bool) -> Trial:
-        """Return what became so far of an event, in earlier processes too."""
+        """Return the attempts so far to send an event, including those of earlier processes."""
         trial = super().trial_of(event, is_next=is_next)
         if is_next and not trial.failures and not trial.earlier:
             trial.earlier = self._files[0].mark.failed
         return trial
 
     def failed(self, trial: Trial) -> None:
-        """Note how many attempts at the next event have failed, for later processes."""
+        """Save how many attempts to send the next event have failed, for later processes."""
         file = self._files[0]
         self._move(file, replace(file.mark, failed=trial.most_failures))
 
     def advance(self, item: Item) -> None:
-        """Note that an event has been dealt with."""
+        """Move past an event that has been forwarded or set aside."""
         self._forget(item)
         file = self._files[0]
         self._move(file, item.mark)
-        # A line that was not to be forwarded has not been handed over.
+        # noted counts only lines that are to be forwarded.
         if file.mine and (item.event is not None or item.corrupt):
             self.settled += 1
 
     def take_moved(self) -> list[tuple[Path, str, FileMark]]:
-        """Return which files have been read further since the last call, for the ledger."""
+        """Return the files that have been read further since the last call, for the ledger."""
         moved, self._moved = self._moved, {}
         return [(path, writer, mark) for path, (writer, mark) in moved.items()]
 
@@ -250,11 +252,11 @@ class FileLane(SessionLane):
 
 
 class MemoryLane(SessionLane):
-    """A session's events in memory, where no file holds them in a form that can be read back.
+    """A session's events in memory, without a file from which they can be read back.
 
     Args:
         books: The books of this run.
-        folder: The session's directory; None where no files are written.
+        folder: The session's directory; None without local files.
     """
 
     writer = ""
@@ -262,10 +264,10 @@ class MemoryLane(SessionLane):
     def __init__(self, books: RunBooks, folder: Path | None) -> None:
         super().__init__(folder)
         self._books = books
-        self.letters = set()  # what is in memory is of this run
+        self.letters = set()  # events in memory are new, so none is a dead letter
         self._lock = threading.Lock()
         self._waiting: deque[tuple[int, ForwardedEvent]] = deque()
-        # How many of the oldest are being dealt with, so that nobody drops them.
+        # How many of the oldest events are being sent and must not be dropped.
         self._held = 0
 
     @property
@@ -279,7 +281,7 @@ class MemoryLane(SessionLane):
             self._waiting.append((number, event))
 
     def remove(self, number: int) -> bool:
-        """Drop an event, when it is the oldest of those that nobody is sending."""
+        """Drop an event if it is the oldest one that is not being sent; tell whether it was."""
         with self._lock:
             at = self._held
             if len(self._waiting) <= at or self._waiting[at][0] != number:
@@ -288,29 +290,29 @@ class MemoryLane(SessionLane):
             return True
 
     def holds(self, number: int) -> bool:
-        """Tell whether an event that was not dropped is still there."""
+        """Tell whether an event that was not dropped is still pending."""
         with self._lock:
             return bool(self._waiting) and self._waiting[0][0] <= number
 
     def read(self) -> list[Item]:
-        """Return the oldest event, and hold it until it has been dealt with."""
+        """Return the oldest event, and hold it until ``advance``."""
         with self._lock:
             if not self.trials:
                 self._held = 0
         return self.ahead(1)
 
     def ahead(self, most: int) -> list[Item]:
-        """Return the oldest events, and hold them until they have been dealt with."""
+        """Return the oldest events, and hold them until ``advance``."""
         with self._lock:
             self._held = max(self._held, min(most, len(self._waiting)))
             events = list(islice(self._waiting, most))
         return [Item(event, FileMark()) for _, event in events]
 
     def failed(self, trial: Trial) -> None:
-        """Do nothing: no later process has what is in memory."""
+        """Do nothing, because no later process has this event."""
 
     def advance(self, item: Item) -> None:
-        """Note that an event has been dealt with."""
+        """Remove an event that has been forwarded or set aside."""
         self._forget(item)
         with self._lock:
             self._waiting.popleft()

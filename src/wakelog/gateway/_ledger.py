@@ -1,7 +1,7 @@
-"""How far each session's file has been forwarded, and which runs of the logger are alive.
+"""The ledger of each session's file: how far it has been forwarded.
 
-Both are hints. Without them events are sent again, and none is left out: a line itself says
-whether it is to be forwarded.
+The ledger is a hint. Without it, events are sent again, and none is left out, because the line
+itself says whether it is to be forwarded.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PRIVATE = ".wakelog"
 
 _CHUNK = 64 * 1024
 _MOST_LINE = 64 * 1024 * 1024
-# So many bytes of large values are read at once.
+# The most bytes of blobs that are read at a time.
 _MOST_BESIDE = 3 * 1024 * 1024
 _HEAD = 4096
-# It becomes a part of a path, so nothing but what a writer's name has is taken for one.
+# A writer's name becomes part of a path, so only its own characters match.
 _NAMES_ITS_WRITER = re.compile(rb'"writer":"(\w[\w.-]*)"')
 _BEGINS_A_RECORD = b'{"id":'
 _MARKED = b'"%b":true' % s.GATEWAY_FORWARD.encode()
@@ -39,12 +39,12 @@ _ENDINGS = (".jsonl", ".json")
 
 @dataclass(frozen=True, slots=True)
 class FileMark:
-    """A place in a file up to which its events have been dealt with.
+    """A position in a file up to which events have been forwarded or set aside.
 
     Attributes:
-        offset: Bytes from its start.
-        crc: The checksum of the line before, None where it is not known.
-        failed: How many attempts to send the event that stands there have failed.
+        offset: Bytes from the file's start.
+        crc: The checksum of the line before; None if unknown.
+        failed: The number of failed attempts to send the next event.
     """
 
     offset: int = 0
@@ -53,7 +53,7 @@ class FileMark:
 
 
 class Item(NamedTuple):
-    """What was read: an event to forward, or None for a line to pass over, and the place after."""
+    """An event to forward, or None for a line to skip, with the position after it."""
 
     event: ForwardedEvent | None
     mark: FileMark
@@ -62,7 +62,7 @@ class Item(NamedTuple):
 
 
 def writer_of(path: Path) -> str | None:
-    """Return the writer that a file names, None for a file that is not a gateway's."""
+    """Return the writer that a file names; None if the file is not a gateway's."""
     try:
         with open_to_read(path, buffering=0) as file:
             head = file.read(_HEAD)
@@ -75,12 +75,12 @@ def writer_of(path: Path) -> str | None:
 
 
 def run_of(writer: str) -> str:
-    """Return the run that a writer belongs to."""
+    """Return the run of a writer."""
     return writer.partition(".")[0]
 
 
 def order_of(writer: str) -> tuple[str, int]:
-    """Return what sorts writers by the time at which they began."""
+    """Return a key that sorts writers by their start."""
     run, _, number = writer.partition(".")
     return run, int(number) if number.isdecimal() else 0
 
@@ -95,7 +95,7 @@ def candidates(folder: Path) -> list[Path]:
 
 
 def holds_marked(path: Path, after: int) -> bool:
-    """Tell whether a file has a line, after a place, that is to be forwarded."""
+    """Tell whether a file has a line after an offset that is to be forwarded."""
     kept = b""
     with open_to_read(path) as file:
         for _, block in blocks(file.fileno(), after):
@@ -106,11 +106,11 @@ def holds_marked(path: Path, after: int) -> bool:
 
 
 def count_marked(path: Path, after: int) -> int:
-    """Count the lines of a file, after a place, that are to be forwarded."""
+    """Count the lines of a file after an offset that are to be forwarded."""
     found = 0
     with open_to_read(path) as file:
         for _, line, _ in lines(file, after):
-            # What a user's event says stands before the attributes.
+            # The user's event is before the attributes, and may contain the same text.
             found += (
                 line.startswith(_BEGINS_A_RECORD)
                 and line.endswith(b"\n")
@@ -120,23 +120,23 @@ def count_marked(path: Path, after: int) -> int:
 
 
 def logged_at(path: Path, mark: FileMark) -> int:
-    """Return when the next event to forward was logged, in nanoseconds since 1970, 0 if unknown."""
+    """Return when the next event to forward was logged, in nanoseconds since 1970; 0 if unknown."""
     return next((item.event.timestamp for item in read_items(path, mark) if item.event), 0)
 
 
 def read_items(path: Path, mark: FileMark, *, most: int = 256) -> list[Item]:
-    """Read on in a file.
+    """Read the next lines of a file.
 
     Args:
         path: The file.
-        mark: Where to go on.
-        most: The most items to return.
+        mark: The position at which to continue.
+        most: The maximum number of items.
 
     Returns:
-        What stands on the complete lines that come next; empty when there are none for now.
+        The items on the next complete lines; empty if there are none at present.
 
     Raises:
-        OSError: When the file cannot be read.
+        OSError: If the file cannot be read.
     """
     descriptor = open_file(path, os.O_RDONLY)
     try:
@@ -169,23 +169,24 @@ def _items(block: bytes, mark: FileMark, most: int, blobs: Blobs) -> list[Item]:
                 event = event_of(line, blobs)
             except (CorruptLineError, RecursionError):
                 fits = False
-        # The line after a damaged one may be seeded with what that one was.
+        # The checksum of the line after a damaged one depends on that line, so it cannot be
+        # checked.
         crc = _stated(line) if fits else None
-        # A dead letter is made of the event itself where something stands beside its line.
+        # If an event has blobs, its dead letter is made from the event and not from its line.
         kept = line if event is not None and MARK not in line else b""
         items.append(Item(event, FileMark(at, crc), corrupt=not fits, line=kept))
     return items
 
 
 def event_of(line: bytes, blobs: GetBlob | None = None) -> ForwardedEvent | None:
-    """Return the event on a line, None when it is not to be forwarded.
+    """Return the event on a line; None if it is not to be forwarded.
 
     Args:
         line: The line.
-        blobs: Returns what stands beside it.
+        blobs: Returns the values that are stored beside the line.
 
     Raises:
-        CorruptLineError: When the line does not hold what was written.
+        CorruptLineError: If the line is damaged.
     """
     record = decode(line, blobs)
     if not record.attributes.get(s.GATEWAY_FORWARD):
@@ -203,9 +204,10 @@ def _stated(line: bytes) -> int | None:
 
 
 def load(path: Path, writer: str) -> FileMark:
-    """Read how far a file has been dealt with; from its beginning where nobody can say.
+    """Return the saved position of a file; its beginning if there is no valid ledger.
 
-    A ledger of the first candidate has no checksum of its own, and the last line's in the same place.
+    A ledger of the first release candidate has, in place of its own checksum, that of the last
+    line.
     """
     try:
         text = read_small(_ledger_of(path))
@@ -227,7 +229,7 @@ def load(path: Path, writer: str) -> FileMark:
     except (OSError, ValueError, KeyError, TypeError):
         return FileMark()
     before, after = around[: offset - begin], around[offset - begin :]
-    # In a document, the comma before the next event stands where the newline was.
+    # In a JSON document, a comma has replaced the newline if another event followed.
     if len(before) != offset - begin or not (
         before.endswith(b"\n") or (before.endswith(b",") and after == b"\n")
     ):
@@ -236,13 +238,13 @@ def load(path: Path, writer: str) -> FileMark:
 
 
 def save(path: Path, writer: str, mark: FileMark) -> None:
-    """Note how far a file has been dealt with, whole or not at all.
+    """Save the position of a file atomically.
 
     Raises:
-        OSError: When the file system refuses.
+        OSError: If writing fails.
     """
     if regular_file(path) is None:
-        return  # deleted, and its ledger with it
+        return  # the file was deleted, and its ledger with it
     ledger = _ledger_of(path)
     known = mark.crc is not None
     fields = {"writer": writer, "offset": mark.offset, "known": known, "failed": mark.failed}
@@ -250,7 +252,7 @@ def save(path: Path, writer: str, mark: FileMark) -> None:
 
 
 def at_end(path: Path, mark: FileMark) -> FileMark:
-    """Return the place at the end of a file to which nothing more is written."""
+    """Return the position at the end of a file that is no longer written."""
     status = regular_file(path)
     size = 0 if status is None else status.st_size
     return mark if size <= mark.offset else FileMark(size, mark.crc)

@@ -1,7 +1,7 @@
-"""Which runs of the logger are alive on a base directory, and whose they are.
+"""The runs of loggers that are alive on a base directory, and their owners.
 
-A run's file holds a kernel lock while the run is alive, and says which service and pipeline its events
-belong to. Of a run whose file is gone, nobody knows that: whoever comes takes it for its own.
+A run's file holds a kernel lock while the run is alive, and names the service and pipeline of its
+events. If the file is missing, the owner is unknown, and any run may forward these events.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _LONGEST_OWNER = 64 * 1024
 
 
 class Locks:
-    """The locks of one run, and what it can tell of others.
+    """The locks of one run, and its view of other runs.
 
     Args:
         base: The base directory.
         run: This run.
-        owner: Whose events this run logs.
+        owner: The service and pipeline of this run's events.
     """
 
     def __init__(self, base: Path, run: str, owner: RunOwner) -> None:
@@ -38,10 +38,10 @@ class Locks:
         self._recovery: FileLock | None = None
 
     def begin(self) -> None:
-        """Say that this run is alive, and whose it is.
+        """Take this run's lock and write its owner.
 
         Raises:
-            OSError: When the base directory cannot be written.
+            OSError: If the base directory cannot be written.
         """
         if self._mine is None:
             make_private(self._folder.parent)
@@ -50,10 +50,10 @@ class Locks:
             self._say()
 
     def belong_to(self, owner: RunOwner) -> None:
-        """Say that what waits belongs to another pipeline from now on.
+        """Assign the pending events to another pipeline.
 
         Raises:
-            OSError: When the base directory cannot be written.
+            OSError: If the base directory cannot be written.
         """
         if owner == self.owner:
             return
@@ -70,7 +70,7 @@ class Locks:
             os.pwrite(self._mine.descriptor, told, 0)
 
     def take_recovery(self) -> bool:
-        """Become the one process that forwards what dead runs of this owner left; whether it is."""
+        """Try to become the one process that forwards what dead runs of this owner left."""
         if self._recovery is None and self._mine is not None:
             path = self._folder / _recovery_of(self.owner)
             self._recovery = FileLock.take(path, create=True, fs=SYSTEM)
@@ -78,31 +78,31 @@ class Locks:
 
     @property
     def recovers(self) -> bool:
-        """Whether this is the process that forwards what dead runs of this owner have left."""
+        """Whether this process forwards what dead runs of this owner left."""
         return self._recovery is not None
 
     def is_served(self, owner: RunOwner) -> bool:
-        """Tell whether some process forwards what dead runs of an owner have left."""
-        # Where that cannot be told, it may be so.
+        """Tell whether a process forwards what dead runs of an owner left."""
+        # If the lock's state is unknown, it may be held.
         return is_locked(self._folder / _recovery_of(owner)) is not False
 
     def is_alive(self, run: str) -> bool:
-        """Tell whether a run, not this one, is going on in some process."""
+        """Tell whether another run is alive in some process."""
         return is_locked(self.path_of(run)) is not False
 
     def owner_of(self, run: str) -> RunOwner | None:
-        """Return whose a run is, None where nobody says."""
+        """Return the owner of a run; None if unknown."""
         try:
             return owner_in(read_small(self.path_of(run), _LONGEST_OWNER))
         except OSError:
             return None
 
     def is_ours(self, run: str) -> bool:
-        """Tell whether this run may forward what another one has left."""
+        """Tell whether this run may forward what another one left."""
         return self.owner_of(run) in (None, self.owner)
 
     def dead_runs(self) -> Iterator[str]:
-        """List the runs that ended without having forwarded everything."""
+        """Yield the runs that ended with pending events."""
         try:
             names = list_regular(self._folder)
         except OSError:
@@ -113,26 +113,26 @@ class Locks:
                 yield run
 
     def path_of(self, run: str) -> Path:
-        """Return where the file of a run is."""
+        """Return the path of a run's lock file."""
         return self._folder / f"{run}.lock"
 
     def forget(self, run: str) -> None:
-        """Remove the file of a dead run of which everything has been forwarded."""
+        """Delete the lock file of a dead run without pending events."""
         with suppress(FileNotFoundError):
             SYSTEM.unlink(self.path_of(run))
 
     def end(self, *, forwarded: bool) -> None:
-        """Say that this run has ended.
+        """Release this run's locks.
 
         Args:
-            forwarded: Whether nothing is left for others to forward.
+            forwarded: Whether nothing is pending, so that the lock file can be deleted.
         """
         if self._mine is not None and forwarded:
             self.forget(self._run)
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the descriptors, which in a forked child leaves the parent's locks alone."""
+        """Close the descriptors. In a forked child this does not release the parent's locks."""
         for lock in (self._mine, self._recovery):
             if lock is not None:
                 lock.release()

@@ -1,4 +1,4 @@
-"""``EventSessionLogger``: one awaitable for every event; local first, then on to elsewhere."""
+"""``EventSessionLogger``: one awaitable for every event, which is logged and then forwarded."""
 
 from __future__ import annotations
 
@@ -53,50 +53,48 @@ from wakelog.storage import FilesCommitter
 
 _log = logging.getLogger("wakelog")
 _SYNC_SECONDS = 0.1
-# A look into an enumeration takes four times what one at a module does.
+# Enum members as module globals: attribute access on the enum takes four times as long.
 _FSYNC, _PERIODIC = Durability.FSYNC, Durability.PERIODIC
 
 
 class EventSessionLogger(Arguments):
     """Logs every event of an application's agents in its session's file, and forwards it.
 
-    ``await logger(event)`` has logged the event when it returns, whatever becomes of forwarding,
-    which goes on by itself: in each session's order, again and again until the transport has taken
-    the event. What a process has not forwarded, the next one on the same directory does.
+    When ``await logger(event)`` returns, the event has been logged, whatever happens to forwarding.
+    Forwarding runs in the background, in each session's order, and repeats until the transport has
+    accepted the event. The next process on the same directory forwards what is left.
 
     Args:
-        log_base_dir: Where the sessions' directories are; by default what ``AGENT_LOG_DIR`` says, else
+        log_base_dir: Where the sessions' directories are; default: ``AGENT_LOG_DIR``, or
             ``logs/sessions``.
-        downstream_callback: A function, or coroutine function, that gets each event.
-        downstream_transport: A transport that gets each event; beside a callback, each that the
-            callback does not take.
+        downstream_callback: A function, or coroutine function, that receives each event.
+        downstream_transport: A transport that receives each event; with a callback, only events
+            that the callback does not accept.
         include_system_prompt: Whether system prompts are logged and forwarded.
-        log_format: ``jsonl``, ``json``, or ``custom`` with ``formatter``; or a callable.
-        file_naming_pattern: A file's name by the time of its first event, in UTC, for strftime.
-        error_handler: Is called with each error, and a text that says what was being done, and for
-            which event and session.
-        max_retry_attempts: How often an event is sent again before the transport is taken for down.
-        retry_delay_seconds: The longest wait before the first of these; later ones double.
-        enable_local_logging: Whether files are written. Without them, what waits to be forwarded
-            is in memory.
-        session_directory_pattern: A session's directory below the base, with ``{session_id}``.
-        unknown_session_pattern: The session of events that name none, with ``{uuid}``.
+        log_format: ``jsonl``, ``json``, ``custom`` with ``formatter``, or a callable.
+        file_naming_pattern: A strftime pattern for file names, from the first event's time in UTC.
+        error_handler: Called with each error and a text about the operation, event and session.
+        max_retry_attempts: How often sending is retried before the transport is considered down.
+        retry_delay_seconds: The longest wait before the first retry; it doubles for each later one.
+        enable_local_logging: Whether files are written; if not, pending events are in memory.
+        session_directory_pattern: A session's path below the base, with ``{session_id}``.
+        unknown_session_pattern: The session id for events without one, with ``{uuid}``.
         kwargs: ``formatter`` (a callable that takes an event and returns its text), ``durability``,
-            ``max_file_bytes`` (after which a session goes on in another file; 0 for never),
-            ``max_line_bytes`` (larger events stand beside their line), ``max_event_bytes`` (beyond
-            which a stub is written and the call raises), ``max_open_files``, ``redact_payloads``, ``redaction_config``,
-            ``queue_size`` and ``overflow`` (of the queue in memory), ``concurrency`` (sessions that
-            are forwarded at the same time), ``max_probe_attempts`` (how often an event may fail
-            beyond its retries, while others are taken, before it becomes a dead letter; None for
-            ever), ``pipeline`` (whose leftovers are forwarded; else the destination's name),
-            ``send_timeout_seconds``, ``close_timeout_seconds``,
-            ``meter_provider`` (where metrics go, see ``docs/metrics.md``; else the global one, if
-            it has been set before the logger is made).
+            ``max_file_bytes`` (after which a session continues in another file; 0 for never),
+            ``max_line_bytes`` (larger values are stored beside the line), ``max_event_bytes`` (for
+            a larger event a stub is written and the call raises), ``max_open_files``,
+            ``redact_payloads``, ``redaction_config``, ``queue_size`` and ``overflow`` (of the queue
+            in memory), ``concurrency`` (how many sessions are forwarded at the same time),
+            ``max_probe_attempts`` (how often an event may fail after its retries, while others are
+            accepted, before it becomes a dead letter; None for no limit), ``pipeline`` (the
+            pipeline's name; default: the destination's name), ``send_timeout_seconds``,
+            ``close_timeout_seconds``, and ``meter_provider`` (for metrics, see ``docs/metrics.md``;
+            default: the global one, if it is set before the logger is created).
 
     Every argument is an attribute of the same name.
 
     Raises:
-        ConfigurationError: For an argument that does not exist or cannot be used.
+        ConfigurationError: If an argument does not exist or cannot be used.
     """
 
     _given: frozenset[str]
@@ -138,7 +136,7 @@ class EventSessionLogger(Arguments):
             unknown_session_pattern=unknown_session_pattern,
             **kwargs,
         )
-        # Before anything is registered below: in a forked child, the metrics begin first.
+        # Before reset_in_child() below, because in a forked child the metrics must be reset first.
         self._counters = counters_on(settings.meter_provider)
         self._set_up(settings, callback)
         self._counters.follow(self._state)
@@ -162,7 +160,7 @@ class EventSessionLogger(Arguments):
         )
         self._committer = FilesCommitter(_SYNC_SECONDS)
         self._letters = DeadLetters(self._base, settings.queue_size)
-        # Whether what waits to be forwarded can be read back from the files.
+        # Whether pending events can be read back from the files.
         self._reads_files = settings.enable_local_logging and self._files.format.readable
         if self._forwarder is not None:
             self._forwarder.books.leave(None)
@@ -205,19 +203,19 @@ class EventSessionLogger(Arguments):
         return self._forwarder is not None and bool(self._forwarder.downstream.active)
 
     async def __call__(self, event: object) -> bool:
-        """Log an event, and hand it over to be forwarded.
+        """Log an event, and add it to the events to be forwarded.
 
         Args:
-            event: A pydantic model, a dict, a dataclass, JSON as text, or any object. It belongs to
-                the session that its ``user_session_id`` names, else its ``session_id``.
+            event: A pydantic model, a dict, a dataclass, JSON as text, or any object. Its session
+                is ``user_session_id``, or else ``session_id``.
 
         Returns:
-            True: the event has been logged. Without local logging, whether the queue took it.
+            True: the event has been logged. Without local logging, whether the queue accepted it.
 
         Raises:
-            LocalLoggingError: When it was not logged; the cause says why.
-            BufferFullError: Without files to read back, when the queue is full and its policy is
-                to raise, or when the logger is closed while the event waits for room.
+            LocalLoggingError: If the event was not logged; the cause says why.
+            BufferFullError: Without readable files, if the queue is full and its policy is to
+                raise, or if the logger is closed while the event waits for space.
         """
         begun = time.perf_counter()
         try:
@@ -262,7 +260,7 @@ class EventSessionLogger(Arguments):
                 if forwarder is not None and not forwarder.prepared:
                     self._prepare(forwarder)
                 durability = self._durability
-                if type(content) is Content:  # large: not while the event loop waits
+                if type(content) is Content:  # large: do not block the event loop
                     logged = await asyncio.to_thread(
                         self._files.append, session, record_id, content, made, durability
                     )
@@ -281,7 +279,7 @@ class EventSessionLogger(Arguments):
         if forwarder is None:
             return settings.enable_local_logging
         if self._reads_files:
-            for path in logged.paths:  # where it was written again, it is there twice
+            for path in logged.paths:  # an event that was written again is in two files
                 forwarder.note(logged.file.directory, path)
             return True
         taken = await forwarder.offer(session, made(), folder)
@@ -291,17 +289,17 @@ class EventSessionLogger(Arguments):
         try:
             forwarder.prepare()
         except OSError as error:
-            forwarder.prepared = True  # it is tried again beside forwarding
+            forwarder.prepared = True  # forwarding tries it again
             _log.warning("cannot tell others that this logger is alive: %s", error)
 
     async def flush(self, timeout: float = 30.0) -> bool:  # noqa: ASYNC109 - it returns whether
-        """Wait until what has been logged so far has been forwarded.
+        """Wait until all events so far have been forwarded or set aside.
 
         Args:
             timeout: The longest wait, in seconds.
 
         Returns:
-            Whether that is so. True when there is nowhere to forward to.
+            Whether all of them have been; True without a callback and transport.
         """
         notice_fork()
         if self._forwarder is None:
@@ -309,13 +307,12 @@ class EventSessionLogger(Arguments):
         return await self._forwarder.flush(timeout)
 
     async def close(self) -> None:
-        """Forward what the transport takes within ``close_timeout_seconds``, and close everything.
+        """Forward pending events for up to ``close_timeout_seconds``, and close everything.
 
-        What is left is forwarded by the next logger on the same directory. Doing so twice is
-        harmless.
+        The next logger on the same directory forwards the others. A second call does nothing.
 
         Raises:
-            LocalLoggingError: When the operating system refused to complete a file.
+            LocalLoggingError: If a file could not be completed.
         """
         notice_fork()
         if self._closed:
@@ -342,11 +339,11 @@ class EventSessionLogger(Arguments):
                 answer = close()
                 if inspect.isawaitable(answer):
                     await answer
-        except Exception as error:  # noqa: BLE001 - whatever it raises, everything is in the files
+        except Exception as error:  # noqa: BLE001 - the events are in the files, whatever it raises
             self._report(error, "close: the transport")
 
     async def __aenter__(self) -> Self:
-        """Begin to forward what an earlier process has left."""
+        """Begin to forward what an earlier process left."""
         notice_fork()
         if self._forwarder is not None:
             self._prepare(self._forwarder)
@@ -357,10 +354,10 @@ class EventSessionLogger(Arguments):
         await self.close()
 
     def configure_from_env(self) -> None:
-        """Take from ``AGENT_LOG_*`` what the constructor was not given.
+        """Set arguments that the constructor was not given from the ``AGENT_LOG_*`` variables.
 
         Raises:
-            ConfigurationError: For a value that cannot be used, or after the first event.
+            ConfigurationError: If a value cannot be used, or an event has been logged already.
         """
         notice_fork()
         found = from_environment(self._given)
@@ -373,7 +370,7 @@ class EventSessionLogger(Arguments):
         self._set_up(replace(self.settings, **found), _as_callback(self.downstream_callback))
 
     def update_downstream_callback(self, callback: Callback | None) -> None:
-        """Forward to another function from now on, or to none. What waits goes there as well."""
+        """Replace the callback, or remove it with None. Pending events go to the new one, too."""
         notice_fork()
         transport = _as_callback(callback)
         self.downstream_callback = callback
@@ -384,10 +381,10 @@ class EventSessionLogger(Arguments):
             self._forwarder = self._forward_to(transport)
 
     def update_downstream_transport(self, transport: TransportInterface | None) -> None:
-        """Forward to another transport from now on, or to none. What waits goes there as well.
+        """Replace the transport, or remove it with None. Pending events go to the new one, too.
 
-        What has been logged while there was nowhere to forward to is not forwarded. The transport before
-        is not closed.
+        Events that were logged without a callback and transport are not forwarded. The previous
+        transport is not closed.
         """
         self.downstream_transport = None if transport is None else as_transport(transport)
         if self._forwarder is not None:
@@ -402,13 +399,13 @@ class EventSessionLogger(Arguments):
             forwarder.redirect(RunOwner(service_name(), pipeline))
 
     def dead_letters(self, session_id: str | None = None) -> list[DeadLetter]:
-        """List events that were set aside because the downstream never takes them, oldest first.
+        """Return the events that were set aside, because the downstream refuses them, oldest first.
 
         Args:
-            session_id: The session; all sessions in the base directory by default.
+            session_id: The session; default: all sessions in the base directory.
 
         Raises:
-            JournalError: When they cannot be read.
+            JournalError: If they cannot be read.
         """
         return [found.letter for found in self._letters.find(*self._letters_of(session_id))]
 
@@ -420,19 +417,19 @@ class EventSessionLogger(Arguments):
     ) -> list[tuple[DeadLetter, str | None]]:
         """Send dead letters again, each once, for example after a callback was repaired.
 
-        They come out of their order: what followed them in their sessions has been forwarded. One that is
-        taken is no dead letter any more.
+        They arrive out of order, because later events of their sessions have been forwarded. One
+        that is accepted is no longer a dead letter.
 
         Args:
-            session_id: The session; all sessions in the base directory by default.
-            id: The dead letter's id; all of them by default.
+            session_id: The session; default: all sessions in the base directory.
+            id: The dead letter's id; default: all of them.
 
         Returns:
-            Each with why it was not taken, None when it was.
+            Each dead letter with the reason why it was not accepted, or None if it was.
 
         Raises:
-            ConfigurationError: When there is nowhere to forward to.
-            JournalError: When they cannot be read, or it cannot be noted that one was taken.
+            ConfigurationError: Without a callback and transport.
+            JournalError: If they cannot be read, or an acceptance cannot be noted.
         """
         if self._forwarder is None:
             raise ConfigurationError(
@@ -450,23 +447,23 @@ class EventSessionLogger(Arguments):
         return None if session_id is None else self.get_session_directory(session_id), session_id
 
     def get_session_directory(self, session_id: str | None = None) -> Path:
-        """Return the directory of a session, whether or not it exists yet.
+        """Return the directory of a session, which may not exist yet.
 
         Args:
-            session_id: The session; the one of events that name none by default.
+            session_id: The session; default: the one of events without a session.
         """
         return self._files.directory_of(self._unknown if session_id is None else str(session_id))
 
     def get_log_file_path(self, session_id: str | None = None) -> Path:
-        """Return the file that a session's events go to, else went to, else will go to.
+        """Return the path of a session's current file, or else its newest, or else its next one.
 
         Args:
-            session_id: The session; the one of events that name none by default.
+            session_id: The session; default: the one of events without a session.
         """
         return self._files.path_of(self._unknown if session_id is None else str(session_id))
 
     def stats(self) -> GatewayStats:
-        """Return what has been done so far. Cheap."""
+        """Return the figures so far. The call is cheap."""
         notice_fork()
         return stats_of(self._counters, self._forwarder, self._files.open_files)
 

@@ -1,4 +1,4 @@
-"""The queue for events that no file holds in a form that can be read back."""
+"""The queue in memory, for events that cannot be read back from a file."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ _log = logging.getLogger("wakelog")
 
 
 class MemoryQueue:
-    """Bounds how many events wait in memory, over all sessions.
+    """Limits the number of events in memory, over all sessions.
 
-    It is no ``wakelog.buffer.Queue``: the events stand in the lanes of their sessions, which are emptied
-    side by side, and one that is being sent is not dropped for newer ones. Waiting for room is the same.
+    It is not a ``wakelog.buffer.Queue``, because the events are in the lanes of their sessions,
+    which are emptied concurrently, and an event that is being sent is not dropped for a newer one.
+    Waiting for space is the same.
 
-    ``_lock`` guards the count, the order and who waits for room.
+    ``_lock`` guards the count, the order and the waiting line for space.
 
     Args:
-        capacity: The most events that wait.
-        overflow: What happens to an event beyond that.
+        capacity: The maximum number of events.
+        overflow: The policy for an event that arrives when the queue is full.
         books: The books of this run.
     """
 
@@ -40,17 +41,17 @@ class MemoryQueue:
 
     @property
     def waiting(self) -> int:
-        """How many events wait."""
+        """How many events are in memory."""
         return self._count
 
     async def put(self, lane: MemoryLane, event: ForwardedEvent) -> bool:
-        """Take an event, as the policy says.
+        """Add an event, or apply the policy if the queue is full.
 
         Returns:
-            Whether it was taken.
+            Whether the event was accepted.
 
         Raises:
-            BufferFullError: When there is no room, and the policy is to say so; or after ``close``.
+            BufferFullError: If the queue is full and its policy is to raise; or after ``close``.
         """
         with self._lock:
             answer = self._offer(lane, event)
@@ -59,7 +60,7 @@ class MemoryQueue:
         return answer is TAKEN
 
     def _offer(self, lane: MemoryLane, event: ForwardedEvent) -> str:
-        """Take an event if there is room, else do what the policy says. Under the lock."""
+        """Add an event if there is space, or apply the policy. The caller holds the lock."""
         if self._closed:
             raise BufferFullError("the gateway has been closed: nothing is forwarded")
         if self._count < self.capacity or self._make_room():
@@ -81,7 +82,7 @@ class MemoryQueue:
         return DROPPED
 
     def taken(self) -> None:
-        """Learn that an event has been dealt with."""
+        """Note that an event has been forwarded or set aside."""
         with self._lock:
             self._count -= 1
             if len(self._order) > 2 * self.capacity:
@@ -89,7 +90,7 @@ class MemoryQueue:
         self._room.give(1)
 
     def close(self) -> None:
-        """Give up what waits, which nobody can forward later."""
+        """Count the remaining events as dropped, and accept no more."""
         with self._lock:
             self._closed = True
             lost, self._count = self._count, 0

@@ -1,4 +1,4 @@
-"""Every metric of the gateway. ``docs/metrics.md`` is made from it, among others."""
+"""The table of the gateway's metrics, from which ``docs/metrics.md`` is made, too."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from wakelog.telemetry import ADOPTED, KIND, ORIGIN, OTHER, OWN, REASON, Attribu
 
 LOCAL, TRANSPORT = "local", "transport"
 LOCAL_ERRORS: Final = ("closed", "journal", "too_large", "buffer_full")
-"""Why an event was not logged; ``other`` for anything else."""
+"""Reasons why an event was not logged; ``other`` for all others."""
 TRANSPORT_ERRORS: Final = ("timeout", "connection")
-"""Why an attempt failed; ``other`` for anything else."""
+"""Reasons why an attempt failed; ``other`` for all others."""
 DROPPED: Final = ("drop_oldest", "drop_newest", "closed")
 
 _ERRORS = (*LOCAL_ERRORS, *TRANSPORT_ERRORS, OTHER)

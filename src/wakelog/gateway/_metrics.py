@@ -1,4 +1,4 @@
-"""Metrics: what the gateways of a program do, on its MeterProvider."""
+"""The metrics of a program's gateways, on its MeterProvider."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _STATES = (CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN)
 
 
 class GatewayMetrics:
-    """The instruments on one MeterProvider, for every gateway that uses it.
+    """The instruments on one MeterProvider, for all gateways that use it.
 
-    ``_lock`` guards the sums of gateways that are gone. Only who collects takes it.
+    ``_lock`` guards the sums of gateways that are gone. Only collections take it.
 
     Args:
         provider: The MeterProvider.
@@ -42,18 +42,18 @@ class GatewayMetrics:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        # Of gateways that are gone.
+        # Sums of gateways that are gone.
         self._logged = 0
         self._errors: Counter[tuple[str, str]] = Counter()
 
     def counters(self) -> GatewayCounters:
-        """Return where another gateway may count what it does."""
+        """Return the counters for another gateway."""
         counters = GatewayCounters(self._books)
         self._all_counters.append(counters)
         return counters
 
     def _collect(self, instruments: Instruments) -> Observations:
-        """Observe everything, once for a collection."""
+        """Observe everything for one collection."""
         found = Observations()
         for counters in list(self._all_counters):
             self._record_samples(instruments, counters)
@@ -104,7 +104,7 @@ class GatewayMetrics:
 
     @staticmethod
     def _record_samples(instruments: Instruments, counters: GatewayCounters) -> None:
-        """Hand on what has been measured since the last collection."""
+        """Record what was measured since the last collection."""
         instruments.drain("wakelog.gateway.overhead.duration", counters.overheads)
         instruments.drain_outcomes("wakelog.gateway.send.duration", counters.sends)
 

@@ -1,4 +1,4 @@
-"""Names of directories and files that cannot leave their place, whatever is asked for."""
+"""Names of directories and files that stay below their base directory, for any session id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wakelog.errors import ConfigurationError
 
 _LONGEST_PLAIN = 100
 _LONGEST_READABLE = 48
-# What every file system takes, and keeps apart from every other such name.
+# Names that every file system accepts and distinguishes from each other.
 _PLAIN = re.compile(r"[a-z0-9_-](?:[a-z0-9._-]*[a-z0-9_-])?")
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\x00-\x1f<>:"|?*\\]')
@@ -20,11 +20,11 @@ _LONGEST_COMPONENT = 255
 
 
 def directory_name(session_id: str) -> str:
-    """Return the one directory name of a session.
+    """Return the unique directory name of a session.
 
-    An id of lower-case letters, digits, ``.``, ``_`` and ``-`` is its own name. Of any other, what
-    is not letter or digit becomes ``_``, and ``~`` and the id's hash follow, so that no two ids
-    share a name, on file systems that ignore case either.
+    An id of lower-case letters, digits, ``.``, ``_`` and ``-`` is its own name. In other ids, each
+    character that is not a letter or digit becomes ``_``, and ``~`` and the id's hash are appended,
+    so that no two ids share a name, even on a file system that ignores case.
     """
     if (
         len(session_id) <= _LONGEST_PLAIN
@@ -39,13 +39,13 @@ def directory_name(session_id: str) -> str:
 
 
 class DirectoryPattern:
-    """Where a session's directory is, below the base directory.
+    """The pattern of sessions' directories below the base directory.
 
     Args:
-        pattern: Text with ``{session_id}``; ``/`` separates directories.
+        pattern: A text with ``{session_id}``; ``/`` separates directories.
 
     Raises:
-        ConfigurationError: When sessions would share a directory, or leave the base directory.
+        ConfigurationError: If sessions would share a directory, or be outside the base directory.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -61,15 +61,15 @@ class DirectoryPattern:
         self._pattern = pattern
 
     def path_of(self, session_id: str) -> str:
-        """Return a session's directory relative to the base directory."""
+        """Return a session's directory, relative to the base directory."""
         return self._pattern.format(session_id=directory_name(session_id))
 
 
 def unknown_session(pattern: str) -> str:
-    """Make the id for events that name no session.
+    """Return an id for events that name no session.
 
     Raises:
-        ConfigurationError: For another placeholder than ``{uuid}``, or no text.
+        ConfigurationError: If the pattern is empty or has another placeholder than ``{uuid}``.
     """
     _check_fields("unknown_session_pattern", pattern, "uuid", required=False)
     if not pattern:
@@ -80,13 +80,13 @@ def unknown_session(pattern: str) -> str:
 
 
 class FilePattern:
-    """How files are named: by the time of their first event, in UTC.
+    """The pattern of file names, which are the time of the first event in UTC.
 
     Args:
-        pattern: As ``datetime.strftime`` takes it, ``%f`` for microseconds with it.
+        pattern: A ``datetime.strftime`` pattern, with ``%f`` for microseconds.
 
     Raises:
-        ConfigurationError: When that gives something else than a file's name.
+        ConfigurationError: If the result is not a valid file name.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -100,7 +100,7 @@ class FilePattern:
             )
 
     def name_at(self, seconds: float) -> str:
-        """Return the name for a time, without its ending."""
+        """Return the name for a time, without its extension."""
         return datetime.fromtimestamp(seconds, UTC).strftime(self._pattern)
 
 
@@ -115,7 +115,7 @@ def _check_fields(setting: str, pattern: str, allowed: str, *, required: bool) -
 
 
 def _unusable(part: str) -> str | None:
-    """Say why a text cannot be the name of a directory or file, None when it can."""
+    """Return why a text cannot be the name of a directory or file; None if it can."""
     if not part or part.startswith("."):
         return f"{part!r} is empty or begins with a dot"
     if part.endswith((".", " ")) or _FORBIDDEN.search(part) or _RESERVED.fullmatch(part):

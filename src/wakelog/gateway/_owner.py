@@ -1,4 +1,4 @@
-"""Whose events wait in a base directory, and for which destination."""
+"""The service and the pipeline of events in a base directory."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class RunOwner(NamedTuple):
     """The service that logged events, and the pipeline that they wait for.
 
     Attributes:
-        service: ``service.namespace`` and ``service.name``, as the environment says.
-        pipeline: A name that was given, else that of the destination.
+        service: ``service.namespace`` and ``service.name``, from the environment.
+        pipeline: The configured name, or else that of the destination.
     """
 
     service: str
     pipeline: str
 
     def to_json(self) -> bytes:
-        """Return it as it stands in a run's file."""
+        """Return the content of a run's file."""
         return orjson.dumps(self._asdict())
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class RunOwner(NamedTuple):
 
 
 def owner_in(data: bytes) -> RunOwner | None:
-    """Read the owner in a run's file, None when it names none."""
+    """Parse the content of a run's file; return None if it names no owner."""
     try:
         found = orjson.loads(data)
         return RunOwner(str(found["service"]), str(found["pipeline"]))
@@ -47,7 +47,7 @@ def owner_in(data: bytes) -> RunOwner | None:
 
 
 def service_name() -> str:
-    """Return the service's name as OpenTelemetry takes it from the environment."""
+    """Return the service's name that OpenTelemetry reads from the environment."""
     pairs = (pair.partition("=") for pair in os.environ.get(_RESOURCE, "").split(","))
     attributes = {key.strip(): unquote(value.strip()) for key, _, value in pairs}
     name = os.environ.get(_SERVICE, "").strip() or attributes.get("service.name") or _UNNAMED
@@ -56,11 +56,11 @@ def service_name() -> str:
 
 
 def pipeline_of(given: str | None, *destinations: object) -> str:
-    """Return the name of the pipeline that events to these destinations belong to.
+    """Return the name of the pipeline for events to these destinations.
 
     Args:
-        given: The name that the caller gave; ``WAKELOG_PIPELINE`` stands in for it.
-        destinations: The callback and the transport, those that there are.
+        given: The configured name; default: ``WAKELOG_PIPELINE``.
+        destinations: The callback and the transport, as far as configured.
     """
     if name := given or os.environ.get(_PIPELINE, "").strip():
         return name
@@ -68,7 +68,7 @@ def pipeline_of(given: str | None, *destinations: object) -> str:
 
 
 def endpoint(url: str) -> str:
-    """Return an address without what may be secret: user, password, query and fragment."""
+    """Return a URL without its possibly secret parts: user, password, query and fragment."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -80,7 +80,7 @@ def endpoint(url: str) -> str:
 
 
 def digest(*secrets: object) -> str:
-    """Return a few digits that differ when one of the values does, and tell none of them."""
+    """Return a short digest that changes if one of the values does, and does not reveal them."""
     told = orjson.dumps(
         [_normalised(one) for one in secrets], option=orjson.OPT_SORT_KEYS, default=repr
     )
@@ -94,20 +94,20 @@ def _normalised(value: object) -> object:
 
 
 def name_of(destination: object) -> str:
-    """Return the name of a destination: what a transport says, else its class; of a function its own."""
+    """Return the name of a destination: a transport's, or that of its class or the function."""
     name = getattr(destination, "destination", None)
     if isinstance(name, str) and name:
         return name
     if isinstance(destination, functools.partial):
         return name_of(destination.func)
-    function: Any = getattr(destination, "__func__", destination)  # of a bound method
+    function: Any = getattr(destination, "__func__", destination)  # the function of a bound method
     if not hasattr(function, "__qualname__"):
         function = type(function)
     return f"{_module(function)}.{function.__qualname__}"
 
 
 def _module(thing: Any) -> str:
-    """Return a module's name, also of the one that was started as the program."""
+    """Return the name of an object's module, or that of the started program for ``__main__``."""
     name = str(getattr(thing, "__module__", None) or "")
     if name != "__main__":
         return name

@@ -1,4 +1,4 @@
-"""The callback or the transport: whether events are sent there now."""
+"""A target of forwarding, the callback or the transport, with its circuit."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from wakelog.gateway.transports import TransportInterface
 
 
 class Target:
-    """The callback or the transport, with the circuit of the event loop that is forwarding.
+    """The callback or the transport, with its circuit in the event loop that is forwarding.
 
     Args:
-        name: The argument that says what it is.
-        transport: Where events go; None for nowhere.
-        first_delay: Seconds before the first check after a failure, at most; later ones double.
+        name: The name of its argument.
+        transport: The transport; None if not configured.
+        first_delay: The longest wait before the first check after a failure, in seconds; it doubles
+            for each later one.
 
     Attributes:
-        name: The argument that says what it is.
-        transport: Where events go; None for nowhere.
-        taken: How many it took.
-        is_healthy: Whether it did what it was last asked.
-        left_out: How many events in a row the other place took in its place.
-        admits: Tells whether an event may be sent now: False as usual, True as a probe, None if not.
-        begin_again: Has it checked as often as at the beginning, because another event is tried next.
-        poke: Has it checked at once, because somebody waits.
+        name: The name of its argument.
+        transport: The transport; None if not configured.
+        taken: How many events it accepted.
+        is_healthy: Whether its last call succeeded.
+        left_out: How many events in a row the other target accepted after this one refused them.
+        admits: Tells whether an event may be sent now: False for normally, True as a probe, None if
+            not.
+        begin_again: Resets the check interval, because another event is tried next.
+        poke: Causes an immediate check, because a caller waits.
     """
 
     def __init__(self, name: str, transport: TransportInterface | None, first_delay: float) -> None:
@@ -41,15 +43,15 @@ class Target:
 
     @property
     def state(self) -> CircuitState:
-        """Whether events are sent there now."""
+        """The state of the circuit."""
         return self._circuit.state
 
     def begin(self, changed: Notifier, check: Callable[[], Awaitable[bool]]) -> None:
-        """Begin in the running event loop, with a circuit that is closed.
+        """Begin in the running event loop, with a closed circuit.
 
         Args:
-            changed: Is fired at each change.
-            check: Tells whether the other side is well; it neither raises nor hangs.
+            changed: Fired at each change.
+            check: Tells whether the target is healthy; it neither raises nor hangs.
         """
         self._circuit = Circuit(time.monotonic, first_delay=self._first_delay, checked=True)
         self._changed, self._check, self._poked = changed, check, asyncio.Event()
@@ -57,13 +59,13 @@ class Target:
         self.poke = self._poked.set
 
     def got_through(self) -> bool:
-        """Learn that an event was taken; return whether that ended an outage."""
+        """Note that an event was accepted; return whether that ended an outage."""
         self.taken += 1
         self.left_out = 0
         return self.answers()
 
     def answers(self) -> bool:
-        """Learn that the other side answers; return whether that ended an outage."""
+        """Note that the target responds; return whether that ended an outage."""
         if not self._circuit.succeeded():
             return False
         self.end()
@@ -72,7 +74,7 @@ class Target:
         return True
 
     def fail(self, error: Exception | None) -> None:
-        """Learn that nothing is taken, and leave the place alone for a while."""
+        """Open the circuit, because the target accepts nothing, and begin to check it."""
         if self.state is CircuitState.OPEN:
             return
         self._circuit.failed()
@@ -82,7 +84,7 @@ class Target:
         self._watch = asyncio.create_task(self._check_until_closed(self._circuit))
 
     def give_back(self) -> None:
-        """Learn that the probe told nothing about the place: the next event is one, too."""
+        """Make the next event a probe, too, because this one proved nothing about the target."""
         self._circuit.give_back()
         self._changed.fire()
 

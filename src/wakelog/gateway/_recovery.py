@@ -1,4 +1,4 @@
-"""Recovery: what runs that are gone have left in the files, and whose it is."""
+"""Recovery: finding the events that dead runs left in the files, and their owners."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _log = logging.getLogger("wakelog")
 
 
 class Left(NamedTuple):
-    """What dead runs have left in a session's directory.
+    """What dead runs left in a session's directory.
 
     Attributes:
         folder: The directory.
-        files: Of each file its run, where it is, and how many events it holds, 0 where not counted.
-        oldest: When the oldest event was logged, in nanoseconds since 1970; 0 where not known.
+        files: The run, path and number of events of each file; the number is 0 if not counted.
+        oldest: When the oldest event was logged, in nanoseconds since 1970; 0 if unknown.
     """
 
     folder: Path
@@ -39,16 +39,16 @@ def left_behind(
     locks: Locks,
     books_of: Callable[[str], RunBooks] | None = None,
 ) -> Iterator[Left]:
-    """Find the directories of sessions in which dead runs have left events to forward.
+    """Yield the sessions' directories in which dead runs left events to forward.
 
-    What needs no forwarding is noted, so that it is read through once and not at every start.
+    For files without such events this is saved, so that they are read once and not at every start.
 
     Args:
         base: The base directory.
-        depth: How many directories a session's directory is below it.
+        depth: How many directory levels a session's directory is below it.
         run: This run.
-        locks: Which other runs are alive.
-        books_of: Returns the books of a run, when what is left shall be counted.
+        locks: Tells which other runs are alive.
+        books_of: Returns the books of a run; None if the events are not to be counted.
     """
     alive: dict[str, bool] = {run: True}
     for folder in _folders(base, depth):
@@ -77,12 +77,12 @@ def left_behind(
                 if books_of is None:
                     found.append((owner, path, 0))
                     continue
-                # A lane may have come earlier, and have gone on since.
+                # A lane may have read the file earlier, and have advanced since.
                 begin = books_of(owner).begun.setdefault(path, mark.offset)
                 found.append((owner, path, ledger.count_marked(path, begin)))
                 oldest = min(filter(None, (oldest, ledger.logged_at(path, mark))), default=0)
             except OSError:
-                continue  # deleted in this moment, or not ours to read
+                continue  # the file was just deleted, or is not readable
         if found:
             yield Left(folder, found, oldest)
 
@@ -100,13 +100,13 @@ def _folders(base: Path, depth: int) -> Iterator[Path]:
 
 
 class Recovery:
-    """Finds what dead runs have left, and keeps their books.
+    """Finds what dead runs left, and keeps their books.
 
     Args:
         base: The base directory.
-        depth: How many directories a session's directory is below it.
+        depth: How many directory levels a session's directory is below it.
         run: This run.
-        locks: Which other runs are alive, and whose they are.
+        locks: Tells which other runs are alive, and their owners.
         counters: Has the books.
     """
 
@@ -115,38 +115,38 @@ class Recovery:
     ) -> None:
         self._base, self._depth, self._run = base, depth, run
         self._locks, self._counters = locks, counters
-        # The books of runs that are gone.
+        # The books of dead runs of this owner.
         self._books: dict[str, RunBooks] = {}
         self._dead: set[str] = set()
-        # Of runs of other owners: whose they are and how much they have left.
+        # For dead runs of other owners, the owner and the number of pending events.
         self._foreign: dict[str, tuple[RunOwner, int]] = {}
         self._told: set[RunOwner] = set()
         self._searched_for: RunOwner | None = None
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something that was found is not known to be dealt with."""
+        """Whether some of what was found may still be pending."""
         return bool(self._dead or self._books)
 
     @property
     def elsewhere(self) -> int:
-        """How many events wait for pipelines that no process serves."""
+        """How many events are pending for pipelines that no process serves."""
         counts: Counter[RunOwner] = Counter()
         for owner, count in list(self._foreign.values()):
             counts[owner] += count
         return sum(n for owner, n in counts.items() if n and not self._locks.is_served(owner))
 
     def books_of(self, run: str) -> RunBooks:
-        """Return the books of a run that is gone."""
+        """Return the books of a dead run."""
         if run not in self._books:
             self._books[run] = self._counters.books.of(run)
         return self._books[run]
 
     async def search(self) -> list[Left]:
-        """Look for what dead runs have left, at the start and whenever one has died.
+        """Find what dead runs left, at the start and whenever a run has died.
 
         Raises:
-            OSError: When the base directory cannot be used.
+            OSError: If the base directory cannot be used.
         """
         self._locks.begin()
         if not self._locks.take_recovery():
@@ -177,7 +177,7 @@ class Recovery:
         return [one for one in left if any(run not in foreign for run, _, _ in one.files)]
 
     def _tell(self) -> None:
-        """Say once of each owner what waits for it while nobody serves it."""
+        """Log once for each other owner that events are pending and no process serves it."""
         for owner in {owner for owner, count in self._foreign.values() if count} - self._told:
             if self._locks.is_served(owner):
                 continue
@@ -194,7 +194,7 @@ class Recovery:
             )
 
     def forget(self) -> None:
-        """Note that nothing is left of the runs that have died."""
+        """Note that nothing is pending of the dead runs, and delete their locks."""
         for books in self._books.values():
             books.finish()
         self._books.clear()
@@ -203,6 +203,6 @@ class Recovery:
         self._dead = set()
 
     def leave(self) -> None:
-        """Learn that the logger has been closed."""
+        """Note that the logger has been closed."""
         for run, books in self._books.items():
             books.leave(self._locks.path_of(run))

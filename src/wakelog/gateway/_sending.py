@@ -1,4 +1,4 @@
-"""One attempt to send one event, and everything that may come of it."""
+"""One attempt to send one event, and its possible results."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ ErrorHandler = Callable[[Exception, str], object]
 
 @dataclass(frozen=True, slots=True)
 class Forwarding:
-    """How events are forwarded.
+    """The settings of forwarding.
 
     Attributes:
-        max_retries: How often an event is tried again before the transport is taken for down.
-        retry_delay: The longest wait before the first of these, in seconds; later ones double.
-        send_timeout: The longest that one attempt may take, in seconds.
+        max_retries: How often sending an event is retried before the target is considered down.
+        retry_delay: The longest wait before the first retry, in seconds; it doubles for each later
+            one.
+        send_timeout: The time-out of one attempt, in seconds.
         concurrency: How many sessions are forwarded at the same time.
-        max_probes: How many attempts may fail beyond these before an event is taken for one that is
-            never taken; None to try it for ever.
-        exit_seconds: How long what is left may be forwarded when the program ends without close.
+        max_probes: How many more attempts may fail before an event is set aside; None for no limit.
+        exit_seconds: How long pending events are forwarded when the program ends without ``close``.
     """
 
     max_retries: int
@@ -49,13 +49,13 @@ async def attempt(
     """Try to send an event.
 
     Args:
-        transport: Where to.
+        transport: The transport.
         event: The event.
-        seconds: The longest that it may take.
-        blocking: The thread for a transport that knows no asyncio.
+        seconds: The time-out.
+        blocking: The thread for a transport without asyncio.
 
     Returns:
-        Why it did not get there, None when it did.
+        Why the event was not accepted, or None if it was.
     """
     name, send = _named_send(transport)
     try:
@@ -64,7 +64,7 @@ async def attempt(
         return TransportTimeoutError(f"{name} did not take an event within {seconds} s")
     except EventSessionLoggerError as error:
         return error
-    except Exception as error:  # noqa: BLE001 - a transport may raise anything; the event is kept and the failure told
+    except Exception as error:  # noqa: BLE001 - a transport may raise anything
         told = TransportError(f"{name} failed: {type(error).__name__}: {error}")
         told.__cause__ = error
         return told
@@ -75,26 +75,26 @@ async def attempt(
 
 def _named_send(transport: TransportInterface) -> tuple[str, Callable[[ForwardedEvent], Any]]:
     if isinstance(transport, CallbackTransport) and type(transport).send is CallbackTransport.send:
-        return "the callback", transport.handed_over  # which tells what the callback raised
+        return "the callback", transport.handed_over  # raises what the callback raises
     return f"{type(transport).__name__}.send()", transport.send
 
 
 async def is_healthy(transport: TransportInterface, blocking: BlockingCalls) -> bool:
-    """Ask a transport whether it is worth sending; who raises or does not answer says no."""
+    """Return the result of a transport's health check, or False if it raises or times out."""
     check = getattr(transport, "health_check", None)
     if check is None:
         return True
     try:
         return bool(await call(check, seconds=_HEALTH_SECONDS, blocking=blocking))
-    except Exception:  # noqa: BLE001 - whatever a check raises, the answer is no
+    except Exception:  # noqa: BLE001 - any exception means unhealthy
         return False
 
 
 def as_transport(transport: object) -> TransportInterface:
-    """Return a transport of the caller's, whatever its class, or say why it is none.
+    """Return a caller's transport, which may be of any class with a ``send`` method.
 
     Raises:
-        ConfigurationError: When it has no ``send``.
+        ConfigurationError: If it has none.
     """
     if isinstance(transport, type):
         raise ConfigurationError(
@@ -103,7 +103,7 @@ def as_transport(transport: object) -> TransportInterface:
     if isinstance(transport, TransportInterface):
         return transport
     if callable(getattr(transport, "send", None)):
-        return transport  # type: ignore[return-value]  # whoever has send is one
+        return transport  # type: ignore[return-value]  # its send() is all that is needed
     raise ConfigurationError(
         f"downstream_transport={transport!r} has no send(event): give a TransportInterface"
     )

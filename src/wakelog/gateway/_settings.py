@@ -1,4 +1,4 @@
-"""The gateway's settings, checked; from arguments and from the environment."""
+"""The gateway's settings, validated, from arguments and from the environment."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _MEBIBYTE: Final = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that ``EventSessionLogger`` takes, save where it forwards to.
+    """The arguments of ``EventSessionLogger`` except the callback and the transport.
 
     Raises:
-        ConfigurationError: For a value that cannot be used; it names it and what is allowed.
+        ConfigurationError: If a value cannot be used; the message names it and the allowed values.
     """
 
     log_base_dir: str | os.PathLike[str] | None = None
@@ -113,7 +113,7 @@ class Settings:
             raise ConfigurationError(f"pipeline={pipeline!r} is not usable: give a name")
 
     def base(self) -> Path:
-        """Return the base directory, as it was given; nothing and an empty text are the default."""
+        """Return the base directory as it was given, or the default for None and an empty text."""
         if self.log_base_dir is None or self.log_base_dir == "":
             return default_base()
         try:
@@ -123,7 +123,7 @@ class Settings:
             raise ConfigurationError(message) from None
 
     def format(self) -> Format:
-        """Return what files look like."""
+        """Return the format of the files."""
         if self.log_format == "jsonl":
             return Lines()
         if self.log_format == "json":
@@ -137,11 +137,11 @@ class Settings:
         return Custom(formatter)
 
     def directories(self) -> DirectoryPattern:
-        """Return where sessions' directories are."""
+        """Return the pattern of the sessions' directories."""
         return DirectoryPattern(self.session_directory_pattern)
 
     def names(self) -> FilePattern:
-        """Return how files are named."""
+        """Return the pattern of file names."""
         return FilePattern(self.file_naming_pattern)
 
 
@@ -161,10 +161,10 @@ _LEAST: Final[Mapping[str, float]] = {
 
 
 def check_names(given: Mapping[str, object]) -> None:
-    """Refuse arguments that do not exist.
+    """Reject arguments that do not exist.
 
     Raises:
-        ConfigurationError: It names all of them, and what was probably meant.
+        ConfigurationError: The message names all of them, and similar existing ones.
     """
     known = [field.name for field in fields(Settings)]
     known += ["downstream_callback", "downstream_transport"]
@@ -179,18 +179,18 @@ def check_names(given: Mapping[str, object]) -> None:
 
 
 def default_base() -> Path:
-    """Return where sessions go when nobody says: ``AGENT_LOG_DIR``, else ``logs/sessions``."""
+    """Return the default base directory: ``AGENT_LOG_DIR``, or else ``logs/sessions``."""
     return Path(os.environ.get("AGENT_LOG_DIR", "").strip() or "logs/sessions")
 
 
 def from_environment(given: Collection[str] = ()) -> dict[str, Any]:
-    """Return the settings that the environment has.
+    """Return the settings from the environment.
 
     Args:
-        given: Settings that have been given otherwise; their variables are not looked at.
+        given: Names of settings whose variables are ignored, because they were given as arguments.
 
     Raises:
-        ConfigurationError: For a value that cannot be used: it names the variable, the value and
+        ConfigurationError: If a value cannot be used; the message names the variable, the value and
             what is allowed.
     """
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a gateway has done so far, in numbers."""
+"""The figures of a gateway."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ class GatewayStats(NamedTuple):
     Attributes:
         logged: Events in files.
         local_errors: Awaits that raised, because the event was not logged or the queue was full.
-        overhead_seconds: Time spent inside ``await logger(event)``, in all.
-        forwarded: Events that the callback or the transport took.
-        transport_errors: Attempts that failed.
-        rejected: Events of which the transport says that it will never take them: dead letters.
-        dead_lettered: Events that were refused again and again while others were taken: dead letters too.
+        overhead_seconds: The total time inside ``await logger(event)``.
+        forwarded: Events that the callback or the transport accepted.
+        transport_errors: Failed attempts to send.
+        rejected: Events that the transport declared unacceptable. They are dead letters.
+        dead_lettered: Events that were repeatedly refused while others were accepted. They are dead
+            letters.
         corrupt: Events that could not be read back from their file.
-        dropped: Events dropped from the queue in memory, by its policy or at the end.
-        pending: Events of this logger that wait to be forwarded.
-        elsewhere: Events that dead processes have left in the same directory for another pipeline, which
+        dropped: Events dropped from the queue in memory, by its policy or on closing.
+        pending: Events of this logger that are still to be forwarded.
+        elsewhere: Events that dead processes left in the same directory for another pipeline, which
             no process serves.
-        open_files: Descriptors that are open.
-        circuit_state: Whether events are sent now.
-        is_connected: Whether the callback or the transport says that it can be used; False without.
+        open_files: The number of open file descriptors.
+        circuit_state: The state of the circuit.
+        is_connected: Whether the callback or the transport reports that it can be used; False
+            without one.
     """
 
     logged: int
@@ -54,7 +56,7 @@ class GatewayStats(NamedTuple):
 def stats_of(
     counters: GatewayCounters, forwarder: Forwarder | None, open_files: int
 ) -> GatewayStats:
-    """Return what a gateway has done so far."""
+    """Return the figures of a gateway."""
     stats = GatewayStats(
         counters.logged,
         counters.local_errors.total(),
@@ -78,11 +80,11 @@ def stats_of(
 
 
 def state_of(forwarder: Forwarder | None, open_files: int, *, forwards: bool) -> State:
-    """Return what a gateway is like now.
+    """Return the present state of a gateway.
 
     Args:
-        forwarder: Forwards its events; None without one, and once it is closed.
-        open_files: Descriptors that are open.
+        forwarder: The forwarder; None without one, and after it is closed.
+        open_files: The number of open file descriptors.
         forwards: Whether there is a callback or a transport.
     """
     if forwarder is None:
@@ -100,8 +102,9 @@ def state_of(forwarder: Forwarder | None, open_files: int, *, forwards: bool) ->
 
 
 def counters_on(provider: MeterProvider | None) -> GatewayCounters:
-    """Return counters whose figures are on a MeterProvider, or on the global one if there is one."""
-    # Without the SDK nobody can have set one, and it is not loaded to find that out.
+    """Return counters that feed metrics on a MeterProvider, or on the global one if it is set."""
+    # If the SDK's metrics are not loaded, no MeterProvider is set; so they are not loaded to check
+    # that.
     if provider is not None or "opentelemetry.sdk.metrics" in sys.modules:
         from wakelog.gateway._metrics import metrics_on
 

@@ -1,6 +1,6 @@
-"""Where the gateway forwards events to.
+"""Transports, which send the gateway's events to a destination.
 
-Each loads what it needs when it is first used.
+Each transport's client library is imported when the transport is first used.
 """
 
 from __future__ import annotations

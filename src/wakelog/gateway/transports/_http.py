@@ -1,4 +1,4 @@
-"""Events to a webhook, over httpx."""
+"""Sending events to a webhook, with httpx."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from wakelog.gateway.transports._interface import (
 if TYPE_CHECKING:
     import httpx
 
-# What is wrong with the request itself stays wrong.
+# Statuses for a request that will never be accepted.
 _REFUSED = frozenset({400, 413, 422})
 _SUCCESSES = range(200, 300)
 _PIECE = 2048
 
 
 class HTTPTransport(ClientTransport["httpx.AsyncClient"]):
-    """Posts each event to an address as one JSON line (``application/x-ndjson``).
+    """Posts each event to a URL as one JSON line (``application/x-ndjson``).
 
-    Only an answer of 2xx means that the event was taken; a redirect does not. After 400, 413 and
-    422 the event is set aside, after anything else it is sent again. The header
-    ``Idempotency-Key`` is the event's id.
+    Only a 2xx response means that the event was accepted; a redirect does not. After 400, 413 and
+    422 the event is set aside, after anything else it is sent again. The header ``Idempotency-Key``
+    is the event's id.
 
     Args:
-        url: Where to post.
+        url: The URL.
         headers: Headers for every request.
-        timeout: For one request and its whole answer, in seconds.
-        health_url: What answers a GET with anything below 500 when the other side is well; without
-            one, an attempt to send is what tells.
+        timeout: The time-out for one request with its whole response, in seconds.
+        health_url: A URL that responds to GET with a status below 500 while the destination is
+            healthy; without one, an attempt to send shows it.
 
     Raises:
-        ConfigurationError: Without httpx, or for an address that is none.
+        ConfigurationError: If httpx is not installed, or the URL is invalid.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class HTTPTransport(ClientTransport["httpx.AsyncClient"]):
         self.url = checked_url(url, "http", "https")
         self._secrets = secrets_of(url, path=False)
         self._name = endpoint_name(url, path=False)
-        # It says at the level INFO where it sends to.
+        # httpx logs the URL at the level INFO.
         for address in (url, health_url):
             if address:
                 hide_in_log("httpx", address, path=False)
@@ -71,7 +71,7 @@ class HTTPTransport(ClientTransport["httpx.AsyncClient"]):
 
     @property
     def destination(self) -> str:
-        """The address, and a digest of what it hides and of the headers."""
+        """The URL, and a digest of its secret parts and of the headers."""
         return f"{super().destination} {self._name} {digest(self.url, self._headers)}"
 
     async def _connect(self) -> httpx.AsyncClient:
@@ -88,11 +88,11 @@ class HTTPTransport(ClientTransport["httpx.AsyncClient"]):
     async def _ask(
         self, client: httpx.AsyncClient, method: str, url: str, **options: Any
     ) -> tuple[int, str]:
-        """Return an answer's status and the beginning of its text, within the time-out.
+        """Return a response's status and the beginning of its text, within the time-out.
 
         Raises:
-            httpx.HTTPError: When there was none.
-            TimeoutError: When it took too long.
+            httpx.HTTPError: If there was no response.
+            TimeoutError: If it took too long.
         """
         async with asyncio.timeout(self._timeout), client.stream(method, url, **options) as answer:
             body = Body(answer.headers.get("content-encoding", ""))
@@ -135,7 +135,7 @@ class HTTPTransport(ClientTransport["httpx.AsyncClient"]):
         if self._health_url is None:
             return True
         status, _ = await self._ask(client, "GET", self._health_url)
-        return status < 500  # noqa: PLR2004 - it is there
+        return status < 500  # noqa: PLR2004 - the server responds
 
 
 def _ascii(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a transport is, and what those over a client have in common."""
+"""The interface of a transport, and the base class of transports with a client."""
 
 from __future__ import annotations
 
@@ -23,73 +23,73 @@ Client = TypeVar("Client")
 class TransportInterface(abc.ABC):
     """Sends events to a destination.
 
-    What ``send`` has not taken is kept and sent again, so an event may come twice;
-    ``event.wakelog.id`` is the same both times.
+    An event that ``send`` did not accept is kept and sent again, so it may arrive twice, with the
+    same ``event.wakelog.id``.
 
     Attributes:
-        works_in_any_loop: Whether ``send`` may be called in another event loop than before, as is done
-            at the end of a program that did not close its gateway. True for a transport that
-            connects by itself in the loop that is running.
+        works_in_any_loop: Whether ``send`` may be called in another event loop than before, as
+            happens at the exit of a program that did not close its gateway. True for a transport
+            that connects by itself in the running loop.
     """
 
     works_in_any_loop: bool = False
 
     @abc.abstractmethod
     async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
-        """Take one event to its place.
+        """Send one event.
 
         Args:
-            event: A ``ForwardedEvent`` when a gateway sends it, which is a dict with its keys as
-                attributes. The transports of Wakelog take any event from other callers.
-            metadata: What else shall be sent beside it. A gateway gives none.
+            event: From a gateway, a ``ForwardedEvent``, which is a dict with its keys as
+                attributes. Wakelog's own transports accept any event from other callers.
+            metadata: More to send with it; None from a gateway.
 
         Returns:
-            Whether it got there.
+            Whether the event was accepted.
 
         Raises:
-            SerializationError: When this event cannot be sent, however often it is tried. It is
-                set aside then. Any other exception means that it will be tried again.
+            SerializationError: If this event can never be sent; it is then set aside. After any
+                other exception it is sent again.
         """
 
     async def close(self) -> None:  # noqa: B027 - there may be nothing to close
-        """Give up what the transport holds."""
+        """Release the transport's resources."""
 
     async def health_check(self) -> bool:
-        """Tell whether it is worth sending an event. Asked while sending fails."""
+        """Tell whether the destination is healthy. It is called while sending fails."""
         return self.is_connected
 
     @property
     def is_connected(self) -> bool:
-        """Whether the transport can be used, as far as is known without asking."""
+        """Whether the transport can be used, as far as known without I/O."""
         return True
 
     @property
     def destination(self) -> str:
-        """Where it leads to, without secrets: the name of the pipeline unless one is given.
+        """The name of the destination without secrets, which is the default name of the pipeline.
 
-        What a program leaves is forwarded by a later one with the same name.
+        What a program leaves is forwarded by a later one with the same pipeline.
         """
         return f"{type(self).__module__}.{type(self).__qualname__}"
 
 
 class ClosableTransport(TransportInterface):
-    """A transport with nothing to connect to: it can be used until it is closed."""
+    """A transport without a connection, which can be used until it is closed."""
 
     def __init__(self) -> None:
         self._connected = True
 
     async def close(self) -> None:
-        """Be neither connected nor healthy from now on."""
+        """Make the transport neither connected nor healthy."""
         self._connected = False
 
     @property
     def is_connected(self) -> bool:
-        """Whether the transport has not been closed."""
+        """Whether the transport is not closed."""
         return self._connected
 
 
 class ClientTransport(TransportInterface, Generic[Client]):
-    """A transport over a client that is made when it is first needed, and anew after a failure."""
+    """A transport with a client, which is created when needed, and again after a failure."""
 
     works_in_any_loop = True
 
@@ -98,16 +98,16 @@ class ClientTransport(TransportInterface, Generic[Client]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting = asyncio.Lock()
         self._closed = False
-        # What no exception of the client may show, nor one that is raised because of it.
+        # Texts that must not be in an exception of the client, nor in its causes.
         self._secrets: list[str] = []
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a client, and the last thing that it did went well."""
+        """Whether there is a client whose last call succeeded."""
         return self._client is not None
 
     async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
-        """Take one event to its place; see ``TransportInterface``."""
+        """Send one event; see ``TransportInterface``."""
         forwarded = as_forwarded(event)
         with self._hiding():
             client = await self._connected()
@@ -120,7 +120,7 @@ class ClientTransport(TransportInterface, Generic[Client]):
                 raise
 
     async def health_check(self) -> bool:
-        """Ask the other side whether it is there."""
+        """Tell whether the server responds."""
         with self._hiding():
             client = await self._connected()
             try:
@@ -138,7 +138,7 @@ class ClientTransport(TransportInterface, Generic[Client]):
 
     @contextlib.contextmanager
     def _hiding(self) -> Iterator[None]:
-        """Let no exception through that shows a secret, in itself or in what is behind it."""
+        """Replace an exception that has a secret in its text or in those of its causes."""
         try:
             yield
         except Exception as error:
@@ -169,7 +169,7 @@ class ClientTransport(TransportInterface, Generic[Client]):
             raise TransportConnectionError(f"{type(self).__name__} has been closed")
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            # A client belongs to the loop in which it was made.
+            # A client belongs to the event loop in which it was created.
             self._loop, self._client, self._connecting = loop, None, asyncio.Lock()
         if self._client is None:
             async with self._connecting:
@@ -183,15 +183,15 @@ class ClientTransport(TransportInterface, Generic[Client]):
             try:
                 async with asyncio.timeout(1.0):
                     await self._disconnect(client)
-            except Exception:  # noqa: BLE001, S110 - it has failed already, and that is what is told
+            except Exception:  # noqa: BLE001, S110 - the first failure is reported
                 pass
 
 
 def needed(module: str, extra: str) -> ModuleType:
-    """Import a client.
+    """Import a client library.
 
     Raises:
-        ConfigurationError: When it is not installed; it says what to install.
+        ConfigurationError: If it is not installed; the message says what to install.
     """
     try:
         return importlib.import_module(module)
@@ -203,11 +203,11 @@ def needed(module: str, extra: str) -> ModuleType:
 
 
 def checked_url(url: str, *schemes: str) -> str:
-    """Return an address as it is.
+    """Return a URL unchanged if it has an allowed scheme.
 
     Raises:
-        ConfigurationError: When it does not begin as it has to. It may hold a password, so it is not
-            told.
+        ConfigurationError: If not. The message does not repeat the URL, which may contain a
+            password.
     """
     beginnings = [f"{scheme}://" for scheme in schemes]
     if not str(url).lower().startswith(tuple(beginnings)):
@@ -217,7 +217,7 @@ def checked_url(url: str, *schemes: str) -> str:
 
 
 def message_of(event: ForwardedEvent, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return what is sent about an event: who it is, what it says, and ``metadata`` where given."""
+    """Return the message about an event: its identity, its values, and ``metadata`` if given."""
     origin = event.wakelog
     message: dict[str, Any] = {
         "id": origin.id,
@@ -236,7 +236,7 @@ def encoded(value: object) -> bytes:
     """Return a value as compact JSON.
 
     Raises:
-        SerializationError: When it has no such form.
+        SerializationError: If it cannot be encoded.
     """
     try:
         return orjson.dumps(to_line(value))

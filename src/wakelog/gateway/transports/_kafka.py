@@ -1,4 +1,4 @@
-"""Events to a Kafka topic, over aiokafka."""
+"""Sending events to a Kafka topic, with aiokafka."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from wakelog.errors import ConfigurationError, SerializationError, TransportConn
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway.transports._interface import ClientTransport, encoded, message_of, needed
 
-# Together less than an attempt may take by default, so that it is told which of the two it was.
+# Together shorter than the default time-out of an attempt, so that the error says which of them
+# passed.
 _CONNECT_SECONDS, _TOPIC_SECONDS = 5.0, 2.0
-# A name or an address of four numbers, or one of IPv6 with or without brackets.
+# A host name, an IPv4 address, or an IPv6 address with or without brackets.
 _SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[\w.-]+)(?::\d{1,5})?|(?=(?:[^:]*:){2})[0-9A-Fa-f:]+")
 
 
@@ -23,16 +24,17 @@ class KafkaTransport(ClientTransport[Any]):
     """Sends each event to a topic, keyed by its session, so that a session's order is kept.
 
     All in-sync replicas have to acknowledge it, and the producer is idempotent. The topic has to
-    exist, unless the broker makes topics by itself.
+    exist, unless the broker creates topics automatically.
 
     Args:
-        bootstrap_servers: One address or several, each as ``host:port``. Users and passwords are options.
+        bootstrap_servers: One or more addresses, each as ``host:port``. User and password are
+            options.
         topic: The topic.
         options: For ``aiokafka.AIOKafkaProducer``, such as ``security_protocol``.
 
     Raises:
-        ConfigurationError: Without aiokafka, for an address that is no ``host:port``, or for an
-            option that aiokafka does not have.
+        ConfigurationError: If aiokafka is not installed, an address is not ``host:port``, or
+            aiokafka does not have an option.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class KafkaTransport(ClientTransport[Any]):
     def message(
         self, event: ForwardedEvent, metadata: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Return what is sent for an event: ``key``, ``value``, ``headers`` and ``timestamp_ms``."""
+        """Return the message for an event: ``key``, ``value``, ``headers`` and ``timestamp_ms``."""
         return {
             "key": event.wakelog.session_id.encode(errors="replace"),
             "value": encoded(message_of(event, metadata)),
@@ -113,7 +115,7 @@ class KafkaTransport(ClientTransport[Any]):
     def _end(
         self, producer: Any, starting: asyncio.Future[None] | None = None
     ) -> asyncio.Task[None]:
-        """Stop a producer, however long it takes: one that is cancelled leaves its connections open."""
+        """Stop a producer without a time-out: cancelling this would leave its connections open."""
 
         async def end() -> None:
             if starting is not None:
@@ -129,10 +131,10 @@ class KafkaTransport(ClientTransport[Any]):
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._ending.discard(task)
         if not task.cancelled():
-            task.exception()  # nobody may be left to hear of it
+            task.exception()  # retrieved, so that asyncio does not log it
 
     async def close(self) -> None:
-        """Close the client, and wait for those that were given up. Nothing can be sent afterwards."""
+        """Close the client, and wait for earlier ones that are still stopping."""
         await super().close()
         if self._ending:
             await asyncio.wait(self._ending)
@@ -153,7 +155,7 @@ class KafkaTransport(ClientTransport[Any]):
 
 
 def _check_servers(servers: str | Sequence[str]) -> None:
-    """Refuse what is no ``host:port``: it may hold a password, and the client would say it."""
+    """Reject an address other than ``host:port``: aiokafka would log a password in it."""
     for server in servers.split(",") if isinstance(servers, str) else servers:
         if _SERVER.fullmatch(str(server).strip()) is None:
             raise ConfigurationError(

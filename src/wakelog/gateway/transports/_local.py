@@ -1,4 +1,4 @@
-"""Transports that need no other machine."""
+"""Transports within the process."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ _log = logging.getLogger("wakelog")
 class CallbackTransport(ClosableTransport):
     """Passes each event to a function.
 
-    A coroutine function is awaited in the event loop. Any other is called in a thread of its own,
-    one call at a time, so that it may block. It took the event unless it raises or returns False.
+    A coroutine function is awaited in the event loop. Another function is called in a thread of its
+    own, one call at a time, so it may block. It accepts the event unless it raises or returns
+    False.
 
     Args:
         callback: The function.
 
     Raises:
-        ConfigurationError: When it cannot be called.
+        ConfigurationError: If it is not callable.
     """
 
     def __init__(self, callback: Callback) -> None:
@@ -41,25 +42,25 @@ class CallbackTransport(ClosableTransport):
         self._blocking = BlockingCalls()
 
     async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
-        """Call the function with the event as it is.
+        """Call the function with the unchanged event.
 
         Returns:
-            Whether it took the event. False when it raised, which the log says; a gateway's error
+            Whether it accepted the event. False if it raised, which is logged; a gateway's error
             handler gets the exception itself.
         """
         del metadata
         try:
             return await self.handed_over(event)
-        except Exception as error:  # noqa: BLE001 - the caller of send() is told by its answer
+        except Exception as error:  # noqa: BLE001 - send() reports a failure by its result
             _log.warning("a callback did not take an event: %s: %s", type(error).__name__, error)
             return False
 
     async def handed_over(self, event: Any) -> bool:
-        """Call the function and return whether it took the event.
+        """Call the function and return whether it accepted the event.
 
         Raises:
             TransportConnectionError: After ``close``.
-            Exception: What the function raised.
+            Exception: Whatever the function raised.
         """
         if not self._connected:
             raise TransportConnectionError("CallbackTransport has been closed")
@@ -83,7 +84,7 @@ class LoggingTransport(ClosableTransport):
 
     Args:
         logger_name: The logger's name, or a logger.
-        level: At which level.
+        level: The level of the log messages.
     """
 
     works_in_any_loop = True
@@ -110,7 +111,7 @@ class NullTransport(ClosableTransport):
     works_in_any_loop = True
 
     async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
-        """Forget an event."""
+        """Discard an event."""
         del event, metadata
         await asyncio.sleep(0)
         return True

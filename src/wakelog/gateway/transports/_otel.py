@@ -1,4 +1,4 @@
-"""Events into an OpenTelemetry LoggerProvider."""
+"""Emitting events to an OpenTelemetry LoggerProvider."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from wakelog.record import from_line, to_line
 class OTelTransport(ClosableTransport):
     """Emits each event as a log record, with the event as its body.
 
-    With a ``DurableLogRecordProcessor`` in the provider the event is in the journal, and delivered
-    from there. With another processor, that one decides what becomes of it, and nobody hears.
+    With a ``DurableLogRecordProcessor`` in the provider, the event is written to the journal and
+    delivered from there. Another processor may lose it without an error.
 
     Args:
-        logger_provider: Where to emit; OpenTelemetry's global provider by default.
+        logger_provider: The provider; default: OpenTelemetry's global one.
 
     Raises:
-        ConfigurationError: For what is no LoggerProvider.
+        ConfigurationError: If it is not a LoggerProvider.
     """
 
     works_in_any_loop = True

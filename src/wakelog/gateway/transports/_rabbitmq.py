@@ -1,4 +1,4 @@
-"""Events to RabbitMQ, over aio-pika."""
+"""Publishing events to RabbitMQ, with aio-pika."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from wakelog.gateway.transports._interface import (
 
 QUORUM = "quorum"
 _TYPES = (QUORUM, "classic", "stream")
-# RabbitMQ answers that it has made a queue before that is on the disk: its tables are written up to two seconds
-# later, and before 4.0 also the name of a quorum queue, after one. A kill of the broker until then loses the
-# queue, with all that it has confirmed.
+# RabbitMQ confirms that it has created a queue before that is on disk: it writes its tables up to
+# two seconds later, and before version 4.0 also the name of a quorum queue, one second later. If
+# the broker is killed before, the queue is lost with all messages that it has confirmed.
 _SETTLING_SECONDS = 3.0
 
 
@@ -35,20 +35,21 @@ class _OpenChannel(NamedTuple):
 class RabbitMQTransport(ClientTransport[_OpenChannel]):
     """Publishes each event as a persistent message, and waits until the broker confirms it.
 
-    A message that no queue takes counts as not sent. What a confirmed message survives is decided by the
-    type of its queue. A quorum queue confirms what a majority of its nodes has synced to the disk.
+    A message that is routed to no queue counts as not sent. The type of the queue decides which
+    failures a confirmed message survives. A quorum queue confirms what a majority of its nodes has
+    synced to disk.
 
     Args:
-        url: As aio-pika takes it.
+        url: A URL for aio-pika.
         routing_key: The routing key; with the default exchange, the queue's name.
-        exchange: An exchange that exists; the default exchange by default.
-        queue: A durable queue to declare, when it shall be made here. Nothing is sent in the
-            first three seconds of a new one, since a kill of the broker could lose it until then.
-        queue_type: The type of that queue: ``quorum``, ``classic`` or ``stream``. A queue that exists with
-            another type is an error, and no event is sent to it.
+        exchange: An existing exchange; default: the default exchange.
+        queue: A durable queue to declare; default: none. In the first three seconds after creating
+            one, nothing is sent, because the queue would not survive a kill of the broker.
+        queue_type: The type of that queue: ``quorum``, ``classic`` or ``stream``. If a queue with
+            that name exists with another type, this is an error, and no event is sent to it.
 
     Raises:
-        ConfigurationError: Without aio-pika, for an address that is none, or a type that is none.
+        ConfigurationError: If aio-pika is not installed, or the URL or the type is invalid.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class RabbitMQTransport(ClientTransport[_OpenChannel]):
         self._errors = needed("aio_pika.exceptions", "rabbitmq")
         self._url = checked_url(url, "amqp", "amqps")
         self._secrets = secrets_of(url)
-        # It says at the level DEBUG where it connects to.
+        # aio-pika logs the URL at the level DEBUG.
         hide_in_log("aiormq.connection", url)
         if queue_type not in _TYPES:
             raise ConfigurationError(
@@ -77,7 +78,7 @@ class RabbitMQTransport(ClientTransport[_OpenChannel]):
 
     @property
     def destination(self) -> str:
-        """The address, the exchange and the routing key."""
+        """The URL without secrets, the exchange and the routing key."""
         to = f"{self._exchange}/{self.routing_key}"
         return f"{super().destination} {endpoint(self._url)} {to}"
 
@@ -106,7 +107,7 @@ class RabbitMQTransport(ClientTransport[_OpenChannel]):
         return _OpenChannel(connection, exchange)
 
     async def _declare(self, connection: Any, name: str) -> None:
-        """Make the queue unless it exists, and wait until a new one outlives a kill of the broker."""
+        """Create the queue if missing, and wait until a new one survives a kill of the broker."""
         new = await self._is_missing(connection, name)
         channel = await connection.channel()
         try:

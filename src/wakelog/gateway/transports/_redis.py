@@ -1,4 +1,4 @@
-"""Events into a Redis stream."""
+"""Adding events to a Redis stream."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class RedisStreamTransport(ClientTransport[Any]):
     """Adds each event to a stream, with the fields ``id``, ``session_id`` and ``message`` (JSON).
 
     Args:
-        url: As redis-py takes it: ``redis://host:6379/0``, ``rediss://``, ``unix://``.
+        url: A URL for redis-py: ``redis://host:6379/0``, ``rediss://`` or ``unix://``.
         stream: The stream's name.
-        maxlen: About how many entries the stream keeps; all of them by default.
+        maxlen: The approximate number of entries that the stream keeps; default: all.
 
     Raises:
-        ConfigurationError: Without redis, or for an address that is none.
+        ConfigurationError: If redis is not installed, or the URL is invalid.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class RedisStreamTransport(ClientTransport[Any]):
 
     @property
     def destination(self) -> str:
-        """The address and the stream."""
+        """The URL without secrets, and the stream."""
         return f"{super().destination} {endpoint(self.url)} {self.stream}"
 
     async def _connect(self) -> Any:
