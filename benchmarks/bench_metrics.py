@@ -27,7 +27,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 
 from wakelog.otel import DurableLogRecordProcessor
-from wakelog.otel._pushing import PushedMetrics
+from wakelog.otel._periodic_export import PeriodicMetrics
 
 BURSTS = 100
 
@@ -55,7 +55,7 @@ def main() -> None:
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader], shutdown_on_exit=False)
     os.environ["OTEL_METRIC_EXPORT_INTERVAL"] = "200"
-    pushed = PushedMetrics(NowhereForMetrics(), NowhereForMetrics).start(Resource.create())
+    periodic = PeriodicMetrics(NowhereForMetrics(), NowhereForMetrics).start(Resource.create())
     collections: list[float] = []
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         providers = {
@@ -69,7 +69,7 @@ def main() -> None:
             ),
             "with one that sends": provider_with(
                 DurableLogRecordProcessor(
-                    Nowhere(), directory=f"{directory}/2", meter_provider=pushed
+                    Nowhere(), directory=f"{directory}/2", meter_provider=periodic
                 )
             ),
         }

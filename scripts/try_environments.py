@@ -26,7 +26,7 @@ SMALL_SET = (
     "tests/test_setup.py",
     "tests/test_index.py",
     "tests/test_span_lines.py",
-    "tests/test_verdicts.py",
+    "tests/test_export_outcomes.py",
     "tests/test_structlog.py",
     "tests/test_optional_packages.py",
 )

@@ -18,9 +18,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor, _pushing
+from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor, _periodic_export
 from wakelog.otel._made import Spans
-from wakelog.otel._pushing import PushedMetrics
+from wakelog.otel._periodic_export import PeriodicMetrics
 
 ENDING = [SystemExit, KeyboardInterrupt, asyncio.CancelledError, ValueError]
 SECONDS = 60
@@ -78,7 +78,7 @@ class HeldBack(InMemoryLogRecordExporter):
 @pytest.fixture
 def own_filters() -> Iterator[None]:
     """Takes back the filters that stay on the exporters' loggers for as long as a process lives."""
-    loggers = [logging.getLogger(name) for name in _pushing._SAYING_SO]
+    loggers = [logging.getLogger(name) for name in _periodic_export._EXPORTER_LOGGERS]
     before = [list(logger.filters) for logger in loggers]
     yield
     for logger, filters in zip(loggers, before, strict=True):
@@ -90,12 +90,12 @@ def own_filters() -> Iterator[None]:
 def test_metrics_go_on_after_an_exporter_has_raised_what_ends_threads(
     error: type[BaseException],
 ) -> None:
-    pushed = PushedMetrics(Metrics(Raising(error)), lambda: None)
-    counter = pushed.start(Resource({})).get_meter("tests").create_counter("events")
+    periodic = PeriodicMetrics(Metrics(Raising(error)), lambda: None)
+    counter = periodic.start(Resource({})).get_meter("tests").create_counter("events")
     counter.add(1)
 
-    answers = [pushed.flush(SECONDS), pushed.flush(SECONDS)]
-    ended = pushed.end(SECONDS)
+    answers = [periodic.flush(SECONDS), periodic.flush(SECONDS)]
+    ended = periodic.end(SECONDS)
 
     assert (answers, ended) == ([False, True], True)
 

@@ -118,7 +118,7 @@ def test_an_evaluation_that_says_nothing_or_judges_nothing_is_refused() -> None:
 
     with pytest.raises(TypeError, match="score"):
         log.evaluation("relevance")
-    with pytest.raises(TypeError, match="cannot be judged"):
+    with pytest.raises(TypeError, match="cannot be evaluated"):
         log.evaluation("relevance", 1, of=5)  # type: ignore[arg-type]
     failed = log.evaluation("relevance", payload={"error_type": "timeout"})
     assert failed.payload == {"name": "relevance", "error_type": "timeout"}

@@ -104,7 +104,11 @@ def test_recording_loads_neither_seals_nor_metrics_nor_an_http_client(
     program: Program, code: str
 ) -> None:
     others = ("opentelemetry.sdk.metrics", "urllib.request", "http.client", "ssl", "cryptography")
-    ours = ("wakelog.evidence._anchors", "wakelog.evidence._sealer", "wakelog.otel._pushing")
+    ours = (
+        "wakelog.evidence._anchors",
+        "wakelog.evidence._sealer",
+        "wakelog.otel._periodic_export",
+    )
 
     loaded = program.run(f"{code}\nimport sys\nprint(json.dumps(list(sys.modules)))")
 

@@ -51,7 +51,7 @@ from wakelog.otel import (
     named_pipeline,
     naming_variables,
     on_error_of,
-    pushed_metrics,
+    periodic_metrics,
     refuse_beside_a_provider,
     say_misspelt,
     span_exporters,
@@ -359,11 +359,11 @@ def _set_up(settings: Mapping[str, Any]) -> SetUp:
     meter_provider: MeterProvider | None = settings["meter_provider"]
     made_here = logger_provider is None
     exporters: list[LogRecordExporter] = []
-    pushed = None
+    periodic = None
     if made_here:
         given = settings["exporter"]
         exporters = [given] if given is not None else log_exporters()
-        pushed = pushed_metrics() if meter_provider is None and is_unset() else None
+        periodic = periodic_metrics() if meter_provider is None and is_unset() else None
     tracer_provider = settings["tracer_provider"] or _tracer_provider(service_name, settings)
     processors: list[DurableLogRecordProcessor] = []
     flushes: list[Callable[[int], object]] = []
@@ -372,9 +372,9 @@ def _set_up(settings: Mapping[str, Any]) -> SetUp:
         if meter_provider is not None:
             use(meter_provider)
             flushes.extend(_flush_of(meter_provider))
-        if pushed is not None:
-            set_meter_provider(pushed.start(resource))
-            made.metrics = pushed
+        if periodic is not None:
+            set_meter_provider(periodic.start(resource))
+            made.metrics = periodic
         logger_provider = _logger_provider(resource, exporters, settings, processors)
     else:
         flushes.extend(_flush_of(logger_provider))

@@ -83,7 +83,7 @@ class AuditQueue:
         is_anywhere = getattr(log, "any_event_loop", False) and _holds(log, "any_event_loop")
         is_bound = self._direct is None and not is_anywhere
         self._home = Home(_finisher(weakref.ref(self))) if is_bound else None
-        self._begin()
+        self._reset()
         self._queue: Queue[_Item] = Queue(
             Buffer(max_pending, OverflowPolicy.DROP_NEWEST),
             self._append_batch,
@@ -101,9 +101,9 @@ class AuditQueue:
     def _after_fork(self) -> None:
         """Begin with nothing: the parent appends what waits."""
         leave_to_parent(self._loop)
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._behind: dict[ThreadKey, int] = {}
         self._appended = self._failed = 0
         self._failures = Failures(f"{type(self._log).__name__} does not take audit records")

@@ -66,10 +66,10 @@ class JournalSessionLog:
         self._segment_bytes = segment_bytes
         self._sync_interval = sync_interval
         self._folders: OrderedDict[ThreadKey, ThreadFolder] = OrderedDict()
-        self._begin()
+        self._reset()
         reset_in_child(self._after_fork, ForkOrder.STORAGE)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.RLock()
         self._committer = FilesCommitter(self._sync_interval)
 
@@ -77,7 +77,7 @@ class JournalSessionLog:
         for folder in self._folders.values():
             folder.abandon()
         self._folders.clear()
-        self._begin()
+        self._reset()
 
     def folder_of(self, key: ThreadKey) -> Path:
         """Return the folder of a thread, whether or not it is there yet."""

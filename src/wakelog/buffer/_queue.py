@@ -83,10 +83,10 @@ class Queue(Generic[Item]):
         self._deliver, self._most, self._name, self._tells = deliver, most, name, tells
         self._counts_batch, self._empties, self._at_end = counts_batch, at_exit, at_end
         self.closed = False
-        self._begin()
-        reset_in_child(self._begin, ForkOrder.BUFFERS)
+        self._reset()
+        reset_in_child(self._reset, ForkOrder.BUFFERS)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """Begin empty: at first, and again in a forked child."""
         self._make_locks()
         self.room = Room(self.lock)

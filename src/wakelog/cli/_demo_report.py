@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wakelog._printable import printable
 from wakelog.cli._views import drawn_lines
-from wakelog.cli.status import WriterStatus, statuses_of, table, total_of, verdict
+from wakelog.cli.status import WriterStatus, balance_text, statuses_of, table, total_of
 from wakelog.journal import read, signal_of
 from wakelog.record import LOGS, SPANS
 from wakelog.viewer import load
@@ -46,7 +46,7 @@ def difference(
     total = total_of(statuses)
     wrong = []
     if not all(status.books.balances for status in (*statuses, total)):
-        wrong.append(verdict(statuses, total))
+        wrong.append(balance_text(statuses, total))
     if not total.books.accepted:
         wrong.append("Nothing was recorded")
     due = total_of([one for one in statuses if _holds_spans(one)]) if only_spans else total
@@ -92,7 +92,7 @@ def report(
         sys.stdout.write(f"{line}\n")
     _title(out, "The books")
     out.print(table(statuses, total))
-    out.print(verdict(statuses, total))
+    out.print(balance_text(statuses, total))
     if endpoint is not None:
         of_spans = sum(one.books.accepted for one in statuses if _holds_spans(one))
         out.print(

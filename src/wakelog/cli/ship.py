@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from wakelog.otel import PushedMetrics
+    from wakelog.otel import PeriodicMetrics
 
     Show = Callable[["_Shipments"], None]
 
@@ -207,21 +207,21 @@ class _Shipments:
             one.stop()
 
 
-def _metrics() -> PushedMetrics | None:
+def _metrics() -> PeriodicMetrics | None:
     """Start sending this process's metrics to the records' destination, with a resource of its own."""
     from opentelemetry.sdk.resources import Resource
 
     from wakelog.events import semconv as s
-    from wakelog.otel import hear_exporters, pushed_metrics
+    from wakelog.otel import let_exporters_log, periodic_metrics
 
     with naming_variables():
-        metrics = pushed_metrics()
+        metrics = periodic_metrics()
     if metrics is None:
         return None
     resource = Resource.create()
     if str(resource.attributes[s.SERVICE_NAME]).startswith(_NAMELESS):
         resource = resource.merge(Resource({s.SERVICE_NAME: "wakelog-ship"}))
-    hear_exporters()
+    let_exporters_log()
     metrics.start(resource)
     return metrics
 

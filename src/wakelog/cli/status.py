@@ -152,7 +152,7 @@ def run(arguments: argparse.Namespace) -> int:
         out.print(table([], total, len(shown) + left_out, here=here))
     if left_out:
         out.print(f"{left_out} older writers are in the total only; --all shows them.")
-    out.print(verdict(statuses, total, here=here), style="green" if balances else "bold red")
+    out.print(balance_text(statuses, total, here=here), style="green" if balances else "bold red")
     no_endpoint = (one.line for one in unserved)
     for line in (*said_of(unended), *no_endpoint, *waiting(statuses, path)):
         out.print(printable(line), soft_wrap=True)
@@ -302,7 +302,9 @@ def _figures(status: WriterStatus) -> list[str]:
     return [*(f"{count:,}" for count in status.books.figures().values()), size_text(status.size)]
 
 
-def verdict(statuses: Sequence[WriterStatus], total: WriterStatus, *, here: bool = False) -> str:
+def balance_text(
+    statuses: Sequence[WriterStatus], total: WriterStatus, *, here: bool = False
+) -> str:
     """Return a sentence that says whether the books balance."""
     left, *right = (
         f"{_word(name, here=here)} {count:,}" for name, count in total.books.figures().items()

@@ -22,7 +22,7 @@ from wakelog.cli._evidence import add_evidence, evidence_of
 from wakelog.cli._paths import add_path, journal_of, print_json
 from wakelog.cli._place import journal_at
 from wakelog.cli._terminal import console
-from wakelog.cli.status import statuses_of, table, total_of, verdict
+from wakelog.cli.status import balance_text, statuses_of, table, total_of
 from wakelog.evidence import erased_in
 from wakelog.journal import first_misfit, folders
 
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0 if fits else 1
     out = console()
     out.print(table(statuses, total))
-    out.print(verdict(statuses, total), style="green" if fits else "bold red")
+    out.print(balance_text(statuses, total), style="green" if fits else "bold red")
     for misfit in misfits:
         where = misfit["file"]
         if misfit["line"]:  # a seal that only an anchor has is on no line of the journal

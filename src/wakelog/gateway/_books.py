@@ -52,7 +52,7 @@ class RunBooks:
         self.counted: set[Path] = set()
 
     @property
-    def dealt_with(self) -> int:
+    def acknowledged(self) -> int:
         """How many events are no longer pending."""
         refused = self.rejected + self.dead_lettered
         return self.forwarded + refused + self.corrupt + self.dropped.total()
@@ -60,8 +60,8 @@ class RunBooks:
     @property
     def pending(self) -> int:
         """How many events still have to be forwarded."""
-        dealt_with = self.dealt_with
-        return max(0, self.noted - dealt_with)
+        acknowledged = self.acknowledged
+        return max(0, self.noted - acknowledged)
 
     def adopt(self, path: Path, count: int) -> None:
         """Include the events that a dead run left in a file, unless they are included already."""
@@ -93,10 +93,10 @@ class RunBooks:
             self.forwarded += self.pending
         found = Counter({name: getattr(self, name) for name in FATES})
         found.update({f"dropped {why}": n for why, n in list(self.dropped.items())})
-        dealt_with = found.total()
+        acknowledged = found.total()
         # A file may be read before its logger has counted the event that it wrote.
-        found["pending"] = max(0, self.noted - dealt_with)
-        found["accepted"] = found["pending"] + dealt_with
+        found["pending"] = max(0, self.noted - acknowledged)
+        found["accepted"] = found["pending"] + acknowledged
         return found
 
 

@@ -8,11 +8,11 @@ import logging
 from wakelog.delivery import ExportOutcome, ExportRound, Outcome
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.gateway import _ledger as ledger
+from wakelog.gateway._attempts import REJECTED, DeliveryAttempts
 from wakelog.gateway._books import RunBooks
 from wakelog.gateway._dead_letters import DeadLetters, FoundLetter, letter_of, line_of
 from wakelog.gateway._downstream import Downstream
 from wakelog.gateway._events import ForwardedEvent
-from wakelog.gateway._judging import REJECTED, Judge
 from wakelog.gateway._lanes import SessionLane
 from wakelog.gateway._ledger import Item
 from wakelog.gateway._sending import Forwarding
@@ -66,7 +66,7 @@ class Dispatch:
     def __init__(self, downstream: Downstream, settings: Forwarding, letters: DeadLetters) -> None:
         self.forwarded = self.rejected = self.dead_lettered = 0
         self._downstream, self._letters = downstream, letters
-        self._judge = Judge(downstream, settings)
+        self._attempts = DeliveryAttempts(downstream, settings)
         self._reports = _DeadLetterReports()
 
     async def send(self, sending: ExportRound[Item]) -> None:
@@ -77,13 +77,13 @@ class Dispatch:
                 sending.acknowledge()
                 continue
             lane.oldest = item.event.wakelog.timestamp
-            dead = await self._deal_with(lane, item, item.event, lane.books)
+            dead = await self._forward(lane, item, item.event, lane.books)
             if dead is None:
                 sending.stop(ExportOutcome(Outcome.RETRYABLE))
                 return
             sending.acknowledge(1, dead)
 
-    async def _deal_with(
+    async def _forward(
         self, lane: SessionLane, item: Item, event: ForwardedEvent, books: RunBooks
     ) -> int | None:
         """Forward an event or set it aside; return how many were set aside, or None to retry."""
@@ -93,16 +93,16 @@ class Dispatch:
             self._count_dead_letter(books, rejected=False)
             return 1
         trial = lane.trial_of(event, is_next=True)
-        is_decided = trial.is_taken or trial.verdict is not None
-        if not is_decided and not await self._judge.judge(lane, event, trial):
+        is_decided = trial.is_taken or trial.dead_letter is not None
+        if not is_decided and not await self._attempts.send(lane, event, trial):
             lane.failed(trial)
             return None
         if trial.is_taken:
             self.forwarded += 1
             books.forwarded += 1
             return 0
-        assert trial.verdict is not None  # noqa: S101 - judge() has set it
-        outcome, reason = trial.verdict
+        assert trial.dead_letter is not None  # noqa: S101 - judge() has set it
+        outcome, reason = trial.dead_letter
         letter = letter_of(
             event, item.line or line_of(event), lane.writer, item.mark.offset, outcome, reason
         )

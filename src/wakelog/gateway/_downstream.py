@@ -38,10 +38,10 @@ class Trial:
         others: How many events had been accepted in total when it last failed; None before that.
         seen: How many of these each target had accepted.
         is_taken: Whether it has been accepted, before events that had been refused earlier.
-        verdict: Why it is to be set aside, as an outcome and a reason; None if it is not.
+        dead_letter: Why it becomes a dead letter, as an outcome and a reason; None if it is not.
     """
 
-    __slots__ = ("earlier", "failures", "is_taken", "others", "seen", "verdict")
+    __slots__ = ("dead_letter", "earlier", "failures", "is_taken", "others", "seen")
 
     def __init__(self, earlier: int = 0) -> None:
         self.earlier = earlier
@@ -49,7 +49,7 @@ class Trial:
         self.others: int | None = None
         self.seen: dict[str, int] = {}
         self.is_taken = False
-        self.verdict: tuple[str, str] | None = None
+        self.dead_letter: tuple[str, str] | None = None
 
     @property
     def most_failures(self) -> int:

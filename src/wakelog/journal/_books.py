@@ -80,15 +80,15 @@ def books(root: Path, *, exact: bool = False) -> list[Books]:
 
 def _books_of(folder: Path, *, exact: bool) -> Books:
     live = is_owned(folder)
-    dealt_with, ahead = load_with_ranges(folder, folder.name)
-    start = dealt_with if exact else _near_the_end(folder, dealt_with)
+    acknowledged, ahead = load_with_ranges(folder, folder.name)
+    start = acknowledged if exact else _near_the_end(folder, acknowledged)
     end = last_mark(folder, start)
-    dead = _dead_lettered(folder, dealt_with, ahead)
+    dead = _dead_lettered(folder, acknowledged, ahead)
     # The ledger counts dead letters and not their later delivery, which only the file of dead
     # letters records. A damaged dead letter counts as corrupt.
-    ever = _ever_dead_lettered(dealt_with, ahead)
+    ever = _ever_dead_lettered(acknowledged, ahead)
     replayed = min(len(replayed_ids(folder)), ever - dead)
-    delivered = dealt_with.delivered + sum(part.delivered for part in ahead)
+    delivered = acknowledged.delivered + sum(part.delivered for part in ahead)
     return Books(
         writer=folder.name,
         live=live,
@@ -100,34 +100,34 @@ def _books_of(folder: Path, *, exact: bool) -> Books:
     )
 
 
-def _ever_dead_lettered(dealt_with: Mark, ahead: Sequence[MarkRange]) -> int:
+def _ever_dead_lettered(acknowledged: Mark, ahead: Sequence[MarkRange]) -> int:
     parts = (part.end.dead_lettered - part.start.dead_lettered for part in ahead)
-    return dealt_with.dead_lettered + sum(parts)
+    return acknowledged.dead_lettered + sum(parts)
 
 
-def _dead_lettered(folder: Path, dealt_with: Mark, ahead: Sequence[MarkRange]) -> int:
+def _dead_lettered(folder: Path, acknowledged: Mark, ahead: Sequence[MarkRange]) -> int:
     """Count the dead letters that the ledger covers; the others still count as pending."""
     if regular_file(folder / DEAD_LETTERS) is None:
-        return _ever_dead_lettered(dealt_with, ahead)
+        return _ever_dead_lettered(acknowledged, ahead)
     return sum(
-        seq <= dealt_with.seq or any(part.start.seq < seq <= part.end.seq for part in ahead)
+        seq <= acknowledged.seq or any(part.start.seq < seq <= part.end.seq for part in ahead)
         for seq in dead_letter_seqs(folder)
     )
 
 
-def _near_the_end(folder: Path, dealt_with: Mark) -> Mark:
+def _near_the_end(folder: Path, acknowledged: Mark) -> Mark:
     """Return a mark near the end, so that finding the end needs no read of a large backlog."""
-    pending = [index for index in segments(folder) if index >= max(dealt_with.segment, 1)]
+    pending = [index for index in segments(folder) if index >= max(acknowledged.segment, 1)]
     size = sum(_size(folder, index) for index in pending)
-    if size - dealt_with.offset <= _SMALL:
-        return dealt_with
+    if size - acknowledged.offset <= _SMALL:
+        return acknowledged
     for before, index in reversed(list(pairwise(pending))):
         header = _header(folder, index)
         # After a failed sync a segment repeats records of the one before it, and its header states
         # a smaller number than that segment ends with. A damaged header states none.
         if header is not None and header.last_seq == _last_seq(folder, before):
-            return replace(dealt_with, segment=index, offset=0, seq=header.last_seq, crc=None)
-    return dealt_with
+            return replace(acknowledged, segment=index, offset=0, seq=header.last_seq, crc=None)
+    return acknowledged
 
 
 def _size(folder: Path, index: int) -> int:

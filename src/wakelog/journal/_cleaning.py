@@ -156,12 +156,14 @@ class Cleaner:
 
     def _past_their_time(self, result: Cleaned, own: Mapping[Path, Writer]) -> dict[Path, int]:
         """Return, for each folder, the index below which its segments are past their retention."""
-        dealt_with = _oldest_first(result, lambda found, s: s.index < result.kept_from[found.path])
-        kept = sum(segment.size for _, segment in dealt_with)
+        acknowledged = _oldest_first(
+            result, lambda found, s: s.index < result.kept_from[found.path]
+        )
+        kept = sum(segment.size for _, segment in acknowledged)
         now, space = self._clock(), self._space
         crowd = self._crowd(result, own)
         below: dict[Path, int] = {}
-        for found, segment in dealt_with:
+        for found, segment in acknowledged:
             age = now - segment.changed
             if (
                 (space.retention_age is not None and age > space.retention_age)

@@ -115,13 +115,13 @@ class SharedFile(AppendFile):
         self._failed: tuple[int, int] | None = None
         # The file's size, the time of its rotation by age, and the time of the next attempt.
         self._size, self._due_at, self._rotate_after = 0, float("inf"), 0.0
-        self._begin()
+        self._reset()
         self._open()
         if self._rotation is not None:
             self._delete_old()
-        reset_in_child(self._begin, ForkOrder.STORAGE)
+        reset_in_child(self._reset, ForkOrder.STORAGE)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """Begin a writer, at first and in each forked child."""
         self._lock = threading.RLock()
         self._writer, self._seq, self._crc = self._new_id(), 0, 0

@@ -39,7 +39,7 @@ class _Chain:
     """The state of checking one writer's lines."""
 
     folder: Path
-    dealt_with: int
+    acknowledged: int
     erased: frozenset[str] = frozenset()
     seq: int = 0
     crc: int | None = None
@@ -59,7 +59,7 @@ class _Chain:
             return f"the header is that of segment {header.segment} of {header.writer}"
         if self.crc is None and index > 1:
             # Earlier segments may have been deleted after their delivery.
-            if header.last_seq > self.dealt_with:
+            if header.last_seq > self.acknowledged:
                 return f"the records up to {header.last_seq} are missing"
             self.seq = header.last_seq
         elif header.last_crc != (self.crc or 0):

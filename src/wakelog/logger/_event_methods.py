@@ -10,7 +10,7 @@ from opentelemetry import trace
 from wakelog.events import AgentEvent
 from wakelog.events.semconv import OPERATION_NAME
 from wakelog.logger._blocks import payload_of
-from wakelog.logger._judged import judged_by
+from wakelog.logger._evaluated import evaluated_by
 from wakelog.logger._prices import Prices, add_cost
 from wakelog.logger._refusing import Refusing
 from wakelog.logger._request import payload_of_usage
@@ -178,19 +178,19 @@ class EventMethods(Refusing, Generic[Recorded]):
         if score is None and label is None and "error_type" not in (payload or {}):
             message = "an evaluation needs a score, a label, or payload={'error_type': ...}"
             raise TypeError(message)
-        judged = judged_by(of, run_id)
+        evaluated = evaluated_by(of, run_id)
         data = {
             "name": name,
             "score": score,
             "label": label,
             "explanation": explanation,
-            "response_id": response_id or judged.response_id,
+            "response_id": response_id or evaluated.response_id,
             **(payload or {}),
         }
-        event = self.made("evaluation", _given(data), **{**judged.fields, **fields})
-        if judged.fields:  # what is open here has nothing to do with it
-            event.parent_event_id = judged.fields.get("parent_event_id")
-            event.span_context = judged.span_context
+        event = self.made("evaluation", _given(data), **{**evaluated.fields, **fields})
+        if evaluated.fields:  # what is open here has nothing to do with it
+            event.parent_event_id = evaluated.fields.get("parent_event_id")
+            event.span_context = evaluated.span_context
         return self._finish(event)
 
     def sub_agent_invoked(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wakelog.otel._exporters import metric_exporter as metric_exporter
     from wakelog.otel._exporters import names_in as names_in
     from wakelog.otel._exporters import otlp_log_exporter as otlp_log_exporter
-    from wakelog.otel._exporters import pushed_metrics as pushed_metrics
+    from wakelog.otel._exporters import periodic_metrics as periodic_metrics
     from wakelog.otel._exporters import span_exporter as span_exporter
     from wakelog.otel._exporters import span_exporters as span_exporters
     from wakelog.otel._genai_metrics import GenAIMetrics as GenAIMetrics
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from wakelog.otel._made import made as made
     from wakelog.otel._others import asked as asked
     from wakelog.otel._others import span_context_of as span_context_of
+    from wakelog.otel._periodic_export import PeriodicMetrics as PeriodicMetrics
+    from wakelog.otel._periodic_export import let_exporters_log as let_exporters_log
     from wakelog.otel._pipeline import named_pipeline as named_pipeline
     from wakelog.otel._processor import MAX_RECORD_BYTES as MAX_RECORD_BYTES
     from wakelog.otel._processor import DurableLogRecordProcessor
-    from wakelog.otel._pushing import PushedMetrics as PushedMetrics
-    from wakelog.otel._pushing import hear_exporters as hear_exporters
     from wakelog.otel._redactor import FOREIGN_VARIABLES as FOREIGN_VARIABLES
     from wakelog.otel._redactor import Redactor
     from wakelog.otel._refusals import Refusals as Refusals
@@ -86,7 +86,7 @@ __getattr__ = lazy_names(
             "metric_exporter",
             "names_in",
             "otlp_log_exporter",
-            "pushed_metrics",
+            "periodic_metrics",
             "span_exporter",
             "span_exporters",
         ],
@@ -96,7 +96,7 @@ __getattr__ = lazy_names(
         "wakelog.otel._pipeline": ["named_pipeline"],
         "wakelog.otel._durable": ["REPLAY_RATE"],
         "wakelog.otel._processor": ["DurableLogRecordProcessor", "MAX_RECORD_BYTES"],
-        "wakelog.otel._pushing": ["PushedMetrics", "hear_exporters"],
+        "wakelog.otel._periodic_export": ["PeriodicMetrics", "let_exporters_log"],
         "wakelog.otel._redactor": ["FOREIGN_VARIABLES", "Redactor"],
         "wakelog.otel._refusals": ["Refusals"],
         "wakelog.otel._result": ["DeliveryResult"],

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from wakelog.otel._pushing import PushedMetrics
+    from wakelog.otel._periodic_export import PeriodicMetrics
 
 _log = logging.getLogger("wakelog")
 
@@ -150,14 +150,14 @@ def metric_exporter() -> MetricExporter | None:
     return exporters[0] if exporters else None
 
 
-def pushed_metrics() -> PushedMetrics | None:
+def periodic_metrics() -> PeriodicMetrics | None:
     """Return the periodic export of metrics, None if the environment names no exporter."""
     exporter = metric_exporter()
     if exporter is None:
         return None
-    from wakelog.otel._pushing import PushedMetrics  # it loads the SDK's metrics
+    from wakelog.otel._periodic_export import PeriodicMetrics  # it loads the SDK's metrics
 
-    return PushedMetrics(exporter, metric_exporter)
+    return PeriodicMetrics(exporter, metric_exporter)
 
 
 def names_in(selector: str) -> list[str]:

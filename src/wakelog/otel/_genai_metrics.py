@@ -99,11 +99,11 @@ class GenAIMetrics:
     """
 
     def __init__(self) -> None:
-        self._begin()
-        reset_in_child(self._begin, ForkOrder.METRICS)
+        self._reset()
+        reset_in_child(self._reset, ForkOrder.METRICS)
         observe(TABLE, self._collect)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """Set everything to zero: at the start, and in a forked child."""
         self._lock = threading.Lock()
         self._used: deque[tuple[_Key, Mapping[str, Any]]] = deque()

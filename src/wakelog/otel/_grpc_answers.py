@@ -219,7 +219,7 @@ class _CapturingStub:
             response = export(request=request, **options)
             outcome = outcome_of_response(endpoint, response, capture.records)
         except grpc.RpcError as error:
-            outcome = self._judge(error, request, options.get("timeout"))
+            outcome = self._outcome_of(error, request, options.get("timeout"))
         except ValueError as error:  # the channel is closed, or gRPC does not accept a header
             outcome = ExportOutcome(
                 Outcome.RETRYABLE, f"{_hop(endpoint)} was not asked: {readable(str(error))}"
@@ -230,7 +230,7 @@ class _CapturingStub:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stub, name)
 
-    def _judge(self, error: Any, request: Any, timeout: object) -> ExportOutcome:
+    def _outcome_of(self, error: Any, request: Any, timeout: object) -> ExportOutcome:
         code: grpc.StatusCode = error.code()
         if code is grpc.StatusCode.INTERNAL and not isinstance(request, bytes):
             # gRPC serializes inside the call, and reports this code for a failed serialization.

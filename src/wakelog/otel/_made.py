@@ -26,7 +26,7 @@ from wakelog.sinks import EventSink
 from wakelog.telemetry.instruments import finish
 
 if TYPE_CHECKING:
-    from wakelog.otel._pushing import PushedMetrics
+    from wakelog.otel._periodic_export import PeriodicMetrics
 
 _UNREACHABLE_SECONDS = 0.05
 _NOT_FLUSHED: Final = DeliveryResult(
@@ -127,7 +127,7 @@ class Made:
         self.current: SetUp | None = None
         self.set_ups: list[SetUp] = []
         self.spans: Spans | None = None
-        self.metrics: PushedMetrics | None = None
+        self.metrics: PeriodicMetrics | None = None
         self.timeouts = ExitTimeouts()
         self.exit_timeout = self.timeouts.whole
         self._watching = False

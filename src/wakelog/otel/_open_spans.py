@@ -38,10 +38,10 @@ class SpanTracker:
         idle: IdleSpans | None = None,
     ) -> None:
         self._journal_of, self._refused, self._idle = journal_of, refused, idle
-        self._begin()
-        reset_in_child(self._begin, ForkOrder.THREADS)
+        self._reset()
+        reset_in_child(self._reset, ForkOrder.THREADS)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """Reset everything: at the start, and in a forked child, which has none of these spans."""
         self._starts: dict[int, Begun] = {}
         if self._idle is not None:

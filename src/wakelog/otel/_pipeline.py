@@ -118,10 +118,10 @@ class _Names:
 
     def __init__(self) -> None:
         self._held: dict[tuple[Service | None, str, str], dict[int, weakref.ref[object]]] = {}
-        self._begin()
-        reset_in_child(self._begin, ForkOrder.LOCKS)
+        self._reset()
+        reset_in_child(self._reset, ForkOrder.LOCKS)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.RLock()
 
     def take(self, name: str, service: Service | None, holder: object, signal: str = LOGS) -> str:

@@ -70,7 +70,7 @@ class RecordTotals:
 class _Known(NamedTuple):
     """Counts of a writer's records according to marks and tombstones, from the first record on."""
 
-    dealt_with: int
+    acknowledged: int
     dead_lettered: int
     corrupt: int
     evicted: int
@@ -124,7 +124,7 @@ class WriterBooks:
         deletion = load_deletions(self.path)
         marks = lanes.marks if lanes is not None else load_with_ranges(self.path, self.path.name)
         known = _known((marks[0], tuple(marks[1])), deletion)
-        if known.dealt_with >= self._last.dealt_with:
+        if known.acknowledged >= self._last.acknowledged:
             self.marks = (marks[0], tuple(marks[1]))
             self._twice += max(0, self._last.evicted - known.evicted)
             self._last = known
@@ -137,9 +137,9 @@ class WriterBooks:
     def _count(self, reason: str) -> None:
         start, known, now = self._start, self._last, self.figures
         end = self._end if self.writer is None else self.writer.seq
-        dealt_with = known.dealt_with - start.dealt_with
+        acknowledged = known.acknowledged - start.acknowledged
         # A record may be delivered before its writer has counted it.
-        now.accepted = max(now.accepted, dealt_with, end - start.dealt_with)
+        now.accepted = max(now.accepted, acknowledged, end - start.acknowledged)
         evicted = known.evicted - start.evicted + self._twice
         # A ledger that is behind may report delivered records as evicted; they stay delivered.
         more = min(evicted - self._evicted, now.pending)
@@ -148,7 +148,7 @@ class WriterBooks:
             self._evicted += more
         now.dead_lettered = max(now.dead_lettered, known.dead_lettered - start.dead_lettered)
         now.corrupt = max(now.corrupt, known.corrupt - start.corrupt)
-        rest = dealt_with - now.dead_lettered - now.corrupt - self._evicted
+        rest = acknowledged - now.dead_lettered - now.corrupt - self._evicted
         now.delivered = max(now.delivered, rest)
 
     def _disappear(self) -> None:
@@ -299,7 +299,7 @@ def _known(marks: Marks, deletion: Deletion) -> _Known:
     """Sum up the finished records, and those that were evicted before delivery reached them."""
     prefix, parts = marks
     ends = [(prefix, Mark()), *((part.end, part.start) for part in parts)]
-    dealt_with = sum(end.seq - start.seq for end, start in ends)
+    acknowledged = sum(end.seq - start.seq for end, start in ends)
     dead = sum(end.dead_lettered - start.dead_lettered for end, start in ends)
     corrupt = sum(end.corrupt - start.corrupt for end, start in ends)
     evicted = sum(end.evicted - start.evicted for end, start in ends)
@@ -309,13 +309,13 @@ def _known(marks: Marks, deletion: Deletion) -> _Known:
             gone, damaged = stone.within(after, up_to)
             evicted += gone
             corrupt += damaged
-            dealt_with += gone + damaged
-    return _Known(dealt_with, dead, corrupt, evicted)
+            acknowledged += gone + damaged
+    return _Known(acknowledged, dead, corrupt, evicted)
 
 
 def _end_seq(path: Path, marks: Marks) -> int:
     """Return how many records an ended writer has accepted, according to its last line."""
-    known = _known(marks, load_deletions(path)).dealt_with
+    known = _known(marks, load_deletions(path)).acknowledged
     try:
         end = end_of(path)
     except JournalError:

@@ -13,7 +13,7 @@ class Background:
     Whoever asks may be a signal's handler that has interrupted somebody who is starting it, and a
     handler may end starting it by an exception: there is one thread, or none.
 
-    ``_lock`` guards which thread it is. The new thread takes it first, so it waits for the verdict
+    ``_lock`` guards which thread it is. The new thread takes it first, so it waits for the answer
     of whoever has started it.
 
     Args:

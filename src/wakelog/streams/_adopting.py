@@ -40,23 +40,23 @@ def adopt(streams: SessionStreams) -> list[str]:
     closed: list[str] = []
     paths = [path for path in folders(streams.directory) if is_writer(path.name)]
     for number, path in enumerate(paths):
-        if path.name in streams.lanes.dealt_with:
+        if path.name in streams.lanes.acknowledged:
             continue
         if streams.log is not None and not may_close(path, streams.resource):
             continue
         if (folder := Folder.adopt(path)) is None:
             continue
         try:
-            if not _is_dealt_with(path):
+            if not _is_acknowledged(path):
                 closed += _close_streams(streams, path, paths[number + 1 :])
-                note_dealt_with(path)
-            streams.lanes.dealt_with.add(path.name)
+                acknowledge(path)
+            streams.lanes.acknowledged.add(path.name)
         finally:
             folder.release()
     return closed
 
 
-def note_dealt_with(path: Path, segment: int | None = None, seq: int = 0) -> None:
+def acknowledge(path: Path, segment: int | None = None, seq: int = 0) -> None:
     """Say in a folder's ledger that nothing in it is waiting for anything. Only for its owner.
 
     Retention keeps what a ledger does not cover, as it waits for delivery elsewhere.
@@ -76,7 +76,7 @@ def note_dealt_with(path: Path, segment: int | None = None, seq: int = 0) -> Non
         save(path, path.name, Mark(segment, offset, line.record.seq))
 
 
-def _is_dealt_with(path: Path) -> bool:
+def _is_acknowledged(path: Path) -> bool:
     mark = load(path, path.name)
     return key_of(mark.segment, mark.offset) >= end_of(path)
 

@@ -66,9 +66,9 @@ class Lanes:
         self.directory = directory
         self._max_readers = max_readers
         self.scans = Scans(max_scans)
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self.lock = threading.RLock()
         self.by_writer: dict[str, WriterLines] = {}
         self.version = 0
@@ -76,7 +76,7 @@ class Lanes:
         self.watches: weakref.WeakValueDictionary[str, Watch] = weakref.WeakValueDictionary()
         self._readers: weakref.WeakSet[Reader] = weakref.WeakSet()
         # Writers that are gone and whose streams are closed: a cache of what their ledgers say.
-        self.dealt_with: set[str] = set()
+        self.acknowledged: set[str] = set()
         self._listed = -1
         # Held by the one who takes in what others write, while he reads their files.
         self._refreshing = threading.Lock()
@@ -210,8 +210,8 @@ class Lanes:
         """Begin anew in a forked child, where nobody reads yet and locks may be held for ever."""
         if self.own is not None:
             self.own.close()
-        self._begin()
-        self.scans.begin()
+        self._reset()
+        self.scans.reset()
 
     def _watched(self, lane: WriterLines) -> WriterLines:
         for session_id in list(self.watches):

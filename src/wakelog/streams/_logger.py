@@ -132,14 +132,14 @@ class Logger:
         self._handle = stream_handler
         self._streams: SessionStreams | None = None
         self._origin = _Reached(0, "0")
-        self._begin()
-        reset_in_child(self._begin, ForkOrder.STORAGE)
+        self._reset()
+        reset_in_child(self._reset, ForkOrder.STORAGE)
         # For forgetting: the sessions since the last time, how often it was done, and from where
         # on those begin that are forgotten the next time.
         self._new = self._age = 0
         self._next_origin = self._origin
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """Begin with nothing open: at first, and in a forked child."""
         self._lock = threading.Lock()
         self._open: dict[str, Stream] = {}

@@ -46,9 +46,9 @@ class Scans:
         self.limit = limit
         self.bytes_read = 0
         self._room = room
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Begin anew, as in a forked child, where no thread of the parent runs."""
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, int], tuple[int, array[int]]] = OrderedDict()

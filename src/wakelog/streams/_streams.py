@@ -14,7 +14,7 @@ from wakelog.events import AgentEvent
 from wakelog.journal import Durability, Journal, Receipt
 from wakelog.record import Resource, uuid7
 from wakelog.runtime import ForkOrder, absolute, notice_fork, reset_in_child, resolved
-from wakelog.streams._adopting import adopt, note_dealt_with
+from wakelog.streams._adopting import acknowledge, adopt
 from wakelog.streams._lane import WriterLines
 from wakelog.streams._lanes import Lanes, newest_of
 from wakelog.streams._lines import (
@@ -268,7 +268,7 @@ class SessionStreams:
                 watcher.stop()
             with self.lanes.lock:
                 if self.lanes.own is not None:
-                    self._note_dealt_with(self.lanes.own)
+                    self._acknowledge(self.lanes.own)
                 self.lanes.close()
                 journal, self._journal = self._journal, None
             if journal is not None:
@@ -392,7 +392,7 @@ class SessionStreams:
                 own = lanes.begin_own(journal.writer.folder.path)
             begin, end = own.wrote()
             if rotated and rotated != own.segment:
-                self._note_dealt_with(own, own.segment, receipt.seq - 1)
+                self._acknowledge(own, own.segment, receipt.seq - 1)
             place = Place(end, receipt.seq)
             chunk = Chunk(session_id, text, kind, time_, stream_id, status, own.writer, place, *of)
             own.recent(session_id).note(begin, chunk)
@@ -401,9 +401,9 @@ class SessionStreams:
             lanes.wake(session_id)
         return receipt
 
-    def _note_dealt_with(self, own: WriterLines, segment: int | None = None, seq: int = 0) -> None:
+    def _acknowledge(self, own: WriterLines, segment: int | None = None, seq: int = 0) -> None:
         try:
-            note_dealt_with(own.folder, segment, seq)
+            acknowledge(own.folder, segment, seq)
         except JournalError:
             # It is a hint: without it, retention keeps more than it would have to, and whoever
             # comes next looks for streams to close where there are none.

@@ -65,8 +65,8 @@ class Instruments:
         collect: Collect,
     ) -> None:
         self._collect = collect
-        self._begin()
-        reset_in_child(self._begin, ForkOrder.METRICS)
+        self._reset()
+        reset_in_child(self._reset, ForkOrder.METRICS)
         self.histograms: dict[str, Histogram] = {}
         from importlib.metadata import version  # which takes long to import
 
@@ -90,7 +90,7 @@ class Instruments:
                 callback = partial(self._observe, one.name)
                 observable[one.kind](one.name, [callback], one.unit, one.description)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """Begin anew: at first, and in a forked child."""
         self._asked = threading.local()
 
@@ -138,10 +138,10 @@ class PerProvider(Generic[T]):
     def __init__(self, make: Callable[[MeterProvider], T], *, waits: bool = False) -> None:
         self._make, self._waits = make, waits
         self._made: weakref.WeakKeyDictionary[object, T] = weakref.WeakKeyDictionary()
-        self._begin()
-        reset_in_child(self._begin, ForkOrder.METRICS)
+        self._reset()
+        reset_in_child(self._reset, ForkOrder.METRICS)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         """Begin, and again in a forked child, which may have inherited the lock as somebody held it."""
         self._lock = threading.Lock()
 

@@ -31,7 +31,7 @@ class _Ahead(enum.Enum):
     NOTHING = enum.auto()
 
 
-class Judge:
+class DeliveryAttempts:
     """Sends events, and decides which to set aside.
 
     Args:
@@ -44,7 +44,7 @@ class Judge:
         self._most_probes = settings.max_probes
         self._most_retries = settings.max_retries
 
-    async def judge(self, lane: SessionLane, event: ForwardedEvent, trial: Trial) -> bool:
+    async def send(self, lane: SessionLane, event: ForwardedEvent, trial: Trial) -> bool:
         """Send the next event of a lane, or decide to set it aside.
 
         Returns:
@@ -55,7 +55,7 @@ class Judge:
             trial.is_taken = True
             return True
         if refusal.is_final:
-            trial.verdict = REJECTED, str(refusal.error)
+            trial.dead_letter = REJECTED, str(refusal.error)
             return True
         decided = False
         try:
@@ -78,8 +78,8 @@ class Judge:
         if not refusal.timed_out:
             ahead = await self._pass_over(lane, trial, refusal)
         if ahead is _Ahead.NOTHING and refusal.others_got_through:
-            trial.verdict = REFUSED, str(refusal.error)
-        return trial.verdict is not None or trial.is_taken
+            trial.dead_letter = REFUSED, str(refusal.error)
+        return trial.dead_letter is not None or trial.is_taken
 
     async def _pass_over(self, lane: SessionLane, trial: Trial, refusal: Refusal) -> _Ahead:
         """Try the events after one that has failed often enough.
@@ -92,7 +92,7 @@ class Judge:
         passed = [(trial, items[0].event)]
         for event in [item.event for item in items[1:] if item.event is not None]:
             other = lane.trial_of(event, is_next=False)
-            if other.verdict is not None:
+            if other.dead_letter is not None:
                 continue
             error = await self._downstream.try_now(event, other, refusal)
             if error is None:
@@ -101,7 +101,7 @@ class Judge:
                     await self._try_again(before, one, refusal)
                 return _Ahead.TAKEN
             if isinstance(error, SerializationError):
-                other.verdict = REJECTED, str(error)
+                other.dead_letter = REJECTED, str(error)
                 continue
             if other.most_failures == 1:
                 lane.slot.failures = 0
@@ -125,4 +125,4 @@ class Judge:
         if error is None:
             trial.is_taken = True
         else:
-            trial.verdict = REFUSED, str(error)
+            trial.dead_letter = REFUSED, str(error)

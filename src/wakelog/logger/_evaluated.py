@@ -14,12 +14,12 @@ from wakelog.record import uuid7
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
-class Judged(NamedTuple):
-    """What was judged.
+class Evaluated(NamedTuple):
+    """What was evaluated.
 
     Attributes:
         fields: The fields of the evaluation that say it.
-        span_context: Trace id, span id and flags of what was judged, None when they are not known.
+        span_context: Trace id, span id and flags of what was evaluated, None when they are not known.
         response_id: The provider's id of the response, where an event has it.
     """
 
@@ -28,7 +28,7 @@ class Judged(NamedTuple):
     response_id: str | None = None
 
 
-def judged_by(of: object, run_id: str | None) -> Judged:
+def evaluated_by(of: object, run_id: str | None) -> Evaluated:
     """Return what ``AgentLogger.evaluation`` was told.
 
     Args:
@@ -39,7 +39,7 @@ def judged_by(of: object, run_id: str | None) -> Judged:
         TypeError: For ``of`` that is none of these.
     """
     if of is None:
-        return Judged({} if run_id is None else {"run_id": run_id})
+        return Evaluated({} if run_id is None else {"run_id": run_id})
     if isinstance(of, AgentEvent):
         fields: dict[str, Any] = {
             "run_id": run_id or (of.run_id if of.run_id != of.event_id else None),
@@ -49,20 +49,22 @@ def judged_by(of: object, run_id: str | None) -> Judged:
             "agent_name": of.agent_name,
         }
         answered = of.payload.get("response_id")
-        return Judged(_apart(fields), of.span_context, answered if type(answered) is str else None)
+        return Evaluated(
+            _apart(fields), of.span_context, answered if type(answered) is str else None
+        )
     if isinstance(of, str) and (match := _TRACEPARENT.fullmatch(of)) is None:
-        return Judged(_apart({"run_id": run_id, "parent_event_id": of}))
+        return Evaluated(_apart({"run_id": run_id, "parent_event_id": of}))
     if isinstance(of, str):
         assert match is not None  # noqa: S101 - else it is an event's id
         trace_id, span_id, flags = (int(part, 16) for part in match.groups())
-        return Judged(_apart({"run_id": run_id}), (trace_id, span_id, flags))
+        return Evaluated(_apart({"run_id": run_id}), (trace_id, span_id, flags))
     if isinstance(of, trace.Span):
         of = asked(of.get_span_context, trace.INVALID_SPAN_CONTEXT)
     if not isinstance(of, trace.SpanContext):
-        message = f"of={of!r} cannot be judged: give an event, its id, a span or a traceparent"
+        message = f"of={of!r} cannot be evaluated: give an event, its id, a span or a traceparent"
         raise TypeError(message)
     ids = (of.trace_id, of.span_id, int(of.trace_flags)) if of.is_valid else None
-    return Judged(_apart({"run_id": run_id}), ids)
+    return Evaluated(_apart({"run_id": run_id}), ids)
 
 
 def _apart(fields: dict[str, Any]) -> dict[str, Any]:

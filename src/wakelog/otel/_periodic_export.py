@@ -40,7 +40,7 @@ _INTERVAL_MILLIS, _TIMEOUT_MILLIS = 60_000.0, 30_000.0
 # Longer than any collection takes, except one that hangs in a user's callback.
 _FORK_SECONDS = 1.0
 # The loggers on which the SDK and the official exporters report failed exports.
-_SAYING_SO = (
+_EXPORTER_LOGGERS = (
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
     "opentelemetry.sdk.metrics._internal.export",
@@ -49,13 +49,13 @@ _SAYING_SO = (
 MakeExporter = Callable[[], MetricExporter | None]
 
 
-def hear_exporters() -> None:
+def let_exporters_log() -> None:
     """Enable the warnings of the exporters' loggers, if OpenTelemetry's logging is disabled."""
-    for name in _SAYING_SO:
+    for name in _EXPORTER_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-class PushedMetrics:
+class PeriodicMetrics:
     """A MeterProvider, and a thread that exports its metrics periodically and at the end.
 
     ``_still`` is held while metrics are collected. A fork waits for it, for a second at most, so
@@ -94,8 +94,8 @@ class PushedMetrics:
         """
         with naming_variables("the MeterProvider", OTEL_METRICS_EXEMPLAR_FILTER):
             self.provider = MeterProvider([self._reader], resource, shutdown_on_exit=False)
-        for name in _SAYING_SO:
-            logging.getLogger(name).addFilter(_overheard)
+        for name in _EXPORTER_LOGGERS:
+            logging.getLogger(name).addFilter(_exporter_logs)
         self._begin()
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork)
         reset_in_child(self._after_fork_in_child, ForkOrder.THREADS)
@@ -160,7 +160,7 @@ class PushedMetrics:
                         lambda: self._ending or self._asked > self._answered, self._interval
                     )
                     asked, ending = self._asked, self._ending
-                raised = contained(self._push)
+                raised = contained(self._export)
                 if raised is not None:  # by a callback or an exporter
                     self._note(sent=False, why=f"{type(raised).__name__}: {raised}")
                 with self._changed:
@@ -172,7 +172,7 @@ class PushedMetrics:
                 self._changed.notify_all()
             contained(self._exporter.shutdown)
 
-    def _push(self) -> None:
+    def _export(self) -> None:
         try:
             with self._still:
                 data = self._reader.take(self._timeout)
@@ -182,7 +182,7 @@ class PushedMetrics:
         if data is None:
             return
         with suppress_recording():
-            with _overheard.by(self._hear):
+            with _exporter_logs.by(self._note_trouble):
                 sent = self._reader.send(data, self._timeout)
             self._note(sent=sent, why=self._trouble or "the exporter gave no reason")
 
@@ -201,7 +201,7 @@ class PushedMetrics:
                 self._interval,
             )
 
-    def _hear(self, message: str) -> None:
+    def _note_trouble(self, message: str) -> None:
         with self._changed:
             self._trouble = self._trouble or message
             self._changed.notify_all()
@@ -243,7 +243,7 @@ class _Reader(PeriodicExportingMetricReader):
         owner: The object that requests collections, and that flushes and shuts down.
     """
 
-    def __init__(self, exporter: _Exporter, owner: PushedMetrics) -> None:
+    def __init__(self, exporter: _Exporter, owner: PeriodicMetrics) -> None:
         super().__init__(exporter, export_interval_millis=math.inf)
         self._owner = owner
         self._to_send = exporter
@@ -325,7 +325,7 @@ class _Exporter(MetricExporter):
                 self._exporter.shutdown(timeout_millis, **more)
 
 
-class _Overheard(logging.Filter):
+class _ExporterLogCapture(logging.Filter):
     """Passes a thread's warnings to a listener instead of the log, so that they do not repeat."""
 
     def __init__(self) -> None:
@@ -345,4 +345,4 @@ class _Overheard(logging.Filter):
         return False
 
 
-_overheard = _Overheard()
+_exporter_logs = _ExporterLogCapture()

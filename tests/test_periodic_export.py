@@ -37,6 +37,7 @@ PREAMBLE = (
     + "import json, os, sys, threading, time\n"
     + "from opentelemetry import metrics\n"
     + "import wakelog\n"
+    + "from wakelog.otel import _made as setup\n"
 )
 
 
@@ -356,13 +357,13 @@ def without_metrics(collector_binary: Path, tmp_path: Path) -> Iterator[Collecto
 
 
 ATTEMPTS = """
-from wakelog.otel import _pushing
+from wakelog.otel import _periodic_export
 tries = []
-export = _pushing._Exporter.export
+export = _periodic_export._Exporter.export
 def counting(*a, **k):
     tries.append(1)
     return export(*a, **k)
-_pushing._Exporter.export = counting
+_periodic_export._Exporter.export = counting
 log = wakelog.configure("clerk")
 while len(tries) < 5:
     log.user_message("x")
