@@ -1,8 +1,8 @@
 """Delivery: sends entries of a journal to a destination, at least once and in order.
 
-The core decides what is sent next, without I/O and without threads; a driver with a thread and one in
-an event loop do what it says. A destination takes entries and says what became of each. OpenTelemetry is
-one of several destinations, and not known here.
+The core decides what is sent next, without I/O and without threads. A driver, either with a thread
+or in an event loop, carries out its decisions. A destination accepts entries and reports the
+outcome of each. OpenTelemetry is one of several destinations; this package does not depend on it.
 """
 
 from typing import TYPE_CHECKING
@@ -65,5 +65,5 @@ __all__ = [
 ]
 
 
-# What needs asyncio, whose import takes long.
+# Names that need asyncio, whose import is slow.
 __getattr__ = lazy_names(__name__, {"wakelog.delivery._asyncio": ["AsyncDriver", "Notifier"]})

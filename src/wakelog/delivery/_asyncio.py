@@ -1,4 +1,4 @@
-"""The driver in an event loop: for destinations that belong to the caller's."""
+"""The driver in an event loop, for destinations that belong to the caller's loop."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from wakelog.delivery._destination import ExportRound
 
 
 class Notifier:
-    """Wakes everybody who waits when something has changed. It belongs to one event loop."""
+    """Wakes all waiting tasks when something has changed. It belongs to one event loop."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def fire(self) -> None:
-        """Wake everybody who waits now."""
+        """Wake all tasks that are waiting now."""
         event, self._event = self._event, asyncio.Event()
         event.set()
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the next change, for so many seconds at most; return whether there was one."""
+        """Wait for the next change, at most ``seconds``; return whether there was one."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
@@ -34,14 +34,14 @@ class Notifier:
 
 
 class AsyncDriver(Generic[AnyLane]):
-    """Takes the steps of a core in the running event loop, in as many tasks as rounds may be under way.
+    """Carries out the steps of a core in the running event loop, in ``concurrency`` tasks.
 
     Args:
-        core: Says what is sent next.
-        send: Sends a round of a lane. Returns the round, and whether the lane may have more. It does
-            not raise.
-        concurrency: How many tasks.
-        name: What they are called.
+        core: Decides what is sent next.
+        send: Sends a round of a lane, and returns the round and whether the lane may have more. It
+            must not raise.
+        concurrency: The number of tasks.
+        name: The name of the tasks.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class AsyncDriver(Generic[AnyLane]):
         self.tasks = [self._loop.create_task(self._work(), name=name) for _ in range(concurrency)]
 
     def offer(self, lane: AnyLane) -> None:
-        """Learn that there may be something in a lane."""
+        """Note that a lane may have entries to send."""
         self._core.offer(lane)
         self._wake()
 
     def hurry(self) -> None:
-        """End every lane's rest."""
+        """End the pause of every lane."""
         self._core.hurry()
         self._wake()
 
@@ -74,7 +74,7 @@ class AsyncDriver(Generic[AnyLane]):
                 await self._sleep(step.seconds)
                 continue
             if self._core.is_ready:
-                self._wake()  # there is something for another task, too
+                self._wake()  # another task can send the next lane
             sent, more = await self._send(step.lane)
             self._core.report(step.lane, sent, more=more)
 

@@ -1,8 +1,8 @@
-"""Which records of a batch the next hop takes, and which it never will.
+"""Batch bisection: finds the records of a batch that the next hop refuses permanently.
 
-A batch that is refused is halved until the guilty record stands alone. It is called guilty only when
-the next hop has taken another one meanwhile: a server that refuses everything, at a wrong path or for
-a wrong tenant, says nothing about any record.
+A refused batch is halved until the record at fault is alone. That record becomes a dead letter only
+if the next hop has accepted another record in the meantime, because a server that refuses
+everything, for a wrong path or a wrong tenant, gives no information about single records.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _WORDS = {
 
 
 class Batch(Protocol[Record_co]):
-    """A batch as its signal knows it: what else can be made of its records."""
+    """A batch of one signal, and the operations on its records that bisection needs."""
 
     @property
     def records(self) -> Sequence[Record_co]:
@@ -31,29 +31,29 @@ class Batch(Protocol[Record_co]):
         ...
 
     def smaller(self, number: int) -> Record_co | None:
-        """Return a copy of a record with previews of its large values, None where nothing is large."""
+        """Return a copy of a record with previews of its large values, or None without any."""
         ...
 
     def stand_in(self, number: int, outcome: str, reason: str) -> Record_co | None:
-        """Return what says downstream that a record is missing, and why; None for nothing."""
+        """Return the record that is sent in place of a dead letter, or None for none."""
         ...
 
     def dead_letter(self, number: int, outcome: str, reason: str) -> None:
-        """Set a record aside, on the disk when it returns."""
+        """Write a record as a dead letter, synced to disk."""
         ...
 
     def acknowledge(self, count: int, dead: int = 0) -> None:
-        """Note that the next records have been delivered, or set aside."""
+        """Mark the next ``count`` records as finished, ``dead`` of them as dead letters."""
         ...
 
 
 class BatchBisection(Generic[Record]):
-    """Brings a batch to the next hop, down to single records where it has to.
+    """Sends a batch to the next hop, and halves it if it is refused.
 
-    Records are dealt with in their order, so that those that have been are always the first ones.
+    Records are finished in order, so that the finished ones are always at the beginning.
 
     Args:
-        attempt: Exports a batch, once, and says what came of it.
+        attempt: Exports a batch once and returns the outcome.
     """
 
     def __init__(self, attempt: Callable[[Sequence[Record]], ExportOutcome]) -> None:
@@ -64,10 +64,10 @@ class BatchBisection(Generic[Record]):
         """Send a batch.
 
         Returns:
-            The outcome at which it stopped, or None when every record has been dealt with.
+            The outcome at which it stopped, or None if every record is finished.
 
         Raises:
-            JournalError: When a guilty record could not be set aside.
+            JournalError: When a dead letter cannot be written.
         """
         self._takes_others = False
         records = batch.records
@@ -101,7 +101,7 @@ class BatchBisection(Generic[Record]):
     def _dead_letter(
         self, batch: Batch[Record], number: int, outcome: ExportOutcome
     ) -> ExportOutcome | None:
-        """Set one record aside, unless the next hop takes no others either."""
+        """Make one record a dead letter, unless the next hop refuses all others too."""
         reason = outcome.reason.encode(errors="replace").decode()
         word, records = _WORDS[outcome.kind], batch.records
         stand_in = batch.stand_in(number, word, reason)
@@ -111,7 +111,7 @@ class BatchBisection(Generic[Record]):
                 return answer
             self._takes_others |= answer.is_taken
         if not self._takes_others:
-            # It may be the stand-in that is not liked, so a neighbour is asked too.
+            # The stand-in itself may be refused, so a neighbouring record is tried too.
             neighbour = records[number + 1 : number + 2] or records[number - 1 : number]
             self._takes_others = bool(neighbour) and self._attempt(neighbour).is_taken
         if not self._takes_others:

@@ -1,4 +1,4 @@
-"""When to try again: the one place that knows how long."""
+"""The circuit breaker, back-off and throttle: when delivery may send."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ from collections.abc import Callable
 from wakelog.delivery._outcome import Address
 
 Clock = Callable[[], float]
-"""Tells monotonic seconds."""
+"""Returns monotonic time in seconds."""
 Choose = Callable[[float, float], float]
-"""Draws a number between two others."""
+"""Returns a random number between two others."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 CHECK_SECONDS = 1.0
 
 
 class CircuitState(enum.StrEnum):
-    """Whether events are sent."""
+    """The states of a circuit breaker."""
 
     CLOSED = "closed"
-    """They are."""
+    """Events are sent."""
     HALF_OPEN = "half_open"
-    """One attempt is made, to see."""
+    """One attempt, a probe, is made."""
     OPEN = "open"
-    """They wait."""
+    """Events wait."""
 
 
 def backoff(failures: int, first: float, choose: Choose = random.uniform) -> float:
-    """Return how long to wait after a failure: exponential back-off with full jitter.
+    """Return the wait after a failure: exponential back-off with full jitter.
 
     Args:
-        failures: How many attempts have failed in a row, from 1.
-        first: The longest wait after the first failure, in seconds; later ones double.
-        choose: Draws the wait.
+        failures: The number of failed attempts in a row, from 1.
+        first: Maximum wait after the first failure, in seconds. It doubles with each failure.
+        choose: Returns a random number between two others.
 
     Returns:
-        Seconds, at most 30.
+        The wait in seconds, at most 30.
     """
     return choose(0.0, min(LONGEST_DELAY, first * 2.0 ** min(failures - 1, 20)))
 
 
 class Circuit:
-    """Keeps attempts away from a next hop that is failing.
+    """A circuit breaker, which limits attempts while the next hop fails.
 
-    It is closed while everything works. A failure opens it, for a time drawn between nothing and
-    0.5 s, then 1 s, 2 s and so on up to 30 s, and for as long as the next hop asks to be left alone.
-    Then it is half open: one attempt is due, whose success closes it.
+    It is closed while everything works. A failure opens it for a random time of at most 0.5 s, then
+    1 s, 2 s and so on up to 30 s, and never shorter than the next hop asks for. Then it is half
+    open: one attempt, the probe, may be made, whose success closes it.
 
-    Two failures say when another attempt is worth it. A next hop that refuses connections is looked
-    for once a second, and an attempt is due as soon as it takes them. A connection that was closed after
-    it had worked, as by a next hop that was started anew, is replaced at once.
+    Two failures end the wait early. If the next hop refuses connections, its port is checked once a
+    second, and the probe is due as soon as a connection is accepted. If it closes a connection that
+    had worked before, for example because it restarted, the next attempt is due at once.
 
     Args:
-        clock: Tells monotonic seconds.
-        choose: Draws a number between two others.
-        listens: Tells whether connections are taken at an address.
-        first_delay: The longest wait after the first failure, in seconds; 0.5 by default.
-        checked: Whether it stays open until ``checked`` is told that the next hop is well.
+        clock: Returns monotonic time in seconds.
+        choose: Returns a random number between two others.
+        listens: Returns whether connections are accepted at an address.
+        first_delay: Maximum wait after the first failure, in seconds; 0.5 by default.
+        checked: Whether the circuit stays open until ``checked`` reports a healthy next hop.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Circuit:
         self.failing = False
         """Whether the last attempt failed, so that the next one is a probe."""
         self.failures = 0
-        """How many attempts and checks have failed since the last attempt that succeeded."""
+        """The number of attempts and checks that have failed since the last success."""
 
     @property
     def state(self) -> CircuitState:
-        """Whether attempts are made."""
+        """The state now."""
         if not self.failing:
             return CircuitState.CLOSED
         is_open = self._unchecked or self.pause() > 0
@@ -99,20 +99,20 @@ class Circuit:
         return True
 
     def give_back(self) -> None:
-        """Learn that the probe told nothing about the next hop: the next attempt is one, too."""
+        """Return a probe that was not used, so that the next attempt is a probe too."""
         self._probing = False
 
     def pause(self) -> float:
-        """Return the seconds until an attempt, or a check, may be made, 0 for now."""
+        """Return the seconds until an attempt or a check may be made; 0 for now."""
         return max(0.0, max(self._not_before, self._asked_until) - self._clock())
 
     def check_port(self) -> float:
-        """Check whether a next hop that has refused connections listens again, if that is due.
+        """Check, if that is due, whether a next hop accepts connections again.
 
-        It may take half a second, so it is for the thread that delivers.
+        The check may take half a second, so only the delivery thread calls this.
 
         Returns:
-            The seconds until an attempt may be made or another check is due, 0 for now.
+            The seconds until an attempt may be made or the next check is due; 0 for now.
         """
         pause, now = self.pause(), self._clock()
         if pause == 0 or self._refused_at is None or self._listens is None:
@@ -132,15 +132,15 @@ class Circuit:
         refused_at: Address | None = None,
         closed: bool = False,
     ) -> bool:
-        """Learn that an attempt failed.
+        """Record a failed attempt.
 
         Args:
-            retry_after: How long the next hop asks to be left alone, in seconds.
-            refused_at: Where a connection was refused, if that was why.
-            closed: Whether the next hop closed the connection without an answer.
+            retry_after: Minimum wait that the next hop asks for, in seconds.
+            refused_at: The address that refused the connection, if that was the cause.
+            closed: Whether the next hop closed the connection without a response.
 
         Returns:
-            Whether that begins an outage.
+            Whether this failure begins an outage.
         """
         now, begins = self._clock(), not self.failing
         self._back_off(at_once=closed and begins)
@@ -150,7 +150,7 @@ class Circuit:
         return begins
 
     def checked(self, *, healthy: bool) -> None:
-        """Learn what a check of the next hop has found after the pause."""
+        """Record the result of a check of the next hop."""
         if healthy:
             self._unchecked, self._not_before = False, 0.0
         else:
@@ -164,7 +164,7 @@ class Circuit:
         self._not_before = self._clock() + delay
 
     def succeeded(self) -> bool:
-        """Learn that an attempt succeeded; return whether that ended an outage."""
+        """Record a successful attempt; return whether it ended an outage."""
         if not self.failing:
             return False
         self.failing, self.failures = False, 0
@@ -174,20 +174,20 @@ class Circuit:
         return True
 
     def begin_again(self) -> None:
-        """Wait as briefly as at the beginning, because what is tried next is something else."""
+        """Reset the back-off, because the next attempt sends something else."""
         self.failures = 0
 
     def hurry(self) -> None:
-        """Have the next attempt made at once, unless the next hop asked to be left alone."""
+        """End the wait, unless the next hop has asked for one."""
         self._not_before = 0.0
 
 
 class Throttle:
-    """Spaces records out in time.
+    """Limits the rate of records.
 
     Args:
-        rate: Records a second; None for no limit.
-        clock: Tells monotonic seconds.
+        rate: Maximum number of records per second; None for no limit.
+        clock: Returns monotonic time in seconds.
     """
 
     def __init__(self, rate: float | None, clock: Clock) -> None:
@@ -196,14 +196,14 @@ class Throttle:
         self._next = 0.0
 
     def pause(self) -> float:
-        """Return the seconds until the next record may go, 0 for now."""
+        """Return the seconds until the next record may be sent; 0 for now."""
         return 0.0 if self._rate is None else max(0.0, self._next - self._clock())
 
     def allows(self, most: int) -> int:
-        """Return how many records may go in one round: a quarter of a second's, and at least one."""
+        """Return the maximum size of a round: a quarter of a second's records, at least one."""
         return most if self._rate is None else max(1, min(most, int(self._rate / 4)))
 
     def sent(self, count: int) -> None:
-        """Learn that records have gone."""
+        """Record that ``count`` records have been sent."""
         if self._rate is not None:
             self._next = max(self._next, self._clock()) + count / self._rate

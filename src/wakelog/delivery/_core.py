@@ -1,4 +1,4 @@
-"""Which lane goes next, and when: without I/O, without threads, on a clock that is given."""
+"""The delivery core: which lane is sent next, and when, without I/O and without threads."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from wakelog.delivery._destination import ExportRound
 from wakelog.delivery._outcome import ExportOutcome
 
 PROBE_ENTRIES = 8
-# What is recorded now waits for one round of what was left behind, so that one is kept short.
+# The live lane waits for one round of the replay lane, so such rounds are kept short.
 ROUND_SECONDS = 0.3
 
 
 class Slot:
-    """What the core notes of a lane.
+    """The core's state of a lane.
 
     Attributes:
-        ready: Whether it waits for its turn.
-        busy: Whether a round of it is under way.
-        again: Whether something has come while one was under way.
-        failures: How many of its rounds in a row have failed.
-        begun: When the round that is under way began, where that is timed.
-        rests_until: When it may go on after a failure; 0 while it need not rest.
-        closed: Whether it is not to be sent any more.
+        ready: Whether the lane waits for its turn.
+        busy: Whether a round is under way.
+        again: Whether the lane was offered during the round.
+        failures: The number of failed rounds in a row.
+        begun: When the current round began; only set for replay lanes.
+        rests_until: When the pause after a failure ends; 0 without a pause.
+        closed: Whether the lane is not sent any more.
     """
 
     __slots__ = ("again", "begun", "busy", "closed", "failures", "ready", "rests_until")
@@ -38,7 +38,7 @@ class Slot:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing of the lane waits for a turn."""
+        """Whether the lane has nothing to send."""
         return not (self.ready or self.busy or self.rests_until)
 
 
@@ -46,8 +46,8 @@ class Lane(Protocol):
     """Entries that are sent in order, one round at a time.
 
     Attributes:
-        slot: What the core notes of it.
-        replayed: Whether it brings what was left behind, which goes after what is recorded now.
+        slot: The core's state of it.
+        replayed: Whether it is a replay lane, which is sent after live lanes.
     """
 
     slot: Slot
@@ -58,11 +58,11 @@ AnyLane = TypeVar("AnyLane", bound=Lane)
 
 
 class Send(NamedTuple, Generic[AnyLane]):
-    """Send a round of a lane, and report what came of it.
+    """The instruction to send a round of a lane, and to report the result.
 
     Attributes:
         lane: The lane.
-        most: The most entries in the round.
+        most: Maximum number of entries in the round.
     """
 
     lane: AnyLane
@@ -70,11 +70,11 @@ class Send(NamedTuple, Generic[AnyLane]):
 
 
 class Sleep(NamedTuple):
-    """Nothing is to be sent for now.
+    """The instruction to wait, because there is nothing to send for now.
 
     Attributes:
-        seconds: How long, unless something comes; infinite where only that ends it.
-        is_idle: Whether no lane waits.
+        seconds: The time to wait for a lane to be offered; infinite for no limit.
+        is_idle: Whether no lane waits for its turn or pauses.
     """
 
     seconds: float
@@ -82,24 +82,25 @@ class Sleep(NamedTuple):
 
 
 class DeliveryCore(Generic[AnyLane]):
-    """Decides which lane is sent next. A driver takes steps, does what they say, and reports.
+    """Decides which lane is sent next. A driver calls ``step``, carries it out, and reports.
 
-    Invariants, whatever is reported in whatever order:
+    Invariants, for reports in any order:
 
-    - a lane has one round under way at most, so its entries stay in order;
-    - there are ``concurrency`` rounds under way at most, and one while the circuit is not closed;
-    - lanes that are ready take turns; of those that are replayed, one goes after each of the others had a round.
+    - a lane has at most one round under way, so its entries stay in order;
+    - at most ``concurrency`` rounds are under way, and at most one while the circuit is not closed;
+    - lanes that are ready take turns; one replay lane is sent after each live lane had a round.
 
     Args:
-        clock: Tells monotonic seconds.
-        most: The most entries in a round.
-        least: The fewest that a round of a replayed lane is made smaller to.
-        circuit: Says when the next hop may be tried. None where a destination has circuits of its own:
-            then only the lane whose round has failed rests.
-        throttle: Says when a replayed lane may go.
-        concurrency: How many rounds may be under way.
-        retry_delay: The longest rest of a lane after its first failure, in seconds; later ones double.
-        choose: Draws the rest.
+        clock: Returns monotonic time in seconds.
+        most: Maximum number of entries in a round.
+        least: Minimum to which slow rounds of a replay lane are reduced.
+        circuit: The circuit breaker of the next hop. None if the destination has circuits of its
+            own: then only the lane whose round has failed pauses.
+        throttle: Limits the rate of replay lanes.
+        concurrency: Maximum number of rounds under way.
+        retry_delay: Maximum pause of a lane after its first failure, in seconds. It doubles with
+            each failure.
+        choose: Returns a random number between two others.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class DeliveryCore(Generic[AnyLane]):
         self._behind: deque[AnyLane] = deque()
         self._resting: list[AnyLane] = []
         self._under_way = 0
-        # Rounds of what is recorded now since the last one of what was left behind.
+        # The number of live rounds since the last replay round.
         self._ahead = 0
         self._replay_most = min(most, 4 * self._least)
 
@@ -138,7 +139,7 @@ class DeliveryCore(Generic[AnyLane]):
         return bool(self._now or self._behind)
 
     def offer(self, lane: AnyLane) -> None:
-        """Learn that there may be something in a lane. It is cheap to offer it twice."""
+        """Note that a lane may have entries to send. Calling this again is cheap."""
         slot = lane.slot
         if slot.busy:
             slot.again = True
@@ -147,14 +148,14 @@ class DeliveryCore(Generic[AnyLane]):
             (self._behind if lane.replayed else self._now).append(lane)
 
     def hurry(self) -> None:
-        """End every rest, because somebody waits, or a next hop is back."""
+        """End every lane's pause, because of a flush or because a next hop works again."""
         resting, self._resting = self._resting, []
         for lane in resting:
             lane.slot.rests_until = 0.0
             self.offer(lane)
 
     def step(self) -> Send[AnyLane] | Sleep:
-        """Say what to do now."""
+        """Return what the driver has to do now."""
         rest = self._wake() if self._resting else math.inf
         failing = self.failing
         if self._under_way >= (1 if failing else self._concurrency):
@@ -173,11 +174,11 @@ class DeliveryCore(Generic[AnyLane]):
         return Send(lane, min(most, PROBE_ENTRIES) if failing else most)
 
     def report(self, lane: AnyLane, sent: ExportRound[Any], *, more: bool = False) -> None:
-        """Learn what came of a round.
+        """Record the result of a round.
 
         Args:
             lane: Its lane.
-            sent: The round. Without entries it says that there was nothing to send.
+            sent: The round; without entries if there was nothing to send.
             more: Whether the lane may have more.
         """
         slot = lane.slot
@@ -206,7 +207,7 @@ class DeliveryCore(Generic[AnyLane]):
             self.offer(lane)
 
     def failed(self, outcome: ExportOutcome) -> None:
-        """Learn that nothing gets through, whichever lane it is of."""
+        """Record a failed attempt that concerns every lane."""
         self._ahead = 0
         if self.circuit is not None:
             self.circuit.failed(
@@ -228,7 +229,7 @@ class DeliveryCore(Generic[AnyLane]):
         return None
 
     def _wake(self) -> float:
-        """Let go on what has rested long enough, and return the seconds until the next of them."""
+        """Offer lanes whose pause is over, and return the seconds until the next pause ends."""
         now, resting = self._clock(), self._resting
         self._resting = []
         for lane in resting:
@@ -240,7 +241,7 @@ class DeliveryCore(Generic[AnyLane]):
         return min((lane.slot.rests_until - now for lane in self._resting), default=math.inf)
 
     def _size(self, took: float) -> None:
-        """Keep rounds of what was left behind short, and no shorter than they have to be."""
+        """Adapt the size of replay rounds so that they take about ``ROUND_SECONDS``."""
         if took > ROUND_SECONDS:
             self._replay_most = max(self._least, self._replay_most // 2)
         elif took < ROUND_SECONDS / 2:

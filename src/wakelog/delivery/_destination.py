@@ -1,4 +1,4 @@
-"""What delivery sends, and to whom: entries in, an outcome out."""
+"""The interface of destinations, and the rounds that they send."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ _NOWHERE = Path()
 
 @dataclass(slots=True)
 class ExportRound(Generic[Entry]):
-    """Some entries of one lane, in order, and how far they got.
+    """Entries of a lane that are sent together, in order, and the progress so far.
 
-    What has been acknowledged is always the beginning of the round: an entry is acknowledged when it was
-    delivered, or set aside as a dead letter, and so was every one before it.
+    Acknowledged entries are always at the beginning of the round: an entry is acknowledged when it
+    and every entry before it have been delivered or have become dead letters.
 
     Attributes:
         entries: The entries.
-        lane: Whose they are, for destinations that keep notes of a lane.
-        folder: Where they stand, and where dead letters go.
-        replayed: Whether they are marked as having waited for an outage to end.
-        position: Tells how far threads that emit have got, which are let through; None for nobody.
-        meanwhile: Something to do while the next hop is waited for.
-        moved: Is told each entry that is acknowledged.
-        acknowledged: How many entries from the first on have been dealt with.
-        dead_lettered: How many of those were set aside.
-        stopped: The outcome at which it ended, None while every entry gets through.
+        lane: Their lane, for destinations that keep state for each lane.
+        folder: The writer's folder, which has the records and the dead letters.
+        replayed: Whether the entries are marked as replayed.
+        position: Returns the number of records so far, by which the destination yields to recording
+            threads; None if there are none.
+        meanwhile: Called while waiting for the next hop.
+        moved: Called with each acknowledged entry.
+        acknowledged: The number of acknowledged entries.
+        dead_lettered: The number of these that became dead letters.
+        stopped: The outcome at which the round stopped, or None.
     """
 
     entries: Sequence[Entry]
@@ -51,14 +52,14 @@ class ExportRound(Generic[Entry]):
         return self.acknowledged == len(self.entries)
 
     def acknowledge(self, count: int = 1, dead: int = 0) -> None:
-        """Note that the next entries have been dealt with.
+        """Acknowledge the next entries.
 
         Args:
-            count: How many.
-            dead: How many of those were set aside.
+            count: The number of entries.
+            dead: The number of these that became dead letters.
 
         Raises:
-            ValueError: When there are not so many, or after the round has stopped.
+            ValueError: When fewer entries are left, or the round has stopped.
         """
         before = self.acknowledged
         left = 0 if self.stopped else len(self.entries) - before
@@ -72,10 +73,10 @@ class ExportRound(Generic[Entry]):
                 self.moved(entry)
 
     def stop(self, outcome: ExportOutcome) -> None:
-        """Note that the next entry has not been dealt with, and is to be sent again.
+        """Stop the round at the next entry, which has to be sent again.
 
         Raises:
-            ValueError: When the outcome is another one than ``RETRYABLE``.
+            ValueError: When the outcome is not ``RETRYABLE``.
         """
         if outcome.kind is not Outcome.RETRYABLE:
             message = f"a round stops at what is to be sent again, got {outcome.kind.name}"
@@ -84,17 +85,17 @@ class ExportRound(Generic[Entry]):
 
 
 class Destination(Protocol[Entry]):
-    """Where entries go, for the driver with a thread.
+    """A destination of entries, for the driver with a thread.
 
-    A destination acknowledges the entries of a round, in order, as it learns what became of them, and
-    stops the round at the first that is to be sent again. It makes no attempt after that. It may be given
-    the same entries again, and has to pass them on with what identifies them.
+    A destination acknowledges the entries of a round in order, and stops the round at the first
+    entry that has to be sent again. It makes no attempt after that. It may be given the same
+    entries again, and has to send them with the same ids.
 
     Attributes:
-        max_batch: How many new entries are worth a round at once.
-        max_round: The most entries in a round.
-        last_success: When the next hop last accepted something, by the monotonic clock.
-        last_answer_seconds: How long it took to do so.
+        max_batch: The number of new entries that start a round at once.
+        max_round: Maximum number of entries in a round.
+        last_success: When the next hop last accepted a batch, by the monotonic clock.
+        last_answer_seconds: The duration of that attempt in seconds.
     """
 
     max_batch: int
@@ -102,38 +103,38 @@ class Destination(Protocol[Entry]):
 
     @property
     def last_success(self) -> float:
-        """When the next hop last accepted something, by the monotonic clock."""
+        """When the next hop last accepted a batch, by the monotonic clock."""
         ...
 
     @property
     def last_answer_seconds(self) -> float:
-        """How long the next hop took to accept that; 0 before it has."""
+        """The duration of that attempt in seconds; 0 before the first one."""
         ...
 
     def send(self, sending: ExportRound[Entry]) -> None:
-        """Send a round, and note in it what became of each entry.
+        """Send a round, and acknowledge its entries in it.
 
         Raises:
-            JournalError: When a dead letter could not be written.
+            JournalError: When a dead letter cannot be written.
         """
         ...
 
     def flush(self, timeout: float) -> bool:
-        """Send what is held back, for so many seconds at most; return whether that was done."""
+        """Send buffered data within ``timeout`` seconds; return whether all was sent."""
         ...
 
     def interrupt(self) -> None:
-        """Have the attempt that is under way end soon."""
+        """Make the current attempt end soon."""
         ...
 
     def shutdown(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         ...
 
 
 class AsyncDestination(Protocol[Entry]):
-    """Where entries go, for the driver in an event loop."""
+    """A destination of entries, for the driver in an event loop."""
 
     async def send(self, sending: ExportRound[Entry]) -> None:
-        """Send a round, and note in it what became of each entry."""
+        """Send a round, and acknowledge its entries in it."""
         ...

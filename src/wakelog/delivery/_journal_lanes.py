@@ -1,8 +1,9 @@
-"""Lanes: the records of one writer on their way, and the ledger that says how far they are.
+"""Lanes: the records of one writer in the order of delivery, and the ledger with their progress.
 
-A writer has one lane while delivery keeps up. After an outage it has two: the live lane goes on with
-what is recorded now, and the replay lane brings what is before it, oldest first. What the live lane
-has brought is a range ahead of the ledger's mark; when the replay lane gets there, they become one.
+A writer has one lane while delivery keeps up. After an outage it has two: the live lane delivers
+new records, and the replay lane delivers the backlog, oldest first. What the live lane has
+delivered is a range ahead of the ledger's mark. When the replay lane reaches that range, the lanes
+are joined.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from wakelog.journal import (
     unserved_answer,
 )
 
-# An outage adds a range. With so many of them, what is recorded now waits for what was before it.
+# Each outage adds a range. Beyond this number, new records wait for the backlog.
 MOST_RANGES: Final = 32
 _BEGINNING: Final = Mark()
 
 
 class JournalLane:
-    """A range of a writer's records: from a mark on, up to where another lane began.
+    """A range of a writer's records, from a mark on.
 
     Args:
         lanes: The writer's lanes.
-        mark: Where it begins.
-        until: The ``seq`` of its last record; None when it has no end.
-        replayed: Whether its records are marked as having waited for an outage to end.
+        mark: The mark at which it begins.
+        until: The ``seq`` of its last record; None for no end.
+        replayed: Whether its records are marked as replayed.
     """
 
     def __init__(
@@ -49,15 +50,15 @@ class JournalLane:
         self.until = until
         self.replayed = replayed
         self.finished = False
-        """Whether everything up to ``until`` has been dealt with."""
+        """Whether every record up to ``until`` is finished."""
         self._cursor = Cursor(lanes.path, mark, complete=lanes.gone, later=True)
         self._next: EntryBatch | None = None
 
     def read(self, max_records: int, max_bytes: int) -> EntryBatch:
-        """Read on from what has been dealt with.
+        """Read the next records.
 
         Returns:
-            The chunk; without entries and damaged lines when there is nothing more for now.
+            The chunk; without entries and damaged lines if there is nothing more for now.
 
         Raises:
             JournalError: When a file operation fails.
@@ -73,7 +74,7 @@ class JournalLane:
         return chunk
 
     def read_ahead(self, max_records: int, max_bytes: int) -> None:
-        """Read the next chunk already, to be returned by the next ``read``.
+        """Read the next chunk in advance, for the next ``read``.
 
         Raises:
             JournalError: When a file operation fails.
@@ -83,11 +84,11 @@ class JournalLane:
             self._next = chunk if chunk.entries else None
 
     def move(self, mark: Mark, dead: int) -> None:
-        """Move on.
+        """Advance the mark.
 
         Args:
-            mark: The place up to which everything that was read has been dealt with.
-            dead: How many records of that were set aside.
+            mark: The mark up to which every record is finished.
+            dead: The number of new dead letters before it.
         """
         self.mark = replace(mark, dead_lettered=self.mark.dead_lettered + dead)
         if self.until is not None and mark.seq >= self.until:
@@ -95,17 +96,17 @@ class JournalLane:
             self.close()
 
     def rewind(self) -> None:
-        """Go back to what has been dealt with."""
+        """Go back to the first record that is not finished."""
         self._next = None
         self._cursor.rewind(self.mark)
 
     def close(self) -> None:
-        """Close the segment that is open, and be sent no more."""
+        """Close the lane and its open segment."""
         self.slot.closed = True
         self._cursor.close()
 
     def _at_the_end(self, kept: list[Entry]) -> Mark:
-        """Return the mark after the last record of the lane, counting those that were lost."""
+        """Return the mark at the lane's end, counting unreadable records as corrupt."""
         mark = kept[-1].mark if kept else self.mark
         missing = (self.until or 0) - mark.seq
         return replace(mark, seq=mark.seq + missing, corrupt=mark.corrupt + missing)
@@ -116,7 +117,7 @@ class WriterLanes:
 
     Args:
         lock: The delivery lock of its folder.
-        folder: The folder itself, when its writer is gone and this process has adopted it.
+        folder: The folder, if its writer has ended and this process has adopted it.
     """
 
     def __init__(self, lock: DeliveryLock, folder: Folder | None = None) -> None:
@@ -126,14 +127,14 @@ class WriterLanes:
         self._folder = folder
         self._prefix, self._ahead = load_ledger_with_ranges(self.path, self.writer)
         self.marks: tuple[Mark, tuple[MarkRange, ...]] = (self._prefix, tuple(self._ahead))
-        """Up to where everything has been dealt with, and what has been ahead of that. It is replaced
-        as a whole, so that another thread may read it."""
+        """The ledger's mark, and the finished ranges ahead of it. Other threads may read the tuple,
+        because it is replaced as a whole."""
         self._unserved = unserved_answer(self.path)
         self.closed = False
         self.live: JournalLane | None = None
-        """What is recorded now; None when the writer is gone."""
+        """The live lane; None if the writer has ended."""
         self.replay: JournalLane | None = None
-        """What is before that; None when there is nothing before it."""
+        """The replay lane; None without a backlog."""
         if folder is None and not self._ahead:
             self.live = self._lane(self._prefix, None, replayed=False)
         else:
@@ -143,16 +144,16 @@ class WriterLanes:
 
     @property
     def gone(self) -> bool:
-        """Whether the writer is gone."""
+        """Whether the writer has ended."""
         return self._folder is not None
 
     def has_acknowledged(self, seq: int) -> bool:
-        """Return whether everything up to a record has been dealt with."""
+        """Return whether every record up to a number is finished."""
         return self._prefix.seq >= seq
 
     @property
     def given_up(self) -> int:
-        """How many records of the writer were ever set aside, evicted or damaged."""
+        """The number of records of the writer that are dead letters, evicted or corrupt."""
         marks = [(self._prefix, _BEGINNING), *((part.end, part.start) for part in self._ahead)]
         return sum(
             (end.dead_lettered + end.evicted + end.corrupt)
@@ -161,10 +162,10 @@ class WriterLanes:
         )
 
     def split_if_behind(self, records: int) -> None:
-        """Go on at the writer's end, and leave what is before it to a lane of its own.
+        """Move the live lane to the writer's end, and create a replay lane for the backlog.
 
         Args:
-            records: Only when the live lane is further behind than so many.
+            records: The minimum size of the backlog; nothing is done below it.
 
         Raises:
             JournalError: When a file operation fails.
@@ -182,12 +183,12 @@ class WriterLanes:
             self.replay = self._replay_lane()
 
     def acknowledge(self, lane: JournalLane, mark: Mark, dead: int) -> None:
-        """Note in the ledger that everything of a lane before a mark has been dealt with.
+        """Write to the ledger that every record of a lane before a mark is finished.
 
         Args:
-            lane: One of the writer's.
-            mark: The place.
-            dead: How many records of that were set aside.
+            lane: One of the writer's lanes.
+            mark: The mark.
+            dead: The number of new dead letters before it.
 
         Raises:
             JournalError: When a file operation fails.
@@ -206,17 +207,17 @@ class WriterLanes:
         save_ledger(self.path, self.writer, self._prefix, ahead=self._ahead)
 
     def answered(self, unserved: str) -> None:
-        """Have ``wakelog status`` learn that the next hop has no endpoint for these records, or has one.
+        """Record for ``wakelog status`` whether the next hop has an endpoint for these records.
 
         Args:
-            unserved: The answer, in words; empty when records were taken.
+            unserved: The answer in words; empty if records were accepted.
         """
         if unserved != self._unserved:
             self._unserved = unserved
             note_unserved(self.path, unserved)
 
     def close(self) -> None:
-        """Let go of the writer."""
+        """Close the lanes, and release the locks."""
         self.closed = True
         for lane in (self.live, self.replay):
             if lane is not None:
@@ -233,20 +234,20 @@ class WriterLanes:
         return self._lane(self._prefix, until, replayed=True)
 
     def _join(self) -> None:
-        """The replay lane has got to a range: from its end on, everything is as if it were one."""
+        """Join the first range with the ledger's mark, once the replay lane has reached it."""
         part = self._ahead.pop(0)
         self._prefix = _sum(self._prefix, part)
         self.replay = None
         if self._ahead or self.gone:
             self.replay = self._replay_lane()
         elif self.live is not None:
-            # The live lane has brought everything since, and its counts begin at the range's start.
+            # The live lane has delivered the range, and its counts begin at the range's start.
             self.live.mark = self._prefix
             self.live.rewind()
 
 
 def _sum(prefix: Mark, part: MarkRange) -> Mark:
-    """Return a range's end, with what was counted before the range and in it."""
+    """Return a range's end mark with the counts before the range added."""
     start, end = part.start, part.end
     return replace(
         end,

@@ -1,4 +1,4 @@
-"""Whether a next hop that has refused connections takes them again."""
+"""A check whether a next hop accepts connections."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def is_listening(address: Address) -> bool:
-    """Return whether a connection is accepted, by opening one and closing it again.
+    """Return whether an address accepts a connection, by opening one and closing it again.
 
-    Nothing is sent. It takes half a second at most.
+    Nothing is sent. The check takes at most half a second.
     """
     try:
         socket.create_connection(address, _CONNECT_SECONDS).close()
@@ -25,7 +25,7 @@ def is_listening(address: Address) -> bool:
 
 
 def address_of(url: str) -> Address | None:
-    """Return the host and port that a URL names, None where it names none.
+    """Return the host and port of a URL, or None if it has none.
 
     Args:
         url: A URL, or ``host:port``.

@@ -1,4 +1,4 @@
-"""Who is told what delivery does."""
+"""The interface by which metrics observe delivery."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from wakelog.delivery._journal_lanes import WriterLanes
 from wakelog.journal import Entry
 
 LanesOf = Callable[[Path], WriterLanes | None]
-"""Returns the lanes by which a writer's folder is delivered, if it is; a bound method."""
+"""Returns the lanes of a writer's folder while it is being delivered; a bound method."""
 
 
 class DeliveryObserver:
-    """Is told what delivery does, for metrics. This one takes no note of it."""
+    """Callbacks of delivery, for metrics. This class does nothing."""
 
     def follows(self, lanes_of: LanesOf) -> None:
-        """Learn whom to ask how far a writer's folder has been delivered."""
+        """Receive the function that returns the lanes of a writer's folder."""
 
     def adopted(self, lanes: WriterLanes) -> None:
-        """Learn that a writer of another process is delivered here."""
+        """Handle the adoption of a writer of another process."""
 
     def recovered(self, what: str, count: int = 1) -> None:
-        """Learn that a ``writer``, a ``torn_line`` or so many ``damaged_line`` were found."""
+        """Handle the recovery of a ``writer``, a ``torn_line`` or ``count`` ``damaged_line``."""
 
     def acknowledged(self, entries: Sequence[Entry], dead: int, *, replayed: bool) -> None:
-        """Learn that entries were delivered, save so many that were set aside."""
+        """Handle finished entries, ``dead`` of which are dead letters."""
 
     def paused(self, seconds: float) -> None:
-        """Learn that an attempt has failed, and how long the next one waits."""
+        """Handle a failed attempt, after which the next one waits for ``seconds``."""

@@ -1,4 +1,4 @@
-"""What is said about an outage: one line when it begins and one when it has been made up for."""
+"""Log messages about an outage: one when it begins and one when it has ended."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _log = logging.getLogger("wakelog")
 
 
 class Outage:
-    """Says when delivery begins to fail, and when it works again.
+    """Logs when delivery begins to fail, and when it works again.
 
     Args:
         endpoint: The next hop, in words.
-        root: Where events are kept meanwhile, where it is worth naming.
-        clock: Tells monotonic seconds.
-        verb: What is done with events.
+        root: The journal's directory for the message; None to leave it out.
+        clock: Returns monotonic time in seconds.
+        verb: The verb for the messages.
     """
 
     def __init__(
@@ -27,10 +27,10 @@ class Outage:
         self._failures = self._settled = 0
         self._begun = 0.0
         self.reason = ""
-        """Why the last attempt that failed did."""
+        """The reason of the last failed attempt."""
 
     def failed(self, reason: str) -> None:
-        """Learn that an attempt failed, and say so when it is the first."""
+        """Record a failed attempt, and log the first one."""
         self._failures += 1
         # Reasons are sentences without a full stop, with the next hop or the exporter as subject.
         self.reason = reason.rstrip(". ") or f"{self._endpoint} gave no reason"
@@ -47,11 +47,11 @@ class Outage:
             )
 
     def settled(self, count: int) -> None:
-        """Learn that records got through."""
+        """Record that ``count`` records were delivered."""
         self._settled += count
 
     def ended(self) -> None:
-        """Learn that nothing fails any more, and say so when that ends an outage."""
+        """Log the end of the outage, if there was one."""
         if not self._failures:
             return
         _log.warning(

@@ -1,4 +1,4 @@
-"""What an export attempt proved."""
+"""The outcome of an export attempt."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ Address = tuple[str, int]
 
 
 class Outcome(enum.Enum):
-    """What became of a batch. The values are those of ``error.type`` in metrics."""
+    """The kinds of outcomes. Their values are those of ``error.type`` in metrics."""
 
     DELIVERED = ""
-    """The next hop has taken it, all but ``ExportOutcome.rejected`` of its records."""
+    """The next hop has accepted the batch, except for ``ExportOutcome.rejected`` records."""
     RETRYABLE = "pending"
-    """It may or may not have arrived, and nothing is wrong with it: send it again later."""
+    """The batch may or may not have arrived, and has to be sent again later."""
     REJECTED = "refused"
-    """The next hop, or the encoder, does not take this batch as it is."""
+    """The next hop or the encoder permanently refuses this batch."""
     TOO_LARGE = "too_large"
-    """The next hop takes no batch of this size."""
+    """The batch is too large for the next hop."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOutcome:
-    """What an export attempt proved.
+    """The result that an export attempt has proved for its records.
 
     Attributes:
-        kind: What became of the batch.
-        reason: The answer in words, as the next hop gave it where it did; empty for none.
-        retry_after: Seconds that the next hop asks to be left alone, None where it does not say.
-        rejected: How many records of a delivered batch the next hop says it has thrown away.
-        refused_at: Where a connection was refused, None for any other answer.
-        closed: Whether the next hop closed the connection without an answer, as it does with one that
-            it had kept open before it was started anew.
-        unserved: Whether the next hop answered that it has no endpoint for what was sent.
+        kind: The kind of outcome.
+        reason: The reason in words, if possible those of the next hop; empty for none.
+        retry_after: Minimum wait that the next hop asks for, in seconds; None if it asks for none.
+        rejected: The number of records of a delivered batch that the next hop reports as rejected.
+        refused_at: The address that refused the connection, or None.
+        closed: Whether the next hop closed the connection without a response, for example because
+            it restarted.
+        unserved: Whether the next hop responded that it has no endpoint for this signal.
     """
 
     kind: Outcome
@@ -47,5 +47,5 @@ class ExportOutcome:
 
     @property
     def is_taken(self) -> bool:
-        """Whether the next hop has taken every record."""
+        """Whether the next hop has accepted every record."""
         return self.kind is Outcome.DELIVERED and not self.rejected

@@ -1,4 +1,4 @@
-"""Keeps what Wakelog causes while it delivers from becoming new records."""
+"""Suppression: log messages that delivery causes do not become new records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from wakelog.runtime import PerThread
 
 _suppressed = PerThread(default=False)
-# Tells whether this thread is delivering, or reporting on itself. Asked for every record.
+# Returns whether this thread is delivering or exporting its own metrics. Called for every record.
 is_suppressed = _suppressed.get
 
 

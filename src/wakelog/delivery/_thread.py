@@ -1,7 +1,7 @@
-"""The driver with a thread: from the journal to a destination, with proof.
+"""The driver with a thread: from the journal to a destination.
 
-It reads the journal by position and sends what is recorded now before what was left behind.
-Only what the next hop has accepted, or what has been set aside as a dead letter, moves the ledger.
+It reads the journal by position and sends new records before a backlog. The ledger advances only
+over records that the next hop has accepted or that have become dead letters.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from wakelog.runtime import Alarm, Background, ForkOrder, notice_fork, reset_in_
 
 _log = logging.getLogger("wakelog")
 
-# A batch stays below what servers take by default: gRPC's limit is 4 MiB.
+# A batch stays below the default limits of servers; that of gRPC is 4 MiB.
 _CHUNK_BYTES = 3 * 1024 * 1024
 ANSWER_SECONDS: Final = 0.8
-"""How long an exit waits for an answer of the next hop."""
-# The longest that an exit goes on with what other processes have left behind.
+"""Time limit for an answer of the next hop at an exit, in seconds."""
+# Time limit at an exit for the records of ended processes, in seconds.
 _LEFTOVERS_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
 _STATES = (CircuitState.CLOSED, CircuitState.HALF_OPEN, CircuitState.OPEN)
 
 
 class Delivery:
-    """The thread that delivers, and what others may ask of it.
+    """The thread that delivers, with flush and shutdown.
 
-    ``_lock`` guards nothing but waiting for ``_changed``: the thread announces through it
-    that it has got further or failed.
+    ``_lock`` guards only the condition ``_changed``, which the thread notifies of progress and
+    failures.
 
     Args:
         journal: This process's journal.
-        destination: Where records go.
-        endpoint: The next hop, in words, for reports.
-        sources: What to deliver.
-        schedule_delay: Seconds between two looks into the journal while little is emitted.
-        replay_rate: The most records a second of what was left behind; None for no limit.
-        clock: Tells monotonic seconds.
-        threaded: Whether a thread takes the turns; else the caller does.
-        answer_timeout: The seconds that an exit waits for an answer of the next hop.
-        observer: Is told what happens.
+        destination: The destination of records.
+        endpoint: The next hop, in words, for messages.
+        sources: The folders to deliver.
+        schedule_delay: Seconds between two reads of the journal while few records are written.
+        replay_rate: Maximum number of records per second in replay lanes; None for no limit.
+        clock: Returns monotonic time in seconds.
+        threaded: Whether to start a thread; if not, the caller calls ``step``.
+        answer_timeout: Time limit for an answer of the next hop at an exit, in seconds.
+        observer: Called with what delivery does.
     """
 
     def __init__(
@@ -102,15 +102,16 @@ class Delivery:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._wake_at = destination.max_batch
-        # How many wait for a flush, and until when less than a batch may wait for more.
+        # The number of flushes under way, and until when an incomplete batch may wait for more
+        # records.
         self._flushes, self._fills_until = 0, 0.0
         self._thread = Background(self._run, "wakelog-delivery", self._alarm)
         self.acknowledged = 0
-        """How many records have been delivered or set aside."""
+        """The number of records that were delivered or became dead letters."""
         self.dead_lettered = 0
-        """How many of them were set aside."""
+        """The number of these that became dead letters."""
         self.idle = False
-        """Whether the last look found nothing more to deliver."""
+        """Whether the last step found nothing more to deliver."""
 
     @property
     def failing(self) -> bool:
@@ -119,16 +120,16 @@ class Delivery:
 
     @property
     def reason(self) -> str:
-        """Why the last attempt that failed did; empty while all is well."""
+        """The reason of the last failed attempt; empty if the last attempt succeeded."""
         return self._outage.reason if self.failing else ""
 
     @property
     def circuit_state(self) -> int:
-        """0 while all is well, 1 while an attempt is due after a failure, 2 until it is."""
+        """The circuit's state as a number: 0 closed, 1 half open, 2 open."""
         return _STATES.index(self._circuit.state)
 
     def accepted(self, seq: int) -> None:
-        """Learn that this process's writer has got to ``seq``. Cheap: called for every record."""
+        """Note the ``seq`` of a record that this process has written. Called for every record."""
         if seq >= self._wake_at:
             self._wake_at = seq + self._destination.max_batch
             self._alarm.ring()
@@ -139,10 +140,10 @@ class Delivery:
         """Wait until the next hop has accepted what this process has recorded so far.
 
         Args:
-            timeout: The longest wait, in seconds.
+            timeout: Maximum wait in seconds.
 
         Returns:
-            Whether that is so: a record that was set aside was not accepted.
+            Whether it has accepted all of them; a dead letter was not accepted.
         """
         notice_fork()
         deadline = time.monotonic() + timeout
@@ -161,7 +162,7 @@ class Delivery:
         return flushed and all(self.has_delivered(path, target) for path, target in targets)
 
     def _wait_for(self, targets: list[tuple[Path, int]], deadline: float) -> bool:
-        """Have everything up to some records delivered, and return whether it was in time."""
+        """Wait until delivery has finished some records; return whether it was in time."""
         if not all(self._is_acknowledged(path, target) for path, target in targets):
             self._circuit.hurry()
             self._alarm.ring()
@@ -171,18 +172,18 @@ class Delivery:
                     left = deadline - time.monotonic()
                     if left <= 0 or self._finished:
                         return False
-                    # Somebody else may be delivering this writer, who does not announce it here.
+                    # Another process may deliver this writer, which does not notify this one.
                     ours = path in self._writers.live
                     self._changed.wait(left if ours else min(left, _LOOK_SECONDS))
         return True
 
     def shutdown(self, timeout: float) -> None:
-        """Deliver what is pending, of this process first, if the next hop takes it, and stop.
+        """Deliver pending records, those of this process first, and stop.
 
         Args:
-            timeout: The longest wait, in seconds. It ends earlier when the next hop is known to
+            timeout: Maximum wait in seconds. It ends earlier when the next hop is known to
                 fail, or gives no answer for ``answer_timeout`` and for twice as long as its last
-                answer took: what is pending is in the journal.
+                answer took. Pending records stay in the journal.
         """
         notice_fork()
         begun = time.monotonic()
@@ -206,7 +207,7 @@ class Delivery:
             self._destination.interrupt()
 
     def has_delivered(self, path: Path, seq: int) -> bool:
-        """Return whether the next hop has accepted everything of a writer up to a record."""
+        """Return whether the next hop has accepted every record of a writer up to a number."""
         if seq == 0:
             return True
         lanes = self._writers.live.get(path)
@@ -216,16 +217,16 @@ class Delivery:
         return mark.seq >= seq and mark.delivered == mark.seq
 
     def lanes_of(self, path: Path) -> WriterLanes | None:
-        """Return the lanes of a writer's folder while they are open here."""
+        """Return the lanes of a writer's folder while this process delivers it."""
         return self._writers.lanes_of(path)
 
     def step(self) -> float:
-        """Do what is due: a round of each lane that is live, and then one of what was left behind.
+        """Send a round of each live lane, and then one of a replay lane.
 
-        Whatever goes wrong, it is noted, and tried again in another turn.
+        Errors are recorded, and the round is repeated in a later step.
 
         Returns:
-            The seconds until there may be more to do.
+            The seconds until the next step is due.
         """
         if (pause := self._circuit.check_port()) > 0 or (pause := self._fills_up()) > 0:
             return pause
@@ -242,7 +243,7 @@ class Delivery:
                 elif step.is_idle and self._adopt():
                     adopted = True
                 elif step.is_idle and adopted:
-                    # To adopt a folder may be to record something, such as the ends of its spans.
+                    # Adopting a folder may record something, such as the ends of its spans.
                     adopted = False
                     self._offer_lanes()
                 else:
@@ -255,13 +256,14 @@ class Delivery:
         return self._circuit.check_port() if self.failing else 0.0
 
     def close(self) -> None:
-        """Let go of every writer: nothing is delivered after that."""
+        """Close the lanes of every writer and release their locks."""
         self._writers.close()
 
     def _fills_up(self) -> float:
-        """Return the seconds for which what is pending may wait, because it is less than a batch.
+        """Return the seconds that pending records may wait because they are less than a batch.
 
-        Batches are full then, as those of the SDK's processor are: a request costs what many records cost.
+        Full batches, as the SDK's processor sends them, are cheaper: one request costs as much as
+        many records.
         """
         if not self._threaded or self._flushes or self._stopping or self.failing:
             return 0.0
@@ -277,7 +279,7 @@ class Delivery:
         return self._fills_until - self._clock()
 
     def _whole_batches(self, lane: JournalLane, most: int) -> int:
-        """Return how many records a round takes: while there are enough for whole batches, no more."""
+        """Return the size of a round: only whole batches while there are enough records."""
         if lane.replayed or not self._threaded or self._flushes or self._stopping:
             return most
         batch, writer_id = self._destination.max_batch, lane.lanes.writer
@@ -287,7 +289,7 @@ class Delivery:
         return most
 
     def _rest(self, step: Sleep) -> float:
-        """Note that there is nothing to send for now, and return the seconds until the next look."""
+        """Note that there is nothing to send, and return the seconds until the next step."""
         if not self.failing:
             self.idle = step.is_idle
             if self.idle:
@@ -306,12 +308,12 @@ class Delivery:
         )
 
     def _at_rest(self) -> bool:
-        """Return whether the thread has ended, or never begun, as in a forked child."""
+        """Return whether the thread has ended or was never started, as in a forked child."""
         return self._finished or not self._thread.running
 
     def _start(self) -> None:
         if self._threaded and not self._stopping:
-            self._thread.start()  # where the interpreter is exiting, the record is in the journal
+            self._thread.start()  # if the interpreter is exiting, records stay in the journal
 
     def _run(self) -> None:
         with suppress_recording():
@@ -320,8 +322,8 @@ class Delivery:
                 self._alarm.wait(pause)
                 if not self._stopping:
                     pause = self.step()
-            # What was accepted while the last round was under way, and what was left behind, which a
-            # short run has not looked for yet.
+            # Deliver records that were written during the last round, and those of ended processes,
+            # for which a short run has not looked yet.
             while not self.failing and time.monotonic() < self._deadline and self.step() == 0:
                 pass
             self.close()
@@ -337,7 +339,7 @@ class Delivery:
                     self._core.offer(lane)
 
     def _adopt(self) -> bool:
-        """Offer a writer that is gone; at an exit, while there is time for one more round."""
+        """Offer the lane of an ended writer; at an exit, only if time is left."""
         if self._stopping and time.monotonic() >= min(self._adopts_until, self._deadline):
             return False
         orphan = self._writers.next_orphan()
@@ -356,7 +358,7 @@ class Delivery:
             sent = ExportRound(chunk.entries, lane, lanes.path, lane.replayed)
             if own := self._journal.open_writers:
                 sent.position = lambda: sum(writer.seq for writer in own)
-            if lane.replayed:  # a backlog is read while the next hop answers
+            if lane.replayed:  # read ahead in the backlog while the next hop answers
                 sent.meanwhile = partial(lane.read_ahead, step.most, _CHUNK_BYTES)
             if sent.entries:
                 self._destination.send(sent)
@@ -365,7 +367,7 @@ class Delivery:
             if not busy and lanes is self._writers.orphan:
                 self._writers.finish(lanes)
         except WakelogError as error:
-            sent = ExportRound([])  # what it has acknowledged is in no ledger
+            sent = ExportRound([])  # its acknowledged entries are not in the ledger
             if isinstance(error, JournalError) and lanes is self._writers.orphan:
                 self._writers.pass_over(lanes, error)
             else:
@@ -380,7 +382,7 @@ class Delivery:
         return self._note(lane, sent) and busy
 
     def _checkpoint(self, lane: JournalLane, chunk: EntryBatch, sent: ExportRound[Entry]) -> None:
-        """Move the lane, and the ledger, to what has been acknowledged."""
+        """Advance the lane and the ledger over the acknowledged entries."""
         done = sent.acknowledged
         if sent.is_complete or done:
             mark = chunk.mark if sent.is_complete else chunk.entries[done - 1].mark
@@ -392,7 +394,7 @@ class Delivery:
             self._wake_at = lane.mark.seq + self._destination.max_batch
 
     def _note(self, lane: JournalLane, sent: ExportRound[Entry]) -> bool:
-        """Count what came of a round, and return whether it got through."""
+        """Count the results of a round, and return whether it was complete."""
         if sent.acknowledged:
             lane.lanes.answered("")
             self.acknowledged += sent.acknowledged
@@ -425,11 +427,11 @@ class Delivery:
     def _after_fork(self) -> None:
         inherited = self._writers
         self._reset()
-        inherited.close()  # the descriptors are the parent's; closing ours leaves its locks alone
+        inherited.close()  # closing the child's descriptors does not release the parent's locks
 
 
 def _broken() -> ExportOutcome:
-    """Say that an exception is a fault of Wakelog's; called where it is handled."""
+    """Log the current exception as a bug of Wakelog, and return an outcome for it."""
     _log.exception("delivery hit an unexpected error and goes on")
     return ExportOutcome(
         Outcome.RETRYABLE, "an error inside Wakelog stopped delivery: please report it"

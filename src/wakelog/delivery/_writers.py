@@ -1,4 +1,4 @@
-"""Whose records are delivered: writers that are at work, and those that are gone, one at a time."""
+"""The writers that a process delivers: live ones, and ended ones one at a time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _FIRST_SEARCH_PAUSE, _ORPHAN_SEARCH_SECONDS = 0.5, 10.0
 
 
 class Sources(Protocol):
-    """Where the records to deliver come from."""
+    """The source of the folders to deliver."""
 
     def live(self) -> list[Path]:
-        """Return the folders that are being written now."""
+        """Return the folders of live writers."""
         ...
 
     def gone(self) -> Iterator[Folder]:
-        """Adopt, one by one, the folders of writers that are gone, oldest first."""
+        """Adopt, one by one, the folders of ended writers, oldest first."""
         ...
 
 
@@ -35,10 +35,10 @@ class Writers:
 
     Args:
         journal: This process's journal.
-        sources: What to deliver.
-        behind: A lane that is further behind than so many records is split.
-        clock: Tells monotonic seconds.
-        observer: Is told what is found.
+        sources: The folders to deliver.
+        behind: The number of pending records beyond which a lane is split.
+        clock: Returns monotonic time in seconds.
+        observer: Called with adopted writers and recovered lines.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class Writers:
         self._journal, self._sources, self._behind = journal, sources, behind
         self._clock, self._observer = clock, observer
         self.live: dict[Path, WriterLanes] = {}
-        """Those that are at work."""
+        """The lanes of live writers."""
         self.orphan: WriterLanes | None = None
-        """The one that is gone. One at a time is adopted: there may be more of them than descriptors."""
+        """The lanes of an ended writer. Only one at a time, to limit open descriptors."""
         self._candidates: Iterator[Folder] | None = None
         self._done: set[Path] = set()
         self._finished_some = False
         self._passed_over: set[Path] = set()
         self._next_search, self._search_pause = 0.0, _FIRST_SEARCH_PAUSE
-        # Writers to look at before the next round: are they further than one round away?
+        # Writers whose backlog is checked before the next round.
         self._maybe_behind: set[Path] = set()
 
     def lanes_of(self, path: Path) -> WriterLanes | None:
@@ -71,10 +71,10 @@ class Writers:
         return None if lanes is None or lanes.closed else lanes
 
     def follow(self, *, failing: bool) -> None:
-        """Have lanes for every writer that is at work and that nobody else delivers.
+        """Open lanes for every live writer that no other process delivers.
 
         Args:
-            failing: Whether the next hop fails, so that nothing is known to be behind yet.
+            failing: Whether the next hop fails, so that lanes are not split yet.
 
         Raises:
             JournalError: When a file operation fails.
@@ -95,18 +95,18 @@ class Writers:
             self._maybe_behind.clear()
 
     def fall_behind(self) -> None:
-        """Learn that nothing gets through for now."""
+        """Note a failure, after which lanes may have a backlog."""
         self._maybe_behind |= self.live.keys()
 
     def next_orphan(self) -> WriterLanes | None:
-        """Return the oldest writer that is gone and not dealt with in this search."""
+        """Return the lanes of the oldest ended writer that this search has not handled."""
         while self.orphan is None:
             if self._candidates is None:
                 now = self._clock()
                 if now < self._next_search:
                     return None
-                # Somebody who looks whether a folder is free holds its lock for that moment, so
-                # the second look comes soon after the first.
+                # A process that tests whether a folder is owned holds its lock for a moment, so the
+                # second search comes soon after the first.
                 self._next_search = now + self._search_pause
                 self._search_pause = min(2 * self._search_pause, _ORPHAN_SEARCH_SECONDS)
                 self._candidates = self._sources.gone()
@@ -133,7 +133,7 @@ class Writers:
             self.orphan = orphan
 
     def finish(self, orphan: WriterLanes) -> None:
-        """Let go of a writer that is gone, all of whose records have been dealt with.
+        """Close the lanes of an ended writer whose records are all finished.
 
         Raises:
             JournalError: When a file operation fails.
@@ -147,7 +147,7 @@ class Writers:
         orphan.close()
 
     def pass_over(self, orphan: WriterLanes, error: JournalError) -> None:
-        """Leave a writer whose files cannot be used to the next search: others shall not wait."""
+        """Skip a writer with unusable files until the next search, so that others need not wait."""
         self.orphan = None
         orphan.close()
         if orphan.path not in self._passed_over:
@@ -155,7 +155,7 @@ class Writers:
             _log.warning("what a process left behind is not delivered for now: %s", error)
 
     def _clean_up(self) -> None:
-        """Have what was delivered since the last search deleted, where it need not be kept."""
+        """Clean the journal after deliveries since the last search."""
         if not self._finished_some:
             return
         self._finished_some = False
@@ -165,6 +165,6 @@ class Writers:
             _log.warning("%s", error)
 
     def close(self) -> None:
-        """Let go of every writer."""
+        """Close the lanes of every writer."""
         for lanes in (*self.live.values(), *([self.orphan] if self.orphan else [])):
             lanes.close()

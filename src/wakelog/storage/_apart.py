@@ -1,8 +1,8 @@
-"""What was set apart of a file's lines, so that it can be erased: one file, with a value on each line.
+"""Separate values: content in a file of its own so that it can be erased, a value on each line.
 
-It stands in the folder of the blobs, so that it is renamed and deleted with them. A line of the file of lines
-says where its value begins, how long it is and what its digest is; whoever erases it puts spaces in its place, so
-that all others stay where they are.
+Their file is in the folder of the blobs, so that it is renamed and deleted with them. The original
+line has the offset, the size and the digest of its value. Erasing overwrites a value with spaces,
+so that the offsets of the others do not change.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _BLOCK = 64 * 1024
 
 
 def open_apart(folder: Path, fs: FileSystem, *, synced: bool) -> int:
-    """Open the file to append to, and make it and its folder where they are missing.
+    """Open the file for appending, and create it and its folder if they are missing.
 
     Args:
         folder: The folder of the blobs.
         fs: The file-system calls.
-        synced: Whether their names shall outlive a power failure.
+        synced: Whether to sync their directories.
 
     Raises:
         OSError: When a system call fails.
     """
     with suppress(FileExistsError):
         fs.mkdir(folder, 0o700)
-    os.close(open_directory(folder))  # a link or a file by its name is refused
+    os.close(open_directory(folder))  # raises an error for a link or a file
     fd = fs.open(folder / APART, _FLAGS, 0o600)
     try:
         if synced:
@@ -47,7 +47,7 @@ def open_apart(folder: Path, fs: FileSystem, *, synced: bool) -> int:
 
 
 def name_apart(folder: Path, fs: FileSystem) -> None:
-    """Have the names of the file and of its folder outlive a power failure.
+    """Sync the directories of the file and of its folder.
 
     Raises:
         OSError: When a system call fails.
@@ -57,7 +57,7 @@ def name_apart(folder: Path, fs: FileSystem) -> None:
 
 
 def sync_apart(folder: Path, fs: FileSystem) -> None:
-    """Have what stands in the file on the disk, if there is one.
+    """Sync the file and its directories, if it exists.
 
     Raises:
         OSError: When a system call fails.
@@ -74,7 +74,7 @@ def sync_apart(folder: Path, fs: FileSystem) -> None:
 
 
 class Apart:
-    """Reads the values of one such file.
+    """Reads the separate values of one file of lines.
 
     Args:
         folder: The folder of the blobs.
@@ -84,18 +84,19 @@ class Apart:
         self._path = folder / APART
         self._fd = -1
         self._begin, self._block = 0, b""
-        # Where values stand that are not where their line says, and how much was looked through for them.
+        # Offsets of values that are not where their line says, and how far the file was searched
+        # for them.
         self._places: dict[str, int] = {}
         self._found_to = 0
 
     def find(self, digest: str, size: int, offset: int) -> tuple[int, bytes] | None:
-        """Return where a value stands and what it is, None when it is missing, damaged or erased.
+        """Return the offset and the content of a value; None if it is missing, damaged or erased.
 
         Args:
             digest: Its SHA-256, in hexadecimal.
-            size: Its bytes.
-            offset: Where its line says that it begins. It may be wrong where a signal's handler has
-                recorded in the middle of recording: then it is looked for.
+            size: Its size in bytes.
+            offset: Its offset according to its line. It may be wrong after a signal handler
+                recorded in the middle of a recording; then the value is searched for.
         """
         try:
             at = offset - self._begin
@@ -113,11 +114,11 @@ class Apart:
                 return None
             data = self._read(place, size)
         except (OSError, OverflowError, ValueError):
-            return None  # there is none, or nobody of us has written what the line says
+            return None  # there is no such file, or the line has invalid figures
         return (place, data) if sha256(data).hexdigest() == digest else None
 
     def place(self, digest: str, size: int, offset: int) -> tuple[int, int] | None:
-        """Return where something stands that has to go when a value is erased, damaged or not.
+        """Return the place to overwrite when a value is erased, even if it is damaged.
 
         Args:
             digest: As for ``find``.
@@ -125,7 +126,7 @@ class Apart:
             offset: As for ``find``.
 
         Returns:
-            Its place and its bytes, None when nothing is left of it.
+            The offset and the size, or None if nothing is left of the value.
         """
         if (found := self.find(digest, size, offset)) is not None:
             return found[0], size
@@ -139,13 +140,13 @@ class Apart:
         return (offset, size) if whole and line.strip() else None
 
     def _read(self, offset: int, size: int) -> bytes:
-        """Read a value, and what comes after it, which is mostly asked for next."""
+        """Read a value, and the following ones, which are usually needed next."""
         at = offset - self._begin
         if at < 0 or at + size > len(self._block):
             if self._fd < 0:
                 self._fd = open_file(self._path, os.O_RDONLY)
                 finalize(self, os.close, self._fd)
-            most = max(0, os.fstat(self._fd).st_size - offset)  # whatever the line says
+            most = max(0, os.fstat(self._fd).st_size - offset)  # the line's size may be wrong
             self._block = os.pread(self._fd, min(max(size, _BLOCK), most), offset)
             self._begin, at = offset, 0
         return self._block[at : at + size]
@@ -160,11 +161,11 @@ class Apart:
 
 
 def erase_apart(folder: Path, places: Iterable[tuple[int, int]], fs: FileSystem = SYSTEM) -> None:
-    """Put spaces in the place of values, and have that on the disk.
+    """Overwrite values with spaces, and sync the file.
 
     Args:
         folder: The folder of the blobs.
-        places: Where each begins, and its bytes with its newline, which stays.
+        places: The offset of each, and its size with its newline, which is kept.
         fs: The file-system calls.
 
     Raises:
@@ -183,10 +184,10 @@ def erase_apart(folder: Path, places: Iterable[tuple[int, int]], fs: FileSystem 
 
 
 def values_apart(path: Path) -> Iterator[bytes]:
-    """Yield the values of such a file as they stand there.
+    """Yield the values in a file of separate values, each with its salt and newline.
 
     Raises:
-        OSError: When it cannot be read.
+        OSError: When the file cannot be read.
     """
     with open_to_read(path) as file:
         yield from (line for line in file if line.strip())

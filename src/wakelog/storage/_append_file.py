@@ -1,9 +1,9 @@
-"""The append file: lines written to one file after another, and one answer to a disk that fails.
+"""The append file: lines are appended to one file after another, and survive a failed sync.
 
-A file whose ``fdatasync`` has failed gets nothing more, because a later sync of it may claim success
-for pages that the kernel has dropped. The lines that somebody waits for are written again, into a new
-file, and synced there. What files are called, and how the next one begins, is said by each kind of
-append file: a journal's segments, one named file, a conversation's folder, a session of the gateway.
+A file whose ``fdatasync`` has failed is not written again, because a later sync may report success
+for pages that the kernel has dropped. Lines that wait for a sync are written again, to a new file,
+and synced there. Subclasses define the names of files and how the next one begins: a journal's
+segments, one named file, a conversation's folder, a session of the gateway.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ BETWEEN = "a signal's handler came in between, while lines were saved from a fil
 
 
 class File(NamedTuple):
-    """A descriptor of a file that has to be synced, and its number among the files of its writer."""
+    """A descriptor of a file that has to be synced, and its number in its writer."""
 
     segment: int
     descriptor: int
 
 
 class Written(NamedTuple):
-    """What had been written at some moment, and has to be synced.
+    """A snapshot of what has to be synced.
 
     Attributes:
-        seq: The last record.
+        seq: The number of the last record.
         segment: The number of its file.
-        files: The files, with descriptors of their own.
-        ended: How many of them are ended files.
-        lines: How many lines somebody waits for.
+        files: The files, with duplicated descriptors.
+        ended: The number of ended files among them.
+        lines: The number of lines that wait for this sync.
     """
 
     seq: int
@@ -49,13 +49,13 @@ class Written(NamedTuple):
 
 
 class Unsynced(NamedTuple):
-    """A line that somebody waits to see on the disk, kept in case its file cannot be trusted.
+    """A line that waits for a sync, kept in case the sync fails.
 
     Attributes:
         id: The record's id.
         seq: Its number.
-        content: What it is made of.
-        context: What else its kind of append file needs to write it again.
+        content: The line, or the content from which it is made.
+        context: Further data that the subclass needs to write it again.
     """
 
     id: str
@@ -65,54 +65,54 @@ class Unsynced(NamedTuple):
 
 
 class AppendFile(ABC):
-    """What is known of the file that is written, and of ended ones that have to be synced.
+    """The current file, and the ended ones that have to be synced.
 
-    ``_lock`` guards it. Its holder may be interrupted at any call, by a signal's handler or a
-    finalizer that records, which changes ``_epoch``: what was prepared meanwhile is prepared anew. Or
-    the handler raises: what belongs together is changed without a call in between, because CPython
-    lets handlers run where a call returns, and where a function or another round of a loop begins.
+    ``_lock`` guards this state. At any call its holder may be interrupted by a signal handler or a
+    finalizer that records, which changes ``_epoch``: then prepared data is prepared again. A
+    handler may also raise, so related fields are assigned without a call in between: CPython runs
+    handlers where a call returns, and at the beginning of a function or of a loop's next round.
 
     Args:
         fs: The file-system calls; a test may record them or make them fail.
-        lock: The lock, where several append files share one.
+        lock: The lock, if several append files share one.
     """
 
     def __init__(self, fs: FileSystem, lock: threading.RLock | None = None) -> None:
         self._fs = fs
         self._lock = threading.RLock() if lock is None else lock
         self._epoch = 0
-        # The current file and its number; no descriptor between two of them.
+        # The current file, -1 between two files, and its number.
         self._fd = -1
         self._segment = 0
-        # The file beside it, whose bytes have to be on the disk before its own; mostly none.
+        # The file of separate values, which is synced before the current file; usually none.
         self._beside_fd = -1
         # The last record's number, and the last line's checksum.
         self._seq = 0
         self._crc = 0
-        # Whether the current file holds a line that has to be synced, the ended files that do, and
-        # the lines that threads are waiting for: never more than there are threads.
+        # Whether the current file has a line to sync, the ended files that have one, and the lines
+        # that threads are waiting for, at most one for each thread.
         self._sync_wanted = False
         self._unsynced_files: list[File] = []
         self._unsynced: list[Unsynced] = []
-        # Whether a sync beside the others has failed, after which none of them says anything.
+        # Whether a concurrent sync has failed, after which the success of others proves nothing.
         self._distrusted = False
-        # Whether lines are being written again, into a new file.
+        # Whether lines are being written again, to a new file.
         self._saving = False
-        # The file whose name the directory is known to keep through a power failure.
+        # The number of the file whose directory is synced.
         self._named_segment = 0
 
     @property
     def sync_is_due(self) -> bool:
-        """Whether lines have been written that ``PERIODIC`` or ``FSYNC`` wants on the disk."""
+        """Whether there are lines that ``PERIODIC`` or ``FSYNC`` requires to be synced."""
         return self._sync_wanted or bool(self._unsynced_files)
 
     @abstractmethod
     def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
-        """Write lines into a new file, under the numbers that they have. Under the lock.
+        """Write lines to a new file, with unchanged numbers. The caller holds the lock.
 
         Args:
             lines: The lines.
-            error: Why the file before them is not trusted any more.
+            error: The error of the sync.
 
         Raises:
             JournalError: When a system call fails.
@@ -120,27 +120,27 @@ class AppendFile(ABC):
 
     @abstractmethod
     def _sync_names(self) -> None:
-        """Have the directories keep the name of the current file through a power failure."""
+        """Sync the directories of the current file."""
 
     @abstractmethod
     def _refused(self, operation: str, error: OSError | str) -> JournalError:
-        """Make the error that says what the operating system refused."""
+        """Return the error for a failed operation."""
 
     def _distrust(self) -> None:
-        """Let go of files that cannot be trusted, so that nothing more is written there."""
+        """Close the files after a failed sync, so that they are not written again."""
         self._close_files()
 
     def _is_lost(self, file: File) -> bool:
-        """Return whether a file was deleted by somebody, and its lines with it."""
+        """Return whether a file was deleted together with lines that are needed."""
         del file
         return False
 
     def _note_synced(self, seconds: float, reached: int) -> None:
-        """Learn how long a sync has taken, and up to which record it reached."""
+        """Handle a sync, with its duration and the number of the last synced record."""
         del seconds, reached
 
     def _go_on_in(self, fd: int, segment: int) -> None:
-        """Write to another file from now on; what the one before holds is synced all the same."""
+        """Switch to another file. The former one is still synced if necessary."""
         old, kept = self._fd, self._sync_wanted
         if kept and old >= 0:
             self._unsynced_files = [*self._unsynced_files, File(self._segment, old)]
@@ -152,10 +152,10 @@ class AppendFile(ABC):
             os.close(old)
 
     def _sync_written(self) -> int:
-        """Make everything written so far durable, one thread at a time, and return how far.
+        """Sync everything written so far, one thread at a time, and return the last number.
 
         Raises:
-            JournalError: When the disk refused, and the lines could not be saved.
+            JournalError: When the sync fails and the lines cannot be written again.
         """
         with self._lock:
             written = self._get_written()
@@ -168,8 +168,8 @@ class AppendFile(ABC):
             if not is_refusal(error):
                 self._sync_wanted = True
                 raise
-            # A later sync of the same file would claim success for pages that the kernel has
-            # dropped, so the file is never used again and the lines go into a new one.
+            # A later sync of the file would report success for pages that the kernel has dropped,
+            # so the file is never used again and the lines go to a new one.
             self._distrusted = True
             reached, segment = self._save(error)
         else:
@@ -180,10 +180,10 @@ class AppendFile(ABC):
         return reached
 
     def _sync_beside(self) -> None:
-        """Make everything written so far durable, whatever else is under way.
+        """Sync everything written so far, even during another sync.
 
         Raises:
-            JournalError: When the disk refused.
+            JournalError: When the sync fails.
         """
         with self._lock:
             written = self._get_written()
@@ -196,7 +196,7 @@ class AppendFile(ABC):
             raise self._refused("sync", error) from error
 
     def _get_written(self) -> Written:
-        """Return what has to be synced; its files are the caller's to close. Under the lock."""
+        """Return what has to be synced. The caller holds the lock, and closes the files."""
         while True:
             epoch = self._epoch
             ended, lines = self._unsynced_files, len(self._unsynced)
@@ -204,7 +204,7 @@ class AppendFile(ABC):
             try:
                 beside = File(self._segment, self._beside_fd)
                 for file in (*ended, beside, File(self._segment, self._fd)):
-                    if file.descriptor >= 0:  # those that were made are closed
+                    if file.descriptor >= 0:  # on an error, the duplicates so far are closed
                         files.append(File(file.segment, os.dup(file.descriptor)))  # noqa: PERF401
                 written = Written(self._seq, self._segment, files, len(ended), lines)
             except BaseException as error:
@@ -213,7 +213,7 @@ class AppendFile(ABC):
                     raise
                 if epoch != self._epoch:
                     continue
-                # Too many open files: all stays for the next sync.
+                # Too many open files: everything is left to the next sync.
                 raise self._refused("sync", error) from error
             if epoch == self._epoch:
                 return written
@@ -233,7 +233,7 @@ class AppendFile(ABC):
             close(written.files)
 
     def _let_go(self, written: Written) -> None:
-        """Close ended files that are on the disk, and forget the lines that are."""
+        """Close synced ended files, and forget synced lines."""
         with self._lock:
             ended = self._unsynced_files[: written.ended]
             self._epoch += 1
@@ -242,9 +242,9 @@ class AppendFile(ABC):
             close(ended)
 
     def _save(self, error: OSError) -> tuple[int, int]:
-        """Write the lines of a file whose sync failed into a new one, and sync that."""
+        """Write the lines of a file whose sync failed to a new one, and sync that."""
         with self._lock:
-            # What was written since the sync began is in the same file.
+            # Lines that were written since the sync began are in the same file.
             lines, reached = self._unsynced, self._seq
             self._distrust()
             self._sync_wanted = False
@@ -273,7 +273,7 @@ class AppendFile(ABC):
         return reached, written.segment
 
     def _give_up(self) -> None:
-        """Leave lines out that could not be saved: those who wait for them are told."""
+        """Forget lines that could not be written again; their callers get an error."""
         self._distrust()
         self._unsynced, self._distrusted = [], False
 
@@ -288,12 +288,12 @@ class AppendFile(ABC):
 
 
 def write_whole_lines(fs: FileSystem, fd: int, data: bytes) -> None:
-    """Write lines with one call, and what a nearly full disk has not taken with further ones.
+    """Write lines with one call, and after a short write the rest with further calls.
 
-    Only where nobody else writes to the file, since their lines would come in between.
+    No other process may write to the file, because its lines could come in between.
 
     Raises:
-        OSError: When not everything was written.
+        OSError: When a write fails.
     """
     written = fs.write(fd, data)
     while written < len(data):
@@ -301,17 +301,17 @@ def write_whole_lines(fs: FileSystem, fd: int, data: bytes) -> None:
 
 
 def sync_made(fs: FileSystem, made: Iterable[Path]) -> None:
-    """Have directories that were just made keep their names through a power failure.
+    """Sync the parents of new directories.
 
     Raises:
-        OSError: When the disk refused.
+        OSError: When a sync fails.
     """
     for folder in made:
         fs.sync_directory(folder.parent)
 
 
 def close(files: Iterable[File]) -> None:
-    """Close descriptors, leaving out those that are none."""
+    """Close the descriptors that are open."""
     for file in files:
         if file.descriptor >= 0:
             os.close(file.descriptor)

@@ -1,8 +1,7 @@
-"""Blobs: the values that have left the lines of a file, each in a file named by its digest.
+"""Blobs: values that are too large for their lines, each in a file named by its digest.
 
-What was set apart for erasing stands in one file there, see ``_apart``.
-
-They stand in one folder for each file of lines, which is written, renamed and deleted with it.
+Each file of lines has one folder of blobs, which is renamed and deleted with it. The folder also
+has the file of separate values, see ``_apart``.
 """
 
 from __future__ import annotations
@@ -46,16 +45,16 @@ def put_blobs(
 
     Args:
         path: The file of lines.
-        blobs: The blobs. One that is there already is not written again.
+        blobs: The blobs. One that exists already is not written again.
         fs: The file-system calls.
-        synced: Whether they shall be on the disk, names and all, when this returns.
+        synced: Whether to sync the files and their directories.
 
     Returns:
-        How many bytes were written.
+        The number of bytes that were written.
 
     Raises:
-        OSError: When a system call fails. What was written is nobody's then, and goes with
-            the folder.
+        OSError: When a system call fails. Then written blobs have no line that refers to them, and
+            are deleted with the folder.
     """
     folder = blob_folder(path)
     written = 0
@@ -64,12 +63,12 @@ def put_blobs(
         try:
             written += _put_unique(folder, rest[0], fs, synced=synced)
         except FileNotFoundError:
-            break  # there is no folder yet
+            break  # the folder does not exist yet
         del rest[0]
     if rest:
         with suppress(FileExistsError):
             fs.mkdir(folder, 0o700)
-        os.close(open_directory(folder))  # a link or a file by its name is refused
+        os.close(open_directory(folder))  # raises an error for a link or a file
         for blob in rest:
             put = _put_unique if blob.unique else _put
             written += put(folder, blob, fs, synced=synced)
@@ -80,7 +79,7 @@ def put_blobs(
 
 
 def _put_unique(folder: Path, blob: Blob, fs: FileSystem, *, synced: bool) -> int:
-    """Write a blob that nobody else has: whoever finds half of it finds no line that refers to it."""
+    """Write a unique blob without renaming: no line refers to it before it is complete."""
     fd = fs.open(folder / blob.sha256, _NEW, 0o600)
     try:
         _write(fd, blob.data, fs, synced=synced)
@@ -104,13 +103,13 @@ def _write(fd: int, data: bytes, fs: FileSystem, *, synced: bool) -> None:
 def _put(folder: Path, blob: Blob, fs: FileSystem, *, synced: bool) -> int:
     target = folder / blob.sha256
     if (there := _open(target, len(blob.data))) >= 0:
-        # After a failed sync a later one would claim success for what the kernel has dropped: then
-        # another file takes its place.
+        # After a failed sync a later one would report success for pages that the kernel has
+        # dropped, so the file is replaced.
         if not synced:
             os.close(there)
         if not synced or _synced(there, fs):
             return 0
-    # Another process may write the same blob just now, so it gets its name when it is whole.
+    # Another process may be writing the same blob, so a complete file is renamed.
     temporary = folder / f".{blob.sha256[:16]}.{os.urandom(8).hex()}.new"
     fd = fs.open(temporary, _NEW, 0o600)
     try:
@@ -127,7 +126,7 @@ def _put(folder: Path, blob: Blob, fs: FileSystem, *, synced: bool) -> int:
 
 
 def _synced(fd: int, fs: FileSystem) -> bool:
-    """Sync a file and close it; return whether the disk took it."""
+    """Sync a file and close it; return whether the sync succeeded."""
     try:
         fs.fdatasync(fd)
     except OSError:
@@ -138,7 +137,7 @@ def _synced(fd: int, fs: FileSystem) -> bool:
 
 
 def _open(path: Path, size: int) -> int:
-    """Open a regular file of a size, and return -1 where there is none."""
+    """Open a regular file of a given size, or return -1 if there is none."""
     try:
         fd = open_file(path, os.O_RDONLY)
     except OSError:
@@ -156,7 +155,7 @@ class Blobs:
         path: The file of lines.
 
     Attributes:
-        taken: How many bytes were read so far.
+        taken: The number of bytes read so far.
     """
 
     def __init__(self, path: Path) -> None:
@@ -165,12 +164,13 @@ class Blobs:
         self.taken = 0
 
     def __call__(self, digest: str, size: int, offset: int | None = None) -> bytes | None:
-        """Return a blob, None when it is missing or not what was written.
+        """Return the content of a blob, or None if it is missing or damaged.
 
         Args:
             digest: Its SHA-256, in hexadecimal.
-            size: Its bytes.
-            offset: Where it begins in the file of what was set apart; None for one that has its own file.
+            size: Its size in bytes.
+            offset: Its offset in the file of separate values; None for a blob with a file of its
+                own.
         """
         if offset is not None:
             if size < 0 or offset < 0 or (found := self._apart.find(digest, size, offset)) is None:
@@ -189,12 +189,12 @@ class Blobs:
 
 
 def blob_misfit(path: Path, line: bytes, erased: frozenset[str] = frozenset()) -> str | None:
-    """Say which blob of a line is missing or damaged, None when all are as they were written.
+    """Return a description of the first missing or damaged blob of a line, or None.
 
     Args:
         path: The file of lines.
         line: One of its lines, which can be decoded.
-        erased: The digests of blobs that were deleted on purpose.
+        erased: The digests of blobs that were erased on purpose.
     """
     if MARK not in line:
         return None
@@ -207,17 +207,17 @@ def blob_misfit(path: Path, line: bytes, erased: frozenset[str] = frozenset()) -
 
 
 def blob_bytes(path: Path) -> int:
-    """Return how many bytes the blobs of a file of lines take."""
+    """Return the size in bytes of the blobs of a file of lines."""
     return folder_bytes(blob_folder(path))
 
 
 def _is_ours(name: str) -> bool:
-    """Return whether a name in a folder of blobs is one that Wakelog gives."""
+    """Return whether a file name in a folder of blobs is one of Wakelog's."""
     return name == APART or bool(_DIGEST.fullmatch(name) or _UNFINISHED.fullmatch(name))
 
 
 def folder_bytes(folder: str | os.PathLike[str]) -> int:
-    """Return how many bytes the files of a folder take, 0 without one."""
+    """Return the size in bytes of Wakelog's files in a folder of blobs; 0 without one."""
     size = 0
     with suppress(OSError), os.scandir(folder) as scan:
         for entry in scan:
@@ -237,9 +237,9 @@ def delete_blobs(path: Path, fs: FileSystem = SYSTEM) -> None:
 
 
 def delete_blob_folder(folder: Path, fs: FileSystem = SYSTEM) -> None:
-    """Delete a folder of blobs; a link by its name goes, and what it leads to stays.
+    """Delete a folder of blobs. Of a link, only the link itself is deleted.
 
-    Files of others stay too, and the folder with them.
+    A folder that has files of other programs is kept, with these files.
 
     Raises:
         OSError: When a system call fails.

@@ -1,4 +1,4 @@
-"""The thread that syncs for those who do not wait in a thread of their own."""
+"""The thread that syncs for ``PERIODIC`` appends and for asyncio tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wakelog.errors import JournalError
 from wakelog.runtime import Background
 
 if TYPE_CHECKING:
-    import asyncio  # whose import takes long, and is there where a task waits
+    import asyncio  # a slow import, which a waiting task has already done
 
     _Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
 
@@ -22,19 +22,19 @@ _log = logging.getLogger("wakelog")
 
 
 class Committer:
-    """Syncs what ``PERIODIC`` appends and asyncio tasks have written.
+    """Syncs for ``PERIODIC`` appends and for asyncio tasks.
 
-    Tasks are served at once, and all that wait at that moment by one sync; without tasks, a sync
-    follows ``interval`` seconds after the first ``PERIODIC`` append. The thread is made when it is
-    first needed. Where none can be started any more, as at the end of some interpreters, whoever asks
+    One sync serves all tasks that wait at that moment, and begins at once; without tasks, a sync
+    follows ``interval`` seconds after the first ``PERIODIC`` append. The thread is started when it
+    is first needed. If no thread can be started, because the interpreter is exiting, the caller
     syncs.
 
-    ``_lock`` guards who waits and what is due; nothing is synced under it. The thread that holds it
-    may come again, in a signal's handler or a finalizer.
+    ``_lock`` guards the waiting tasks and the due time; nothing is synced under it. It is reentrant
+    for signal handlers and finalizers.
 
     Args:
-        sync: Makes everything written so far durable.
-        interval: Seconds.
+        sync: Syncs everything written so far.
+        interval: Maximum delay of a ``PERIODIC`` sync, in seconds.
     """
 
     def __init__(self, sync: Callable[[], None], interval: float) -> None:
@@ -49,10 +49,10 @@ class Committer:
         self._failing = False
 
     def sync_soon(self) -> None:
-        """Have everything written so far synced within the interval."""
+        """Schedule a sync of everything written so far within the interval."""
         if self._due is not None:
             return
-        # Nothing is started under the lock: where threads are greenlets, the new one runs at once.
+        # No thread is started under the lock, because a greenlet (gevent) may run at once.
         started = self._start()
         with self._lock:
             started = started and not self._stopping
@@ -63,10 +63,10 @@ class Committer:
             self._try_sync()
 
     async def synced(self) -> None:
-        """Wait, without blocking the event loop, until what has been written so far is synced.
+        """Wait, without blocking the event loop, until everything written so far is synced.
 
         Raises:
-            JournalError: When the disk refused.
+            JournalError: When the sync fails.
         """
         from asyncio import get_running_loop
 
@@ -83,14 +83,14 @@ class Committer:
         await future
 
     def stop(self) -> None:
-        """Sync a last time if anything is due, and end the thread."""
+        """Sync a last time if a sync is due, and end the thread."""
         with self._lock:
             self._stopping = True
             self._changed.notify()
         self._thread.join()
 
     def _start(self) -> bool:
-        """See to it that there is a thread, and return False where there is none any more."""
+        """Start the thread if necessary, and return whether it runs."""
         return not self._stopping and self._thread.start()
 
     def _run(self) -> None:
@@ -130,18 +130,18 @@ class Committer:
 
 
 class Waits(Protocol):
-    """An append file, as far as a ``FilesCommitter`` needs it."""
+    """The part of an append file that a ``FilesCommitter`` uses."""
 
     def wait(self, ticket: int) -> None:
-        """Return when something is on the disk; ``JournalError`` when the disk refused."""
+        """Return when the lines up to a ticket are synced; raise ``JournalError`` if that fails."""
         ...
 
 
 class FilesCommitter(Committer):
-    """Syncs several append files: those for which somebody has asked.
+    """Syncs several append files, those for which a sync was requested.
 
     Args:
-        interval: How long ``file_soon`` may leave a file unsynced, in seconds.
+        interval: Maximum delay of a sync that ``file_soon`` requests, in seconds.
     """
 
     def __init__(self, interval: float) -> None:
@@ -149,26 +149,26 @@ class FilesCommitter(Committer):
         self._files: dict[Waits, int] = {}
 
     def file_soon(self, file: Waits, ticket: int) -> None:
-        """Have what a ticket stands for synced within the interval."""
+        """Schedule a sync of the lines up to a ticket within the interval."""
         self._want(file, ticket)
         self.sync_soon()
 
     async def file_synced(self, file: Waits, ticket: int) -> None:
-        """Wait, without blocking the event loop, until what a ticket stands for is on the disk.
+        """Wait, without blocking the event loop, until the lines up to a ticket are synced.
 
         Raises:
-            JournalError: When the disk refused.
+            JournalError: When the sync fails.
         """
         self._want(file, ticket)
-        with suppress(JournalError):  # it may be of another file
+        with suppress(JournalError):  # it may concern another file
             await self.synced()
-        file.wait(ticket)  # it is synced, or its sync has failed before
+        file.wait(ticket)  # returns at once, or raises the sync's error
 
     def sync_due(self) -> None:
-        """Sync the files for which somebody has asked.
+        """Sync the files for which a sync was requested.
 
         Raises:
-            JournalError: When the disk refused one of them; the others are synced all the same.
+            JournalError: When the sync of a file fails. The others are still synced.
         """
         with self._lock:
             files, self._files = self._files, {}

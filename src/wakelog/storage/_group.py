@@ -1,4 +1,4 @@
-"""Group commit: threads that want something synced at the same time share one sync."""
+"""Group commit: threads that need a sync at the same time share one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from wakelog.errors import JournalError
 
-# How often those who wait make sure that somebody is syncing for them.
+# How often a waiting thread checks that the leader still exists, in seconds.
 _LOOK_SECONDS = 1.0
 
 
 class _Waiter:
-    """A thread that waits for somebody else's sync."""
+    """A thread that waits for another thread's sync."""
 
     __slots__ = ("answered", "batch", "error", "seq", "thread")
 
@@ -20,24 +20,24 @@ class _Waiter:
         self.seq, self.thread = seq, thread
         self.answered = threading.Lock()
         self.answered.acquire()
-        # For the one that has to sync next: those that it syncs for.
+        # The next leader's batch: the waiters for which it syncs.
         self.batch: list[_Waiter] | None = None
         self.error: JournalError | None = None
 
 
 class GroupCommit:
-    """Has one thread sync at a time, for all that have come while the last sync was under way.
+    """Lets one thread, the leader, sync for all threads that have called during the last sync.
 
-    A thread that finds nobody syncing does it itself, without any hand-over. The others queue up;
-    when a sync ends, the first of the queue syncs for the whole queue and answers everyone at once.
-    A thread that was in here already, and that the handler of a signal or a finalizer has brought
-    here a second time, waits for nobody: it might be itself.
+    Without a leader, a calling thread syncs directly. Otherwise it joins the queue. When a sync
+    ends, the first thread of the queue becomes the leader, syncs for the whole queue and wakes all
+    of it. A thread that calls again from a signal handler or a finalizer never waits, because it
+    might wait for itself.
 
-    ``_lock`` guards who leads and who waits; nothing is synced under it.
+    ``_lock`` guards the leader and the queue; nothing is synced under it.
 
     Args:
-        sync: Makes everything written so far durable and returns up to which sequence number.
-        beside: Does so too, while another call of ``sync`` may be under way, and forgets nothing.
+        sync: Syncs everything written so far, and returns the last sequence number.
+        beside: Syncs everything written so far, even during a ``sync``, and changes no state.
         written: Returns the sequence number of the last line written.
     """
 
@@ -47,21 +47,21 @@ class GroupCommit:
         self._sync, self._beside, self._written = sync, beside, written
         self._lock = threading.Lock()
         self._inside: set[int] = set()
-        # The thread that syncs, or has to next. It may have been interrupted where it could not
-        # say so; then it is inside no more.
+        # The thread that syncs, or that has to sync next. If it was interrupted before it could
+        # resign, it is no longer in `_inside`.
         self._leader: int | None = None
         self._waiters: list[_Waiter] = []
         self._synced = 0
-        # Which lines failed syncs have left out: after one number, up to another.
+        # Lines whose sync has failed: after one number, up to another, with the error.
         self._failures: list[tuple[int, int, JournalError]] = []
 
     @property
     def synced(self) -> int:
-        """The sequence number up to which everything that was waited for is durable."""
+        """The sequence number up to which everything is synced."""
         return self._synced
 
     def wait(self, seq: int) -> None:
-        """Return when a line is durable.
+        """Return when a line is synced.
 
         Args:
             seq: The line's sequence number.
@@ -94,10 +94,10 @@ class GroupCommit:
             self._follow(waiter)
 
     def _is_synced(self, seq: int) -> bool:
-        """Return whether a line is durable, and raise when its sync has failed. Under the lock."""
+        """Return whether a line is synced; raise its sync's error. The caller holds the lock."""
         for after, up_to, failure in self._failures:
             if after < seq <= up_to:
-                # Another sync might claim success for pages that the kernel has dropped.
+                # Another sync might report success for pages that the kernel has dropped.
                 raise failure
         return self._synced >= seq
 
@@ -115,7 +115,7 @@ class GroupCommit:
                     self._waiters.remove(waiter)
                     raise
             if waiter.batch is not None:
-                self._lead(waiter.batch)  # others rely on it, interrupted or not
+                self._lead(waiter.batch)  # the batch relies on it, even if it was interrupted
             raise
         if waiter.batch is not None:
             self._lead(waiter.batch)
@@ -123,7 +123,7 @@ class GroupCommit:
             raise waiter.error
 
     def _need_not_wait(self, waiter: _Waiter) -> bool:
-        """Return whether the line is durable by now; else take over from a leader that is gone."""
+        """Return whether the line is synced by now; if not, replace a leader that has left."""
         with self._lock:
             synced = self._is_synced(waiter.seq)
             gone = self._leader not in self._inside
@@ -149,7 +149,8 @@ class GroupCommit:
                 elif error is None:
                     self._synced = max(self._synced, reached)
                 else:
-                    # Those who came meanwhile have had their lines saved, and lost, with ours.
+                    # The lines of threads that have queued up meanwhile were lost together with
+                    # these.
                     batch, self._waiters = [*batch, *self._waiters], []
                     if self._failures and self._failures[-1][0] == self._synced:
                         self._failures.pop()

@@ -1,7 +1,7 @@
-"""Looking for whole lines in a file, in memory that one line needs.
+"""Finding whole lines in a file, in the memory of one line.
 
-A file may be anything, as long as others can put it there: what has no end of line for ``LONGEST_LINE``
-bytes is no line of Wakelog's, and the holes of a sparse file are passed over without reading them.
+Other programs may have created the file. A part without a newline for ``LONGEST_LINE`` bytes is not
+a line of Wakelog's, and the holes of a sparse file are skipped without reading them.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 LONGEST_LINE: Final = 64 * 1024 * 1024
-"""The most bytes of a line that is read, and the most that ``max_line_bytes`` may be."""
+"""Maximum size in bytes of a line that is read, and maximum of ``max_line_bytes``."""
 
 LONGEST_BLOCK: Final = 2 * LONGEST_LINE
-"""The most bytes that are looked through for the end of one line: a line has more than its content."""
+"""Maximum number of bytes that are searched for the end of one line, which exceeds its content."""
 
 _SHOWN: Final = 4096
 _BLOCK: Final = 4096
 _GROWTH: Final = 16
 _SCANNED: Final = 1024 * 1024
-# Where a file system tells of no holes, none are passed over.
+# On a file system that does not report holes, they are read.
 _SEEK_DATA: Final[int | None] = getattr(os, "SEEK_DATA", None)
 _SEEK_HOLE: Final[int | None] = getattr(os, "SEEK_HOLE", None)
 
 
 def end_of_lines(descriptor: int, size: int | None = None) -> int:
-    """Return the offset after the last newline of a file, 0 when it has none.
+    """Return the offset after the last newline of a file, or 0 without one.
 
-    What stands after it was never accepted.
+    Bytes after it were never accepted.
 
     Args:
         descriptor: The file, open for reading.
-        size: Up to where to look, in bytes; the whole file by default.
+        size: The offset at which to begin, searching backwards; by default the end of the file.
 
     Raises:
         OSError: When the file cannot be read.
@@ -60,15 +60,15 @@ def _last_newline(descriptor: int, start: int, end: int) -> int:
 
 
 def line_before(descriptor: int, end: int) -> tuple[int, bytes]:
-    """Return the line that ends at a place.
+    """Return the line that ends at an offset.
 
     Args:
         descriptor: The file, open for reading.
         end: The offset after the line's newline.
 
     Returns:
-        The offset of the line's first byte, and the line without its newline; of what is too long to be a
-        line, the end of it.
+        The offset of the line's first byte, and the line without its newline; only the end of an
+        overlong line.
 
     Raises:
         OSError: When the file cannot be read.
@@ -84,10 +84,10 @@ def line_before(descriptor: int, end: int) -> tuple[int, bytes]:
 
 
 def item_on(line: bytes) -> bytes:
-    """Return what stands on a line of a JSON document, without what separates it from the next item.
+    """Return the item on a line of a JSON document, without the separator from the next item.
 
-    A document's end is written over with each item. Where a power failure has cut that, a comma
-    stands before the old end.
+    Each new item overwrites the document's end. If a power failure has cut that off, a comma is
+    before the old end.
     """
     return line.removesuffix(b",]}").removesuffix(b",")
 
@@ -103,11 +103,11 @@ def ends_with_a_line(descriptor: int) -> bool:
 
 
 def blocks(descriptor: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """Yield what stands in a file from an offset on, a block at a time, without the holes.
+    """Yield the content of a file from an offset on in blocks, without holes.
 
     Args:
         descriptor: The file, open for reading; its own position may change.
-        start: The first byte.
+        start: The offset of the first byte.
 
     Yields:
         The offset of a block, and the block.
@@ -124,7 +124,7 @@ def blocks(descriptor: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 def next_newline(descriptor: int, start: int) -> int:
-    """Return the offset of the first newline from an offset on, -1 when there is none.
+    """Return the offset of the first newline from an offset on, or -1 without one.
 
     Raises:
         OSError: When the file cannot be read.
@@ -141,9 +141,9 @@ def lines(
     """Yield the lines of a file.
 
     Args:
-        file: The file, open for reading with a buffer, and read by nobody else meanwhile.
+        file: The file, open for buffered reading, and not read by other code meanwhile.
         start: The offset of the first line.
-        longest: The most bytes of a line; of a longer one the first 4 KiB are given.
+        longest: Maximum size of a line in bytes; of a longer line only the first 4 KiB are yielded.
 
     Yields:
         The offset of a line, the line with its newline unless it has none or is longer, and the offset
@@ -174,7 +174,7 @@ def lines(
 
 
 def _next_data(descriptor: int, offset: int) -> int:
-    """Return the first offset from one on that is in no hole, -1 after the last one."""
+    """Return the first offset outside a hole from an offset on, or -1 without one."""
     if _SEEK_DATA is None:
         return offset
     try:
@@ -184,7 +184,7 @@ def _next_data(descriptor: int, offset: int) -> int:
 
 
 def _parts_with_data(descriptor: int, end: int) -> list[tuple[int, int]]:
-    """Return the parts of a file, up to an offset, that are no holes."""
+    """Return the parts of a file, up to an offset, that are not holes."""
     parts: list[tuple[int, int]] = []
     offset = 0
     while 0 <= (offset := _next_data(descriptor, offset)) < end:

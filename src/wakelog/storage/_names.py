@@ -9,10 +9,10 @@ from wakelog.errors import JournalError
 from wakelog.runtime import list_regular
 
 SEALS = "seals.jsonl"
-"""The file in a writer's folder that says, signed, what stands in its segments."""
+"""The file in a writer's folder that has the seals of its segments."""
 LIVE, COMPRESSED = ".jsonl", ".jsonl.gz"
 INDEX = ".index"
-"""The folder in a journal's directory in which readers keep an index: no writer's, and of no quota."""
+"""The folder in a journal's directory for the readers' index, which the quota does not count."""
 
 
 def segment_name(index: int, suffix: str = LIVE) -> str:
@@ -21,9 +21,9 @@ def segment_name(index: int, suffix: str = LIVE) -> str:
 
 
 def segment_index(name: str, suffix: str = LIVE) -> int | None:
-    """Return the index that a segment's file name says, or None for any other file.
+    """Return the index in a segment's file name, or None for any other file.
 
-    A name has one form only: ``1.jsonl`` and ``000000001.jsonl`` are other people's files.
+    A name has one form only: ``1.jsonl`` and ``000000001.jsonl`` are not segments.
     """
     digits = name.removesuffix(suffix)
     if not (digits.isascii() and digits.isdecimal()):
@@ -35,12 +35,12 @@ def segment_index(name: str, suffix: str = LIVE) -> int | None:
 def segments(
     folder: str | os.PathLike[str], suffix: str = LIVE, *, missing_ok: bool = False
 ) -> list[int]:
-    """List the indices of a folder's segments, in order; a link by such a name is none of them.
+    """List the indices of a folder's segments, in order, without links.
 
     Args:
         folder: The folder.
-        suffix: The end of the files' names.
-        missing_ok: Whether a folder that does not exist has no segments, and is no error.
+        suffix: The suffix of the files' names.
+        missing_ok: Whether to return no segments, instead of an error, for a missing folder.
 
     Returns:
         The indices, ascending.
