@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import wakelog
 from tests.support.guarantees import CHANGED_DIRECTORY, PROPERTY, Row
 from wakelog.errors import ConfigurationError
+from wakelog.otel import DurableLogRecordProcessor
 from wakelog.runtime import absolute
 
 # Each front door is given a relative path in one working directory, records, goes to another one as
@@ -154,6 +156,18 @@ def test_a_relative_path_outlives_a_change_of_the_working_directory(
     assert [path.name for path in first.iterdir()] == ["kept"]
     lost = 3 - int(done.stdout.split()[-1])
     record_property(PROPERTY, Row(CHANGED_DIRECTORY, "os_buffered", 1, 3, 3, lost, 0))
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/agents", "file:///var/lib/agents"])
+def test_a_url_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WAKELOG_DIR", url)
+
+    for take in (wakelog.configure, lambda: DurableLogRecordProcessor(None, directory=url)):
+        with pytest.raises(ConfigurationError, match=f"{url}' is a URL: give the path of"):
+            take()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_relative_path_in_a_directory_that_is_gone_is_one_clear_error(tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ from wakelog.otel import (
 )
 from wakelog.record import DEFAULT_PIPELINE
 from wakelog.redaction import RedactionConfig
-from wakelog.runtime import notice_fork
+from wakelog.runtime import notice_fork, refuse_url
 from wakelog.sinks import NullSink
 from wakelog.telemetry.instruments import is_unset, use
 
@@ -226,6 +226,8 @@ def configure(
             sealing=sealing,
         )
     directory = directory or os.environ.get(DIRECTORY_VARIABLE)
+    if directory is not None:
+        refuse_url(directory)  # which abspath would take for a path
     settings: dict[str, Any] = {
         "service_name": service_name,
         "directory": None if directory is None else os.path.abspath(directory),

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
 from wakelog.errors import ConfigurationError
 from wakelog.runtime._opening import TRUST_VARIABLE, others_are_trusted
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def refuse_url(path: str | os.PathLike[str]) -> None:
+    """Refuse a URL where a path is wanted: it would name a directory here, such as ``s3:``.
+
+    Raises:
+        ConfigurationError: For text that begins as a URL does.
+    """
+    text = os.fsdecode(path)
+    if _URL.match(text):
+        message = f"{text!r} is a URL: give the path of a directory or file on this machine"
+        raise ConfigurationError(message)
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
@@ -17,9 +32,10 @@ def absolute(path: str | os.PathLike[str]) -> Path:
     for whoever opens it to decide.
 
     Raises:
-        ConfigurationError: For a relative path while the working directory does not exist, and for one
-            above which somebody else has planted a link.
+        ConfigurationError: For a URL, for a relative path while the working directory does not exist, and
+            for one above which somebody else has planted a link.
     """
+    refuse_url(path)
     try:
         path = Path(path).absolute()
     except FileNotFoundError as error:
