@@ -1,7 +1,7 @@
-"""The audit channel and the session log: what happened to a run, and the log to resume it from.
+"""The audit channel and the session log: what happened to a run, and how to resume it.
 
-An ``AuditSink`` takes typed records, returns nothing and never raises. A ``SessionLog`` keeps
-conversations, per tenant and thread, and a ``SessionGraph`` is one conversation read from it.
+An ``AuditSink`` accepts typed records, returns nothing and never raises. A ``SessionLog`` stores
+conversations by tenant and thread, and a ``SessionGraph`` is one conversation read from it.
 """
 
 from __future__ import annotations

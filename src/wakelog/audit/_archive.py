@@ -1,4 +1,4 @@
-"""Archiving a thread: the watermark first, then whole segments, compressed and checked."""
+"""Archiving a thread: writing the watermark, then compressing and verifying whole segments."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ _HINT = "Nothing is lost. Archive again when the cause is gone"
 def archive(folder: ThreadFolder, watermark: int) -> int:
     """Archive everything in a thread up to an ordinal.
 
-    Whoever appends waits only while the watermark is written; segments that nobody appends to any
-    more are compressed after that. A crash at any moment leaves each record readable, and what
-    was begun is finished by the next call.
+    Appends wait only while the watermark is written; finished segments are compressed after that.
+    After a crash at any time each record can be read, and the next call completes what was begun.
 
     Args:
         folder: The thread's folder.
@@ -32,13 +31,13 @@ def archive(folder: ThreadFolder, watermark: int) -> int:
         How many ordinals this call has archived.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If reading or writing fails.
     """
     path = folder.path
     if watermark < 1 or not is_directory(path):
         return 0
     try:
-        # One archives at a time; who appends takes another lock.
+        # Only one call archives at a time; appends use another lock.
         guard = SYSTEM.open(path / "archiving", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(guard, fcntl.LOCK_EX)
@@ -59,7 +58,7 @@ def archive(folder: ThreadFolder, watermark: int) -> int:
 
 
 def _end_last_segment(folder: ThreadFolder) -> None:
-    """Begin a segment, so that the last one can go, unless it has no records."""
+    """Begin a segment, so that the last one can be archived, unless that has no records."""
     last = segments(folder.path, missing_ok=True)[-1]
     header = header_in(folder.path / segment_name(last))
     if header is None or header.last_seq < folder.seq:

@@ -1,4 +1,4 @@
-"""``UsageLimitBreach``: which budget was overrun, and by how much."""
+"""``UsageLimitBreach``: which budget was exceeded, and by how much."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class UsageAxis(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UsageLimitBreach:
-    """A budget that was exceeded. Its text says so in words.
+    """A budget that was exceeded. ``str()`` describes it in words.
 
     Args:
         axis: What was counted: a ``UsageAxis`` or its value as text.
-        limit: The most that was allowed: a ``Decimal`` of US dollars for ``cost_usd``, else an int.
-        observed: What was counted, in the same unit.
+        limit: The maximum: a ``Decimal`` of US dollars for ``cost_usd``, else an int.
+        observed: The value that was reached, in the same unit.
 
     Raises:
-        ConfigurationError: For an axis that does not exist, or a number of the wrong type. A float
-            is none of money's.
+        ConfigurationError: If the axis does not exist, or a number has the wrong type. Money must
+            be ``Decimal``, not ``float``.
     """
 
     axis: UsageAxis
@@ -55,13 +55,13 @@ class UsageLimitBreach:
                 raise ConfigurationError(message)
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe the breach in words."""
         if self.axis is UsageAxis.COST_USD:
             return f"cost: {self.observed} USD spent, {self.limit} USD allowed"
         return f"{self.axis.replace('_', ' ')}: {self.observed} used, {self.limit} allowed"
 
     def payload(self) -> dict[str, Any]:
-        """Return it as the payload of ``usage_limit_exceeded``; money as text, so that it is exact."""
+        """Return the payload of ``usage_limit_exceeded``, with money as text to keep it exact."""
         limit, observed = self.limit, self.observed
         if self.axis is UsageAxis.COST_USD:
             return {"kind": self.axis.value, "limit": str(limit), "observed": str(observed)}
@@ -69,10 +69,10 @@ class UsageLimitBreach:
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Self:
-        """Make it of what ``payload`` returned.
+        """Return the breach of which ``payload`` returned this.
 
         Raises:
-            ConfigurationError: When that is no breach.
+            ConfigurationError: If the payload is not of this form.
         """
         number = Decimal if payload.get("kind") == UsageAxis.COST_USD else int
         try:

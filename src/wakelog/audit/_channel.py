@@ -1,4 +1,4 @@
-"""From ``record_*`` into a session log: at once where that takes microseconds, else by a queue."""
+"""Appending records to a session log: directly if that takes microseconds, else by a queue."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _log = logging.getLogger("wakelog")
 MAX_PENDING = 65_536
 _BATCH = 1024
 _AT_ONCE = 8
-# Only a process that was stopped in the middle of an append lets others wait for so long, once.
+# An append waits this long, once, only if another process was stopped in the middle of its own.
 _TURN_SECONDS = 1.0
 _GIVE_WAY_SECONDS = 0.0005
 _EXIT_SECONDS = 30.0
-# So many threads are named of those whose records were lost at exit.
+# How many threads the warning names whose records were lost at exit.
 _SHOWN = 3
 
 
@@ -54,10 +54,10 @@ class AuditCounts(NamedTuple):
     """Counts of the records of a log's sinks in this process, by outcome.
 
     Attributes:
-        appended: They are in the log.
-        pending: They wait for the log.
-        failed: The log did not accept them.
-        dropped: They found the queue full.
+        appended: Records in the log.
+        pending: Records that wait for the log.
+        failed: Records that the log did not accept.
+        dropped: Records that arrived when the queue was full.
     """
 
     appended: int
@@ -70,9 +70,9 @@ _Item = tuple[ThreadKey, AgentEvent]
 
 
 class AuditQueue:
-    """What waits for a session log, and how it is appended.
+    """The records that wait for a session log, and how they are appended.
 
-    The queue's lock guards the counts, and which keys have something in the queue, too.
+    The queue's lock also guards the counts, and which keys have records in the queue.
     """
 
     def __init__(self, log: SessionLog, max_pending: int) -> None:
@@ -99,7 +99,7 @@ class AuditQueue:
         reset_in_child(self._after_fork, ForkOrder.BUFFERS)
 
     def _after_fork(self) -> None:
-        """Begin with nothing: the parent appends what waits."""
+        """Begin with an empty queue, because the parent appends the records in it."""
         leave_to_parent(self._loop)
         self._reset()
 
@@ -114,7 +114,7 @@ class AuditQueue:
 
     @property
     def pending(self) -> int:
-        """How many records wait."""
+        """How many records are in the queue."""
         return self._queue.unfinished
 
     def counts(self) -> AuditCounts:
@@ -122,7 +122,7 @@ class AuditQueue:
             return AuditCounts(self._appended, self.pending, self._failed, self._queue.dropped)
 
     def submit(self, key: ThreadKey, event: AgentEvent) -> None:
-        """Append an event now or soon. Whatever becomes of it is counted and not raised."""
+        """Append an event now or later. The result is counted; nothing is raised."""
         queue = self._queue
         queue.prepare()
         if self._direct is not None and key not in self._behind:
@@ -130,7 +130,7 @@ class AuditQueue:
             try:
                 self._direct.append_now(key, (event,), _TURN_SECONDS)
             except SessionLogBusyError:
-                pass  # the queue can wait for its turn, and the agent cannot
+                pass  # the queue can wait, but the agent cannot
             except Exception as error:  # noqa: BLE001 - nothing is raised into the agent
                 self._note_failed(1, error, key)
                 return
@@ -141,7 +141,7 @@ class AuditQueue:
                 return
         if self._home is not None:
             self._home.notice_loop()
-        event.detach()  # what waits is what was said now
+        event.detach()  # later changes to its values must not be recorded
         with queue.lock:
             is_taken = queue.offer((key, event), None) is TAKEN
             if is_taken:
@@ -153,16 +153,16 @@ class AuditQueue:
         if queue.direct:
             queue.empty()
         if self._direct is not None and self._behind.get(key, 0) > _BATCH:
-            # One who records without a pause would keep the key in the queue for good.
+            # Back-pressure: without this, a busy caller would keep the key in the queue forever.
             time.sleep(_GIVE_WAY_SECONDS)
 
     def notice_loop(self) -> None:
-        """Take note of the event loop that runs here, when the log may live in one."""
+        """Note the running event loop, if the log may belong to one."""
         if self._home is not None:
             self._home.notice_loop()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until what was submitted so far has been appended, or refused."""
+        """Wait until all events so far have been appended or refused; tell whether they were."""
         notice_fork()
         if self._home is not None and self._home.is_here and self.pending:
             if not self._has_said:
@@ -176,18 +176,18 @@ class AuditQueue:
         return self._queue.settle(timeout)
 
     def finish(self, timeout: float) -> bool:
-        """Append what waits, and return whether all of it was offered to the log."""
+        """Append the waiting records, and return whether all of them were passed to the log."""
         return self._queue.finish(timeout)
 
     def unappended(self) -> str:
-        """Say whose records wait: a few threads by name, and how many there are beside them."""
+        """Return the names of a few threads with waiting records, and the number of others."""
         with self._queue.lock:
             keys = list(self._behind)
         rest = f" and {len(keys) - _SHOWN} more threads" if len(keys) > _SHOWN else ""
         return "; ".join(map(named, keys[:_SHOWN])) + rest
 
     def _append_batch(self, items: list[_Item]) -> dict[int, BaseException]:
-        """Append what the queue hands over, for each thread in order. Failures are counted here."""
+        """Append a batch of the queue, in order for each thread. Failures are counted here."""
         batch: dict[ThreadKey, list[AgentEvent]] = {}
         for key, event in items:
             batch.setdefault(key, []).append(event)
@@ -196,20 +196,20 @@ class AuditQueue:
                 self._loop = own_loop()
                 self._loop.set_default_executor(DaemonThreads("wakelog-audit-append"))
             self._offer(batch, self._loop)
-        except Exception as error:  # noqa: BLE001 - without an event loop: no file can be opened
+        except Exception as error:  # noqa: BLE001 - for example too many open files
             for key, events in batch.items():
                 self._note_failed(len(events), error, key)
                 self._leave(key, len(events))
         return {}
 
     def end(self) -> None:
-        """Have the thread end after what is in the queue: no sink is left."""
+        """Let the thread end when the queue is empty, because no sink is left."""
         self._queue.refuse()
         if not self.pending:
             self.metrics.unwatch(self)
 
     def _close_loop(self) -> None:
-        """Close the loop of a thread that has ended delivering."""
+        """Close the event loop of the queue's thread, which has ended."""
         loop, self._loop = self._loop, None
         if loop is not None:
             loop.close()
@@ -219,10 +219,10 @@ class AuditQueue:
     def _offer(
         self, batch: dict[ThreadKey, list[AgentEvent]], loop: asyncio.AbstractEventLoop
     ) -> None:
-        """Append a batch where the log lives, else in a loop of this thread."""
+        """Append a batch in the log's event loop, or else in the loop of this thread."""
         begun: dict[ThreadKey, list[AgentEvent]] = {}
         home = self._home
-        # What a loop that ends has cancelled before it was begun is offered again.
+        # Appends that an ending loop cancelled before they began are tried again.
         while batch and home is not None:
             if not home.run(lambda: self._append_all(batch, begun), lambda: self._queue.ending):
                 break
@@ -232,7 +232,7 @@ class AuditQueue:
             loop.run_until_complete(self._append_all(batch, begun))
 
     def _give_up(self, key: ThreadKey, events: list[AgentEvent]) -> None:
-        """Count what was being appended when the log's event loop ended."""
+        """Count events as failed whose append was running when the log's event loop ended."""
         ended = "the event loop that the log lives in ended before the log had answered"
         self._note_failed(len(events), SessionLogError(ended), key)
         self._leave(key, len(events))
@@ -242,11 +242,11 @@ class AuditQueue:
         batch: dict[ThreadKey, list[AgentEvent]],
         begun: dict[ThreadKey, list[AgentEvent]],
     ) -> None:
-        """Append for several threads at the same time, and in order for each.
+        """Append concurrently for several threads, in order for each.
 
         Args:
-            batch: What to append; what is begun is taken out of it.
-            begun: Is given what is begun and has no result yet.
+            batch: The events by thread; an entry is removed when its append begins.
+            begun: Receives the events whose append has begun and has no result yet.
         """
         free = asyncio.Semaphore(_AT_ONCE)
 
@@ -256,7 +256,7 @@ class AuditQueue:
                 try:
                     await self._append(key, begun)
                 except asyncio.CancelledError:
-                    # Whoever finds it there counts it.
+                    # Whoever removes the events from `begun` counts them, so they are counted once.
                     if events := begun.pop(key, None):
                         self._give_up(key, events)
                     raise
@@ -272,13 +272,14 @@ class AuditQueue:
                 await self._append_together(key, [event])
 
     async def _append_together(self, key: ThreadKey, events: list[AgentEvent]) -> bool:
-        """Append events of a thread, or return False when one of several is too large."""
+        """Append events of a thread; return False if one of several is too large."""
         began = time.perf_counter()
         try:
             await self._log.append(key, events)
         except Exception as error:  # noqa: BLE001 - a log that fails must not end the thread
             if isinstance(error, EventTooLargeError) and len(events) > 1:
-                # Nothing has been appended yet, and one bad record costs one record.
+                # Nothing has been appended. The caller appends one by one, and loses only the large
+                # one.
                 return False
             self._note_failed(len(events), error, key)
         else:
@@ -288,7 +289,7 @@ class AuditQueue:
         return True
 
     def _leave(self, key: ThreadKey, count: int) -> None:
-        """Take note that records of a thread are not in the queue any more."""
+        """Note that records of a thread have left the queue."""
         with self._queue.lock:
             left = self._behind.get(key, 0) - count
             if left > 0:
@@ -303,7 +304,7 @@ class AuditQueue:
         self._failures.worked(key)
 
     def lost(self, error: Exception, key: ThreadKey) -> None:
-        """Count a record that could not even be made."""
+        """Count a record that could not be created."""
         self._note_failed(1, error, key)
 
     def _note_failed(self, count: int, error: Exception, key: ThreadKey) -> None:
@@ -314,9 +315,9 @@ class AuditQueue:
 
 
 def _holds(log: SessionLog, name: str) -> bool:
-    """Tell whether what a log says of its ``append`` is said of the one that it has.
+    """Tell whether an attribute of a log applies to its ``append`` method.
 
-    Somebody who inherits from a log and writes another ``append`` wants it called.
+    A subclass that overrides ``append`` alone wants that method called.
     """
     if name in getattr(log, "__dict__", {}):
         return True
@@ -329,7 +330,7 @@ def _holds(log: SessionLog, name: str) -> bool:
 
 
 def _finisher(queue: weakref.ref[AuditQueue]) -> Callable[[], Awaitable[object]]:
-    """Return what waits, in an event loop that is about to end, for what a queue has for its log."""
+    """Return a function that an ending event loop awaits, to wait for a queue's records."""
 
     async def finish() -> None:
         known = queue()
@@ -339,16 +340,16 @@ def _finisher(queue: weakref.ref[AuditQueue]) -> Callable[[], Awaitable[object]]
     return finish
 
 
-# Those that the exit waits for.
+# The queues that the exit waits for.
 _queues: weakref.WeakSet[AuditQueue] = weakref.WeakSet()
 
 
 class Channel:
-    """What all sinks over one session log share. When the last is gone, so is its thread, in time.
+    """The queue that all sinks of one session log share. Its thread ends after the last of them.
 
     Args:
         log: The session log.
-        max_pending: The most records that may wait.
+        max_pending: The maximum number of waiting records.
     """
 
     def __init__(self, log: SessionLog, max_pending: int) -> None:
@@ -365,11 +366,11 @@ _channels_lock = threading.Lock()
 
 
 def channel_over(log: SessionLog, max_pending: int | None) -> Channel:
-    """Return the one channel over a session log, since two would not keep the order.
+    """Return the one channel of a session log, since two channels would not keep the order.
 
     Raises:
-        ConfigurationError: For what is no log, or a ``max_pending`` that is not positive, or not the
-            one that the channel has.
+        ConfigurationError: If the log has no ``append``, or ``max_pending`` is not positive or
+            differs from that of the channel.
     """
     notice_fork()
     if max_pending is not None and max_pending < 1:
@@ -400,7 +401,7 @@ reset_in_child(_new_lock, ForkOrder.BUFFERS)
 @atexit.register
 @finishing
 def _drain() -> None:
-    """Before the process ends, append what waits."""
+    """Append the waiting records before the process ends."""
     notice_fork()
     until = time.monotonic() + _EXIT_SECONDS
     for queue in list(_queues):

@@ -1,9 +1,9 @@
-"""An event as every backend keeps it: a line's content, whole, and the way back.
+"""The encoding of an event in every backend, as the content of a journal line.
 
-The content is that of a journal's line, so ``wakelog show`` and the Collector read it: time, name,
-severity, trace context and attributes as OpenTelemetry has them, and the whole event as the body, from
-which it is made again. What is content stands in the body alone. Unlike in the journal nothing is
-cut, because a conversation with holes cannot be replayed.
+``wakelog show`` and the Collector can therefore read it: time, name, severity, trace context and
+attributes are as in OpenTelemetry, and the body is the whole event, from which it is decoded. Text
+of messages and tool calls is only in the body. Unlike in the journal nothing is shortened, because
+a conversation with gaps cannot be replayed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wakelog.record import Record, decode, encode, rfc3339, to_line
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _OTHER = EVENT_TYPES["custom"]
-# What stands in the body, where it says something; id and time stand beside it.
+# The fields in the body, except empty ones. Id and time are fields of the line.
 _FIELDS = (
     "event_type",
     "agent_name",
@@ -41,7 +41,7 @@ def content_of(event: AgentEvent) -> bytes:
     """Return the content of an event's line, ready for ``wakelog.record.seal``.
 
     Raises:
-        EventTooLargeError: When it has more than 16 MiB.
+        EventTooLargeError: If it is larger than 16 MiB.
     """
     number, text = EVENT_TYPES.get(event.event_type, _OTHER).severity
     body = {name: value for name in _FIELDS if (value := getattr(event, name)) is not None}
@@ -74,20 +74,20 @@ def content_of(event: AgentEvent) -> bytes:
 
 
 def id_of(event: AgentEvent) -> str:
-    """Return an event's id as it can stand on a line."""
+    """Return an event's id in the form that a line can hold."""
     return str(to_line(event.event_id))
 
 
 def document_of(event: AgentEvent) -> str:
-    """Return an event as one JSON object, for backends whose rows hold it."""
+    """Return an event as a JSON object, for a column of a database."""
     return (b'{"id":%b%b}' % (orjson.dumps(id_of(event)), content_of(event))).decode()
 
 
 def event_of(record: Record) -> AgentEvent:
-    """Make an event of the record that holds it.
+    """Return the event in a record.
 
     Raises:
-        CorruptLineError: When the record holds no event.
+        CorruptLineError: If the record has no event.
     """
     try:
         event = AgentEvent(
@@ -105,9 +105,9 @@ def event_of(record: Record) -> AgentEvent:
 
 
 def event_in(document: str | bytes) -> AgentEvent:
-    """Make an event of what ``document_of`` returned.
+    """Return the event in a result of ``document_of``.
 
     Raises:
-        CorruptLineError: When the document holds no event.
+        CorruptLineError: If the document has no event.
     """
     return event_of(decode(document.encode() if isinstance(document, str) else document))

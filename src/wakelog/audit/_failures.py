@@ -1,4 +1,4 @@
-"""What audit sinks have lost, said once a burst for each thread."""
+"""Reports of records that audit sinks have lost, once per burst for each thread."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from wakelog.audit._keys import ThreadKey
 
 _log = logging.getLogger("wakelog")
 
-# Within a burst of failures, this often.
+# The interval of reports during a burst of failures.
 _REPORT_SECONDS: Final = 60.0
-# So many threads have a warning of their own; the others share one.
+# How many threads get reports of their own; the others share one.
 _NAMED: Final = 16
 
 
 class PartialKey(NamedTuple):
-    """Whose a record is as far as it says so, where it does not have to."""
+    """The tenant and thread of a record, which may be unknown."""
 
     tenant_id: str | None
     thread_id: str | None
 
 
 def named(key: ThreadKey | PartialKey | None) -> str:
-    """Say whose records are meant."""
+    """Return a tenant and a thread as text for messages."""
     if key is None:
         return "no known thread"
     return f"tenant {key.tenant_id!r:.100}, thread {key.thread_id!r:.100}"
@@ -39,24 +39,24 @@ class _Burst:
 
 
 class Failures:
-    """Counts what was lost and says so once a burst. Nothing here may raise.
+    """Counts lost records, and logs them once per burst. No method raises.
 
     Args:
-        what: What fails, as the beginning of the warning.
+        what: The beginning of the warning, which says what fails.
     """
 
     def __init__(self, what: str) -> None:
         self._what = what
-        # By thread; under None is what those have lost that are too many to be named.
+        # By thread; None has the records of threads without an entry of their own.
         self._bursts: dict[ThreadKey | PartialKey | None, _Burst] = {}
 
     def failed(self, count: int, why: object, key: ThreadKey | PartialKey | None = None) -> None:
-        """Note that records were lost.
+        """Count lost records.
 
         Args:
             count: How many.
-            why: Why.
-            key: Whose they were, when that is known.
+            why: The reason.
+            key: Their thread, if known.
         """
         now = time.monotonic()
         burst = self._burst(key, now)
@@ -74,7 +74,7 @@ class Failures:
         )
 
     def worked(self, key: ThreadKey | PartialKey | None = None) -> None:
-        """Note that a record was not lost, which ends a burst of its thread."""
+        """Note that a record was accepted, which ends a burst of its thread."""
         if not self._bursts:
             return
         burst = self._bursts.pop(key if key in self._bursts else None, None)
@@ -89,7 +89,7 @@ class Failures:
     def _burst(self, key: ThreadKey | PartialKey | None, now: float) -> _Burst:
         bursts = self._bursts
         if key not in bursts and len(bursts) >= _NAMED:
-            # A thread that has been quiet for a while gives its place up.
+            # Replace a thread that has had no failures for a while.
             quiet = [k for k, burst in list(bursts.items()) if k and burst.report_at < now]
             if quiet:
                 bursts.pop(quiet[0], None)

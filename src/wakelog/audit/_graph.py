@@ -1,4 +1,4 @@
-"""``SessionGraph``: one conversation in memory, read from a session log, replayed, branched."""
+"""``SessionGraph``: one conversation in memory, which can be replayed and branched."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class SessionGraph:
     """The events of one conversation, in order. Everything else about it is derived from them.
 
     Args:
-        thread_id: The conversation.
-        archival_watermark: The ordinal up to which everything is archived and not in here.
+        thread_id: The id of the conversation.
+        archival_watermark: The ordinal up to which events are archived, and not in the graph.
 
     Attributes:
-        thread_id: The conversation.
-        archival_watermark: The ordinal up to which everything is archived: in its log, when it was
+        thread_id: The id of the conversation.
+        archival_watermark: The ordinal up to which events are archived: in the log when it was
             read, or by ``archive_before``.
     """
 
@@ -43,19 +43,19 @@ class SessionGraph:
         Args:
             log: Any session log.
             key: The thread.
-            archived: Read what is archived too.
+            archived: Whether to read archived events, too.
 
         Returns:
             The graph, with the ordinals of the log.
 
         Raises:
-            SinkError: When the log cannot be read.
+            SinkError: If the log cannot be read.
         """
         while True:
             watermark = await log.watermark(key)
             old = await log.load_archived(key) if archived else []
             logged = old + await log.load_since(key)
-            # Otherwise some may have been archived between the two.
+            # If it changed, events may have been archived between the two reads.
             if await log.watermark(key) == watermark:
                 break
         graph = cls(key.thread_id, archival_watermark=watermark)
@@ -65,7 +65,7 @@ class SessionGraph:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Make a graph of what ``to_dict`` returned.
+        """Return the graph of which ``to_dict`` returned this.
 
         Args:
             data: The graph as plain data, which is not changed.
@@ -74,7 +74,7 @@ class SessionGraph:
             The graph.
 
         Raises:
-            ConfigurationError: When the data is no graph's.
+            ConfigurationError: If the data is not of this form.
         """
         try:
             graph = cls(data["thread_id"], archival_watermark=data["archival_watermark"])
@@ -96,8 +96,9 @@ class SessionGraph:
 
         Returns:
             A new dict: ``thread_id``, ``archival_watermark``, ``begins_after`` (the ordinal before
-            the first event) and ``events``, each with what ``AgentEvent.to_dict`` gives as its
-            ``event``, and with ``trace_id``, ``span_id`` and ``trace_flags`` when it has a span.
+            the first event) and ``events``. Each of these has ``event``, the result of
+            ``AgentEvent.to_dict``, and, if it has a span, ``trace_id``, ``span_id`` and
+            ``trace_flags``.
         """
         events: list[dict[str, Any]] = []
         for event in self.events:
@@ -129,14 +130,14 @@ class SessionGraph:
 
     @property
     def last_ordinal(self) -> int:
-        """The highest ordinal, 0 when there is nothing yet."""
+        """The highest ordinal; 0 without events."""
         return self._logged[-1].ordinal if self._logged else self._begins_after
 
     def append(self, event: AgentEvent) -> int:
-        """Add an event at the end, here and not in any log.
+        """Add an event at the end of this graph, without writing it to a log.
 
         Returns:
-            Its ordinal.
+            The event's ordinal.
         """
         ordinal = self.last_ordinal + 1
         self._logged.append(Logged(ordinal, event))
@@ -147,42 +148,42 @@ class SessionGraph:
         return [one for one in self._logged if one.ordinal > cursor]
 
     def replay_into(self, initial: State, reducer: Callable[[State, AgentEvent], State]) -> State:
-        """Work out a state from the events.
+        """Compute a state from the events.
 
         Args:
-            initial: The state before the first of them.
+            initial: The state before the first event.
             reducer: Returns the state after an event, given the state before it.
 
         Returns:
-            The state after the last.
+            The state after the last event.
         """
         return reduce(lambda state, one: reducer(state, one.event), self._logged, initial)
 
     def current_branch_messages(self) -> list[dict[str, Any]]:
-        """Return the conversation as a model takes it: messages in OpenTelemetry's form.
+        """Return the conversation as input for a model: messages in OpenTelemetry's form.
 
         They come from ``system_instruction``, ``user_message``, ``assistant_message``,
-        ``model_response``, ``tool_call`` and ``tool_result``, in order. A tool call that several of
-        them have, by its id, is there once.
+        ``model_response``, ``tool_call`` and ``tool_result``, in order. A tool call that is in
+        several of these, by its id, appears once.
         """
         return messages_of(self.events)
 
     def fork(self, branch_at: int, new_thread_id: str) -> SessionGraph:
-        """Begin another conversation that has this one's beginning, and record that here.
+        """Begin another conversation with a copy of this one's first events, and record that here.
 
         Neither is written to a log: append the new graph's events to the new thread, and
         ``branch_created``, this graph's last event, to this one.
 
         Args:
-            branch_at: The ordinal of the last event that both have; 0 for none.
-            new_thread_id: The new conversation.
+            branch_at: The ordinal of the last shared event; 0 for none.
+            new_thread_id: The id of the new conversation.
 
         Returns:
-            Its graph, numbered from 1.
+            The new graph, numbered from 1.
 
         Raises:
-            ConfigurationError: For an ordinal that is not in the graph, or the same thread.
-            SessionLogError: When the beginning is archived and was not read.
+            ConfigurationError: If the ordinal is not in the graph, or the thread is the same.
+            SessionLogError: If the first events are archived and were not read.
         """
         if not 0 <= branch_at <= self.last_ordinal:
             raise ConfigurationError(
@@ -204,11 +205,11 @@ class SessionGraph:
         return branch
 
     def branch_events(self) -> list[tuple[str, int]]:
-        """Return the branches that began here, in order, for a drawing of the tree.
+        """Return the branches that began here, in order, for a diagram of the tree.
 
         Returns:
-            For each ``branch_created`` the new thread's id, and the ordinal of the last event that
-            both have.
+            For each ``branch_created`` the new thread's id, and the ordinal of the last shared
+            event.
         """
         payloads = [e.payload for e in self.events if e.event_type == "branch_created"]
         return [
@@ -218,16 +219,16 @@ class SessionGraph:
         ]
 
     def archive_before(self, watermark: int) -> int:
-        """Note that everything up to an ordinal is archived, that one included.
+        """Note that everything up to and including an ordinal is archived.
 
-        The events stay in the graph, and no log is touched. As in a log, the watermark never goes
-        back, and beyond the end it is the end.
+        The events stay in the graph, and no log is changed. As in a log, the watermark never
+        decreases, and is at most the last ordinal.
 
         Args:
             watermark: The ordinal.
 
         Returns:
-            How many events this call has noted as archived.
+            How many more events are now noted as archived.
         """
         reached = max(self.archival_watermark, min(watermark, self.last_ordinal))
         archived = reached - self.archival_watermark
@@ -235,16 +236,16 @@ class SessionGraph:
         return archived
 
     def links(self, event_type: str | None = None) -> list[trace.Link]:
-        """Return a link to the span that the last event was recorded in, for the span of what follows.
+        """Return a link to the span of the last event, for the span of what follows.
 
         ``log.run(links=graph.links())`` links a run that resumes the conversation to the one that
-        was broken off, and ``graph.links("agent_handoff")`` to the span that handed over.
+        was interrupted, and ``graph.links("agent_handoff")`` to the span that handed over.
 
         Args:
-            event_type: Only look at events of this type.
+            event_type: Consider only events of this type.
 
         Returns:
-            One link, or none when no such event has a span.
+            One link, or none if no such event has a span.
         """
         for one in reversed(self._logged):
             event = one.event
@@ -257,7 +258,7 @@ def link_to(event: AgentEvent) -> trace.Link:
     """Return a link to the span in which an event was recorded.
 
     Raises:
-        ConfigurationError: When it was recorded outside any span.
+        ConfigurationError: If it was recorded outside any span.
     """
     if event.span_context is None:
         raise ConfigurationError(f"{event!r} was recorded outside any span")

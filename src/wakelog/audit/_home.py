@@ -1,4 +1,4 @@
-"""The event loop that a session log lives in, which is the application's for a pool of connections."""
+"""The event loop to which a session log belongs, for example by its pool of connections."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-# How often to look whether the loop is still there, in seconds; the end of the work is not waited for.
+# The interval, in seconds, of checks whether the loop still runs; the end of the work is noticed at
+# once.
 _LOOK_SECONDS: Final = 0.1
-# Loops of the threads that empty queues, in which no log of an application lives.
+# The loops of the queues' threads, to which no application's log belongs.
 _ours: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-# What a forked child has inherited: to let go of it there would wake the parent's loop.
+# Objects that a forked child has inherited: deleting them there would wake the parent's loop.
 _inherited: list[object] = []
 
 
 def own_loop() -> asyncio.AbstractEventLoop:
-    """Make a loop for a thread that empties a queue."""
+    """Create an event loop for the thread of a queue."""
     loop = asyncio.new_event_loop()
     _ours.add(loop)
     return loop
 
 
 def running() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs in this thread, if one does."""
+    """Return the event loop that runs in this thread, or None."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -33,19 +34,19 @@ def running() -> asyncio.AbstractEventLoop | None:
 
 
 def leave_to_parent(*inherited: object) -> None:
-    """Keep what a forked child has inherited of event loops, which it must not close."""
+    """Keep inherited objects of event loops alive in a forked child, which must not close them."""
     _inherited.append(inherited)
 
 
 class Home:
-    """Finds out where a session log lives, and runs work there.
+    """Finds the event loop to which a session log belongs, and runs coroutines in it.
 
-    It is the loop in which the first sink over the log was made, else the one in which a record was
-    first made. When that loop has been closed, the next one takes its place.
+    It is the loop in which the first sink of the log was created, or else the one in which the
+    first record was made. If that loop has been closed, the next one replaces it.
 
     Args:
-        before_end: Called, and awaited, when the loop is about to end: ``asyncio.run`` gives
-            asynchronous generators time for that.
+        before_end: Called and awaited when the loop is about to end: ``asyncio.run`` lets
+            asynchronous generators finish.
     """
 
     def __init__(self, before_end: Callable[[], Awaitable[object]]) -> None:
@@ -55,18 +56,18 @@ class Home:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The loop, as long as it is not closed."""
+        """The event loop, unless it is closed."""
         loop = self._loop
         return None if loop is None or loop.is_closed() else loop
 
     @property
     def is_here(self) -> bool:
-        """Whether the loop runs in this thread, so that waiting for it would be in vain."""
+        """Whether the loop runs in this thread, where waiting for it would be a deadlock."""
         loop = self._loop
         return loop is not None and running() is loop
 
     def notice_loop(self) -> None:
-        """Take the loop that runs here, when none is known."""
+        """Use the running loop of this thread, if none is known."""
         if self.loop is not None:
             return
         loop = running()
@@ -75,10 +76,10 @@ class Home:
         self._loop = loop
         self._end = _until_end(self._before_end)
         with contextlib.suppress(StopIteration):
-            self._end.__anext__().send(None)  # which makes it known to the loop
+            self._end.__anext__().send(None)  # starts the generator, so that the loop finalizes it
 
     def forget(self) -> None:
-        """Begin anew in a forked child, in which the parent's loop does not run."""
+        """Forget the parent's loop in a forked child, where it does not run."""
         leave_to_parent(self._loop, self._end)
         self._loop = self._end = None
 
@@ -88,11 +89,12 @@ class Home:
         """Run a coroutine in the loop and wait for its end.
 
         Args:
-            work: Makes the coroutine.
-            is_ending: Whether the program ends, so that a loop that stands still will not go on.
+            work: Returns the coroutine.
+            is_ending: Tells whether the program ends, so that a loop that does not run will not run
+                again.
 
         Returns:
-            Whether it has ended or was cancelled. Otherwise the loop has ended, or there is none.
+            Whether it has ended or was cancelled. False if the loop has ended, or there is none.
         """
         loop = self.loop
         if loop is None or running() is not None:
@@ -108,7 +110,7 @@ class Home:
 
         try:
             loop.call_soon_threadsafe(begin)
-        except RuntimeError:  # it was closed in this moment
+        except RuntimeError:  # it was just closed
             return False
         while not done.wait(_LOOK_SECONDS):
             if loop.is_closed() or (is_ending() and not loop.is_running()):

@@ -31,25 +31,26 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 
 
 class JournalSessionLog:
-    """Keeps each conversation in its own folder, in segments with the journal's format.
+    """Stores each conversation in its own folder, in segments with the journal's format.
 
-    ``<root>/<tenant>/<thread>/00000001.jsonl``, and archived segments compressed beside them, in
-    ``archive/00000001.jsonl.gz``. Any number of threads, tasks and processes may append to the
-    same conversation. A folder's name is the beginning of the id and the SHA-256 of it, so that
-    no two ids share a folder, whatever is in them.
+    The path is ``<root>/<tenant>/<thread>/00000001.jsonl``, and archived segments are compressed in
+    ``archive/00000001.jsonl.gz`` beside it. Any number of threads, tasks and processes may append
+    to the same conversation. A folder's name is the beginning of the id and its SHA-256, so that no
+    two ids share a folder, whatever characters they have.
 
     ``_lock`` guards which folders are open; nothing is written under it. A signal handler that
     records may take it a second time.
 
     Args:
-        root: The directory; it is made when it is first needed.
+        root: The directory, which is created when needed.
         durability: What ``append`` waits for: ``OS_BUFFERED`` (survives ``kill -9``), ``FSYNC``
-            (survives power loss), or ``PERIODIC`` (does after ``sync_interval`` at the latest).
-        segment_bytes: The size at which a segment is ended. Archiving moves whole segments.
-        sync_interval: How long ``PERIODIC`` may leave lines unsynced, in seconds.
+            (survives a power failure), or ``PERIODIC`` (survives it after at most
+            ``sync_interval``).
+        segment_bytes: The size at which a segment ends. Archiving moves whole segments.
+        sync_interval: The longest time for which ``PERIODIC`` leaves lines unsynced, in seconds.
 
     Raises:
-        ValueError: For a durability that does not exist.
+        ValueError: If the durability does not exist.
     """
 
     def __init__(
@@ -80,26 +81,27 @@ class JournalSessionLog:
         self._reset()
 
     def folder_of(self, key: ThreadKey) -> Path:
-        """Return the folder of a thread, whether or not it is there yet."""
+        """Return the folder of a thread, which may not exist yet."""
         key = checked(key)
         return self.root / _name_of(key.tenant_id) / _name_of(key.thread_id)
 
     def append_now(self, key: ThreadKey, events: Sequence[AgentEvent], timeout: float) -> int:
-        """Append events in the calling thread, which never waits for the disk.
+        """Append events in the calling thread, without waiting for the disk.
 
-        Their lines are in the kernel when this returns. ``FSYNC`` is then kept as ``PERIODIC`` is.
+        When this returns, their lines are written but not synced. ``FSYNC`` is then treated as
+        ``PERIODIC``.
 
         Args:
             key: The thread.
-            events: What to append.
-            timeout: How long to wait while others append to the same thread, in seconds.
+            events: The events.
+            timeout: The longest wait for other appends to the same thread, in seconds.
 
         Returns:
             The highest ordinal.
 
         Raises:
-            SessionLogBusyError: When others appended for longer than that.
-            SinkError: When they were not accepted.
+            SessionLogBusyError: If other appends took longer.
+            SinkError: If the events were not accepted.
         """
         notice_fork()
         folder = self._folder(checked(key))
@@ -110,7 +112,7 @@ class JournalSessionLog:
         return reached
 
     async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
-        """Append events in order, see ``SessionLog``."""
+        """Append events in order; see ``SessionLog``."""
         folder = self._folder(checked(key))
         records = [Sealable(id_of(event), content_of(event)) for event in events]
         if not records:
@@ -128,22 +130,23 @@ class JournalSessionLog:
     async def load_since(
         self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
     ) -> list[Logged]:
-        """Read what is not archived, see ``SessionLog``. Damaged lines are passed over."""
+        """Read what is not archived; see ``SessionLog``. Damaged lines are skipped."""
         path = self.folder_of(key)
         return await in_thread(lambda: reading.live(path, cursor, limit))
 
     async def load_archived(
         self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
     ) -> list[Logged]:
-        """Read what is archived, see ``SessionLog``. Damaged lines are passed over."""
+        """Read what is archived; see ``SessionLog``. Damaged lines are skipped."""
         path = self.folder_of(key)
         return await in_thread(lambda: reading.archived(path, cursor, limit))
 
     async def archive_before(self, key: ThreadKey, watermark: int) -> int:
-        """Archive everything up to an ordinal, see ``SessionLog``.
+        """Archive everything up to an ordinal; see ``SessionLog``.
 
-        Segments that are archived whole are compressed. The rest of a segment stays where it is
-        until the watermark has passed its end, and is read as archived all the same.
+        Segments that are archived completely are compressed. The archived part of another segment
+        stays in place until the watermark has passed the segment's end, and is nevertheless read as
+        archived.
         """
         folder = self._folder(checked(key))
         return await in_thread(lambda: archive(folder, watermark))
@@ -154,10 +157,10 @@ class JournalSessionLog:
         return await in_thread(lambda: reading.watermark(path))
 
     def close(self) -> None:
-        """Sync what is due and close the files. They are opened again when they are needed.
+        """Sync unsynced lines and close the files, which are opened again when needed.
 
         Raises:
-            JournalError: When the disk refused.
+            JournalError: If a sync failed.
         """
         notice_fork()
         with self._lock:
@@ -188,7 +191,7 @@ class JournalSessionLog:
             return folder
 
     def _close_others(self, newest: ThreadFolder) -> None:
-        """Keep the number of open files bounded: close those that have been open the longest."""
+        """Limit the number of open files: close those that have been open the longest."""
         for key, folder in list(self._folders.items()):
             if len(self._folders) <= _OPEN_FOLDERS:
                 return
@@ -196,7 +199,7 @@ class JournalSessionLog:
                 del self._folders[key]
 
     def sync_at_once(self) -> None:
-        """Sync what is due, and from now on whatever is appended, at once: the program is exiting."""
+        """Sync unsynced lines now, and later appends at once, because the program is exiting."""
         self._committer.stop()
 
     def _sync_soon(self, folder: ThreadFolder, ordinal: int) -> None:
@@ -220,7 +223,7 @@ def _append_synced(folder: ThreadFolder, records: Sequence[Sealable]) -> int:
 
 
 def _name_of(identifier: str) -> str:
-    """Return a safe file name for an id: what can be read of it, then what tells it apart."""
+    """Return a safe file name for an id: its readable part, and its unique digest."""
     shown = _NOT_IN_A_NAME.sub("-", identifier.lower())[:24].strip("-")
     digest = sha256(identifier.encode()).hexdigest()
     return f"{shown}.{digest}" if shown else digest

@@ -1,4 +1,4 @@
-"""``ThreadKey``: whose conversation it is, and which."""
+"""``ThreadKey``: the tenant and the conversation."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from wakelog.errors import ConfigurationError
 
-# What every backend can keep, PostgreSQL's index entries among them.
+# A length that every backend can store, including PostgreSQL's index entries.
 _LONGEST = 255
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadKey:
-    """Names one conversation of one tenant. Nothing is written or read without both.
+    """Identifies one conversation of one tenant. Nothing is written or read without both ids.
 
     Args:
-        tenant_id: The customer whose data it is.
-        thread_id: The conversation, unique among the tenant's own.
+        tenant_id: The customer to whom the data belongs.
+        thread_id: The conversation, unique for the tenant.
 
     Raises:
-        ConfigurationError: For an id that is no text, blank, longer than 255 characters, or that
-            has NUL or a lone surrogate in it, which not every backend can keep.
+        ConfigurationError: If an id is not text, is blank, is longer than 255 characters, or
+            contains NUL or a lone surrogate, which not every backend can store.
     """
 
     tenant_id: str
@@ -34,7 +34,7 @@ class ThreadKey:
 
 
 def _unusable(value: object) -> str:
-    """Say what is wrong with an id, or nothing."""
+    """Return what is wrong with an id; empty if nothing is."""
     if not isinstance(value, str):
         return "is no text: pass a str"
     if not value.strip():
@@ -47,10 +47,10 @@ def _unusable(value: object) -> str:
 
 
 def checked(key: object) -> ThreadKey:
-    """Return what was given as a key, when it is one.
+    """Return a key unchanged after checking its type.
 
     Raises:
-        ConfigurationError: When it is anything else, a bare thread id above all.
+        ConfigurationError: If it is anything else, such as a bare thread id.
     """
     if not isinstance(key, ThreadKey):
         raise ConfigurationError(f"{key!r} is no ThreadKey: pass ThreadKey(tenant_id, thread_id)")

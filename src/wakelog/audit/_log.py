@@ -1,4 +1,4 @@
-"""What a session log is."""
+"""The interface of a session log."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Result = TypeVar("Result")
 
 
 class Logged(NamedTuple):
-    """An event and its place in the log of its thread.
+    """An event and its position in the log of its thread.
 
     Attributes:
-        ordinal: Its number, from 1, in the order of appending. No number is ever used again.
+        ordinal: Its number, from 1, in the order of appending. No number is reused.
         event: The event.
     """
 
@@ -28,12 +28,14 @@ class Logged(NamedTuple):
 class SessionLog(Protocol):
     """The durable, ordered log of conversations, one for each ``ThreadKey``.
 
-    Every backend keeps the same promises. What ``append`` has returned for is in the log. Ordinals
-    are dense from 1 for each key, whoever appends, and never used again. Events are never changed.
-    An append that raised may have happened all the same where the answer was lost.
+    Every backend makes the same promises. When ``append`` returns, the events are in the log.
+    Ordinals are consecutive from 1 for each key, even with several processes, and never reused.
+    Events are never changed. An append that raised may have happened nevertheless, if only its
+    response was lost.
 
-    Audit sinks await ``append`` in the event loop that the log lives in, see ``SessionAuditSink``; a log
-    whose attribute ``any_event_loop`` is True is awaited in a loop of their own thread.
+    Audit sinks await ``append`` in the event loop to which the log belongs, see
+    ``SessionAuditSink``; if its attribute ``any_event_loop`` is True, they await it in the loop of
+    a thread of their own.
     """
 
     async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
@@ -41,13 +43,13 @@ class SessionLog(Protocol):
 
         Args:
             key: The thread.
-            events: What to append; nothing is appended for none.
+            events: The events; may be empty.
 
         Returns:
             The highest ordinal in the thread.
 
         Raises:
-            SinkError: When they were not accepted.
+            SinkError: If they were not accepted.
         """
         ...
 
@@ -59,27 +61,27 @@ class SessionLog(Protocol):
         Args:
             key: The thread.
             cursor: Return only ordinals above this one; 0 for all.
-            limit: Return at most so many.
+            limit: Return at most this many.
 
         Returns:
             The events by ascending ordinal.
 
         Raises:
-            SinkError: When the log cannot be read.
+            SinkError: If the log cannot be read.
         """
         ...
 
     async def load_archived(
         self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
     ) -> list[Logged]:
-        """Read what is archived, as ``load_since`` reads what is not."""
+        """Read what is archived, like ``load_since``."""
         ...
 
     async def archive_before(self, key: ThreadKey, watermark: int) -> int:
-        """Archive everything up to an ordinal, that one included.
+        """Archive everything up to and including an ordinal.
 
-        The watermark never goes back. Beyond the end of the log it archives what is there and
-        hides nothing that comes later.
+        The watermark never decreases. If it is beyond the end of the log, it archives what exists,
+        and does not affect later events.
 
         Args:
             key: The thread.
@@ -89,20 +91,20 @@ class SessionLog(Protocol):
             How many events this call has archived.
 
         Raises:
-            SinkError: When the log refused.
+            SinkError: If archiving failed.
         """
         ...
 
     async def watermark(self, key: ThreadKey) -> int:
-        """Return the ordinal up to which everything is archived, 0 when nothing is."""
+        """Return the ordinal up to which everything is archived; 0 if nothing is."""
         ...
 
 
 async def in_thread(call: Callable[[], Result]) -> Result:
-    """Run what blocks without blocking the event loop, also while the interpreter shuts down."""
+    """Run a blocking function in a thread, or directly while the interpreter shuts down."""
     try:
         future = asyncio.get_running_loop().run_in_executor(None, call)
     except RuntimeError:
-        # No executor takes work any more, and nobody is left whom it could hold up.
+        # No executor accepts work any more, and no other task is left to be delayed.
         return call()
     return await future

@@ -1,4 +1,4 @@
-"""``InMemorySessionLog``: for tests and for programs whose conversations end with them."""
+"""``InMemorySessionLog``: for tests, and for conversations that end with the program."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class _Thread:
 
 
 class InMemorySessionLog:
-    """Keeps conversations in memory, serialized, so that appended events cannot be changed.
+    """Stores conversations in memory, serialized, so that appended events cannot be changed.
 
-    A forked child goes on with a copy of its own.
+    A forked child continues with a copy of its own.
 
     ``_lock`` guards the threads; nothing is encoded under it.
     """
@@ -39,9 +39,9 @@ class InMemorySessionLog:
         self,
         key: ThreadKey,
         events: Sequence[AgentEvent],
-        timeout: float,  # noqa: ARG002 - nobody holds the lock for long
+        timeout: float,  # noqa: ARG002 - the lock is never held for long
     ) -> int:
-        """Append events in the calling thread, see ``SessionLog.append``."""
+        """Append events in the calling thread; see ``SessionLog.append``."""
         notice_fork()
         documents = [document_of(event) for event in events]
         with self._lock:
@@ -50,13 +50,13 @@ class InMemorySessionLog:
             return len(thread.documents)
 
     async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
-        """Append events in order, see ``SessionLog``."""
+        """Append events in order; see ``SessionLog``."""
         return self.append_now(key, events, 0)
 
     async def load_since(
         self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
     ) -> list[Logged]:
-        """Read what is not archived, see ``SessionLog``."""
+        """Read what is not archived; see ``SessionLog``."""
         notice_fork()
         thread = self._threads.get(checked(key), _Thread())
         return _loaded(thread, max(cursor, thread.watermark), len(thread.documents), limit)
@@ -64,13 +64,13 @@ class InMemorySessionLog:
     async def load_archived(
         self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
     ) -> list[Logged]:
-        """Read what is archived, see ``SessionLog``."""
+        """Read what is archived; see ``SessionLog``."""
         notice_fork()
         thread = self._threads.get(checked(key), _Thread())
         return _loaded(thread, cursor, thread.watermark, limit)
 
     async def archive_before(self, key: ThreadKey, watermark: int) -> int:
-        """Archive everything up to an ordinal, see ``SessionLog``."""
+        """Archive everything up to an ordinal; see ``SessionLog``."""
         notice_fork()
         with self._lock:
             thread = self._threads.get(checked(key), _Thread())

@@ -1,4 +1,4 @@
-"""Events of a conversation as the messages that a model takes, each tool call once."""
+"""Converting events of a conversation to messages for a model, with each tool call once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wakelog.events import AgentEvent
 
 Message = dict[str, Any]
 
-# OpenTelemetry's name first, then those that the providers' own messages have.
+# OpenTelemetry's name first, then those in the providers' own messages.
 _CALLS: Final = {"tool_call", "tool_use", "function_call"}
 _ANSWERS: Final = {"tool_call_response", "tool_result", "function_call_output"}
 _LISTS: Final = ("parts", "content", "tool_calls")
@@ -20,10 +20,10 @@ _ANSWER_IDS: Final = ("tool_use_id", "tool_call_id", "call_id", "id")
 def messages_of(events: Iterable[AgentEvent]) -> list[Message]:
     """Return a conversation as messages in OpenTelemetry's form.
 
-    A call that both an assistant's message and a ``tool_call`` event have, by its id, is the message's:
-    it may say something beside the call, or make several at once. Where the call had been answered
-    before the message came, the message gives its copy up, because an answer has to follow its call.
-    Of several answers to a call the first stays.
+    If both an assistant's message and a ``tool_call`` event contain a call, by its id, the message
+    keeps it, because it may have more text, or several calls. If the call was answered before the
+    message, the message loses its copy, because an answer has to follow its call. Of several
+    answers to a call the first one is kept.
 
     Args:
         events: The events, in order.
@@ -32,7 +32,7 @@ def messages_of(events: Iterable[AgentEvent]) -> list[Message]:
         The messages.
     """
     said: list[Message | None] = []
-    called: dict[str, int | None] = {}  # where the message of a tool_call event is, which can go
+    called: dict[str, int | None] = {}  # index of a tool_call message that can go
     answered: set[str] = set()
     for event in events:
         is_call = event.event_type == "tool_call"
@@ -113,7 +113,7 @@ def _id(where: str, part: Any, types: set[str], names: tuple[str, ...]) -> str |
 
 
 def _without(message: Message, calls: set[str], answers: set[str]) -> Message | None:
-    """Return a message without these calls and answers; None when nothing else was in it."""
+    """Return a message without these calls and answers; None if nothing else is in it."""
     if not calls and not answers:
         return message
     if message.get("tool_call_id") in answers:

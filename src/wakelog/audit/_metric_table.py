@@ -1,4 +1,4 @@
-"""Every metric of the audit channel: `docs/metrics.md` is made from this table too."""
+"""The table of the audit channel's metrics, from which `docs/metrics.md` is made, too."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ BACKENDS = {
     "InMemorySessionLog": "memory",
     "AgentLogger": "logger",
 }
-"""Where records go, by the class of the session log or the logger; ``other`` for one of the user's."""
+"""Backends by class of the session log or logger; ``other`` for the user's own classes."""
 LOGGER = BACKENDS["AgentLogger"]
 REASONS = ("too_large", "journal", "quota", "buffer_full", "database", "busy")
-"""Why a record was lost; ``other`` for anything else."""
+"""Reasons why a record was lost; ``other`` for all others."""
 
 APPENDED = "wakelog.audit.events.appended"
 FAILED = "wakelog.audit.events.failed"

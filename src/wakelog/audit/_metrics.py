@@ -1,4 +1,4 @@
-"""What became of audit records in this process, for metrics: by where they go, and never by whose they are."""
+"""Metrics of audit records in this process, by backend, and never by tenant or thread."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ MEASURE_EACH = 16
 
 
 class Waiting(Protocol):
-    """Something that records may wait in."""
+    """A queue of records."""
 
     max_pending: int
 
     @property
     def pending(self) -> int:
-        """How many wait."""
+        """How many records wait."""
         ...
 
 
 class AuditMetrics:
-    """What became of the records for one kind of destination.
+    """The counts of one kind of backend.
 
-    ``_lock`` guards the counts and the queues, and may be taken twice by a thread: a signal handler may
-    record.
+    ``_lock`` guards the counts and the queues. A thread may take it twice, because a signal handler
+    may record.
 
     Args:
-        backend: Where they go, by the name that metrics have for it.
+        backend: The backend's name in metrics.
     """
 
     def __init__(self, backend: str) -> None:
@@ -42,40 +42,40 @@ class AuditMetrics:
         self.reset()
 
     def reset(self) -> None:
-        """Begin at zero: at first, and again in a forked child."""
+        """Reset to zero, at the start and in a forked child."""
         self._lock = threading.RLock()
         self.appended = self.dropped = 0
         self.failed: Counter[str] = Counter()
         self.durations: deque[float] = samples()
 
     def watch(self, queue: Waiting) -> None:
-        """Include a queue's figures from now on."""
+        """Include a queue's figures."""
         with self._lock:
             self._queues.add(queue)
 
     def unwatch(self, queue: Waiting) -> None:
-        """Stop counting a queue, which no sink uses any more."""
+        """Stop including a queue, because no sink uses it any more."""
         with self._lock:
             self._queues.discard(queue)
 
     def queues(self) -> list[Waiting]:
-        """Return the queues there are."""
+        """Return the included queues."""
         with self._lock:
             return list(self._queues)
 
     def note_appended(self, count: int) -> None:
-        """Note that records were accepted."""
+        """Count records that were accepted."""
         with self._lock:
             self.appended += count
 
     def note_failed(self, count: int, error: Exception) -> None:
-        """Note that records were not."""
+        """Count records that were not accepted."""
         reason = reason_of(error, t.REASONS)
         with self._lock:
             self.failed[reason] += count
 
     def note_dropped(self) -> None:
-        """Note that a record found the queue full."""
+        """Count a record that arrived when the queue was full."""
         with self._lock:
             self.dropped += 1
 
@@ -101,7 +101,7 @@ _making = threading.Lock()
 
 
 def metrics_of(destination: object) -> AuditMetrics:
-    """Return the metrics of a session log's kind, or of the logger's, which have metrics from then on."""
+    """Return the metrics of a session log's or logger's backend, and begin to export them."""
     names = (kind.__name__ for kind in type(destination).__mro__)
     backend = next((t.BACKENDS[name] for name in names if name in t.BACKENDS), OTHER)
     with _making:

@@ -1,4 +1,4 @@
-"""``PostgresSessionLog``: conversations in PostgreSQL, with the tenant's rows behind a policy."""
+"""``PostgresSessionLog``: conversations in PostgreSQL, with row-level security for tenants."""
 
 from __future__ import annotations
 
@@ -48,34 +48,35 @@ CREATE POLICY tenant ON {table}
     USING (tenant_id = current_setting({setting}, true))
     WITH CHECK (tenant_id = current_setting({setting}, true));
 """
-# What a forked child has inherited: to close it there would end the parent's session.
+# Connections that a forked child has inherited: closing them there would end the parent's sessions.
 _inherited: list[Connection[Any]] = []
 
 
 class PostgresSessionLog(SQLSessionLog):
-    """Keeps conversations in PostgreSQL.
+    """Stores conversations in PostgreSQL.
 
-    Every query names the tenant. Beside that, row-level security is forced on every table, with a
-    policy that shows and takes only the rows of the tenant that the transaction has set, so that
-    a query that forgets the tenant finds nothing. The policy binds every role but superusers and
-    those with ``BYPASSRLS``: let the program log in as neither; a warning says when it does. Tables
-    without forced row-level security, which somebody else has made, take no events.
+    Every query names the tenant. In addition, row-level security is forced on every table, with a
+    policy that allows access only to the rows of the tenant that the transaction has set, so that a
+    query without the tenant finds nothing. The policy applies to every role except superusers and
+    those with ``BYPASSRLS``; let the program log in as another role. A warning is logged if it does
+    not. Events are not written to tables without forced row-level security, which somebody else may
+    have created.
 
-    Calls run in threads, each with a connection of its own; up to eight idle ones are kept. A
-    connection that has died while it was idle is replaced; a transaction that fails later is not
-    tried again, because it may have been committed.
+    Calls run in threads, each with its own connection; up to eight idle connections are kept. An
+    idle connection that was closed is replaced. A transaction that fails later is not retried,
+    because it may have been committed.
 
     ``_lock`` guards the list of idle connections.
 
     Args:
-        conninfo: How to connect, as ``psycopg.connect`` takes it.
-        schema: The schema that the tables are in.
-        connect_timeout: How long connecting may take, in seconds.
-        statement_timeout: How long one statement may take, waiting for others included, in seconds.
+        conninfo: A connection string for ``psycopg.connect``.
+        schema: The schema of the tables.
+        connect_timeout: The time-out for connecting, in seconds.
+        statement_timeout: The time-out for one statement, including waiting for locks, in seconds.
 
     Raises:
-        ConfigurationError: Without psycopg, which the extra ``postgres`` installs, or for a
-            ``conninfo`` that cannot be read.
+        ConfigurationError: If psycopg is not installed (the extra ``postgres``), or ``conninfo`` is
+            invalid.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class PostgresSessionLog(SQLSessionLog):
         connect_timeout: int = 10,
         statement_timeout: float = 30.0,
     ) -> None:
-        # Here and not at the top, so that the class has its name where psycopg is not installed.
+        # Not at the top of the module, so that the class can be imported without psycopg.
         try:
             from psycopg import sql
         except ImportError as error:
@@ -112,13 +113,13 @@ class PostgresSessionLog(SQLSessionLog):
         self._idle = []
 
     async def create_schema(self) -> None:
-        """Make the schema, its tables and their policies, as far as they are missing.
+        """Create the schema, its tables and their policies, as far as they are missing.
 
-        The role that does it owns them. Another one that shall use them needs ``USAGE`` on the
-        schema, and ``SELECT``, ``INSERT``, ``UPDATE`` and ``DELETE`` on its tables.
+        The current role owns them. Another role needs ``USAGE`` on the schema, and ``SELECT``,
+        ``INSERT``, ``UPDATE`` and ``DELETE`` on its tables.
 
         Raises:
-            SessionLogError: When the server refused.
+            SessionLogError: If the server refused.
         """
         from psycopg import sql
 
@@ -132,14 +133,14 @@ class PostgresSessionLog(SQLSessionLog):
         await in_thread(lambda: self._run("create the schema in", "", create))
 
     async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
-        """Append events in order, see ``SessionLog``."""
+        """Append events in order; see ``SessionLog``."""
         thread = columns(key)
         documents = [document_of(event) for event in events]
 
         def insert(connection: Connection[Any]) -> int:
             self._guard(connection)
-            # The row stays locked until the commit, so ordinals become visible in order and an
-            # append that fails gives its own back.
+            # The row stays locked until the commit, so ordinals become visible in order, and the
+            # ordinals of a failed append are used by the next one.
             row = connection.execute(
                 self._sql(
                     "INSERT INTO {}.threads AS t (tenant_id, thread_id, last_ordinal) "
@@ -160,7 +161,7 @@ class PostgresSessionLog(SQLSessionLog):
         return await in_thread(lambda: self._run("append to", key.tenant_id, insert))
 
     async def archive_before(self, key: ThreadKey, watermark: int) -> int:
-        """Archive everything up to an ordinal, see ``SessionLog``: it moves to another table."""
+        """Archive everything up to an ordinal by moving it to another table; see ``SessionLog``."""
         thread = columns(key)
 
         def move(connection: Connection[Any]) -> int:
@@ -195,7 +196,7 @@ class PostgresSessionLog(SQLSessionLog):
         return await in_thread(lambda: self._run("read", key.tenant_id, select))
 
     def close(self) -> None:
-        """Close the idle connections. Others are opened when they are needed."""
+        """Close the idle connections. New ones are opened when needed."""
         notice_fork()
         with self._lock:
             idle, self._idle = self._idle, []
@@ -216,10 +217,10 @@ class PostgresSessionLog(SQLSessionLog):
         return await in_thread(lambda: self._run("read", thread[0], select))
 
     def _guard(self, connection: Connection[Any]) -> None:
-        """See once that row-level security is forced on the tables.
+        """Check once that row-level security is forced on the tables.
 
         Raises:
-            SessionLogError: When it is not.
+            SessionLogError: If it is not.
         """
         if self._guarded:
             return
@@ -238,7 +239,7 @@ class PostgresSessionLog(SQLSessionLog):
         self._guarded = len(found) == len(_TABLES)
 
     def _warn_of_role(self, connection: Connection[Any]) -> None:
-        """Say once when the login is one that no policy binds."""
+        """Log a warning once if no policy applies to the current role."""
         row = connection.execute(
             "SELECT current_user, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
         ).fetchone()
@@ -258,7 +259,7 @@ class PostgresSessionLog(SQLSessionLog):
     def _run(
         self, operation: str, tenant: str, call: Callable[[Connection[Any]], Result]
     ) -> Result:
-        """Do something in a transaction that sees the rows of one tenant."""
+        """Run a function in a transaction that can access only one tenant's rows."""
         import psycopg
 
         notice_fork()
@@ -273,8 +274,8 @@ class PostgresSessionLog(SQLSessionLog):
                     result = call(connection)
             except psycopg.Error as error:
                 if connection is not None and not began and not fresh:
-                    continue  # it died while it was idle
-                # The client may quote what it was given.
+                    continue  # the connection was closed while it was idle
+                # psycopg may quote the connection string in its message.
                 shown = hide_in_error(error, self._secrets)
                 told = str(error).strip() if shown else type(error).__name__
                 raise SessionLogError(
@@ -297,7 +298,7 @@ class PostgresSessionLog(SQLSessionLog):
         connection = psycopg.connect(
             self._conninfo,
             autocommit=True,
-            prepare_threshold=None,  # a pooler between us and the server may not keep them
+            prepare_threshold=None,  # a connection pooler may not support prepared statements
             connect_timeout=self._connect_timeout,
             application_name="wakelog",
         )
@@ -310,7 +311,7 @@ class PostgresSessionLog(SQLSessionLog):
         return connection, True
 
     def _give_back(self, connection: Connection[Any]) -> Connection[Any] | None:
-        """Keep a connection for the next one, and return it when it has to be closed."""
+        """Keep a connection for later calls; return it if it has to be closed."""
         with self._lock:
             if len(self._idle) >= _MOST_IDLE:
                 return connection
@@ -319,10 +320,11 @@ class PostgresSessionLog(SQLSessionLog):
 
 
 def _secrets_in(conninfo: str) -> list[str]:
-    """Return what nobody may read of how to connect: all but host, port, database and user.
+    """Return the secret values in a connection string: all but host, port, database and user.
 
     Raises:
-        ConfigurationError: When it cannot be read; libpq would quote it, so its own words are left out.
+        ConfigurationError: If it is invalid. libpq's message is not shown, because it would quote
+            it.
     """
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
@@ -347,5 +349,5 @@ def _secrets_in(conninfo: str) -> list[str]:
 
 
 def _only(row: tuple[Any, ...] | None) -> Any:
-    assert row is not None  # noqa: S101 - RETURNING returns what was inserted
+    assert row is not None  # noqa: S101 - RETURNING returns the inserted row
     return row[0]

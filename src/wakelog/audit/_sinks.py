@@ -1,4 +1,4 @@
-"""Audit sinks: a narrow channel for what happened to a run, which never raises."""
+"""Audit sinks: a small interface for reporting what happened to a run, which never raises."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ class AuditSink(Protocol):
     """Receives what tools, graphs and agents report about a run. No call returns anything, blocks or raises."""
 
     def record_sub_agent_invoked(self, agent_id: str, sub_thread_id: str) -> None:
-        """Record that another agent was given work, in a thread of its own."""
+        """Record that another agent was invoked, in a thread of its own."""
         ...
 
     def record_agent_handoff(self, from_: str | None, to: str) -> None:
-        """Record that the conversation goes over to another agent; from nobody at the beginning."""
+        """Record that another agent continues the conversation; `from_` is None for the first."""
         ...
 
     def record_resumed(self, from_checkpoint: str) -> None:
-        """Record that a run goes on from a checkpoint; from a fresh state when it is empty."""
+        """Record that a run resumes from a checkpoint, or from a fresh state if that is empty."""
         ...
 
     def record_memory_recall(self, tier: str, namespace_key: str, hits: int) -> None:
-        """Record that memory was searched and how many records it gave, never which."""
+        """Record that memory was searched and how many records were found, but not which."""
         ...
 
     def record_usage_limit_exceeded(self, breach: UsageLimitBreach) -> None:
-        """Record that a budget was overrun."""
+        """Record that a budget was exceeded."""
         ...
 
     def record_context_compacted(self, dropped_chars: int, retained_chars: int) -> None:
@@ -52,51 +52,51 @@ class AuditSink(Protocol):
 
 
 class _EventAuditSink(abc.ABC):
-    """Turns each record into an event, made where and when the record was."""
+    """Converts each record to an event with the time and context of the call."""
 
     __slots__ = ()
 
     @abc.abstractmethod
     def record(self, event: AgentEvent) -> None:
-        """Record an event as it is, which is not to be changed afterwards; nothing is raised."""
+        """Record an event, which must not be changed afterwards. Nothing is raised."""
 
     def emit(self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any) -> None:
         """Record an event of any type: a message, a tool call, a checkpoint. Nothing is raised.
 
         Args:
-            event_type: The type, as ``AgentLogger.emit`` takes it.
+            event_type: The type, as in ``AgentLogger.emit``.
             payload: What was said, asked or returned.
-            fields: Any other field of ``AgentEvent``. What is not given comes from the blocks and
-                from ``bound`` around the call.
+            fields: Other fields of ``AgentEvent``. Missing ones come from the surrounding blocks
+                and ``bound``.
         """
         self._make(event_type, payload or {}, **fields)
 
     @abc.abstractmethod
     def _lost(self, error: Exception, event: AgentEvent | None = None) -> None:
-        """Note that an event was not recorded, or could not even be made."""
+        """Note that an event was not recorded, or could not be created."""
 
     def _key(self) -> ThreadKey | None:
-        """Return the thread that the sink's records belong to, when it knows."""
+        """Return the thread to which the sink's records belong, or None if unknown."""
         return None
 
     def record_sub_agent_invoked(self, agent_id: str, sub_thread_id: str) -> None:
-        """Record that another agent was given work, in a thread of its own."""
+        """Record that another agent was invoked, in a thread of its own."""
         self._make("sub_agent_invoked", {"agent_id": agent_id, "sub_thread_id": sub_thread_id})
 
     def record_agent_handoff(self, from_: str | None, to: str) -> None:
-        """Record that the conversation goes over to another agent; from nobody at the beginning."""
+        """Record that another agent continues the conversation; `from_` is None for the first."""
         self._make("agent_handoff", {"from": from_, "to": to})
 
     def record_resumed(self, from_checkpoint: str) -> None:
-        """Record that a run goes on from a checkpoint; from a fresh state when it is empty."""
+        """Record that a run resumes from a checkpoint, or from a fresh state if that is empty."""
         self._make("resumed", {"from_checkpoint": from_checkpoint})
 
     def record_memory_recall(self, tier: str, namespace_key: str, hits: int) -> None:
-        """Record that memory was searched and how many records it gave, never which."""
+        """Record that memory was searched and how many records were found, but not which."""
         self._make("memory_recall", {"tier": tier, "namespace_key": namespace_key, "hits": hits})
 
     def record_usage_limit_exceeded(self, breach: UsageLimitBreach) -> None:
-        """Record that a budget was overrun."""
+        """Record that a budget was exceeded."""
         try:
             payload = breach.payload()
         except Exception as error:  # noqa: BLE001 - nothing is raised into the agent
@@ -135,23 +135,24 @@ class SessionAuditSink(_EventAuditSink):
     """Records to a session log, in order for each thread.
 
     A ``JournalSessionLog`` is written in the calling thread, in microseconds: when a call returns,
-    the record survives ``kill -9``. Other backends take records from a queue in memory that one
-    thread for each log empties, in order; what finds it full is dropped and counted. A log of
-    one's own may be bound to an event loop, as a pool of connections is: appends run in the loop in
-    which the first sink over it was made, or in which a record first was. What waits when that loop
-    ends is appended before ``asyncio.run`` returns. A log whose attribute ``any_event_loop`` is True
-    is appended to in a loop of that thread.
+    the record survives ``kill -9``. Other backends read records from a queue in memory, which one
+    thread for each log empties in order; a record that arrives when it is full is dropped and
+    counted. Your own log may belong to an event loop, as a pool of connections does: appends run in
+    the loop in which its first sink was created, or else in which the first record was made. What
+    is queued when that loop ends is appended before ``asyncio.run`` returns. If the log's attribute
+    ``any_event_loop`` is True, appends run in a loop of the queue's thread.
 
-    A record that the log does not accept is counted, and a warning is logged once for a burst.
+    A record that the log does not accept is counted, and a warning is logged once per burst.
 
     Args:
-        log: The session log. All sinks over it share a queue.
-        key: The thread that is recorded.
-        max_pending: The most records that may wait in the queue; 65,536 unless the first sink over
-            the log has said otherwise.
+        log: The session log. All its sinks share a queue.
+        key: The thread to record.
+        max_pending: The maximum number of records in the queue; default: that of the log's first
+            sink, or 65,536.
 
     Raises:
-        ConfigurationError: For what is no log or no key, or a ``max_pending`` other than the queue's.
+        ConfigurationError: If `log` or `key` has the wrong type, or ``max_pending`` differs from
+            the queue's.
     """
 
     __slots__ = ("_channel", "key")
@@ -161,20 +162,20 @@ class SessionAuditSink(_EventAuditSink):
         self._channel: Channel = channel_over(log, max_pending)
 
     def with_thread_key(self, key: ThreadKey) -> Self:
-        """Return a sink over the same log for another thread, which costs next to nothing.
+        """Return a sink of the same log for another thread. The call is cheap.
 
         Raises:
-            ConfigurationError: For what is no key.
+            ConfigurationError: If it is not a ``ThreadKey``.
         """
         other = type(self).__new__(type(self))
         other.key, other._channel = checked(key), self._channel  # noqa: SLF001 - of the same class
         return other
 
     def record(self, event: AgentEvent) -> None:
-        """Record an event as it is.
+        """Record an event.
 
         Args:
-            event: The event, which is not to be changed afterwards.
+            event: The event, which must not be changed afterwards.
         """
         try:
             self._channel.submit(self.key, event)
@@ -182,21 +183,21 @@ class SessionAuditSink(_EventAuditSink):
             self._lost(error)
 
     def counts(self) -> AuditCounts:
-        """Return what became of the records of this process's sinks over the log."""
+        """Return the counts, by outcome, of the records of all sinks of the log in this process."""
         return self._channel.counts()
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Wait until the log has been offered everything recorded so far.
+        """Wait until everything recorded so far has been passed to the log.
 
-        It blocks; in a coroutine, call it by ``asyncio.to_thread``. In the event loop that the log
-        lives in, it returns at once, because it would hold up what it waits for. The exit of the
-        program waits in the same way.
+        It blocks; in a coroutine, call it with ``asyncio.to_thread``. In the event loop to which
+        the log belongs it returns at once, because waiting there would be a deadlock. The program's
+        exit waits in the same way.
 
         Args:
             timeout: The longest wait, in seconds.
 
         Returns:
-            Whether that is so.
+            Whether everything has been passed to the log.
         """
         return self._channel.flush(timeout)
 
@@ -207,18 +208,18 @@ class SessionAuditSink(_EventAuditSink):
         self._channel.lost(error, self.key)
 
     def __repr__(self) -> str:
-        """Show the thread that is recorded."""
+        """Return a text with the recorded thread."""
         return f"{type(self).__name__}(key={self.key!r})"
 
 
 class LoggerAuditSink(_EventAuditSink):
-    """Records through an ``AgentLogger``: into its journal, and on to OpenTelemetry.
+    """Records through an ``AgentLogger`` to its journal, and from there to OpenTelemetry.
 
-    The logger redacts what it is given. What it does not accept is counted, and a warning is logged
-    once for a burst.
+    The logger redacts the records. What it does not accept is counted, and a warning is logged once
+    per burst.
 
     Args:
-        log: The logger, for example the one that ``wakelog.configure`` returns.
+        log: The logger, for example that of ``wakelog.configure``.
 
     Attributes:
         failed: How many records the logger did not accept.
@@ -231,14 +232,15 @@ class LoggerAuditSink(_EventAuditSink):
         self.failed = 0
 
     def record(self, event: AgentEvent) -> None:
-        """Record an event as it is."""
+        """Record an event."""
         try:
             made = self._log.event(
                 event.event_type,
                 event.payload,
                 event_id=event.event_id,
                 time_unix_nano=event.time_unix_nano,
-                # An event outside any run has its own id here, which the logger gives it too.
+                # Outside any run, an event's run_id is its own id, which the logger would replace
+                # by another.
                 run_id=event.run_id,
                 risk=event.risk,
                 metadata=event.metadata,
@@ -254,7 +256,7 @@ class LoggerAuditSink(_EventAuditSink):
                 call_id=event.call_id,
                 status=event.status,
             )
-            self._log.put(made)  # raises, whatever the logger does with errors
+            self._log.put(made)  # raises, whatever the logger's error policy is
         except Exception as error:  # noqa: BLE001 - nothing is raised into the agent
             self._lost(error, event)
         else:
@@ -262,7 +264,7 @@ class LoggerAuditSink(_EventAuditSink):
             self._failures.worked(_whose(event))
 
     def __repr__(self) -> str:
-        """Show the logger."""
+        """Return a text with the logger."""
         return f"{type(self).__name__}({self._log!r})"
 
     def _lost(self, error: Exception, event: AgentEvent | None = None) -> None:
@@ -272,12 +274,12 @@ class LoggerAuditSink(_EventAuditSink):
 
 
 class FanOutAuditSink(_EventAuditSink):
-    """Records to several sinks; each gets the same event under the same id.
+    """Records to several sinks, each of which receives the same event with the same id.
 
-    A sink that raises, which none should, does not keep the record from the others.
+    If one sink raises, which it should not, the others still receive the record.
 
     Args:
-        sinks: The sinks. Records belong to the thread of the first that has one.
+        sinks: The sinks. Records belong to the thread of the first sink that has one.
     """
 
     def __init__(self, *sinks: AuditSink) -> None:
@@ -285,18 +287,18 @@ class FanOutAuditSink(_EventAuditSink):
         self._failures = Failures("an audit sink raised")
 
     def record(self, event: AgentEvent) -> None:
-        """Record an event as it is; sinks of others get the six kinds that they know."""
+        """Record an event. Sinks of other classes get only the six kinds in ``AuditSink``."""
         for sink in self.sinks:
             try:
                 if isinstance(sink, _EventAuditSink):
                     sink.record(event)
                 elif event.event_type in _CALLS:
                     _CALLS[event.event_type](sink, event.payload)
-            except Exception as error:  # noqa: BLE001 - the others still get it
+            except Exception as error:  # noqa: BLE001 - the other sinks still receive it
                 self._lost(error, event)
 
     def __repr__(self) -> str:
-        """Show the sinks, with the threads that they record."""
+        """Return a text with the sinks and their threads."""
         return f"{type(self).__name__}({', '.join(map(repr, self.sinks))})"
 
     def _key(self) -> ThreadKey | None:
@@ -332,9 +334,9 @@ _current: ContextVar[AuditSink] = ContextVar("wakelog.audit_sink", default=_NOWH
 
 @contextmanager
 def using_audit_sink(sink: AuditSink) -> Iterator[AuditSink]:
-    """Make a sink the current one, for code that has no reference to it.
+    """Make a sink the current one inside the block, for code without a reference to it.
 
-    Tasks and threads that copy the context, such as ``asyncio.to_thread``, see it too.
+    Tasks and threads that copy the context, such as those of ``asyncio.to_thread``, use it, too.
 
     Args:
         sink: The sink.

@@ -1,4 +1,4 @@
-"""What session logs in SQL databases have in common."""
+"""The common part of session logs in SQL databases."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from wakelog.audit._log import Logged
 
 
 class SQLSessionLog:
-    """Reads conversations from two tables of a database: events, and those that are archived."""
+    """Reads conversations from two tables of a database: live events and archived events."""
 
     any_event_loop: ClassVar = True
 
     async def load_since(
         self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
     ) -> list[Logged]:
-        """Read what is not archived, see ``SessionLog``."""
+        """Read what is not archived; see ``SessionLog``."""
         return await self._load("events", key, cursor, limit)
 
     async def load_archived(
         self, key: ThreadKey, cursor: int = 0, *, limit: int | None = None
     ) -> list[Logged]:
-        """Read what is archived, see ``SessionLog``."""
+        """Read what is archived; see ``SessionLog``."""
         return await self._load("archived_events", key, cursor, limit)
 
     async def _load(
@@ -43,6 +43,6 @@ def columns(key: ThreadKey) -> tuple[str, str]:
     """Return the values of a thread's columns.
 
     Raises:
-        ConfigurationError: When it is no ``ThreadKey``.
+        ConfigurationError: If it is not a ``ThreadKey``.
     """
     return checked(key).tenant_id, key.thread_id

@@ -1,4 +1,4 @@
-"""``SQLiteSessionLog``: conversations in one SQLite file, the embedded middle way."""
+"""``SQLiteSessionLog``: conversations in one SQLite file, without a server."""
 
 from __future__ import annotations
 
@@ -52,29 +52,29 @@ CREATE TABLE IF NOT EXISTS archived_events (
 );
 """
 _THREAD = "tenant_id = ? AND thread_id = ?"
-# What a forked child has inherited: to close it there would be felt by the parent.
+# Connections that a forked child has inherited: closing them there would affect the parent.
 _inherited: list[sqlite3.Connection] = []
-# Whoever forks waits so long for a transaction to end: SQLite has locks of its own, which a child would
-# inherit as a thread of the parent holds them, and wait for them for ever.
+# How long a fork waits for a transaction to end: if a thread of the parent held one of SQLite's
+# internal locks, the child would inherit it and wait for it forever.
 _FORK_SECONDS = 1.0
 
 
 class SQLiteSessionLog(SQLSessionLog):
-    """Keeps conversations in one SQLite file, which several processes may share.
+    """Stores conversations in one SQLite file, which several processes may share.
 
-    The database is in WAL mode. Its calls run in a thread, one at a time.
+    The database is in WAL mode. Calls run in a thread, one at a time.
 
     ``_lock`` guards the connection.
 
     Args:
-        path: The file. Missing parent directories are made.
-        durability: ``OS_BUFFERED`` (``append`` survives ``kill -9``) or ``FSYNC`` (survives power
-            loss).
-        busy_timeout: How long to wait for another process's transaction, in seconds.
+        path: The file. Missing parent directories are created.
+        durability: ``OS_BUFFERED`` (``append`` survives ``kill -9``) or ``FSYNC`` (survives a power
+            failure).
+        busy_timeout: The longest wait for another process's transaction, in seconds.
 
     Raises:
-        ValueError: For a durability that does not exist.
-        SessionLogError: For ``PERIODIC``, which SQLite has not.
+        ValueError: If the durability does not exist.
+        SessionLogError: For ``PERIODIC``, which SQLite does not support.
     """
 
     def __init__(
@@ -101,15 +101,15 @@ class SQLiteSessionLog(SQLSessionLog):
             self._connection = None
 
     def hold(self, timeout: float) -> bool:
-        """Have no transaction begin until ``let_go``; return whether none is under way now."""
+        """Prevent new transactions until ``let_go``; return whether none is running."""
         return self._lock.acquire(timeout=timeout)
 
     def let_go(self) -> None:
-        """Have transactions go on."""
+        """Allow transactions again."""
         self._lock.release()
 
     async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
-        """Append events in order, see ``SessionLog``."""
+        """Append events in order; see ``SessionLog``."""
         thread = columns(key)
         documents = [document_of(event) for event in events]
 
@@ -130,7 +130,7 @@ class SQLiteSessionLog(SQLSessionLog):
         return await self._run("append to", insert)
 
     async def archive_before(self, key: ThreadKey, watermark: int) -> int:
-        """Archive everything up to an ordinal, see ``SessionLog``: it moves to another table."""
+        """Archive everything up to an ordinal by moving it to another table; see ``SessionLog``."""
         thread = columns(key)
 
         def move(connection: sqlite3.Connection) -> int:
@@ -154,7 +154,7 @@ class SQLiteSessionLog(SQLSessionLog):
         return int(row[0]) if row else 0
 
     def close(self) -> None:
-        """Close the file. It is opened again when it is needed."""
+        """Close the file, which is opened again when needed."""
         notice_fork()
         with self._lock:
             if self._connection is not None:
@@ -184,7 +184,7 @@ class SQLiteSessionLog(SQLSessionLog):
         notice_fork()
         try:
             connection = self._connection = self._connection or self._open_patiently()
-            # "IMMEDIATE": to wait for others here and not in the middle, where it could deadlock.
+            # "IMMEDIATE" waits for other writers now and not later, where it could deadlock.
             connection.execute("BEGIN" if operation == "read" else "BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -198,17 +198,17 @@ class SQLiteSessionLog(SQLSessionLog):
             raise SessionLogError(f"cannot {operation} {self.path}: {error}") from error
 
     def _open_patiently(self) -> sqlite3.Connection:
-        """Open the file, also while others do so for the first time.
+        """Open the file, even if other processes open it for the first time at the same moment.
 
-        SQLite does not wait where two connections want to change a new file to WAL mode: each would
-        wait for the other, so one of them is told that it is busy, whatever the time-out.
+        If two connections change a new file to WAL mode, SQLite does not apply the time-out,
+        because each would wait for the other: one of them fails with SQLITE_BUSY at once.
         """
         deadline = time.monotonic() + self._busy_timeout
         while True:
             try:
                 return self._open()
             except sqlite3.OperationalError as error:
-                # The low byte is the primary code, see "Result and Error Codes" in SQLite's manual.
+                # The low byte is the primary code; see "Result and Error Codes" in SQLite's manual.
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
                 if time.monotonic() >= deadline:
@@ -217,9 +217,9 @@ class SQLiteSessionLog(SQLSessionLog):
 
     def _open(self) -> sqlite3.Connection:
         make_directories(self.path.parent)
-        # SQLite makes further files beside it, and follows a link by the name of one.
+        # SQLite creates more files beside it, and follows symbolic links with their names.
         check_directory(self.path.parent)
-        # SQLite would make it readable for everyone.
+        # SQLite would create it readable for everybody.
         os.close(SYSTEM.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         check_for_sqlite(self.path)
         connection = sqlite3.connect(
@@ -260,7 +260,7 @@ def _after_fork_in_parent() -> None:
 
 
 _logs: weakref.WeakSet[SQLiteSessionLog] = weakref.WeakSet()
-# By the thread that forks.
+# The logs that a forking thread holds, by thread id.
 _held: dict[int, list[SQLiteSessionLog]] = {}
 reset_in_child(_held.clear, ForkOrder.STORAGE)
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

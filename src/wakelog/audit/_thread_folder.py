@@ -1,8 +1,8 @@
-"""The folder of one thread: lines appended under a kernel lock, by any number of processes.
+"""The folder of one thread, to which any number of processes append under a kernel lock.
 
-It has the form of a journal's writer: numbered segments with a header, lines chained by checksum, and
-``seq`` for the ordinal. Unlike there, processes take turns: each appends under ``flock``, after it
-has read what others have appended since its last turn.
+It has the form of a journal writer's folder: numbered segments with a header, lines chained by
+checksum, and ``seq`` for the ordinal. Unlike there, several processes append in turn: each takes
+the lock with ``flock``, and first reads what others have appended since its last turn.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _HINT = "Check that the directory exists, is writable and has space"
 
 
 class Sealable(NamedTuple):
-    """A record that has no place yet: its id, and its content from ``wakelog.record.encode``."""
+    """A record without a position: its id, and its content from ``wakelog.record.encode``."""
 
     id: str
     content: bytes
@@ -62,16 +62,17 @@ class Sealable(NamedTuple):
 class ThreadFolder(AppendFile):
     """Appends to the folder of one thread.
 
-    ``_lock`` and, between processes, the lock file guard the end of the last segment. Under them a
-    line is sealed and written; nothing is encoded, and synced only what a new name needs. The first
-    may be taken twice by a thread, so that a signal handler learns that it has to come later.
+    ``_lock`` and, between processes, the lock file guard the end of the last segment. Lines are
+    sealed and written under them; nothing is encoded under them, and only new file names are
+    synced. A thread may take ``_lock`` twice, so that a signal handler does not deadlock, but gets
+    an error.
 
     Args:
-        path: The folder; it is made at the first append.
+        path: The folder, which is created by the first append.
         key: The thread.
-        segment_bytes: The size at which a segment is ended and the next begun.
-        durability: What callers wait for.
-        fs: The system calls; a test's own to record or fail them.
+        segment_bytes: The size at which the next segment begins.
+        durability: The durability that callers wait for.
+        fs: The system calls, which tests replace.
     """
 
     def __init__(
@@ -93,23 +94,23 @@ class ThreadFolder(AppendFile):
         self._lock_fd = -1
         self._size = 0
         self._go_on_in(-1, 0)
-        # The segment whose sync has failed.
+        # The segment whose last sync failed.
         self._failed_segment = 0
         self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
 
     def append(self, records: Sequence[Sealable], timeout: float | None) -> int:
-        """Write records, in one ``write``.
+        """Append records in one ``write``.
 
         Args:
-            records: What to write.
-            timeout: How long to wait for a turn, in seconds; None for as long as it takes.
+            records: The records.
+            timeout: The longest wait for the locks, in seconds; None for no limit.
 
         Returns:
             The highest ordinal.
 
         Raises:
-            SessionLogBusyError: When no turn came in time.
-            JournalError: When the operating system refused.
+            SessionLogBusyError: If the locks were not available in time.
+            JournalError: If writing failed.
         """
         with self.exclusive(timeout):
             if self._size >= self._segment_bytes:
@@ -136,15 +137,15 @@ class ThreadFolder(AppendFile):
             return seq
 
     def wait(self, ordinal: int) -> None:
-        """Make durable what was appended up to an ordinal; one syncs for all who wait.
+        """Wait until everything up to an ordinal is on disk; one thread syncs for all that wait.
 
         Raises:
-            JournalError: When the disk refused, and the events could not be saved.
+            JournalError: If the sync failed, and the events could not be written again.
         """
         self._group.wait(ordinal)
 
     def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
-        """Write events into a new segment, those of other processes among them too."""
+        """Write events to a new segment, including those of other processes."""
         del error
         first, again = lines[0].seq, {line.seq: Sealable(line.id, line.content) for line in lines}
         with self.exclusive(None):
@@ -154,7 +155,7 @@ class ThreadFolder(AppendFile):
             self.begin_segment(again)
 
     def _read_from(self, first: int) -> dict[int, Sealable]:
-        """Return what stands in the folder, from an ordinal on."""
+        """Return the records in the folder from an ordinal on."""
         cursor = Cursor(self.path, Mark(segment=segment_with(self.path, first - 1)))
         found: dict[int, Sealable] = {}
         try:
@@ -176,7 +177,7 @@ class ThreadFolder(AppendFile):
             self._fs.sync_directory(folder)
 
     def last_ordinal(self) -> int:
-        """Return the highest ordinal, 0 when there is none."""
+        """Return the highest ordinal; 0 if there is none."""
         if not is_directory(self.path):
             return 0
         with self.exclusive(None):
@@ -184,22 +185,22 @@ class ThreadFolder(AppendFile):
 
     @property
     def seq(self) -> int:
-        """The highest ordinal, for the one whose turn it is."""
+        """The highest ordinal. The caller is inside ``exclusive``."""
         return self._seq
 
     @contextmanager
     def exclusive(self, timeout: float | None) -> Iterator[None]:
-        """Be the only one who appends, knowing where the log ends.
+        """Hold the locks, and know the end of the log, inside the block.
 
         Raises:
-            SessionLogBusyError: When no turn came in time.
-            JournalError: When the operating system refused.
+            SessionLogBusyError: If the locks were not available in time.
+            JournalError: If locking or reading failed.
         """
         until = None if timeout is None else time.monotonic() + timeout
         if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
             raise self._busy()
         if self._is_held:
-            # A signal handler, which has interrupted its own thread in the middle of a turn.
+            # A signal handler interrupted its own thread, which holds the locks.
             self._lock.release()
             raise self._busy()
         self._is_held = True
@@ -212,7 +213,7 @@ class ThreadFolder(AppendFile):
                 self._catch_up()
                 yield
             finally:
-                # close() in between has given the lock up already.
+                # close() may have released the lock already.
                 if self._lock_fd >= 0:
                     fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         finally:
@@ -220,16 +221,16 @@ class ThreadFolder(AppendFile):
             self._lock.release()
 
     def begin_segment(self, events: Mapping[int, Sealable] = MappingProxyType({})) -> None:
-        """End the current segment and begin the next, when it is one's turn.
+        """End the current segment and begin the next one. The caller is inside ``exclusive``.
 
-        It is made whole or not at all, since its header says that everything up to a number stands
+        The file is written atomically, because its header states that everything up to a number is
         before it.
 
         Args:
-            events: What stands in it from the beginning, by ordinal.
+            events: The first records of the segment, by ordinal.
 
         Raises:
-            JournalError: When the operating system refused.
+            JournalError: If writing failed.
         """
         index, seq = self._segment + 1, self._seq
         path = self.path / segment_name(index)
@@ -255,7 +256,7 @@ class ThreadFolder(AppendFile):
         self._next_path = str(self.path / segment_name(segment + 1))
 
     def close(self) -> bool:
-        """Close the files, unless somebody is using them; they are opened again when needed.
+        """Close the files, unless they are in use; they are opened again when needed.
 
         Returns:
             Whether they are closed.
@@ -270,7 +271,7 @@ class ThreadFolder(AppendFile):
             self._lock.release()
 
     def abandon(self) -> None:
-        """Close the files in a forked child. The kernel's lock stays the parent's."""
+        """Close the files in a forked child. The parent keeps the kernel's lock."""
         self.__del__()
 
     def __del__(self) -> None:
@@ -279,7 +280,7 @@ class ThreadFolder(AppendFile):
         self._forget()
 
     def _forget(self) -> None:
-        """Know nothing of the files any more; they are opened again in the next turn."""
+        """Close the files; they are opened again by the next append."""
         self._go_on_in(-1, self._segment)
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
@@ -301,19 +302,19 @@ class ThreadFolder(AppendFile):
                 continue
             if os.fstat(self._lock_fd).st_nlink:
                 return
-            self._forget()  # the folder was deleted, and whoever comes next makes another
+            self._forget()  # the folder was deleted; create it again
 
     def _make_folder(self) -> None:
         tenant = self.path.parent
         made = []
-        for directory in (tenant.parent, tenant, self.path):  # none is made in one of others
+        for directory in (tenant.parent, tenant, self.path):  # checked one by one
             made += make_directories(directory)
             check_directory(directory)
         if made and self._synced:
             sync_made(self._fs, made)
 
     def _catch_up(self) -> None:
-        """Learn what has been appended since this process's last turn."""
+        """Read what has been appended since this process's last append."""
         try:
             if self._fd >= 0 and not os.access(self._next_path, os.F_OK):
                 status = os.fstat(self._fd)
@@ -331,7 +332,7 @@ class ThreadFolder(AppendFile):
         self._go_on_in(-1, self._segment)
         indices = segments(self.path, missing_ok=True)
         if not indices:
-            # Nothing yet, or only archived segments are left: numbers are not used again.
+            # The thread is new, or has only archived segments, whose numbers are not reused.
             archived = segments(self.path / "archive", COMPRESSED, missing_ok=True)
             self._go_on_in(-1, archived[-1] if archived else 0)
             self._crc = 0
@@ -340,14 +341,15 @@ class ThreadFolder(AppendFile):
             return
         last = indices[-1]
         whole = header_in(self.path / segment_name(last)) is not None
-        # Without its header, what is in the last segment counts on from those before it.
+        # If its header is damaged, the last segment's numbers continue from the segments before it.
         self._go_to_the_end(last, Mark(segment=last if whole else 0), whole=whole)
 
     def _go_to_the_end(self, last: int, mark: Mark, *, whole: bool = True) -> None:
         cursor = Cursor(self.path, mark)
         try:
             while True:
-                # One by one, so that the last chunk has what is damaged after the last record.
+                # Read one at a time, so that the last chunk has the damaged lines after the last
+                # record.
                 chunk = cursor.read(1, _NO_BYTES_LIMIT)
                 if not chunk.entries:
                     break
@@ -362,7 +364,8 @@ class ThreadFolder(AppendFile):
         doubtful = chunk.damaged or not whole or mark.crc is None
         doubtful = doubtful or (last == self._failed_segment and not self._saving)
         if torn or doubtful:
-            # A line after half a line would be lost with it, and damage may be more than it seems.
+            # Do not append after half a line, and treat a damaged segment as unreliable: begin a
+            # new one.
             self.begin_segment()
 
     def _busy(self) -> SessionLogBusyError:
@@ -374,7 +377,7 @@ class ThreadFolder(AppendFile):
 
 
 def segment_with(path: Path, after: int) -> int:
-    """Return the segment to begin with, so that nothing above an ordinal is left out."""
+    """Return the segment at which to begin reading, so that no ordinal above one is left out."""
     for index in reversed(segments(path, missing_ok=True)):
         header = header_in(path / segment_name(index))
         if header is not None and header.last_seq <= after:
@@ -383,7 +386,7 @@ def segment_with(path: Path, after: int) -> int:
 
 
 def header_in(path: Path) -> Header | None:
-    """Return a segment's header, None when it is damaged, not whole yet, or the file is gone."""
+    """Return a segment's header; None if it is damaged or incomplete, or there is no file."""
     try:
         with open_to_read(path) as file:
             line = file.readline(LONGEST_LINE)
@@ -393,7 +396,7 @@ def header_in(path: Path) -> Header | None:
 
 
 def read_watermark(folder: Path) -> int | None:
-    """Return up to which ordinal a thread is archived, None when its file is missing or damaged."""
+    """Return up to which ordinal a thread is archived; None if its file is missing or damaged."""
     try:
         line = read_small(folder / "watermark")
     except (FileNotFoundError, ForeignFileError):
@@ -403,6 +406,6 @@ def read_watermark(folder: Path) -> int | None:
 
 
 def watermark_line(watermark: int) -> bytes:
-    """Return what the watermark's file says: the number, and its checksum."""
+    """Return the content of the watermark's file: the number and its checksum."""
     number = b"%d" % watermark
     return b"%b %08x\n" % (number, crc32(number))

@@ -1,4 +1,4 @@
-"""Reading the folder of one thread, live and archived, past anything damaged."""
+"""Reading the live and archived records of one thread's folder, without damaged lines."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _log = logging.getLogger("wakelog")
 _RECORDS, _BYTES = 512, 1024 * 1024
 ARCHIVE = "archive"
 LONGEST_ARCHIVED = 256 * 1024 * 1024
-"""The most bytes of a segment that is archived."""
+"""The maximum size in bytes of a segment that can be archived."""
 
 
 def watermark(path: Path) -> int:
-    """Return up to which ordinal a thread is archived."""
+    """Return the ordinal up to which a thread is archived."""
     stated = read_watermark(path)
     if stated is not None or not segments(path / ARCHIVE, COMPRESSED, missing_ok=True):
         return stated or 0
-    # The file was lost. Whatever is compressed had been archived, and perhaps more.
+    # The file was lost. At least what is compressed had been archived.
     live = segments(path, missing_ok=True)
     header = header_in(path / segment_name(live[0])) if live else None
     return header.last_seq if header else 0
@@ -40,13 +40,13 @@ def live(path: Path, cursor: int, limit: int | None) -> list[Logged]:
     """Read what is not archived.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If reading fails.
     """
     while True:
         archived_up_to = watermark(path)
         after = max(cursor, archived_up_to)
         found = list(islice(_live(path, after), limit))
-        # Otherwise segments may have been moved away in the meantime, from the middle of the list.
+        # If it changed, archiving may have removed segments during the read.
         if watermark(path) == archived_up_to:
             return found
 
@@ -55,7 +55,7 @@ def archived(path: Path, cursor: int, limit: int | None) -> list[Logged]:
     """Read what is archived.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If reading fails.
     """
     while True:
         compressed = segments(path / ARCHIVE, COMPRESSED, missing_ok=True)
@@ -79,7 +79,7 @@ def _archived(path: Path, compressed: list[int], cursor: int, up_to: int) -> Ite
 
 
 def _compressed(path: Path, index: int, after: int) -> Iterator[Logged]:
-    """Read one compressed segment, with what reads the others."""
+    """Read one compressed segment, by way of a decompressed temporary file."""
     with tempfile.TemporaryDirectory(prefix="wakelog-") as folder:
         segment = os.path.join(folder, segment_name(index))
         SYSTEM.write_whole(segment, decompressed(path))
@@ -87,10 +87,10 @@ def _compressed(path: Path, index: int, after: int) -> Iterator[Logged]:
 
 
 def decompressed(path: Path) -> bytes:
-    """Return what a compressed segment holds, up to where it is damaged.
+    """Return the content of a compressed segment, up to the first damage.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If reading fails.
     """
     try:
         data = read_small(path, LONGEST_ARCHIVED)
@@ -99,11 +99,11 @@ def decompressed(path: Path) -> bytes:
     unpack = zlib.decompressobj(wbits=31)
     found = bytearray()
     try:
-        # In small steps, so that what stands before the damage comes out.
+        # In small steps, to get everything before the damage.
         for start in range(0, len(data), 512):
             found += unpack.decompress(data[start : start + 512], LONGEST_ARCHIVED)
             if len(found) > LONGEST_ARCHIVED:
-                break  # no segment is so large
+                break  # a segment cannot be this large
         whole = unpack.eof
     except zlib.error:
         whole = False

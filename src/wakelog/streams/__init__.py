@@ -1,8 +1,8 @@
 """Session streams: watch a session live while it is recorded.
 
-``SessionStreams`` writes what a session says into a journal and lets any number of readers follow
-it; ``Logger`` offers the same under the names of the known session logger; ``sse`` and
-``StreamsApp`` bring it to web pages.
+``SessionStreams`` writes the text of a session to a journal, which any number of readers can
+follow; ``Logger`` offers the same with the interface of an earlier session logger; ``sse`` and
+``StreamsApp`` serve it to web pages.
 """
 
 from wakelog.streams._entry import LogEntry

@@ -1,4 +1,4 @@
-"""Closing what a crash has left open: once for each stream, whoever comes first."""
+"""Closing the streams that a crash has left open, each once."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 def adopt(streams: SessionStreams) -> list[str]:
-    """Write the ends that are missing in the folders of writers that are gone.
+    """Write the missing ends of streams in the folders of dead writers.
 
-    Where ends are exported as well, folders of other services are left to these: what they have said
-    leaves by their own exporter.
+    If ends are exported, too, folders of other services are left out, because these services export
+    them.
 
     Returns:
         The ids of the streams that were closed.
 
     Raises:
-        JournalError: When the directory cannot be read or written.
+        JournalError: If the directory cannot be read or written.
     """
     closed: list[str] = []
     paths = [path for path in folders(streams.directory) if is_writer(path.name)]
@@ -57,17 +57,18 @@ def adopt(streams: SessionStreams) -> list[str]:
 
 
 def acknowledge(path: Path, segment: int | None = None, seq: int = 0) -> None:
-    """Say in a folder's ledger that nothing in it is waiting for anything. Only for its owner.
+    """Save in a folder's ledger that its records need no delivery. The caller owns the folder.
 
-    Retention keeps what a ledger does not cover, as it waits for delivery elsewhere.
+    Retention keeps what the ledger does not cover, as if it were still to be delivered.
 
     Args:
         path: The folder.
-        segment: Say it only of what is before this segment; streams may be open.
+        segment: Only for what is before this segment, because later streams may be open; None for
+            all.
         seq: The ``seq`` of the last record before that segment.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If writing fails.
     """
     if segment is not None:
         save(path, path.name, Mark(segment, 0, seq))
@@ -90,7 +91,7 @@ def _close_streams(streams: SessionStreams, path: Path, later: list[Path]) -> li
             opened[chunk.stream_id] = (chunk.session_id, found.begin)
         elif chunk.stream_id is not None:
             opened.pop(chunk.stream_id, None)
-    # One who adopted before may have died between the end and the note.
+    # A previous call may have died after writing an end and before saving the ledger.
     for other in later if opened else []:
         for found in scan(other, BEGINNING, EVERYTHING, ENDS):
             if not isinstance(found, int) and (chunk := chunk_of(found, other.name)) is not None:
@@ -101,7 +102,7 @@ def _close_streams(streams: SessionStreams, path: Path, later: list[Path]) -> li
 
 
 def _so_far(path: Path, session_id: str, stream_id: str, begin: int) -> dict[str, object]:
-    """Return what a stream had brought, as the payload of an event."""
+    """Return the text of a stream so far, as the payload of an event."""
     said: list[str] = []
     reasoned: list[str] = []
     chunks = chars = 0

@@ -1,4 +1,4 @@
-"""``LogEntry``: a message of a session, which answers as a pydantic model does and needs no pydantic."""
+"""``LogEntry``: a message of a session, with a pydantic model's interface, without pydantic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wakelog.errors import ConfigurationError
 
 
 class _Unset(str):
-    """A default, told apart from an equal text that was given."""
+    """A default value that can be distinguished from an equal text in an argument."""
 
     __slots__ = ()
 
@@ -24,10 +24,10 @@ _CHAT: Final[Any] = _Unset("chat")
 
 
 def text_of(name: str, value: object) -> str:
-    """Return what an argument has, when it is text.
+    """Return an argument unchanged after checking that it is text.
 
     Raises:
-        ConfigurationError: When it is not; it names the argument.
+        ConfigurationError: If it is not; the message names the argument.
     """
     if not isinstance(value, str):
         raise ConfigurationError(f"{name}={value!r:.80} is no text")
@@ -36,17 +36,17 @@ def text_of(name: str, value: object) -> str:
 
 @dataclass(init=False, kw_only=True)
 class LogEntry:
-    """A message of a session. Arguments that it does not have are passed over.
+    """A message of a session. Unknown arguments are ignored.
 
     Attributes:
         session_id: The session.
         message: The text, or one of ``SPECIAL_TOKENS``.
-        timestamp: When, in ISO 8601; now by default.
+        timestamp: The time in ISO 8601; default: now.
         log_type: ``chat`` or ``log``.
-        model_fields_set: The names of those that were given.
+        model_fields_set: The names of the given arguments.
 
     Raises:
-        ConfigurationError: Without a message, for a value of another type or another ``log_type``.
+        ConfigurationError: If the message is missing, or a value has the wrong type.
     """
 
     session_id: str = _NO_SESSION
@@ -82,23 +82,23 @@ class LogEntry:
             self.timestamp = datetime.now(UTC).isoformat()
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Iterate over names and values, so that ``dict(entry)`` is a dict of them."""
+        """Iterate over names and values, so that ``dict(entry)`` works."""
         return iter([(name, getattr(self, name)) for name in _NAMES])
 
     @classmethod
     def model_validate(cls, obj: object, **options: object) -> Self:
-        """Make an entry of plain data.
+        """Return an entry made from plain data.
 
         Args:
-            obj: A mapping of the fields, in which others are passed over, or an entry.
-            options: ``from_attributes=True`` takes any object with the fields as attributes. Others
-                that pydantic has change nothing here.
+            obj: A mapping of the fields, in which others are ignored, or an entry.
+            options: With ``from_attributes=True``, `obj` may be any object with the fields as
+                attributes. Other options of pydantic have no effect.
 
         Returns:
-            The entry; the given one when it is one.
+            The entry; `obj` itself if it is one.
 
         Raises:
-            ConfigurationError: When a field is missing, of another type or another ``log_type``.
+            ConfigurationError: If a field is missing or has a wrong value.
         """
         if isinstance(obj, cls):
             return obj
@@ -114,10 +114,10 @@ class LogEntry:
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: object) -> Self:
-        """Make an entry of JSON, see ``model_validate``.
+        """Return an entry made from JSON; see ``model_validate``.
 
         Raises:
-            ConfigurationError: When it is no JSON, or no entry's.
+            ConfigurationError: If it is not JSON, or not an entry.
         """
         try:
             obj = json.loads(json_data)
@@ -129,11 +129,11 @@ class LogEntry:
         """Return a copy.
 
         Args:
-            update: Fields to change in it. Unlike pydantic's, they are checked.
-            deep: Not used, as all fields are text.
+            update: Fields to change in the copy. Unlike in pydantic, they are validated.
+            deep: Has no effect, because all fields are text.
 
         Raises:
-            ConfigurationError: For a value of another type or another ``log_type``.
+            ConfigurationError: If a field has a wrong value.
         """
         changed = {name: value for name, value in (update or {}).items() if name in _NAMES}
         copy = type(self)(**{**dict(self), **changed})
@@ -153,12 +153,12 @@ class LogEntry:
         """Return the entry as a dict.
 
         Args:
-            include: The only fields to have in it.
-            exclude: Fields to leave out; in a mapping not those with False.
-            exclude_unset: Leave out what was not given.
-            exclude_defaults: Leave out what is as it would be by default.
-            exclude_none: Leave out what is None, which nothing is.
-            options: ``mode`` and others that pydantic has; they change nothing here, where every
+            include: The only fields to include.
+            exclude: Fields to leave out; in a mapping, except those with the value False.
+            exclude_unset: Leave out fields that were not given.
+            exclude_defaults: Leave out fields with their default value.
+            exclude_none: Leave out fields that are None, which none is.
+            options: ``mode`` and other options of pydantic, which have no effect, because every
                 field is text and has no alias.
         """
         del options
@@ -180,8 +180,8 @@ class LogEntry:
         """Return the entry as JSON.
 
         Args:
-            indent: By how much to indent; one compact line by default.
-            options: As ``model_dump`` takes them.
+            indent: The indentation; default: one compact line.
+            options: The options of ``model_dump``.
         """
         ensure_ascii = bool(options.pop("ensure_ascii", False))
         separators = None if indent else (",", ":")
@@ -193,7 +193,7 @@ class LogEntry:
         """Return the JSON Schema of an entry.
 
         Args:
-            options: Those that pydantic has; they change nothing here.
+            options: The options of pydantic, which have no effect.
         """
         del options
         text = {"type": "string"}

@@ -1,4 +1,4 @@
-"""What this process knows of one writer's lines: where a session's recent ones are, and their text."""
+"""This process's view of a writer's lines: the positions and text of recent ones by session."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Recent:
     """The recent chunks of one session in one lane.
 
     Attributes:
-        covered: The key of the place from which on every chunk is in ``begins``.
-        begins: The keys of the lines, in order; at most ``INDEXED``, older ones are forgotten.
-        ring: The last chunks themselves, where this process wrote them.
-        loose: Chunks that are not journaled yet, when streams are joined.
+        covered: The key of the place from which ``begins`` has every chunk.
+        begins: The keys of the lines, in order; at most ``INDEXED``, without older ones.
+        ring: The last chunks themselves, if this process wrote them.
+        loose: Chunks that are not in the journal yet, because the chunks of a stream are joined.
     """
 
     __slots__ = ("begins", "chars", "covered", "loose", "ring")
@@ -49,7 +49,7 @@ class Recent:
         self.chars = 0
 
     def note(self, begin: int, chunk: Chunk | None = None) -> None:
-        """Add a line that has been written."""
+        """Note a line that has been written."""
         self.begins.append(begin)
         if len(self.begins) >= 2 * INDEXED:
             del self.begins[:INDEXED]
@@ -58,7 +58,7 @@ class Recent:
             return
         self.ring.append(chunk)
         self.chars += len(chunk.text)
-        # In halves, because the beginning of a list is costly to take away.
+        # Delete many at a time, because deleting from the beginning of a list is slow.
         if len(self.ring) >= 2 * RING_CHUNKS or self.chars > 2 * RING_CHARS:
             keep = min(RING_CHUNKS, len(self.ring) // 2)
             del self.ring[:-keep]
@@ -66,13 +66,13 @@ class Recent:
 
 
 class NextChunks(NamedTuple):
-    """What a lane has for a reader: chunks, or where to read them, or nothing more.
+    """The next chunks of a lane for a reader, or where to read them.
 
     Attributes:
-        chunks: The next ones, from memory; fewer than the limit when there are no more.
+        chunks: The next chunks, from memory; fewer than the limit if there are no more.
         begins: The keys of the next lines, to be read with ``load``.
-        scan_to: The key of the place up to which the lines have to be looked through.
-        reached: The key of the place up to which there is nothing more, when there is nothing.
+        scan_to: The key of the place up to which the lines have to be scanned.
+        reached: The key of the place up to which there are no more chunks, if there are none.
     """
 
     chunks: list[Chunk]
@@ -82,7 +82,7 @@ class NextChunks(NamedTuple):
 
 
 class News(NamedTuple):
-    """Lines that another process has written: whose they are and where, and the place after them."""
+    """Lines of another process: their sessions and keys, and the key of the place after them."""
 
     lines: list[tuple[str, int]]
     end: int
@@ -92,17 +92,17 @@ _NONE: array[int] = array("Q")
 
 
 class WriterLines:
-    """One writer's lines. Whoever calls holds the lock of the streams, except for ``load``.
+    """One writer's lines. Callers hold the lock of the streams, except for ``load`` and ``news``.
 
     Args:
         folder: The writer's folder.
-        own: Whether this process writes there.
+        own: Whether this process writes it.
     """
 
     def __init__(self, folder: Path, *, own: bool) -> None:
         self.folder = folder
         self.writer = folder.name
-        # In nanoseconds, and a second early: the first line's event is older than its writer.
+        # In nanoseconds, less a second: the first line's event is older than its writer.
         self.created = (created(self.writer) - 1000) * 1_000_000
         owner = owner_of(folder)
         self.generation = 0 if owner is None else owner.generation
@@ -110,26 +110,26 @@ class WriterLines:
         self.complete = False
         self.sessions: dict[str, Recent] = {}
         self.end = BEGINNING if own else end_of(folder)
-        # Where this process writes: before this place, a session that is not in ``sessions`` may
-        # have chunks. Of what others write, only watched sessions are noted.
+        # For this process's own lane: the place before which a session that is not in ``sessions``
+        # may have chunks. For other lanes, only watched sessions are in ``sessions``.
         self.floor = BEGINNING
         self._fd = -1
         self.segment = 0
 
     def recent(self, session_id: str) -> Recent:
-        """Return what is known of a session, from now on at least."""
+        """Return the index of a session, which begins now at the latest."""
         found = self.sessions.get(session_id)
         if found is None:
             found = self.sessions[session_id] = Recent(self._covered())
         return found
 
     def forget(self, session_id: str) -> None:
-        """Give the memory of an idle session back; its chunks are found on the disk."""
+        """Free the memory of an idle session, whose chunks can be found on disk."""
         if self.sessions.pop(session_id, None) is not None:
             self.floor = self.end
 
     def after(self, session_id: str, place: Place, limit: int) -> NextChunks:
-        """Say what comes after a place."""
+        """Return what comes after a place."""
         recent = self.sessions.get(session_id)
         covered = self._covered() if recent is None else recent.covered
         if place.key < covered:
@@ -151,7 +151,7 @@ class WriterLines:
         return NextChunks([], begins[at : at + min(limit, -from_ring)], BEGINNING, BEGINNING)
 
     def load(self, begins: array[int]) -> list[Chunk]:
-        """Read lines whose places are known. What retention has taken or is damaged is left out."""
+        """Read lines by their keys. Deleted and damaged lines are left out."""
         chunks: list[Chunk] = []
         fd, opened = -1, 0
         try:
@@ -170,14 +170,14 @@ class WriterLines:
         return chunks
 
     def wrote(self) -> tuple[int, int]:
-        """Find where the line stands that has just been appended.
+        """Find the line that has just been appended.
 
         Returns:
-            The keys of its begin and its end.
+            The keys of its beginning and its end.
         """
         size = os.fstat(self._fd).st_size if self._fd >= 0 else 0
         begin = split_key(self.end)[1]
-        if self._fd < 0 or size == begin:  # it went into a new segment
+        if self._fd < 0 or size == begin:  # the line is in a new segment
             self.close()
             found = segment_paths(self.folder)
             if not found:
@@ -191,18 +191,18 @@ class WriterLines:
         return key_of(self.segment, begin), self.end
 
     def failed(self) -> None:
-        """Take note that an append failed, which may have left a part of a line."""
+        """Note that an append failed, which may have left a part of a line."""
         if self._fd >= 0:
             self.end = key_of(self.segment, os.fstat(self._fd).st_size)
 
     def news(self) -> Iterator[News]:
-        """Look what another process has written since the last time; without the lock.
+        """Read what another process has written since the last call, without the lock.
 
         Yields:
             Parts of it, for ``take``.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: If reading fails.
         """
         first, start = split_key(self.end)
         for segment, path in segment_paths(self.folder):
@@ -210,14 +210,14 @@ class WriterLines:
                 yield from _news_in(path, segment, start if segment == first else 0)
 
     def take(self, news: News, watched: Iterable[str]) -> set[str]:
-        """Take in a part of what another process has written.
+        """Add a part of what another process has written to the index.
 
         Args:
             news: The part.
-            watched: The sessions that somebody reads; others are forgotten.
+            watched: The sessions with readers; others are removed.
 
         Returns:
-            Those of them that it brings something for.
+            The watched sessions that have new lines.
         """
         for session_id in self.sessions.keys() - watched:
             del self.sessions[session_id]
@@ -230,18 +230,18 @@ class WriterLines:
         return fresh
 
     def catch_up(self) -> None:
-        """Take note of how far another process has written, without looking what it was."""
+        """Skip what another process has written."""
         self.sessions.clear()
         self.end = end_of(self.folder)
 
     def close(self) -> None:
-        """Close the segment that is open."""
+        """Close the open segment."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
 
     def _covered(self) -> int:
-        """Return from where on a session that is not in ``sessions`` has no chunks."""
+        """Return the place from which a session that is not in ``sessions`` has no chunks."""
         return self.floor if self.own else self.end
 
     def _open(self, segment: int) -> int:
@@ -276,8 +276,8 @@ def _news_in(path: Path, segment: int, offset: int) -> Iterator[News]:
                 elif (end := next_newline(file.fileno(), offset + wanted)) < 0:
                     return
                 else:
-                    offset, wanted = end + 1, _BLOCK  # no line is so long
+                    offset, wanted = end + 1, _BLOCK  # a line cannot be this long
     except (FileNotFoundError, ForeignFileError):
-        return  # retention took it
+        return  # retention has deleted it
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error

@@ -1,4 +1,4 @@
-"""The writers of a directory as this process knows them, and whom to wake when one has news."""
+"""The lanes of a directory's writers in this process, and waking readers of new lines."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _TICK_NANOSECONDS = 1_000_000_000
 
 
 def in_order(lanes: Mapping[str, WriterLines]) -> Sequence[tuple[str, WriterLines]]:
-    """Return lanes in the order in which their writers began: by generation, and else by id."""
+    """Return lanes ordered by the start of their writers: by generation, then by id."""
     return sorted(lanes.items(), key=lambda pair: (pair[1].generation, pair[0]))
 
 
 def newest_of(lanes: Mapping[str, WriterLines]) -> Position:
-    """Return a position with nothing but the newest of some writers in it."""
+    """Return a position that contains only the newest of some writers."""
     newest = in_order(lanes)[-1:]
     return Position(
         {writer: Place() for writer, _ in newest}, sum(one.generation for _, one in newest)
@@ -37,25 +37,25 @@ def newest_of(lanes: Mapping[str, WriterLines]) -> Position:
 
 
 class Lanes:
-    """All lanes of a directory, and the watches of the sessions that somebody reads.
+    """All lanes of a directory, and the watches of the sessions with readers.
 
-    ``lock`` guards the lanes, what they know, and the watches. Under it a line may be written, and
+    ``lock`` guards the lanes, their indexes, and the watches. A line may be written under it, but
     nothing is synced, exported or called back.
 
     Attributes:
         by_writer: The lanes.
-        version: Changes whenever a lane comes, goes or is complete.
-        own: The one that this process writes to, once it does.
-        watches: By session, as long as somebody reads it.
-        scans: Finds on the disk what is not in memory.
+        version: Changes whenever a lane is added, removed or complete.
+        own: The lane that this process writes, if it does.
+        watches: The watches by session, while it has readers.
+        scans: Finds chunks on disk that are not in memory.
 
     Args:
         directory: The journal's directory.
-        max_readers: How many readers there may be at once.
-        max_scans: How many scans of the disk run at once.
+        max_readers: The maximum number of readers at a time.
+        max_scans: The maximum number of disk scans at a time.
 
     Raises:
-        ConfigurationError: When a limit is no number from 1 on.
+        ConfigurationError: If a limit is not a number of at least 1.
     """
 
     def __init__(self, directory: Path, max_readers: int, max_scans: int) -> None:
@@ -75,22 +75,22 @@ class Lanes:
         self.own: WriterLines | None = None
         self.watches: weakref.WeakValueDictionary[str, Watch] = weakref.WeakValueDictionary()
         self._readers: weakref.WeakSet[Reader] = weakref.WeakSet()
-        # Writers that are gone and whose streams are closed: a cache of what their ledgers say.
+        # Dead writers whose streams are closed: a cache of what their ledgers state.
         self.acknowledged: set[str] = set()
         self._listed = -1
-        # Held by the one who takes in what others write, while he reads their files.
+        # Held while one thread reads the files of other processes.
         self._refreshing = threading.Lock()
 
     def make_room(self) -> None:
-        """Refuse a reader for which there is no room.
+        """Check that another reader is allowed.
 
         Raises:
-            TooManyReadersError: When there are as many as there may be.
+            TooManyReadersError: If the maximum is reached.
         """
         with self.lock:
             if len(self._readers) < self._max_readers:
                 return
-            # Whoever has ended may still be held by somebody.
+            # A reader that has ended may still be referenced.
             for reader in [reader for reader in self._readers if reader.ended is not None]:
                 self._readers.discard(reader)
             if len(self._readers) >= self._max_readers:
@@ -100,12 +100,12 @@ class Lanes:
                 )
 
     def add_reader(self, reader: Reader) -> None:
-        """Count a reader, until it has ended or nobody holds it any longer."""
+        """Count a reader until it has ended or is garbage-collected."""
         with self.lock:
             self._readers.add(reader)
 
     def watch(self, session_id: str) -> Watch:
-        """Return the watch of a session, for a reader to hold."""
+        """Return the watch of a session, which a reader keeps."""
         with self.lock:
             watch = self.watches.get(session_id)
             if watch is None:
@@ -113,12 +113,12 @@ class Lanes:
             return watch
 
     def wake(self, session_id: str) -> None:
-        """Wake the readers of a session. Whoever calls holds the lock."""
+        """Wake the readers of a session. The caller holds the lock."""
         if (watch := self.watches.get(session_id)) is not None:
             watch.wake()
 
     def begin_own(self, folder: Path) -> WriterLines:
-        """Take up the writer that this process writes to now. Whoever calls holds the lock."""
+        """Begin the lane of this process's present writer. The caller holds the lock."""
         self.retire_own()
         lane = self.by_writer[folder.name] = self._watched(WriterLines(folder, own=True))
         self.own = lane
@@ -126,7 +126,7 @@ class Lanes:
         return lane
 
     def retire_own(self) -> None:
-        """Take note that this process's writer has ended. Whoever calls holds the lock."""
+        """Note that this process's writer has ended. The caller holds the lock."""
         if self.own is not None:
             self.own.close()
             self.own.complete = True
@@ -134,10 +134,10 @@ class Lanes:
             self._changed()
 
     def list(self) -> None:
-        """Take up the writers whose folders have come, and drop those whose folders have gone.
+        """Add lanes for new folders, and remove those of deleted folders.
 
         Raises:
-            JournalError: When the directory cannot be listed.
+            JournalError: If the directory cannot be listed.
         """
         try:
             changed = os.stat(self.directory).st_mtime_ns
@@ -147,7 +147,8 @@ class Lanes:
             if changed == self._listed:
                 return
             found = {path.name: path for path in folders(self.directory) if is_writer(path.name)}
-            # A folder that comes in the same tick of the clock does not change the time again.
+            # A folder created in the same tick of the clock would not change the modification time
+            # again.
             self._listed = changed if time.time_ns() - changed > _TICK_NANOSECONDS else -1
             before = self.by_writer.keys() | set()
             for writer in found.keys() - before:
@@ -163,16 +164,16 @@ class Lanes:
                 self._changed()
 
     def refresh(self, *, owners: bool) -> bool:
-        """Take in what other processes have written.
+        """Read what other processes have written.
 
         Args:
-            owners: Look too which of them are gone.
+            owners: Whether to check which of them have ended.
 
         Returns:
-            Whether one is gone that was there before.
+            Whether one has ended since the last call.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: If reading fails.
         """
         gone = False
         self.list()
@@ -182,20 +183,20 @@ class Lanes:
                     continue
                 free = owners and is_owned(lane.folder) is False
                 with self.lock:
-                    if not self.watches:  # nobody wants to know what it was
+                    if not self.watches:  # no session has a reader
                         lane.catch_up()
                 for news in lane.news():
                     with self.lock:
                         for session_id in lane.take(news, list(self.watches)):
                             self.wake(session_id)
-                if free:  # nothing was written after it was, and all that was has been taken in
+                if free:  # it ended before the read above, so everything has been read
                     with self.lock:
                         lane.complete = gone = True
                         self._changed()
         return gone
 
     def close(self) -> None:
-        """Forget everything, and tell the readers."""
+        """Remove everything, and end the readers."""
         with self.lock:
             self.retire_own()
             for watch in list(self.watches.values()):
@@ -207,7 +208,7 @@ class Lanes:
         self.scans.close()
 
     def forget_in_child(self) -> None:
-        """Begin anew in a forked child, where nobody reads yet and locks may be held for ever."""
+        """Reset in a forked child, which has no readers and may have inherited locked locks."""
         if self.own is not None:
             self.own.close()
         self._reset()

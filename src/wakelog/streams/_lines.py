@@ -1,4 +1,4 @@
-"""Chunks as lines of the journal, and finding one session's among them without reading all."""
+"""Chunks as lines of the journal, and finding those of one session without decoding all lines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from wakelog.streams._places import BEGINNING, Place, key_of, split_key
 
 MAX_LINE_BYTES = 1024 * 1024
 LONGEST_TEXT = 64 * 1024
-"""The most characters of one line; six bytes each at worst, so that no line is ever cut."""
+"""The most characters in one line; as each takes at most six bytes, no line is ever shortened."""
 
 _BLOCK = 512 * 1024
 _LINE = 1024
@@ -53,16 +53,16 @@ class Chunk(NamedTuple):
 
     Attributes:
         session_id: The session.
-        text: The text; empty for everything but a ``chunk``.
+        text: The text; empty unless the kind is ``chunk``.
         kind: ``chunk``, or what begins or ends here: ``start``, ``end``, ``reasoning_start``,
             ``reasoning_stop``.
         timestamp: When it was written, in nanoseconds since 1970.
-        stream_id: The stream that it belongs to, when it belongs to one.
+        stream_id: The id of its stream, or None.
         status: For an ``end``: ``success``, ``error``, ``interrupted`` or the caller's word.
-        writer: The writer whose journal holds it.
-        place: The place after its line there.
-        part: Which part it is of a text that is too long for one line, from 1.
-        parts: How many parts that text has.
+        writer: The id of its writer.
+        place: The place after its line.
+        part: For a text that is too long for one line, the number of this part, from 1.
+        parts: The number of parts of that text.
     """
 
     session_id: str
@@ -80,7 +80,7 @@ class Chunk(NamedTuple):
 def text_line(
     session_id: str, text: str, time: int, stream_id: str | None, part: int = 1, parts: int = 1
 ) -> bytes:
-    """Write a chunk of text as the middle part of a line."""
+    """Return a chunk of text as the middle part of a line."""
     attributes: dict[str, object] = {s.CONVERSATION_ID: session_id}
     if stream_id is not None:
         attributes[s.STREAM_ID] = stream_id
@@ -96,7 +96,7 @@ def text_line(
 
 
 def event_line(event: AgentEvent) -> bytes:
-    """Write an event of a stream as the middle part of a line."""
+    """Return an event of a stream as the middle part of a line."""
     return encode(
         fields_of(event),
         MAX_LINE_BYTES,
@@ -106,9 +106,9 @@ def event_line(event: AgentEvent) -> bytes:
 
 
 def needle(session_id: str) -> bytes:
-    """Return the bytes that stand in the lines of one session and in no other line.
+    """Return bytes that are in every line of one session and in no other line.
 
-    Inside of a text, its quotation marks would be escaped.
+    In other texts of a line, the quotation marks would be escaped.
     """
     return b'"%b":%b' % (s.CONVERSATION_ID.encode(), orjson.dumps(session_id))
 
@@ -119,12 +119,12 @@ def normal(session_id: str) -> str:
 
 
 def segment_paths(folder: Path) -> list[tuple[int, Path]]:
-    """List a writer's segments, in order; none when the folder is gone."""
+    """List a writer's segments, in order; none if the folder does not exist."""
     return [(index, folder / segment_name(index)) for index in segments(folder, missing_ok=True)]
 
 
 def end_of(folder: Path) -> int:
-    """Return the key of the place after the last whole line that stands in a folder now."""
+    """Return the key of the place after the last complete line in a folder."""
     found = segment_paths(folder)
     if not found:
         return BEGINNING
@@ -132,7 +132,7 @@ def end_of(folder: Path) -> int:
     try:
         with open_to_read(path, buffering=0) as file:
             return key_of(index, end_of_lines(file.fileno()))
-    except FileNotFoundError:  # retention took it in this moment
+    except FileNotFoundError:  # retention has just deleted it
         pass
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
@@ -140,24 +140,24 @@ def end_of(folder: Path) -> int:
 
 
 def last_line(folder: Path) -> Line | None:
-    """Return the last record of a folder; None without one, or when it is damaged."""
+    """Return the last record of a folder; None if there is none, or it is damaged."""
     for index, path in reversed(segment_paths(folder)):
         try:
             with open_to_read(path, buffering=0) as file:
                 end = end_of_lines(file.fileno())
                 begin, _ = line_before(file.fileno(), end) if end else (0, b"")
                 if begin == 0:
-                    continue  # nothing but a header, or less
+                    continue  # only a header, or nothing
                 return read_line(file.fileno(), index, begin)
         except FileNotFoundError:
-            continue  # retention took it
+            continue  # retention has deleted it
         except OSError as error:
             raise JournalError("read", path, error.strerror or error) from error
     return None
 
 
 class Line(NamedTuple):
-    """A whole line that holds what was looked for."""
+    """A complete line that contains the wanted bytes."""
 
     record: Record
     begin: int
@@ -165,20 +165,20 @@ class Line(NamedTuple):
 
 
 def scan(folder: Path, begin: int, end: int, *wanted: bytes) -> Iterator[Line | int]:
-    """Find the lines that hold any of some bytes, without decoding the others.
+    """Find the lines that contain any of some bytes, without decoding the others.
 
     Args:
         folder: The writer's folder.
-        begin: The key of the place from which to look.
-        end: The key of the place up to which to look.
-        wanted: What to look for.
+        begin: The key of the place at which to begin.
+        end: The key of the place at which to end.
+        wanted: The bytes to find.
 
     Yields:
-        The lines, in order, and after each block the key of the place that was reached, so that
-        a caller who has enough can stop anywhere.
+        The lines, in order, and after each block the key of the place that was reached, so that the
+        caller can stop there.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If reading fails.
     """
     pattern = re.compile(b"|".join(map(re.escape, wanted)))
     first, start = split_key(begin)
@@ -197,13 +197,13 @@ def _scan_segment(
     try:
         fd = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
-        return  # retention took it
+        return  # retention has deleted it
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
     try:
         wanted = _BLOCK
         while limit is None or offset < limit:
-            # One line's checksum more than what is looked through, to check the first line by.
+            # Also read the checksum of the line before, to verify the first line with it.
             before = min(offset, _CRC_BYTES)
             block = os.pread(fd, wanted + before, offset - before)
             cut = block.rfind(b"\n", before) + 1
@@ -215,7 +215,7 @@ def _scan_segment(
                 elif (end := next_newline(fd, offset + wanted)) < 0:
                     return
                 else:
-                    offset, wanted = end + 1, _BLOCK  # no line is so long
+                    offset, wanted = end + 1, _BLOCK  # a line cannot be this long
                 continue
             for begin, end in _hits(block, before, cut, pattern):
                 at = offset - before + begin
@@ -239,7 +239,7 @@ def _hits(
 
 
 def _checked(block: bytes, begin: int, end: int) -> Record | None:
-    """Decode a line when its checksum fits, seeded by what the line before states or adds up to."""
+    """Decode a line if its checksum is right, given the line before, which may be damaged."""
     line = block[begin : end - 1]
     stated = _CRC.fullmatch(block, max(0, begin - _CRC_BYTES), begin)
     if stated is not None and verify(line, int(stated[1], 16)) is None:
@@ -255,22 +255,22 @@ def _checked(block: bytes, begin: int, end: int) -> Record | None:
 
 
 def sessions_in(block: bytes) -> Iterator[tuple[str, int]]:
-    """Find whose lines stand in a block: each session's id, and where its line begins."""
+    """Yield each session id in a block, with the offset of its line."""
     for match in _SESSION.finditer(block):
         try:
             session_id = orjson.loads(match[1])
         except orjson.JSONDecodeError:
-            continue  # the line is damaged
+            continue  # a damaged line
         yield session_id, block.rfind(b"\n", 0, match.start()) + 1
 
 
 def session_hashes_in(block: bytes) -> set[int]:
-    """Find whose lines stand in a block: the hash of each session's id as it is written there."""
+    """Return the hashes of the session ids in a block, in their encoded form."""
     return set(map(hash, _SESSION.findall(block)))
 
 
 def read_line(fd: int, segment: int, offset: int) -> Line | None:
-    """Read one line whose place is known; None when it is damaged or not whole."""
+    """Read one line at a known offset; None if it is damaged or incomplete."""
     before = min(offset, _CRC_BYTES)
     wanted = _LINE
     while True:
@@ -287,7 +287,7 @@ def read_line(fd: int, segment: int, offset: int) -> Line | None:
 
 
 def chunk_of(line: Line, writer: str) -> Chunk | None:
-    """Make a chunk of a line, or None when the line is something else."""
+    """Return the chunk on a line; None if the line is something else."""
     record = line.record
     kind = _KINDS.get(record.event_name or "")
     if kind is None:
@@ -308,7 +308,7 @@ def chunk_of(line: Line, writer: str) -> Chunk | None:
 
 
 def _part_of(part: object, parts: object) -> tuple[int, int]:
-    """Return which part of how many a line says that it is; the only one when it says nothing."""
+    """Return the part and the number of parts that a line states; 1 and 1 if it states none."""
     if isinstance(part, int) and isinstance(parts, int) and 1 <= part <= parts:
         return part, parts
     return 1, 1

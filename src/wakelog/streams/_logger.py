@@ -1,4 +1,4 @@
-"""``Logger``: the calls of the known session logger, on ``SessionStreams``."""
+"""``Logger``: the interface of an earlier session logger, based on ``SessionStreams``."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _TOKEN_OF = {
 
 
 class _Reached(NamedTuple):
-    """How many messages of a session were taken in this process, and the position after them."""
+    """The number of a session's messages read in this process, and the position after them."""
 
     messages: int
     position: str
 
 
 class _Following:
-    """One reader of a session, and whether it still wants what comes."""
+    """One reader of a session, and whether it wants more messages."""
 
     def __init__(self, reader: Reader, start: _Reached) -> None:
         self.reader = reader
@@ -58,7 +58,7 @@ class _Following:
         self.waits = True
         self.at_end = False
         self._parts = Parts()
-        # Where a long message begins of which not all has come: whoever goes on begins there.
+        # The beginning of a long message that is incomplete: the next reader begins there.
         self._amid: _Reached | None = None
 
     @property
@@ -66,7 +66,7 @@ class _Following:
         return self._amid or _Reached(self.count, self.reader.position)
 
     async def next(self) -> str | None:
-        """Return the next whole message, or None at the end."""
+        """Return the next complete message, or None at the end."""
         while True:
             chunk = await anext(self.reader, None)
             if chunk is None:
@@ -83,12 +83,12 @@ class _Following:
 
     @property
     def is_done(self) -> bool:
-        """Whether it has taken the end of a stream and not asked for more."""
+        """Whether it has received the end of a stream and not asked for more."""
         return self.at_end and not self.waits
 
 
 class _SessionReaders:
-    """Up to where a session has been read, and who is reading it."""
+    """The readers of a session, and the position up to which it has been read."""
 
     def __init__(self, reached: _Reached) -> None:
         self.reached = reached
@@ -96,28 +96,28 @@ class _SessionReaders:
         self.following: weakref.WeakSet[_Following] = weakref.WeakSet()
 
     def start(self) -> _Reached:
-        """Return where the next reader begins: beside the others, else after them."""
+        """Return where the next reader begins: where active readers began, or else after all."""
         beside = [reader.start for reader in self.following if not reader.is_done]
         done = [reader.reached for reader in self.following if reader.is_done]
         return min(beside) if beside else max([self.reached, *done])
 
     def end(self, following: _Following) -> None:
-        """Take note that a reader has ended."""
+        """Note that a reader has ended."""
         self.following.discard(following)
         self.reached = max(self.reached, following.reached)
 
 
 class Logger:
-    """Writes the messages of sessions to a journal, prints them, and serves them to readers live.
+    """Writes the messages of sessions to a journal, prints them, and serves them to readers.
 
-    ``<start>`` and ``</end>`` begin and end a stream, ``<think>`` and ``</think>`` what the model
-    reasons; readers are given them as messages, as they were logged.
+    ``<start>`` and ``</end>`` begin and end a stream, ``<think>`` and ``</think>`` the model's
+    reasoning; readers receive them as messages.
 
     Args:
-        logs_dir: Where the journal is; ``LOGS_PATH`` or ``logs`` by default. Nothing is made
+        logs_dir: The journal's directory; default: ``LOGS_PATH`` or ``logs``. Nothing is created
             there before the first message.
-        log: Where the joined message of each stream goes.
-        stream_handler: Called with each message; prints it by default.
+        log: A logger for the joined message of each stream.
+        stream_handler: Called with each message; default: prints it.
     """
 
     def __init__(
@@ -134,33 +134,33 @@ class Logger:
         self._origin = _Reached(0, "0")
         self._reset()
         reset_in_child(self._reset, ForkOrder.STORAGE)
-        # For forgetting: the sessions since the last time, how often it was done, and from where
-        # on those begin that are forgotten the next time.
+        # For _forget_some(): the number of sessions since its last run, the number of runs, and the
+        # position at which sessions that the next run forgets will begin.
         self._new = self._age = 0
         self._next_origin = self._origin
 
     def _reset(self) -> None:
-        """Begin with nothing open: at first, and in a forked child."""
+        """Reset to nothing open, at the start and in a forked child."""
         self._lock = threading.Lock()
         self._open: dict[str, Stream] = {}
         self._readers: dict[tuple[str, str], _SessionReaders] = {}
 
     @property
     def logs_dir(self) -> Path:
-        """Where the journal is."""
+        """The journal's directory."""
         return absolute(self._logs_dir or os.environ.get("LOGS_PATH") or DEFAULT_LOGS_DIR)
 
     @property
     def logger(self) -> logging.Logger:
-        """A logger of the standard library, ``wakelog.streams``, for what is no session's message.
+        """A standard library logger, ``wakelog.streams``, for what is not a session's message.
 
-        Nothing is added to it, so the program's own set-up says where that goes.
+        It has no handlers, so the program's own logging configuration applies.
         """
         return logging.getLogger("wakelog.streams")
 
     @property
     def streams(self) -> SessionStreams:
-        """The engine below, which can do more."""
+        """The underlying streams, which have more functions."""
         notice_fork()
         if self._streams is None:
             with self._lock:
@@ -174,23 +174,23 @@ class Logger:
     async def log_chunk_to_queue(self, message: str, session_id: str) -> None:
         """Log a message of a session, and print it.
 
-        When it returns, the message is in the journal and its readers are awake.
+        When it returns, the message is in the journal and readers have been woken.
 
         Args:
             message: The text, or one of ``SPECIAL_TOKENS``.
             session_id: The session.
 
         Raises:
-            ConfigurationError: When one of them is no text.
-            SinkError: When the message was not recorded.
+            ConfigurationError: If one of them is not text.
+            SinkError: If the message was not recorded.
         """
         entry = LogEntry(session_id=session_id, message=message)
         self._write(entry.message, normal(entry.session_id))
         self._handle(message)
-        await asyncio.sleep(0)  # whoever logs in a loop would keep the readers from running
+        await asyncio.sleep(0)  # lets readers run while the caller logs in a loop
 
     def get_all_logs_in_queue(self) -> list[LogEntry]:
-        """Return all messages that this logger has logged and that are kept, from the journal."""
+        """Return all messages of this logger that are still in the journal."""
         streams = self.streams
         entries = []
         for writer in [lane.writer for lane in streams.lanes.by_writer.values() if lane.own]:
@@ -208,16 +208,16 @@ class Logger:
 
     @property
     def all_sessions_in_queue(self) -> list[str]:
-        """The sessions of all messages that are kept, sorted."""
+        """The sessions of all messages that are still in the journal, sorted."""
         return sorted({entry.session_id for entry in self.get_all_logs_in_queue()})
 
     @property
     def all_sessions_in_queues(self) -> list[str]:
-        """The sessions that were logged lately, in the order of their begin."""
+        """The sessions that were logged recently, in the order of their first messages."""
         return self.streams.sessions()
 
     async def distribute(self, finite: bool = False) -> None:  # noqa: FBT001, FBT002 - its known form
-        """Do nothing, for as long as is asked: a message is with its readers when it is logged.
+        """Do nothing, because readers receive a message when it is logged.
 
         Args:
             finite: Return at once. Otherwise it waits until it is cancelled.
@@ -235,42 +235,42 @@ class Logger:
     ) -> AsyncGenerator[str, None]:
         """Follow a session.
 
-        Readers at the same time each see everything, from where the first of them began. One that
-        begins later goes on after what was read.
+        Concurrent readers each receive everything from where the first of them began. A later
+        reader continues after what was read.
 
         Args:
             session_id: The session.
-            timeout: When to end, in seconds from now; never by default.
-            from_start: Begin with the oldest message that is kept.
+            timeout: When to end, in seconds from now; default: never.
+            from_start: Begin with the oldest message in the journal.
 
         Returns:
             An async generator of the messages.
 
         Raises:
-            JournalError: When the directory cannot be used.
+            JournalError: If the directory cannot be used.
         """
         return self._follow("logs", session_id, timeout, from_start=from_start, until=None)
 
     def pop(self, session_id: str, poll_interval: float = 0.1) -> AsyncGenerator[str, None]:  # noqa: ARG002
-        """Follow a session up to the message with which ``</think>`` has come.
+        """Follow a session up to the message that completes ``</think>``.
 
-        It may stand anywhere in a message of any length, or be cut in two by messages.
-        Where to begin is decided as for ``get_session_logs``, among those who pop.
+        The token may be anywhere in a message, or be divided between messages. The beginning is
+        determined as in ``get_session_logs``, among calls of ``pop``.
 
         Args:
             session_id: The session.
-            poll_interval: Not used, as nothing is polled.
+            poll_interval: Has no effect, because there is no polling.
 
         Returns:
             An async generator of the messages.
 
         Raises:
-            JournalError: When the directory cannot be used.
+            JournalError: If the directory cannot be used.
         """
         return self._follow("pop", session_id, None, from_start=False, until=REASONING_STOP_TOKEN)
 
     def close(self) -> None:
-        """End what is open: streams, as interrupted, readers and the journal."""
+        """Close open streams, as interrupted, the readers and the journal."""
         notice_fork()
         with self._lock:
             streams, self._streams = self._streams, None
@@ -325,10 +325,10 @@ class Logger:
         return _messages(following, readers, until)
 
     def _forget_some(self, streams: SessionStreams) -> None:
-        """Forget who read up to where, where nobody has read for long.
+        """Remove the positions of sessions that have had no reader for a long time.
 
-        Those begin, when they are read again, with what came after the last time that this was
-        done: later than what they had read, and earlier than what anybody has written lately.
+        If such a session is read again, the reader begins at the position of the previous run of
+        this method, which is later than what was read and earlier than recent messages.
         """
         self._new += 1
         if self._new < _REMEMBERED:
@@ -346,14 +346,14 @@ async def _messages(
     following: _Following, readers: _SessionReaders, until: str | None
 ) -> AsyncGenerator[str, None]:
     try:
-        # Whoever was started together with this reader begins beside it, and not after it.
+        # Readers that are created together must begin at the same position.
         await asyncio.sleep(0)
         tail = ""
         while (message := await following.next()) is not None:
             yield message
             following.waits = True
             if until is not None:
-                # A model's chunks may cut the token in two.
+                # The token may be divided between two chunks.
                 if until in tail + message:
                     return
                 tail = (tail + message)[1 - len(until) :]
@@ -365,5 +365,5 @@ def _message_of(chunk: Chunk) -> str:
     return _TOKEN_OF.get(chunk.kind, chunk.text)
 
 
-# Nothing is opened before its first use.
+# Creating it opens no file.
 _logger = Logger()

@@ -1,4 +1,4 @@
-"""Every metric of session streams: `docs/metrics.md` is made from this table too."""
+"""The table of the metrics of session streams, from which `docs/metrics.md` is made, too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wakelog.telemetry import OTHER, Metric
 
 REASON = "reason"
 REASONS = ("quota", "journal")
-"""Why a line was refused; ``other`` for anything else."""
+"""Reasons why a line was refused; ``other`` for all others."""
 
 WRITTEN = "wakelog.streams.lines.written"
 REFUSED = "wakelog.streams.lines.refused"

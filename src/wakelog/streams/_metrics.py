@@ -1,4 +1,4 @@
-"""What session streams have done in this process, for metrics: never which sessions they are."""
+"""Metrics of session streams in this process, without session ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wakelog.telemetry.instruments import Instruments, Observations, observe
 
 
 class Shown(Protocol):
-    """What has figures of its own."""
+    """An object with figures."""
 
     @property
     def open_streams(self) -> int:
@@ -24,17 +24,17 @@ class Shown(Protocol):
 
     @property
     def read_sessions(self) -> int:
-        """How many sessions somebody reads."""
+        """How many sessions have readers."""
         ...
 
     @property
     def journal(self) -> Journal | None:
-        """The journal, once there is one."""
+        """The journal, or None before it is opened."""
         ...
 
 
 class StreamMetrics:
-    """Everything of this process. ``_lock`` guards the counts, and who is shown."""
+    """The figures of this process. ``_lock`` guards the counts and the observed objects."""
 
     def __init__(self) -> None:
         self._shown: weakref.WeakSet[Shown] = weakref.WeakSet()
@@ -45,7 +45,7 @@ class StreamMetrics:
         reset_in_child(self._reset, ForkOrder.METRICS)
 
     def _reset(self) -> None:
-        """Begin at zero: at first, and again in a forked child."""
+        """Reset to zero, at the start and in a forked child."""
         self._lock = threading.RLock()
         self._written = 0
         self._refused: Counter[str] = Counter()
@@ -60,12 +60,12 @@ class StreamMetrics:
             observe(t.TABLE, self._collect)
 
     def note_written(self) -> None:
-        """Note that a line was written."""
+        """Count a line that was written."""
         with self._lock:
             self._written += 1
 
     def note_refused(self, error: Exception) -> None:
-        """Note that a line was not."""
+        """Count a line that was refused."""
         with self._lock:
             self._refused[reason_of(error, t.REASONS)] += 1
 
@@ -86,7 +86,7 @@ class StreamMetrics:
 
 
 def _ignore(_: float) -> None:
-    """Measure nothing of this."""
+    """Ignore a measurement."""
 
 
 METRICS = StreamMetrics()

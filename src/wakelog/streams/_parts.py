@@ -1,4 +1,4 @@
-"""Putting texts together again that were too long for one line."""
+"""Joining the parts of texts that were too long for one line."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from wakelog.streams._lines import Chunk
 
 
 class Parts:
-    """Gathers the parts of long texts, which stand together in the journal of their writer."""
+    """Collects the parts of long texts, which are consecutive in their writer's journal."""
 
     def __init__(self) -> None:
         self._gathered: dict[str, list[Chunk]] = {}
 
     @property
     def is_amid(self) -> bool:
-        """Whether a text has begun and not ended."""
+        """Whether a text is incomplete."""
         return bool(self._gathered)
 
     def add(self, chunk: Chunk) -> Chunk | None:
-        """Take the next chunk, and return it whole, or None while parts are missing.
+        """Add the next chunk; return a complete chunk, or None while parts are missing.
 
-        A text whose write failed midway is left out, as it was never accepted, and so is one whose
-        beginning has been deleted.
+        A text whose write failed is left out, because it was not accepted, and so is a text whose
+        first parts have been deleted.
         """
         before = self._gathered.pop(chunk.writer, [])
         if chunk.parts == 1:

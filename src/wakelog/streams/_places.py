@@ -1,4 +1,4 @@
-"""Places in the journal, and positions: where a reader of a session is, as text for anyone to keep."""
+"""Places in the journal, and positions of readers as text that anybody can store."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from wakelog.errors import ConfigurationError
 
-# A place in a writer's segments is compared as one number: the segment, and the offset in it.
+# A place is compared as one number, which consists of the segment and the offset in it.
 _OFFSET_BITS = 40
 BEGINNING = 0
 EVERYTHING = (1 << 63) - 1
-# Where folders have no generation (format 1): a writer that is this much older than the newest one of a
-# position, and not named there, was finished when the position was taken.
+# For folders without a generation (format 1): a writer that is this much older than the newest one
+# of a position, and not in it, had ended when the position was taken.
 _SURELY_SEEN_MILLISECONDS = 60_000
 _GENERATION = "g"
 _SHOWN = 80
@@ -25,9 +25,9 @@ class Place(NamedTuple):
     """A place between two lines of a writer.
 
     Attributes:
-        key: The segment and the offset in it, see ``key_of``.
-        seq: The ``seq`` of the last record before it that was seen.
-        chars: Characters of the text after the place that were seen before it was journaled.
+        key: The segment and the offset in it; see ``key_of``.
+        seq: The ``seq`` of the last record before it that was read.
+        chars: How many characters after the place were read before they were in the journal.
     """
 
     key: int = BEGINNING
@@ -46,7 +46,7 @@ def split_key(key: int) -> tuple[int, int]:
 
 
 def created(writer: str) -> int:
-    """Return when a writer's id was made, in milliseconds since 1970."""
+    """Return when a writer's id was created, in milliseconds since 1970."""
     return int(writer[:8] + writer[9:13], 16)
 
 
@@ -59,22 +59,22 @@ def is_writer(name: str) -> bool:
 
 
 class Position(NamedTuple):
-    """Where a reader is in every writer that is not finished.
+    """A reader's place in every writer that has not ended.
 
     Attributes:
-        marks: By writer.
-        generation: The greatest generation of a folder that was there when the position was taken, 0
-            where folders had none.
+        marks: The places by writer.
+        generation: The greatest generation of a folder when the position was taken; 0 if folders
+            had none.
     """
 
     marks: Mapping[str, Place]
     generation: int = 0
 
     def is_past(self, writer: str, generation: int) -> bool:
-        """Tell whether a writer that is not named was finished when the position was taken.
+        """Tell whether a writer that is not in the position had ended when it was taken.
 
-        Whoever sees a folder sees those of all smaller generations. No clock has a say in it, but for
-        folders of format 1, which have no generation.
+        A process that sees a folder also sees all folders of smaller generations. No clock is used,
+        except for folders of format 1, which have no generation.
         """
         if self.generation and generation:
             return generation < self.generation
@@ -83,10 +83,10 @@ class Position(NamedTuple):
 
 
 def write_position(position: Position) -> str:
-    """Write a position down.
+    """Return a position as text.
 
     Args:
-        position: The newest writer that is known has to be among its marks.
+        position: A position that includes the newest known writer.
 
     Returns:
         Text of letters, digits and ``-_.~``.
@@ -104,10 +104,10 @@ def write_position(position: Position) -> str:
 
 
 def read_position(text: str) -> Position:
-    """Read what ``write_position`` wrote, also before there were generations.
+    """Parse the result of ``write_position``, also of versions without generations.
 
     Raises:
-        ConfigurationError: When the text is no position.
+        ConfigurationError: If the text is not a position.
     """
     marks: dict[str, Place] = {}
     generation = 0

@@ -1,4 +1,4 @@
-"""A reader of one session: what was, then what comes, at its own pace and in bounded memory."""
+"""A reader of one session: existing chunks, then new ones, at any speed in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from wakelog.streams._streams import SessionStreams
 
 BATCH = 16
-"""How many chunks a reader takes at once, and how often it lets others run."""
+"""How many chunks a reader reads at a time, and after how many it lets other tasks run."""
 
 
 class LaneReader:
-    """What one reader has read and not handed on yet of one writer: at most a batch."""
+    """One reader's chunks of one writer that it has not returned yet: at most a batch."""
 
     __slots__ = ("finished", "lane", "mark", "pending", "reached")
 
@@ -33,19 +33,19 @@ class LaneReader:
 
     @property
     def place(self) -> Place:
-        """The place after what has been handed on."""
+        """The place after the last returned chunk."""
         return self.mark if self.pending else self.reached
 
     async def fill(self, lanes: Lanes, session_id: str) -> bool:
-        """Read on, as long as there is something to look at and nothing was found.
+        """Read the next chunks, or find that there are none.
 
         Returns:
-            Whether that is all there is for now.
+            Whether everything that exists at present has been read.
         """
         lane = self.lane
         while not self.pending and not self.finished:
             with lanes.lock:
-                # Whether it is complete is asked first: what came before that is then seen.
+                # Before reading, so that a complete lane is read to its end.
                 complete = lane.complete
                 found = lane.after(session_id, self.reached, BATCH)
             if found.chunks:
@@ -68,7 +68,7 @@ class LaneReader:
         return False
 
     def _pass(self, key: int) -> None:
-        # What was seen of a text before it was journaled still stands somewhere after the key.
+        # Characters that were read before they were in the journal are after this place, too.
         if key > self.reached.key:
             self.reached = self.reached._replace(key=key)
 
@@ -78,9 +78,9 @@ class LaneReader:
             seen = self.reached.chars
             if not place.chars:
                 if place.seq <= self.reached.seq:
-                    continue  # it was written a second time, because the sync of its file failed
+                    continue  # written a second time, because a sync failed
                 if seen and chunk.kind == "chunk":
-                    # What was seen while it came is journaled now, joined.
+                    # The joined text contains what was read before it was in the journal.
                     skipped = min(seen, len(chunk.text))
                     if skipped == len(chunk.text):
                         self.reached = place._replace(chars=seen - skipped)
@@ -93,14 +93,14 @@ class LaneReader:
 
 
 class Reader:
-    """Reads one session, as ``async for chunk in reader``. ``SessionStreams.read`` makes it.
+    """Reads one session, with ``async for chunk in reader``. ``SessionStreams.read`` creates it.
 
-    However slow it is, it holds a few chunks only: what it has not come to yet is read from the
-    journal. One task at a time may read from it.
+    A slow reader needs no more memory, because it reads older chunks from the journal. Only one
+    task at a time may read from it.
 
     Attributes:
-        ended: Why it has ended: ``end`` (the end of a stream, where that was asked for),
-            ``idle``, ``timeout`` or ``closed``; None as long as it has not.
+        ended: Why it has ended: ``end`` (with ``until_end``, the end of a stream), ``idle``,
+            ``timeout`` or ``closed``; None if it has not.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Reader:
     ) -> None:
         self.session_id = session_id
         self.ended: str | None = None
-        self._streams = streams  # so that it lives, and whoever looks around for it
+        self._streams = streams  # keeps the streams and their watcher alive
         self._lanes = streams.lanes
         self._watch = self._lanes.watch(session_id)
         self._until_end = until_end
@@ -124,11 +124,11 @@ class Reader:
         self._sources: dict[str, LaneReader] = {}
         self._known: dict[str, WriterLines] = {}
         self._lanes_seen = -1
-        # Whether every source has something pending or has nothing more for now.
+        # Whether every source has a pending chunk, or none at present.
         self._settled = False
-        # The version of the watch at which there was nothing more than what is pending.
+        # The version of the watch at which everything was pending or returned.
         self._all_of = -1
-        # When the first writer began that was not looked at, as what is pending is older.
+        # The start of the first writer that was not read, because pending chunks are older than it.
         self._horizon: int | None = None
         self._hasty = 0
         self._before_last: dict[str, Place] = {}
@@ -136,19 +136,19 @@ class Reader:
 
     @property
     def position(self) -> str:
-        """The position after the last chunk that was handed on, for ``read(after=…)``."""
+        """The position after the last returned chunk, for ``read(after=…)``."""
         return write_position(self._position())
 
     @property
     def position_before_last(self) -> str:
-        """The position from which the last chunk that was handed on comes again."""
+        """The position before the last returned chunk."""
         now = self._position()
         return write_position(now._replace(marks={**now.marks, **self._before_last}))
 
     def _position(self) -> Position:
         marks = {}
         with self._lanes.lock:
-            # Those that it has taken up are named even after the streams have been closed.
+            # Includes the reader's own lanes after the streams have been closed.
             lanes = self._known | self._lanes.by_writer
         newest = newest_of(lanes)
         for writer, lane in lanes.items():
@@ -176,18 +176,18 @@ class Reader:
         """Wait for the next chunk.
 
         Args:
-            timeout: The longest wait, in seconds; without end by default.
+            timeout: The longest wait, in seconds; default: no limit.
 
         Returns:
-            The chunk, or None when none came in time or the reader has ended.
+            The chunk; None after the time-out, or if the reader has ended.
 
         Raises:
-            JournalError: When the journal cannot be read.
+            JournalError: If the journal cannot be read.
         """
         return await self._next(timeout)
 
     def close(self) -> None:
-        """End the reader; whoever waits for its next chunk is told that there is none."""
+        """End the reader; a waiting call returns that there are no more chunks."""
         with self._lanes.lock:
             if self.ended is None:
                 self.ended = "closed"
@@ -205,12 +205,12 @@ class Reader:
                 break
             version = self._watch.version
             if self._hasty >= BATCH:
-                # One who never has to wait would otherwise never let others run.
+                # Without this, a reader that never has to wait would never let other tasks run.
                 self._hasty = 0
                 await asyncio.sleep(0)
             if not self._settled and self._all_of != version:
                 await self._refill(version)
-            # From here on nothing is awaited, so that no chunk is lost to a cancellation.
+            # No await from here on, so that a cancellation does not lose a chunk.
             if (chunk := self._take()) is not None:
                 if self._until_end and chunk.kind == "end":
                     self.ended = "end"
@@ -242,7 +242,7 @@ class Reader:
                 watch.waiting.discard(future)
 
     def _add_lanes(self, after: Position | None) -> None:
-        """Take up the lanes that are known by now; without a position, at what they hold by now."""
+        """Add the present lanes, without a position at their present ends."""
         with self._lanes.lock:
             self._lanes_seen = self._lanes.version
             for writer, lane in in_order(self._lanes.by_writer):
@@ -261,7 +261,7 @@ class Reader:
         self._sources = {writer: self._sources[writer] for writer, _ in in_order(lanes)}
 
     async def _refill(self, version: int) -> None:
-        """See to it that what is earliest is pending, whichever writer it is from."""
+        """Make sure that the earliest chunk of all writers is pending."""
         if self._lanes_seen != self._lanes.version:
             self._add_lanes(Position({}))
         earliest: int | None = None

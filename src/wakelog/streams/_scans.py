@@ -1,4 +1,4 @@
-"""Looking for a session on the disk: so many scans at once, and none of a file that has nothing of it."""
+"""Finding a session's chunks on disk, with few scans at a time and without files that have none."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from wakelog.streams._lines import Chunk, chunk_of, needle, scan, segment_paths,
 from wakelog.streams._places import key_of, split_key
 
 INDEXED_SESSIONS = 1_000_000
-"""How many entries the index has at most, 8 bytes each: one for each session in each segment."""
+"""The maximum number of index entries, 8 bytes each: one for each session in each segment."""
 _SCANNED_CHUNKS = 256
-# One call reads no more than this, so that a reader that leaves stops, and others have their turn.
+# The most bytes that one call reads, so that a closed reader stops, and other readers can proceed.
 _SCANNED_BYTES = 16 * 1024 * 1024
 _BLOCK = 1024 * 1024
 
@@ -29,17 +29,17 @@ _BLOCK = 1024 * 1024
 class Scans:
     """Finds a session's lines among those of all sessions.
 
-    Each segment is read once to learn whose lines are in it. That is kept in memory as a cache of what
-    the segment holds, and read on where the segment has grown. A segment without the session is not
-    looked through. ``_lock`` guards the cache; one thread at a time reads a segment to learn it.
+    Each segment is read once to index its sessions. The index is kept in memory as a cache, and
+    extended when the segment has grown. A segment without the session is not scanned. ``_lock``
+    guards the cache; only one thread at a time indexes a segment.
 
     Attributes:
-        entries: How many entries the cache has.
-        bytes_read: How much has been read, to learn segments and to look through them.
+        entries: The number of entries in the cache.
+        bytes_read: How many bytes have been read for indexing and scanning.
 
     Args:
-        limit: How many scans run at once; the others wait for their turn.
-        room: How many entries the cache has at most.
+        limit: The maximum number of scans at a time; others wait.
+        room: The maximum number of entries in the cache.
     """
 
     def __init__(self, limit: int, room: int = INDEXED_SESSIONS) -> None:
@@ -49,7 +49,7 @@ class Scans:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, as in a forked child, where no thread of the parent runs."""
+        """Reset, at the start and in a forked child, where no thread of the parent runs."""
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, int], tuple[int, array[int]]] = OrderedDict()
         self.entries = 0
@@ -58,13 +58,13 @@ class Scans:
     async def find(
         self, lane: WriterLines, session_id: str, begin: int, end: int
     ) -> tuple[list[Chunk], int]:
-        """Look for chunks of a session between two places, in a thread.
+        """Find chunks of a session between two places, in a thread.
 
         Returns:
             The first of them, and the key of the place that was reached.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: If reading fails.
         """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.limit, thread_name_prefix="wakelog-scans")
@@ -72,7 +72,7 @@ class Scans:
         return await loop.run_in_executor(self._threads, self._find, lane, session_id, begin, end)
 
     def close(self) -> None:
-        """Let the threads end when they have done what they are at."""
+        """Let the threads end after their present work."""
         threads, self._threads = self._threads, None
         if threads is not None:
             threads.shutdown(wait=False)
@@ -91,7 +91,7 @@ class Scans:
                 continue
             low = key_of(segment, start if segment == first else 0)
             chunks, reached = self._scan(lane, wanted, low, min(end, key_of(segment + 1, 0)))
-            # Where the next segment begins is not where this one ends: the next call goes on there.
+            # At the end of a segment, the next call continues at the next segment.
             if chunks or reached < end:
                 return chunks, reached
         return [], end
@@ -133,7 +133,7 @@ class Scans:
         return at < len(known) and known[at] == session
 
     def _read_on(self, path: Path, offset: int, known: array[int]) -> tuple[int, array[int]]:
-        """Learn whose lines a segment has from an offset on; return how far that is, and whose."""
+        """Index a segment's sessions from an offset on; return the new offset and the sessions."""
         fresh: set[int] = set()
         try:
             with open_to_read(path, buffering=0) as file:
@@ -151,9 +151,9 @@ class Scans:
                     elif (end := next_newline(file.fileno(), offset + wanted)) < 0:
                         break
                     else:
-                        offset, wanted = end + 1, _BLOCK  # no line is so long
+                        offset, wanted = end + 1, _BLOCK  # a line cannot be this long
         except FileNotFoundError:
-            pass  # retention took it
+            pass  # retention has deleted it
         except OSError as error:
             raise JournalError("read", path, error.strerror or error) from error
         if not fresh:

@@ -1,4 +1,4 @@
-"""Sessions as server-sent events, for web pages: text frames, and a plain ASGI application."""
+"""Sessions as server-sent events for web pages: text frames, and an ASGI application."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEEP_ALIVE_SECONDS = 15.0
 RETRY_MILLISECONDS = 1000
 MAX_CONNECTIONS = 1000
 _RETRY_AFTER_SECONDS = 5
-# Of any answer: a browser takes it for what it says it is, and for nothing else.
+# In every response, so that a browser does not guess another content type.
 _NO_SNIFF = (b"x-content-type-options", b"nosniff")
 
 
@@ -40,28 +40,28 @@ def sse(
 ) -> AsyncGenerator[str, None]:
     """Return a session as server-sent events (WHATWG HTML, section 9.2).
 
-    Each chunk is an event named after its kind: ``chunk``, ``start``, ``end``,
-    ``reasoning_start`` or ``reasoning_stop``. Its data is JSON, since a text may hold line ends and
-    leading spaces that the format would change: ``text``, ``stream_id``, and ``status`` for an
-    ``end``. Its id is the position after it.
+    Each chunk is an event named after its kind: ``chunk``, ``start``, ``end``, ``reasoning_start``
+    or ``reasoning_stop``. Its data is JSON, because the format would change line ends and leading
+    spaces of a
+    text: ``text``, ``stream_id``, and ``status`` for an ``end``. Its id is the position after it.
 
     Args:
         session_id: The session.
-        streams: Where it is; those of the module's ``_logger`` by default.
-        last_event_id: What the browser sends as ``Last-Event-ID`` when it connects again: go on
-            from there.
-        from_start: Without one, begin with the oldest that is kept; otherwise with what comes.
-        until_end: End after the next end of a stream.
-        keep_alive: Send a comment when nothing has come for so long, in seconds, so that nobody on
-            the way takes the connection for dead.
+        streams: The streams; default: those of the module's ``_logger``.
+        last_event_id: The browser's ``Last-Event-ID`` when it reconnects: continue from there.
+        from_start: Without ``last_event_id``, whether to begin with the oldest chunk or with new
+            ones.
+        until_end: Whether to end after the next end of a stream.
+        keep_alive: Send a comment after this many seconds without a chunk, so that no proxy closes
+            the connection.
 
     Returns:
         An async generator of text frames.
 
     Raises:
-        ConfigurationError: When ``last_event_id`` is no position.
-        TooManyReadersError: When there are as many readers as the streams allow.
-        JournalError: When the directory cannot be used.
+        ConfigurationError: If ``last_event_id`` is not a position.
+        TooManyReadersError: If the maximum number of readers is reached.
+        JournalError: If the directory cannot be used.
     """
     reader = (streams or _logger.streams).read(
         session_id,
@@ -74,7 +74,7 @@ def sse(
 
 async def _frames(reader: Reader, keep_alive: float) -> AsyncGenerator[str, None]:
     try:
-        # The id is sent before anything has come, so that who loses the connection now goes on here.
+        # Send an id before the first chunk, so that a client that reconnects continues here.
         yield f"retry: {RETRY_MILLISECONDS}\nid: {reader.position}\n\n"
         while True:
             chunk = await reader.next(keep_alive)
@@ -85,7 +85,7 @@ async def _frames(reader: Reader, keep_alive: float) -> AsyncGenerator[str, None
             else:
                 yield ": still here\n\n"
     finally:
-        reader.close()  # it counts as one until then
+        reader.close()  # otherwise it would continue to count as a reader
 
 
 def _frame(chunk: Chunk, position: str) -> str:
@@ -102,24 +102,24 @@ def _frame(chunk: Chunk, position: str) -> str:
 class StreamsApp:
     """An ASGI application that serves sessions as server-sent events.
 
-    Mount it in Starlette or FastAPI, or serve it by itself: ``GET <mount>/<session id>``. It goes
-    on from the header ``Last-Event-ID``, or from ``?after=`` where a page cannot set headers;
-    ``?from=now`` begins with what comes, and ``?until=end`` ends after the next end of a stream.
+    Mount it in Starlette or FastAPI, or serve it by itself: ``GET <mount>/<session id>``. It
+    continues from the header ``Last-Event-ID``, or from ``?after=`` if a page cannot set headers;
+    ``?from=now`` begins with new chunks, and ``?until=end`` ends after the next end of a stream.
 
     Args:
-        streams: Where the sessions are; those of the module's ``_logger`` by default.
-        authorize: Called with the ASGI scope and the session's id; whoever it refuses is answered
-            403. Without it only requests from this machine are served, over the loopback, and they
-            can read every session.
-        allowed_hosts: The names under which the application is reached, beside those of the
-            loopback; whoever names another in the header Host is answered 421. ``*.example.com`` is every
-            name below that one, and ``*`` any name.
-        max_connections: How many requests are served at once; further ones are answered 503.
+        streams: The streams; default: those of the module's ``_logger``.
+        authorize: Called with the ASGI scope and the session's id; if it returns False, the
+            response is 403. Without it, only requests from this machine over the loopback interface
+            are served, and they can read every session.
+        allowed_hosts: Names of the application besides those of the loopback interface; for another
+            name in the header Host, the response is 421. ``*.example.com`` allows all names below
+            that one, and ``*`` any name.
+        max_connections: The maximum number of requests at a time; for more, the response is 503.
         keep_alive: As in ``sse``.
 
     Raises:
-        ConfigurationError: When ``allowed_hosts`` has something that is no host, or
-            ``max_connections`` is no number from 1 on.
+        ConfigurationError: If ``allowed_hosts`` has an invalid name, or ``max_connections`` is not
+            a number of at least 1.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class StreamsApp:
         self._keep_alive = keep_alive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one ASGI connection."""
+        """Handle one ASGI connection."""
         if scope["type"] == "lifespan":
             await _live(receive, send)
             return
@@ -163,7 +163,7 @@ class StreamsApp:
         elif self._room < 1:
             await _answer_busy(send, "there are as many connections as max_connections allows")
         else:
-            # Counted from here on, as `authorize` may take its time, too.
+            # Count the request before `authorize`, which may take some time, too.
             self._room -= 1
             try:
                 if await self._allowed(scope, session_id):
@@ -213,7 +213,7 @@ async def _send_all(frames: AsyncGenerator[str, None], send: Send) -> None:
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"cache-control", b"no-store"),
         _NO_SNIFF,
-        (b"x-accel-buffering", b"no"),  # or nginx would hold events back
+        (b"x-accel-buffering", b"no"),  # otherwise nginx would buffer events
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     try:

@@ -1,4 +1,4 @@
-"""``Stream``: one message on its way."""
+"""``Stream``: a message that is being written."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """A message that is being written, as ``SessionStreams.stream`` returns it.
+    """A message that is being written; ``SessionStreams.stream`` returns it.
 
-    As a context manager it ends the stream: with ``success``, with ``error`` when an exception
-    leaves the block, or with ``interrupted`` when the task is cancelled or the program stopped.
+    As a context manager it ends the stream: with ``success``, with ``error`` if an exception leaves
+    the block, or with ``interrupted`` if the task is cancelled or the program stopped.
 
     Attributes:
         session_id: The session.
@@ -34,10 +34,10 @@ class Stream:
         self._ended = False
 
     def write(self, text: str) -> None:
-        """Write the next piece of the message; every reader has it at once.
+        """Write the next piece of the message, which readers receive at once.
 
         Raises:
-            SinkError: When it was not recorded, or the stream has ended.
+            SinkError: If it was not recorded, or the stream has ended.
         """
         self._check()
         self._streams._write_text(self.session_id, text, self)  # noqa: SLF001 - its other half
@@ -47,10 +47,10 @@ class Stream:
             (self._reasoning if self._reasons else self._parts).append(text)
 
     def reasoning(self, *, begins: bool) -> None:
-        """Note that the model begins to reason, or stops; what it says in between is its reasoning.
+        """Note that the model begins or stops reasoning. The text in between is its reasoning.
 
         Raises:
-            SinkError: When it was not recorded, or the stream has ended.
+            SinkError: If it was not recorded, or the stream has ended.
         """
         self._check()
         kind = "reasoning_start" if begins else "reasoning_stop"
@@ -58,14 +58,14 @@ class Stream:
         self._reasons = begins
 
     def end(self, status: str = "success", reason: str | None = None) -> None:
-        """End the stream and send the joined message on its way. Twice is harmless.
+        """End the stream, and emit the joined message. A second call does nothing.
 
         Args:
-            status: How it went: ``success``, ``error``, ``interrupted`` or a word of one's own.
-            reason: Why, as a short word: ``stop``, ``length``, ...
+            status: The result: ``success``, ``error``, ``interrupted`` or the caller's own word.
+            reason: The reason as a short word, such as ``stop`` or ``length``.
 
         Raises:
-            SinkError: When it was not recorded.
+            SinkError: If it was not recorded.
         """
         if self._ended:
             return
@@ -92,7 +92,7 @@ class Stream:
             self.end()
             return
         try:
-            # A task that is cancelled and a program that is stopped have made no mistake.
+            # Cancelling a task or stopping the program is not an error.
             self.end("error" if issubclass(kind, Exception) else "interrupted", kind.__name__)
         except WakelogError as failure:
             if isinstance(error, BaseException):

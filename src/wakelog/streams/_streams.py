@@ -1,4 +1,4 @@
-"""``SessionStreams``: write a session's stream, and let any number of readers follow it."""
+"""``SessionStreams``: writing a session's stream, which any number of readers can follow."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 MAX_READERS = 10_000
 MAX_SCANS = 2
-# What the journal's hints say, in the words of those who record.
+# The journal's name for the directory argument in hints, which is replaced by that of the called
+# class.
 _NAMED_BY_JOURNAL = "directory= or WAKELOG_DIR"
 _EVENT_OF = {
     "start": "stream_start",
@@ -47,7 +48,7 @@ _EVENT_OF = {
 
 
 def open_journal(directory: Path, durability: Durability) -> Journal:
-    """Open the journal of a streams directory; how its segments end and are deleted is said here."""
+    """Open the journal of a streams directory, with its settings of rotation and metrics."""
     return Journal(
         directory, durability=durability, rotate_at_midnight=True, observer=METRICS.observer
     )
@@ -56,37 +57,35 @@ def open_journal(directory: Path, durability: Durability) -> Journal:
 class SessionStreams:
     """The streams of sessions, in a journal directory of their own.
 
-    What is written is a line of the journal when the call returns, and wakes every reader of the
-    session, in whatever event loop or thread it waits. A reader is never handed a queue: it reads
-    from the last chunks in memory, and what is older than they are from the journal, so that the
-    slowest costs neither memory nor the writer's time.
+    When a write returns, its line is in the journal, and all readers of the session have been
+    woken, in any event loop or thread. Readers have no queues: they read the last chunks from
+    memory and older ones from the journal, so a slow reader costs no memory and no writer's time.
 
-    Nothing is made on the disk before the first use. Threads may share it; a forked child begins
+    No file is created before the first use. Threads may share the object; a forked child begins
     anew in the same directory.
 
     Args:
-        directory: Where the journal is. It must not be one that delivery exports.
-        log: Where the joined message of each stream goes when it ends, as a ``stream_end`` event.
-        join: Journal the chunks of a stream joined, when it ends, and not as they come. Readers in
-            this process see them as they come all the same; those elsewhere at the end, and a
-            crash loses what has come so far.
-        export_chunks: Hand each chunk to ``log`` too, as an event of its own.
-        durability: What a write waits for.
-        watch_interval: How often to look what other processes write to the directory, while there
-            are readers, in seconds. None does not look.
+        directory: The journal's directory. It must not be one that delivery exports.
+        log: A logger for the joined message of each stream when it ends, as a ``stream_end`` event.
+        join: Write the chunks of a stream joined when it ends. Readers in this process nevertheless
+            receive them as they come, readers elsewhere at the end, and a crash loses the rest.
+        export_chunks: Pass each chunk to ``log``, too, as an event.
+        durability: The durability of a write.
+        watch_interval: The interval of reading what other processes write, while there are readers,
+            in seconds; None to not read it.
         max_idle_sessions: For how many sessions without readers to remember where their chunks are;
-            for others that is looked up on the disk.
-        max_readers: How many readers there may be at once in this process.
-        max_scans: How many of them may look through files at once; the others wait for their turn.
-        clock: Says the time, in nanoseconds since 1970.
+            those of others are searched on disk.
+        max_readers: The maximum number of readers in this process.
+        max_scans: The maximum number of readers that search files at a time; others wait.
+        clock: Returns the time in nanoseconds since 1970.
 
     Raises:
-        ConfigurationError: When a limit is no number from 1 on.
-        JournalError: At the first use, when the directory cannot be used.
+        ConfigurationError: If a limit is not a number of at least 1.
+        JournalError: At the first use, if the directory cannot be used.
     """
 
     directory_named = "directory="
-    """How errors call the directory; whoever makes the streams for somebody else says it anew."""
+    """The directory's name in error messages; a class that creates the streams may replace it."""
 
     def __init__(
         self,
@@ -118,7 +117,7 @@ class SessionStreams:
 
     @cached_property
     def resource(self) -> Resource:
-        """The service whose streams are written here, which alone exports what it has left."""
+        """The service whose streams are written here; only this service exports them."""
         return resource_of(self.log)
 
     @property
@@ -128,12 +127,12 @@ class SessionStreams:
 
     @property
     def read_sessions(self) -> int:
-        """How many sessions somebody reads here."""
+        """How many sessions have readers here."""
         return len(self.lanes.watches)
 
     @property
     def journal(self) -> Journal | None:
-        """The journal of the streams, once there is one."""
+        """The journal of the streams, or None before it is opened."""
         return self._journal
 
     # Writing
@@ -145,10 +144,10 @@ class SessionStreams:
             session_id: The session.
 
         Returns:
-            The stream to write to, for ``with`` or to be ended with ``end``.
+            The stream, as a context manager or to be ended with ``end``.
 
         Raises:
-            SinkError: When its beginning was not recorded.
+            SinkError: If its beginning was not recorded.
         """
         notice_fork()
         stream = Stream(self, normal(session_id), uuid7())
@@ -157,10 +156,10 @@ class SessionStreams:
         return stream
 
     def write(self, session_id: str, text: str) -> None:
-        """Write something that belongs to no message.
+        """Write a text that belongs to no message.
 
         Raises:
-            SinkError: When it was not recorded.
+            SinkError: If it was not recorded.
         """
         notice_fork()
         self._write_text(normal(session_id), text, None)
@@ -177,23 +176,23 @@ class SessionStreams:
         idle_timeout: float | None = None,
         timeout: float | None = None,
     ) -> Reader:
-        """Follow a session, from now on unless something else is said.
+        """Follow a session; by default, from now on.
 
         Args:
             session_id: The session.
-            after: The position from which to go on, from this process or any other.
-            from_start: Begin with the oldest that is kept.
-            until_end: End after the next end of a stream.
-            idle_timeout: End when nothing has come for so long, in seconds.
-            timeout: End when so long has passed since this call, in seconds.
+            after: A reader's position, from this or another process, from which to continue.
+            from_start: Whether to begin with the oldest chunk in the journal.
+            until_end: Whether to end after the next end of a stream.
+            idle_timeout: End after this many seconds without a chunk.
+            timeout: End this many seconds after this call.
 
         Returns:
-            The reader. It sees everything from this call on, whenever it is first asked.
+            The reader. It receives everything after this call, even if it is read later.
 
         Raises:
-            ConfigurationError: When ``after`` is no position.
-            TooManyReadersError: When there are ``max_readers`` that have not ended.
-            JournalError: When the directory cannot be used.
+            ConfigurationError: If ``after`` is not a position.
+            TooManyReadersError: If there are ``max_readers`` readers.
+            JournalError: If the directory cannot be used.
         """
         notice_fork()
         begin = Position({}) if from_start else None
@@ -215,10 +214,10 @@ class SessionStreams:
         return reader
 
     def position(self) -> str:
-        """Return the position of now, from which any session can be read on later.
+        """Return the present position, from which any session can be read later.
 
         Raises:
-            JournalError: When the directory cannot be used.
+            JournalError: If the directory cannot be used.
         """
         self._begin()
         self.lanes.refresh(owners=False)
@@ -233,7 +232,7 @@ class SessionStreams:
             return write_position(newest._replace(marks=marks))
 
     def sessions(self) -> list[str]:
-        """Return the sessions that this process has written lately, in the order of their begin."""
+        """Return the sessions that this process wrote recently, ordered by their first lines."""
         with self.lanes.lock:
             own = self.lanes.own
             return [] if own is None else list(own.sessions)
@@ -241,23 +240,23 @@ class SessionStreams:
     # Housekeeping
 
     def adopt(self) -> list[str]:
-        """Close the streams that processes have left open which are gone.
+        """Close the streams that dead processes have left open.
 
-        Each gets a ``stream_end`` with the status ``interrupted``, once, whoever comes first. It
-        happens by itself at the first use, and while somebody reads.
+        Each receives a ``stream_end`` with the status ``interrupted``, once, from one of the
+        processes. This also happens at the first use, and while there are readers.
 
         Returns:
-            The ids of the streams that were closed here.
+            The ids of the streams that this call closed.
 
         Raises:
-            JournalError: When the directory cannot be used.
+            JournalError: If the directory cannot be used.
         """
         notice_fork()
         self._begin()
         return adopt(self)
 
     def close(self) -> None:
-        """End the streams that are open, as interrupted, the readers and the journal."""
+        """End open streams, as interrupted, and close the readers and the journal."""
         notice_fork()
         try:
             for stream in list(self._open.values()):
@@ -283,7 +282,7 @@ class SessionStreams:
     # For the other modules of this package
 
     def interrupt(self, session_id: str, payload: dict[str, object]) -> None:
-        """Write the end of a stream that somebody else has left open."""
+        """Write the end of a stream that a dead process has left open."""
         shown = {name: payload[name] for name in ("stream_id", "chunks")}
         stream_id = str(payload["stream_id"])
         event = AgentEvent(
@@ -305,7 +304,8 @@ class SessionStreams:
         now = self._clock()
         stream_id = None if stream is None else stream.stream_id
         pieces = [text[at : at + LONGEST_TEXT] for at in range(0, len(text) or 1, LONGEST_TEXT)]
-        # What a forked child writes to a stream of its parent is not kept: it has no writer yet.
+        # A forked child has no writer of its own yet, so its text for the parent's stream is not
+        # joined.
         if self._join and stream is not None and self.lanes.own is not None:
             for piece in pieces:
                 self._keep_loose(session_id, piece, now, stream_id)
@@ -314,7 +314,7 @@ class SessionStreams:
             line = text_line(session_id, text, now, stream_id)
             self._commit(self._append(uuid7(), line, now, session_id, "chunk", text, stream_id))
         else:
-            with self.lanes.lock:  # so that nothing else of this writer comes in between
+            with self.lanes.lock:  # so that the parts are consecutive
                 self._flush(session_id)
                 for part, piece in enumerate(pieces, 1):
                     of = (part, len(pieces))
@@ -372,7 +372,7 @@ class SessionStreams:
         status: str | None = None,
         of: tuple[int, int] = (1, 1),
     ) -> Receipt:
-        """Journal a line, note where it stands, and wake the readers of its session."""
+        """Append a line to the journal, note its position, and wake the session's readers."""
         notice_fork()
         lanes = self.lanes
         with lanes.lock:
@@ -405,12 +405,12 @@ class SessionStreams:
         try:
             acknowledge(own.folder, segment, seq)
         except JournalError:
-            # It is a hint: without it, retention keeps more than it would have to, and whoever
-            # comes next looks for streams to close where there are none.
+            # The ledger is a hint: without it, retention keeps more than necessary, and the next
+            # process searches for open streams in vain.
             return
 
     def _commit(self, receipt: Receipt | None) -> None:
-        """Wait for the disk, where that was asked for."""
+        """Wait for the sync, if the durability is ``FSYNC``."""
         if receipt is None or receipt.durability is not Durability.FSYNC:
             return
         writer = None if self._journal is None else self._journal.writer
@@ -418,7 +418,7 @@ class SessionStreams:
             writer.commit(receipt.seq)
 
     def _keep_loose(self, session_id: str, text: str, now: int, stream_id: str | None) -> None:
-        """Keep a chunk in memory until its stream ends or something else comes in the session."""
+        """Keep a chunk in memory until its stream ends or its session gets another line."""
         with self.lanes.lock:
             own = self.lanes.own
             assert own is not None  # noqa: S101 - the stream's start has been written
@@ -432,7 +432,7 @@ class SessionStreams:
             self.lanes.wake(session_id)
 
     def _flush(self, session_id: str) -> Receipt | None:
-        """Journal what has been kept in memory, joined; whoever calls writes on, and commits."""
+        """Write the chunks in memory, joined; the caller writes more, and commits."""
         own = self.lanes.own
         if not self._join or own is None:
             return None
@@ -470,14 +470,14 @@ class SessionStreams:
         return self._journal
 
     def _in_callers_words(self, error: JournalError) -> JournalError:
-        """Have a hint of the journal's name the argument of the class that was called."""
+        """Return the error with the called class's name of the directory argument in its hint."""
         if _NAMED_BY_JOURNAL not in error.hint or type(error).__init__ is not JournalError.__init__:
             return error
         hint = error.hint.replace(_NAMED_BY_JOURNAL, self.directory_named)
         return type(error)(error.operation, error.path, error.cause, hint)
 
     def _forget_idle(self, own: WriterLines) -> None:
-        """Give back the memory of the sessions that were idle for longest."""
+        """Free the memory of the sessions that have been idle the longest."""
         in_use = {stream.session_id for stream in list(self._open.values())}
         in_use |= set(self.lanes.watches)
         idle = [

@@ -1,4 +1,4 @@
-"""The marks that stand among a session's messages, and printing a message as it comes."""
+"""The tokens among a session's messages, and printing messages as they arrive."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ SPECIAL_TOKENS: Final = [
     TOOL_CALL_START_TOKEN,
     TOOL_CALL_END_TOKEN,
 ]
-"""Messages that mark where something begins or ends, and are no text."""
+"""Messages that mark a beginning or an end, and are not text."""
 
 SPECIAL_END_TOKENS: Final = [STREAM_END_TOKEN, REASONING_STOP_TOKEN]
-"""Those of them after which a terminal begins a new line."""
+"""The tokens after which a new line is printed."""
 
 
 def default_stream_handler(message: str) -> str | None:
     """Print a message as it arrives.
 
     Args:
-        message: A text, which is printed, or one of ``SPECIAL_TOKENS``, which is not: after one of
+        message: A text, which is printed, or one of ``SPECIAL_TOKENS``, which is not; after one of
             ``SPECIAL_END_TOKENS`` a new line begins.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Waking the readers of a session, in whatever event loop and thread they wait."""
+"""Waking the readers of a session, in any event loop or thread."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 
 
 class Watch:
-    """The readers of one session: whom to wake, and a count that tells whether it was in time.
+    """The waiting readers of one session, and a version that changes whenever they are woken.
 
-    It lives as long as one of its readers does. The lock of the streams guards it.
+    It exists as long as one of its readers does. The lock of the streams guards it.
     """
 
     __slots__ = ("__weakref__", "closed", "version", "waiting")
@@ -19,7 +19,7 @@ class Watch:
         self.waiting: set[asyncio.Future[None]] = set()
 
     def wake(self) -> None:
-        """Wake everyone who waits, in whatever event loop and thread."""
+        """Wake all waiting readers, in any event loop or thread."""
         self.version += 1
         if not self.waiting:
             return
@@ -35,7 +35,7 @@ class Watch:
                 try:
                     loop.call_soon_threadsafe(set_done, future)
                 except RuntimeError:
-                    continue  # it was closed in this moment, and its reader with it
+                    continue  # the loop was just closed, with its reader
         self.waiting.clear()
 
 

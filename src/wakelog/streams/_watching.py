@@ -1,4 +1,4 @@
-"""The thread that looks what other processes write, as long as somebody reads."""
+"""The thread that reads what other processes write, while there are readers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _REPORT_SECONDS = 60.0
 
 
 class Watcher:
-    """Looks at the directory every so often; ends when nobody reads or the streams are gone.
+    """Checks the directory at an interval; ends when there are no readers or the streams are gone.
 
     Args:
-        streams: Whose directory it is.
-        interval: How often, in seconds; only once when None.
+        streams: The streams.
+        interval: The interval in seconds; None for a single check.
     """
 
     def __init__(self, streams: SessionStreams, interval: float | None) -> None:
@@ -32,11 +32,11 @@ class Watcher:
         self.ended = False
         self._stopped = threading.Event()
         self._reported = float("-inf")
-        # No subclass: gevent may have put another class in the place of the one that was imported.
+        # Not a subclass of Thread, because gevent may have replaced the imported class.
         self._thread = threading.Thread(target=self.run, name="wakelog-streams", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def is_alive(self) -> bool:
@@ -44,13 +44,13 @@ class Watcher:
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """End, and wait for that."""
+        """Stop the thread, and wait for its end."""
         self._stopped.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def run(self) -> None:
-        """Refresh the lanes until nobody is interested."""
+        """Refresh the lanes until there are no readers."""
         owners_at = adopt_at = 0.0
         while not self._stopped.is_set():
             streams = self._streams()
@@ -70,7 +70,7 @@ class Watcher:
                 self._report(error, now)
             with streams.lanes.lock:
                 if self._interval is None or not streams.lanes.watches:
-                    # Said under the lock, so that a reader who comes now starts another.
+                    # Set under the lock, so that a new reader starts another watcher.
                     self.ended = True
                     return
             del streams

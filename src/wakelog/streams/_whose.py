@@ -1,4 +1,4 @@
-"""Whose streams the folders of a directory hold, so that none leaves by another service's exporter."""
+"""The services of a directory's streams, so that each is exported only by its own service."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NAMES = (s.SERVICE_NAME, s.SERVICE_NAMESPACE)
 
 
 def resource_of(log: AgentLogger | None) -> Resource:
-    """Return the service whose streams these are, as a resource.
+    """Return the service of streams, as a resource.
 
     Args:
-        log: Where finished streams go. Its resource counts, else the environment's.
+        log: The logger for finished streams. Without its resource, that of the environment is used.
     """
-    from opentelemetry.sdk.resources import Resource as SDKResource  # importing streams is cheap
+    from opentelemetry.sdk.resources import Resource as SDKResource  # importing streams stays cheap
 
     resource = getattr(log.sink, "resource", None) if log is not None else None
     if not isinstance(resource, SDKResource):
@@ -32,9 +32,9 @@ def resource_of(log: AgentLogger | None) -> Resource:
 
 
 def may_close(folder: Path, resource: Resource) -> bool:
-    """Tell whether what a folder's streams have said may be exported with what is of a resource.
+    """Tell whether a process of a resource may export the streams of a folder.
 
-    A folder that names no service, as those from before there were owners, may be closed by anyone.
+    Any process may do so for a folder without a service, such as one without an owner file.
     """
     owner = owner_of(folder)
     return (
