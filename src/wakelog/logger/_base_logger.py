@@ -1,4 +1,4 @@
-"""What both loggers share: the fields, the blocks, and a method for each thing that an agent does."""
+"""The common part of both loggers: the fields, the blocks, and a method for each type of event."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FIELDS = frozenset(inspect.signature(AgentEvent).parameters) - {"event_type", "
 
 
 class BaseLogger(EventMethods[Recorded]):
-    """The part of ``AgentLogger`` that does not depend on how one waits.
+    """The part of ``AgentLogger`` that blocking and asyncio loggers share.
 
     Every method that records an event returns ``Recorded``: the event, or an awaitable of it.
     """
@@ -90,7 +90,7 @@ class BaseLogger(EventMethods[Recorded]):
         self.default_risk: dict[str, Any] = kept(dict(default_risk or {}))
         self.metadata: dict[str, Any] = kept(dict(metadata or {}))
         self.tracer_provider = tracer_provider
-        # A cache of the tracer of the last provider: the global one may be set later.
+        # Cache of the last provider's tracer: the global provider may be set later.
         self._tracer: tuple[Any, trace.Tracer] = (None, trace.NoOpTracer())
         self.genai_events = genai_events
         self.genai_metrics = _genai_metrics() if genai_metrics else None
@@ -113,22 +113,22 @@ class BaseLogger(EventMethods[Recorded]):
     ) -> RunBlock:
         """Open a run: ``run_start`` now, ``run_end`` at the end, a span in between.
 
-        An exception that leaves the block is recorded as ``error`` and goes on.
+        An exception that leaves the block is recorded as ``error`` and propagates.
 
         Args:
-            input: What the agent was asked.
-            metadata: For both events.
+            input: The input of the agent.
+            metadata: Metadata of both events.
             agent: The agent's name, in place of the logger's.
-            session_id: The conversation that the run belongs to.
-            run_id: The run's id, when it has one already; a new one by default.
+            session_id: The conversation to which the run belongs.
+            run_id: The run's id, if it already has one; a new one by default.
             links: Links for the span, for example to the run that this one resumes.
-            workflow: Makes it the run of a workflow of this name, in which agents have runs of their
-                own; what happens in it names the workflow.
-            budget: How much the run may use, with everything inside it.
+            workflow: Makes this the run of a workflow of this name, in which agents have runs of
+                their own; events in it have the workflow's name.
+            budget: Limits for the run, including everything inside it.
             event_key: The key of its events, for a run whose code is replayed; it needs ``run_id``.
 
         Returns:
-            A context manager, for ``with`` and ``async with``, that gives the run's id.
+            A context manager, for ``with`` and ``async with``, that returns the run's id.
         """
         return RunBlock(
             self, input, metadata, agent, session_id, run_id, links, workflow, budget, event_key
@@ -148,19 +148,19 @@ class BaseLogger(EventMethods[Recorded]):
         """Open a model call: ``model_call`` now, ``model_response`` at the end, a span around it.
 
         Args:
-            model: The model that is asked.
-            provider: Whose it is, by OpenTelemetry's names: ``openai``, ``anthropic``, ...
+            model: The requested model.
+            provider: The model's provider, by OpenTelemetry's names: ``openai``, ``anthropic``, ...
             input: The messages, as text or in the conventions' form.
-            operation: What is asked of it, by OpenTelemetry's names: ``chat``, ``embeddings``,
+            operation: The operation, by OpenTelemetry's names: ``chat``, ``embeddings``,
                 ``generate_content``, ``text_completion``.
             request: The parameters of the request, as the client takes them: ``temperature``,
-                ``max_tokens``, ``tools``, ... Those that OpenTelemetry has a name for become
-                attributes, the definitions of tools and all others are content.
+                ``max_tokens``, ``tools``, ... Those for which OpenTelemetry has a name become
+                attributes; the definitions of tools and all others are content.
             compacted: Whether the messages are a shortened view of the conversation.
             fields: As for every event.
 
         Returns:
-            A context manager that gives an object to note the response on.
+            A context manager that returns the block, for recording the response.
         """
         return ModelBlock(
             self,
@@ -204,19 +204,21 @@ class BaseLogger(EventMethods[Recorded]):
         function: sync, async, a generator or an async generator.
 
         Args:
-            tool_name: The tool. A function, when it is used as a bare decorator: its name is the
+            tool_name: The tool's name. For a bare decorator, the function, whose name is the
                 tool's.
-            args: What it is called with.
-            call_id: The id that the model gave the call.
+            args: The arguments of the call.
+            call_id: The model's id of the call.
             tool_type: ``function``, ``extension`` or ``datastore``.
             description: What the tool does.
             fields: As for every event.
 
         Returns:
-            A context manager that gives an object to note the result on, or the decorated function.
+            A context manager that returns the block, for recording the result; or the decorated
+            function.
 
         Raises:
-            TypeError: When what is decorated is no function, or one that this logger cannot wait in.
+            TypeError: If the decorated object is not a function, or if an asyncio logger decorates
+                a function that is not async.
         """
         if isinstance(tool_name, str):
             return ToolBlock(self, tool_name, args, call_id, tool_type, fields, description)
@@ -234,21 +236,22 @@ class BaseLogger(EventMethods[Recorded]):
     ) -> Callable[[Function], Function]: ...
 
     def agent(self, name: Any, /, *, metadata: dict[str, Any] | None = None) -> Any:
-        """Make each call of a function a run: ``@log.agent`` or ``@log.agent("planner")``.
+        """Record each call of a function as a run: ``@log.agent`` or ``@log.agent("planner")``.
 
-        The function's arguments are the run's input and what it returns is the output; inside
+        The function's arguments are the run's input, and its return value is the output; inside
         another run, it is a run of its own. Functions may be sync, async, generators or async
         generators.
 
         Args:
-            name: The agent's name. A function, as a bare decorator: its name is the agent's.
-            metadata: For both events of each run.
+            name: The agent's name. For a bare decorator, the function, whose name is the agent's.
+            metadata: Metadata of both events of each run.
 
         Returns:
             A decorator, or the decorated function.
 
         Raises:
-            TypeError: When what is decorated is no function, or one that this logger cannot wait in.
+            TypeError: If the decorated object is not a function, or if an asyncio logger decorates
+                a function that is not async.
         """
         if not isinstance(name, str):
             return self.agent(name_of(name))(name)
@@ -270,28 +273,28 @@ class BaseLogger(EventMethods[Recorded]):
 
         Args:
             event_type: The type.
-            payload: What was said, asked or returned.
-            fields: As ``event`` takes them.
+            payload: The event's content.
+            fields: The keyword arguments of ``event``.
 
         Returns:
-            The event, with its receipt when the sink is a journal.
+            The event, with its receipt if the sink is a journal.
 
         Raises:
-            InvalidEventTypeError: For an event type that is not known.
-            SinkError: When the event was not accepted.
-            RedactionError: When a detector or strategy of the caller's failed.
+            InvalidEventTypeError: If the event type is not known.
+            SinkError: If the event was not accepted.
+            RedactionError: If a detector or strategy of the user failed.
         """
         return self._finish(self.made(event_type, payload, **fields))
 
     @abc.abstractmethod
     async def look_for_earlier(self, run_id: str) -> None:
-        """Have the keyed events of a run read that were recorded before, where that may take long."""
+        """Read the keyed events recorded earlier for a run, without blocking the event loop."""
 
     @abc.abstractmethod
     async def settle(self, event: AgentEvent) -> None:
-        """Wait until a recorded event has the durability that was asked for."""
+        """Wait until a recorded event has the requested durability."""
 
-    # Long: it is the path of every event, where each call costs.
+    # Long: every event is created here, and each call costs time.
     def event(
         self,
         event_type: str,
@@ -310,40 +313,40 @@ class BaseLogger(EventMethods[Recorded]):
         full_event_key: str | None = None,
         **fields: Any,
     ) -> AgentEvent:
-        """Make an event of what is given and what holds here, redacted; nothing is recorded.
+        """Create an event from the arguments and the context, redacted; nothing is recorded.
 
-        What is not given here comes from the blocks and from ``bound`` around the call, then from
-        the logger.
+        Missing fields come from the blocks and from ``bound`` around the call, then from the
+        logger.
 
         Args:
             event_type: The type.
-            payload: What was said, asked or returned.
-            run_id: The run, in place of the one that is open.
+            payload: The event's content.
+            run_id: The run, in place of the open one.
             risk: Added to the logger's own.
             metadata: Added to the logger's own.
-            attributes: Attributes beside those of the type.
+            attributes: Attributes besides those of the type.
             agent_name: The agent.
             workflow_name: The workflow.
-            parent_event_id: The event that this one belongs to or answers.
+            parent_event_id: The event to which this one belongs, or which it answers.
             session_id: The conversation.
             tenant_id: The customer.
-            event_key: What tells the event from the others of its type in its run, the same whenever the
-                code is replayed; behind what ``bound(event_key=...)`` has set.
-            full_event_key: The same with everything before it.
+            event_key: Identifies the event among those of its type in its run, the same in every
+                replay of the code; appended to the prefix that ``bound(event_key=...)`` has set.
+            full_event_key: The key including the prefix.
             fields: Any other field of ``AgentEvent``.
 
         Returns:
             The event.
 
         Raises:
-            InvalidEventTypeError: For an event type that is not known.
-            TypeError: For a field that events do not have.
-            RedactionError: When a detector or strategy of the caller's failed.
+            InvalidEventTypeError: If the event type is not known.
+            TypeError: If a field is not one of events.
+            RedactionError: If a detector or strategy of the user failed.
         """
         run_id = run_id or context.run_id.get()
         if event_key is not None:
             full_event_key = full_key(event_key, run_id)
-        # Copies, so that what was said now is recorded, whatever is done to the objects later.
+        # Copies, so that later changes to the objects do not change the event.
         payload = kept(payload)
         if type(payload) is not dict:
             payload = {} if payload is None else {"value": payload}
@@ -396,15 +399,15 @@ class BaseLogger(EventMethods[Recorded]):
             timeout: The longest wait, in seconds.
 
         Returns:
-            True when that is so, and for a sink that delivers nowhere. It says how many records of
-            this process were delivered, what is pending, and why.
+            A result that is true if everything was delivered, and always true for a sink that does
+            not deliver. It has the numbers of delivered and pending records, with the reason.
 
         Raises:
-            SinkError: When events that a buffer had accepted could not be written.
+            SinkError: If events that a buffer had accepted could not be written.
         """
         from wakelog.otel import (
             DeliveryResult,
-        )  # not before it is needed: it loads the journal's books
+        )  # imported late, because it loads the journal's books
 
         if (deliver := getattr(self.sink, "deliver", None)) is not None:
             return cast("DeliveryResult", deliver(timeout))
@@ -420,12 +423,12 @@ class BaseLogger(EventMethods[Recorded]):
         return DeliveryResult(complete=False, reason=reason)
 
     def close(self) -> None:
-        """Close the logger's own sink, the one made from a path. Sinks of others stay open."""
+        """Close the sink that the logger created from a path. Other sinks stay open."""
         if self._owns_sink and isinstance(self.sink, JSONLSink):
             self.sink.close()
 
     def tracer(self) -> trace.Tracer:
-        """Return the tracer that blocks open their spans with."""
+        """Return the tracer for the spans of blocks."""
         provider = self.tracer_provider or trace.get_tracer_provider()
         known, tracer = self._tracer
         if known is not provider:
@@ -434,14 +437,14 @@ class BaseLogger(EventMethods[Recorded]):
         return tracer
 
     def links_to_earlier(self, event_key: str, event_type: str) -> list[trace.Link]:
-        """Return a link to the span of the event that a replay has recorded before, if there is one.
+        """Return a link to the span of the event that was recorded before a replay, if any.
 
         Args:
-            event_key: The key, without what is bound before it.
-            event_type: The type of the event that opens the block.
+            event_key: The key, without the bound prefix.
+            event_type: The type of the block's opening event.
 
         Raises:
-            TypeError: When no run is open.
+            TypeError: If no run is open.
         """
         run_id = context.run_id.get()
         key = full_key(event_key, run_id)
@@ -455,7 +458,7 @@ class BaseLogger(EventMethods[Recorded]):
         return [trace.Link(of, {REPLAYED: True})]
 
     def redacted_text(self, error: BaseException) -> str:
-        """Return what an exception says, redacted as payloads are; its type's name if that fails."""
+        """Return an exception's message, redacted like payloads; its type's name if that fails."""
         text = text_of(error)
         if not self.redact_payloads:
             return text
@@ -466,7 +469,7 @@ class BaseLogger(EventMethods[Recorded]):
 
 
 def _copied(given: Any, name: str) -> dict[str, Any]:
-    """Return a copy of a dict, or of what was given in its place under a name."""
+    """Return a copy of a dict, or a dict with a copy of another value under a name."""
     if given is None:
         return {}
     copy = kept(given)
@@ -474,7 +477,7 @@ def _copied(given: Any, name: str) -> dict[str, Any]:
 
 
 def _merged(held: dict[str, Any], given: Any, name: str) -> dict[str, Any]:
-    """Return a copy of what a logger holds, with what was given for one event."""
+    """Return a copy of the logger's values, updated with those of one event."""
     return {**held, **_copied(given, name)}
 
 

@@ -29,7 +29,7 @@ Given = TypeVar("Given")
 
 
 class Block(abc.ABC, Generic[Given]):
-    """What the three blocks share: the order of span, context and events, in and out."""
+    """The common part of the three blocks: the order of span, context and events."""
 
     def __init__(self, log: BaseLogger[Any]) -> None:
         self._log = log
@@ -39,16 +39,16 @@ class Block(abc.ABC, Generic[Given]):
         self._opening: AgentEvent | None = None
         self._outcome: dict[str, Any] = {}
         self._began = 0.0
-        # Events that are recorded, and that somebody still has to wait for.
+        # Recorded events that still have to be settled.
         self._unsettled: list[AgentEvent] = []
 
     _result_key = "result"
     _opens: ClassVar[str]
-    """The type of its opening event."""
+    """The type of the block's opening event."""
     _event_key: str | None = None
     _status: str | None = None
 
-    # What each block says of itself.
+    # What differs between the blocks.
 
     @abc.abstractmethod
     def _describe(self) -> tuple[str, SpanKind, dict[str, Any], list[trace.Link] | None]:
@@ -60,19 +60,19 @@ class Block(abc.ABC, Generic[Given]):
 
     @abc.abstractmethod
     def _close(self, status: str, error: BaseException | None, parent: str) -> AgentEvent:
-        """Record how it ended, and return the last event."""
+        """Record the outcome, and return the last event."""
 
     @abc.abstractmethod
     def _given(self) -> Given:
-        """Return what ``with`` gives."""
+        """Return the object that the ``with`` statement assigns."""
 
     def note(self, result: Any = None, items: int | None = None, status: str | None = None) -> None:
-        """Note what came of the block; it is recorded at its end.
+        """Set the outcome of the block, which is recorded at its end.
 
         Args:
-            result: What was returned.
-            items: How many items a generator has given.
-            status: How it ended, in place of ``success``, ``error`` or ``cancelled``.
+            result: The return value.
+            items: The number of items that a generator has yielded.
+            status: The status, in place of ``success``, ``error`` or ``cancelled``.
         """
         if status is not None:
             self._status = status
@@ -81,7 +81,7 @@ class Block(abc.ABC, Generic[Given]):
         if items is not None:
             self._outcome["items"] = items
 
-    # The order in which it happens.
+    # The order of events, the same for all blocks.
 
     def __enter__(self) -> Given:
         """Open the span and record the opening event."""
@@ -105,24 +105,24 @@ class Block(abc.ABC, Generic[Given]):
         return self._given()
 
     def suspend(self) -> None:
-        """Take back what the block has set in this context, and leave the block open."""
+        """Unset the block's context variables and detach its span, but leave the block open."""
         here = True
         while self._tokens:
             here = context.unset(self._tokens.pop()) and here
-        # Where our variables were not set, the span was not attached either.
+        # If the variables were not set in this context, the span was not attached in it either.
         if self._attached is not None and here:
             otel_context.detach(self._attached)
         self._attached = None
 
     def resume(self) -> None:
-        """Set in this context what ``suspend`` has taken back."""
+        """Set the context variables and attach the span again, after ``suspend``."""
         assert self._opening is not None  # noqa: S101 - __enter__ has returned
         self._prepare()
         self._attach()
         self._bind(context.parent_id, self._opening.event_id)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Record the closing event and end the span; an exception goes on."""
+        """Record the closing event and end the span; an exception propagates."""
         try:
             self._end(error)
         except WakelogError as failure:
@@ -131,7 +131,7 @@ class Block(abc.ABC, Generic[Given]):
             self._leave()
 
     async def __aenter__(self) -> Given:
-        """Open the span and record the opening event, durably before the body runs."""
+        """Open the span and record the opening event with its durability, before the body runs."""
         run_id = self._run_of_keys or context.run_id.get()
         if self._event_key is not None and run_id is not None:
             await self._log.look_for_earlier(run_id)
@@ -144,7 +144,7 @@ class Block(abc.ABC, Generic[Given]):
         return given
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Record the closing event and end the span; an exception goes on."""
+        """Record the closing event and end the span; an exception propagates."""
         try:
             try:
                 self._end(error)
@@ -157,7 +157,7 @@ class Block(abc.ABC, Generic[Given]):
 
     def _end(self, error: BaseException | None) -> AgentEvent:
         assert self._opening is not None  # noqa: S101 - __enter__ has returned
-        # A generator that is closed early has done what it was asked for.
+        # A generator that is closed early has not failed.
         if error is not None and not issubclass(type(error), GeneratorExit):
             said = self._log.redacted_text(error)
             asked(lambda: self._span.set_status(StatusCode.ERROR, said), None)
@@ -177,7 +177,7 @@ class Block(abc.ABC, Generic[Given]):
         return event
 
     async def _settle(self) -> None:
-        """Wait for everything recorded, also for what comes after one that fails."""
+        """Wait for all recorded events, also for those after one that fails."""
         while self._unsettled:
             event = self._unsettled.pop(0)
             try:
@@ -191,7 +191,7 @@ class Block(abc.ABC, Generic[Given]):
     _run_of_keys: str | None = None
 
     def _prepare(self) -> None:
-        """Bind what the block's own events carry already."""
+        """Bind the context that the block's own events need."""
 
     def _bind(self, variable: ContextVar[Any], value: Any) -> None:
         self._tokens.append(variable.set(value))
@@ -242,7 +242,7 @@ class RunBlock(Block[str]):
             )
             raise TypeError(message)
         self._event_key = event_key
-        # What both events carry is what was given when the block was made.
+        # A copy, so that both events have the metadata of the time when the block was created.
         self._input, self._metadata, self._links = given, kept(metadata), links
         self._workflow = workflow
         self._agent, self._session_id = agent, session_id
@@ -270,7 +270,7 @@ class RunBlock(Block[str]):
         operation = s.INVOKE_AGENT if self._workflow is None else s.INVOKE_WORKFLOW
         attributes = self._common(operation)
         if self._workflow is not None:
-            attributes[s.AGENT_NAME] = self._workflow  # as the conventions name a workflow
+            attributes[s.AGENT_NAME] = self._workflow  # as in the conventions for workflows
         if self._parent_session is not None:
             attributes[s.PARENT_SESSION_ID] = self._parent_session
         agent = attributes.get(s.AGENT_NAME)
@@ -285,7 +285,7 @@ class RunBlock(Block[str]):
         )
 
     def _named(self) -> dict[str, Any]:
-        """Return fields of both events: a workflow's name, as the conventions have it, and more."""
+        """Return the common fields of both events, such as a workflow's name."""
         fields: dict[str, Any] = {"event_key": self._event_key}
         attributes: dict[str, Any] = {}
         if self._workflow is not None:
@@ -344,12 +344,13 @@ class ToolBlock(Block["ToolBlock"]):
         self._event_key = self._fields.get("event_key")
 
     def __call__(self, function: Function) -> Function:
-        """Put such a block around each call of a function: ``@log.tool("search")``.
+        """Record each call of a function as a tool call: ``@log.tool("search")``.
 
-        The arguments and the result of the call are recorded, for a generator the number of items.
+        The arguments and the result of the call are recorded; for a generator, the number of items.
 
         Raises:
-            TypeError: For what is no function, or one that the logger cannot wait in.
+            TypeError: If the object is not a function, or if an asyncio logger decorates a function
+                that is not async.
         """
 
         def block_for(arguments: dict[str, Any]) -> ToolBlock:
@@ -366,13 +367,13 @@ class ToolBlock(Block["ToolBlock"]):
         return decorated(function, block_for, blocking=self._log.blocking)
 
     def result(self, value: Any) -> Any:
-        """Note what the tool returned; it is recorded at the end of the block.
+        """Set the tool's result, which is recorded at the end of the block.
 
         Args:
             value: The result.
 
         Returns:
-            The result, so that the call can stand in an expression.
+            The result, so that the call can be a part of an expression.
         """
         self._outcome["result"] = kept(value)
         return value
@@ -432,11 +433,11 @@ class ToolBlock(Block["ToolBlock"]):
 
 
 class ReportedError(Exception):
-    """An error of which another library tells in words, without the exception.
+    """An error that a library reports as text, without an exception.
 
     Args:
-        text: What it says.
-        kind: What the library calls the type of the error.
+        text: The message.
+        kind: The library's name for the type of the error.
     """
 
     def __init__(self, text: str, kind: str) -> None:
@@ -445,12 +446,12 @@ class ReportedError(Exception):
 
 
 def kind_of(error: BaseException | str) -> str:
-    """Return what ``error.type`` says of an error."""
+    """Return the ``error.type`` of an error."""
     return error.kind if type(error) is ReportedError else type_name(type(error))
 
 
 def payload_of(error: BaseException | str) -> dict[str, Any]:
-    """Return what an ``error`` event says of an exception, or of what happened in words."""
+    """Return the payload of an ``error`` event for an exception, or for a description in words."""
     kind = type(error)
     payload: dict[str, Any] = {"error": text_of(error)}
     if issubclass(kind, BaseException):
@@ -460,7 +461,7 @@ def payload_of(error: BaseException | str) -> dict[str, Any]:
 
 
 def _yield_to(error: BaseException | None, failure: WakelogError) -> None:
-    """Raise a failure of ours, or have it travel as a note on the program's own exception."""
+    """Raise a failure of the logger, or add it as a note to the program's own exception."""
     if error is None:
         raise failure
     if isinstance(failure, UsageLimitError):

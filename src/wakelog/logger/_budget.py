@@ -1,4 +1,4 @@
-"""``Budget``: how much a run may use, and what happens beyond it."""
+"""``Budget``: limits for a run, and what happens when they are exceeded."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class LimitExceeded(NamedTuple):
 
     Attributes:
         kind: The limit's name, as ``Budget`` has it.
-        limit: How much the run may use.
-        observed: How much it has used.
+        limit: The limit.
+        observed: The usage so far.
         run_id: The run.
     """
 
@@ -37,20 +37,20 @@ class LimitExceeded(NamedTuple):
 class Budget:
     """Limits the usage of a run, including everything inside it in this process.
 
-    What is recorded as ``model_call``, ``model_response`` and ``tool_call`` counts, also in runs inside
-    the run. When a limit is overrun for the first time, ``usage_limit_exceeded`` is recorded and
-    ``on_limit`` called, in the thread of the call that did it.
+    Events of type ``model_call``, ``model_response`` and ``tool_call`` count, also in runs inside
+    the run. When a limit is exceeded for the first time, ``usage_limit_exceeded`` is recorded and
+    ``on_limit`` is called, in the thread of the call that exceeded it.
 
     Attributes:
         tokens: Tokens of input and output together.
         input_tokens: Tokens of input, cached ones included.
         output_tokens: Tokens of output, reasoning included.
-        cost_usd: Costs in US dollars, of the calls whose costs are on their records.
-        model_calls: Calls of models.
-        tool_calls: Calls of tools.
-        on_limit: Called with a ``LimitExceeded``. What it raises goes on.
-        enforce: Whether the call that overruns a limit, and every one after it, raises
-            ``UsageLimitError`` once it is recorded.
+        cost_usd: Costs in US dollars, of the calls whose records have costs.
+        model_calls: Number of model calls.
+        tool_calls: Number of tool calls.
+        on_limit: Called with a ``LimitExceeded``. Its exceptions propagate.
+        enforce: Whether the call that exceeds a limit, and every call after it, raises
+            ``UsageLimitError`` after it is recorded.
     """
 
     tokens: int | None = None
@@ -63,10 +63,10 @@ class Budget:
     enforce: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what is no limit.
+        """Check the limits.
 
         Raises:
-            ConfigurationError: When a limit is not a number from 0 on; it says which.
+            ConfigurationError: If a limit is not a number of at least 0; the message names it.
         """
         for kind in _KINDS:
             limit = getattr(self, kind)
@@ -77,13 +77,13 @@ class Budget:
 
 
 class Overrun(NamedTuple):
-    """A limit that is overrun.
+    """An exceeded limit, as found when an event was counted.
 
     Attributes:
-        budget: Whose limit it is.
-        exceeded: Which, and by how much.
-        first: Whether that is so for the first time.
-        event_key: The key of the event that says it, None where the run has none.
+        budget: The budget with the limit.
+        exceeded: The limit and the usage.
+        first: Whether the limit is exceeded for the first time.
+        event_key: The key of the event that reports it, None if the run has none.
     """
 
     budget: Budget
@@ -93,13 +93,13 @@ class Overrun(NamedTuple):
 
 
 class Spending:
-    """What one run has used. ``_lock`` guards the sums; nothing is called under it.
+    """The usage of one run. ``_lock`` guards the sums; nothing is called under it.
 
     Args:
-        budget: How much it may use.
+        budget: The run's limits.
         run_id: The run.
-        outer: What the run around it has used.
-        event_key: The key of the run's own events, where its code may be replayed.
+        outer: The usage of the enclosing run.
+        event_key: The key of the run's own events, if its code may be replayed.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Spending:
         self._lock = threading.Lock()
 
     def charge(self, event: AgentEvent) -> list[Overrun]:
-        """Count an event here and in every run around, and return the limits that are overrun."""
+        """Count an event here and in every enclosing run, and return the exceeded limits."""
         over: list[Overrun] = []
         used = _used_by(event)
         spending: Spending | None = self if used else None
@@ -126,7 +126,7 @@ class Spending:
         return over
 
     def add(self, used: dict[str, Decimal]) -> list[Overrun]:
-        """Count what was used here, and return the limits that are overrun."""
+        """Add usage to this run, and return its exceeded limits."""
         over: list[Overrun] = []
         with self._lock:
             for kind, amount in used.items():
@@ -145,17 +145,17 @@ class Spending:
 
 
 class CountedOnly:
-    """Counts against the budgets of a run and enforces none: for what a callback of others records.
+    """Counts against the budgets of a run without enforcing them, for events recorded in callbacks.
 
     Args:
-        spending: What the run has used.
+        spending: The usage of the run.
     """
 
     def __init__(self, spending: Spending) -> None:
         self._spending = spending
 
     def charge(self, event: AgentEvent) -> list[Overrun]:
-        """Count an event, and return the limits that are overrun, as ones that nobody enforces."""
+        """Count an event, and return the exceeded limits as limits that are not enforced."""
         return [
             one._replace(budget=replace(one.budget, enforce=False))
             for one in self._spending.charge(event)
@@ -163,7 +163,7 @@ class CountedOnly:
 
 
 def _used_by(event: AgentEvent) -> dict[str, Decimal]:
-    """Return what an event adds, by the names of the limits."""
+    """Return the usage of an event, by the names of the limits."""
     if event.event_type == "tool_call":
         return {"tool_calls": Decimal(1)}
     if event.event_type not in ("model_call", "model_response"):

@@ -1,4 +1,4 @@
-"""The logger that ``configure`` returned last, for integrations that were given none."""
+"""The logger of the last ``configure``, for integrations without a logger of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _current: AgentLogger | None = None
 
 
 def current() -> AgentLogger | None:
-    """Return the logger of the last ``configure``, or None when there has been none."""
+    """Return the logger of the last ``configure``, or None if there has been none."""
     return _current
 
 
@@ -22,7 +22,7 @@ def set_current(log: AgentLogger | None) -> AgentLogger | None:
         log: The logger, or None for none.
 
     Returns:
-        The one before it.
+        The previous one.
     """
     global _current
     before, _current = _current, log

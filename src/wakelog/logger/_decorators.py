@@ -14,7 +14,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return the name that a function has as a tool or an agent."""
+    """Return the name of a function as a tool or an agent."""
     return str(getattr(function, "__name__", type(function).__name__))
 
 
@@ -24,22 +24,23 @@ def decorated(
     *,
     blocking: bool,
 ) -> Function:
-    """Put a block around each call of a function.
+    """Return a function that runs each call inside a block.
 
     Coroutine functions, generators and async generators are recognised. A generator's block lasts
-    from its first step to its end. It is suspended whenever an item is handed out, so that nothing
-    is attached to the context of whoever reads it.
+    from its first step to its end. It is suspended whenever an item is yielded, so that nothing is
+    attached to the context of the consumer.
 
     Args:
-        function: What is called.
-        block_for: Makes the block of one call from its arguments, by name.
-        blocking: Whether the logger may be used without ``await``.
+        function: The function.
+        block_for: Creates the block of one call from its arguments, by name.
+        blocking: Whether the logger is used without ``await``.
 
     Returns:
         A function of the same kind, name and signature.
 
     Raises:
-        TypeError: For what is no function, or one that the logger cannot wait in.
+        TypeError: If the object is not a function, or if an asyncio logger decorates a function
+            that is not async.
     """
     if isinstance(function, staticmethod | classmethod) or not callable(function):
         message = f"{function!r} is no function; the decorator goes below @staticmethod"
@@ -109,7 +110,7 @@ def _around_generator(function: Callable[..., Any], begin: Begin) -> Callable[..
             sent = thrown = None
             try:
                 sent = yield item
-            except BaseException as error:  # noqa: BLE001 - it is thrown into the generator
+            except BaseException as error:  # noqa: BLE001 - passed on into the generator
                 thrown = error
             block.resume()
 
@@ -138,7 +139,7 @@ def _around_async_generator(function: Callable[..., Any], begin: Begin) -> Calla
             sent = thrown = None
             try:
                 sent = yield item
-            except BaseException as error:  # noqa: BLE001 - it is thrown into the generator
+            except BaseException as error:  # noqa: BLE001 - passed on into the generator
                 thrown = error
             block.resume()
 
@@ -152,7 +153,7 @@ def _arguments(
     try:
         named = dict(signature.bind(*args, **kwargs).arguments)
     except TypeError:
-        # The call itself is about to say what is wrong with it.
+        # The call itself will raise an error about its arguments.
         return {"args": list(args), **kwargs}
     for parameter in signature.parameters.values():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:

@@ -1,4 +1,4 @@
-"""What an evaluation is about: an earlier event, run or span."""
+"""The subject of an evaluation: an earlier event, run or span."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0
 
 
 class Evaluated(NamedTuple):
-    """What was evaluated.
+    """The subject of an evaluation.
 
     Attributes:
-        fields: The fields of the evaluation that say it.
-        span_context: Trace id, span id and flags of what was evaluated, None when they are not known.
-        response_id: The provider's id of the response, where an event has it.
+        fields: The fields of the evaluation that identify it.
+        span_context: Its trace id, span id and flags, None if they are not known.
+        response_id: The provider's id of the response, if the event has it.
     """
 
     fields: dict[str, Any]
@@ -29,14 +29,14 @@ class Evaluated(NamedTuple):
 
 
 def evaluated_by(of: object, run_id: str | None) -> Evaluated:
-    """Return what ``AgentLogger.evaluation`` was told.
+    """Return the subject for the arguments of ``AgentLogger.evaluation``.
 
     Args:
         of: An event, its id, a span or its context, a ``traceparent``, or None.
         run_id: The run.
 
     Raises:
-        TypeError: For ``of`` that is none of these.
+        TypeError: If ``of`` is none of these.
     """
     if of is None:
         return Evaluated({} if run_id is None else {"run_id": run_id})
@@ -68,9 +68,9 @@ def evaluated_by(of: object, run_id: str | None) -> Evaluated:
 
 
 def _apart(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return fields of an event that belongs to no run that is open here.
+    """Return fields that detach an event from the open run.
 
-    An event outside any run carries its own id in its place.
+    An event outside any run has its own id as its run id.
     """
     fields = {name: value for name, value in fields.items() if value is not None}
     if "run_id" not in fields:

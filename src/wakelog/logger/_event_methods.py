@@ -1,4 +1,4 @@
-"""A method for each thing that an agent does."""
+"""A method for each type of event."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class EventMethods(Refusing, Generic[Recorded]):
     """
 
     prices: Prices | None
-    """The price list, where costs are to be recorded."""
+    """The price list, if costs are recorded."""
 
     @abc.abstractmethod
     def _finish(self, event: AgentEvent) -> Recorded:
         """Record an event, and return it or an awaitable of it."""
 
     def user_message(self, message: str, **fields: Any) -> Recorded:
-        """Record what a user said."""
+        """Record a user's message."""
         return self._finish(self.made("user_message", {"message": message}, **fields))
 
     def system_instruction(self, instruction: str, **fields: Any) -> Recorded:
-        """Record what the agent was told to be."""
+        """Record the agent's system instruction."""
         return self._finish(self.made("system_instruction", {"instruction": instruction}, **fields))
 
     def model_call(
@@ -48,7 +48,7 @@ class EventMethods(Refusing, Generic[Recorded]):
         payload: dict[str, Any] | None = None,
         **fields: Any,
     ) -> Recorded:
-        """Record that a model was asked."""
+        """Record a request to a model."""
         counts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
         data = {**(payload or {}), **_given(counts)}
         return self._finish(self.made("model_call", data, provider=provider, model=model, **fields))
@@ -62,13 +62,13 @@ class EventMethods(Refusing, Generic[Recorded]):
         usage: Any = None,
         **fields: Any,
     ) -> Recorded:
-        """Record what a model answered.
+        """Record a model's response.
 
         Args:
             provider: The model's provider.
-            model: The model that was asked.
-            payload: What it said, and what is known of the call.
-            usage: The usage object of the client, as it is; what is in ``payload`` wins over it.
+            model: The requested model.
+            payload: The response, and other facts about the call.
+            usage: The client's usage object; values in ``payload`` take precedence.
             fields: As for every event.
         """
         data = {**payload_of_usage(usage), **(payload or {})}
@@ -80,7 +80,7 @@ class EventMethods(Refusing, Generic[Recorded]):
     def tool_call(
         self, tool_name: str, args: dict[str, Any] | None = None, **fields: Any
     ) -> Recorded:
-        """Record that a tool is called."""
+        """Record the call of a tool."""
         return self._finish(
             self.made(
                 "tool_call", {"args": {} if args is None else args}, tool_name=tool_name, **fields
@@ -88,7 +88,7 @@ class EventMethods(Refusing, Generic[Recorded]):
         )
 
     def tool_result(self, tool_name: str, result: Any = None, **fields: Any) -> Recorded:
-        """Record what a tool returned."""
+        """Record the result of a tool."""
         return self._finish(
             self.made("tool_result", {"result": result}, tool_name=tool_name, **fields)
         )
@@ -96,14 +96,14 @@ class EventMethods(Refusing, Generic[Recorded]):
     def retrieval_query(
         self, query: str, source: str | None = None, *, top_k: int | None = None, **fields: Any
     ) -> Recorded:
-        """Record a search in a data source, and how many results it may give at most."""
+        """Record a search in a data source, with its maximum number of results."""
         data = {"query": query, "source": source, **_given({"top_k": top_k})}
         return self._finish(self.made("retrieval_query", data, **fields))
 
     def retrieval_result(
         self, source: str | None = None, result: Any = None, **fields: Any
     ) -> Recorded:
-        """Record what a search found."""
+        """Record the result of a search."""
         return self._finish(
             self.made("retrieval_result", {"source": source, "result": result}, **fields)
         )
@@ -111,7 +111,7 @@ class EventMethods(Refusing, Generic[Recorded]):
     def policy_check(
         self, policy_name: str, status: str, payload: dict[str, Any] | None = None, **fields: Any
     ) -> Recorded:
-        """Record how a policy judged."""
+        """Record the result of a policy check."""
         data = {"policy_name": policy_name, **(payload or {})}
         return self._finish(self.made("policy_check", data, status=status, **fields))
 
@@ -122,7 +122,7 @@ class EventMethods(Refusing, Generic[Recorded]):
         payload: dict[str, Any] | None = None,
         **fields: Any,
     ) -> Recorded:
-        """Record that a person was asked, or what they answered."""
+        """Record a request for a person's approval, or the response."""
         data = {"approver": approver, **(payload or {})}
         return self._finish(self.made("human_approval", data, status=status, **fields))
 
@@ -132,7 +132,7 @@ class EventMethods(Refusing, Generic[Recorded]):
         requires_human_review: bool = False,  # noqa: FBT001, FBT002 - agentlogsafe's position
         **fields: Any,
     ) -> Recorded:
-        """Record what the agent decided."""
+        """Record a decision of the agent."""
         data = {"decision": decision, "requires_human_review": requires_human_review}
         return self._finish(self.made("decision", data, **fields))
 
@@ -140,7 +140,7 @@ class EventMethods(Refusing, Generic[Recorded]):
         """Record a failure.
 
         Args:
-            error: The exception, or what happened in words.
+            error: The exception, or a description in words.
             fields: As for every event.
         """
         return self._finish(self.made("error", payload_of(error), **{"status": "error", **fields}))
@@ -158,22 +158,22 @@ class EventMethods(Refusing, Generic[Recorded]):
         payload: dict[str, Any] | None = None,
         **fields: Any,
     ) -> Recorded:
-        """Record how something was judged, by a person or a program, also long after it happened.
+        """Record an evaluation by a person or a program, possibly long after the evaluated event.
 
         Args:
-            name: What was looked at: ``relevance``, ``user_feedback``.
-            score: The judgement as a number.
-            label: The judgement as a word, of a few that there are: ``pass``, ``thumbs_up``.
-            explanation: Why; content.
-            of: What was judged: an event, an event's id, a span or its context, or a ``traceparent``.
-                Without it and ``run_id``, what is open here.
-            run_id: The run that was judged, or that what was judged belongs to.
-            response_id: The provider's id of the response that was judged.
+            name: The criterion: ``relevance``, ``user_feedback``.
+            score: The result as a number.
+            label: The result as one of a few words: ``pass``, ``thumbs_up``.
+            explanation: The reason; content.
+            of: The subject: an event, an event's id, a span or its context, or a
+                ``traceparent``. Without it and ``run_id``, the open run or block.
+            run_id: The evaluated run, or the run of the evaluated event or span.
+            response_id: The provider's id of the evaluated response.
             payload: Anything else, as content.
             fields: As for every event.
 
         Raises:
-            TypeError: For ``of`` that is none of these, and without a score and a label.
+            TypeError: If ``of`` is none of these, or if both score and label are missing.
         """
         if score is None and label is None and "error_type" not in (payload or {}):
             message = "an evaluation needs a score, a label, or payload={'error_type': ...}"
@@ -188,7 +188,7 @@ class EventMethods(Refusing, Generic[Recorded]):
             **(payload or {}),
         }
         event = self.made("evaluation", _given(data), **{**evaluated.fields, **fields})
-        if evaluated.fields:  # what is open here has nothing to do with it
+        if evaluated.fields:  # the open run and span are not the subject
             event.parent_event_id = evaluated.fields.get("parent_event_id")
             event.span_context = evaluated.span_context
         return self._finish(event)
@@ -196,16 +196,16 @@ class EventMethods(Refusing, Generic[Recorded]):
     def sub_agent_invoked(
         self, agent_id: str, sub_thread_id: str | None = None, **fields: Any
     ) -> Recorded:
-        """Record that another agent was given work."""
+        """Record that another agent was called."""
         data = {"agent_id": agent_id, "sub_thread_id": sub_thread_id}
         return self._finish(self.made("sub_agent_invoked", data, **fields))
 
     def agent_handoff(self, from_: str | None, to: str, **fields: Any) -> Recorded:
-        """Record that the conversation goes over to another agent."""
+        """Record that the conversation is handed over to another agent."""
         return self._finish(self.made("agent_handoff", {"from": from_, "to": to}, **fields))
 
     def resumed(self, from_checkpoint: str, **fields: Any) -> Recorded:
-        """Record that a run goes on from a checkpoint; from a fresh state when it is empty."""
+        """Record that a run resumes from a checkpoint, or from a new state if it is empty."""
         return self._finish(self.made("resumed", {"from_checkpoint": from_checkpoint}, **fields))
 
     def memory_recall(
@@ -219,15 +219,15 @@ class EventMethods(Refusing, Generic[Recorded]):
         records: list[dict[str, Any]] | None = None,
         **fields: Any,
     ) -> Recorded:
-        """Record that memory was searched, and how many records it gave.
+        """Record a search in memory, with the number of records found.
 
         Args:
             tier: The kind of memory.
-            namespace_key: Whose it is.
-            hits: How many records it gave.
-            query: What was searched for; content.
+            namespace_key: The namespace, such as that of a user.
+            hits: The number of records found.
+            query: The query; content.
             store: The id of the memory store.
-            records: What it gave, ``{"content": ..., "id": ..., "score": ...}`` each; content.
+            records: The records found, ``{"content": ..., "id": ..., "score": ...}`` each; content.
             fields: As for every event.
         """
         data = {"tier": tier, "namespace_key": namespace_key, "hits": hits}
@@ -245,15 +245,15 @@ class EventMethods(Refusing, Generic[Recorded]):
         attributes: dict[str, Any] | None = None,
         **fields: Any,
     ) -> Recorded:
-        """Record that memory was written.
+        """Record a write to memory.
 
         Args:
-            operation: What was done to the records.
-            count: How many records it was about.
+            operation: The operation on the records.
+            count: The number of records.
             store: The id of the memory store.
-            record_id: The id of the record, where it is one.
-            records: What was written, ``{"content": ..., "id": ...}`` each; content.
-            attributes: Attributes beside those of the type.
+            record_id: The id of the record, if it is a single one.
+            records: The written records, ``{"content": ..., "id": ...}`` each; content.
+            attributes: Attributes besides those of the type.
             fields: As for every event.
         """
         data = {"count": count, "store": store, "record_id": record_id, "records": records}
@@ -263,7 +263,7 @@ class EventMethods(Refusing, Generic[Recorded]):
     def usage_limit_exceeded(
         self, kind: str, limit: float, observed: float, **fields: Any
     ) -> Recorded:
-        """Record that a budget was overrun."""
+        """Record that a budget was exceeded."""
         data = {"kind": kind, "limit": limit, "observed": observed}
         return self._finish(self.made("usage_limit_exceeded", data, **fields))
 

@@ -1,8 +1,8 @@
-"""Events with a key: what a replay records again is recorded once.
+"""Events with a key, which are recorded once even if the code is replayed.
 
-A durable-execution engine runs a workflow's code again after a crash, and with it every call that
-records. Events that carry an ``event_key`` have an id that is made of the run, the key and the type, and
-never of content. Whether it has been recorded is looked up in the run's own lines.
+A durable-execution engine runs a workflow's code again after a crash, with every call that records.
+The id of an event with an ``event_key`` is derived from the run, the key and the type, and never
+from content. Whether it has been recorded is looked up in the run's own lines.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = logging.getLogger("wakelog")
 
 MOST_KEYS: Final = 100_000
 _MOST_RUNS: Final = 64
-# What differs each time that the same is done.
+# Attributes whose values differ between repetitions of the same event.
 _VOLATILE: Final = frozenset(
     {
         s.PARENT_ID,
@@ -44,10 +44,10 @@ _VOLATILE: Final = frozenset(
 
 
 class Earlier(NamedTuple):
-    """An event that was recorded under a key.
+    """An event that was recorded earlier under a key.
 
     Attributes:
-        digest: Of its content.
+        digest: The digest of its content.
         span_context: Trace id, span id and flags of its span, None without one.
     """
 
@@ -56,17 +56,17 @@ class Earlier(NamedTuple):
 
 
 class RecordedKeys:
-    """The keyed events of the runs that this process has looked at, for one sink.
+    """The keyed events, for one sink, of the runs that this process has read.
 
-    ``_lock`` guards them. Lines are read under it, at the first keyed event of a run: others of the same
-    run have to wait for that in any case.
+    ``_lock`` guards them. At the first keyed event of a run, lines are read under it, because other
+    events of the run have to wait for that in any case.
 
     Args:
-        paths: Where its records are: journals and files of lines.
+        paths: The journals and files with the sink's records.
 
     Attributes:
-        counts: How many events were ``repeated``, and not recorded again; how many of them had
-            ``other_content`` than the first one, which stays.
+        counts: How many events were ``repeated``, and so not recorded again; and how many of them
+            had ``other_content`` than the first one, which stays.
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -80,19 +80,20 @@ class RecordedKeys:
         self._lock = threading.RLock()
 
     def knows(self, run_id: str) -> bool:
-        """Tell whether the lines of a run have been read."""
+        """Return whether the lines of a run have been read."""
         return run_id in self._runs
 
     def earlier(self, run_id: str, event_id: str) -> Earlier | None:
-        """Return the event that was recorded under an id, None when there is none yet."""
+        """Return the event that was recorded under an id, None if there is none."""
         with self._lock:
             return self._of(run_id).get(event_id)
 
     def take(self, event: AgentEvent) -> bool:
-        """Take an id for an event that is about to be recorded.
+        """Register the id of an event that is about to be recorded.
 
         Returns:
-            Whether it is new; else the event was recorded before, and is not to be recorded again.
+            Whether the id is new; else the event was recorded before, and must not be recorded
+            again.
         """
         digest = _digest(attributes_of(event))
         with self._lock:
@@ -117,7 +118,7 @@ class RecordedKeys:
         return False
 
     def give_back(self, event: AgentEvent) -> None:
-        """Take back what ``take`` has taken, for an event that could not be recorded."""
+        """Undo ``take``, for an event that could not be recorded."""
         with self._lock:
             self._of(event.run_id).pop(event.event_id, None)
 
@@ -152,7 +153,7 @@ class RecordedKeys:
 
 
 def keys_of(sink: object) -> RecordedKeys:
-    """Return the keys of a sink, the same for every logger that has it."""
+    """Return the keys of a sink, shared by all its loggers."""
     with _making:
         known = _known.get(sink)
         if known is None:
@@ -174,10 +175,10 @@ reset_in_child(_after_fork, ForkOrder.LOCKS)
 
 
 def full_key(event_key: str, run_id: str | None) -> str:
-    """Return an event's key behind the prefix that is bound here.
+    """Return an event's key with the bound prefix.
 
     Raises:
-        TypeError: When there is no run, of which the key is a part.
+        TypeError: If there is no run, which is a part of the key.
     """
     if run_id is None:
         message = (
@@ -198,6 +199,6 @@ def _earlier(record: Record) -> Earlier:
 
 def _digest(attributes: Mapping[str, Any]) -> bytes:
     said = {name: value for name, value in attributes.items() if name not in _VOLATILE}
-    # As a line gives it back, so that what was read and what was given compare.
+    # In the form of a decoded line, so that recorded and new events have the same digest.
     text = orjson.dumps(to_line(from_line(to_line(said))), option=orjson.OPT_SORT_KEYS)
     return sha256(text).digest()[:8]

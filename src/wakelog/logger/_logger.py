@@ -1,4 +1,4 @@
-"""``AgentLogger`` and ``AsyncAgentLogger``: two ways to wait for the same journal."""
+"""``AgentLogger`` and ``AsyncAgentLogger``: a blocking and an asyncio API for the same journal."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from wakelog.logger._keys import keys_of
 from wakelog.logger._refusing import RefusedEvent
 
 _SIZED = frozenset({str, bytes})
-# A smaller value takes less time to write than another thread takes to begin.
+# A smaller value is written faster than another thread starts.
 _LARGE = 256 * 1024
 
 
 class AgentLogger(BaseLogger[AgentEvent]):
     """Records what an agent does, event by event.
 
-    Every method below returns the event that it recorded. Beside its own arguments it takes what
-    ``AgentEvent`` takes by keyword: ``status``, ``parent_event_id``, ``session_id``,
-    ``attributes``, ``durability`` and so on; ``risk`` and ``metadata`` are added to the logger's
-    own. When a method returns, the sink has accepted the event; when it could not, the method
-    raises ``SinkError``, or counts that, as ``on_error`` says.
+    Every method below returns the event that it recorded. Besides its own arguments it takes those
+    of ``AgentEvent`` by keyword: ``status``, ``parent_event_id``, ``session_id``, ``attributes``,
+    ``durability`` and so on; ``risk`` and ``metadata`` are added to the logger's own. When a method
+    returns, the sink has accepted the event; if the sink refuses it, the method raises
+    ``SinkError`` or counts the refusal, as ``on_error`` says.
 
     Args:
-        agent_name: The agent whose events these are.
-        workflow_name: The workflow that it works in.
-        sink: Where events go: a sink, or the path of a JSONL file. Without one they go nowhere;
+        agent_name: The agent of these events.
+        workflow_name: The agent's workflow.
+        sink: A sink, or the path of a JSONL file. Without a sink events are discarded;
             ``wakelog.configure()`` returns a logger that writes to a journal and to OpenTelemetry.
-        redact_payloads: Whether secrets and personal data are taken out before anything is
-            written.
-        redaction_config: What is taken out, and what stands in its place.
-        default_risk: Classifications that every event carries.
-        metadata: Anything else that every event carries.
+        redact_payloads: Whether secrets and personal data are redacted before anything is written.
+        redaction_config: What is redacted, and how it is replaced.
+        default_risk: Risk classifications of every event.
+        metadata: Other data of every event.
         tracer_provider: Where ``run``, ``model`` and ``tool`` open their spans; OpenTelemetry's
             global provider by default.
-        on_error: What a call does whose event was not recorded: ``raise`` raises; ``log`` counts it
-            in ``refused``, says so once a minute, and returns. A call with
-            ``durability=Durability.FSYNC`` raises in any case.
-        genai_events: Whether calls of models, and exceptions, are also recorded as the events that
-            OpenTelemetry's conventions have for them.
-        genai_metrics: Whether tokens and durations are also counted as the metrics that the conventions
-            have for them.
-        costs: Whether the costs of calls are on their records, by the price list of ``genai-prices``.
+        on_error: What a call does if its event was not recorded: ``raise`` raises; ``log`` counts
+            it in ``refused``, logs it once a minute, and returns. A call with
+            ``durability=Durability.FSYNC`` always raises.
+        genai_events: Whether model calls and exceptions are also recorded as the events of
+            OpenTelemetry's conventions.
+        genai_metrics: Whether tokens and durations are also reported as the metrics of the
+            conventions.
+        costs: Whether records of model calls have their costs, by the price list of
+            ``genai-prices``.
 
     Raises:
-        ConfigurationError: For an argument of a wrong type; it says which.
-        JournalError: When the JSONL file cannot be opened.
+        ConfigurationError: If an argument has a wrong type; the message names it.
+        JournalError: If the JSONL file cannot be opened.
     """
 
     def _finish(self, event: AgentEvent) -> AgentEvent:
@@ -62,10 +62,10 @@ class AgentLogger(BaseLogger[AgentEvent]):
         return event
 
     def put(self, event: AgentEvent) -> None:
-        """Hand an event to the sink.
+        """Write an event to the sink.
 
         Raises:
-            SinkError: When it was not accepted, whatever ``on_error`` says.
+            SinkError: If it was not accepted, whatever ``on_error`` says.
         """
         try:
             self.sink.write(event)
@@ -78,21 +78,23 @@ class AgentLogger(BaseLogger[AgentEvent]):
         """Do nothing: ``record`` has waited."""
 
     async def look_for_earlier(self, run_id: str) -> None:
-        """Do nothing: the call that needs it waits for it."""
+        """Do nothing: ``record`` reads them, and may block."""
 
 
 class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
     """Records what an agent does, for asyncio: waiting for the disk never blocks the event loop.
 
-    It takes what ``AgentLogger`` takes, and its methods are to be awaited. An event is made
-    when the method is called and written when it is awaited; what the wait is for is the
-    durability: with ``FSYNC``, tasks that wait at the same moment share one sync. A task that is
-    cancelled while it waits leaves its event written, and not known to be on the disk.
+    It takes the arguments of ``AgentLogger``, and its methods have to be awaited. An event is
+    created when the method is called, and written when it is awaited. The await lasts until the
+    durability is
+    reached: with ``FSYNC``, tasks that wait at the same moment share one sync. If a task is
+        cancelled
+    while it waits, its event is written, but may not yet be synced.
 
     Blocks are for ``async with``. A sink whose ``write`` is a coroutine is awaited; any other is
     called in the event loop's thread, so it should not block for long.
 
-    ``AsyncAgentLogger.over(log)`` makes one of a logger that ``wakelog.configure`` has returned.
+    ``AsyncAgentLogger.over(log)`` creates one from a logger of ``wakelog.configure``.
     """
 
     blocking = False
@@ -121,7 +123,7 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
         if event.event_key is not None and type(event) is not RefusedEvent:
             await self.look_for_earlier(event.run_id)
         if is_large(event) and event.event_key is None and self._takes_threads:
-            # Encoding, writing and syncing it must not hold the event loop.
+            # Encoding, writing and syncing a large event would block the event loop.
             from asyncio import to_thread
 
             await to_thread(self._record_at_once, event)
@@ -142,17 +144,17 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
         return getattr(self.sink, "takes_threads", False)
 
     async def look_for_earlier(self, run_id: str) -> None:
-        """Have the lines of a run read, in another thread, for what a replay has recorded before."""
+        """Read a run's lines in another thread, for events that were recorded before a replay."""
         keys = keys_of(self.sink)
         if not keys.knows(run_id):
-            from asyncio import to_thread  # not before it is needed
+            from asyncio import to_thread  # imported late: only keyed events need it
 
             await to_thread(keys.earlier, run_id, "")
 
     def _record_at_once(self, event: AgentEvent) -> None:
         try:
             self.sink.write(event)
-        except Exception as error:  # noqa: BLE001 - raised as a SinkError where errors are raised
+        except Exception as error:  # noqa: BLE001 - raised as a SinkError if on_error is "raise"
             self._refuse_any(event, error)
 
     def _refuse_any(self, event: AgentEvent, error: Exception) -> None:
@@ -162,10 +164,10 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
         self.refuse(error, event.durability)
 
     def put(self, event: AgentEvent) -> None:
-        """Hand an event to the sink, and leave waiting to ``settle``.
+        """Write an event to the sink; ``settle`` waits for its durability.
 
         Raises:
-            SinkError: When it was not accepted, whatever ``on_error`` says.
+            SinkError: If it was not accepted, whatever ``on_error`` says.
         """
         event.deferred = True
         try:
@@ -178,22 +180,22 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
             event.settling = lambda: answer
 
     async def settle(self, event: AgentEvent) -> None:
-        """Wait until a recorded event has the durability that was asked for.
+        """Wait until a recorded event has the requested durability.
 
         Raises:
-            SinkError: When it was not accepted, where errors are raised.
+            SinkError: If it was not accepted and ``on_error`` is ``raise``.
         """
         settling, event.settling = event.settling, None
         if settling is None:
             return
         try:
             await settling()
-        except Exception as error:  # noqa: BLE001 - raised as a SinkError where errors are raised
+        except Exception as error:  # noqa: BLE001 - raised as a SinkError if on_error is "raise"
             self._refuse_any(event, error)
 
 
 def is_large(event: AgentEvent) -> bool:
-    """Tell whether a text or bytes near the top of an event's payload are large."""
+    """Return whether a text or bytes in the two top levels of an event's payload are large."""
     return type(event) is not RefusedEvent and any(
         type(value) in _SIZED and len(value) > _LARGE
         for top in event.payload.values()

@@ -1,4 +1,4 @@
-"""``ModelBlock``: two events and a span around a call of a model."""
+"""``ModelBlock``: two events and a span around a model call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wakelog.events import AgentEvent
     from wakelog.logger._base_logger import BaseLogger
 
-# What stands on the events around the call, and not on the one that repeats both.
+# Fields of the events around the call that the event with the details does not repeat.
 _OF_THE_CALL = ("event_id", "timestamp", "time_unix_nano", "parent_event_id", "durability")
 
 
@@ -56,7 +56,7 @@ class ModelBlock(Block["ModelBlock"]):
         self._response: dict[str, Any] = {}
 
     def first_chunk(self) -> Self:
-        """Note that the first chunk of a streamed response has arrived; later calls say nothing.
+        """Set the time of the first chunk of a streamed response; later calls have no effect.
 
         Returns:
             The block.
@@ -81,21 +81,21 @@ class ModelBlock(Block["ModelBlock"]):
         response_model: str | None = None,
         **payload: Any,
     ) -> Self:
-        """Note the response; it is recorded at the end of the block.
+        """Set the response, which is recorded at the end of the block.
 
         Args:
-            output: What the model said, as text or in the conventions' form.
-            usage: The usage object of the client, or the response that has it: OpenAI's, Anthropic's,
-                Gemini's and so on, as they are. What is given below wins over it.
-            input_tokens: How many tokens it read, cached ones included.
-            output_tokens: How many it wrote, those of its reasoning included.
-            cache_read_input_tokens: How many of the input came from the provider's cache.
-            cache_write_input_tokens: How many of the input were written to it.
-            reasoning_output_tokens: How many of the output were reasoning.
-            finish_reasons: Why it stopped, one for each choice.
+            output: The model's response, as text or in the conventions' form.
+            usage: The client's usage object, or the response that has it: OpenAI's, Anthropic's,
+                Gemini's and so on. The arguments below take precedence.
+            input_tokens: Number of input tokens, cached ones included.
+            output_tokens: Number of output tokens, reasoning included.
+            cache_read_input_tokens: Number of input tokens that came from the provider's cache.
+            cache_write_input_tokens: Number of input tokens that were written to the cache.
+            reasoning_output_tokens: Number of output tokens of reasoning.
+            finish_reasons: Why the model stopped, one reason for each choice.
             response_id: The provider's id of the response.
-            response_model: The model that answered.
-            payload: Anything else, as content; ``cost_usd`` is what the call costs.
+            response_model: The model that responded.
+            payload: Anything else, as content; ``cost_usd`` is the cost of the call.
 
         Returns:
             The block.
@@ -156,7 +156,7 @@ class ModelBlock(Block["ModelBlock"]):
     def _emit_details(
         self, payload: dict[str, Any], error: BaseException | None, parent: str
     ) -> None:
-        """Record what the conventions' own events say, in addition to ours."""
+        """Record the conventions' own events, in addition to Wakelog's."""
         fields = {key: value for key, value in self._fields.items() if key not in _OF_THE_CALL}
         about = {**fields, "provider": self._provider, "model": self._model}
         if error is not None:

@@ -1,4 +1,4 @@
-"""What a call of a model costs, by the price list of ``genai-prices``, without a network."""
+"""The costs of model calls, by the price list of ``genai-prices``, without network access."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PROVIDERS: Final[Mapping[str, str]] = {
     "perplexity": "perplexity",
     "moonshot_ai": "moonshotai",
 }
-# Our counts, and those of the list. Both are inclusive: subsets are parts of their totals.
+# Wakelog's counts, and those of the list. Both are inclusive: subsets are parts of their totals.
 _COUNTS: Final[Mapping[str, str]] = {
     "input_tokens": "input_tokens",
     "output_tokens": "output_tokens",
@@ -53,14 +53,14 @@ _MOST_NAMES = 100
 
 
 class Prices:
-    """The price list that is installed; loading it takes a second or two.
+    """The installed price list; loading it takes a second or two.
 
     Attributes:
-        name: The list and its version, as it stands on records.
-        unpriced: How many calls had no price, by provider and model.
+        name: The name and version of the list, as recorded.
+        unpriced: Number of calls without a price, by provider and model.
 
     Raises:
-        ConfigurationError: When ``genai-prices`` is not installed.
+        ConfigurationError: If ``genai-prices`` is not installed.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Prices:
                 "costs=True needs the price list of genai-prices: pip install 'wakelog[prices]'"
             )
             raise ConfigurationError(message) from error
-        get_snapshot()  # loads it now and not within the first call of a model
+        get_snapshot()  # loads the list now, not during the first model call
         self._list = genai_prices
         self.name = f"genai-prices {version('genai-prices')}"
         self.unpriced: Counter[tuple[str | None, str]] = Counter()
@@ -88,26 +88,26 @@ class Prices:
         *,
         otherwise: str | None = None,
     ) -> Decimal | None:
-        """Return what a call costs, in US dollars.
+        """Return the cost of a call, in US dollars.
 
         Args:
             usage: Its counts, by the keys of a ``model_response``.
-            model: The model that answered.
+            model: The model that responded.
             provider: Its provider, by OpenTelemetry's names or those of the list.
-            at: When it was asked, with a time zone; now by default.
-            otherwise: The model that was asked for, when the list does not have the one that answered.
+            at: The time of the request, with a time zone; now by default.
+            otherwise: The requested model, for when the list does not have the one that responded.
 
         Returns:
-            The sum, by the provider's list price at that time. None where it is not known: without a
+            The cost, by the provider's list price at that time. None if it is not known: without a
             provider, for a model that the list does not have, and for counts that contradict each
-            other. That is said once for each model, and never taken for 0.
+            other. An unknown cost is logged once for each model, and never counts as 0.
         """
         counts = {
             name: number for key, name in _COUNTS.items() if type(number := usage.get(key)) is int
         }
         if not counts:
             return None
-        # Where the provider does not say what of a cache was audio or image, it was text.
+        # If the provider does not report the modality of cached tokens, they count as text.
         for way in ("read", "write"):
             for one in ("audio", "image"):
                 if f"cache_{way}_tokens" in counts and f"input_{one}_tokens" in counts:
@@ -152,12 +152,12 @@ _loaded: Prices | None = None
 
 
 def prices() -> Prices:
-    """Return the list, which is loaded once in a process.
+    """Return the price list, which is loaded once in a process.
 
     Raises:
-        ConfigurationError: When ``genai-prices`` is not installed.
+        ConfigurationError: If ``genai-prices`` is not installed.
     """
-    global _loaded  # noqa: PLW0603 - loaded when somebody first wants it
+    global _loaded  # noqa: PLW0603 - loaded at the first call
     if _loaded is None:
         _loaded = Prices()
     return _loaded
@@ -166,11 +166,11 @@ def prices() -> Prices:
 def add_cost(
     payload: dict[str, Any], model: str | None, provider: str | None, priced: Prices | None
 ) -> None:
-    """Add to the payload of a ``model_response`` what the call costs, where that is known and wanted.
+    """Add the cost of the call to the payload of a ``model_response``, if there is a price list.
 
     Args:
-        payload: With its counts; a ``cost_usd`` of the caller's stays as it is.
-        model: The model that was asked.
+        payload: The payload with its counts; a ``cost_usd`` of the caller is not changed.
+        model: The requested model.
         provider: Its provider.
         priced: The price list.
     """

@@ -1,4 +1,4 @@
-"""What a logger does with an event that is not recorded: raise, or count it and go on."""
+"""Errors of a logger whose event is not recorded: raised, or counted and logged."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _not_recorded = Refusals("events that were not recorded")
 
 
 class RefusedEvent(AgentEvent):
-    """What a call returns whose event could not be made, and is not recorded."""
+    """The result of a call whose event could not be created, and is not recorded."""
 
     __slots__ = ()
 
 
 class Refusing(abc.ABC):
-    """The part of a logger that knows what to do with errors.
+    """The part of a logger that handles errors.
 
     Args:
         on_error: ``raise`` or ``log``.
 
     Attributes:
-        refused: How many events were not recorded without an exception, by the error's name.
+        refused: Number of events that were not recorded without an exception, by the error's name.
 
     Raises:
-        ConfigurationError: For anything else.
+        ConfigurationError: If ``on_error`` is another value.
     """
 
     def __init__(self, on_error: Literal["raise", "log"]) -> None:
@@ -54,44 +54,44 @@ class Refusing(abc.ABC):
     def event(
         self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any
     ) -> AgentEvent:
-        """Make an event; nothing is recorded."""
+        """Create an event; nothing is recorded."""
 
     @abc.abstractmethod
     def put(self, event: AgentEvent) -> None:
-        """Hand an event to the sink.
+        """Write an event to the sink.
 
         Raises:
-            SinkError: When it was not accepted, whatever ``on_error`` says.
+            SinkError: If it was not accepted, whatever ``on_error`` says.
         """
 
     def made(
         self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any
     ) -> AgentEvent:
-        """Make an event to be recorded.
+        """Create an event that is to be recorded.
 
         Returns:
-            The event. Where it could not be made (a detector failed, say) and that is not to be
-            raised, one without content that ``record`` passes over.
+            The event. If it could not be created (for example because a detector failed) and
+            ``on_error`` is ``log``, one without content that ``record`` ignores.
 
         Raises:
-            TypeError: For a call that makes no sense, whatever ``on_error`` says.
-            InvalidEventTypeError: For an event type that is not known, likewise.
-            WakelogError: Where errors are raised.
+            TypeError: If the call's arguments are wrong, whatever ``on_error`` says.
+            InvalidEventTypeError: If the event type is not known, likewise.
+            WakelogError: If ``on_error`` is ``raise``.
         """
         try:
             return self.event(event_type, payload, **fields)
         except (TypeError, InvalidEventTypeError):
             raise
-        except Exception as error:  # noqa: BLE001 - raised again where errors are raised
+        except Exception as error:  # noqa: BLE001 - raised again if on_error is "raise"
             self.refuse(error, fields.get("durability"))
             run_id = fields.get("run_id") or context.run_id.get()
             return RefusedEvent(event_type, run_id=run_id, allow_custom_event_types=True)
 
     def record(self, event: AgentEvent) -> None:
-        """Hand an event to the sink, and do with an error what ``on_error`` says.
+        """Write an event to the sink, and handle an error as ``on_error`` says.
 
         Raises:
-            SinkError: When it was not accepted, where errors are raised.
+            SinkError: If it was not accepted and ``on_error`` is ``raise``.
         """
         if type(event) is RefusedEvent:
             return
@@ -104,7 +104,7 @@ class Refusing(abc.ABC):
             self.refuse(error, event.durability)
 
     def _record_once(self, event: AgentEvent) -> None:
-        """Record an event with a key, unless a replay of the same code has recorded it before."""
+        """Record an event with a key, unless it was recorded before a replay of the same code."""
         keys = keys_of(self.sink)
         try:
             if not keys.take(event):
@@ -119,14 +119,14 @@ class Refusing(abc.ABC):
             self.refuse(error, event.durability)
 
     def charge(self, spending: Spending, event: AgentEvent) -> tuple[list[AgentEvent], str]:
-        """Count an event against the budgets that hold here, and record the limits that it overruns.
+        """Count an event against the budgets of its runs, and record the limits that it exceeds.
 
         Args:
-            spending: What the innermost run with a budget has used.
-            event: What was recorded.
+            spending: The usage of the innermost run with a budget.
+            event: The recorded event.
 
         Returns:
-            The events that were recorded, and why to raise; empty where nothing is to be enforced.
+            The events that were recorded, and the reason to raise, empty if no limit is enforced.
         """
         recorded: list[AgentEvent] = []
         why = ""
@@ -144,11 +144,11 @@ class Refusing(abc.ABC):
         return recorded, why
 
     def refuse(self, error: Exception, durability: object) -> None:
-        """Raise an error, or count it and say it once in a burst, as ``on_error`` says.
+        """Raise an error, or count it and log it once in a burst, as ``on_error`` says.
 
         Args:
             error: Why an event was not recorded.
-            durability: What the call asked for: one that wants ``FSYNC`` wants an answer.
+            durability: The requested durability: with ``FSYNC``, the error is always raised.
         """
         let_through(error)
         if self.on_error == "raise" or durability is Durability.FSYNC:

@@ -1,4 +1,4 @@
-"""What clients say of requests and usage, by the names that OpenTelemetry has for it."""
+"""Conversion of clients' request parameters and usage to OpenTelemetry's names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from wakelog.events import REQUEST, usage_of
 from wakelog.record import kept
 
-# What clients call them.
+# Clients' names of parameters, and those of Wakelog's payloads.
 _CALLED: Final[Mapping[str, str]] = {
     "max_completion_tokens": "max_tokens",
     "max_output_tokens": "max_tokens",
@@ -29,18 +29,19 @@ _CALLED: Final[Mapping[str, str]] = {
     "tools": "tool_definitions",
 }
 _CONTENT: Final = ("tool_definitions", "system_instructions")
-# What the event says anyway, or in its messages.
+# Parameters that other fields of the event have.
 _ELSEWHERE: Final = frozenset({"model", "messages", "input", "prompt", "contents", "system"})
 
 
 def payload_of_request(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a request's parameters as the payload of an event has them.
+    """Return a request's parameters in the form of an event's payload.
 
     Args:
-        parameters: As they were given to a client. The model and the messages are passed over.
+        parameters: The parameters given to a client. The model and the messages are ignored.
 
     Returns:
-        A new dict: those that OpenTelemetry has a name for by that name, the others under ``request``.
+        A new dict: parameters with an OpenTelemetry name by that name, the others under
+        ``request``.
     """
     payload: dict[str, Any] = {}
     others: dict[str, Any] = {}
@@ -58,7 +59,7 @@ def payload_of_request(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def payload_of_usage(usage: object) -> dict[str, Any]:
-    """Return a usage object as the payload of an event has it; under ``usage`` when it is not known."""
+    """Return a usage object in the form of an event's payload; under ``usage`` if unknown."""
     if usage is None:
         return {}
     counts: dict[str, Any] = dict(usage_of(usage))

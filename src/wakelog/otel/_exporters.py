@@ -180,7 +180,7 @@ def _console_first(kinds: list[str]) -> list[str]:
 
 
 def _made(signal: Signal, kind: str) -> Any:
-    """Make an exporter of a kind, as the environment has it."""
+    """Create an exporter of a kind, configured by the environment."""
     with naming_variables(f"the {_NAMES[signal]} exporter", _FAMILY, of=signal.upper()):
         module, name = _CLASSES.get((signal, kind), ("", ""))
         make = getattr(import_module(module), name) if module else _load(signal, kind)
