@@ -1,9 +1,9 @@
 """Zero code: ``OTEL_PYTHON_CONFIGURATOR=wakelog opentelemetry-instrument python app.py``.
 
-The SDK's own configurator does the work, so that every ``OTEL_*`` variable means what it means;
-only the processors of log records and of spans are other ones. That configurator has an underscore in its name
-and says that it is there to be subclassed, and no public name does the same; this module is the
-only one that knows it, and ``tests/test_zero_code.py`` fails when it changes.
+The SDK's own configurator does the work, so that every ``OTEL_*`` variable keeps its meaning; only
+the processors of log records and of spans are replaced. The name of that configurator begins with
+an underscore, but its documentation says that it may be subclassed, and there is no public
+alternative. Only this module uses it, and ``tests/test_zero_code.py`` fails when it changes.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ _GROUP = "opentelemetry_configurator"
 class Configurator(_OTelSDKConfigurator):
     """The SDK's configurator, with a journal between log records or spans and their exporter.
 
-    It does so only when it was chosen by ``OTEL_PYTHON_CONFIGURATOR=wakelog``. Without that
-    variable ``opentelemetry-instrument`` runs the first configurator that is installed, which may
-    be this one; it then leaves the work to the next one, and to nobody when there is none.
+    It is active only if ``OTEL_PYTHON_CONFIGURATOR=wakelog`` selects it. Without that variable,
+    ``opentelemetry-instrument`` runs the first installed configurator, which may be this one; it
+    then runs the next one instead, if there is one.
     """
 
     def _configure(self, **kwargs: Any) -> None:
@@ -108,22 +108,23 @@ class Configurator(_OTelSDKConfigurator):
 class JournalExporter(LogRecordExporter):
     """A log exporter that writes to a journal and delivers from there.
 
-    It is for places that take an exporter but no processor, as OpenTelemetry's declarative
-    configuration does. Behind a ``simple`` processor a record is in the journal when the call that
-    emitted it returns; behind a ``batch`` processor records wait in memory before they get here.
+    It is for configurations that accept an exporter but no processor, such as OpenTelemetry's
+    declarative configuration. Behind a ``simple`` processor a record is in the journal when the
+    call that emitted it returns; behind a ``batch`` processor records wait in memory before they
+    get here.
 
     Args:
-        endpoint: Where to deliver, by OTLP; else what the ``OTEL_*`` variables say. Where
+        endpoint: The OTLP endpoint to deliver to; else as the ``OTEL_*`` variables say. If
             ``OTEL_LOGS_EXPORTER`` names ``wakelog``, that is the OTLP endpoint, if there is one.
         protocol: ``http/protobuf`` or ``grpc``, for ``endpoint``.
         headers: Headers for ``endpoint``.
         timeout: Milliseconds for one export to ``endpoint``.
         directory: The journal's directory, as for ``DurableLogRecordProcessor``.
-        durability: What has been done to a record when ``export`` returns.
+        durability: Which failures a record survives once ``export`` has returned.
 
     Raises:
-        ConfigurationError: For a setting that cannot be used.
-        JournalError: When the directory cannot be used.
+        ConfigurationError: If a setting is invalid.
+        JournalError: If the directory cannot be used.
     """
 
     def __init__(
@@ -163,25 +164,25 @@ class JournalExporter(LogRecordExporter):
         return self.processor.force_flush(timeout_millis)
 
     def shutdown(self) -> None:
-        """Deliver what the next hop takes, and stop."""
+        """Deliver what the next hop accepts, and stop."""
         self.processor.shutdown()
 
 
 class _Processors:
-    """Makes the processor for each log exporter that the environment names.
+    """Creates the processor for each log exporter that the environment names.
 
     Args:
-        names: The exporters' names; else those that the environment lists.
+        names: The exporters' names; by default those of the environment.
 
     Attributes:
-        durable: How many of them have a journal.
+        durable: The number of processors with a journal.
     """
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
         self.durable = 0
         given = names or names_in(LOGS_SELECTOR)
         exporters = [name for name in given if name.strip() not in ("", "console", "none")]
-        # The order in which several are listed may change, so none of them is the default.
+        # The order of several may change, so none of them has the default pipeline.
         self._pipeline = named_pipeline(None) or (None if len(exporters) > 1 else DEFAULT_PIPELINE)
 
     def __call__(self, exporter: LogRecordExporter, *_: Any, **__: Any) -> LogRecordProcessor:
@@ -193,7 +194,7 @@ class _Processors:
         return self.journal(exporter)
 
     def journal(self, exporter: LogRecordExporter | None) -> DurableLogRecordProcessor:
-        """Make a processor with a journal; each exporter has folders of its own in it."""
+        """Create a processor with a journal, in which each exporter has folders of its own."""
         self.durable += 1
         return DurableLogRecordProcessor(
             exporter,
@@ -204,10 +205,10 @@ class _Processors:
 
 
 class _SpanProcessors:
-    """Makes the processor for each span exporter that the environment names.
+    """Creates the processor for each span exporter that the environment names.
 
     Args:
-        names: The exporters' names; else those that the environment lists.
+        names: The exporters' names; by default those of the environment.
     """
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
@@ -219,7 +220,7 @@ class _SpanProcessors:
         if isinstance(exporter, ConsoleSpanExporter):
             return BatchSpanProcessor(exporter)
         settings = for_journal()
-        del settings["buffer"]  # a span is on the disk when it starts, or its process may be gone
+        del settings["buffer"]  # a span's start has to be on disk before its process may be killed
         return DurableSpanProcessor(exporter, pipeline=self._pipeline, **settings, **for_spans())
 
 
@@ -232,10 +233,10 @@ def _leave_to_another(kwargs: dict[str, Any]) -> None:
 
 @contextmanager
 def _exporters_for_the_sdk() -> Iterator[None]:
-    """Have the SDK's configurator read names in ``OTEL_LOGS_EXPORTER`` that mean the same here.
+    """Replace ``OTEL_LOGS_EXPORTER`` with names that the SDK's configurator knows.
 
-    Every exporter has a journal under this configurator, so ``wakelog`` is no exporter beside others:
-    alone it means OTLP where there is an endpoint, and else that records stay in the journal.
+    Every exporter has a journal under this configurator, so ``wakelog`` is no exporter of its own:
+    alone it means OTLP if there is an endpoint, and otherwise that records stay in the journal.
     """
     before = os.environ.get(LOGS_SELECTOR)
     names = names_in(LOGS_SELECTOR) if (before or "").strip() else [NAME]
@@ -253,14 +254,14 @@ def _exporters_for_the_sdk() -> Iterator[None]:
 
 
 def _chosen_on_purpose() -> None:
-    """Keep it from being a warning at each start that other configurators are not run."""
+    """Suppress the warning at each start that other configurators are not run."""
     logging.getLogger(_LOADER).addFilter(
         lambda record: not str(record.msg).startswith("Configuration of %s not loaded")
     )
 
 
 def _say_if_nobody_hands_over() -> None:
-    """Say that what the program logs is not recorded, when no instrumentation hands it over."""
+    """Warn that the program's logging is not recorded, if no instrumentation passes it on."""
     disabled_ones = {
         name.strip()
         for name in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
@@ -310,11 +311,11 @@ def _next_hop(
 
 def _next_hop_of_the_environment() -> LogRecordExporter | None:
     if os.environ.get(OTEL_CONFIG_FILE):
-        return otlp_log_exporter()  # no variable selects exporters then
+        return otlp_log_exporter()  # with a configuration file, variables do not select exporters
     names = [name.lower() for name in names_in(LOGS_SELECTOR)]
     if NAME not in names:
         return log_exporter()
-    # The SDK makes the others that are named, beside this one.
+    # The SDK creates the other named exporters besides this one.
     if any(name.startswith("otlp") for name in names):
         _log.warning(
             "%s=%s delivers by OTLP without a journal, and the journal of wakelog is delivered by "

@@ -1,8 +1,8 @@
 """Context across threads and processes: ``propagate``, and carriers for everything else.
 
-What crosses is what every event inside a block carries (run, session, agent, workflow, tenant, parent event,
-and attributes that ``bound`` has set) and OpenTelemetry's context, so that runs and spans on the other side
-are children of those on this one.
+Propagated are the fields of every event inside a block (run, session, agent, workflow, tenant,
+parent event, and attributes that ``bound`` has set) and OpenTelemetry's context, so that runs and
+spans in the other thread or process are children of those in this one.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ def carrier() -> dict[str, str]:
     """Return the current context as environment variables for another program.
 
     Returns:
-        ``WAKELOG_CONTEXT``, and what OpenTelemetry's propagators write, such as ``TRACEPARENT``; each
-        only where there is something to say. For ``subprocess``: ``env={**os.environ, **carrier()}``.
+        ``WAKELOG_CONTEXT``, and the variables of OpenTelemetry's propagators, such as
+        ``TRACEPARENT``; each only if it has a value. For ``subprocess``:
+        ``env={**os.environ, **carrier()}``.
     """
     return {_as_variable(name): value for name, value in headers().items()}
 
 
 def headers() -> dict[str, str]:
-    """Return what holds here, as headers of a message."""
+    """Return the current context as headers of a message."""
     found: dict[str, str] = {}
     otel_propagate.inject(found)
     said: dict[str, Any] = {
@@ -62,7 +63,7 @@ def headers() -> dict[str, str]:
 
 
 def _written(said: dict[str, Any]) -> str:
-    """Write what is said in ASCII, which goes into any header, and within what one may hold."""
+    """Return the fields as ASCII JSON for a header, without the attributes if it is too large."""
     text = json.dumps(said)
     if len(text) > _LONGEST and said.pop(_ATTRIBUTES, None) is not None:
         text = json.dumps(said)
@@ -79,10 +80,10 @@ def carried(carrier: Mapping[str, str] | None = None) -> Iterator[None]:
     """Applies the context of a carrier inside the block.
 
     Args:
-        carrier: What ``carrier`` or ``headers`` has returned elsewhere; the environment by default.
+        carrier: The result of ``carrier`` or ``headers`` elsewhere; the environment by default.
 
     Yields:
-        Nothing. A carrier that says nothing changes nothing; one that cannot be read is said in the log.
+        Nothing. An empty carrier changes nothing; an unreadable one is logged.
     """
     tokens, attached = _attach(os.environ if carrier is None else carrier)
     try:
@@ -95,7 +96,7 @@ def carried(carrier: Mapping[str, str] | None = None) -> Iterator[None]:
 
 
 def adopt_environment() -> None:
-    """Have what the environment says hold from now on, unless a run is open here already."""
+    """Apply the context of the environment from now on, unless a run is open."""
     if CARRIER in os.environ and context.run_id.get() is None and context.parent_id.get() is None:
         _attach(os.environ)
 
@@ -112,16 +113,17 @@ def propagate(target: Any) -> Any:
     """Propagate the current context to a function that will run in another thread or process.
 
     Args:
-        target: A function, for ``threading.Thread``, ``run_in_executor``, ``multiprocessing.Process`` and
-            whatever else takes one; it may be pickled when the function may. Or an executor.
+        target: A function, for ``threading.Thread``, ``run_in_executor``,
+            ``multiprocessing.Process`` and the like; it can be pickled if the function can. Or an
+            executor.
 
     Returns:
-        A function that runs in a copy of the context of this call; it may be called many times, also at
-        once. For an executor, one that submits to it, where each call runs in a copy of the
-        context in which it was submitted.
+        A function that runs in a copy of the context of this call; it may be called many times,
+        also concurrently. For an executor, one that submits to it, and runs each call in a copy of
+        the context in which it was submitted.
 
     Raises:
-        TypeError: For anything else.
+        TypeError: If the target is neither.
     """
     if isinstance(target, Executor):
         return _PropagatingExecutor(target)
@@ -134,7 +136,7 @@ def propagate(target: Any) -> Any:
 
 
 class _Carried:
-    """A function with a context: a copy of it in this process, what crosses of it in another."""
+    """A function with a context: a copy of it in this process, its headers in another process."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
@@ -150,7 +152,7 @@ class _Carried:
             return self._function(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: the function by its name, and headers in place of the context."""
+        """Return the pickled state: the function by name, and headers in place of the context."""
         of = self._context
         return {
             "_function": self._function,
@@ -171,7 +173,7 @@ def _carried_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _PropagatingExecutor(Executor):
-    """Submits to another executor, and lets each call run in the context of whoever submits it."""
+    """Submits to another executor, and runs each call in the context in which it was submitted."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -185,12 +187,12 @@ class _PropagatingExecutor(Executor):
         return self._executor.submit(function, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the base class's
-        """Shut the other executor down."""
+        """Shut down the other executor."""
         self._executor.shutdown(wait, cancel_futures=cancel_futures)
 
 
 def _has_processes(executor: Executor) -> bool:
-    # Its module loads multiprocessing; who has such an executor has loaded it.
+    # Importing its module loads multiprocessing; a program with such an executor has imported it.
     module = sys.modules.get("concurrent.futures.process")
     return module is not None and isinstance(executor, module.ProcessPoolExecutor)
 
@@ -238,7 +240,7 @@ def _read(text: str | None) -> dict[str, Any]:
 
 
 def _value(carrier: Mapping[str, str], variable: str) -> str | None:
-    """Return a value by the variable's name, or by the header's."""
+    """Return a value by the name of the variable or of the header."""
     for name in (variable, variable.lower(), variable.lower().replace("_", "-")):
         value = carrier.get(name)
         if isinstance(value, str) and value:

@@ -1,4 +1,4 @@
-"""``configure`` and ``shutdown``: set up and end recording and delivery in one call."""
+"""``configure`` and ``shutdown``: start and end recording and delivery in one call each."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("wakelog")
 
-# Variables whose values are compared as they are: no argument of `configure` stands for them.
+# Variables that are compared by value, because they have no argument of `configure`.
 _COMPARED = ("OTEL_", REPLAY_RATE, MAX_RECORD_BYTES, MAX_EVENT_BYTES, *FOREIGN_VARIABLES)
-# Settings that each logger has.
+# The settings of loggers.
 _OF_LOGGERS = (
     "redact_payloads",
     "redaction_config",
@@ -80,7 +80,7 @@ _OF_LOGGERS = (
 )
 
 
-# Long: each argument has a line, is checked and handed on.
+# Long: each argument has a line, is checked and passed on.
 def configure(
     agent_name: str | None = None,
     workflow_name: str | None = None,
@@ -111,71 +111,70 @@ def configure(
 ) -> AgentLogger:
     """Set up recording, and return the logger.
 
-    Events go to a journal on this machine. With ``OTEL_EXPORTER_OTLP_ENDPOINT`` set they are
-    delivered there too, and spans and metrics are sent there; without it everything stays local and
-    pending, and no metrics are kept.
+    Events go to a journal on this machine. With ``OTEL_EXPORTER_OTLP_ENDPOINT`` set, they are also
+    delivered there, and spans and metrics are exported there; without it everything stays local and
+    pending, and there are no metrics.
 
-    Providers that exist are used and left as they are: a tracer provider opens the spans, a logger
-    provider's resource describes the events, a MeterProvider has the metrics, and nothing is added
-    to any. Where there is none, one is made and becomes OpenTelemetry's global provider; a
-    MeterProvider only where there is somewhere to send metrics, and not beside ``logger_provider``.
-    With ``OTEL_SDK_DISABLED=true`` nothing is set up, and the logger records nothing.
+    Existing providers are used and not changed: a tracer provider opens the spans, a logger
+    provider's resource describes the events, and a MeterProvider has the metrics. A missing
+    provider is created and becomes OpenTelemetry's global provider; a MeterProvider only if metrics
+    have an exporter, and not with ``logger_provider``. With ``OTEL_SDK_DISABLED=true`` nothing is
+    set up, and the logger records nothing.
 
-    Calling it again with equal settings (all but agent, workflow, risk and metadata) gives another
-    logger of the same set-up; ``get_logger`` does too. With others it is said once what differs, the
-    new set-up becomes the current one, and the one before lives on until ``shutdown``. An argument
-    wins over its variable.
+    Another call with equal settings (all but agent, workflow, risk and metadata) returns another
+    logger of the same set-up; ``get_logger`` does so, too. If settings differ, the differences are
+    logged once, the new set-up becomes the current one, and the previous one continues until
+    ``shutdown``. An argument takes precedence over its variable.
 
     Args:
         agent_name: The agent whose events the logger records; else ``WAKELOG_AGENT_NAME``.
-        workflow_name: The workflow that it works in; else ``WAKELOG_WORKFLOW_NAME``.
+        workflow_name: The agent's workflow; else ``WAKELOG_WORKFLOW_NAME``.
         service_name: ``service.name``, in place of ``OTEL_SERVICE_NAME``.
         directory: The journal's directory; else ``WAKELOG_DIR``, else
             ``$XDG_STATE_HOME/wakelog/<service.name>``.
-        durability: What has been done to an event when the call that recorded it returns; else
+        durability: Which failures an event survives once the recording call has returned; else
             ``WAKELOG_DURABILITY``, else ``Durability.OS_BUFFERED``.
-        segment_bytes: The size at which a journal file is ended and the next begun; else
+        segment_bytes: The size in bytes at which a segment is ended and the next one begins; else
             ``WAKELOG_SEGMENT_BYTES``, else 16 MiB.
-        segment_age: The seconds after which it is; else ``WAKELOG_SEGMENT_AGE``, else any age.
-        rotate_at_midnight: Whether it is at local midnight; else ``WAKELOG_ROTATE_AT_MIDNIGHT``,
-            else not.
-        space: How much of the disk the journal may take, and for how long; else what the variables
-            say that are named as its fields, ``WAKELOG_QUOTA_BYTES`` and so on.
-        buffer: Take events in memory and write them in a thread of their own, a trade that
-            ``DurableLogRecordProcessor`` describes; else what ``WAKELOG_BUFFER_CAPACITY``,
-            ``WAKELOG_BUFFER_OVERFLOW`` and ``WAKELOG_BUFFER_TIMEOUT`` say, else no buffer.
-        exporter: Where to deliver, in place of what the environment says.
-        span_events: Whether events also become events of the span that is running; else
+        segment_age: Maximum age of a segment, in seconds; else ``WAKELOG_SEGMENT_AGE``, else any.
+        rotate_at_midnight: Whether a segment begins with the first event of each day, in local
+            time; else ``WAKELOG_ROTATE_AT_MIDNIGHT``, else not.
+        space: The quota of the journal, and how long records are kept; else the variables of its
+            fields, ``WAKELOG_QUOTA_BYTES`` and so on.
+        buffer: Hold events in memory and write them in a separate thread, see
+            ``DurableLogRecordProcessor`` for the risk; else the variables of its fields,
+            ``WAKELOG_BUFFER_CAPACITY`` and so on, else no buffer.
+        exporter: The exporter to the next hop, in place of the environment's.
+        span_events: Whether events also become events of the current span; else
             ``WAKELOG_SPAN_EVENTS``, else yes.
-        redact_payloads: Whether secrets and personal data are taken out before anything is written;
+        redact_payloads: Whether to redact secrets and personal data before anything is written;
             else ``WAKELOG_REDACT``, else yes.
-        redaction_config: What is taken out, and what stands in its place.
-        default_risk: Classifications that every event carries.
-        metadata: Anything else that every event carries.
-        on_error: What a call does whose event could not be recorded: ``log`` counts it, says so once a
-            minute and returns; ``raise`` raises. A call with ``durability=Durability.FSYNC`` raises in
-            any case. Else ``WAKELOG_ON_ERROR``, else ``log``.
+        redaction_config: What is redacted, and how it is replaced.
+        default_risk: Risk classifications of every event.
+        metadata: Other data of every event.
+        on_error: What a call does if its event could not be recorded: ``log`` counts it, logs it
+            once a minute and returns; ``raise`` raises, as a call with ``Durability.FSYNC`` always
+            does. Else ``WAKELOG_ON_ERROR``, else ``log``.
         logger_provider: A provider that already has a ``DurableLogRecordProcessor``; events are
-            emitted into it, and nothing else is made for logs.
+            emitted through it, and nothing else is created for logs.
         tracer_provider: Where spans are opened, in place of the global provider.
-        meter_provider: Where Wakelog's metrics go, in place of the global provider.
-        pipeline: The name under which events wait to be delivered, over a restart too; else
-            ``WAKELOG_PIPELINE``, else ``default``, which follows the service to whatever destination
-            it has.
-        genai_events: Whether calls of models, and exceptions, are also recorded as the events that
-            OpenTelemetry's conventions for generative AI have; else ``WAKELOG_GENAI_EVENTS``, else not.
-        genai_metrics: Whether tokens and durations are also counted as their metrics; else
-            ``WAKELOG_GENAI_METRICS``, else not.
-        costs: Whether the costs of calls are on their records, by the price list of ``genai-prices``;
-            else ``WAKELOG_COSTS``, else not.
-        sealing: Sign the journal, see ``docs/evidence.md``; else by ``WAKELOG_SEAL_KEY``, else not.
+        meter_provider: Where Wakelog's metrics are reported, in place of the global provider.
+        pipeline: The name of the pipeline, the same after a restart; else ``WAKELOG_PIPELINE``,
+            else ``default``, whose records are delivered to the current destination of the service.
+        genai_events: Whether model calls and exceptions are also recorded as the events of
+            OpenTelemetry's conventions for generative AI; else ``WAKELOG_GENAI_EVENTS``, else not.
+        genai_metrics: Whether tokens and durations are also reported as the metrics of the
+            conventions; else ``WAKELOG_GENAI_METRICS``, else not.
+        costs: Whether records of model calls have their costs, by the price list of
+            ``genai-prices``; else ``WAKELOG_COSTS``, else not.
+        sealing: Signs the journal, see ``docs/evidence.md``; else ``WAKELOG_SEAL_KEY``, else not.
 
     Returns:
         The logger.
 
     Raises:
-        ConfigurationError: For a setting or variable that cannot be used; it says which.
-        JournalError: When the directory cannot be used.
+        ConfigurationError: If a setting or variable is invalid; the message names it.
+        JournalError: If the directory cannot be used.
     """
     notice_fork()
     a.check(
@@ -282,15 +281,15 @@ def get_logger(
 
     Args:
         agent_name: The agent whose events the logger records; else ``WAKELOG_AGENT_NAME``.
-        workflow_name: The workflow that it works in; else ``WAKELOG_WORKFLOW_NAME``.
-        default_risk: Classifications that every event carries.
-        metadata: Anything else that every event carries.
+        workflow_name: The agent's workflow; else ``WAKELOG_WORKFLOW_NAME``.
+        default_risk: Risk classifications of every event.
+        metadata: Other data of every event.
 
     Returns:
         The logger.
 
     Raises:
-        ConfigurationError: When ``configure`` has not been called, or an argument is of a wrong type.
+        ConfigurationError: If ``configure`` has not been called, or an argument has a wrong type.
     """
     a.check(
         agent_name=(agent_name, *a.TEXT),
@@ -299,7 +298,7 @@ def get_logger(
         metadata=(metadata, *a.MAPPING),
     )
     if (set_up := made.current) is None:
-        if disabled():  # then nobody has set anything up, zero code neither
+        if disabled():  # then the configurator of zero code has not called configure either
             more: dict[str, Any] = {"default_risk": default_risk, "metadata": metadata}
             return configure(agent_name, workflow_name, **more)
         message = (
@@ -314,18 +313,18 @@ def get_logger(
 def shutdown(timeout: float = 5.0) -> DeliveryResult:
     """Deliver what the next hop accepts, and end every set-up of ``configure``.
 
-    Events, spans and metrics are sent. What is still pending of the events stays in the journal, and
-    the next process that uses the directory delivers it. It happens by itself at the normal end of
-    a program and of a child of ``multiprocessing``; a process that ends by ``os._exit`` has to call it.
+    Events, spans and metrics are exported. Events that are still pending stay in the journal, and
+    the next process that uses the directory delivers them. This also happens automatically at the
+    normal end of a program and of a child of ``multiprocessing``; a process that ends by
+    ``os._exit`` has to call ``shutdown``.
 
-    Providers that were there before are flushed, and go on.
+    Providers that existed before are flushed, and continue.
 
     Args:
         timeout: The longest wait, in seconds.
 
     Returns:
-        What became of what was recorded: true when all events were delivered and all spans accepted,
-        and when nothing was set up; it says how many were delivered, what is pending, and why.
+        The result: true if all events were delivered and all spans accepted, or nothing was set up.
     """
     return made.shutdown(timeout)
 
@@ -352,7 +351,7 @@ _JOURNAL = ("durability", "segment_bytes", "segment_age", "rotate_at_midnight", 
 
 
 def _set_up(settings: Mapping[str, Any]) -> SetUp:
-    """Make what events, spans and metrics go through."""
+    """Create the pipelines of events, spans and metrics."""
     logging = {name: settings[name] for name in _OF_LOGGERS}
     if disabled():
         return SetUp(settings, NullSink(), logging)
@@ -401,7 +400,7 @@ def _set_up(settings: Mapping[str, Any]) -> SetUp:
 
 
 def _flush_of(provider: object) -> list[Callable[[int], object]]:
-    """Return how to flush a provider of others; stand-ins and those of other makers may not know how."""
+    """Return how to flush a provider of the user, empty if it has no ``force_flush``."""
     flush = getattr(provider, "force_flush", None)
     return [flush] if callable(flush) else []
 
@@ -411,7 +410,7 @@ def _own_resource(service_name: str | None) -> Resource:
 
 
 def _resource(tracer_provider: trace.TracerProvider, service_name: str | None) -> Resource:
-    """Return the resource of the providers that exist, so that events and spans agree."""
+    """Return the resource of the existing providers, so that events and spans have the same one."""
     for provider in (get_logger_provider(), tracer_provider):
         if isinstance(provider, LoggerProvider | TracerProvider):
             named = Resource({s.SERVICE_NAME: service_name} if service_name else {})
@@ -420,7 +419,7 @@ def _resource(tracer_provider: trace.TracerProvider, service_name: str | None) -
 
 
 def _tracer_provider(service_name: str | None, settings: Mapping[str, Any]) -> trace.TracerProvider:
-    """Return the global tracer provider, made here when there is none."""
+    """Return the global tracer provider, created here if there is none."""
     current = trace.get_tracer_provider()
     if not isinstance(current, trace.ProxyTracerProvider):
         return current
@@ -460,19 +459,19 @@ def _logger_provider(
     settings: Mapping[str, Any],
     processors: list[DurableLogRecordProcessor],
 ) -> LoggerProvider:
-    """Make the logger provider, and make it the global one when there is none.
+    """Create the logger provider, and make it the global one if there is none.
 
     Args:
-        resource: Whose records they are.
-        exporters: Where to. Beside others, the console gets records at once and no journal.
-        settings: What ``configure`` was told.
-        processors: Where to add what was made.
+        resource: The resource of the records.
+        exporters: The exporters. Besides others, the console's gets records without a journal.
+        settings: The settings of ``configure``.
+        processors: The list to which the created processors are added.
     """
     consoles = [one for one in exporters if isinstance(one, ConsoleLogRecordExporter)]
     durable: Sequence[LogRecordExporter | None] = [one for one in exporters if one not in consoles]
     if not durable:
         durable, consoles = consoles[:1] or [None], []
-    # The order in which several are listed may change, so none of them is the default.
+    # The order in which several are listed may change, so none of them has the default pipeline.
     pipeline = settings["pipeline"] or (DEFAULT_PIPELINE if len(durable) == 1 else None)
     processors.extend(
         DurableLogRecordProcessor(

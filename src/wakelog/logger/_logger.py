@@ -86,10 +86,8 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
 
     It takes the arguments of ``AgentLogger``, and its methods have to be awaited. An event is
     created when the method is called, and written when it is awaited. The await lasts until the
-    durability is
-    reached: with ``FSYNC``, tasks that wait at the same moment share one sync. If a task is
-        cancelled
-    while it waits, its event is written, but may not yet be synced.
+    durability is reached: with ``FSYNC``, tasks that wait at the same moment share one sync. If a
+    task is cancelled while it waits, its event is written, but may not yet be synced.
 
     Blocks are for ``async with``. A sink whose ``write`` is a coroutine is awaited; any other is
     called in the event loop's thread, so it should not block for long.

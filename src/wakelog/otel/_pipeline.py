@@ -1,8 +1,7 @@
 """The name of a pipeline, which tells the processors that may deliver another process's records.
 
 This is the only module that reads an exporter's endpoint and headers. Neither is public in the
-official exporters; ``tests/test_owners.py`` fails when their names change. A name contains no
-secrets:
+official exporters; ``tests/test_owners.py`` fails when their names change. A name has no secrets:
 headers, and other values that tell one customer of an endpoint from another, go into a digest.
 """
 

@@ -319,8 +319,7 @@ class Rebuilder:
         self._encoder = LogEncoder(events=policy.events, max_record_bytes=self._max_record_bytes)
         self._origins = Origins()
         self._scopes: dict[bytes, _KnownScope] = {}
-        # Cache of the last scope and its text on a line: one scope emits many records in
-        # succession.
+        # Cache of the last scope and its text on a line: usually the next record has the same.
         self._scope: tuple[_KnownScope, bytes] = (_NO_SCOPE, b"\n")
 
     def prepare(self, entry: Entry, replayed: bool = False) -> ReadWriteLogRecord:  # noqa: FBT001, FBT002 - given for every record

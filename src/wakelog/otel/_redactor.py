@@ -91,8 +91,7 @@ class Redactor:
         if BODY in fields:
             action = self._ruled(BODY)
             if action is None:
-                # Older instrumentations put an event's content into the body and its name into an
-                # attribute.
+                # Older instrumentations put an event's content in the body, its name in an attribute.
                 known = name or str(attributes.get(s.EVENT_NAME, ""))
                 action = self._content if known.startswith(s.GENAI_PREFIX) else "redact"
             if action == "drop":

@@ -1,4 +1,4 @@
-"""Buffers before other sinks: ``BufferedSink`` and, for asyncio, ``AsyncBufferedSink``."""
+"""Buffers in front of other sinks: ``BufferedSink`` and, for asyncio, ``AsyncBufferedSink``."""
 
 from __future__ import annotations
 
@@ -20,31 +20,30 @@ _DELIVERY_SECONDS = 5.0
 class BufferedSink:
     """Accepts events in memory and writes them to another sink in a separate thread.
 
-    This is a trade: accepted means in the buffer, and what is there when the process is killed is
-    lost. At the normal end of the program what is left is written, for five seconds at most. An
-    event with a ``durability`` of its own is accepted when the destination has accepted it.
+    The risk: accepted means in the buffer, and events in it are lost if the process is killed. At
+    the normal end of the program the rest is written, for five seconds at most. An event with a
+    ``durability`` of its own is accepted once the destination has accepted it.
 
-    What an event holds is copied when it is taken; the event itself, with its receipt, is the one that
-    the destination gets, so its fields must not be changed after it was written. The thread never ends because the destination
-    fails: the event is lost and counted in ``failed_events``; the next ``write``, and the next
-    ``flush`` or ``close``, raise what went wrong.
+    The contents of an event are copied when it is accepted. The destination gets the event itself
+    and sets its receipt, so its fields must not be changed after ``write``. The thread does not end
+    when the destination fails: the event is lost and counted in ``failed_events``; the next
+    ``write``, and the next ``flush`` or ``close``, raise the error.
 
-    A forked child begins with an empty buffer; what was in it is written by the parent alone.
+    A forked child begins with an empty buffer; only the parent writes what was in it.
 
     Args:
-        sink: The destination. One with ``write_many`` (``JSONLSink`` has it) gets up to 512 events
+        sink: The destination. One with ``write_many``, such as ``JSONLSink``, gets up to 512 events
             at once.
-        capacity: The most events that wait; what is being written comes on top.
-        overflow: What happens to an event beyond that.
-        timeout: The longest wait of ``OverflowPolicy.BLOCK``, in seconds; None waits as long as it
-            takes.
+        capacity: The maximum number of waiting events, without those that are being written.
+        overflow: What happens to an event when the buffer is full.
+        timeout: The longest wait of ``OverflowPolicy.BLOCK``, in seconds; None for no limit.
 
     Raises:
-        ConfigurationError: For a setting that cannot be used, or a destination that has to be
-            awaited.
+        ConfigurationError: If a setting is invalid, or if the destination's ``write`` is a
+            coroutine.
     """
 
-    # A logger's flush hands its time-out on to a sink that has this.
+    # A logger's flush passes its time-out to a sink that has this.
     delivers = True
 
     def __init__(
@@ -78,47 +77,47 @@ class BufferedSink:
 
     @property
     def capacity(self) -> int:
-        """The most events that wait."""
+        """The maximum number of waiting events."""
         return self.buffer.capacity
 
     @property
     def overflow(self) -> OverflowPolicy:
-        """What happens to an event beyond that."""
+        """What happens to an event when the buffer is full."""
         return self.buffer.overflow
 
     @property
     def size(self) -> int:
-        """How many events wait."""
+        """The number of waiting events."""
         return self.queue.size
 
     @property
     def dropped_events(self) -> int:
-        """How many events the policy has dropped."""
+        """The number of events that the policy has dropped."""
         return self.queue.dropped
 
     @property
     def refused_events(self) -> int:
-        """How many events were refused because there was no room."""
+        """The number of events that were refused because the buffer was full."""
         return self.queue.refused
 
     @property
     def failed_events(self) -> int:
-        """How many accepted events the destination did not take."""
+        """The number of accepted events that the destination refused."""
         return self.queue.failed
 
     def write(self, event: AgentEvent) -> bool:
-        """Take an event.
+        """Add an event to the buffer.
 
         Returns:
-            Whether it was taken; False when ``DROP_NEWEST`` has dropped it.
+            Whether it was accepted; False if ``DROP_NEWEST`` has dropped it.
 
         Raises:
-            BufferFullError: When there was no room, as the policy says.
-            SinkError: When the sink is closed, or an earlier event could not be written. The event
-                was not accepted then.
+            BufferFullError: If the buffer was full, as the policy says.
+            SinkError: If the sink is closed, or an earlier event could not be written. The event
+                was not accepted.
         """
-        event.detach()  # the thread writes what the event says now
-        event.deferred = False  # nobody is going to settle what the thread writes
+        event.detach()  # later changes to its contents must not be written
+        event.deferred = False  # no caller settles an event that the thread writes
         if event.durability is None:
             return self.queue.put(event)
         self.queue.put_through(event)
@@ -128,13 +127,13 @@ class BufferedSink:
         """Wait until the destination has accepted everything that was written so far.
 
         Args:
-            timeout: The longest wait, in seconds; None waits as long as it takes.
+            timeout: The longest wait, in seconds; None for no limit.
 
         Returns:
-            Whether that is so; False after the time-out.
+            Whether everything was accepted; False after the time-out.
 
         Raises:
-            SinkError: When events could not be written since the last flush. They are lost.
+            SinkError: If events could not be written since the last flush. They are lost.
         """
         began = time.monotonic()
         done = self.queue.settle(timeout)
@@ -142,23 +141,23 @@ class BufferedSink:
         return done and _flush(self.sink, timeout, began)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Write what waits, flush the destination, and end the thread. Twice is harmless.
+        """Write the waiting events, flush the destination, and end the thread. Idempotent.
 
-        The destination stays open, as whoever made it may still use it.
+        The destination stays open, because other code may use it.
 
         Args:
-            timeout: The longest wait, in seconds; None waits as long as it takes.
+            timeout: The longest wait, in seconds; None for no limit.
 
         Returns:
             Whether everything was written.
 
         Raises:
-            SinkError: When events could not be written since the last flush. They are lost.
+            SinkError: If events could not be written since the last flush. They are lost.
         """
         began = time.monotonic()
         done = self.queue.close(timeout)
         self.queue.raise_failures()
-        # What a destination has accepted it may still deliver, which nobody should wait for long.
+        # The destination may still have to deliver, which is limited even without a time-out.
         longest = _DELIVERY_SECONDS + time.monotonic() - began if timeout is None else timeout
         return done and _flush(self.sink, longest, began)
 
@@ -166,29 +165,30 @@ class BufferedSink:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Close; a failure of ours is a note on the exception that is on its way, if there is one."""
+        """Close; if an exception is propagating, a failure becomes a note on it."""
         try:
             self.close()
         except WakelogError as failure:
             _yield_to(error, failure)
 
     def _write_each(self, events: list[AgentEvent]) -> Mapping[int, BaseException]:
-        for event in events:  # one, as no more are asked for
+        for event in events:  # only one, because `most` is 1
             self._write(event)
         return {}
 
 
 class AsyncBufferedSink:
-    """A ``BufferedSink`` for asyncio: waiting for room or for the destination never blocks the loop.
+    """A ``BufferedSink`` for asyncio: waiting never blocks the event loop.
 
-    A task that is cancelled while it waits for room has not had its event accepted. One that is
-    cancelled while it waits for the destination, for an event with a ``durability`` of its own, has.
-    A note on the ``CancelledError`` says which. In any other case an event is taken without waiting.
+    If a task is cancelled while it waits for space, its event is not accepted. If it is cancelled
+    while it waits for the destination, for an event with a ``durability`` of its own, the event is
+    accepted. A note on the ``CancelledError`` tells which. In all other cases ``write`` does not
+    wait.
 
     Args:
         sink: The destination, which is called in the buffer's thread.
-        capacity: The most events that wait; what is being written comes on top.
-        overflow: What happens to an event beyond that.
+        capacity: The maximum number of waiting events, without those that are being written.
+        overflow: What happens to an event when the buffer is full.
         timeout: The longest wait of ``OverflowPolicy.BLOCK``, in seconds.
 
     Attributes:
@@ -211,19 +211,19 @@ class AsyncBufferedSink:
 
     @property
     def dropped_events(self) -> int:
-        """How many events the policy has dropped."""
+        """The number of events that the policy has dropped."""
         return self.sink.dropped_events
 
     async def write(self, event: AgentEvent) -> bool:
-        """Take an event.
+        """Add an event to the buffer.
 
         Returns:
-            Whether it was taken; False when ``DROP_NEWEST`` has dropped it.
+            Whether it was accepted; False if ``DROP_NEWEST`` has dropped it.
 
         Raises:
-            BufferFullError: When there was no room, as the policy says.
-            SinkError: When the sink is closed, or an earlier event could not be written. The event
-                was not accepted then.
+            BufferFullError: If the buffer was full, as the policy says.
+            SinkError: If the sink is closed, or an earlier event could not be written. The event
+                was not accepted.
         """
         event.detach()
         event.deferred = False
@@ -236,7 +236,7 @@ class AsyncBufferedSink:
         """Wait until the destination has accepted everything that was written so far.
 
         Raises:
-            SinkError: When events could not be written since the last flush. They are lost.
+            SinkError: If events could not be written since the last flush. They are lost.
         """
         await self._queue.settle()
         self.sink.queue.raise_failures()
@@ -245,10 +245,10 @@ class AsyncBufferedSink:
         await to_thread(_flush, self.sink.sink, None, 0.0)
 
     async def close(self) -> None:
-        """Write what waits, flush the destination, and end the thread. Twice is harmless.
+        """Write the waiting events, flush the destination, and end the thread. Idempotent.
 
         Raises:
-            SinkError: When events could not be written since the last flush. They are lost.
+            SinkError: If events could not be written since the last flush. They are lost.
         """
         self.sink.queue.refuse()
         await self._queue.settle()
@@ -260,7 +260,7 @@ class AsyncBufferedSink:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Close; a failure of ours is a note on the exception that is on its way, if there is one."""
+        """Close; if an exception is propagating, a failure becomes a note on it."""
         try:
             await self.close()
         except WakelogError as failure:
@@ -268,7 +268,7 @@ class AsyncBufferedSink:
 
 
 def _flush(sink: Any, timeout: float | None, began: float) -> bool:
-    """Flush a sink if it can be, and return what it says."""
+    """Flush a sink if it has a ``flush``, and return whether it succeeded."""
     flush = getattr(sink, "flush", None)
     if flush is None:
         return True

@@ -1,4 +1,4 @@
-"""``FanOutSink``: one event into several sinks."""
+"""``FanOutSink``: writes each event to several sinks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from wakelog.sinks._protocol import EventSink
 class FanOutSink:
     """Writes each event to several sinks.
 
-    Each gets it, also when one before it fails. ``event.receipt`` is that of the first sink that
-    gives one.
+    Each sink gets it, even if one before it fails. ``event.receipt`` is that of the first sink that
+    returns one.
 
     Args:
         sinks: The sinks, in the order in which they are written.
     """
 
-    # A logger's flush hands its time-out on to a sink that has this.
+    # A logger's flush passes its time-out to a sink that has this.
     delivers = True
 
     def __init__(self, *sinks: EventSink) -> None:
@@ -38,7 +38,7 @@ class FanOutSink:
         """Write an event to every sink.
 
         Raises:
-            SinkError: When at least one did not accept it; it says which, and the others have it.
+            SinkError: If at least one did not accept it; the message names it. The others have it.
         """
         receipt: Receipt | None = None
         settlings: list[tuple[EventSink, Callable[[], Awaitable[object]]]] = []
@@ -50,7 +50,7 @@ class FanOutSink:
                 if inspect.iscoroutine(answer):
                     answer.close()
                     raise TypeError("its write has to be awaited")  # noqa: TRY301 - one way out
-            except Exception as error:  # noqa: BLE001 - the other sinks get the event all the same
+            except Exception as error:  # noqa: BLE001 - the other sinks must still get the event
                 failures.append((sink, error))
                 continue
             answered: Receipt | None = event.receipt
@@ -65,13 +65,13 @@ class FanOutSink:
         """Flush every sink that can be flushed.
 
         Args:
-            timeout: The longest wait in all, in seconds, for those that take one.
+            timeout: The longest wait in total, in seconds, for sinks that accept a time-out.
 
         Returns:
-            Whether none of them says no.
+            Whether no sink has returned False.
 
         Raises:
-            SinkError: When at least one could not be flushed.
+            SinkError: If at least one could not be flushed.
         """
         began = time.monotonic()
         failures: list[tuple[EventSink, Exception]] = []
@@ -85,7 +85,7 @@ class FanOutSink:
                     answer = flush(max(0.0, began + timeout - time.monotonic()))
                 else:
                     answer = flush()
-            except Exception as error:  # noqa: BLE001 - the other sinks are flushed all the same
+            except Exception as error:  # noqa: BLE001 - the other sinks must still be flushed
                 failures.append((sink, error))
             else:
                 done = done and answer is not False
@@ -96,13 +96,13 @@ class FanOutSink:
         """Close every sink that can be closed.
 
         Raises:
-            SinkError: When at least one could not be closed.
+            SinkError: If at least one could not be closed.
         """
         failures: list[tuple[EventSink, Exception]] = []
         for sink in self.sinks:
             try:
                 getattr(sink, "close", lambda: None)()
-            except Exception as error:  # noqa: BLE001 - the other sinks are closed all the same
+            except Exception as error:  # noqa: BLE001 - the other sinks must still be closed
                 failures.append((sink, error))
         self._raise(failures, "could not be closed")
 
@@ -113,7 +113,7 @@ class FanOutSink:
         for sink, settling in settlings:
             try:
                 await settling()
-            except Exception as error:  # noqa: BLE001 - the other sinks are waited for all the same
+            except Exception as error:  # noqa: BLE001 - the other sinks must still be settled
                 failures.append((sink, error))
         self._raise(failures, "did not accept the event")
 

@@ -1,4 +1,4 @@
-"""``JSONLSink`` and ``AsyncJSONLSink``: events as lines of one named file."""
+"""``JSONLSink`` and ``AsyncJSONLSink``: events as lines of one file with a given name."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ class JSONLSink:
 
     Threads and processes may share the file: lines stay whole. ``wakelog show FILE`` reads it.
 
-    With ``max_bytes``, ``max_age`` or ``at_midnight`` the file is rotated:
-    ``events.jsonl`` becomes ``events.20261121T075022.123456Z.jsonl`` beside it, named after that
-    time in UTC, and a new one begins. No file is ever truncated. Processes that share a file and
-    rotate it should do so by the same rules. A value too large for a line (1 MiB) stands whole in
-    ``events.jsonl.blobs/``, which is renamed and deleted with the file. Without ``keep_files``, ``keep_bytes`` or
-    ``keep_age`` nothing is deleted; with several of them, a file is deleted when one of them says
-    so, the next time that one is rotated, and never while a process writes to it.
+    With ``max_bytes``, ``max_age`` or ``at_midnight`` the file is rotated: ``events.jsonl`` is
+    renamed to ``events.20261121T075022.123456Z.jsonl`` in the same directory, after the current
+    time in UTC, and a new file begins. No file is ever truncated. Processes that share a file
+    should have the same rules. A value too large for a line (1 MiB) is stored whole in
+    ``events.jsonl.blobs/``, which is renamed and deleted with the file. Without ``keep_files``,
+    ``keep_bytes`` or ``keep_age`` nothing is deleted; otherwise a file is deleted at the next
+    rotation after one of them applies, and never while a process writes to it.
 
     Args:
-        path: The file. Missing parent directories are made.
+        path: The file. Missing parent directories are created.
         durability: What ``write`` waits for: ``Durability.OS_BUFFERED`` (the default, survives
             ``kill -9``), ``Durability.FSYNC`` (survives power loss) or ``Durability.PERIODIC``
-            (does after 100 ms at the latest), or their names as text.
-        max_bytes: The size that the file does not grow beyond.
-        max_age: How long after its first line it is rotated, in seconds.
-        at_midnight: Whether each day, in local time, has a file of its own.
-        keep_files: How many rotated files are kept.
-        keep_bytes: How many bytes of them.
-        keep_age: For how long after they were rotated, in seconds.
-        max_event_bytes: The size of an event beyond which only a stub is written and ``write`` raises;
-            else ``WAKELOG_MAX_EVENT_BYTES``, else 64 MiB.
+            (survives it after at most 100 ms), or their names as text.
+        max_bytes: Maximum size of the file.
+        max_age: Maximum age of the file's first line, in seconds.
+        at_midnight: Whether a new file begins each day, in local time.
+        keep_files: Maximum number of rotated files.
+        keep_bytes: Maximum total size of rotated files.
+        keep_age: Maximum age of a rotated file since its rotation, in seconds.
+        max_event_bytes: The size of an event above which only a stub is written and ``write``
+            raises; else ``WAKELOG_MAX_EVENT_BYTES``, else 64 MiB.
 
     Raises:
-        JournalError: When the file cannot be opened for writing.
-        ConfigurationError: For an argument that cannot be used; it says which.
+        JournalError: If the file cannot be opened for writing.
+        ConfigurationError: If an argument is invalid; the message names it.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class JSONLSink:
         self.paths = [self.path]
 
     takes_threads = True
-    """Whether ``write`` may be called in any thread, for events that take long."""
+    """Whether ``write`` may be called in any thread, for events whose encoding takes long."""
 
     def write(self, event: AgentEvent) -> None:
-        """Write an event and note the receipt on it.
+        """Write an event and set its receipt.
 
         Raises:
-            EventTooLargeError: When it is larger than ``max_event_bytes``; a stub was written.
-            SinkError: When it was not written.
+            EventTooLargeError: If it is larger than ``max_event_bytes``; a stub was written.
+            SinkError: If it was not written.
         """
         durability = self.durability.at_least(event.durability)
         try:
@@ -106,13 +106,13 @@ class JSONLSink:
             event.receipt = self._file.append(event.event_id, content, durability)
 
     def write_many(self, events: Sequence[AgentEvent]) -> Mapping[int, BaseException]:
-        """Write events with few system calls, and note the receipts on them.
+        """Write events with few system calls, and set their receipts.
 
         Args:
-            events: In order. They are on the disk together where one of them asks for it.
+            events: The events, in order. If one of them requires a sync, all are synced.
 
         Returns:
-            Why events were not written, by their index; empty when all were.
+            The errors of events that were not written, by index; empty if all were written.
         """
         failed: dict[int, BaseException] = {}
         records: list[tuple[str, bytes]] = []
@@ -126,7 +126,7 @@ class JSONLSink:
                 if error.stub is None:
                     continue
                 records.append((event.event_id, error.stub))
-            except Exception as error:  # noqa: BLE001 - one bad event costs one event
+            except Exception as error:  # noqa: BLE001 - one bad event must not cost the others
                 failed[number] = error
                 continue
             written.append(number)
@@ -153,10 +153,10 @@ class JSONLSink:
         )
 
     def flush(self) -> None:
-        """Do nothing: no bytes are held back."""
+        """Do nothing: no bytes are buffered."""
 
     def close(self) -> None:
-        """Close the file. Twice is harmless."""
+        """Close the file. Idempotent."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -170,22 +170,22 @@ class JSONLSink:
 class AsyncJSONLSink:
     """A ``JSONLSink`` for asyncio: waiting for the disk never blocks the event loop.
 
-    The line is handed to the kernel in the event loop's thread, which takes less time than handing
-    it to another thread would. With ``FSYNC``, tasks that wait at the same moment share one sync.
-    Where handing over may block for long (a network file system), put an ``AsyncBufferedSink``
-    before a ``JSONLSink``.
+    The line is written in the event loop's thread, which takes less time than passing it to another
+    thread. With ``FSYNC``, tasks that wait at the same moment share one sync. If writing may
+    block for long (a network file system), put an ``AsyncBufferedSink`` in front of a
+    ``JSONLSink``.
 
-    A task that is cancelled has written its event exactly when ``event.receipt`` is set; a note on
-    the ``CancelledError`` says so.
+    If a task is cancelled, its event was written if, and only if, ``event.receipt`` is set; a note
+    on the ``CancelledError`` says so.
 
     Args:
         path: The file, as for ``JSONLSink``.
         durability: What ``write`` waits for.
-        max_bytes: As for ``JSONLSink``, and so are the others.
+        max_bytes: This and the arguments below are those of ``JSONLSink``.
         max_age: In seconds.
         at_midnight: In local time.
-        keep_files: How many files.
-        keep_bytes: How many bytes.
+        keep_files: Number of files.
+        keep_bytes: In bytes.
         keep_age: In seconds.
         max_event_bytes: In bytes.
 
@@ -193,8 +193,8 @@ class AsyncJSONLSink:
         sink: The ``JSONLSink``.
 
     Raises:
-        JournalError: When the file cannot be opened for writing.
-        ConfigurationError: For an argument that cannot be used; it says which.
+        JournalError: If the file cannot be opened for writing.
+        ConfigurationError: If an argument is invalid; the message names it.
     """
 
     def __init__(
@@ -228,10 +228,10 @@ class AsyncJSONLSink:
         return self.sink.path
 
     async def write(self, event: AgentEvent) -> None:
-        """Write an event and note the receipt on it.
+        """Write an event and set its receipt.
 
         Raises:
-            SinkError: When it was not written.
+            SinkError: If it was not written.
         """
         event.deferred = True
         self.sink.write(event)
@@ -246,10 +246,10 @@ class AsyncJSONLSink:
             raise
 
     async def flush(self) -> None:
-        """Do nothing: no bytes are held back."""
+        """Do nothing: no bytes are buffered."""
 
     async def close(self) -> None:
-        """Close the file. Twice is harmless."""
+        """Close the file. Idempotent."""
         from asyncio import to_thread
 
         await to_thread(self.sink.close)

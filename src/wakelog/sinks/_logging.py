@@ -1,4 +1,4 @@
-"""``StructuredLoggingSink``: events into Python's own ``logging``."""
+"""``StructuredLoggingSink``: logs events through Python's own ``logging``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class StructuredLoggingSink:
     """Logs each event through ``logging``, as the message ``agent_event``.
 
     The log record has ``event.to_dict()`` as ``agent_event``, for formatters that write JSON, and
-    ``event_id``, ``run_id`` and ``event_type`` beside it. What becomes of it is up to the logger's
-    level, filters and handlers, whose errors ``logging`` keeps to itself.
+    also ``event_id``, ``run_id`` and ``event_type``. What happens to it depends on the logger's
+    level, filters and handlers, whose errors ``logging`` does not report.
 
     Args:
-        logger: Where to log; the logger ``wakelog.events`` by default.
-        level: At which level; by default ``ERROR`` for errors, ``WARNING`` for limits that were
-            exceeded, and ``INFO`` for everything else.
+        logger: The logger; ``wakelog.events`` by default.
+        level: The level; by default ``ERROR`` for errors, ``WARNING`` for exceeded limits, and
+            ``INFO`` for everything else.
     """
 
     def __init__(self, logger: logging.Logger | None = None, level: int | None = None) -> None:
@@ -36,7 +36,7 @@ class StructuredLoggingSink:
         """Log an event.
 
         Raises:
-            SinkError: When ``logging`` raised.
+            SinkError: If ``logging`` raised an exception.
         """
         level = self.level
         if level is None:

@@ -1,4 +1,4 @@
-"""Sinks that write nowhere: for tests, and for nobody."""
+"""``MemorySink`` for tests, and ``NullSink``, which discards events."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ class MemorySink:
     """Keeps events in a list, for tests and notebooks.
 
     Attributes:
-        events: What was written, in order.
+        events: The written events, in order.
     """
 
     def __init__(self) -> None:
         self.events: list[AgentEvent] = []
 
     def write(self, event: AgentEvent) -> None:
-        """Keep an event as it is now."""
+        """Add an event, and copy its contents against later changes."""
         event.detach()
         self.events.append(event)
 
@@ -24,14 +24,14 @@ class MemorySink:
         """Do nothing: a list needs no flushing."""
 
     def close(self) -> None:
-        """Do nothing: the events stay."""
+        """Do nothing: the events are kept."""
 
 
 class NullSink:
     """Discards events."""
 
     def write(self, event: AgentEvent) -> None:
-        """Forget an event."""
+        """Discard an event."""
 
     def flush(self) -> None:
         """Do nothing."""

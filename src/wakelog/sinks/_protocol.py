@@ -1,4 +1,4 @@
-"""What a sink is."""
+"""The interface of sinks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from wakelog.events import AgentEvent
 class EventSink(Protocol):
     """Any object with a method ``write`` that takes one event.
 
-    A sink that cannot accept an event raises, ``SinkError`` or what fits. It may also have
-    ``flush()`` and ``close()``, which loggers and other sinks call when they are there, and
-    ``write_many(events)``, which a buffer calls with a batch: it returns the exception of each
-    event that it did not accept, by the event's index.
+    A sink that cannot accept an event raises ``SinkError`` or another exception. It may also have
+    ``flush()`` and ``close()``, which loggers and other sinks call if they exist, and
+    ``write_many(events)``, which a buffer calls with a batch: it returns the exceptions of the
+    events that it did not accept, by the events' indexes.
     """
 
     def write(self, event: AgentEvent, /) -> object:
