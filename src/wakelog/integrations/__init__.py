@@ -1,1 +1,1 @@
-"""Integrations with other libraries, one module for each; nothing is imported here."""
+"""Integrations with other libraries, one module for each; the package itself imports none of them."""

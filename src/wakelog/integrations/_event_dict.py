@@ -1,6 +1,7 @@
-"""What structlog's event dicts say, whether they come from its chain or through ``logging``.
+"""Reading of structlog's event dicts, from its own chain or through ``logging``.
 
-Nothing here needs structlog, since the standard library's handler reads its event dicts too.
+This module does not import structlog, because the standard library's handler reads event dicts,
+too.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ SEVERITIES: Final = {
     "critical": (21, "FATAL"),
     "fatal": (21, "FATAL"),
 }
-# In seconds since 1970. A number outside is a date in digits, or counts something else; no line can
-# say a time from the year 10000 on.
+# In seconds since 1970. A number outside this range is a date in digits or another quantity; a line
+# cannot have a time after the year 9999.
 _EARLIEST, _LATEST = 946_684_800, 253_402_300_800
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-# Keys by which structlog's own processors and wrappers say something about the event.
+# Keys with which structlog's own processors and wrappers describe the event.
 _SPECIAL: Final = frozenset(
     {
         "timestamp",
@@ -46,20 +47,20 @@ _SPECIAL: Final = frozenset(
         "_from_structlog",
     }
 )
-# The beginnings of the names of modules that stand between who logs and here.
+# Prefixes of the modules between the logging call and this module.
 _LOGGING: Final = ("structlog.", "logging", "wakelog.")
 _MEANINGLESS: Final = ("level_number", "stack_info", "_record", "_from_structlog")
 
 
 class Said(NamedTuple):
-    """What an event dict says.
+    """The contents of an event dict, without its attributes.
 
     Attributes:
-        scope: The logger's name, None when it is not known.
+        scope: The logger's name, None if it is not known.
         text: The event.
-        severity_number: OpenTelemetry's, None for a level that is not structlog's.
-        severity_text: The level, in OpenTelemetry's words or in its own.
-        timestamp: When it happened, in nanoseconds since 1970, None when that is not sure.
+        severity_number: OpenTelemetry's, None if the level is not one of structlog's.
+        severity_text: The level, by OpenTelemetry's name or its own.
+        timestamp: When it happened, in nanoseconds since 1970, None if it is not certain.
     """
 
     scope: str | None
@@ -70,26 +71,26 @@ class Said(NamedTuple):
 
 
 def read_event_dict(logger: Any, method_name: str, fields: dict[str, Any]) -> Said:
-    """Read an event dict, and leave in it what are attributes.
+    """Read an event dict, and leave only the attributes in it.
 
     Args:
         logger: The wrapped logger.
-        method_name: The method that was called.
+        method_name: The name of the logger's method.
         fields: The event dict, a copy.
 
     Returns:
-        What it says beside them.
+        The other contents.
     """
     text = fields.pop("event", None)
     level = fields.get("level")
     if type(level) is str and (level == method_name or level.lower() in SEVERITIES):
         del fields["level"]
     else:
-        level = method_name  # a level of another kind, say of a game
+        level = method_name  # the dict's level is of another kind, for example that of a game
     name = getattr(logger, "name", None)
     scope, timestamp = name if isinstance(name, str) else None, None
     if method_name == "exception" and fields.get("exc_info") is None:
-        fields["exc_info"] = True  # a renderer has taken it out, and made something less of it
+        fields["exc_info"] = True  # a renderer has replaced it, and lost information
     if not _SPECIAL.isdisjoint(fields):
         text = _formatted(text, fields)
         given, timestamp = take_special(fields)
@@ -99,13 +100,13 @@ def read_event_dict(logger: Any, method_name: str, fields: dict[str, Any]) -> Sa
 
 
 def take_special(fields: dict[str, Any]) -> tuple[str | None, int | None]:
-    """Put what is known of an exception and the stack under the conventions' names.
+    """Move exception and stack to the names of the conventions.
 
     Args:
-        fields: An event dict, or what structlog has made ``extra`` of it; it is changed.
+        fields: An event dict, or structlog's ``extra`` with its contents; it is changed.
 
     Returns:
-        The logger's name and the time, in nanoseconds since 1970; None for what it does not say.
+        The logger's name and the time, in nanoseconds since 1970; None for a missing one.
     """
     if _SPECIAL.isdisjoint(fields):
         return None, None
@@ -115,17 +116,17 @@ def take_special(fields: dict[str, Any]) -> tuple[str | None, int | None]:
         del fields["timestamp"]
     _take_exception(fields)
     if fields.get("stack_info") is True and s.CODE_STACKTRACE not in fields:
-        fields[s.CODE_STACKTRACE] = _stack()  # no StackInfoRenderer stands in front
+        fields[s.CODE_STACKTRACE] = _stack()  # no StackInfoRenderer has run before
     for name in _MEANINGLESS:
         fields.pop(name, None)
     return scope, timestamp
 
 
 def nanoseconds_of(timestamp: object) -> int | None:
-    """Return the time that a timestamp says, None when it does not surely say one.
+    """Return the time of a timestamp, None if it is not certain to be one.
 
-    A text has to have date, time and zone, a datetime its zone. A number is seconds since 1970, from
-    the year 2000 on: digits such as ``20260101`` are a date, and not a moment of 1970.
+    A text needs date, time and zone, and a datetime its zone. A number is seconds since 1970, from
+    the year 2000 on: digits such as ``20260101`` are a date, and not a time in 1970.
     """
     kind = type(timestamp)
     if kind is str:
@@ -138,7 +139,7 @@ def nanoseconds_of(timestamp: object) -> int | None:
 
 
 def error_in(exc_info: object) -> BaseException | None:
-    """Return the exception that an ``exc_info`` stands for, None for none."""
+    """Return the exception of an ``exc_info``, None if there is none."""
     kind = type(exc_info)
     if issubclass(kind, BaseException):
         return exc_info  # type: ignore[return-value] # an exception
@@ -150,7 +151,7 @@ def error_in(exc_info: object) -> BaseException | None:
 
 def _nanoseconds_in(text: str) -> int | None:
     if "-" not in text and ":" not in text and "T" not in text:
-        return None  # digits only: the line's form of a time that has no name
+        return None  # digits only, which a line uses for times outside RFC 3339
     try:
         return parse_rfc3339(text)
     except ValueError:
@@ -164,19 +165,19 @@ def _nanoseconds_in(text: str) -> int | None:
 def _nanoseconds_at(moment: Any) -> int | None:
     try:
         return (moment - _EPOCH) // _MICROSECOND * 1000  # type: ignore[no-any-return] # an int
-    except Exception:  # noqa: BLE001 - it has no time zone, or one of somebody else's that raises
+    except Exception:  # noqa: BLE001 - no time zone, or a user's time zone that raises
         return None
 
 
 def _formatted(text: Any, fields: dict[str, Any]) -> Any:
-    """Return a text with the arguments in it that the standard library's wrapper was given."""
+    """Return a text formatted with the positional arguments of the standard library's wrapper."""
     arguments = fields.pop("positional_args", None)
     if type(arguments) is not tuple or not arguments or type(text) is not str:
         return text
     one = arguments[0] if len(arguments) == 1 else None
     try:
         return text % (one if type(one) is dict and one else arguments)
-    except Exception:  # noqa: BLE001 - what __str__ and % of a caller's objects may raise
+    except Exception:  # noqa: BLE001 - __str__ and % of a user's objects may raise anything
         return f"{text} ({', '.join(map(_shown, arguments))})"
 
 
@@ -185,7 +186,7 @@ def _shown(value: object) -> str:
 
 
 def _stack() -> str:
-    """Return the stack of whoever logs, as the standard library writes it."""
+    """Return the stack of the logging call, in the form of the standard library."""
     frame = sys._getframe()  # noqa: SLF001 - documented, and what logging itself uses
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_LOGGING):
         frame = frame.f_back
@@ -201,7 +202,7 @@ def _take_exception(fields: dict[str, Any]) -> None:
         fields.update(exception_fields(error))
     elif rendered is not None:
         fields[s.EXCEPTION_STACKTRACE] = rendered
-        # From a chain with dict_tracebacks in front of this.
+        # Rendered by dict_tracebacks earlier in the chain.
         if type(rendered) is list and rendered and type(rendered[0]) is dict:
             fields[s.EXCEPTION_TYPE] = rendered[0].get("exc_type")
             fields[s.EXCEPTION_MESSAGE] = rendered[0].get("exc_value")

@@ -1,4 +1,4 @@
-"""What is said where a framework is not installed."""
+"""The error for a framework that is not installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def framework(module: str, extra: str) -> Any:
         extra: The extra of Wakelog that installs it.
 
     Raises:
-        ImportError: When it is not installed; it names the extra.
+        ImportError: If it is not installed; the message names the extra.
     """
     try:
         return import_module(module)

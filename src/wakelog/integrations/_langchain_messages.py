@@ -1,4 +1,4 @@
-"""What LangChain's and LangGraph's objects say, in the form that OpenTelemetry's conventions have for it."""
+"""Conversion of LangChain's and LangGraph's objects to the form of OpenTelemetry's conventions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DECISIONS: Final = {"approve": "approved", "accept": "approved", "edit": "edite
 
 
 def respond(block: Any, response: Any) -> None:
-    """Note on a block what a model has answered, an ``LLMResult``."""
+    """Set the response of a model, an ``LLMResult``, on a block."""
     generations = response.generations[0] if response.generations else ()
     messages = [getattr(one, "message", None) for one in generations]
     said = [one for one in messages if one is not None]
@@ -56,7 +56,7 @@ def _message(one: Any) -> Message:
 
 
 def content_of(value: Any) -> Any:
-    """Return a value with the messages in it in the conventions' form."""
+    """Return a value with its messages in the conventions' form."""
     if hasattr(value, "tool_call_id") and hasattr(value, "content"):
         return value.content
     if hasattr(value, "content") and hasattr(value, "type"):
@@ -73,7 +73,7 @@ def content_of(value: Any) -> Any:
 
 
 def goto(error: BaseException) -> list[str]:
-    """Return where a ``ParentCommand`` leads to."""
+    """Return the destinations of a ``ParentCommand``."""
     to = getattr(error.args[0] if error.args else None, "goto", ())
     return [
         str(getattr(one, "node", one))
@@ -82,7 +82,7 @@ def goto(error: BaseException) -> list[str]:
 
 
 def requests_of(value: Any) -> list[dict[str, Any]]:
-    """Return the tool calls that an interrupt asks a person about, by LangChain's two forms of it."""
+    """Return the tool calls for which an interrupt requests approval, in LangChain's two forms."""
     if isinstance(value, list):
         return [request for one in value for request in requests_of(one)]
     if not isinstance(value, Mapping):
@@ -92,7 +92,7 @@ def requests_of(value: Any) -> list[dict[str, Any]]:
 
 
 def decisions_of(resume: Any) -> list[str]:
-    """Return what a person answered to each of them."""
+    """Return a person's decisions about these requests."""
     if isinstance(resume, Mapping):
         if "decisions" in resume:
             resume = resume["decisions"]

@@ -1,4 +1,4 @@
-"""Messages of clients and frameworks, in the form that OpenTelemetry's conventions have for them."""
+"""Conversion of messages of clients and frameworks to the form of OpenTelemetry's conventions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Message = dict[str, Any]
 
 
 def plain(value: Any) -> Any:
-    """Return a model of pydantic as a dict, and anything else as it is."""
+    """Return a pydantic model as a dict, and any other value unchanged."""
     if type(value) in _PLAIN:
         return value
     dump = getattr(value, "model_dump", None)
@@ -22,7 +22,7 @@ def plain(value: Any) -> Any:
 
 
 def arguments_of(text: Any) -> Any:
-    """Return the arguments of a tool call as a value, where they come as JSON text."""
+    """Return the arguments of a tool call as a value, parsed if they are JSON text."""
     if type(text) is not str:
         return text
     try:
@@ -32,17 +32,17 @@ def arguments_of(text: Any) -> Any:
 
 
 def text_part(text: Any) -> Part:
-    """Return a part that is text."""
+    """Return a text part."""
     return {"type": "text", "content": text}
 
 
 def call_part(call_id: Any, name: Any, arguments: Any) -> Part:
-    """Return a part that asks for a tool."""
+    """Return a part for a tool call."""
     return {"type": "tool_call", "id": call_id, "name": name, "arguments": arguments_of(arguments)}
 
 
 def answer_part(call_id: Any, result: Any) -> Part:
-    """Return a part that says what a tool returned."""
+    """Return a part for the response of a tool."""
     return {"type": "tool_call_response", "id": call_id, "response": result}
 
 
@@ -55,7 +55,7 @@ def message(role: Any, parts: list[Part], finish_reason: Any = None) -> Message:
 
 
 def parts_of(content: Any) -> list[Part]:
-    """Return the parts of a content: a text, or blocks as OpenAI and Anthropic have them."""
+    """Return the parts of a content: text, or blocks in the form of OpenAI and Anthropic."""
     if content is None:
         return []
     if type(content) is str:
@@ -120,7 +120,7 @@ def of_choices(choices: Any) -> list[Message]:
 
 
 def of_items(items: Any) -> Any:
-    """Return items of OpenAI's responses, asked or answered, as messages."""
+    """Return input or output items of OpenAI's responses API as messages."""
     if isinstance(items, str):
         return items
     return [_of_item(plain(item)) for item in items or ()]

@@ -1,4 +1,4 @@
-"""Streams of OpenAI's and Anthropic's clients: read on, and put together to the response that they give."""
+"""Streams of OpenAI's and Anthropic's clients: passed on, and assembled into the response."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from wakelog.integrations._messages import (
 )
 from wakelog.integrations._steps import Guard, Steps
 
-# So many chunks wait to be looked at together, which takes less time than one by one.
+# The number of chunks that are read together, which takes less time than one by one.
 _AT_ONCE: Final = 64
 
 
 class Assembled:
-    """What the chunks of one stream have said so far.
+    """The response that the chunks of one stream form so far.
 
     Args:
-        guard: Counts what a chunk raises that is looked at.
+        guard: Counts the errors of reading chunks.
 
     Attributes:
-        waiting: The chunks that nobody has looked at yet.
+        waiting: The chunks that have not been read yet.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -44,12 +44,12 @@ class Assembled:
 
     @property
     def is_complete(self) -> bool:
-        """Whether a chunk has said that it is the last one."""
+        """Whether the last chunk has been read."""
         self.read_waiting()
         return self._is_complete
 
     def respond(self, block: Any) -> None:
-        """Note on a block what there is."""
+        """Set the response so far on a block."""
         self.read_waiting()
         output = self._output
         if output is None:
@@ -60,10 +60,10 @@ class Assembled:
             block.respond(finish_reasons=reasons)
 
     def read_waiting(self) -> None:
-        """Look at the chunks that wait, of any of the three kinds of stream."""
+        """Read the waiting chunks, of any of the three kinds of stream."""
         waiting = self.waiting
         while waiting:
-            with self._guard:  # one chunk that raises costs that chunk
+            with self._guard:  # a chunk that raises must not cost the others
                 while waiting:
                     chunk = waiting.popleft()
                     if type(chunk) is self._chat:
@@ -159,12 +159,12 @@ class Assembled:
 
 
 class _PassesFor:
-    """Passes for an object of a client, and has it answer for everything else."""
+    """Imitates an object of a client, and passes all other attributes on to it."""
 
     def __init__(self, real: Any) -> None:
         self._real = real
 
-    @property  # type: ignore[misc] # it is only read
+    @property  # type: ignore[misc] # it is read-only
     def __class__(self) -> Any:
         return type(self._real)
 
@@ -175,8 +175,8 @@ class _PassesFor:
 class WatchedStream(_PassesFor):
     """A stream of a client, sync or async, that is recorded while it is read.
 
-    It passes for the stream that it stands before. What is not read to its end is recorded as
-    cancelled: at once when it is closed, and with the next thing recorded when it is only dropped.
+    It imitates the wrapped stream. A stream that is not read to its end is recorded as cancelled:
+    at once if it is closed, and with the next recorded event if it is garbage-collected.
     """
 
     def __init__(self, stream: Any, steps: Steps, key: object) -> None:
@@ -188,7 +188,7 @@ class WatchedStream(_PassesFor):
         self._items: Any = None
 
     def __del__(self) -> None:
-        # Nothing is written here: a collector runs anywhere, also inside a write.
+        # Nothing is written here, because garbage collection may run inside a write.
         self._steps.abandon(self._key, self._said.respond)
 
     def __iter__(self) -> Any:
@@ -242,7 +242,7 @@ class WatchedStream(_PassesFor):
         await self._real.__aexit__(*raised)
 
     def close(self) -> Any:
-        """Close the stream; of an async one, what is to be awaited."""
+        """Close the stream; for an async one, return the awaitable."""
         self._leave(None)
         return self._real.close()
 
@@ -264,13 +264,13 @@ class WatchedStream(_PassesFor):
 
 
 class WatchedManager(_PassesFor):
-    """What ``client.messages.stream(...)`` returns: the call is made when it is entered.
+    """Wraps the manager of ``client.messages.stream(...)``, which makes the call when entered.
 
     Args:
-        manager: The client's own.
-        begin: Records that the call begins.
-        steps: What records.
-        key: The call.
+        manager: The client's manager.
+        begin: Records the start of the call.
+        steps: Records the call.
+        key: The key of the call.
     """
 
     def __init__(
@@ -319,7 +319,7 @@ class WatchedManager(_PassesFor):
 
 
 def of_message(block: Any, said: Mapping[str, Any]) -> None:
-    """Note on a block a message of Anthropic's."""
+    """Set a message of Anthropic on a block as the response."""
     reason = said.get("stop_reason")
     block.respond(
         [message("assistant", parts_of(said.get("content")), reason)],

@@ -1,4 +1,4 @@
-"""What a model or a tool answered in a record, and whether a call is the one that was recorded."""
+"""Responses of models and tools in a record, and the comparison of calls with recorded ones."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ Turn = tuple[Any, ...]
 
 
 class RecordedError(Exception):
-    """Raised for a tool or model call that failed in the record, if an error of its own type cannot be created."""
+    """Raised for a recorded failure, if an error of its own type cannot be created."""
 
 
 class UnrecordedCallError(BaseException):
     """Raised for a call that is not in the record; it shows the call and the difference.
 
-    It is no ``Exception``: a framework that makes an answer to the model of what a tool raises would swallow it,
-    and a client would try again.
+    It is not an ``Exception``, because a framework would pass an exception of a tool to the model,
+    and a client would retry.
     """
 
 
 class Call(NamedTuple):
-    """A call in the record, with what came of it.
+    """A call in the record, with its outcome.
 
     Attributes:
         kind: ``model_call`` or ``tool_call``.
         name: The model or the tool.
         given: The messages or the arguments.
-        answered: The attributes of the answer.
-        system: The instructions beside the messages.
-        call_id: The id of a tool call, by which the model has asked for it.
+        answered: The attributes of the response.
+        system: The instructions outside the messages.
+        call_id: The model's id of a tool call.
     """
 
     kind: str
@@ -50,53 +50,53 @@ class Call(NamedTuple):
     call_id: str | None = None
 
     def __str__(self) -> str:
-        """Return one line of it."""
+        """Return the call in one line."""
         return f"{self.kind} {self.name} {shown(self.given)}"
 
     @property
     def succeeded(self) -> bool:
-        """Tell whether there was an answer."""
+        """Return whether there was a response."""
         return self.answered.get(s.STATUS) == "success"
 
     @property
     def was_cancelled(self) -> bool:
-        """Tell whether nobody waited for the answer any more."""
+        """Return whether the call was cancelled."""
         return self.answered.get(s.STATUS) == "cancelled"
 
     @property
     def error_type(self) -> type[BaseException] | None:
-        """The type of the error that it raised, None where it is not loaded here."""
+        """The type of the recorded error, None if its module is not loaded."""
         module, _, name = str(self.answered.get(s.ERROR_TYPE)).rpartition(".")
         kind = getattr(sys.modules.get(module or "builtins"), name, None)
         return kind if isinstance(kind, type) and issubclass(kind, Exception) else None
 
     @property
     def failure(self) -> str:
-        """How it failed, in words."""
+        """The failure in words."""
         status, error = self.answered.get(s.STATUS), self.answered.get(s.ERROR_TYPE)
         return f"{self.kind} {self.name} ended as {status} in the record: {error}"
 
     def error(self) -> BaseException:
-        """Return what it raises again."""
+        """Return the error to raise again."""
         try:
             if (kind := self.error_type) is not None:
                 return kind(self.failure)
-        except Exception:  # noqa: BLE001, S110 - a type of somebody's, which wants to be told more
+        except Exception:  # noqa: BLE001, S110 - the type needs other arguments
             pass
         return RecordedError(self.failure)
 
 
 class ModelAnswer(NamedTuple):
-    """What a model said.
+    """A model's response.
 
     Attributes:
-        text: Its text, None where there was none.
-        calls: The parts that ask for tools.
-        reason: Why it stopped.
-        read: How many tokens it read.
-        written: How many it wrote.
+        text: Its text, None if it has none.
+        calls: The parts with tool calls.
+        reason: The finish reason.
+        read: The number of input tokens.
+        written: The number of output tokens.
         response_id: The provider's id.
-        model: The model that answered.
+        model: The model that responded.
     """
 
     text: str | None
@@ -109,7 +109,7 @@ class ModelAnswer(NamedTuple):
 
     @classmethod
     def of(cls, name: str, answered: Mapping[str, Any]) -> ModelAnswer:
-        """Return the answer that the attributes of a response have."""
+        """Return the response in the attributes of a ``model_response``."""
         texts, calls, reason = [], [], None
         for one in answered.get(s.OUTPUT_MESSAGES) or ():
             reason = one.get("finish_reason") or reason
@@ -132,17 +132,17 @@ class ModelAnswer(NamedTuple):
 
 
 def as_recorded(value: Any) -> Any:
-    """Return a value as it would stand in the record: as JSON, without secrets."""
+    """Return a value in its recorded form: as JSON, without secrets."""
     return redact(from_line(to_line(value)))
 
 
 def turns_of(messages: Any, system: Any = None, failed: frozenset[str] = frozenset()) -> list[Turn]:
-    """Return what messages say, in a form in which those of a framework and those of its client are the same.
+    """Return messages in a form that is the same for a framework's and its client's messages.
 
     Args:
         messages: The messages, in the conventions' form or as text.
-        system: The instructions, where they stand beside the messages.
-        failed: The ids of tool calls that have failed; what the model was told of them is not compared.
+        system: The instructions, if they are outside the messages.
+        failed: The ids of failed tool calls, whose responses to the model are not compared.
     """
     if isinstance(messages, str):
         messages = [{"role": "user", "parts": [{"type": "text", "content": messages}]}]
@@ -185,7 +185,7 @@ def _response_of(said: Any) -> Any:
 
 
 def difference(recorded: list[Any], asked: list[Any], what: str) -> str | None:
-    """Return how two lists differ, at the first place where they do; None where they are the same."""
+    """Return the first difference between two lists, None if they are equal."""
     for place in range(max(len(recorded), len(asked))):
         pair = [
             shown(one[place]) if place < len(one) else "nothing more" for one in (recorded, asked)
@@ -196,11 +196,11 @@ def difference(recorded: list[Any], asked: list[Any], what: str) -> str | None:
 
 
 def same(recorded: Any, asked: Any) -> bool:
-    """Tell whether two values are the same as JSON."""
+    """Return whether two values are equal as JSON."""
     return bool(to_line(recorded) == to_line(asked))
 
 
 def shown(value: Any) -> str:
-    """Return a value in one line that is not too long."""
+    """Return a value in one short line."""
     text = json.dumps(to_line(value), ensure_ascii=False, default=str)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"

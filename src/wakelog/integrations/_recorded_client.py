@@ -1,4 +1,4 @@
-"""OpenAI's and Anthropic's HTTP interfaces, answered from a record inside the process."""
+"""OpenAI's and Anthropic's HTTP APIs, answered from a record inside the process."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Client = TypeVar("Client")
 Take = Callable[[str, Any, Any], Call]
 Body = dict[str, Any]
 
-_AT: Final = "recorded"  # an id that the record does not have
+_AT: Final = "recorded"  # stands for ids that are not in the record
 
 
 class _Interface(NamedTuple):
-    """One way to ask a model.
+    """One HTTP API of a provider.
 
     Attributes:
-        path: What its address ends with.
-        given: The field of a request that has the messages.
-        system: The field that has the instructions.
-        read: Makes messages of them in the conventions' form.
-        whole: Makes the body of a response.
-        events: Makes the events of a stream.
+        path: The end of its URL path.
+        given: The field of a request with the messages.
+        system: The field with the instructions.
+        read: Converts the messages to the conventions' form.
+        whole: Returns the body of a response.
+        events: Yields the events of a stream.
     """
 
     path: str
@@ -39,14 +39,14 @@ class _Interface(NamedTuple):
 
 
 def answered_from(client: Client, take: Take) -> Client:
-    """Return a copy of a client that is answered from a record.
+    """Return a copy of a client whose requests are answered from a record.
 
     Args:
-        client: The client, of OpenAI's or Anthropic's, sync or async.
+        client: A client of OpenAI or Anthropic, sync or async.
         take: Returns the recorded call for a model, messages and instructions.
 
     Raises:
-        TypeError: For anything else.
+        TypeError: If the client is of another library.
     """
     if (package := provider_of(client)) is None:
         message = f"{type(client).__name__} is no client of OpenAI's or Anthropic's"
@@ -54,7 +54,7 @@ def answered_from(client: Client, take: Take) -> Client:
     is_async = hasattr(client, "__aenter__")
     kind = f"Default{'Async' if is_async else ''}HttpxClient"
     http: Any = getattr(import_module(package), kind)
-    # The HTTP library that this version of the client is made with.
+    # The HTTP library on which this version of the client is built.
     module = next(base.__module__ for base in http.__mro__ if base.__module__.startswith("httpx"))
     httpx: Any = import_module(module.partition(".")[0])
     wire = _Answering(httpx, take, is_async=is_async)
@@ -66,7 +66,7 @@ def answered_from(client: Client, take: Take) -> Client:
 
 
 class _Answering:
-    """Answers requests."""
+    """Answers requests from a record."""
 
     def __init__(self, httpx: Any, take: Take, *, is_async: bool) -> None:
         self._httpx, self._take, self._is_async = httpx, take, is_async
@@ -136,7 +136,7 @@ def _abandoned(events: Iterator[Body], call: Call) -> Iterator[Body]:
 
 
 def _is_end(event: Body) -> bool:
-    """Tell whether an event says that the answer, or a part of it, is whole."""
+    """Return whether an event completes the response or a part of it."""
     if "choices" in event:
         return not event["choices"] or event["choices"][0]["finish_reason"] is not None
     kind = event["type"]

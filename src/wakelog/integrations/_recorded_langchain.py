@@ -1,4 +1,4 @@
-"""A chat model of LangChain's that is answered from a record."""
+"""A LangChain chat model that responds from a record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _outputs: Any = framework("langchain_core.outputs", "langchain")
 
 
 class RecordedChatModel(_models.BaseChatModel):  # type: ignore[misc] # the package may be missing
-    """Answers from a record.
+    """Responds from a record.
 
     Attributes:
         model_name: The model's name in the record.
@@ -31,7 +31,7 @@ class RecordedChatModel(_models.BaseChatModel):  # type: ignore[misc] # the pack
         return "recorded"
 
     def bind_tools(self, tools: Any, **settings: Any) -> Any:
-        """Return the model; which tools it may ask for is in the record."""
+        """Return the model; the record determines the tool calls."""
         return self.bind(tools=list(tools), **settings)
 
     def _call(self, messages: Any) -> tuple[Call, ModelAnswer]:

@@ -1,4 +1,4 @@
-"""A model of Pydantic AI's that is answered from a record."""
+"""A Pydantic AI model that responds from a record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _usage: Any = framework("pydantic_ai.usage", "pydantic-ai")
 
 
 def recorded_model(name: str, take: Any) -> Any:
-    """Return a ``FunctionModel`` that is answered from a record.
+    """Return a ``FunctionModel`` that responds from a record.
 
     Args:
         name: The model's name in the record.

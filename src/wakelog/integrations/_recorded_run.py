@@ -1,4 +1,4 @@
-"""``RecordedRun``: a run in a journal as a test double, which answers the program that made it."""
+"""``RecordedRun``: a test double that answers a program's calls from a run in a journal."""
 
 from __future__ import annotations
 
@@ -35,18 +35,19 @@ _CALLS: Final = {"model_response": "model_call", "tool_result": "tool_call"}
 class RecordedRun:
     """Answers a program's model and tool calls from a recorded run.
 
-    A call is answered once, by the first in the record that is the same: the model and the messages, or the tool
-    and its arguments. Secrets that were redacted in the record are redacted in the call before they are
-    compared. It may be used from many threads.
+    Each recorded call answers once: the first one that is equal, with the same model and messages,
+    or the same tool and arguments. Secrets that were redacted in the record are redacted in the
+    call before the comparison. It is thread-safe.
 
     Args:
         calls: The calls, in order.
-        messages: Whether messages have to be the same; without, models answer in the order of the record.
+        messages: Whether messages have to be equal; if not, models respond in the order of the
+            record.
     """
 
     def __init__(self, calls: Iterable[Call], *, messages: bool = True) -> None:
         self.remaining = list(calls)
-        """The calls that nobody has made yet, in order."""
+        """The calls that have not been made yet, in order."""
         self._messages = messages
         self._failed = frozenset(
             call.call_id for call in self.remaining if call.call_id and not call.succeeded
@@ -61,12 +62,12 @@ class RecordedRun:
 
         Args:
             path: A journal directory, or a file of lines.
-            run_id: The run, with everything inside it; everything by default.
+            run_id: The run, with everything inside it; all runs by default.
             messages: As for the class.
 
         Raises:
-            JournalError: When there is nothing to read.
-            LookupError: When the run is not in it.
+            JournalError: If there is nothing to read.
+            LookupError: If the run is not in it.
         """
         records = [entry.record for entry in read(Path(path))]
         if run_id is not None:
@@ -86,16 +87,17 @@ class RecordedRun:
     def model(
         self, name: str, messages: Any = None, system_instructions: Any = None
     ) -> Mapping[str, Any]:
-        """Return the attributes of the answer to a model call.
+        """Return the attributes of the response to a model call.
 
         Args:
             name: The model.
             messages: The messages, in the conventions' form.
-            system_instructions: The instructions, where they stand beside the messages.
+            system_instructions: The instructions, if they are outside the messages.
 
         Raises:
-            UnrecordedCallError: When the record has no such call left; it says what is different.
-            Exception: What the call raised in the record.
+            UnrecordedCallError: If the record has no such call left; the message has the
+                difference.
+            Exception: The recorded error of the call.
         """
         call = self.take_model(name, messages, system_instructions)
         if not call.succeeded:
@@ -103,11 +105,11 @@ class RecordedRun:
         return call.answered
 
     def tool(self, function: Tool, name: str | None = None) -> Tool:
-        """Return a tool that answers as it did, and is not called.
+        """Return a tool that returns its recorded results, without calling the function.
 
         Args:
-            function: A function, sync or async, whose signature is kept; or a ``FunctionTool`` of OpenAI's Agents SDK, or a
-                ``StructuredTool`` of LangChain.
+            function: A function, sync or async, whose signature is kept; or a ``FunctionTool`` of
+                OpenAI's Agents SDK, or a ``StructuredTool`` of LangChain.
             name: The tool's name in the record; its own by default.
         """
         tool: Any = function
@@ -131,50 +133,50 @@ class RecordedRun:
         return answering
 
     def client(self, client: Client) -> Client:
-        """Return a client of OpenAI's or Anthropic's that is answered from the record, without a network.
+        """Return a client of OpenAI or Anthropic that is answered from the record, not the network.
 
-        Chat completions, responses and messages are answered, whole and as streams. What else it is asked is an
-        ``UnrecordedCallError``.
+        Chat completions, responses and messages are answered, with and without streaming. Other
+        requests raise ``UnrecordedCallError``.
 
         Args:
-            client: The client, sync or async; it is left as it is.
+            client: The client, sync or async; it is not changed.
 
         Returns:
-            A copy of it, by the client's own ``with_options``.
+            A copy, made by the client's own ``with_options``.
 
         Raises:
-            TypeError: For anything else.
+            TypeError: If the client is of another library.
         """
         return answered_from(client, self.take_model)
 
     def langchain_model(self, name: str) -> Any:
-        """Return a chat model of LangChain's that is answered from the record, whole and as a stream.
+        """Return a LangChain chat model that responds from the record, with and without streaming.
 
         Args:
             name: The model's name in the record.
 
         Raises:
-            ImportError: When LangChain is not installed.
+            ImportError: If LangChain is not installed.
         """
         from wakelog.integrations._recorded_langchain import RecordedChatModel
 
         return RecordedChatModel(model_name=name, take=self.take_model)
 
     def pydantic_ai_model(self, name: str) -> Any:
-        """Return a model of Pydantic AI's that is answered from the record, whole and as a stream.
+        """Return a Pydantic AI model that responds from the record, with and without streaming.
 
         Args:
             name: The model's name in the record.
 
         Raises:
-            ImportError: When Pydantic AI is not installed.
+            ImportError: If Pydantic AI is not installed.
         """
         from wakelog.integrations._recorded_pydantic_ai import recorded_model
 
         return recorded_model(name, self.take_model)
 
     def take_model(self, name: str, messages: Any = None, system_instructions: Any = None) -> Call:
-        """Return a model call with what came of it; arguments as for ``model``.
+        """Return a recorded model call with its outcome; arguments as for ``model``.
 
         Raises:
             UnrecordedCallError: As for ``model``.
@@ -270,14 +272,14 @@ class RecordedRun:
 
 
 def _is_left_out(key: str, value: Any, defaults: Mapping[str, Any] | None) -> bool:
-    """Tell whether an argument that is not in the record is a default, or a framework's own object."""
+    """Return whether an unrecorded argument is a default or an object of the framework."""
     if defaults is not None and key in defaults and same(defaults[key], value):
         return True
     return not isinstance(plain(value), str | int | float | bool | list | tuple | dict | None)
 
 
 def _inside(records: list[Any], run_id: str) -> Iterator[Any]:
-    """Yield the records of a run and of the runs in it."""
+    """Yield the records of a run, including the runs inside it."""
     inside: set[str] = set()
     for record in records:
         about = record.attributes

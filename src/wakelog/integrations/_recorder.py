@@ -1,4 +1,4 @@
-"""``Recorder``: what every integration does with what another library hands it."""
+"""``Recorder``: records what integrations receive from other libraries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOT_CONFIGURED = (
     "nothing is set up to record them: call wakelog.configure(), or give the integration a logger"
 )
 
-# Keys that are a field of an agent event, by the names that people write.
+# Keys that become fields of an agent event, by their usual names.
 _FIELDS: Final = {
     "tool": "tool_name",
     "agent": "agent_name",
@@ -51,7 +51,7 @@ _FIELDS: Final = {
     )
 }
 _MAPS: Final = ("risk", "metadata")
-# Where the text of a call stands in an event's payload; elsewhere it is the key "message".
+# The payload key for the text of a call; "message" for other event types.
 _TEXT_KEYS: Final = {
     "user_message": "message",
     "system_instruction": "instruction",
@@ -69,13 +69,13 @@ _BOUND: Final = (
 )
 
 
-# Threads that are recording now. Not in `threading.local`, which would mean what a thread was before
-# gevent or eventlet patched the process.
+# Threads that are recording. Not in `threading.local`, whose meaning of a thread would change when
+# gevent or eventlet patch the process.
 _recording: set[int] = set()
 
 
 def _is_recording(thread: int) -> bool:
-    """Tell whether a thread of this process is recording, and not one of the parent's."""
+    """Return whether a thread of this process, and not of the parent process, is recording."""
     notice_fork()
     return thread in _recording
 
@@ -88,22 +88,22 @@ reset_in_child(_keep_own, ForkOrder.LOCKS)
 
 
 class Recorder:
-    """Records what another library logs, and never raises into it.
+    """Records what another library logs, and never raises in the library's calls.
 
-    What is not accepted is counted by reason in ``refused``, and reported by the logger
+    Records that are not accepted are counted by reason in ``refused``, and logged by the logger
     ``wakelog`` at most once a minute.
 
     Args:
-        log: Where to record, and how to redact. None for what ``wakelog.configure`` has set up,
-            and without that OpenTelemetry's global logger provider; both are looked up at each
-            record, so it does not matter what is set up first.
+        log: The logger, with its redaction. None for the logger of ``wakelog.configure``, and
+            without it OpenTelemetry's global logger provider; both are looked up at each record, so
+            the order of setting up does not matter.
     """
 
     def __init__(self, log: AgentLogger | None = None) -> None:
         self._given = log
         self.refused: Counter[str] = Counter()
         self._burst = Burst()
-        # A cache of the logger over OpenTelemetry's global provider.
+        # Cache of the logger for OpenTelemetry's global provider.
         self._over_global: tuple[object, AgentLogger] | None = None
 
     def record(
@@ -116,21 +116,21 @@ class Recorder:
         severity_text: str,
         timestamp: int | None = None,
     ) -> None:
-        """Record one thing that was logged.
+        """Record one call of a logging library.
 
         Args:
-            scope: The name of the logger that it comes from.
-            text: What it says.
-            fields: Everything else that was given with it, a new dict. ``event_name`` names an
-                event; ``event_type`` with one of Wakelog's event types makes it an agent event.
-            severity_number: OpenTelemetry's severity, None when it is not known.
-            severity_text: The level in OpenTelemetry's words, or in the library's own.
+            scope: The name of the library's logger.
+            text: The message.
+            fields: All other values of the call, in a new dict. ``event_name`` names an event;
+                ``event_type`` with one of Wakelog's event types makes it an agent event.
+            severity_number: OpenTelemetry's severity, None if it is not known.
+            severity_text: The level by OpenTelemetry's name, or by the library's own.
             timestamp: When it happened, in nanoseconds since 1970; now by default.
         """
         me = threading.get_ident()
         if me in _recording and _is_recording(me):
-            # What recording itself causes to be logged would never end; a signal's handler may be
-            # in the middle of a write.
+            # Recording what recording itself logs would never end; and a signal handler may have
+            # interrupted a write.
             self.refused["Recursive"] += 1
             return
         _recording.add(me)
@@ -145,13 +145,13 @@ class Recorder:
                     _write_log(log, scope, text, fields, severity_number, severity_text, timestamp)
                 else:
                     log.put(event)
-        except Exception as error:  # noqa: BLE001 - it is somebody else's program: count, report
+        except Exception as error:  # noqa: BLE001 - the program must go on: count, report
             self.refuse(type(error).__name__, error)
         finally:
             _recording.discard(me)
 
     def logger(self) -> AgentLogger | None:
-        """Return where to record now; None, which is counted, where nothing is set up."""
+        """Return the current logger; None, which is counted, if nothing is set up."""
         log = self._given or current() or self._global()
         if log is None and not disabled():
             self.refuse("NotConfigured", _NOT_CONFIGURED)
@@ -159,7 +159,7 @@ class Recorder:
 
     def _global(self) -> AgentLogger | None:
         if disabled():
-            return None  # the SDK's provider takes nothing then
+            return None  # the SDK's provider would discard everything
         provider = get_logger_provider()
         if self._over_global is None or self._over_global[0] is not provider:
             if not isinstance(provider, LoggerProvider):
@@ -168,11 +168,11 @@ class Recorder:
         return self._over_global[1]
 
     def refuse(self, reason: str, cause: object) -> None:
-        """Count what was not accepted, and say so when that was not said in the last minute.
+        """Count a record that was not accepted, and log this at most once a minute.
 
         Args:
             reason: The error's name.
-            cause: What happened.
+            cause: The error.
         """
         if isinstance(cause, BaseException):
             let_through(cause)
@@ -186,7 +186,7 @@ class Recorder:
 
 
 def exception_fields(error: BaseException) -> dict[str, Any]:
-    """Return what the conventions say of an exception: ``exception.*``, with the qualified type."""
+    """Return the conventions' attributes of an exception: ``exception.*``, with qualified type."""
     fields = {s.EXCEPTION_TYPE: type_name(type(error)), s.EXCEPTION_MESSAGE: text_of(error)}
     if stacktrace := traceback_of(error):
         fields[s.EXCEPTION_STACKTRACE] = stacktrace
@@ -208,7 +208,7 @@ def _write_log(
         fields["event_name"], event_name = event_name, None
     sink = log.sink
     if not isinstance(sink, OTelSink):
-        # Other sinks know agent events only.
+        # Other sinks only accept agent events.
         if event_name:
             fields["event_name"] = event_name
         payload = {"message": text, "level": severity_text, "logger": scope}
@@ -242,7 +242,7 @@ def _write_log(
 def _agent_event(
     log: AgentLogger, event_type: str, text: Any, fields: dict[str, Any], timestamp: int | None
 ) -> AgentEvent | None:
-    """Make an agent event of what was logged; None when it has none of the types there are."""
+    """Return an agent event for a logging call; None if its type is not a known one."""
     del fields["event_type"]
     given: dict[str, Any] = {"time_unix_nano": timestamp}
     if _asks(fields):
@@ -274,5 +274,5 @@ def _agent_event(
 
 
 def _asks(fields: dict[str, Any]) -> bool:
-    """Tell whether the caller asks for a durability; a text of that name is the caller's own."""
+    """Return whether the caller sets a durability; a text of that name is an attribute."""
     return "durability" in fields and type(fields["durability"]) is Durability

@@ -1,4 +1,4 @@
-"""``Steps``: runs, model calls and tool calls that a framework reports where they begin and end."""
+"""``Steps``: runs, model calls and tool calls of a framework that reports their start and end."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _BOUND: Final = (
 )
 
 
-# Who has told, once in a process, that a framework's calls are spans of another instrumentation, too.
+# Which `Steps` has warned, once in a process, that another instrumentation creates spans, too.
 _told: dict[tuple[str, str], object] = {}
 
 
 class Instrumentor(NamedTuple):
-    """An instrumentation of others that makes spans of the same calls.
+    """Another instrumentation that creates spans of the same calls.
 
     Attributes:
-        module: Where it is.
+        module: Its module.
         name: Its class, a ``BaseInstrumentor``.
     """
 
@@ -46,13 +46,13 @@ class Instrumentor(NamedTuple):
 
 
 class OpenStep:
-    """A run, model call or tool call that is open.
+    """An open run, model call or tool call.
 
     Attributes:
-        block: What records it.
-        context: What holds inside it.
-        parent: The step around it.
-        children: The keys of the steps that are open inside it.
+        block: The block that records it.
+        context: The context inside it.
+        parent: The enclosing step.
+        children: The keys of the open steps inside it.
     """
 
     __slots__ = ("block", "children", "context", "parent")
@@ -63,7 +63,7 @@ class OpenStep:
 
 
 class Guard:
-    """Counts what a block raises, and goes on behind it."""
+    """Counts the exception of a ``with`` block, and suppresses it."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -79,20 +79,20 @@ class Guard:
 
 
 class Steps:
-    """Records what a framework's callbacks tell, and never raises into it.
+    """Records what a framework's callbacks report, and never raises in them.
 
-    A callback runs in whatever thread, task and context the framework likes, so each open step has
-    a context of its own, made of that of the step around it. Blocks of ``AgentLogger`` do the recording.
-    Budgets count what is recorded here and do not stop it.
+    A callback may run in any thread, task and context, so each open step has a context of its own,
+    derived from that of the enclosing step. The blocks of ``AgentLogger`` do the recording. Budgets
+    count these steps, but are not enforced.
 
     Args:
-        log: Where to record; as for ``Recorder``.
-        spans: Whether to open spans; without them, events belong to the spans that are there.
-        framework: What is recorded, for the log.
-        others: The instrumentations that make spans of the same calls.
+        log: The logger; as for ``Recorder``.
+        spans: Whether to open spans; if not, events belong to the current spans.
+        framework: The name of the framework, for the log.
+        others: The instrumentations that create spans of the same calls.
 
     Raises:
-        TypeError: When the logger is none, or one that is to be awaited.
+        TypeError: If the logger is not an ``AgentLogger``.
     """
 
     def __init__(
@@ -111,27 +111,27 @@ class Steps:
             raise TypeError(message)
         self._recorder = Recorder(log)
         self.refused = self._recorder.refused
-        """How many times something was not recorded, by reason."""
+        """The number of steps and events that were not recorded, by reason."""
         self._spans, self._framework, self._others = spans, framework, others
         self._guard = Guard(self._recorder)
         self._open: dict[object, OpenStep] = {}
         self._without_spans: tuple[AgentLogger, AgentLogger] | None = None
         self._looked = False
-        # What nobody can end any more; a collector adds to it, so it takes no lock.
+        # Steps that nothing else will end; garbage collection adds to it, so it has no lock.
         self._abandoned: deque[tuple[object, Callable[[Any], object]]] = deque()
 
     def open(
         self, key: object, parent: OpenStep | None, make: Callable[[AgentLogger], Block[Any]]
     ) -> OpenStep | None:
-        """Record that something begins; it is on disk when this returns.
+        """Record the start of a step; it is on disk when this returns.
 
         Args:
-            key: What ``end`` will be told.
-            parent: The step around it; None for what holds in the caller's context.
-            make: Makes the block of it.
+            key: The key for ``end``.
+            parent: The enclosing step; None for the caller's context.
+            make: Creates its block.
 
         Returns:
-            The step, None where it could not be recorded.
+            The step, None if it could not be recorded.
         """
         self._end_abandoned()
         try:
@@ -142,7 +142,7 @@ class Steps:
             here = copy_context() if parent is None else parent.context.copy()
             block = make(log)
             here.run(_enter, block, None if self._spans else otel_context.get_current())
-        except Exception as error:  # noqa: BLE001 - it is somebody else's agent: count, report
+        except Exception as error:  # noqa: BLE001 - the user's agent must go on: count, report
             self._recorder.refuse(type(error).__name__, error)
             return None
         step = OpenStep(block, here, parent)
@@ -163,12 +163,12 @@ class Steps:
         error: BaseException | None = None,
         note: Callable[[Any], object] | None = None,
     ) -> None:
-        """Record how something ended; what is still open inside it ends with it, as cancelled.
+        """Record the end of a step, and of the steps that are still open inside it, as cancelled.
 
         Args:
-            key: What ``open`` was told. One that is not open says nothing.
-            error: The exception that ended it; a ``GeneratorExit`` for what was abandoned.
-            note: Notes on the block what came of it.
+            key: The key from ``open``. A key that is not open is ignored.
+            error: The exception that ended it; a ``GeneratorExit`` if it was abandoned.
+            note: Sets the outcome on the block.
         """
         if (step := self._open.pop(key, None)) is None:
             return
@@ -186,7 +186,7 @@ class Steps:
             self._recorder.refuse(type(failure).__name__, failure)
 
     def abandon(self, key: object, note: Callable[[Any], object]) -> None:
-        """Have something ended, as cancelled, with the next thing that is recorded; for ``__del__``."""
+        """End a step, as cancelled, when the next step or event is recorded; for ``__del__``."""
         if key in self._open:
             self._abandoned.append((key, note))
 
@@ -194,7 +194,7 @@ class Steps:
         while self._abandoned:
             try:
                 key, note = self._abandoned.popleft()
-            except IndexError:  # another thread was faster
+            except IndexError:  # another thread has taken it
                 return
             self.end(key, GeneratorExit(), note)
 
@@ -205,8 +205,8 @@ class Steps:
 
         Args:
             event_type: Its type.
-            payload: What it says.
-            at: The step that it belongs to; None for what holds in the caller's context.
+            payload: Its content.
+            at: The step to which it belongs; None for the caller's context.
             fields: As for every event.
         """
         self._end_abandoned()
@@ -218,7 +218,7 @@ class Steps:
             self._recorder.refuse(type(error).__name__, error)
 
     def guarded(self) -> Guard:
-        """Count what the block raises, and go on behind it: for reading objects of others."""
+        """Return a context manager that counts and suppresses exceptions of others' objects."""
         return self._guard
 
     def _logger(self) -> AgentLogger | None:
@@ -232,10 +232,10 @@ class Steps:
         return self._without_spans[1]
 
     def beside(self, other: str | None) -> None:
-        """Say once in a process that somebody else makes spans of the same calls, where this does, too.
+        """Warn once in a process that another instrumentation creates spans of the same calls, too.
 
         Args:
-            other: Who; None for whichever of the known instrumentations is on.
+            other: Its name; None for any of the known instrumentations that is active.
         """
         if self._looked or not self._spans:
             return
@@ -250,13 +250,13 @@ class Steps:
             )
 
     def _forget_oldest(self) -> None:
-        """End the step that is open for longest: a framework that ends none must not fill the memory."""
+        """End the oldest open step: a framework that ends no steps must not fill the memory."""
         if (oldest := next(iter(self._open), None)) is not None:
             self.end(oldest, GeneratorExit())
 
 
 class within:  # noqa: N801 - it is called like a function
-    """Have what holds inside a step hold in the caller's context, for a ``with`` block.
+    """Apply a step's context to the caller's context, for a ``with`` block.
 
     Args:
         step: The step; with None, the block changes nothing.
@@ -271,7 +271,7 @@ class within:  # noqa: N801 - it is called like a function
         if self._step is None:
             return
         inside = self._step.context
-        # Setting is what costs, and mostly only the parent is another one.
+        # Setting a variable takes time, and usually only the parent differs.
         self._tokens = [
             variable.set(value)
             for variable in _BOUND
@@ -303,7 +303,7 @@ def _emit(log: AgentLogger, event_type: str, payload: dict[str, Any], fields: An
 
 
 def _instrumented(others: Sequence[Instrumentor]) -> str | None:
-    """Return the first instrumentation of others that is on."""
+    """Return the first other instrumentation that is active."""
     for module, name in others:
         kind = getattr(sys.modules.get(module), name, None)
         if kind is not None and getattr(kind(), "is_instrumented_by_opentelemetry", False):
@@ -312,11 +312,11 @@ def _instrumented(others: Sequence[Instrumentor]) -> str | None:
 
 
 def resource_of(client: Any, path: str) -> Any:
-    """Return the object of a client that has a method, None where this client lacks it.
+    """Return the object of a client that has a method, None if this client lacks it.
 
     Args:
         client: The client.
-        path: Where the method is: ``chat.completions.create``.
+        path: The path of the method: ``chat.completions.create``.
     """
     *names, name = path.split(".")
     at = client

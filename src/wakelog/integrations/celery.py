@@ -1,4 +1,4 @@
-"""Celery: what holds where a task is sent holds where it runs.
+"""Celery: propagates the context from the sender of a task to the worker.
 
     from wakelog.integrations import celery
     celery.install()
@@ -23,7 +23,7 @@ _running: dict[str, ExitStack] = {}
 
 
 def install() -> None:
-    """Propagate run, session, agent, tenant, parent and trace with every task; calling it twice is harmless."""
+    """Propagate run, session, agent, tenant, parent and trace with every task. Idempotent."""
     before_task_publish.connect(_send, dispatch_uid="wakelog.send")
     task_prerun.connect(_begin, dispatch_uid="wakelog.begin")
     task_postrun.connect(_end, dispatch_uid="wakelog.end")

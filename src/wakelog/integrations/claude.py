@@ -23,7 +23,7 @@ _OTHERS: Final = (
 
 @dataclasses.dataclass
 class _Matcher:
-    """What the SDK's ``HookMatcher`` is; the SDK, which brings a program of 385 MB, is not imported."""
+    """Imitates the SDK's ``HookMatcher``, because importing the SDK needs a program of 385 MB."""
 
     hooks: list[Callable[..., Any]]
     matcher: str | None = None
@@ -31,12 +31,12 @@ class _Matcher:
 
 
 class _Conversation:
-    """One session: its run, and the answer of the model that is coming in."""
+    """One session: its run, and the current response of the model."""
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
         self.answer: dict[str, Any] | None = None
-        # Calls that give work to a sub-agent, with its kind; and the sub-agents, by those calls.
+        # Types of sub-agents by the ids of the calls that start them, and their ids by the same.
         self.delegations: dict[str, str] = {}
         self.agents: dict[str, str] = {}
 
@@ -50,10 +50,10 @@ class WakelogHooks:
     """Records what the SDK's hooks and messages report; one instance serves any number of sessions.
 
     Args:
-        log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
+        log: The logger; by default that of ``wakelog.configure()``, else OpenTelemetry's global
             logger provider.
-        agent: The name of the agent, which the SDK does not have.
-        spans: Whether to open spans. Without, events are on the spans that are there.
+        agent: The name of the agent, which the SDK does not report.
+        spans: Whether to open spans; if not, events are on the current spans.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class WakelogHooks:
 
     @property
     def refused(self) -> dict[str, int]:
-        """How many times something was not recorded, by reason."""
+        """The number of steps and events that were not recorded, by reason."""
         return dict(self._steps.refused)
 
     def added_to(self, options: Any) -> Any:
-        """Return a copy of ``ClaudeAgentOptions`` with the hooks in it, before those that are there.
+        """Return a copy of ``ClaudeAgentOptions`` with the hooks added before the existing ones.
 
         Args:
             options: The options. Their ``can_use_tool`` is recorded, too.
@@ -99,10 +99,10 @@ class WakelogHooks:
         return dataclasses.replace(options, **changed)
 
     async def watch(self, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        """Yield the messages of ``query`` or ``receive_response``, and record what the model says in them.
+        """Yield messages of ``query`` or ``receive_response``, and record the model's responses.
 
         Args:
-            messages: The messages. Whoever leaves early ends the run as cancelled.
+            messages: The messages. If the iteration ends early, the run ends as cancelled.
         """
         seen: dict[str, None] = {}
         self._watching += 1
@@ -135,7 +135,7 @@ class WakelogHooks:
             self._saw_result(session_id, one)
 
     def _saw_answer(self, conversation: _Conversation, one: Any) -> None:
-        """Gather the blocks of an answer, which come one message each."""
+        """Collect the blocks of a response, which come in one message each."""
         answer = conversation.answer
         if answer is None or answer["id"] is None or answer["id"] != one.message_id:
             self._say_answer(conversation)
@@ -220,7 +220,7 @@ class WakelogHooks:
         self._steps.end(given["tool_use_id"], error)
 
     def _on_permission(self, given: Any) -> None:
-        if not self._asks:  # `can_use_tool` knows more
+        if not self._asks:  # `can_use_tool` has more details
             self._say_approval(given["tool_name"], given.get("tool_input"), self._within(given))
 
     def _on_agent_start(self, given: Any) -> None:
@@ -228,7 +228,7 @@ class WakelogHooks:
         self._say_answer(conversation)
         run = self._run_of(conversation)
         agent, agent_id = given["agent_type"], given["agent_id"]
-        # The SDK does not say for which call a sub-agent begins: the first of its kind that has none.
+        # The SDK does not report the call of a sub-agent: assume the first call of its type.
         for call_id, kind in conversation.delegations.items():
             if kind == agent:
                 del conversation.delegations[call_id]
@@ -247,7 +247,7 @@ class WakelogHooks:
         self._steps.event("context_compacted", {"trigger": given.get("trigger")}, run)
 
     def _on_stop(self, given: Any) -> None:
-        if not self._watching:  # the messages go on behind it
+        if not self._watching:  # if the messages are watched, they end the run
             self._end(given["session_id"], None, given.get("last_assistant_message"))
 
     def _asking(self, ask: Callable[..., Any]) -> Callable[..., Any]:
@@ -272,7 +272,7 @@ class WakelogHooks:
         if not is_allowed:
             self._steps.end(call_id, None, lambda block: block.note(status=status))
 
-    # What the above have in common
+    # Common methods
 
     def _conversation(self, session_id: str) -> _Conversation:
         return self._conversations.setdefault(session_id, _Conversation(session_id))
@@ -288,7 +288,7 @@ class WakelogHooks:
         return self._steps.get(conversation.run) or self._open_run(conversation, None)
 
     def _within(self, given: Any) -> OpenStep | None:
-        """Return the run in which a hook is called: that of a sub-agent, where it says so."""
+        """Return the run in which a hook is called: that of a sub-agent, if the hook names one."""
         of_agent = self._steps.get((given.get("agent_id"), "run"))
         return of_agent or self._run_of(self._conversation(given["session_id"]))
 

@@ -4,7 +4,7 @@
     from wakelog.integrations import clients
     client = clients.record(OpenAI(api_key="..."))
 
-has every call of this client recorded, and works the same for the async clients and for Anthropic's.
+records every call of this client. It works the same for the async clients and for Anthropic's.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _OTHERS: Final = (
 
 
 class _Method(NamedTuple):
-    """A method of a client that asks a model.
+    """A method of a client that calls a model.
 
     Attributes:
-        path: Where it is.
-        operation: What it asks for, by the conventions' names.
-        given: The argument that has the messages.
-        read: Makes messages of them.
-        respond: Notes a response on a block.
+        path: The path of the method in the client.
+        operation: The operation, by the conventions' names.
+        given: The argument with the messages.
+        read: Converts the messages to the conventions' form.
+        respond: Sets a response on a block.
     """
 
     path: str
@@ -89,7 +89,7 @@ _METHODS: Final = (
     _Method("messages.parse", CHAT, "messages", of_chat, of_message),
     _Method("beta.messages.create", CHAT, "messages", of_chat, of_message),
 )
-# What makes its call when it is entered. OpenAI's go through `create`.
+# Managers that make the call when they are entered. OpenAI's managers use `create`.
 _MANAGERS: Final = ("messages.stream", "beta.messages.stream")
 
 
@@ -97,18 +97,18 @@ def record(client: Client, log: AgentLogger | None = None, *, spans: bool = True
     """Record every call that a client makes from now on.
 
     Args:
-        client: An ``OpenAI``, ``AsyncOpenAI``, ``Anthropic`` or ``AsyncAnthropic`` client, or one of their kind
-            such as ``AzureOpenAI``. What ``with_options`` makes of it is another client. One that is recorded
-            already is recorded as is said now.
-        log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
+        client: An ``OpenAI``, ``AsyncOpenAI``, ``Anthropic`` or ``AsyncAnthropic`` client, or one
+            of a subclass such as ``AzureOpenAI``. The result of ``with_options`` is another client.
+            For a client that is already recorded, the settings change.
+        log: The logger; by default that of ``wakelog.configure()``, else OpenTelemetry's global
             logger provider.
-        spans: Whether to open spans. Without, events are on the span that is current around the call.
+        spans: Whether to open spans; if not, events are on the current span of the call.
 
     Returns:
         The same client. ``client.wakelog_refused`` counts what could not be recorded, by reason.
 
     Raises:
-        TypeError: For anything else.
+        TypeError: If the client is of another library.
     """
     provider = provider_of(client)
     if provider is None:
@@ -175,7 +175,7 @@ def _marked(ours: Any, call: Any) -> Any:
 
 
 def _own(call: Any) -> Any:
-    """Return the client's own method, where there is ours in its place."""
+    """Return the client's own method, also if it has been replaced by a recording one."""
     return getattr(call, "wakelog_own", call)
 
 
@@ -223,7 +223,7 @@ def _answered(steps: Steps, key: object, method: _Method, given: Any, result: An
 
 
 def _parsed(result: Any) -> Any:
-    """Return what a raw response says, which keeps it for the program."""
+    """Return the parsed body of a raw response, which stays readable for the program."""
     parse = getattr(result, "parse", None) if hasattr(result, "http_response") else None
     if parse is None or inspect.iscoroutinefunction(parse) or not result.is_closed:
         return result

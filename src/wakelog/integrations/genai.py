@@ -1,4 +1,4 @@
-"""OpenTelemetry's generative-AI instrumentations: what they collect, into the journal.
+"""OpenTelemetry's generative-AI instrumentations: records the messages that they collect.
 
 OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK=wakelog
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WakelogCompletionHook"]
 
-# What the instrumentation has said of the call already, and the event says too.
+# Attributes of the instrumentation's span or event that the recorded event has, too.
 _KEPT: Final = (
     s.OPERATION_NAME,
     s.PROVIDER_NAME,
@@ -45,19 +45,19 @@ class WakelogCompletionHook:
     """Records the messages of model calls as ``model_response`` events of their spans.
 
     It is the ``CompletionHook`` of ``opentelemetry-util-genai``. The content is in the journal,
-    redacted, and leaves the machine only where
-    ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` has events carry it. It never raises.
+    redacted, and is exported only if ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` allows
+    it in events. It never raises.
 
     Args:
-        log: Where to record; what ``wakelog.configure()`` set up by default, else OpenTelemetry's
-            global logger provider.
+        log: The logger; by default that of ``wakelog.configure()``, else OpenTelemetry's global
+            logger provider.
     """
 
     def __init__(self, log: AgentLogger | None = None) -> None:
         self._given = log
         self._recorder = Recorder(log)
         self.refused = self._recorder.refused
-        """How many events were not accepted, by reason."""
+        """The number of events that were not accepted, by reason."""
 
     def on_completion(
         self,
@@ -72,10 +72,10 @@ class WakelogCompletionHook:
         """Record one completion.
 
         Args:
-            inputs: The messages that the model was given.
-            outputs: The messages that it gave back.
-            system_instruction: What it was told to be.
-            tool_definitions: The tools that it had.
+            inputs: The messages to the model.
+            outputs: The messages of the model.
+            system_instruction: The system instruction.
+            tool_definitions: The tools that the model could call.
             span: The span of the call.
             log_record: The event that the instrumentation emits for it.
         """
@@ -92,7 +92,7 @@ class WakelogCompletionHook:
             fields["payload"].update(_cost_of(fields, log.prices if log is not None else None))
             here = set_span_in_context(span) if span is not None else get_current()
             token = attach(here)
-        except Exception as error:  # noqa: BLE001 - what objects of others may raise when looked at
+        except Exception as error:  # noqa: BLE001 - objects of other libraries may raise anything
             self._recorder.refuse(type(error).__name__, error)
             return
         try:
@@ -106,7 +106,7 @@ class WakelogCompletionHook:
 def _fields_of(
     span: trace.Span | None, log_record: LogRecord | None, **content: Sequence[Any] | None
 ) -> dict[str, Any]:
-    # What a broken span does not say of itself, the messages are recorded without.
+    # The attributes of a span that raises are left out.
     said = asked(lambda: getattr(span, "attributes", None), None) or getattr(
         log_record, "attributes", None
     )
@@ -119,7 +119,7 @@ def _fields_of(
 
 
 def _kept(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was said of the call, by today's names whatever names the instrumentation has."""
+    """Return the attributes of the call by their current names, whatever version named them."""
     return {
         s.RENAMED.get(name, name): said[name]
         for name in (*s.RENAMED, *_KEPT)
@@ -128,7 +128,7 @@ def _kept(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cost_of(said: Mapping[str, Any], priced: Prices | None) -> dict[str, Any]:
-    """Return what the call costs, as the payload of an event has it, where that is known and wanted."""
+    """Return the payload fields with the cost of the call, if there is a price list and a price."""
     counts = {key: said[name] for key, name in USAGE.items() if name in said}
     payload = {**counts, "response_model": said.get(s.RESPONSE_MODEL)}
     add_cost(payload, said.get(s.REQUEST_MODEL), said.get(s.PROVIDER_NAME), priced)
@@ -136,7 +136,7 @@ def _cost_of(said: Mapping[str, Any], priced: Prices | None) -> dict[str, Any]:
 
 
 def _given(message: Any) -> Any:
-    """Return what a message says, without the optional fields that it does not have."""
+    """Return the fields of a message, without missing optional ones."""
     held = opened(message)
     if type(held) is not dict or issubclass(type(message), Mapping):
         return message

@@ -3,7 +3,7 @@
     from wakelog.integrations import langchain
     langchain.install()
 
-before the first model is asked.
+before the first model call.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from wakelog.logger import AgentLogger, ReportedError
 
 _callbacks: Any = framework("langchain_core.callbacks", "langchain")
 try:
-    # LangGraph tells only handlers of this class that a graph goes on from a checkpoint.
+    # LangGraph reports the resumption of a graph only to handlers of this class.
     _Base: Any = import_module("langgraph.callbacks").GraphCallbackHandler
 except (ImportError, AttributeError):
     _Base = _callbacks.BaseCallbackHandler
@@ -52,22 +52,22 @@ def install(log: AgentLogger | None = None, *, spans: bool = True) -> WakelogCal
     """Record everything that LangChain and LangGraph run from now on, in every thread.
 
     Args:
-        log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
+        log: The logger; by default that of ``wakelog.configure()``, else OpenTelemetry's global
             logger provider.
-        spans: Whether to open spans. Without, events are on the span that is current around the call.
+        spans: Whether to open spans; if not, events are on the current span of the call.
 
     Returns:
-        The handler, the same one in every call; calling it again changes the settings.
+        The handler, the same one for every call; another call changes the settings.
     """
     global _installed, _hooked  # noqa: PLW0603 - one for the process
     if _installed is None:
         _installed = WakelogCallbackHandler(log, spans=spans)
     _installed.set_up(log, spans=spans)
     if _hooked is None:
-        # LangChain asks the variable in whatever thread something runs: hence the default.
+        # LangChain reads the variable in every thread that runs something: hence the default.
         _hooked = ContextVar("wakelog.langchain", default=_installed)
         context: Any = import_module("langchain_core.tracers.context")
-        # With the class, a handler in a config's callbacks takes the place of this one.
+        # With handle_class, a handler in a config's callbacks replaces this one.
         context.register_configure_hook(
             _hooked, inheritable=True, handle_class=WakelogCallbackHandler
         )
@@ -81,7 +81,7 @@ def uninstall() -> None:
 
 
 class _Runnable:
-    """A runnable that runs: a graph, a node of one, or anything else."""
+    """A running runnable: a graph, a node of one, or anything else."""
 
     __slots__ = ("given", "interrupts_said", "metadata", "name", "parent")
 
@@ -91,36 +91,34 @@ class _Runnable:
 
 
 class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be missing
-    """The handler for the callbacks of one ``config``, instead of ``install`` for all.
+    """A handler for the callbacks of one ``config``, in place of ``install`` for all.
 
     Args:
         log: As for ``install``.
         spans: As for ``install``.
     """
 
-    run_inline = (
-        True  # asyncio: in the caller's task and before the call, not in a thread beside it
-    )
+    run_inline = True  # asyncio: in the caller's task and before the call, not in another thread
     raise_error = False
 
     def __init__(self, log: AgentLogger | None = None, *, spans: bool = True) -> None:
         self.steps: Steps | None = None
         self._settings: tuple[AgentLogger | None, bool] | None = None
-        # By run id.
+        # Runnables by run id.
         self._chains: OrderedDict[Any, _Runnable] = OrderedDict()
-        # Tool calls that wait for an approval, by the checkpoint namespace of the node that asks.
+        # Tool calls that wait for approval, by the checkpoint namespace of the requesting node.
         self._waiting: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
         self.set_up(log, spans=spans)
 
     def set_up(self, log: AgentLogger | None, *, spans: bool) -> None:
-        """Record with other settings from now on; arguments as for ``install``."""
-        if self.steps is None or self._settings != (log, spans):  # else what is open stays so
+        """Change the settings from now on; arguments as for ``install``."""
+        if self.steps is None or self._settings != (log, spans):  # otherwise open steps continue
             self.steps = Steps(log, spans=spans, framework="langchain", others=_OTHERS)
             self._settings = log, spans
 
     @property
     def refused(self) -> dict[str, int]:
-        """How many times something was not recorded, by reason."""
+        """The number of steps and events that were not recorded, by reason."""
         return dict(self.steps.refused) if self.steps is not None else {}
 
     # Chains, graphs and nodes
@@ -137,7 +135,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
         name: Any = None,
         **_: Any,
     ) -> None:
-        """Note that a runnable begins; a graph is known by its first node."""
+        """Store the start of a runnable; a graph is recognized by its first node."""
         if (steps := self.steps) is None:
             return
         with steps.guarded():
@@ -161,7 +159,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
             steps.end(run_id, None, lambda block: block.note(content_of(outputs), status=status))
 
     def on_chain_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
-        """Record the end of a graph: a failure, a hand-off or an interrupt."""
+        """Record the end of a graph by a failure, a hand-off or an interrupt."""
         if (steps := self.steps) is None:
             return
         with steps.guarded():
@@ -180,7 +178,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
                 steps.end(run_id, error)
 
     def on_resume(self, event: Any) -> None:
-        """Record that a graph goes on from a checkpoint; LangGraph tells a handler in the config only."""
+        """Record a resumption from a checkpoint; LangGraph only calls the handlers of a config."""
         if (steps := self.steps) is None:
             return
         with steps.guarded():
@@ -209,7 +207,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
         )
 
     def _step_of(self, steps: Steps, run_id: Any) -> OpenStep | None:
-        """Return the innermost step that is open at or above a runnable."""
+        """Return the innermost open step at or above a runnable."""
         while run_id is not None:
             if (step := steps.get(run_id)) is not None:
                 return step
@@ -217,11 +215,11 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
             run_id = None if chain is None else chain.parent
         return None
 
-    # Interrupts, of which those of an agent's tool calls are approvals
+    # Interrupts; those of an agent's tool calls are approvals
 
     def _say_interrupts(self, steps: Steps, chain: _Runnable, error: BaseException) -> None:
         if chain.interrupts_said:
-            return  # by the node inside
+            return  # the inner node has recorded them
         above: _Runnable | None = chain
         while above is not None:
             above.interrupts_said = True
@@ -268,11 +266,11 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
     # Models
 
     def on_chat_model_start(self, serialized: Any, messages: Any, **said: Any) -> None:
-        """Record that a chat model is asked."""
+        """Record the call of a chat model."""
         self._open_model(serialized, lambda: of_messages(messages[0] if messages else ()), said)
 
     def on_llm_start(self, serialized: Any, prompts: Any, **said: Any) -> None:
-        """Record that a model is asked to go on from a text."""
+        """Record the call of a text completion model."""
         self._open_model(serialized, lambda: "\n".join(prompts), said, operation="text_completion")
 
     def _open_model(self, serialized: Any, given: Any, said: Any, operation: str = "chat") -> None:
@@ -306,25 +304,25 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
             )
 
     def on_llm_new_token(self, token: Any, *, run_id: Any, **_: Any) -> None:  # noqa: ARG002
-        """Note when the first chunk has come."""
+        """Set the time of the first chunk."""
         if (steps := self.steps) is not None and (step := steps.get(run_id)) is not None:
             with steps.guarded():
                 step.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
 
     def on_llm_end(self, response: Any, *, run_id: Any, **_: Any) -> None:
-        """Record what a model answered."""
+        """Record the response of a model."""
         if self.steps is not None:
             self.steps.end(run_id, None, lambda block: respond(block, response))
 
     def on_llm_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
-        """Record that a model failed, or that nobody waits for it any more."""
+        """Record that a model failed, or that its call was cancelled."""
         if self.steps is not None:
             self.steps.end(run_id, error)
 
     # Tools and searches
 
     def on_tool_start(self, serialized: Any, input_str: Any, **said: Any) -> None:
-        """Record that a tool is called."""
+        """Record the call of a tool."""
         if (steps := self.steps) is None:
             return
         with steps.guarded():
@@ -345,7 +343,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
             )
 
     def on_tool_end(self, output: Any, *, run_id: Any, **_: Any) -> None:
-        """Record what a tool returned."""
+        """Record the result of a tool."""
         if (steps := self.steps) is not None:
             error = None
             with steps.guarded():
@@ -354,7 +352,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
             steps.end(run_id, error, lambda block: block.note(content_of(output)))
 
     def on_tool_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
-        """Record that a tool failed, or that it waits for an answer."""
+        """Record that a tool failed, or that it is interrupted."""
         if self.steps is not None:
             if type(error).__name__ in ("GraphInterrupt", "NodeInterrupt"):
                 self.steps.end(run_id, None, lambda block: block.note(status="interrupted"))
@@ -362,7 +360,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
                 self.steps.end(run_id, error)
 
     def on_retriever_start(self, serialized: Any, query: str, **said: Any) -> None:
-        """Record what is searched for."""
+        """Record the query of a search."""
         if (steps := self.steps) is None:
             return
         with steps.guarded():
@@ -371,7 +369,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
             steps.event("retrieval_query", {"query": query, "source": source}, at)
 
     def on_retriever_end(self, documents: Any, **said: Any) -> None:
-        """Record what was found."""
+        """Record the result of a search."""
         if (steps := self.steps) is None:
             return
         with steps.guarded():
@@ -390,14 +388,14 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
     # The rest
 
     def on_retry(self, retry_state: Any, *, run_id: Any, **_: Any) -> None:
-        """Record that something is tried again."""
+        """Record a retry."""
         if (steps := self.steps) is not None:
             with steps.guarded():
                 payload = {"kind": "retry", "attempt": retry_state.attempt_number}
                 steps.event("warning", payload, self._step_of(steps, run_id))
 
     def _say_retry(self, steps: Steps, tags: Any, parent: Any) -> None:
-        """Record what ``with_retry`` tries again, of which a tag tells."""
+        """Record a retry of ``with_retry``, which LangChain reports by a tag."""
         for tag in tags or ():
             if tag.startswith(_RETRY):
                 payload = {"kind": "retry", "attempt": int(tag.removeprefix(_RETRY)) - 1}
@@ -412,7 +410,7 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
 
 
 def _put(where: OrderedDict[Any, Any], key: Any, value: Any) -> None:
-    """Note something that the framework should end, and forget the oldest where it ends too few."""
+    """Store something that the framework should end; drop the oldest entry of too many."""
     where[key] = value
     if len(where) > _MOST:
         where.popitem(last=False)

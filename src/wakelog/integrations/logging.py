@@ -23,7 +23,7 @@ from wakelog.record import text_of
 
 __all__ = ["WakelogHandler"]
 
-# What every log record has, whatever ``extra`` says.
+# The attributes of every log record, apart from those of ``extra``.
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _NAMES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 
@@ -31,15 +31,15 @@ _NAMES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 class WakelogHandler(logging.Handler):
     """Records what the standard library's loggers log; ``extra=`` becomes attributes.
 
-    It never raises. What is not accepted is counted by reason in ``refused`` and reported once a
-    minute by the logger ``wakelog``; a record whose message cannot be formatted is recorded as it
-    is, and goes to ``handleError`` as with every handler. What the logger ``wakelog`` says itself
-    is not recorded.
+    It never raises. Records that are not accepted are counted by reason in ``refused``, and logged
+    once a minute by the logger ``wakelog``; a record whose message cannot be formatted is recorded
+    unformatted, and passed to ``handleError``, as in every handler. Records of the logger
+    ``wakelog`` itself are not recorded.
 
     Args:
         level: The lowest level that is recorded.
-        log: Where to record; what ``wakelog.configure()`` set up by default, else OpenTelemetry's
-            global logger provider, whichever is there when something is logged.
+        log: The logger; by default that of ``wakelog.configure()``, else OpenTelemetry's global
+            logger provider, looked up at each record.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class WakelogHandler(logging.Handler):
 
     @property
     def refused(self) -> Counter[str]:
-        """How many records were not accepted, by reason."""
+        """The number of records that were not accepted, by reason."""
         return self._recorder.refused
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Record one log record, when the filters let it pass.
+        """Record one log record, if it passes the filters.
 
-        There is no lock around it: the journal orders what threads write, and threads that wait for
-        the same sync have to be able to wait together.
+        There is no lock around it: the journal orders the writes of threads, and threads have to be
+        able to wait for the same sync together.
         """
         passed: Any = self.filter(record)
         if passed:
@@ -91,7 +91,7 @@ class WakelogHandler(logging.Handler):
         else:
             try:
                 text = record.getMessage() if self.formatter is None else self.format(record)
-            except Exception:  # noqa: BLE001 - what __str__ and % of a caller's objects may raise
+            except Exception:  # noqa: BLE001 - __str__ and % of a user's objects may raise anything
                 self.handleError(record)
                 text, fields["args"] = text_of(message), record.args
             # From structlog's render_to_log_kwargs: the event dict is in ``extra``.
@@ -116,15 +116,15 @@ class WakelogHandler(logging.Handler):
 
 
 def _bound_in_structlog() -> dict[str, Any]:
-    """Return what is bound in structlog's context, where it is loaded."""
+    """Return the bound values of structlog's context, if structlog is loaded."""
     contextvars = sys.modules.get("structlog.contextvars")
     return {} if contextvars is None else contextvars.get_contextvars()
 
 
 def severity_of(level: int) -> int | None:
-    """Return OpenTelemetry's severity number for a level of the standard library's scale.
+    """Return OpenTelemetry's severity number for a level of the standard library.
 
-    Levels between the named ones keep their place: 22 is INFO2, 25 INFO3.
+    Levels between the named ones are mapped proportionally: 22 is INFO2, 25 INFO3.
     """
     if level <= 0:
         return None

@@ -19,23 +19,24 @@ _NAMES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 
 
 class _Message(Protocol):
-    """What loguru gives a sink: the formatted text, with all that was logged beside it."""
+    """The argument of a loguru sink: the formatted text, with the record as an attribute."""
 
     @property
     def record(self) -> Any:
-        """What was logged, and where."""
+        """The values of the logging call."""
 
 
 class WakelogSink:
     """Records what loguru logs; ``extra`` (``bind``, ``contextualize``) becomes attributes.
 
-    It never raises: what is not accepted is counted by reason in ``refused`` and reported once a
-    minute by the standard library's logger ``wakelog``. With ``enqueue=True`` loguru calls it in
-    another thread, where the span and what ``wakelog.bound`` set are not known.
+    It never raises: records that are not accepted are counted by reason in ``refused``, and logged
+    once a minute by the standard library's logger ``wakelog``. With ``enqueue=True`` loguru calls
+    it in another thread, in which the current span and the values of ``wakelog.bound`` are not
+    known.
 
     Args:
-        log: Where to record; what ``wakelog.configure()`` set up by default, else OpenTelemetry's
-            global logger provider, whichever is there when something is logged.
+        log: The logger; by default that of ``wakelog.configure()``, else OpenTelemetry's global
+            logger provider, looked up at each record.
     """
 
     def __init__(self, log: AgentLogger | None = None) -> None:
@@ -43,14 +44,14 @@ class WakelogSink:
 
     @property
     def refused(self) -> Counter[str]:
-        """How many records were not accepted, by reason."""
+        """The number of records that were not accepted, by reason."""
         return self._recorder.refused
 
     def __call__(self, message: _Message) -> None:
         """Record one message."""
         try:
             self._record(message)
-        except Exception as error:  # noqa: BLE001 - what a caller's objects may raise when looked at
+        except Exception as error:  # noqa: BLE001 - a user's objects may raise anything
             self._recorder.refuse(type(error).__name__, error)
 
     def _record(self, message: _Message) -> None:

@@ -1,4 +1,4 @@
-"""Model Context Protocol: tool calls, in the client and in the server, and what crosses between them.
+"""Model Context Protocol: tool calls in the client and in the server, and context propagation.
 
     from wakelog.integrations import mcp
     mcp.install()
@@ -26,25 +26,25 @@ __all__ = ["WakelogMiddleware", "install", "uninstall"]
 
 _OTHERS = (
     Instrumentor("opentelemetry.instrumentation.mcp", "McpInstrumentor"),
-    # The SDK's own spans are no instrumentor's: without `spans=True` there are none of ours.
+    # The SDK's own spans do not come from an instrumentor; Wakelog opens none without `spans=True`.
 )
 _KEY = CARRIER.lower()
-# What is installed for the process: what records, and the method in whose place ours is.
+# The installation of this process: the recorder, the original method and its replacement.
 _installed: dict[str, Any] = {}
 
 
 def install(log: AgentLogger | None = None, *, calls: bool = True, spans: bool = False) -> Steps:
-    """Record the tool calls of every client session from now on, and propagate the context with them.
+    """Record the tool calls of every client session from now on, and propagate the context.
 
     Args:
-        log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
+        log: The logger; by default that of ``wakelog.configure()``, else OpenTelemetry's global
             logger provider.
-        calls: Whether to record the calls. Without, only the context is sent: for an agent framework
-            whose adapter records them already.
-        spans: Whether to open spans. The SDK opens spans of its own, on which the events are without.
+        calls: Whether to record the calls; if not, only the context is propagated, for an agent
+            framework whose adapter already records them.
+        spans: Whether to open spans; if not, events are on the SDK's own spans.
 
     Returns:
-        What records; it counts what it could not record in ``refused``.
+        The recorder, with the number of unrecorded calls in ``refused``.
     """
     steps = Steps(log, spans=spans, framework="mcp", others=_OTHERS)
     _installed.update(steps=steps, calls=calls)
@@ -59,7 +59,7 @@ def install(log: AgentLogger | None = None, *, calls: bool = True, spans: bool =
 def uninstall() -> None:
     """Stop recording, and stop propagating the context."""
     _installed.pop("steps", None)
-    # Where somebody else has put theirs around it, ours stays, and does nothing.
+    # If other code has wrapped the replacement, the replacement stays, without effect.
     if "wrapper" in _installed and _client.ClientSession.call_tool is _installed["wrapper"]:
         _client.ClientSession.call_tool = _installed["original"]
         _installed.clear()
@@ -72,7 +72,7 @@ def _around(original: Callable[..., Any]) -> Callable[..., Any]:
     async def call_tool(
         self: Any, name: str, arguments: Any = None, *args: Any, **kwargs: Any
     ) -> Any:
-        if (steps := _installed.get("steps")) is None:  # uninstalled, and somebody still has it
+        if (steps := _installed.get("steps")) is None:  # uninstalled, but wrapped by other code
             return await original(self, name, arguments, *args, **kwargs)
         key, step = object(), None
         if _installed["calls"]:
@@ -107,11 +107,11 @@ class WakelogMiddleware:
 
     @property
     def refused(self) -> dict[str, int]:
-        """How many times something was not recorded, by reason."""
+        """The number of steps and events that were not recorded, by reason."""
         return dict(self._steps.refused)
 
     async def __call__(self, ctx: Any, call_next: Callable[[Any], Any]) -> Any:
-        """Answer one message."""
+        """Handle one message."""
         steps, key, said, is_call = self._steps, object(), None, False
         with steps.guarded():
             is_call = ctx.method == "tools/call"
@@ -144,7 +144,7 @@ def _end(steps: Steps, key: object, result: Any) -> None:
 
 
 def _with_context(meta: Any) -> dict[str, Any]:
-    """Return what a request says beside its parameters, with our context; the trace's is the SDK's."""
+    """Return a request's metadata with Wakelog's context; the SDK itself propagates the trace."""
     here = headers()
     return {**(meta or {}), **({_KEY: here[_KEY]} if _KEY in here else {})}
 

@@ -29,24 +29,24 @@ _OTHERS: Final = (
     Instrumentor("opentelemetry.instrumentation.openai_agents", "OpenAIAgentsInstrumentor"),
 )
 _METHODS: Final = ("run", "run_sync", "run_streamed")
-_WORKFLOW: Final = "Agent workflow"  # what the SDK calls one without a name
+_WORKFLOW: Final = "Agent workflow"  # the SDK's default name
 
 _steps: Steps | None = None
-_originals: dict[str, tuple[Any, Any]] = {}  # the method, and ours in its place
+_originals: dict[str, tuple[Any, Any]] = {}  # each method, and its replacement
 
 
 def install(log: AgentLogger | None = None, *, spans: bool = True) -> Steps:
-    """Record every run of ``agents.Runner`` from now on; calling it again changes the settings.
+    """Record every run of ``agents.Runner`` from now on; another call changes the settings.
 
     Args:
-        log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
+        log: The logger; by default that of ``wakelog.configure()``, else OpenTelemetry's global
             logger provider.
-        spans: Whether to open spans. Without, events are on the spans of another instrumentation.
+        spans: Whether to open spans; if not, events are on the spans of another instrumentation.
 
     Returns:
-        What records; it counts what it could not record in ``refused``.
+        The recorder, with the number of unrecorded steps in ``refused``.
     """
-    global _steps  # noqa: PLW0603 - what is installed is one for the process
+    global _steps  # noqa: PLW0603 - one installation for the process
     _steps = Steps(log, spans=spans, framework="openai-agents", others=_OTHERS)
     for name in _METHODS:
         if name in _originals:
@@ -65,7 +65,7 @@ def uninstall() -> None:
     global _steps  # noqa: PLW0603 - as above
     _steps = None
     for name, (original, ours) in list(_originals.items()):
-        # Where somebody else has put theirs around it, ours stays, and does nothing.
+        # If other code has wrapped the replacement, the replacement stays, without effect.
         if inspect.getattr_static(_agents.Runner, name) is ours:
             setattr(_agents.Runner, name, original)
             del _originals[name]
@@ -129,7 +129,7 @@ async def _watched(observer: _Observer, result: Any) -> AsyncIterator[Any]:
                 observer.seen(event)
             yield event
     except GeneratorExit:
-        # The SDK waits for the run, which may still come to its end.
+        # The SDK waits for the run, which may still complete.
         await events.aclose()
         _close(observer, result)
         raise
@@ -140,7 +140,7 @@ async def _watched(observer: _Observer, result: Any) -> AsyncIterator[Any]:
 
 
 def _ended(observer: _Observer, result: Any, task: Any) -> None:
-    """Record the end of a run whose events nobody has read."""
+    """Record the end of a run whose events were not read."""
     if task.cancelled():
         observer.end(GeneratorExit())
     elif (error := task.exception()) is not None:
@@ -178,7 +178,7 @@ def _begin(
     observer = _Observer(steps, given.get("hooks"), given.get("run_config"))
     observer.begin(given.get("starting_agent"), given.get("input"), given.get("conversation_id"))
     if given.get("hooks") is None or isinstance(given["hooks"], _BASE):
-        given["hooks"] = observer  # the SDK says what is wrong with anything else
+        given["hooks"] = observer  # the SDK itself rejects hooks of other types
     return observer, bound
 
 
@@ -186,12 +186,12 @@ _BASE: Any = _agents.lifecycle.RunHooksBase
 
 
 class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be missing
-    """Records one run, beside the hooks that the program has given."""
+    """Records one run, and passes calls on to the program's own hooks."""
 
     def __init__(self, steps: Steps, hooks: Any, run_config: Any) -> None:
         self.steps, self._hooks = steps, hooks
         with steps.guarded():
-            for name in dir(hooks):  # callbacks that only a newer SDK knows
+            for name in dir(hooks):  # callbacks of newer versions of the SDK
                 if name.startswith("on_") and name not in vars(_Observer):
                     setattr(self, name, getattr(hooks, name))
         self._config = run_config
@@ -201,13 +201,13 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
         self._run: OpenStep | None = None
         self._pending: dict[str, str] = {}  # tools by the ids of calls that wait for an approval
 
-    # What the runner tells.
+    # Called by the wrapped methods of the runner.
 
     def begin(self, agent: Any, given: Any, conversation: Any) -> None:
         with self.steps.guarded():
             self._agent = agent
             waiting = getattr(given, "get_interruptions", None)
-            if callable(waiting):  # a state to go on from
+            if callable(waiting):  # a state from which the run resumes
                 self._pending = {_call_id(one): _tool_name(one) for one in waiting()}
                 self._agent = next((one.agent for one in waiting()), agent)
                 given = None
@@ -246,7 +246,7 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
             if model is not None and kind.endswith((".delta", ".added")):
                 model.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
 
-    # What its hooks tell.
+    # Called by the SDK as hooks.
 
     async def on_agent_start(self, context: Any, agent: Any) -> None:
         with self.steps.guarded():
@@ -328,14 +328,14 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
         if self._hooks is not None:
             await self._hooks.on_tool_end(context, agent, tool, result)
 
-    # What the above have in common.
+    # Common methods.
 
     def _key_of(self, context: Any, tool: Any) -> object:
         call_id = getattr(context, "tool_call_id", None)
         return self, "tool", call_id or id(context), tool.name
 
     def _run_of(self, agent: Any) -> OpenStep | None:
-        """Return the step of an agent's run, which is opened where it is not."""
+        """Return the step of an agent's run, which is opened if necessary."""
         if self._run is not None and self._agent is agent:
             return self._run
         self.steps.end((self, "run"))
@@ -382,7 +382,7 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
 
 
 def _error_here() -> ReportedError | None:
-    """Return the error of the SDK's own span of a tool call, which has it where the result is a text."""
+    """Return the error in the SDK's span of a tool call, whose result may be the error's text."""
     span = _agents.tracing.get_current_span()
     if span is None or not (error := span.error):
         return None

@@ -32,13 +32,13 @@ _DEFERRED: Final = ("ApprovalRequired", "CallDeferred")
 
 
 class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc] # may be missing
-    """Records the runs of an agent; one may be shared by many agents.
+    """Records the runs of an agent; one capability may be shared by many agents.
 
     Args:
-        log: Where to record; by default what ``wakelog.configure()`` has set up, else OpenTelemetry's global
+        log: The logger; by default that of ``wakelog.configure()``, else OpenTelemetry's global
             logger provider.
-        spans: Whether to open spans. Without, events are on the spans of another instrumentation, such as
-            the agent's own ``instrument=True``.
+        spans: Whether to open spans; if not, events are on the spans of another instrumentation,
+            such as the agent's own ``instrument=True``.
     """
 
     def __init__(self, log: AgentLogger | None = None, *, spans: bool = True) -> None:
@@ -46,14 +46,14 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
 
     @property
     def refused(self) -> dict[str, int]:
-        """How many times something was not recorded, by reason."""
+        """The number of steps and events that were not recorded, by reason."""
         return dict(self._steps.refused)
 
     async def wrap_run(self, ctx: Any, *, handler: Callable[[], Any]) -> Any:
         """Record a run."""
         steps, key = self._steps, object()
         with steps.guarded():
-            # The framework's own spans, which other instrumentations only put into another form.
+            # The framework's own spans; other instrumentations only convert these.
             if not isinstance(getattr(ctx, "tracer", None), NoOpTracer | None):
                 steps.beside("Pydantic AI's own instrumentation")
         step = steps.open(key, None, lambda log: _run(log, ctx))
@@ -71,7 +71,7 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
 
     async def wrap_model_request(
         self,
-        ctx: Any,  # noqa: ARG002 - the framework hands it over
+        ctx: Any,  # noqa: ARG002 - the framework passes it
         *,
         request_context: Any,
         handler: Callable[[Any], Any],
@@ -119,7 +119,7 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
             if type(error).__name__ in _DEFERRED:
                 steps.end(key, None, lambda block: block.note(status="interrupted"))
             else:
-                # The framework raises its own error for what the tool has raised to be asked again.
+                # The framework wraps the tool's error in its own one, to have the model retry.
                 of_tool = type(error).__name__ == "ToolRetryError" and error.__cause__
                 steps.end(key, of_tool or error)
             raise
@@ -127,7 +127,7 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
         return result
 
     def _say_waiting(self, result: Any) -> bool:
-        """Record the approvals that a run ends to wait for, and tell whether it waits."""
+        """Record the approvals for which a run ends, and return whether there are any."""
         output: Any = getattr(result, "output", None)
         if type(output).__name__ != "DeferredToolRequests":
             return False
@@ -143,7 +143,7 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
         return True
 
     def _say_denied(self, messages: Any) -> None:
-        """Record the approvals that were refused, of which the next request to the model tells."""
+        """Record rejected approvals, which the next request to the model contains."""
         for part in getattr(messages[-1], "parts", ()) if messages else ():
             if getattr(part, "outcome", None) == "denied":
                 self._steps.event(
@@ -185,7 +185,7 @@ def _model(log: AgentLogger, asked: Any) -> Any:
 def _respond(block: Any, response: Any) -> None:
     finish = getattr(response, "finish_reason", None)
     if getattr(response, "state", "complete") in ("incomplete", "interrupted"):
-        block.note(status="cancelled")  # nobody has read the stream to its end
+        block.note(status="cancelled")  # the stream was not read to its end
     block.respond(
         [_message(response)],
         usage=response.usage,
@@ -201,7 +201,7 @@ def of_messages(messages: Any) -> list[Message]:
 
 
 def instructions_of(messages: Any) -> Any:
-    """Return the instructions that a model is asked with, None where there are none."""
+    """Return the instructions of a model request, None if it has none."""
     return getattr(messages[-1], "instructions", None) if messages else None
 
 

@@ -1,7 +1,7 @@
 """The pytest plugin: the fixture ``wakelog_recording``.
 
-pytest loads this module in every run where Wakelog is installed, so it loads nothing but pytest
-until a test asks for the fixture.
+pytest loads this module in every run if Wakelog is installed, so it imports only pytest until a
+test uses the fixture.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def wakelog_recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
     """Record the events of the code under test in memory, with the same ids and times in each run.
 
     ``wakelog.configure()`` and ``wakelog.get_logger()`` return a logger that records here, whatever
-    they are given, and so do integrations that were given no logger. A logger that exists already joins by
-    ``wakelog_recording.capture(log)``. Nothing is written and nothing leaves the process.
+    their arguments are, and so do integrations without a logger of their own. An existing logger is
+    added by ``wakelog_recording.capture(log)``. Nothing is written, and nothing leaves the process.
     """
     import wakelog
     from wakelog.integrations.testing import Recording
@@ -44,7 +44,7 @@ def wakelog_recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
     ) -> AgentLogger:
         return configure(agent_name, workflow_name, **settings)
 
-    # In the module's own names: asking it for `configure` would load the OpenTelemetry SDK.
+    # Patched in the module's dict, because reading `configure` would load the OpenTelemetry SDK.
     monkeypatch.setitem(vars(wakelog), "configure", configure)
     monkeypatch.setitem(vars(wakelog), "get_logger", get_logger)
     before = set_current(recording.log)

@@ -25,14 +25,14 @@ __all__ = ["WakelogProcessor", "development_chain", "production_chain"]
 class WakelogProcessor:
     """Records the events of a structlog chain, and passes them on unchanged.
 
-    It stands anywhere before the renderer. Where ``merge_contextvars`` has not run, it takes the
-    bound context by itself. It never raises: what is not accepted is counted by reason in
-    ``refused`` and reported once a minute by the standard library's logger ``wakelog``.
+    It may be anywhere before the renderer. If ``merge_contextvars`` has not run, it adds the bound
+    context itself. It never raises: records that are not accepted are counted by reason in
+    ``refused``, and logged once a minute by the standard library's logger ``wakelog``.
 
     Args:
-        log: Where to record; what ``wakelog.configure()`` set up by default, else OpenTelemetry's
-            global logger provider, whichever is there when something is logged.
-        last: Nothing comes after this processor: it ends the chain with ``structlog.DropEvent``,
+        log: The logger; by default that of ``wakelog.configure()``, else OpenTelemetry's global
+            logger provider, looked up at each record.
+        last: Whether it is the last processor: it then ends the chain with ``structlog.DropEvent``,
             so that nothing is printed.
     """
 
@@ -42,18 +42,18 @@ class WakelogProcessor:
 
     @property
     def refused(self) -> Counter[str]:
-        """How many records were not accepted, by reason."""
+        """The number of records that were not accepted, by reason."""
         return self._recorder.refused
 
     def __call__(self, logger: Any, method_name: str, event_dict: EventDict) -> EventDict:
         """Record one event dict.
 
         Raises:
-            structlog.DropEvent: When nothing comes after this processor.
+            structlog.DropEvent: If it is the last processor.
         """
         try:
             self._record(logger, method_name, {**get_contextvars(), **event_dict})
-        except Exception as error:  # noqa: BLE001 - what a caller's objects may raise when looked at
+        except Exception as error:  # noqa: BLE001 - a user's objects may raise anything
             self._recorder.refuse(type(error).__name__, error)
         if self._last:
             raise structlog.DropEvent
@@ -72,7 +72,7 @@ class WakelogProcessor:
 
 
 def development_chain(log: AgentLogger | None = None) -> Sequence[Processor]:
-    """Return processors for a terminal: recorded by Wakelog, then printed in colours.
+    """Return processors for a terminal: Wakelog's, then a coloured rendering.
 
     Args:
         log: As for ``WakelogProcessor``.
@@ -87,7 +87,7 @@ def development_chain(log: AgentLogger | None = None) -> Sequence[Processor]:
 
 
 def production_chain(log: AgentLogger | None = None) -> Sequence[Processor]:
-    """Return processors for a service: recorded by Wakelog, then a line of JSON.
+    """Return processors for a service: Wakelog's, then a line of JSON.
 
     Args:
         log: As for ``WakelogProcessor``.
@@ -97,14 +97,14 @@ def production_chain(log: AgentLogger | None = None) -> Sequence[Processor]:
     """
     return [
         *_recorded_by(log),
-        # Without the local variables, which may hold secrets.
+        # Without local variables, which may have secrets.
         ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
         structlog.processors.JSONRenderer(),
     ]
 
 
 def _recorded_by(log: AgentLogger | None) -> Sequence[Processor]:
-    """Return the processors up to the record, and the time for what is printed after it."""
+    """Return the processors up to Wakelog's, and the one that adds the time for rendering."""
     return [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -1,4 +1,4 @@
-"""``Recording``: what an agent under test recorded, in memory. ``RecordedRun``: a record that answers."""
+"""``Recording``: events of an agent under test. ``RecordedRun``: responses from a recorded run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _STEP_NS: Final = 1_000_000
 
 
 class Recording:
-    """Keeps events in memory; ids count up from 1, and each event is one millisecond later than the last.
+    """Stores events in memory, with ids that count up from 1, and one millisecond between events.
 
     Attributes:
         log: A logger that records here, for ``test-agent``.
-        events: What was recorded, in order.
+        events: The recorded events, in order.
     """
 
     def __init__(self) -> None:
@@ -36,16 +36,16 @@ class Recording:
 
     @property
     def events(self) -> list[AgentEvent]:
-        """What was recorded, in order."""
+        """The recorded events, in order."""
         return self._sink.events
 
     @property
     def types(self) -> list[str]:
-        """The types of what was recorded, in order."""
+        """The types of the recorded events, in order."""
         return [event.event_type for event in self.events]
 
     def capture(self, log: _Log) -> _Log:
-        """Have a logger record here, with the ids and the time of this recording.
+        """Make a logger record here, with the ids and times of this recording.
 
         Args:
             log: Any logger; it stays captured.
@@ -68,7 +68,7 @@ class Recording:
             return run(*args, **fields)
 
         log.sink = self._sink
-        # The instance's own, so that everything the logger records comes through here.
+        # Instance attributes, so that everything that the logger records comes through here.
         vars(log).update(event=event, run=opened)
         return log
 
@@ -77,7 +77,7 @@ class Recording:
 
         Args:
             event_type: The type.
-            fields: What their fields have to be. Of a mapping, what is given has to be in it.
+            fields: Required values of fields. A mapping has to contain the given items.
 
         Returns:
             Those events, in order.
@@ -93,7 +93,7 @@ class Recording:
         """Return the only event of a type; arguments as for ``of``.
 
         Raises:
-            AssertionError: When there is none, or more than one; it shows what there is.
+            AssertionError: If there is none, or more than one; the message lists the events.
         """
         found = self.of(event_type, **fields)
         if len(found) != 1:
@@ -104,7 +104,7 @@ class Recording:
         return found[0]
 
     def clear(self) -> None:
-        """Forget the events so far; ids and time go on."""
+        """Remove the events so far; ids and times continue."""
         self.events.clear()
 
 

@@ -229,7 +229,7 @@ class DurablePipeline(Generic[Metrics]):
 
     @property
     def journal(self) -> Journal:
-        """The journal; that of the unnamed service, if no record has told the service yet."""
+        """The journal; that of the unnamed service until a record names the service."""
         return self._journal or self._open(None, Service())
 
     @property

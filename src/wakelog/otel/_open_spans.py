@@ -97,6 +97,6 @@ class SpanTracker:
             if self._idle is not None:
                 try:
                     self._idle.check()
-                except Exception as error:  # noqa: BLE001 - counted; the signs of life go on
+                except Exception as error:  # noqa: BLE001 - counted; signs of life must continue
                     self._refused(error)
             self._alarm.wait(pause)

@@ -1,4 +1,4 @@
-"""The name of a pipeline, which tells the processors that may deliver another process's records.
+"""The names of pipelines, which decide which processor delivers another process's records.
 
 This is the only module that reads an exporter's endpoint and headers. Neither is public in the
 official exporters; ``tests/test_owners.py`` fails when their names change. A name has no secrets:

@@ -91,7 +91,7 @@ class Redactor:
         if BODY in fields:
             action = self._ruled(BODY)
             if action is None:
-                # Older instrumentations put an event's content in the body, its name in an attribute.
+                # Older instrumentations have the content in the body, the event's name in attributes.
                 known = name or str(attributes.get(s.EVENT_NAME, ""))
                 action = self._content if known.startswith(s.GENAI_PREFIX) else "redact"
             if action == "drop":
