@@ -1,7 +1,7 @@
 """The index: the position of every event of a journal, its ids and names, and sums over events.
 
-It is a reader's: writers know nothing of it. It holds positions and metadata and no content, is derived
-from the journal, and is made anew where it is missing, damaged or of another version.
+Readers create it, and writers do not need it. It holds positions and metadata but no content, is
+derived from the journal, and is rebuilt if it is missing, damaged or of another version.
 """
 
 from wakelog.index._event import Event, EventLine, ReadEvent

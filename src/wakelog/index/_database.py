@@ -1,4 +1,4 @@
-"""The file of an index: opened, made, brought up to date, and made anew where it cannot be used."""
+"""The database file of an index: opening, updating and rebuilding it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wakelog.index._sources import Held
 
 _BUSY_SECONDS: Final = 30.0
-# The second is what becomes of the first where SQLite's message quotes what is damaged.
+# SQLite raises the second when its message about damage contains the damaged bytes.
 _UNUSABLE: Final = (sqlite3.DatabaseError, UnicodeDecodeError)
 
 
@@ -27,11 +27,12 @@ class Database:
     """The database of an index.
 
     Args:
-        folder: Where it is kept; None for a temporary file that ends with this process.
+        folder: The folder of the index; None for a temporary file that is deleted when this process
+            ends.
 
     Attributes:
-        folder: The same; None also where the file there could not be used.
-        connection: The connection, which is another one after ``make_current`` has made the index anew.
+        folder: The same; None also if the file in it could not be used.
+        connection: The connection, which ``make_current`` replaces when it rebuilds the index.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -39,7 +40,7 @@ class Database:
         self.connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        """Open the database where the index is kept, else one that ends with this process."""
+        """Open the database in the folder, or else a temporary one."""
         if self.folder is None:
             return _connect("")
         path = self.folder / FILE
@@ -52,14 +53,14 @@ class Database:
             return _connect("")
 
     def make_current(self, held: Held, progress: Progress | None) -> None:
-        """Bring the index up to date, and make it anew where it cannot be used.
+        """Bring the index up to date, and rebuild it if it cannot be used.
 
         Args:
-            held: What it is the index of.
-            progress: Is told how far it is.
+            held: What the index is of.
+            progress: Called with the progress.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: If reading or writing fails.
         """
         for attempt in range(3):
             try:
@@ -79,7 +80,7 @@ class Database:
                 return
 
     def give_up(self, error: sqlite3.DatabaseError) -> None:
-        """Close the index, and delete it where an error of SQLite's says that it is damaged."""
+        """Close the index, and delete it if SQLite's error means that it is damaged."""
         self.connection.close()
         if self.folder is not None and _says_damaged(error):
             self._delete()
@@ -92,14 +93,14 @@ class Database:
         try:
             create(self.connection)
         except sqlite3.OperationalError:
-            # Another reader has begun it in this moment.
+            # Another reader may have just created the tables.
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
             if not is_current(self.connection):
                 raise
 
     def _replace(self, error: Exception, *, last: bool) -> None:
-        """Go on with a new index: in its place where the old one is damaged, else in a temporary file."""
+        """Use a new index: in the same place if the old one is damaged, else a temporary one."""
         self.connection.close()
         if self.folder is None or last or not _says_damaged(error):
             self.folder = None
@@ -109,9 +110,9 @@ class Database:
         self.connection = _connect(str(self.folder / FILE))
 
     def _delete(self) -> None:
-        """Delete the index. Readers that have it open go on with what they have."""
+        """Delete the index. Readers that have it open can continue to use it."""
         self.connection.close()
-        assert self.folder is not None  # noqa: S101 - a temporary one is never deleted
+        assert self.folder is not None  # noqa: S101 - temporary files are not deleted here
         for suffix in ("", "-wal", "-shm", "-journal"):
             with suppress(FileNotFoundError):
                 SYSTEM.unlink(self.folder / f"{FILE}{suffix}")

@@ -1,4 +1,4 @@
-"""What the index says of an event, and where its line stands."""
+"""The index's data about an event, and the position of its line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wakelog.record import Record, Resource
 
 
 class Event(NamedTuple):
-    """What the index knows of an event. Times and durations are nanoseconds; what is not known is None."""
+    """The index's data about an event. Times and durations are nanoseconds; None if unknown."""
 
     position: int
     length: int
@@ -41,21 +41,21 @@ class Event(NamedTuple):
 
     @property
     def segment(self) -> int:
-        """The number of its segment in the index."""
+        """The segment's number in the index."""
         return segment_of(self.position)
 
     @property
     def offset(self) -> int:
-        """Bytes from the start of the segment to its line."""
+        """The offset of its line in the segment, in bytes."""
         return offset_of(self.position)
 
 
 class EventLine(NamedTuple):
-    """Where an event stands in the journal.
+    """The line of an event in the journal.
 
     Attributes:
-        position: Its position in the index.
-        length: Bytes of its line, negative where its checksum cannot be checked by itself.
+        position: The position in the index.
+        length: The line's length in bytes, negative if its checksum cannot be verified alone.
     """
 
     position: int
@@ -63,7 +63,7 @@ class EventLine(NamedTuple):
 
 
 class ReadEvent(NamedTuple):
-    """A record that was read from its line, and whose it is."""
+    """A record that was read from its line, with its resource and writer."""
 
     record: Record
     resource: Resource

@@ -1,4 +1,4 @@
-"""The index of a journal: which events there are, where their lines stand, and what they add up to."""
+"""The index of a journal: which events exist, where their lines are, and sums over them."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ _ALL: Final = Selection()
 
 
 class Index:
-    """An index of what a path holds, up to date when it is opened.
+    """An index of a path, brought up to date when it is opened.
 
-    It is made and kept up to date by readers. What it says is derived from the journal: deleting it costs
-    the time to make it again. It holds positions and metadata, and nothing that people, models or tools
-    said. A file of lines by itself has one in a temporary file, for as long as it is open.
+    Readers create and update it. It is derived from the journal, so deleting it only costs the time
+    to rebuild it. It holds positions and metadata, but nothing that people, models or tools said.
+    The index of a single file of lines is in a temporary file, which is deleted when it is closed.
 
     Args:
         path: A journal directory, one writer's folder, or a file or directory of lines.
-        progress: Is told how many bytes are indexed, while there is something new.
+        progress: Called with the progress in bytes while new lines are indexed.
 
     Raises:
-        JournalError: When there is nothing to read at the path, or the file system refuses.
-        JournalFormatError: When a newer Wakelog wrote a segment.
+        JournalError: If there is nothing to read at the path, or reading or writing fails.
+        JournalFormatError: If a newer Wakelog wrote a segment.
     """
 
     def __init__(self, path: str | os.PathLike[str], progress: Progress | None = None) -> None:
@@ -72,25 +72,25 @@ class Index:
             raise self.failed(error) from error
 
     def failed(self, error: sqlite3.DatabaseError) -> JournalError:
-        """Give the index up after an error in reading it, and return what to raise in its place."""
+        """Close the index after an error in reading it, and return the error to raise instead."""
         self._database.give_up(error)
         hint = "It has metadata only, and the next who reads makes it anew where it is damaged"
         return JournalError("read the index of", self._path, error, hint)
 
     def close(self) -> None:
-        """Close its files."""
+        """Close the files."""
         if self._lines is not None:
             self._lines.close()
         self._connection.close()
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """The database, for other modules of this package and for reading by SQL."""
+        """The database connection, for other modules of this package and for SQL queries."""
         return self._connection
 
     @property
     def folder(self) -> Path | None:
-        """Where the index is kept, None where that is a temporary file."""
+        """The folder of the index; None if it is in a temporary file."""
         return self._database.folder
 
     @property
@@ -99,17 +99,17 @@ class Index:
 
     @property
     def writer(self) -> str | None:
-        """The only writer that is meant, where the path is its folder."""
+        """The only writer to select, if the path is a writer's folder; else None."""
         return self.held.only
 
     def refresh(self, progress: Progress | None = None) -> None:
-        """Bring it up to date with the journal.
+        """Bring the index up to date with the journal.
 
         Raises:
-            JournalError: When the file system refuses.
+            JournalError: If reading or writing fails.
         """
         self.held = held_at(self._path)
-        self._names = {None: None}  # another reader may have given a number to another name
+        self._names = {None: None}  # another reader may have reused a number for another name
         before = self._connection
         self._database.make_current(self.held, progress)
         if self._connection is not before and self._lines is not None:
@@ -117,10 +117,10 @@ class Index:
             self._lines = None
 
     def since(self, marks: dict[int, int] | None) -> tuple[list[Event], dict[int, int]]:
-        """Return what has been indexed since an earlier look, by time, and the marks for the next one.
+        """Return events indexed since an earlier call, by time, and the marks for the next call.
 
         Args:
-            marks: What the look before returned; None for the first, which returns no event.
+            marks: The earlier call's result; None for the first call, which returns no events.
         """
         now: dict[int, int] = dict(
             self._connection.execute("SELECT id, offset FROM segments").fetchall()
@@ -138,12 +138,12 @@ class Index:
     def conversation(
         self, *, session: str | None = None, run: str | None = None, newest: int
     ) -> Iterator[Event]:
-        """Return the events of one session or run, by time, with those of the runs inside it.
+        """Return the events of a session or run and of the runs inside it, by time.
 
         Args:
-            session: The session's whole id.
-            run: In its place, the run's whole id.
-            newest: Only the last so many.
+            session: The session's full id.
+            run: The run's full id, instead of a session.
+            newest: Return at most this many, the newest ones.
         """
         column, text = ("session", session) if run is None else ("run", run)
         number = self._connection.execute("SELECT id FROM names WHERE text = ?", (text,)).fetchone()
@@ -168,16 +168,16 @@ class Index:
         return reversed(list(last))
 
     def begun(self, unit: str, identity: str) -> tuple[EventLine | None, set[int]]:
-        """Return where a session's or run's first run begins, and the segments in which it has open steps.
+        """Return the first run start of a session or run, and its segments with open steps.
 
         Args:
             unit: ``session`` or ``run``.
-            identity: Its whole id.
+            identity: The full id.
         """
         return begun(self._connection, unit, identity)
 
     def with_open_calls(self) -> set[int]:
-        """Return the index's numbers of the segments in which something began and has not ended."""
+        """Return the numbers of the segments with calls that have begun and not ended."""
         rows = self._connection.execute("SELECT position FROM events WHERE open = 1").fetchall()
         return {segment_of(position) for (position,) in rows}
 
@@ -191,10 +191,10 @@ class Index:
         """Return the events of a selection, by time.
 
         Args:
-            selection: Which.
-            newest: Only the last so many.
-            as_written: Whether they come in the order of their lines, writer by writer, in place of
-                that of their times.
+            selection: The events to select.
+            newest: Return at most this many, the newest ones.
+            as_written: Whether to order the events by their lines, writer by writer, instead of by
+                time.
         """
         selection = self._mine(selection)
         if selection.text is not None:
@@ -217,10 +217,10 @@ class Index:
         yield from rows if newest is None else reversed(list(rows))
 
     def whole(self, selection: Selection) -> list[EventLine]:
-        """Return where the events of sessions and runs stand, by time, with those of the runs inside them.
+        """Return the lines of the events of sessions and runs and of the runs inside them, by time.
 
         Args:
-            selection: Which; only its ids and its writer count.
+            selection: Only its ids and its writer are used.
         """
         selection = self._mine(selection)
         ids = Selection(session=selection.session, run=selection.run, writer=selection.writer)
@@ -242,7 +242,7 @@ class Index:
         return found
 
     def sessions_inside(self) -> set[str]:
-        """Return the sessions of which every run was called in another session."""
+        """Return the sessions whose runs were all called in other sessions."""
         return {self.name(number) or "" for number in sessions_inside(self._connection)}
 
     def _lines_of(self, where: str, values: Sequence[Any]) -> Iterator[EventLine]:
@@ -252,7 +252,7 @@ class Index:
         return map(EventLine._make, rows)
 
     def around(self, events: Iterable[Event]) -> list[Event]:
-        """Return events with the other half of each call, and with where their runs begin and end."""
+        """Return events, the other half of each call, and the starts and ends of their runs."""
         found = {event.position: event for event in events}
         pairs = {event.pair for event in found.values() if event.pair is not None} - found.keys()
         found |= {event.position: event for event in self.at(pairs)}
@@ -265,12 +265,12 @@ class Index:
         return sorted(found.values(), key=lambda event: (event.time or 0, event.position))
 
     def at(self, positions: Iterable[int]) -> Iterator[Event]:
-        """Return the events that stand at some positions, in the order of the positions."""
+        """Return the events at these positions, ordered by position."""
         for some in batched(sorted(set(positions))):
             yield from self._select(f"position IN ({some})", [], "position")
 
     def outside_runs(self, newest: int) -> list[EventLine]:
-        """Return where the newest events stand that belong to no run, by time."""
+        """Return the lines of the newest events without a run, by time."""
         mine, values = conditions(self._connection, self._mine(_ALL))
         rows = self._connection.execute(
             f"SELECT position, length FROM events WHERE run IS NULL AND {mine} "
@@ -280,13 +280,13 @@ class Index:
         return [EventLine._make(row) for row in reversed(rows)]
 
     def of_session(self, session: str | None) -> Iterator[EventLine]:
-        """Return where the events of a session stand, by time; for None those of runs without a session."""
+        """Return the lines of a session's events, by time; for None, of runs without a session."""
         if session is None:
             return self._mine_of("session IS NULL AND run IS NOT NULL", [])
         return self._mine_of("session = ?", [self._number(session)])
 
     def of_nothing(self) -> Iterator[EventLine]:
-        """Return where the events stand that belong to no run and no session, by time."""
+        """Return the lines of events without a run and a session, by time."""
         return self._mine_of("run IS NULL AND session IS NULL", [])
 
     def _mine_of(self, where: str, values: list[Any]) -> Iterator[EventLine]:
@@ -295,7 +295,7 @@ class Index:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no event at all."""
+        """Whether there are no events."""
         where, values = conditions(self._connection, self._mine(_ALL))
         (count,) = self._connection.execute(
             f"SELECT COUNT(*) FROM (SELECT 1 FROM events WHERE {where} LIMIT 1)", values
@@ -303,14 +303,14 @@ class Index:
         return not count
 
     def count_runs(self) -> int:
-        """Return how many runs there are."""
+        """Return the number of runs."""
         (count,) = self._connection.execute("SELECT COUNT(DISTINCT run) FROM slices").fetchone()
         return int(count)
 
     def read(self, events: Iterable[Event]) -> Iterator[ReadEvent]:
-        """Read events from their lines, in the order in which they are given.
+        """Read events from their lines, in the given order.
 
-        LineReader that have been deleted or damaged since they were indexed are passed over.
+        Lines that have been deleted or damaged since they were indexed are skipped.
         """
         for event in events:
             entry = self._reader.read(event.position, event.length)
@@ -318,7 +318,7 @@ class Index:
                 yield ReadEvent(*entry, event)
 
     def records(self, lines: Iterable[EventLine | Event]) -> Iterator[ReadLine]:
-        """Read records from their lines, as ``read`` does, where nothing else is asked about the events."""
+        """Read records from their lines like ``read``, but without the index's data on them."""
         read = self._reader.read
         for line in lines:
             entry = read(line[0], line[1])
@@ -333,7 +333,7 @@ class Index:
 
     @property
     def unread(self) -> int:
-        """How many lines could not be read since it was opened, because they are gone or damaged."""
+        """How many lines could not be read so far, because they are deleted or damaged."""
         return 0 if self._lines is None else self._lines.unread
 
     def sessions(
@@ -344,7 +344,7 @@ class Index:
         limit: int | None = None,
         offset: int = 0,
     ) -> tuple[list[Summary], int]:
-        """Return sessions with what they add up to, and how many there are; see ``runs``."""
+        """Return sessions with their totals, and the number of all; see ``runs``."""
         return self._summaries("session", selection, sort, limit, offset)
 
     def runs(
@@ -355,13 +355,13 @@ class Index:
         limit: int | None = None,
         offset: int = 0,
     ) -> tuple[list[Summary], int]:
-        """Return runs with what they add up to, and how many there are.
+        """Return runs with their totals, and the number of all.
 
         Args:
-            selection: Those that have such events, and were going on in the time that is asked for.
-            sort: By what they are sorted, the greatest first: one of ``SORTS``.
-            limit: The most to return.
-            offset: How many of the greatest to pass over.
+            selection: Select runs with such events that were active in its time range.
+            sort: The figure by which to sort, greatest first: one of ``SORTS``.
+            limit: Return at most this many.
+            offset: How many to skip.
         """
         return self._summaries("run", selection, sort, limit, offset)
 
@@ -391,46 +391,46 @@ class Index:
         )
 
     def newest_run(self) -> tuple[str, int] | None:
-        """Return the id of the run with the newest event and when it began, None without any run."""
+        """Return the id and start of the run with the newest event; None if there are no runs."""
         return newest_run(self._connection, self.held.only)
 
     def stats(self, selection: Selection = _ALL) -> Stats:
-        """Add up the events of a selection."""
+        """Return sums over the events of a selection."""
         selection = self._mine(selection)
         if selection.text is None:
             return stats(self._connection, selection)
         return stats(self._connection, selection, self._positions(selection))
 
     def _positions(self, selection: Selection) -> Iterator[int]:
-        """Return where the events of a selection with a text stand."""
+        """Yield the positions of the events of a selection with a text."""
         where, values = conditions(self._connection, selection)
         return positions_with(self._connection, self.held, selection.text or "", where, values)
 
     def ask(self, sql: str) -> Answer:
-        """Answer one statement of SQLite's SQL over the view ``events``; nothing else is done with it then.
+        """Run one SQLite statement over the view ``events``, as the last call to the index.
 
         Raises:
-            ConfigurationError: For a statement that is wrong or does not only read.
+            ConfigurationError: If the statement is invalid or is not read-only.
         """
         from wakelog.index.sql import ask_index
 
         return ask_index(self._connection, sql)
 
     def copy(self, folder: Path) -> Copy:
-        """Return the copy in Parquet files, for questions in DuckDB's SQL. Needs the extra ``query``.
+        """Return the copy in Parquet files, for queries with DuckDB. It needs the extra ``query``.
 
         Args:
-            folder: Where the copy is: that of the index, or a temporary one.
+            folder: The folder for the copy: that of the index, or a temporary one.
 
         Raises:
-            ConfigurationError: When DuckDB is not installed.
+            ConfigurationError: If DuckDB is not installed.
         """
         from wakelog.index.sql import Copy
 
         return Copy(self._connection, folder)
 
     def folder_of(self, segment: int) -> Path | None:
-        """Return the folder of the writer of a segment, None for a file by itself."""
+        """Return the folder of a segment's writer; None for a single file."""
         found = self._connection.execute(
             "SELECT path FROM segments WHERE id = ?", (segment,)
         ).fetchone()
@@ -439,7 +439,7 @@ class Index:
         return (self.held.root / str(found[0])).parent
 
     def name(self, number: int | None) -> str | None:
-        """Return the text of a number of the table ``names``."""
+        """Return the text for a number in the table ``names``."""
         if number not in self._names:
             if len(self._names) > _MOST_NAMES:
                 self._names = {None: None}
@@ -450,9 +450,9 @@ class Index:
         return self._names[number]
 
     def _number(self, name: str) -> int | None:
-        """Return the number of a name, to be asked for by itself.
+        """Return the number of a name, with a query of its own.
 
-        SQLite compares a column without a type to a subquery only by reading every row.
+        With a subquery, SQLite would read every row to compare it with a column that has no type.
         """
         found = self._connection.execute("SELECT id FROM names WHERE text = ?", (name,)).fetchone()
         return int(found[0]) if found else None

@@ -1,4 +1,4 @@
-"""Which runs and sessions were called inside others, where they began, and what of them is open."""
+"""Runs and sessions inside others, their starts, and their open steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wakelog.index._schema import RUN_END, RUN_START, segment_of
 
 
 def runs_inside(connection: sqlite3.Connection, runs: Iterable[int]) -> set[int]:
-    """Return the numbers of the runs that were called in some runs."""
+    """Return the numbers of the runs that were called in these runs."""
     found: set[int] = set()
     for run in runs:
         rows = connection.execute(
@@ -24,9 +24,10 @@ def runs_inside(connection: sqlite3.Connection, runs: Iterable[int]) -> set[int]
 
 
 def time_of_newest(connection: sqlite3.Connection, count: int) -> int | None:
-    """Return a time since which there are at least so many events, None where there are fewer.
+    """Return a time since which there are at least this many events; None if there are fewer.
 
-    It is not much earlier than it has to be, so that the newest are found without a look at all.
+    The time is not much earlier than necessary, so that few events have to be read to find the
+    newest.
     """
     found = 0
     for minute, events in connection.execute(
@@ -39,7 +40,7 @@ def time_of_newest(connection: sqlite3.Connection, count: int) -> int | None:
 
 
 def sessions_inside(connection: sqlite3.Connection) -> set[int]:
-    """Return the numbers of the sessions of which every run was called in another session."""
+    """Return the numbers of the sessions whose runs were all called in other sessions."""
     called = connection.execute(
         "SELECT sub.session, COUNT(DISTINCT sub.position), MAX(sub.session IS NOT e.session) "
         f"FROM events e CROSS JOIN events sub ON sub.parent = e.id AND sub.type = {RUN_START} "
@@ -58,23 +59,23 @@ def sessions_inside(connection: sqlite3.Connection) -> set[int]:
 def begun(
     connection: sqlite3.Connection, unit: str, identity: str
 ) -> tuple[EventLine | None, set[int]]:
-    """Return where a session's or run's first run begins, and the segments in which it has open steps.
+    """Return the first run start of a session or run, and the segments in which it has open steps.
 
     Args:
         connection: The index.
         unit: ``session`` or ``run``.
-        identity: Its whole id.
+        identity: The full id.
     """
     execute = connection.execute
     number = execute("SELECT id FROM names WHERE text = ?", (identity,)).fetchone()
     if number is None:
         return None, set()
-    which = f"{unit} = {number[0]}"  # no subquery, with which SQLite would scan
+    which = f"{unit} = {number[0]}"  # not a subquery, with which SQLite would scan all rows
     first = execute(
         f"SELECT position, length FROM events WHERE {which} AND type = {RUN_START} "
         "ORDER BY position LIMIT 1"
     ).fetchone()
-    # A run that another process has taken up and ended is ended.
+    # A run that another process has resumed and ended is not open.
     found = execute(
         f"SELECT position FROM events WHERE open = 1 AND {which} AND NOT (type = {RUN_START} AND "
         "EXISTS (SELECT 1 FROM events later WHERE later.run = events.run AND "

@@ -21,7 +21,7 @@ _LONGEST_HEADER = 1 << 20
 
 
 class ReadLine(NamedTuple):
-    """A record that was read from its line, and whose it is."""
+    """A record that was read from its line, with its resource and writer."""
 
     record: Record
     resource: Resource
@@ -30,7 +30,7 @@ class ReadLine(NamedTuple):
 
 
 class _OpenFile(NamedTuple):
-    """A file that lines are read from."""
+    """An open file."""
 
     fd: int
     path: Path
@@ -43,11 +43,11 @@ class LineReader:
     """Reads lines, with one file open at a time.
 
     Args:
-        connection: The index that the positions are of.
-        held: What it is the index of.
+        connection: The index of the positions.
+        held: What the index is of.
 
     Attributes:
-        unread: How many lines could not be read.
+        unread: The number of lines that could not be read.
     """
 
     def __init__(self, connection: sqlite3.Connection, held: Held) -> None:
@@ -59,18 +59,18 @@ class LineReader:
         self.unread = 0
 
     def close(self) -> None:
-        """Close the file that is open."""
+        """Close the open file."""
         if self._segment is not None:
             os.close(self._segment.fd)
         self._number, self._segment, self._block = -1, None, b""
 
     def read(self, position: int, length: int) -> ReadLine | None:
-        """Read a line, None where it is gone or is not what was indexed.
+        """Return the record on a line; None if it is deleted or has changed since it was indexed.
 
         Args:
-            position: Where it stands.
-            length: Its bytes as the index has them; negative where its checksum cannot be checked by
-                itself.
+            position: The position of the line.
+            length: The line's length in the index; negative if its checksum cannot be verified
+                alone.
         """
         number, offset = segment_of(position), offset_of(position)
         if number != self._number:
@@ -101,7 +101,7 @@ class LineReader:
         return ReadLine(record, segment.resource, writer, segment.folder)
 
     def _bytes(self, fd: int, offset: int, length: int) -> bytes:
-        """Return a part of the open file, mostly from the block that was read last."""
+        """Return a part of the open file, usually from the block that was read last."""
         begin = offset - self._block_at
         if begin < 0 or begin + length > len(self._block):
             at = max(0, offset - _SEAL_END)
@@ -116,7 +116,7 @@ class LineReader:
         try:
             fd = open_file(path, os.O_RDONLY)
         except OSError:
-            return None  # it has been deleted since
+            return None  # it has been deleted
         resource = _NO_RESOURCE
         if folder is not None:
             try:

@@ -1,4 +1,4 @@
-"""Whether a record is one of a selection, for records that are read as they are written."""
+"""Matching records with a selection while they are being written."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ERROR_SEVERITY: Final = 17
 
 
 class Match:
-    """Tells of records whether they are among those of a selection, as the index does.
+    """Tells whether records match a selection, like the index does.
 
     Args:
-        selection: Which are meant.
+        selection: The selection.
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -27,10 +27,10 @@ class Match:
         self._needle = selection.text.encode().lower() if selection.text is not None else None
 
     def __call__(self, record: Record, writer: str | None = None) -> bool:
-        """Tell whether a record is meant.
+        """Tell whether a record matches.
 
         Args:
-            record: The record, with the name and attributes that it is shown with.
+            record: The record, with its present name and attributes.
             writer: The id of its writer.
         """
         asked, attributes = self._selection, record.attributes
@@ -61,7 +61,7 @@ class Match:
 
 
 def is_failure(record: Record) -> bool:
-    """Tell whether a record says that something failed."""
+    """Tell whether a record reports a failure."""
     attributes, severity = record.attributes, record.severity_number
     if repeats(record.scope, event_type_of(str(record.event_name or ""))):
         return False

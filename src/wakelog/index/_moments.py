@@ -1,4 +1,4 @@
-"""Times as people give them: a date, a time, a word, or how long ago."""
+"""Times as users write them: a date, a time, a word, or an age."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ALLOWED: Final = (
 
 
 def moment(text: str) -> int:
-    """Read a time that a user gives, in nanoseconds since 1970.
+    """Return a time that a user gives, in nanoseconds since 1970.
 
-    Dates, days and times without a zone are those of the local time zone.
+    Dates, days and times without a zone are in the local time zone.
 
     Raises:
-        ValueError: For a text that says no time.
+        ValueError: If the text is not a time.
     """
     word = text.strip().lower()
     now = datetime.now().astimezone()

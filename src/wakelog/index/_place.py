@@ -1,4 +1,4 @@
-"""Where the index of a journal is: beside it where this user may write there, else in the user's cache."""
+"""The folder of a journal's index: in this user's journal, or else in the user's cache."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MODE: Final = 0o700
 
 
 def place_of(root: Path) -> Path | None:
-    """Return the folder for the index of a journal, made if need be, or None where there can be none.
+    """Return the folder for a journal's index, created if necessary; None if there can be none.
 
-    A journal of another user's, as root may read it, is left as it is: what would be made there, its
-    owner could not use.
+    Nothing is created in the journal of another user, for example by root, because its owner could
+    not use it.
 
     Args:
         root: The journal's directory.
@@ -45,12 +45,12 @@ def _cache() -> Path | None:
         folder = base / "wakelog" / "index"
         make_directories(folder)
     except (OSError, RuntimeError):
-        return None  # a user without a home directory, or one that cannot be written
+        return None  # the user has no home directory, or it is not writable
     return folder
 
 
 def _made(folder: Path, user: int) -> Path | None:
-    """Return a folder that is this user's alone, and no link to another one."""
+    """Return a folder that belongs to this user and is not a symbolic link."""
     try:
         SYSTEM.mkdir(folder, _MODE)
     except FileExistsError:

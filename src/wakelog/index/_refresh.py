@@ -1,7 +1,7 @@
-"""Bringing an index up to date: what is new is added, what is gone is taken out.
+"""Updating an index: adding new lines, and removing deleted files.
 
-It is done in transactions of a bounded size, each of which begins with what the index says then. So two
-readers that come at once share the work, and one that is killed leaves what it has done.
+It uses transactions of limited size, each of which begins with the present state of the index. Two
+concurrent readers therefore share the work, and a reader that is killed leaves what it has done.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wakelog.runtime import open_file
 from wakelog.storage import line_before
 
 Progress = Callable[[int, int], None]
-"""Is told, from time to time, how many bytes have been indexed, and how many there are to index."""
+"""Called at intervals with the number of indexed bytes and the total."""
 
 _ROWS_AT_ONCE = 40_000
 
@@ -45,7 +45,7 @@ class _Indexed:
 
 @contextmanager
 def without_collections() -> Iterator[None]:
-    """Put the garbage collector off, which would look at thousands of new objects again and again."""
+    """Disable the garbage collector, which would repeatedly examine thousands of new objects."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -60,8 +60,8 @@ class Refresh:
 
     Args:
         connection: The index.
-        held: What it is the index of.
-        progress: Is told how far it is.
+        held: What the index is of.
+        progress: Called with the progress.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Refresh:
         self._version: object = None
 
     def run(self) -> None:
-        """Take out what is gone, and add what is new.
+        """Remove deleted files, and add new lines.
 
         Raises:
-            JournalError: When the journal cannot be read.
-            sqlite3.Error: When the index cannot be read or written.
+            JournalError: If the journal cannot be read.
+            sqlite3.Error: If the index cannot be read or written.
         """
         sources = sources_of(self._held)
         known = self._known()
@@ -108,7 +108,7 @@ class Refresh:
         path, folder = source.path, source.folder
         name = path.name if folder is None else f"{folder.name}/{path.name}"
         if folder is None and path.parent != self._held.root:
-            name = f"{path.parent.name}/{name}"  # of a session of a gateway
+            name = f"{path.parent.name}/{name}"  # a file of a gateway's session
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
     def _known(self) -> dict[str, _Indexed]:
@@ -124,7 +124,7 @@ class Refresh:
             yield
         except BaseException:
             self._connection.execute("ROLLBACK")
-            self._rows = None  # it speaks of what is not there
+            self._rows = None  # its caches contain what was rolled back
             raise
         self._connection.execute("COMMIT")
 
@@ -136,7 +136,7 @@ class Refresh:
                 if not execute(
                     "DELETE FROM segments WHERE id = ? AND path = ?", (segment, path)
                 ).rowcount:
-                    continue  # another reader has taken it out
+                    continue  # another reader has removed it
                 first, past = segment << OFFSET_BITS, (segment + 1) << OFFSET_BITS
                 execute("DELETE FROM events WHERE position >= ? AND position < ?", (first, past))
                 for table in ROLLUPS:
@@ -147,7 +147,7 @@ class Refresh:
                     (past, first),
                 )
             execute("DELETE FROM writers WHERE id NOT IN (SELECT writer FROM segments)")
-            # Names of sessions and runs that are gone are kept by nothing else.
+            # Delete names that only deleted events used.
             execute(
                 "DELETE FROM names WHERE id > 2 AND id NOT IN (SELECT session FROM slices WHERE session NOT NULL "
                 "UNION SELECT run FROM slices WHERE run NOT NULL UNION SELECT agent FROM events WHERE "
@@ -180,7 +180,7 @@ class Refresh:
         create_indexes(self._connection)
 
     def _begin(self) -> Rows:
-        """Return what takes rows, after a look whether somebody else has changed the index."""
+        """Return the object for new rows; reset its caches if another process changed the index."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if self._rows is None:
             self._rows = Rows(self._connection)
@@ -190,7 +190,7 @@ class Refresh:
         return self._rows
 
     def _advance(self, source: SourceFile, rows: Rows) -> tuple[int, bool]:
-        """Read on in a segment; return how many bytes that were, and whether its end is reached."""
+        """Read on in a segment; return the number of bytes, and whether its end was reached."""
         segment, writer = self._segment(source)
         before = segment.offset
         times: list[int] = []
@@ -205,14 +205,14 @@ class Refresh:
                 base = segment.id << OFFSET_BITS
                 for data, offset, length in scan.read():
                     if "signal" in data:
-                        continue  # a span, which is no event
+                        continue  # a span is not an event
                     time = rows.add(data, base + offset, length)
                     if time is not None:
                         times.append(time)
                 ended = scan.ended
         except OSError as error:
             if source.folder is not None and isinstance(error, FileNotFoundError):
-                return 0, True  # it was deleted in this moment; the next look takes it out
+                return 0, True  # it has just been deleted; the next update removes it
             raise JournalError("read", source.path, error.strerror or error) from error
         first, last = (min(times), max(times)) if times else (None, None)
         self._note(segment.id, place, source.size if ended else -1, first, last)
@@ -233,7 +233,7 @@ class Refresh:
             )
 
     def _segment(self, source: SourceFile) -> tuple[_Indexed, int]:
-        """Return what the index has of a file, which is entered where it is new."""
+        """Return the index's row for a file, which is added for a new file."""
         execute = self._connection.execute
         name = self._name(source)
         found = execute(
@@ -273,7 +273,7 @@ class Refresh:
 
     @staticmethod
     def _take_file(source: SourceFile, segment: int, rows: Rows, times: list[int]) -> None:
-        """Take the lines of a file by itself, which several writers may share."""
+        """Index the lines of a single file, which several writers may share."""
         base = segment << OFFSET_BITS
         fd = open_file(source.path, os.O_RDONLY)
         try:

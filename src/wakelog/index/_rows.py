@@ -1,7 +1,8 @@
-"""From lines to rows: what the index keeps of a record, and which records are a call and its answer.
+"""Converting lines to rows of the index, and pairing calls with their answers.
 
-While a row is made, 0 stands for what is not known, and ``_UNSAID`` where 0 says something: Python's SQLite binds
-integers and texts many times faster than ``None``. The statements turn both into NULL.
+While a row is built, 0 means unknown, and ``_UNSAID`` does so where 0 is a value, because Python's
+SQLite module binds integers and texts many times faster than ``None``. The statements convert both
+to NULL.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ CLOSES: Final = {"run_end": "run", "model_response": "model", "tool_result": "to
 MINUTE: Final = 60_000_000_000
 BUCKETS_A_DOUBLING: Final = 8
 
-# Events of the conventions that repeat what events of Wakelog's own say, and would count twice.
+# Events of the semantic conventions that repeat Wakelog's own events, and would be counted twice.
 _REPEATS: Final = frozenset({"inference_details", "inference_exception", "tool_exception"})
 _COUNTED: Final = frozenset({"run_start", "run_end", "model_call", "tool_call"})
 _OF_RUNS: Final = frozenset({"run_start", "run_end"})
 _ERROR_SEVERITY: Final = 17
 _NOTHING: Final[dict[str, Any]] = {}
 _LONGEST_NAME: Final = 1000
-# More names and open calls than this are looked up again in the database, or not found.
+# Names beyond this number are queried again, and open calls beyond it are not found.
 _MOST_NAMES: Final = 200_000
 _MOST_OPEN: Final = 50_000
 _MOST_LOOKED_AT: Final = 2000
@@ -59,11 +60,11 @@ _FIGURES: Final = (
 _HAVE_NONE: Final = frozenset(_FIGURES).isdisjoint
 _NO_FIGURES: Final = (_UNSAID,) * len(FIGURES)
 _LENGTH_OF_TIME: Final = len("2026-11-21T02:37:11.123456789Z")
-# A cache of seconds as lines write them: neighbours of several runs share them.
+# A cache of parsed seconds, which neighbouring lines share.
 _seconds: dict[str, int] = {}
 _MOST_SECONDS: Final = 10_000
 
-# Where columns stand in a row.
+# Indexes of columns in a row.
 _POSITION, _TIME, _RUN, _AGENT, _TOOL, _MODEL, _DURATION, _PAIR, _OPEN, _ID = (
     COLUMNS.index(name)
     for name in (
@@ -111,7 +112,7 @@ _PAIRED: Final = (
 
 
 class _NumbersOfNames(dict[Any, int]):
-    """The number of each text in the table ``names``; a cache, which grows by what is asked for."""
+    """The number of each text in the table ``names``: a cache that queries missing texts."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__()
@@ -124,7 +125,7 @@ class _NumbersOfNames(dict[Any, int]):
 
     def __missing__(self, text: object) -> int:
         if type(text) is not str:
-            return 0  # what should be a name and is none has no place in a table of names
+            return 0  # a value of another type is not a name
         kept = text[:_LONGEST_NAME]
         execute = self._connection.execute
         execute("INSERT OR IGNORE INTO names (text) VALUES (?)", (kept,))
@@ -133,15 +134,15 @@ class _NumbersOfNames(dict[Any, int]):
         return int(number)
 
 
-# A call that has not been answered: what it is, its row, the id of the call, and the transaction of the row.
+# An unanswered call: its kind, its row, the call id, and the number of the row's transaction.
 _Call = tuple[str, list[Any], object, int]
 
 
 class Rows:
-    """Takes the records of a transaction, and writes their rows.
+    """Collects the records of a transaction, and writes their rows.
 
     Args:
-        connection: The index, in which nobody else writes until ``write`` has returned.
+        connection: The index, locked by a transaction until ``write`` has returned.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -153,17 +154,17 @@ class Rows:
         self._minutes: dict[tuple[int, int], list[int]] = {}
         self._latencies: dict[tuple[Any, ...], list[int]] = {}
         self._updates: list[tuple[int, int, int]] = []
-        # The calls that have not been answered, by the ids of the records that began them.
+        # The unanswered calls, by the ids of their records.
         self._calls: dict[object, _Call] = {}
         self._batch = 0
         self.forget()
 
     def __len__(self) -> int:
-        """Return how many rows wait to be written."""
+        """Return the number of rows to be written."""
         return len(self._rows)
 
     def forget(self) -> None:
-        """Forget what is known of the database, because somebody else has changed it."""
+        """Reset the caches, because another process has changed the database."""
         self._names.clear()
         self._calls.clear()
         rows = self._connection.execute(
@@ -179,25 +180,25 @@ class Rows:
             self._calls[row[_ID]] = (OPENS.get(kind, "run"), row, None, self._batch - 1)
 
     def add(self, data: dict[str, Any], position: int, length: int) -> int | None:
-        """Take a record.
+        """Add a record.
 
         Args:
-            data: Its line as plain data; times may be nanoseconds.
-            position: Where the line begins.
-            length: Its bytes, without the newline; negative where its checksum is not seeded with
-                what stands before it.
+            data: The line as plain data; times may be nanoseconds.
+            position: The position of the line.
+            length: Its length in bytes without the newline, negative if its checksum is not seeded
+                by the line before it.
 
         Returns:
-            Its time in nanoseconds, None where it has none.
+            Its time in nanoseconds; None if it has none.
         """
         try:
             time = self._take(data, position, length)
         except (TypeError, AttributeError):
-            # A value that cannot be hashed, or is no mapping, stands where another belongs.
+            # A value has an unexpected type: it cannot be hashed, or is not a mapping.
             time = self._take(_sound(data), position, length)
         return None if time == _UNSAID else time
 
-    # Long: it is the whole of what indexing an event costs, and calls would cost more than their work.
+    # Long: every event is indexed here, and each call costs time.
     def _take(self, data: dict[str, Any], position: int, length: int) -> int:
         attributes = data.get("attributes") or _NOTHING
         name = data.get("event_name")
@@ -277,8 +278,8 @@ class Rows:
             self._close(row, CLOSES[kind], parent, get(TOOL_CALL_ID))
         segment = position >> OFFSET_BITS
         if kind in _OF_RUNS:
-            figures = _NO_FIGURES  # what a run adds up to, its calls have said
-        # One for each run in each segment.
+            figures = _NO_FIGURES  # the totals of a run are counted by its calls
+        # One slice for each run in each segment.
         known = self._slices.get((segment, session, run))
         if known is None:
             # agent, outcome, events, failed, tools, models, first, last, figures
@@ -294,7 +295,7 @@ class Rows:
                 known[0] = agent
             else:
                 known[1] = names[outcome]
-        # One for each kind of event in each segment.
+        # One tally for each kind of event in each segment.
         key = (segment, type_, tool, model, error_, agent, failed)
         tally = self._tallies.get(key)
         if tally is None:
@@ -349,7 +350,7 @@ class Rows:
             self._updates.append((row[_POSITION], duration, opening[_POSITION]))
 
     def _unnamed(self, row: list[Any], kind: str, call_id: object) -> tuple[object, _Call] | None:
-        """Find what a record ends that does not name it: the first of its run that fits."""
+        """Find the call that a record without a parent ends: the first in its run that matches."""
         run, place = row[_RUN], _TOOL if kind == "tool" else _MODEL
         for number, (record, call) in enumerate(self._calls.items()):
             if number >= _MOST_LOOKED_AT:
@@ -363,10 +364,10 @@ class Rows:
         return None
 
     def write(self) -> None:
-        """Write what has been taken.
+        """Write the collected rows.
 
         Raises:
-            sqlite3.Error: When the database refuses.
+            sqlite3.Error: If writing fails.
         """
         many = self._connection.executemany
         many(_INSERT, self._rows)
@@ -385,12 +386,12 @@ class Rows:
 
 
 def repeats(scope: Scope | None, kind: str) -> bool:
-    """Tell whether an event of a type repeats what another event of Wakelog's says."""
+    """Tell whether an event of this type repeats another event of Wakelog."""
     return scope is not None and scope.name == SCOPE_NAME and kind in _REPEATS
 
 
 def bucket_of(duration: int) -> int:
-    """Return the number of the bucket of durations, eight for each doubling, that one belongs in."""
+    """Return the number of a duration's bucket; there are eight buckets for each doubling."""
     return int(math.log2(duration or 1) * BUCKETS_A_DOUBLING)
 
 
@@ -408,7 +409,7 @@ def _text_of(value: object) -> str:
 def _described(
     data: dict[str, Any], attributes: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any]]:
-    """Return the name and the attributes of a record whose body is somebody's plain event."""
+    """Return the name and the attributes of a record whose body is a user's plain event."""
     body = data["body"] if "body" in data else data.get("event")
     if type(body) is not dict:
         return None, attributes
@@ -417,13 +418,13 @@ def _described(
 
 
 def _renewed(name: str | None, attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return the attributes of a line of an earlier Wakelog under today's names."""
+    """Return the attributes of an earlier Wakelog's line with their present names."""
     old = Record(id="", seq=0, event_name=name, attributes=attributes, scope=Scope(SCOPE_NAME))
     return renewed(old).attributes
 
 
 def _time_of(data: dict[str, Any]) -> int:
-    """Return the time of a record whose timestamp is no text."""
+    """Return the time of a record whose timestamp is not text."""
     time = data.get("timestamp")
     if time is None:
         time = data.get("observed_timestamp")
@@ -433,7 +434,7 @@ def _time_of(data: dict[str, Any]) -> int:
 
 
 def nanoseconds(time: str) -> int:
-    """Return the time that a line states, ``_UNSAID`` where it cannot be read or kept."""
+    """Return the time on a line; ``_UNSAID`` if it is invalid or out of range."""
     try:
         found = parse_rfc3339(time)
     except ValueError:
@@ -450,7 +451,7 @@ def _figure(value: object) -> int | float:
         return value if -_LARGEST <= value <= _LARGEST else _UNSAID
     if type(value) is float:
         return value if math.isfinite(value) else _UNSAID
-    if type(value) is str:  # a sum of money may be a decimal text
+    if type(value) is str:  # an amount of money may be a decimal as text
         try:
             number = float(value)
         except ValueError:
@@ -460,7 +461,7 @@ def _figure(value: object) -> int | float:
 
 
 def _sound(data: dict[str, Any]) -> dict[str, Any]:
-    """Return what can be indexed of a record in which something stands that belongs elsewhere."""
+    """Return the parts of a record that can be indexed, without values of unexpected types."""
     given = data.get("attributes")
     plain = given.items() if isinstance(given, dict) else ()
     name = data.get("event_name")

@@ -1,7 +1,7 @@
-"""Reading the lines of a segment from a place on, as fast as Python can, and past what is damaged.
+"""Reading the lines of a segment from a position on, quickly, and past damaged lines.
 
-The lines of a good segment follow one after the other, each with the checksum that the one before seeds.
-Where one does not fit, the journal's own cursor reads on, which knows how to tell what is damaged.
+The lines of an intact segment follow each other, and each checksum is seeded by the line before. If
+one does not match, the journal's own cursor continues, which can tell what is damaged.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _AT_ONCE = 256
 
 @dataclass(slots=True)
 class ScanPlace:
-    """How far a segment has been read.
+    """The position up to which a segment has been read.
 
     Attributes:
-        offset: Where the next line begins.
-        crc: The checksum of the line before, None where it is not known.
+        offset: The offset of the next line.
+        crc: The checksum of the line before; None if unknown.
         seq: The number of the writer's last record so far.
-        damaged: How many damaged lines were passed over.
+        damaged: The number of damaged lines so far.
     """
 
     offset: int = 0
@@ -49,14 +49,14 @@ class ScanPlace:
 
 
 class Scan:
-    """Reads on in a segment.
+    """Reads a segment from a position on.
 
     Args:
         folder: The writer's folder.
         number: The segment's number.
-        path: Its file.
-        place: How far it has been read, which is kept up to date.
-        end: Up to where to read, in bytes: its size when it was looked at.
+        path: The segment's file.
+        place: The position, which is advanced.
+        end: The offset up to which to read: the file's size when it was listed.
     """
 
     def __init__(self, folder: Path, number: int, path: Path, place: ScanPlace, end: int) -> None:
@@ -68,12 +68,12 @@ class Scan:
     def read(self) -> list[tuple[dict[str, Any], int, int]]:
         """Return the records of the next block: plain data, the line's offset, and its length.
 
-        The length is negative where the line's checksum is seeded with another than the one before it.
+        The length is negative if the line's checksum is not seeded by the line before it.
 
         Raises:
-            OSError: When the file system refuses.
-            JournalError: When it refuses the cursor.
-            JournalFormatError: When a newer Wakelog wrote the segment.
+            OSError: If the file cannot be read.
+            JournalError: If the cursor cannot read it.
+            JournalFormatError: If a newer Wakelog wrote the segment.
         """
         fd = open_file(self._path, os.O_RDONLY)
         try:
@@ -110,7 +110,7 @@ class Scan:
             except (ValueError, KeyError, TypeError):
                 break
             crc, length = actual, len(line)
-            # A number that was seen stands there again, because the sync of its first file failed.
+            # A record may be written a second time with the same number, after a failed sync.
             if fresh:
                 last = seq
                 take((data if _TAG not in line else self._whole(data, line), offset, length))
@@ -124,13 +124,13 @@ class Scan:
         return found
 
     def _begin(self, line: bytes) -> bool:
-        """Take a segment's first line, and tell whether it is a good header."""
+        """Read a segment's first line, and tell whether it is a valid header."""
         if not line.startswith(_HEADER):
             return False
         try:
             header = read_header(line, str(self._path))
         except (CorruptLineError, JournalFormatError):
-            return False  # the cursor tells whether it is damaged or newer
+            return False  # the cursor determines whether it is damaged or newer
         self.place.crc = header.crc
         return True
 
@@ -149,7 +149,7 @@ class Scan:
                 for entry in here:
                     after = entry.mark.offset
                     begin, line = line_before(fd, after)
-                    if begin < before:  # two lines stand as one
+                    if begin < before:  # a damaged newline has joined two lines
                         begin, line = before, line[before - begin :]
                     place.damaged += begin > before
                     before = after
@@ -166,7 +166,7 @@ class Scan:
         self.ended = True
 
     def _whole(self, data: dict[str, Any], line: bytes) -> dict[str, Any]:
-        """Return a record with its attributes, where those on the line are not all or stand in another form."""
+        """Return a record with all attributes, if some are not on the line or are encoded."""
         attributes = data.get("attributes")
         if _MORE not in data and not (isinstance(attributes, dict) and _TAG_KEY in attributes):
             return data

@@ -1,8 +1,8 @@
-"""The index's tables, and the version by which a reader knows that it can use them.
+"""The index's tables, and their version.
 
-A position is one integer: the segment's number in the index times 2⁴⁰, plus the offset of the line's
-first byte. It is the primary key of events, so that the rows of a segment stand together in the order
-of its lines. Texts that recur are numbers of the table ``names``.
+A position is one integer: the segment's number in the index times 2⁴⁰, plus the offset of the
+line's first byte. It is the primary key of events, so the rows of a segment are stored together in
+the order of its lines. Recurring texts are stored as numbers of the table ``names``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import sqlite3
 from typing import Final
 
 VERSION: Final = 1
-"""The version of these tables. An index of another version is made anew."""
+"""The version of these tables. An index of another version is rebuilt."""
 APPLICATION: Final = 0x57414B45
 OFFSET_BITS: Final = 40
 OFFSETS: Final = (1 << OFFSET_BITS) - 1
 
 RUN_START: Final = 1
-"""The number of the name ``run_start``, by which one of the indexes is made."""
+"""The number of the name ``run_start``, which the definition of an index uses."""
 RUN_END: Final = 2
 """The number of the name ``run_end``."""
 
@@ -59,9 +59,9 @@ FIGURES: Final = (
     "cost_usd",
 )
 ROLLUPS: Final = ("slices", "tallies", "minutes", "latencies")
-"""The tables of sums, each row of which belongs to a segment."""
+"""The tables of sums. Each of their rows belongs to a segment."""
 NAMED: Final = ("type", "session", "run", "agent", "tool", "model", "outcome", "error")
-"""The columns that hold numbers of ``names``."""
+"""The columns with numbers of ``names``."""
 
 _TABLES: Final = f"""
 CREATE TABLE writers (
@@ -97,7 +97,7 @@ CREATE TABLE parts (
   first INTEGER PRIMARY KEY, last INTEGER NOT NULL, rows INTEGER NOT NULL, file TEXT NOT NULL
 );
 """
-# Made after the first rows, because sorting once is cheaper than inserting in many places.
+# Created after the first rows, because sorting once is cheaper than inserting in many places.
 _INDEXES: Final = f"""
 CREATE INDEX IF NOT EXISTS events_session ON events (session) WHERE session IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_run ON events (run, type) WHERE run IS NOT NULL;
@@ -115,10 +115,10 @@ CREATE INDEX IF NOT EXISTS slices_run ON slices (run);
 
 
 def is_current(connection: sqlite3.Connection) -> bool:
-    """Tell whether a database has these tables in this version.
+    """Tell whether a database has the present version of these tables.
 
     Raises:
-        sqlite3.DatabaseError: When it is no database, or a damaged one.
+        sqlite3.DatabaseError: If it is not a database, or is damaged.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -126,20 +126,20 @@ def is_current(connection: sqlite3.Connection) -> bool:
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make the tables in an empty database."""
+    """Create the tables in an empty database."""
     connection.executescript(
         f"BEGIN; {_TABLES} PRAGMA application_id={APPLICATION}; PRAGMA user_version={VERSION}; COMMIT"
     )
 
 
 def create_indexes(connection: sqlite3.Connection) -> None:
-    """Make the tables' indexes where they are missing."""
+    """Create the tables' missing indexes."""
     for statement in _INDEXES.strip().split("\n"):
         connection.execute(statement)
 
 
 def segment_of(position: int) -> int:
-    """Return the number of the segment in which a position lies."""
+    """Return the number of a position's segment."""
     return position >> OFFSET_BITS
 
 

@@ -1,4 +1,4 @@
-"""Searching the journal's text: the lines themselves, because the index holds no content."""
+"""Searching the journal's text in the lines themselves, because the index has no content."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _BLOCK = 4 << 20
 def positions_with(
     connection: sqlite3.Connection, held: Held, text: str, where: str, values: Sequence[Any]
 ) -> Iterator[int]:
-    """Yield the positions of the events in whose lines a text stands, or in the values beside them.
+    """Yield the positions of events whose lines, or values beside them, contain a text.
 
     Args:
         connection: The index.
-        held: What it is the index of.
-        text: What to look for, in whatever case of ASCII letters.
-        where: An SQL condition that the events have to meet as well.
-        values: The values for its parameters.
+        held: What the index is of.
+        text: The text, with ASCII letters in any case.
+        where: An SQL condition for the events.
+        values: The values for the condition's parameters.
     """
-    # As it stands in a JSON string; the white space and the quotes around it are not part of it.
+    # The text as encoded in JSON, without the quotation marks.
     needle = orjson.dumps(text)[1:-1].lower()
     segments = connection.execute("SELECT path, id, number, offset FROM segments ORDER BY id")
     files = None if held.is_journal else {s.number: s.path for s in sources_of(held)}
@@ -52,11 +52,11 @@ def positions_with(
 
 
 def _offsets(path: Path, needle: bytes, end: int) -> Iterator[int]:
-    """Yield where a text stands in a file, at least once for each line that has it."""
+    """Yield offsets of a text in a file, at least one for each line that contains it."""
     try:
         fd = open_file(path, os.O_RDONLY)
     except OSError:
-        return  # it has been deleted since
+        return  # it has been deleted
     try:
         at, rest = 0, b""
         while at < end and (block := os.pread(fd, min(_BLOCK, end - at), at)):
@@ -76,7 +76,7 @@ def _offsets(path: Path, needle: bytes, end: int) -> Iterator[int]:
 
 
 def _digests_with(path: Path, text: str) -> list[bytes]:
-    """Return the names of the values beside a file in which a text stands."""
+    """Return the digests of the blobs of a file that contain a text."""
     folder = blob_folder(path)
     plain, escaped = text.encode("utf-8", "replace").lower(), orjson.dumps(text)[1:-1].lower()
     found = []
@@ -116,12 +116,12 @@ def _events_at(
     text: str,
     beside: set[bytes],
 ) -> Iterator[int]:
-    """Yield the positions of the events of a segment in whose values the text stands, at some places."""
+    """Yield the positions of a segment's events whose values contain the text at offsets."""
     reached, needle = -1, text.encode("utf-8", "replace").lower()
     try:
         fd = open_file(path, os.O_RDONLY)
     except OSError:
-        return  # it has been deleted since
+        return  # it has been deleted
     try:
         for hit in hits:
             if hit < reached:
@@ -151,11 +151,11 @@ def _events_at(
 
 
 def _has(line: bytes, needle: bytes) -> bool:
-    """Tell whether a text stands in a value of a line, and not only in the names of its fields."""
+    """Tell whether a value of a line contains a text, and not only a name of a field."""
     try:
         data = orjson.loads(line)
     except ValueError:
-        return True  # an item of somebody's JSON document
+        return True  # an item of a user's JSON document
     if not isinstance(data, dict):
         return True
     content = (data.get(name) for name in ("attributes", "body", "event", "severity_text"))
@@ -163,11 +163,11 @@ def _has(line: bytes, needle: bytes) -> bool:
 
 
 def stands_in(value: object, needle: bytes) -> bool:
-    """Tell whether a text stands somewhere in a value.
+    """Tell whether a value contains a text.
 
     Args:
-        value: A value as a record has it.
-        needle: The text in UTF-8, with its ASCII letters in lower case.
+        value: A value of a record.
+        needle: The text in UTF-8, with ASCII letters in lower case.
     """
     if type(value) is str:
         return needle in value.encode("utf-8", "replace").lower()

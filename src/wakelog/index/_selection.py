@@ -1,4 +1,4 @@
-"""Which events are meant: the filters that every command has, as conditions on the index."""
+"""Selections of events: the filters of all commands, as conditions on the index."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 from wakelog.index._schema import OFFSET_BITS
 
 _AT_ONCE: Final = 5000
-# A call and its answer are two records, and who asks for one means both.
+# A call and its answer are two records, and a filter for the call selects both.
 _KINDS: Final = {
     "run": ("run_start", "run_end"),
     "model": ("model_call", "model_response"),
@@ -23,19 +23,19 @@ _KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Some of the events of a journal: those that fit everything that is given.
+    """A selection of events: those that match every given filter.
 
     Attributes:
-        session: Only of conversations whose ids begin so.
-        run: Only of runs whose ids begin so.
-        since: Only from this time on, in nanoseconds since 1970.
-        until: Only before this time.
-        errors: Only what failed.
-        agent: Only of this agent.
-        type: Only of this event type; that of a call means its answer too.
-        tool: Only of this tool.
-        text: Only those in which this text stands, in whatever case of ASCII letters.
-        writer: Only of this writer.
+        session: Conversations whose ids begin with this text.
+        run: Runs whose ids begin with this text.
+        since: Events from this time on, in nanoseconds since 1970.
+        until: Events before this time.
+        errors: Events that failed.
+        agent: Events of this agent.
+        type: Events of this type; the type of a call selects its answers, too.
+        tool: Events of this tool.
+        text: Events that contain this text, with ASCII letters in any case.
+        writer: Events of this writer.
     """
 
     session: str | None = None
@@ -51,22 +51,22 @@ class Selection:
 
     @property
     def picks_events(self) -> bool:
-        """Whether it asks for single events and not for whole sessions and runs."""
+        """Whether it selects single events and not whole sessions and runs."""
         asked = (self.since, self.until, self.agent, self.type, self.tool, self.text)
         return self.errors or any(value is not None for value in asked)
 
 
 def kinds_of(kind: str) -> tuple[str, ...]:
-    """Return the event types that a type which somebody asked for stands for."""
+    """Return the event types that a filter's type selects."""
     return _KINDS.get(kind, (kind,))
 
 
 def conditions(connection: sqlite3.Connection, selection: Selection) -> tuple[str, list[Any]]:
-    """Return the selection as an SQL condition on ``events``, all but its text.
+    """Return the selection, without its text, as an SQL condition on ``events``.
 
     Args:
         connection: The index.
-        selection: What is meant.
+        selection: The selection.
 
     Returns:
         The condition, and the values for its parameters.
@@ -106,14 +106,14 @@ def conditions(connection: sqlite3.Connection, selection: Selection) -> tuple[st
 
 
 def batched(numbers: Iterable[int]) -> Iterator[str]:
-    """Write numbers for SQL, so many at once as a statement can have."""
+    """Yield numbers as lists for SQL, each of the length that a statement can have."""
     waiting = iter(numbers)
     while some := list(islice(waiting, _AT_ONCE)):
         yield ", ".join(map(str, some))
 
 
 def ids_of(connection: sqlite3.Connection, prefix: str) -> list[int]:
-    """Return the numbers of the names that begin in some way."""
+    """Return the numbers of the names with a prefix."""
     rows = connection.execute(
         "SELECT id FROM names WHERE text >= ? AND text < ?", (prefix, f"{prefix}\U0010ffff")
     )
@@ -121,9 +121,9 @@ def ids_of(connection: sqlite3.Connection, prefix: str) -> list[int]:
 
 
 def _ranges(connection: sqlite3.Connection, selection: Selection) -> list[tuple[int, int]] | None:
-    """Return the positions of the segments that may hold such events, None for all of them.
+    """Return the position ranges of segments that may contain such events; None for all.
 
-    What ids say is found by the tables' indexes; the times of segments narrow down the rest.
+    Ids are found with the tables' indexes; the time ranges of segments narrow the rest.
     """
     by_time = selection.since is not None or selection.until is not None
     if selection.writer is None and (

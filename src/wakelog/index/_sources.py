@@ -1,4 +1,4 @@
-"""What a path holds for the index: a journal's segments, or files of lines by themselves."""
+"""The sources of an index: a journal's segments, or single files of lines."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MARKER = "wakelog.json"
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file of lines as it was found.
+    """A file of lines, as it was listed.
 
     Attributes:
         path: The file.
-        folder: The writer's folder that it is a segment in, None for a file by itself.
+        folder: The writer's folder that contains the segment; None for a single file.
         number: The segment's number.
-        size: Its bytes.
-        inode: What tells it from another file of its name.
+        size: The size in bytes.
+        inode: The inode number, which distinguishes it from another file with the same name.
     """
 
     path: Path
@@ -35,13 +35,13 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a path holds.
+    """The content of a path.
 
     Attributes:
-        root: The journal's directory, or the file or directory of files that the path names.
-        writers: The folders of its writers, oldest first, empty where the path holds files.
-        only: The writer whose folder the path is, None for all.
-        is_journal: Whether it is a journal, which may have an index that is kept.
+        root: The journal's directory, or the file or directory of files.
+        writers: The writers' folders, oldest first; empty for files.
+        only: The writer if the path is a writer's folder; None for all writers.
+        is_journal: Whether it is a journal, whose index is kept.
     """
 
     root: Path
@@ -51,10 +51,10 @@ class Held:
 
 
 def held_at(path: Path) -> Held:
-    """Find out what a path holds.
+    """Determine the content of a path.
 
     Raises:
-        JournalError: When there is nothing to read, or the file system refuses.
+        JournalError: If there is nothing to read, or reading fails.
     """
     path = path.absolute()
     if not path.is_dir():
@@ -69,10 +69,10 @@ def held_at(path: Path) -> Held:
 
 
 def sources_of(held: Held) -> list[SourceFile]:
-    """List the files that a path holds now, writer by writer.
+    """List the files of a path, writer by writer.
 
     Raises:
-        JournalError: When there is nothing to read, or the file system refuses.
+        JournalError: If there is nothing to read, or reading fails.
     """
     if held.is_journal:
         events = (folder for folder in held.writers if signal_of(folder) == LOGS)
@@ -80,7 +80,7 @@ def sources_of(held: Held) -> list[SourceFile]:
     path = held.root
     if not path.is_dir():
         return [_file(path, 1)]
-    # A directory of a sink's files, or a gateway's, which has one for each session.
+    # A directory of a sink's files, or of a gateway's with one subdirectory for each session.
     files = sorted(path.glob("*.jsonl")) or sorted(path.glob("*/*.jsonl"))
     if not files:
         hint = "Name a journal directory or a JSONL file"
@@ -103,7 +103,7 @@ def _segments(folder: Path) -> list[SourceFile]:
                 path = folder / segment_name(number)
                 found.append(SourceFile(path, folder, number, status.st_size, status.st_ino))
     except FileNotFoundError:
-        return []  # it has been swept in this moment
+        return []  # it has just been deleted
     except OSError as error:
         raise JournalError("list", folder, error.strerror or error) from error
     return sorted(found, key=lambda source: source.number)

@@ -1,4 +1,4 @@
-"""What the events of a selection add up to: by type, tool, model, agent and error, and over time."""
+"""Sums over the events of a selection: by type, tool, model, agent and error, and over time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MILLISECOND: Final = 1e6
 
 @dataclass(slots=True)
 class Latency:
-    """How long calls took, in milliseconds; the percentiles to within 5 %."""
+    """The durations of calls in milliseconds, with percentiles accurate to 5 %."""
 
     count: int
     p50_ms: float
@@ -29,14 +29,14 @@ class Latency:
 
 @dataclass(slots=True)
 class Group:
-    """The events that have something in common.
+    """The events with one name in common.
 
     Attributes:
-        name: What they have in common.
-        events: How many they are; for tools and models, how many calls.
-        errors: How many of them failed; for tools and models, how many calls.
-        tokens: What the models used in them.
-        latency: How long the calls took, None where no call has ended.
+        name: The name.
+        events: The number of events; for tools and models, of calls.
+        errors: The number of failed events; for tools and models, of failed calls.
+        tokens: The tokens that the models used.
+        latency: The durations of the calls; None if no call has ended.
     """
 
     name: str | None
@@ -46,7 +46,7 @@ class Group:
     latency: Latency | None = None
 
     def to_dict(self, *, calls: bool = False) -> dict[str, Any]:
-        """Return it as plain data, in the shape that ``wakelog stats --json`` prints."""
+        """Return the group in the form that ``wakelog stats --json`` prints."""
         found: dict[str, Any] = {
             "name": self.name,
             "calls" if calls else "events": self.events,
@@ -60,20 +60,20 @@ class Group:
 
 @dataclass(slots=True)
 class Stats:
-    """What the events of a selection add up to.
+    """Sums over the events of a selection.
 
     Attributes:
-        total: All of them.
-        runs: How many runs they belong to.
-        sessions: How many sessions they belong to.
-        first: The time of the first of them, in nanoseconds since 1970.
-        last: The time of the last of them.
-        types: By event type, the most frequent first.
-        tools: By tool.
-        models: By model.
-        agents: By agent.
-        errors: By the error that they name.
-        timeline: How many there were in each of some parts of the time, and how many failed.
+        total: The sum of all events.
+        runs: The number of runs.
+        sessions: The number of sessions.
+        first: The time of the first event, in nanoseconds since 1970.
+        last: The time of the last event.
+        types: Groups by event type, the most frequent first.
+        tools: Groups by tool.
+        models: Groups by model.
+        agents: Groups by agent.
+        errors: Groups by error name.
+        timeline: The numbers of events and of failed ones in equal parts of the time.
     """
 
     total: Group
@@ -89,7 +89,7 @@ class Stats:
     timeline: list[tuple[int, int]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, in the shape that ``wakelog stats --json`` prints."""
+        """Return the sums in the form that ``wakelog stats --json`` prints."""
         return {
             "events": self.total.events,
             "errors": self.total.errors,
@@ -110,15 +110,15 @@ class Stats:
 def stats(
     connection: sqlite3.Connection, selection: Selection, positions: Iterable[int] | None = None
 ) -> Stats:
-    """Add the events of a selection up.
+    """Return sums over the events of a selection.
 
-    Segments that are meant as a whole are added up from the sums that were made when they were indexed, the
-    events of the others one by one.
+    For segments that are selected completely, the stored sums are used; the events of other
+    segments are read one by one.
 
     Args:
         connection: The index.
-        selection: Which.
-        positions: Where they stand, where the selection has a text.
+        selection: The selection.
+        positions: The events' positions, if the selection has a text.
     """
     counted = _Counted(connection)
     if positions is not None:
@@ -135,7 +135,7 @@ def stats(
 
 
 def _parted(connection: sqlite3.Connection, selection: Selection) -> tuple[list[int], str | None]:
-    """Return the segments that are meant as a whole, and the condition that singles out the others."""
+    """Return the segments that are selected completely, and a condition for the others."""
     picks = replace(selection, since=None, until=None, writer=None)
     if picks != Selection():
         return [], "1"
@@ -159,7 +159,7 @@ def _parted(connection: sqlite3.Connection, selection: Selection) -> tuple[list[
         ):
             continue
         elif (since is None or first >= since) and (until is None or last < until):
-            whole.append(segment)  # but for what has no time, which is nowhere in it
+            whole.append(segment)  # including its events without a time
         else:
             others.append(segment)
     ranges = (
@@ -169,7 +169,7 @@ def _parted(connection: sqlite3.Connection, selection: Selection) -> tuple[list[
 
 
 class _Counted:
-    """What has been counted so far."""
+    """The sums so far."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -259,7 +259,7 @@ class _Counted:
             _add(self._agents[agent], events, failed, used)
         if error is not None:
             _add(self._errors[error], events, failed, used)
-        # A call counts once, at its beginning; that it failed, and what it used, says its end.
+        # A call counts once, at its beginning; its end states failure and usage.
         begun = 0 if word in CLOSES else events
         if tool is not None and word in ("tool_call", "tool_result"):
             _add(self._tools[tool], begun, failed, used)
@@ -277,7 +277,7 @@ class _Counted:
             self._last = last if self._last is None else max(last, self._last)
 
     def stats(self) -> Stats:
-        """Return what has been counted."""
+        """Return the sums."""
         for (kind, number), counts in self._buckets.items():
             if number is not None:
                 groups = self._tools if kind == "tool" else self._models
@@ -301,7 +301,7 @@ class _Counted:
         if first is None or last is None:
             return []
         width = (last - first) // _BUCKETS + 1
-        if self._minutes:  # no finer than the sums of minutes
+        if self._minutes:  # the stored sums are per minute
             width = -(-width // MINUTE) * MINUTE
             first -= first % MINUTE
         counts = [[0, 0] for _ in range((last - first) // width + 1)]
@@ -317,7 +317,7 @@ class _Counted:
 
 
 def _latency(counts: dict[int, int], longest: int) -> Latency:
-    """Return percentiles from the counts of buckets, each of which stands for its middle."""
+    """Return percentiles from the counts of buckets, each represented by its middle."""
     calls = sum(counts.values())
 
     def at(share: float) -> float:
@@ -333,7 +333,7 @@ def _latency(counts: dict[int, int], longest: int) -> Latency:
 
 
 class _TextsOfNames(dict[int | None, str | None]):
-    """The texts of the table ``names`` by their numbers; a cache."""
+    """The texts of the table ``names`` by number: a cache."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__({None: None})
@@ -359,7 +359,7 @@ class _Groups(dict[int | None, Group]):
         return group
 
     def listed(self) -> list[Group]:
-        """Return them, the most frequent first."""
+        """Return the groups, the most frequent first."""
         return sorted(self.values(), key=lambda group: (-group.events, group.name or ""))
 
 

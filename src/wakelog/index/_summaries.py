@@ -1,4 +1,4 @@
-"""What sessions and runs add up to."""
+"""Totals of sessions and runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wakelog.index._selection import Selection, conditions, ids_of
 from wakelog.record import rfc3339
 
 SORTS: Final = ("time", "duration", "events", "errors", "tokens", "cost")
-"""By what sessions and runs can be sorted, the greatest first."""
+"""The figures by which sessions and runs can be sorted, greatest first."""
 
 _MOST_AGENTS: Final = 20
 _SUMS: Final = ", ".join(
@@ -30,7 +30,7 @@ _ORDERS: Final = {
 
 @dataclass(slots=True)
 class Tokens:
-    """Tokens and money; None for what no record says."""
+    """Tokens and cost; None if no record states them."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -41,7 +41,7 @@ class Tokens:
 
     @property
     def total(self) -> int | None:
-        """Input and output tokens, which the others are parts of."""
+        """Input and output tokens, which include the other kinds."""
         if self.input_tokens is None and self.output_tokens is None:
             return None
         return (self.input_tokens or 0) + (self.output_tokens or 0)
@@ -49,23 +49,23 @@ class Tokens:
 
 @dataclass(slots=True)
 class Summary:
-    """A session or a run, and what its events add up to.
+    """A session or a run with its totals.
 
     Attributes:
-        id: Its id; None for the events of runs that belong to no session.
+        id: The id; None for the runs without a session.
         session: The session of a run.
-        runs: How many runs a session has; None for a run.
-        agents: The agents of its runs, by name.
-        outcome: How a run ended, in the recorder's own word; None while it has not, and for a session.
+        runs: The number of a session's runs; None for a run.
+        agents: The names of the agents.
+        outcome: The recorded outcome of a run; None before its end, and for a session.
         open: Whether a run has begun and not ended.
-        events: How many events it has.
-        errors: How many of them failed.
-        tool_calls: How many tools were called.
-        model_calls: How many times a model was asked.
-        start: Its first event, in nanoseconds since 1970.
-        end: Its last event.
-        tokens: What the models used.
-        segment: The index's number of the segment with its last events.
+        events: The number of events.
+        errors: The number of failed events.
+        tool_calls: The number of tool calls.
+        model_calls: The number of model calls.
+        start: The time of the first event, in nanoseconds since 1970.
+        end: The time of the last event.
+        tokens: The tokens that the models used.
+        segment: The index's number of the segment with the last events.
     """
 
     id: str | None
@@ -85,11 +85,11 @@ class Summary:
 
     @property
     def duration(self) -> int | None:
-        """Nanoseconds from its first to its last event."""
+        """Nanoseconds from the first to the last event."""
         return None if self.start is None or self.end is None else self.end - self.start
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, in the shape that ``wakelog sessions --json`` prints."""
+        """Return the summary in the form that ``wakelog sessions --json`` prints."""
         return {
             "id": self.id,
             **({"session": self.session, "outcome": self.outcome} if self.runs is None else {}),
@@ -119,15 +119,15 @@ def summaries(
 
     Args:
         connection: The index.
-        selection: Which: those that have such events, and were going on in the time asked for.
+        selection: Select those with such events that were active in its time range.
         unit: ``run`` or ``session``.
         sort: One of ``SORTS``.
-        limit: The most to return.
-        offset: How many of the greatest to pass over.
-        among: The numbers of the names of those in which the selection's text stands.
+        limit: Return at most this many.
+        offset: How many to skip.
+        among: The numbers of their names, if the selection has a text.
 
     Returns:
-        The sessions or runs, the greatest first, and how many there are.
+        The sessions or runs, greatest first, and the number of all.
     """
     runs = unit == "run"
     where, having, values = _meant(connection, selection, unit)
@@ -148,7 +148,7 @@ def summaries(
 
 
 def newest_run(connection: sqlite3.Connection, writer: str | None = None) -> tuple[str, int] | None:
-    """Return the id of the run with the newest event, and when it began; None without any run.
+    """Return the id and the start of the run with the newest event; None if there are no runs.
 
     Args:
         connection: The index.
@@ -171,7 +171,7 @@ def newest_run(connection: sqlite3.Connection, writer: str | None = None) -> tup
 def _meant(
     connection: sqlite3.Connection, selection: Selection, unit: str
 ) -> tuple[str, str, list[Any]]:
-    """Return the condition on slices and the one on sessions or runs, and their values."""
+    """Return the conditions on slices and on sessions or runs, and their values."""
     where, having = ["1"], ["1"]
     values: list[Any] = []
     late: list[Any] = []

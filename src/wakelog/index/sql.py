@@ -1,7 +1,7 @@
-"""Reading the index by SQL: one view, ``events``, with texts in place of their numbers.
+"""Querying the index with SQL, by one view, ``events``, which has texts in place of their numbers.
 
-In SQLite the view is over the index itself. In DuckDB it is over a copy of the index in Parquet files,
-which is kept beside it and brought up to date like it.
+In SQLite the view is over the index itself. In DuckDB it is over a copy of the index in Parquet
+files, which is kept beside the index and updated like it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 _NAME: Final = "(SELECT text FROM names WHERE id = e.{0})"
 _ANSWERS: Final = ", ".join(f"'{name}'" for name in CLOSES)
-# How long a call took stands on its answer alone, which is never changed once it is there.
+# Only the answer's duration is exported, because it does not change later.
 _DURATION: Final = (
     f"CASE WHEN e.type IN (SELECT id FROM names WHERE text IN ({_ANSWERS})) THEN e.duration END"
 )
 _TEXT, _WHOLE, _REAL = "VARCHAR", "BIGINT", "DOUBLE"
 
-# The columns: their names and types, and what the index has for them.
+# The columns: their names, their types, and their expressions over the index.
 _COLUMNS: Final = (
     ("time", "TIMESTAMP_NS", "e.time"),
     ("type", _TEXT, "e.type"),
@@ -76,7 +76,7 @@ _FOLDER: Final = "parquet"
 _LOCK: Final = "lock"
 _WAIT_SECONDS: Final = 60.0
 _ROWS_A_PART: Final = 1_000_000
-# A part that is smaller is written again, with what has come since.
+# A smaller part is merged with later rows.
 _SMALL: Final = 250_000
 _NO_DUCKDB: Final = (
     "this needs DuckDB: pip install 'wakelog[query]', or ask the index itself with --over index, in "
@@ -88,7 +88,7 @@ _READING: Final = frozenset(
 
 
 class Answer:
-    """The rows that a query has, and the names of their columns."""
+    """The rows and the column names of a query's result."""
 
     def __init__(self, columns: list[str], rows: Iterable[Sequence[Any]]) -> None:
         self.columns = columns
@@ -96,14 +96,14 @@ class Answer:
 
 
 def ask_index(connection: sqlite3.Connection, sql: str) -> Answer:
-    """Answer one statement of SQLite's SQL that reads.
+    """Run one read-only SQLite statement.
 
     Args:
-        connection: The index, with which nothing else is done afterwards.
+        connection: The index, which must not be used for anything else afterwards.
         sql: The statement.
 
     Raises:
-        ConfigurationError: For a statement that is wrong or does not only read.
+        ConfigurationError: If the statement is invalid or is not read-only.
     """
     columns = ", ".join(f"{_in_sqlite(name, source)} AS {name}" for name, _, source in _COLUMNS)
     connection.execute(f"CREATE TEMP VIEW IF NOT EXISTS events AS SELECT {columns} {_JOINED}")
@@ -146,7 +146,7 @@ class Copy:
         """Bring the copy up to date with the index.
 
         Raises:
-            JournalError: When it cannot be written.
+            JournalError: If it cannot be written.
         """
         try:
             with suppress(FileExistsError):
@@ -177,10 +177,10 @@ class Copy:
         self._enter(written)
 
     def ask(self, sql: str) -> Answer:
-        """Answer a statement of DuckDB's SQL over the copy.
+        """Run a DuckDB statement over the copy.
 
         Raises:
-            ConfigurationError: For a statement that is wrong, or reaches for other files.
+            ConfigurationError: If the statement is invalid or accesses other files.
         """
         import duckdb
 
@@ -204,9 +204,9 @@ class Copy:
         return Answer(columns, _fetched(answer))
 
     def _missing(self) -> list[tuple[int, int, int]]:
-        """Return the ranges of positions that are in no part, each with its number of rows.
+        """Return the position ranges that are in no part, each with its number of rows.
 
-        Parts that are small are taken apart, so that their number does not grow.
+        Ranges of small parts are included, to be merged, so that the number of parts does not grow.
         """
         execute = self._connection.execute
         covered = {
@@ -235,7 +235,7 @@ class Copy:
         return found if fresh else []
 
     def _write(self, ranges: list[tuple[int, int, int]]) -> str:
-        """Write a part with the events in some ranges of positions, and return its name."""
+        """Write a part with the events in these position ranges, and return its name."""
         name = f"{ranges[0][0]:016x}-{secrets.token_hex(4)}.parquet"
         rows = self._folder / f".{name}.csv"
         names = self._folder / f".{name}.names.csv"
@@ -266,7 +266,7 @@ class Copy:
         target.chmod(0o600)
 
     def _enter(self, written: list[tuple[str, list[tuple[int, int, int]]]]) -> None:
-        """Enter parts, all at once, in place of those that were taken apart for them."""
+        """Add parts to the index in one transaction, in place of those that they replace."""
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         try:
@@ -280,11 +280,11 @@ class Copy:
             raise
 
     def _delete_strays(self) -> None:
-        """Delete what no row of the index names: of parts that were taken apart, or of a crash."""
+        """Delete files that are not in the index: replaced parts, and those of a crash."""
         named = {name for (name,) in self._connection.execute("SELECT file FROM parts")} | {_LOCK}
         for path in self._folder.iterdir():
             with suppress(FileNotFoundError):
-                # Somebody may be reading what was a part a moment ago.
+                # Another process may still be reading a part that was just replaced.
                 if path.name not in named and time.time() - path.stat().st_mtime > _WAIT_SECONDS:
                     SYSTEM.unlink(path)
 

@@ -1,7 +1,8 @@
 """The local page: sessions, their events and the health of delivery, in a browser.
 
-``serve`` answers on the loopback, to who has its token. It reads the files of a journal, also those of a
-program that is dead, and writes only to replay a dead letter. ``offline_page`` makes one file of the same page.
+``serve`` responds on the loopback interface to requests with its token. It reads the files of a
+journal, even if its program has ended, and writes only to replay a dead letter. ``offline_page``
+creates a single file of the same page.
 """
 
 from wakelog.page._offline import offline_page

@@ -1,4 +1,4 @@
-"""The page's web application: what it asks for, answered as JSON and as server-sent events."""
+"""The page's web application, which responds with JSON and server-sent events."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _GREATEST: Final = 1 << 53
 
 
 class Pages:
-    """Answers the page's requests.
+    """Handles the page's requests.
 
     Args:
-        path: What is looked at.
-        journal: The journal's directory, None where there is none and so no books.
-        settings: Everything else.
+        path: The path to show.
+        journal: The journal's directory; None without one, and hence without books.
+        settings: The other settings.
     """
 
     def __init__(self, path: Path, journal: Path | None, settings: PageSettings) -> None:
@@ -55,16 +55,16 @@ class Pages:
         self._follower = Follower(path)
 
     def end(self) -> None:
-        """Have the answers end that would go on, from a signal's handler."""
+        """End the responses that would otherwise continue. A signal handler may call it."""
         self._follower.ending = True
 
     def close(self) -> None:
-        """End its threads."""
+        """End the threads."""
         self._follower.close()
         self._library.close()
 
     def app(self) -> Starlette:
-        """Return the application, without the check of who may ask."""
+        """Return the application without access control."""
         gets: dict[str, Callable[[Request], Awaitable[Response]]] = {
             "/": self.page,
             "/static/{name}": self.file,
@@ -85,18 +85,18 @@ class Pages:
         )
 
     async def page(self, request: Request) -> Response:  # noqa: ARG002 - as Starlette calls it
-        """Answer with the page itself."""
+        """Return the page itself."""
         return Response(static(PAGE), media_type=MEDIA[".html"])
 
     async def file(self, request: Request) -> Response:
-        """Answer with a script, the style or the icon."""
+        """Return a script, the style sheet or the icon."""
         name = request.path_params["name"]
         if name not in NAMES:
             raise HTTPException(404, "there is no such file")
         return Response(static(name), media_type=MEDIA[f".{name.rpartition('.')[2]}"])
 
     async def home(self, request: Request) -> Response:  # noqa: ARG002 - as Starlette calls it
-        """Answer with what the page is about."""
+        """Return the page's path and settings."""
         return _json(
             {
                 "path": printable(str(self._path)),
@@ -107,11 +107,11 @@ class Pages:
         )
 
     async def sessions(self, request: Request) -> Response:
-        """Answer with sessions and what they add up to."""
+        """Return sessions with their totals."""
         return await self._summaries(request, runs=False)
 
     async def runs(self, request: Request) -> Response:
-        """Answer with runs and what they add up to."""
+        """Return runs with their totals."""
         return await self._summaries(request, runs=True)
 
     async def _summaries(self, request: Request, *, runs: bool) -> Response:
@@ -129,25 +129,25 @@ class Pages:
         )
 
     async def session(self, request: Request) -> Response:
-        """Answer with the rows of a session or run."""
+        """Return the rows of a session or run."""
         session, run = _whose(request)
         return _json(await self._library.ask(lambda index: conversation(index, session, run)))
 
     async def events(self, request: Request) -> Response:
-        """Answer with the rows of the newest events of a search."""
+        """Return the rows of the newest events of a search."""
         selection = selection_in(request.query_params.get("q", ""))
         limit = _number(request, "limit", _LIMIT)
         return _json(await self._library.ask(lambda index: matches(index, selection, limit)))
 
     async def contents(self, request: Request) -> Response:
-        """Answer with what was said in some events."""
+        """Return the content of events."""
         keys = request.query_params.get("at", "").split(",")[:_MOST_AT_ONCE]
         positions = [place for key in keys if (place := position_of(key)) is not None]
         whole = "whole" in request.query_params
         return _json(await self._library.ask(lambda index: contents(index, positions, whole=whole)))
 
     async def figures(self, request: Request) -> Response:
-        """Answer with what the events of a search add up to."""
+        """Return sums over the events of a search."""
         selection = selection_in(request.query_params.get("q", ""))
 
         def stats(index: Index) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class Pages:
         return _json(await self._library.ask(stats))
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 - as Starlette calls it
-        """Answer with the pipeline's health."""
+        """Return the health of delivery."""
         journal = self._journal
         if journal is None:
             return _json({"path": printable(str(self._path)), "total": None})
@@ -169,7 +169,7 @@ class Pages:
         return _json(await self._library.do(answer))
 
     async def replay(self, request: Request) -> Response:
-        """Deliver dead letters again, and answer with what became of each."""
+        """Deliver dead letters again, and return the result of each."""
         journal, exporter_of = self._journal, self._settings.exporter_of
         if journal is None or exporter_of is None:
             raise HTTPException(
@@ -211,7 +211,7 @@ class Pages:
         return _json({"replayed": await self._library.do(replay_all)})
 
     async def follow(self, request: Request) -> Response:
-        """Answer with server-sent events: what is there, and then what comes."""
+        """Return server-sent events: first the existing rows, then new ones."""
         query = request.query_params
         scope: Watched | None = None
         if "q" in query:
@@ -259,6 +259,6 @@ async def _refused(request: Request, error: Exception) -> Response:  # noqa: ARG
 
 
 async def _http_error(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as Starlette calls it
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for nothing else
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered only for this type
     data = orjson.dumps({"error": error.detail})
     return Response(data, error.status_code, media_type="application/json")

@@ -1,4 +1,4 @@
-"""What somebody types into the search box: words such as ``failed`` and ``type:tool_call``, and a text."""
+"""The query language of the search box: words like ``failed`` and ``type:tool_call``, and text."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FAILED: Final = frozenset({"failed", "errors"})
 
 
 def selection_in(query: str) -> Selection:
-    """Return which events a search asks for.
+    """Return the selection that a search describes.
 
-    ``session:``, ``run:``, ``agent:``, ``type:``, ``tool:``, ``since:`` and ``until:`` mean what the
-    options of the command line do, and ``failed`` is ``--errors``. Everything else is a text. Quotes keep
-    words with spaces together, and make a text of one that would mean something.
+    ``session:``, ``run:``, ``agent:``, ``type:``, ``tool:``, ``since:`` and ``until:`` are like the
+    options of the command line, and ``failed`` is like ``--errors``. Everything else is text.
+    Quotation marks keep words with spaces together, and turn a special word into text.
 
     Raises:
-        ConfigurationError: For a time that is none.
+        ConfigurationError: If a time is invalid.
     """
     found: dict[str, Any] = {}
     text: list[str] = []

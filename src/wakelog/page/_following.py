@@ -1,4 +1,4 @@
-"""Following a journal while programs record into it: one thread for everybody who watches."""
+"""Following a journal while programs record into it, with one thread for all viewers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wakelog.index import Event, Index
 from wakelog.page._rows import living_segments
 
 _LOOK_SECONDS: Final = 0.04
-_SHARE: Final = 3  # between two looks passes so many times what a look takes
+_SHARE: Final = 3  # the pause between two updates, in multiples of an update's duration
 _LIVING_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 1.0
 _MOST_WAITING: Final = 2000
@@ -23,12 +23,12 @@ _MOST_WAITING: Final = 2000
 
 @dataclass(slots=True)
 class Growth:
-    """What has come since the look before.
+    """News since the last update.
 
     Attributes:
         events: New events, by time.
-        living: The segments with open steps whose processes live.
-        problem: Why nothing can be seen just now, empty when that works.
+        living: The segments with open steps whose processes are alive.
+        problem: Why updating fails at present; empty if it does not.
     """
 
     events: list[Event] = field(default_factory=list)
@@ -37,10 +37,10 @@ class Growth:
 
 
 class Watching:
-    """One who watches: what has come for them, and a way to wait for it.
+    """A viewer's queue of news.
 
     Attributes:
-        lost: Whether so much came that some of it was dropped.
+        lost: Whether news was dropped because the queue was full.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Watching:
         self.fresh = True
 
     async def next(self, seconds: float) -> Growth | None:
-        """Return what comes next, None when nothing has come for so long."""
+        """Return the next news; None after the time-out."""
         if not self._waiting:
             self._come.clear()
             try:
@@ -61,7 +61,7 @@ class Watching:
         return self._waiting.popleft() if self._waiting else None
 
     def put(self, news: Growth) -> None:
-        """Hand news over, from any thread."""
+        """Add news, from any thread."""
         try:
             self._loop.call_soon_threadsafe(self._put, news)
         except RuntimeError:
@@ -76,18 +76,18 @@ class Watching:
 
 
 class Follower:
-    """Looks what is new in a journal, as long as somebody watches.
+    """Reads what is new in a journal while there are viewers.
 
     Args:
         path: A journal, a writer's folder, or a file or directory of lines.
 
     Attributes:
-        ending: Whether whoever watches shall go. A signal's handler sets it, so nothing is locked for it.
+        ending: Whether viewers have to end. A signal handler sets it, so it is read without a lock.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Guards who watches and which thread looks; nothing is read under it.
+        # Guards the viewers and the thread; nothing is read under it.
         self._lock = threading.Lock()
         self._watching: list[Watching] = []
         self._thread: threading.Thread | None = None
@@ -96,7 +96,7 @@ class Follower:
         self.ending = False
 
     async def join(self) -> Watching:
-        """Begin to watch: whatever is recorded from now on will be among the news."""
+        """Add a viewer, which receives everything that is recorded from now on."""
         one = Watching()
         with self._lock:
             self._watching.append(one)
@@ -106,17 +106,17 @@ class Follower:
                     target=self._run, name="wakelog-page-follow", daemon=True
                 )
                 self._thread.start()
-        while not self._ready.is_set():  # noqa: ASYNC110 - it is a thread that is waited for
+        while not self._ready.is_set():  # noqa: ASYNC110 - a thread sets it
             await asyncio.sleep(0.005)
         return one
 
     def leave(self, one: Watching) -> None:
-        """Watch no more."""
+        """Remove a viewer."""
         with self._lock:
             self._watching.remove(one)
 
     def close(self) -> None:
-        """End, and wait for that."""
+        """Stop the thread, and wait for its end."""
         self._stopped.set()
         thread = self._thread
         if thread is not None:
@@ -134,7 +134,7 @@ class Follower:
                 return
 
     def _follow(self) -> None:
-        """Look again and again, until nobody watches any more."""
+        """Update repeatedly until there are no viewers."""
         with Index(self._path) as index:
             _, marks = index.since(None)
             self._ready.set()
@@ -146,7 +146,7 @@ class Follower:
                 events, marks = index.since(marks)
                 with self._lock:
                     if not self._watching:
-                        self._thread = None  # said under the lock: who joins now starts another
+                        self._thread = None  # under the lock: a new viewer starts another
                         return
                     fresh = any(one.fresh for one in self._watching)
                 if events or fresh or begin - living_at >= _LIVING_SECONDS:

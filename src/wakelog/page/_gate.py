@@ -1,4 +1,4 @@
-"""Who is answered: the right host, the token, and for what writes the page's own origin."""
+"""Access control: the host, the token, and for requests that write, the page's own origin."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _READS: Final = frozenset({"GET", "HEAD"})
 
 
 class Gate:
-    """Stands before an application, and answers those itself who may not enter.
+    """Wraps an application, and rejects requests without permission.
 
-    The page and its scripts hold no data and are for everybody. What is below ``/api/`` needs the token in
-    the header ``Authorization``, which no other site can set; what is no GET has to come from the page's own
-    origin as well.
+    The page and its scripts have no data and are public. Paths below ``/api/`` need the token in
+    the header ``Authorization``, which no other site can set; a request other than GET must also
+    come from the page's own origin.
 
     Args:
         app: The application.
         token: The token.
-        allowed_hosts: Names under which the page is reached, beside those of the loopback.
+        allowed_hosts: Names of the page besides those of the loopback interface.
     """
 
     def __init__(self, app: App, token: str, allowed_hosts: Collection[str] = ()) -> None:
@@ -48,7 +48,7 @@ class Gate:
         self._hosts = Hosts(allowed_hosts)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one ASGI connection."""
+        """Handle one ASGI connection."""
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
@@ -84,7 +84,7 @@ class Gate:
 
 
 def _is_own_origin(scope: Message) -> bool:
-    """Tell whether a request says that it comes from a page of the host that it is sent to."""
+    """Tell whether a request comes from a page of the host to which it is sent."""
     origins, hosts = _values(scope, b"origin"), _values(scope, b"host")
     if len(origins) != 1 or len(hosts) != 1:
         return False

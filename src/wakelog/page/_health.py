@@ -1,4 +1,4 @@
-"""The pipeline's health, from the files alone: the books, the backlog, dead letters, open spans."""
+"""The health of delivery, from the files alone: books, backlog, dead letters and open spans."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _FRESH_SECONDS: Final = 10.0
 
 
 def health_of(root: Path, *, can_replay: bool) -> dict[str, Any]:
-    """Return what the files say of a journal's delivery.
+    """Return the state of a journal's delivery, from its files.
 
     Args:
         root: The journal's directory.
-        can_replay: Whether dead letters can be delivered again from here.
+        can_replay: Whether dead letters can be replayed here.
 
     Raises:
-        JournalError: When the directory cannot be read.
+        JournalError: If the directory cannot be read.
     """
     found = books(root)
     here = is_kept_here(root)
@@ -67,7 +67,7 @@ def health_of(root: Path, *, can_replay: bool) -> dict[str, Any]:
 
 
 def _groups(root: Path, writers: Iterable[Books], *, here: bool) -> list[dict[str, Any]]:
-    """Add the books up by service, pipeline and signal."""
+    """Return the sums of the books by service, pipeline and signal."""
     found: dict[tuple[str | None, ...], dict[str, Any]] = {}
     for one in writers:
         folder = root / one.writer
@@ -90,7 +90,7 @@ def _groups(root: Path, writers: Iterable[Books], *, here: bool) -> list[dict[st
         group["balances"] = group["balances"] and one.balances
         if not folder.is_dir():
             continue
-        with suppress(JournalError):  # it has been swept in this moment
+        with suppress(JournalError):  # the folder has just been deleted
             group["bytes"] += usage(folder)
         _note(group, "last_delivery", _delivered_at(folder), max)
         if one.pending > 0:
@@ -110,7 +110,7 @@ def _note(
 
 
 def _delivered_at(folder: Path) -> int | None:
-    """Return when the ledger was written last."""
+    """Return when the ledger was last written."""
     try:
         return (folder / _LEDGER).stat().st_mtime_ns
     except OSError:
@@ -118,7 +118,7 @@ def _delivered_at(folder: Path) -> int | None:
 
 
 def _oldest_pending(folder: Path) -> int | None:
-    """Return the time of the first record that the ledger has not covered."""
+    """Return the time of the first record that the ledger does not cover."""
     cursor = Cursor(folder, load_ledger(folder, folder.name), blobs=False)
     try:
         for entry in cursor.read(1, 1 << 20).entries:
@@ -132,7 +132,7 @@ def _oldest_pending(folder: Path) -> int | None:
 
 
 def _state_of(group: dict[str, Any], *, here: bool) -> str:
-    """Say in a word how delivery goes, as far as the files tell."""
+    """Return a word for the state of delivery, as far as the files show it."""
     if not group["pending"]:
         return "kept" if here else "idle"
     if here:
@@ -150,7 +150,7 @@ def _letters(root: Path) -> Iterator[dict[str, Any]]:
         try:
             letters = dead_letters(folder)
         except JournalError:
-            continue  # it has been swept in this moment
+            continue  # the folder has just been deleted
         for letter in letters:
             yield {
                 "id": letter.id,
@@ -169,8 +169,8 @@ def letters_to_replay(root: Path, ids: set[str]) -> list[tuple[Path, DeadLetter]
     """Return dead letters by their ids, each with its writer's folder.
 
     Raises:
-        ConfigurationError: When they are of several services or pipelines, or none is there.
-        JournalError: When the directory cannot be read.
+        ConfigurationError: If they belong to several services or pipelines, or none exists.
+        JournalError: If the directory cannot be read.
     """
     found = [
         (folder, letter)

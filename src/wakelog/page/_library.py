@@ -1,4 +1,4 @@
-"""Reading a journal for the page: questions to the index, each in a thread of its own."""
+"""Queries of the page to the index, in threads."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Final, TypeVar
 
 from wakelog.index import Index
 
-_THREADS: Final = 2  # a search of the text may take a second, and nobody else shall wait for it
+_THREADS: Final = 2  # a text search may take a second, and must not delay other queries
 Found = TypeVar("Found")
 
 
 class Library:
-    """Answers questions from the index of a path, which is brought up to date before each.
+    """Runs queries on the index of a path, which is updated before each.
 
     Args:
         path: A journal, a writer's folder, or a file or directory of lines.
@@ -32,26 +32,26 @@ class Library:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="wakelog-page")
 
     async def ask(self, question: Callable[[Index], Found]) -> Found:
-        """Ask the index something, in another thread.
+        """Run a query on the index in a thread.
 
         Raises:
-            JournalError: When the journal cannot be read.
+            JournalError: If the journal cannot be read.
         """
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, self._answer, question
         )
 
     async def do(self, work: Callable[[], Found]) -> Found:
-        """Do something that takes its time, in another thread."""
+        """Run a slow function in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def close(self) -> None:
-        """Wait for the questions that are being answered, and close the files."""
+        """Wait for running queries, and close the files."""
         self._threads.shutdown(cancel_futures=True)
         for index in self._all:
             with suppress(
                 Exception
-            ):  # sqlite3 objects to another thread, and closes with the process
+            ):  # sqlite3 rejects another thread; the connection closes with the process
                 index.close()
 
     def _answer(self, question: Callable[[Index], Found]) -> Found:

@@ -1,4 +1,4 @@
-"""One file of the page, for what was chosen: it needs no server and no network."""
+"""The page as a single file, which needs no server and no network."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _HEAD, _BODY = "<!-- head -->", "<!-- body -->"
 
 
 def offline_page(index: Index, events: Iterable[Event], title: str) -> Iterator[str]:
-    """Yield the parts of an HTML file that shows events as the page does.
+    """Yield the parts of an HTML file that shows events like the page.
 
     Args:
-        index: The index that they are of.
-        events: Which.
-        title: What the file is about.
+        index: The index of the events.
+        events: The events.
+        title: The title.
     """
     chosen = list(events)
     script, style = bundle(), static(STYLE)
@@ -74,5 +74,5 @@ def _data(index: Index, events: list[Event], title: str) -> Iterator[str]:
 
 
 def _safe(value: object) -> str:
-    """Write JSON in which no text can end the element that it stands in."""
+    """Return JSON in which no text can end the script element around it."""
     return orjson.dumps(value).decode().replace("<", "\\u003c")

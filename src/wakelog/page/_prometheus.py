@@ -1,4 +1,4 @@
-"""What only recording processes know, asked of a Prometheus: the state of circuits, how long syncs take."""
+"""Figures of recording processes, from Prometheus: circuit states and sync durations."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ QUERIES: Final = {
     "sync_median": _SYNC.format(0.5),
     "sync_slow": _SYNC.format(0.99),
 }
-"""The expressions, each of which has one figure for each job."""
+"""The queries. Each returns one figure for each job."""
 _SECONDS: Final = 2.0
 _KEPT_SECONDS: Final = 5.0
 
 
 class PrometheusClient:
-    """The figures of recording processes, asked at most every few seconds.
+    """The figures of recording processes, queried at most every few seconds.
 
     Args:
-        address: That of the Prometheus, as ``http://localhost:9090``.
+        address: The URL of Prometheus, such as ``http://localhost:9090``.
     """
 
     def __init__(self, address: str) -> None:
@@ -37,7 +37,7 @@ class PrometheusClient:
         self._until = -math.inf
 
     def now(self) -> dict[str, Any]:
-        """Return ``jobs``, each with its figures, and the ``problem`` where they cannot be had."""
+        """Return ``jobs`` with their figures, and ``problem``, which is empty on success."""
         if time.monotonic() >= self._until:
             self._kept = self._asked()
             self._until = time.monotonic() + _KEPT_SECONDS

@@ -1,4 +1,4 @@
-"""What the page asks of the index, answered as plain data."""
+"""The page's queries to the index, with results as plain data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wakelog.record import rfc3339
 from wakelog.viewer import blocks_of, exception_of, level_of, message_of, name_of, summary_of
 
 MOST_EVENTS: Final = 50_000
-"""The most events of one session that are shown: the newest."""
+"""The maximum number of events shown of one session, which are the newest."""
 MOST_LISTED: Final = 500
 _LONGEST: Final = 3000
 _FIRST: Final = 400
@@ -23,7 +23,7 @@ _RUNNING, _UNKNOWN = "running", "unknown"
 def summaries(
     index: Index, selection: Selection, *, runs: bool, sort: str, offset: int, limit: int
 ) -> dict[str, Any]:
-    """Return sessions or runs with what they add up to, and how many there are."""
+    """Return sessions or runs with their totals, and the number of all."""
     listed = index.runs if runs else index.sessions
     limit = min(limit, MOST_LISTED)
     found, count = listed(selection, sort=sort, limit=limit, offset=offset)
@@ -41,14 +41,14 @@ def summaries(
 
 
 def _asked(index: Index, first: EventLine) -> str:
-    """Return what a run was asked for, in a line."""
+    """Return the input of a run as one line."""
     for found in index.records([first]):
         return summary_of("run_start", described(found.record).attributes)
     return ""
 
 
 def conversation(index: Index, session: str | None, run: str | None) -> dict[str, Any]:
-    """Return the rows of a session or run, with those of the runs inside it."""
+    """Return the rows of a session or run and of the runs inside it."""
     events = list(index.conversation(session=session, run=run, newest=MOST_EVENTS + 1))
     return {**_table(index, events[-MOST_EVENTS:]), "cut": len(events) > MOST_EVENTS}
 
@@ -56,7 +56,7 @@ def conversation(index: Index, session: str | None, run: str | None) -> dict[str
 def conversation_in_parts(
     index: Index, session: str | None, run: str | None
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a session or run in two parts, the first as soon as it is there: a screen or two."""
+    """Yield the rows of a session or run in two parts: first one or two screens, then the rest."""
     events = index.conversation(session=session, run=run, newest=MOST_EVENTS)
     first = list(islice(events, _FIRST))
     more = len(first) == _FIRST
@@ -76,7 +76,7 @@ def matches(index: Index, selection: Selection, limit: int) -> dict[str, Any]:
 
 
 def with_pairs(index: Index, events: list[Event]) -> list[Event]:
-    """Return events with the other half of each call, so that an answer has its question."""
+    """Return events with the other half of each call, so that an answer is shown with its call."""
     known = {event.position for event in events}
     pairs = {event.pair for event in events if event.pair is not None} - known
     return [*index.at(pairs), *events]
@@ -95,12 +95,12 @@ def _living(index: Index, events: list[Event]) -> list[int]:
 
 
 def contents(index: Index, positions: Iterable[int], *, whole: bool = False) -> dict[str, Any]:
-    """Return what was said in events, by their keys; what is gone or damaged is left out."""
+    """Return the content of events by key, without deleted and damaged lines."""
     return dict(_contents(index, index.at(positions), whole=whole))
 
 
 def contents_of(index: Index, events: Iterable[Event]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the key of each event and all that was said in it."""
+    """Yield the key and the complete content of each event."""
     return _contents(index, events, whole=True)
 
 

@@ -1,4 +1,4 @@
-"""Events as rows for the page: what the index knows of each, in the order of ``COLUMNS``."""
+"""Events as rows for the page: the index's data about each, in the order of ``COLUMNS``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def row_of(event: Event) -> list[Any]:
 
 
 def position_of(key: str) -> int | None:
-    """Return the position in the index that a key of the page, ``segment-offset``, stands for."""
+    """Return the index's position for a key of the page, ``segment-offset``; None if invalid."""
     segment, _, offset = key.partition("-")
     if not (segment.isdecimal() and offset.isdecimal() and len(key) < len("9" * 24)):
         return None
@@ -58,7 +58,7 @@ def position_of(key: str) -> int | None:
 
 
 def living_segments(index: Index, among: Iterable[int]) -> list[int]:
-    """Return which segments the process that wrote them still has."""
+    """Return the segments whose writing process is alive."""
     known: dict[Any, bool] = {}
     found = []
     for segment in among:
@@ -66,7 +66,7 @@ def living_segments(index: Index, among: Iterable[int]) -> list[int]:
         if folder is None:
             continue
         if folder not in known:
-            # Where nobody can tell, what became of an open step is not known either.
+            # If that cannot be determined, the outcome of an open step is unknown.
             known[folder] = is_owned(folder) is True
         if known[folder]:
             found.append(segment)

@@ -1,4 +1,4 @@
-"""What somebody watches: a session, a run, a search, or only that something has changed."""
+"""What a viewer follows: a session, a run, a search, or only that something has changed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _ID: Final = COLUMNS.index("id")
 
 
 class Watched(Protocol):
-    """Which events somebody watches."""
+    """The interface of a set of events to follow."""
 
     def parts(self, index: Index) -> Iterable[dict[str, Any]]:
-        """Return what is there already, in one part or more."""
+        """Return the existing rows, in one or more parts."""
         ...
 
     def among(self, index: Index, events: list[Event]) -> list[Event]:
-        """Return which of new events are meant."""
+        """Return the new events that belong to the set."""
         ...
 
 
@@ -38,7 +38,7 @@ class ConversationScope:
 
     Args:
         session: The session's id.
-        run: In its place, the run's.
+        run: The run's id, instead of a session.
     """
 
     def __init__(self, session: str | None, run: str | None) -> None:
@@ -47,7 +47,7 @@ class ConversationScope:
         self._ids: set[str] = set()
 
     def parts(self, index: Index) -> Iterator[dict[str, Any]]:
-        """Yield the rows that are there already."""
+        """Yield the existing rows."""
         for table in conversation_in_parts(index, self._session, self._run):
             yield table
             for row in table["rows"]:
@@ -57,7 +57,7 @@ class ConversationScope:
                     self._ids.add(row[_ID])
 
     def among(self, index: Index, events: list[Event]) -> list[Event]:  # noqa: ARG002 - see Watched
-        """Return which of new events belong to it."""
+        """Return the new events that belong to the session or run."""
         found = []
         for event in events:
             inside = event.run in self._runs or (
@@ -76,8 +76,8 @@ class SearchScope:
     """The events of a search.
 
     Args:
-        selection: Which.
-        limit: The most that are returned of those that are there already.
+        selection: The selection.
+        limit: The maximum number of existing events.
     """
 
     def __init__(self, selection: Selection, limit: int) -> None:
@@ -85,11 +85,11 @@ class SearchScope:
         self._match = Match(selection)
 
     def parts(self, index: Index) -> list[dict[str, Any]]:
-        """Return the newest rows that are there already."""
+        """Return the newest existing rows."""
         return [matches(index, self._selection, self._limit)]
 
     def among(self, index: Index, events: list[Event]) -> list[Event]:
-        """Return which of new events it finds."""
+        """Return the new events that match the search."""
         read = index.read(events)
         found = [one.event for one in read if self._match(described(one.record), one.writer)]
         return with_pairs(index, found)
@@ -98,16 +98,17 @@ class SearchScope:
 async def follow(
     library: Library, follower: Follower, scope: Watched | None
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-    """Yield what is there and then what comes, each with the name of its kind.
+    """Yield existing rows and then new ones, each with the name of its kind.
 
     Args:
-        library: Where to ask.
-        follower: Who tells what is new.
-        scope: What is watched; None yields ``changed`` when anything has been recorded.
+        library: Runs queries on the index.
+        follower: Reads what is new.
+        scope: What to follow; None yields ``changed`` when anything has been recorded.
 
     Yields:
-        ``first`` with rows, ``rows`` with more of them, ``changed``, ``problem``; ``idle`` when nothing has
-        come for long; ``lost`` at last, where so much came that the reader has to begin again.
+        ``first`` with rows, ``rows`` with more of them, ``changed``, ``problem``; ``idle`` after a
+        long time without news; finally ``lost`` if news was dropped and the viewer has to begin
+        again.
     """
     watching = await follower.join()
     try:
@@ -141,7 +142,7 @@ async def follow(
 
 
 async def _parts(library: Library, scope: Watched) -> AsyncIterator[dict[str, Any]]:
-    """Yield the parts of what is there already, each as soon as a thread has read it."""
+    """Yield the parts of the existing rows, each as soon as a thread has read it."""
     loop = asyncio.get_running_loop()
     read: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 

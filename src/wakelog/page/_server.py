@@ -25,17 +25,17 @@ _TOKEN_BYTES: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """How the page is served.
+    """The settings of the page.
 
     Attributes:
         host: The address to listen on.
-        port: The port, 0 for a free one.
-        token: What the page has to show, a random one by default.
-        trace_url: The address of a trace in another page, with ``{trace_id}`` in it.
-        links: Names and addresses of other pages, which are shown on the page.
-        prometheus: The address of a Prometheus that has the recording processes' metrics.
-        exporter_of: Returns the exporter of a signal, for replaying dead letters; None where nothing is
-            to be delivered from here.
+        port: The port; 0 for a free one.
+        token: The token that requests need; default: a random one.
+        trace_url: The URL of a trace in another tool, with ``{trace_id}`` in it.
+        links: Names and URLs of other pages to link to.
+        prometheus: The URL of a Prometheus with the recording processes' metrics.
+        exporter_of: Returns the exporter of a signal, for replaying dead letters; None if they
+            cannot be replayed here.
     """
 
     host: str = "127.0.0.1"
@@ -54,12 +54,13 @@ def serve(
 
     Args:
         path: A journal, a writer's folder, or a file or directory of lines.
-        journal: The journal's directory, None where there is none.
-        settings: How.
-        announce: Is told the address, with the token in its fragment, as soon as it is served.
+        journal: The journal's directory; None without one.
+        settings: The settings.
+        announce: Called with the page's URL, which has the token in its fragment, when it can be
+            opened.
 
     Raises:
-        ConfigurationError: When the address cannot be listened on, or Starlette or uvicorn is missing.
+        ConfigurationError: If the address cannot be used, or Starlette or uvicorn is not installed.
     """
     try:
         import uvicorn
@@ -90,7 +91,7 @@ def serve(
 
     try:
         announce(_address(listening, settings))
-        # uvicorn raises a signal again when it has ended; Ctrl-C stays one.
+        # After its end, uvicorn raises the signal again; SIGTERM is ignored, and Ctrl-C is not.
         before = signal.signal(signal.SIGTERM, lambda *_: None)
         try:
             PageServer(config).run(sockets=[listening])

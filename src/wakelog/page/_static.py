@@ -1,4 +1,4 @@
-"""The files of the page, and the policy under which a browser runs them."""
+"""The files of the page, and the Content-Security-Policy for them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCRIPTS: Final = (
     "health.js",
     "main.js",
 )
-"""The page's modules, each after those that it imports."""
+"""The page's modules, each after the modules that it imports."""
 STYLE: Final = "page.css"
 PAGE: Final = "page.html"
 MEDIA: Final = {
@@ -34,7 +34,7 @@ POLICY: Final = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""The Content-Security-Policy: nothing from elsewhere, and no text that becomes markup or code."""
+"""The Content-Security-Policy: no external resources, and no text that becomes markup or code."""
 NAMES: Final = frozenset({*SCRIPTS, STYLE, PAGE, "icon.svg"})
 
 

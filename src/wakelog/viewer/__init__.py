@@ -1,8 +1,8 @@
 """The viewer: a journal's records as sessions, runs and steps.
 
-A session is a conversation, a run one stretch of an agent's work, and a step what it did there.
-``load`` builds the view from files, ``ViewBuilder`` from any records, ``to_dict`` makes plain data
-of it, and ``wakelog.viewer.tree`` draws it in a terminal.
+A session is a conversation, a run is one execution of an agent, and a step is something that the
+agent did in it. ``load`` builds the view from files, ``ViewBuilder`` from any records, ``to_dict``
+returns plain data, and ``wakelog.viewer.tree`` draws the view in a terminal.
 """
 
 from wakelog.viewer._blocks import blocks_of

@@ -1,4 +1,4 @@
-"""All that was recorded of an event, in blocks for a page: texts, messages, JSON and images."""
+"""Everything recorded of an event, as blocks for a page: texts, messages, JSON and images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wakelog.viewer._content import LABELS
 _MOST_IMAGES: Final = 8
 _LARGEST_IMAGE: Final = 8 << 20
 _SMALLEST_IMAGE: Final = 32
-# Pictures that a browser draws without running anything, by how their data begin in base64.
+# Image formats that browsers draw without running code, by the beginning of their data in base64.
 _PICTURES: Final = {
     "iVBORw0KGgo": "image/png",
     "/9j/": "image/jpeg",
@@ -35,17 +35,17 @@ Block = dict[str, Any]
 
 
 def blocks_of(attributes: Mapping[str, Any], body: object, longest: int | None) -> list[Block]:
-    """Return what was recorded of an event, as blocks of plain data.
+    """Return everything recorded of an event, as blocks of plain data.
 
-    A block has ``label``, and ``kind``: ``text`` and ``json`` have ``text``; ``messages`` has ``messages``,
-    each with ``role`` and ``parts``, which are blocks too; ``image`` has ``media`` and ``data``, in base64;
-    ``pairs`` has ``pairs``, names with their values as texts. A text that is cut has ``more``, how many
-    characters are left out.
+    A block has ``label`` and ``kind``. The kinds ``text`` and ``json`` have ``text``; ``messages``
+    has ``messages``, each with ``role`` and ``parts``, which are blocks, too; ``image`` has
+    ``media`` and ``data`` in base64; ``pairs`` has ``pairs`` of names and values as text. A text
+    that is cut has ``more``, the number of missing characters.
 
     Args:
         attributes: The record's attributes.
-        body: Its body.
-        longest: The most characters of each text; None for all.
+        body: The record's body.
+        longest: The maximum length of each text; None for no limit.
     """
     making = _Making(longest)
     blocks = [
@@ -65,7 +65,7 @@ def blocks_of(attributes: Mapping[str, Any], body: object, longest: int | None) 
 
 
 class _Making:
-    """Makes the blocks of one event, of which only so many may be images."""
+    """Creates the blocks of one event, with a limited number of images."""
 
     def __init__(self, longest: int | None) -> None:
         self._longest = longest
@@ -87,19 +87,19 @@ class _Making:
         yield from ({"label": label, **image} for image in images)
 
     def short(self, value: object) -> str:
-        """Write the value of an attribute as a text."""
+        """Return the value of an attribute as text."""
         text = value if isinstance(value, str) else orjson.dumps(to_line(value)).decode()
         return str(self._cut("text", text)["text"])
 
     def _cut(self, kind: str, text: str) -> Block:
-        # A lone surrogate cannot be sent as JSON.
+        # A lone surrogate cannot be encoded as JSON.
         text = text.encode("utf-8", "replace").decode()
         if self._longest is None or len(text) <= self._longest:
             return {"kind": kind, "text": text}
         return {"kind": kind, "text": text[: self._longest], "more": len(text) - self._longest}
 
     def _messages(self, value: object) -> list[dict[str, Any]] | None:
-        """Return messages in the conventions' form, None for what has another form."""
+        """Return messages of the semantic conventions' form; None for another value."""
         if not isinstance(value, list) or not value:
             return None
         found = []
@@ -146,7 +146,7 @@ class _Making:
         return self._cut("json", _json(to_line(value)))
 
     def _without_images(self, form: Any, images: list[Block]) -> Any:
-        """Return a value's form on a line with a note in the place of each image, and add these."""
+        """Return a value's encoded form with a note for each image, and collect the images."""
         if isinstance(form, str):
             image = self._image_in(form, None)
             if image is not None:

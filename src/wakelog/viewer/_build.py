@@ -1,4 +1,4 @@
-"""From records to the view: who belongs under whom, what ended, and what did not."""
+"""Building the view from records: parents, and steps that ended or did not."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _CLOSES: Final = {
     "tool_result": "tool_call",
 }
 _OPENS: Final = frozenset(_CLOSES.values())
-# Events of the conventions that repeat what Wakelog's own say.
+# Events of the semantic conventions that repeat Wakelog's own events.
 _REPEATS: Final = frozenset({"inference_details", "inference_exception", "tool_exception"})
 _STARTED: Final = "started"
-# Deeper than this a step hangs under its run itself, so that neither a ring of parents nor a
-# runaway recursion can make a tree that nobody can walk.
+# A step at a greater depth is placed directly under its run, so that neither a cycle of parents nor
+# a runaway recursion creates a tree that is too deep.
 _DEEPEST = 100
 _IDS_TO_NAME = 5
 
 
 @dataclass(slots=True, eq=False)
 class _Node:
-    """A step on its way into the tree, with what decides its place."""
+    """A step with the data that determines its place in the tree."""
 
     step: Step
     attributes: dict[str, Any]
@@ -55,13 +55,13 @@ class _Node:
 
 
 class ViewBuilder:
-    """Puts records together to sessions, runs and steps.
+    """Builds sessions, runs and steps from records.
 
-    Records may come in any order; what encloses what is settled by ids at the end.
+    Records may come in any order; ``view`` determines the nesting by their ids.
 
     Args:
-        run: Keep only runs whose ids begin so, with all that happened inside them.
-        session: Keep only conversations whose ids begin so.
+        run: Keep only runs whose ids begin with this text, with everything inside them.
+        session: Keep only conversations whose ids begin with this text.
         attributes: Whether steps keep the attributes of their records.
     """
 
@@ -70,23 +70,22 @@ class ViewBuilder:
     ) -> None:
         self._run, self._session, self._attributes = run, session, attributes
         self._nodes: list[_Node] = []
-        # Every id that may stand as a parent: of the record that began a step, and of the one
-        # that ended it.
+        # Steps by each id that a parent reference may name: that of the record that began the step,
+        # and that of the one that ended it.
         self._by_id: dict[str, _Node] = {}
         self._runs: dict[str, _Node] = {}
         self._late: list[_Node] = []
-        # The steps that have not ended, for closing records that do not name their opening one.
+        # The open steps, for closing records that do not name their opening record.
         self._unended: defaultdict[tuple[str, str | None], dict[_Node, None]] = defaultdict(dict)
         self._some_runs: dict[str, None] = {}
         self._some_sessions: dict[str, None] = {}
 
     def add(self, record: Record, folder: Path | None = None) -> None:
-        """Take one record.
+        """Add one record.
 
         Args:
             record: The record.
-            folder: The folder of the writer that wrote it, from which it is told whether what has
-                not ended is still going on.
+            folder: The folder of its writer, which shows whether open steps are still running.
         """
         attributes = record.attributes
         run, session = _word(attributes, s.RUN_ID), _word(attributes, s.CONVERSATION_ID)
@@ -101,7 +100,7 @@ class ViewBuilder:
             and record.scope is not None
             and record.scope.name == s.SCOPE_NAME
         ):
-            return  # those of other instrumentations say what nothing else does
+            return  # from other instrumentations, these events are not repetitions
         kind = RUN if event_type == "run_start" else event_type
         start = record.timestamp if record.timestamp is not None else record.observed_timestamp
         step = Step(
@@ -126,10 +125,10 @@ class ViewBuilder:
             self._keep(node)
 
     def view(self) -> View:
-        """Settle who belongs under whom, and return the view."""
+        """Determine the nesting, and return the view."""
         for node in self._late:
             if not self._close(node):
-                self._keep(node)  # its beginning is not there, so it stands for itself
+                self._keep(node)  # its opening record is missing, so it becomes a step itself
         self._late.clear()
         living: dict[Path, bool] = {}
         for node in self._nodes:
@@ -177,7 +176,7 @@ class ViewBuilder:
             self._unended[node.step.type, node.run][node] = None
 
     def _begin_run(self, run: str, node: _Node) -> None:
-        """Take the start of a run, or of the rest of one that another process has begun."""
+        """Add the start of a run, or the resumption of one by another process."""
         known = self._runs.get(run)
         self._by_id[node.step.id] = node if known is None else known
         if known is None:
@@ -197,7 +196,7 @@ class ViewBuilder:
             known.step.start = min(node.step.start, known.step.start or node.step.start)
 
     def _imply_run(self, node: _Node) -> None:
-        """Make a run of which nothing but its id was recorded."""
+        """Create a run of which only the id was recorded."""
         if node.run is None:
             return
         step = Step(id=node.run, type=RUN, agent=node.step.agent, start=node.step.start)
@@ -226,7 +225,7 @@ class ViewBuilder:
         if kind == RUN:
             known = self._runs.get(node.run) if node.run is not None else None
             return known if known is not None and known.open else None
-        # Written by hand, one event after the other: the first that fits has been answered.
+        # Without a parent, events answer each other in order: the first open step that matches.
         call = _word(node.attributes, s.TOOL_CALL_ID)
         for waiting in self._unended[kind, node.run]:
             if waiting.parent != node.parent:
@@ -238,7 +237,7 @@ class ViewBuilder:
         return None
 
     def _finish(self, node: _Node, living: dict[Path, bool]) -> None:
-        """Write into the step what only the end of reading tells."""
+        """Set the parts of a step that depend on later records."""
         step = node.step
         event_type = "run_start" if step.type == RUN else step.type
         step.summary = summary_of(event_type, node.attributes, node.body)
@@ -246,7 +245,7 @@ class ViewBuilder:
         step.usage, step.cost_usd = usage_in(node.attributes)
         if event_type not in EVENT_TYPES or event_type == "custom":
             step.message = message_of(node.attributes, node.body)
-        whole = s.USAGE_OUTPUT_TOKENS in node.attributes  # one record for a call and its answer
+        whole = s.USAGE_OUTPUT_TOKENS in node.attributes  # a call and its answer in one record
         if node.open and step.status in (None, _STARTED) and not whole:
             step.status = RUNNING if _is_living(node.folder, living) else UNKNOWN
         if step.type == "error" and step.status is None:
@@ -255,7 +254,7 @@ class ViewBuilder:
             step.attributes, step.body = node.attributes, node.body
 
     def _above(self, node: _Node) -> _Node | None:
-        """Return the step that a step hangs under, None for one at the top."""
+        """Return the parent of a step in the tree; None for a top-level step."""
         parent = self._parent(node)
         ancestor, height = parent, 0
         while ancestor is not None:
@@ -283,15 +282,15 @@ def load(
 
     Args:
         path: A journal directory, one writer's folder, or a file of lines.
-        run: Keep only runs whose ids begin so, with all that happened inside them.
-        session: Keep only conversations whose ids begin so.
+        run: Keep only runs whose ids begin with this text, with everything inside them.
+        session: Keep only conversations whose ids begin with this text.
         attributes: Whether steps keep the attributes of their records.
 
     Returns:
-        The view. Damaged lines are passed over.
+        The view. Damaged lines are skipped.
 
     Raises:
-        JournalError: When the file system refuses, or there is nothing to read.
+        JournalError: If there is nothing to read, or reading fails.
     """
     builder = ViewBuilder(run=run, session=session, attributes=attributes)
     for source, folder in _sources(path):
@@ -311,24 +310,24 @@ def read(
     since: datetime | int | None = None,
     until: datetime | int | None = None,
 ) -> Iterator[Entry]:
-    """Read the records of a conversation or of a run, as ``wakelog.journal.read`` does.
+    """Read the records of a conversation or of a run, like ``wakelog.journal.read``.
 
     Args:
         path: A journal directory, one writer's folder, or a file of lines.
-        session: Only records of this conversation, its whole id.
-        run: Only records of this run, its whole id.
-        after: For each writer, the mark of the last entry that was seen of it.
-        writer: Only the records of this writer.
-        event_name: Only records of this name.
+        session: Only records of the conversation with this full id.
+        run: Only records of the run with this full id.
+        after: For each writer, the mark of its last entry that was read.
+        writer: Only records of this writer.
+        event_name: Only records with this name.
         since: Only records from this time on, a datetime or nanoseconds since 1970.
         until: Only records before this time.
 
     Returns:
-        The records, writer by writer, in constant memory. Damaged lines are passed over.
+        The records, writer by writer, in constant memory. Damaged lines are skipped.
 
     Raises:
-        ConfigurationError: For a datetime without a time zone, at once.
-        JournalError: When the file system refuses, or there is nothing to read; while reading.
+        ConfigurationError: At once, if a datetime has no time zone.
+        JournalError: While iterating, if there is nothing to read, or reading fails.
     """
     ids = {s.CONVERSATION_ID: session, s.RUN_ID: run}
     return read_journal(
@@ -343,7 +342,7 @@ def read(
 
 
 def _sources(path: Path) -> Iterator[tuple[Path, Path | None]]:
-    """Yield what to read, writer by writer, and the writer's folder where there is one."""
+    """Yield the sources to read, writer by writer, each with the writer's folder or None."""
     if not path.is_dir():
         yield path, None
         return
@@ -351,25 +350,25 @@ def _sources(path: Path) -> Iterator[tuple[Path, Path | None]]:
     writers = list(folders(path))
     files = sorted(path.glob("*.jsonl"))
     if writers:
-        # Spans say again what events say that lie in them.
+        # Spans are left out, because they repeat the events that are recorded inside them.
         yield from ((writer, writer) for writer in writers if signal_of(writer) == LOGS)
     elif files and path in folders(path.parent):
         yield path, path
     elif files:
         yield from ((file, None) for file in files)
     elif sessions := sorted(path.glob("*/*.jsonl")):
-        yield from ((file, None) for file in sessions)  # a gateway's directory
+        yield from ((file, None) for file in sessions)  # a gateway's base directory
     elif not any(path.glob("wakelog.json")):
         hint = "Name a journal directory or a JSONL file"
         raise JournalError("read", path, "there is no journal in it", hint)
 
 
 def _is_living(folder: Path | None, known: dict[Path, bool]) -> bool:
-    """Tell whether the process that wrote a folder is still there."""
+    """Tell whether the process that writes a folder is alive."""
     if folder is None:
         return False
     if folder not in known:
-        # Where nobody can tell, what became of an open step is not known either.
+        # If that cannot be determined, the outcome of an open step is unknown.
         known[folder] = is_owned(folder) is True
     return known[folder]
 
@@ -387,7 +386,7 @@ def _word(attributes: dict[str, Any], name: str) -> str | None:
 
 
 def _note(some: dict[str, None], value: str | None) -> None:
-    """Remember the last few different values."""
+    """Remember the last few distinct values."""
     if value is None or value in some:
         return
     some[value] = None

@@ -1,4 +1,4 @@
-"""All that was recorded of a step, as texts for people: whole prompts, arguments, results, tracebacks."""
+"""Everything recorded of a step, as text: complete prompts, arguments, results and tracebacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from wakelog.record import to_line
 if TYPE_CHECKING:
     from wakelog.viewer._model import Step
 
-# What is read first stands first; what is not named here follows, in the order in which it was recorded.
+# In the order of display. Attributes that are not listed follow in the order in which they were
+# recorded.
 LABELS: Final = {
     s.SYSTEM_INSTRUCTIONS: "instructions",
     s.INPUT_MESSAGES: "input",
@@ -32,7 +33,7 @@ _INDENT: Final = orjson.OPT_INDENT_2
 
 
 def content_of(step: Step) -> Iterator[tuple[str, str]]:
-    """Yield what was recorded of a step: a label for each text, and the text, whole.
+    """Yield everything recorded of a step: labels and complete texts.
 
     Args:
         step: A step of a view that was built with attributes.
@@ -53,7 +54,7 @@ def _short(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    """Write a value for reading: messages with who said them, other data as JSON over several lines."""
+    """Format a value as text: messages with their roles, other data as indented JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
@@ -64,7 +65,7 @@ def _text(value: object) -> str:
 
 
 def _message(item: dict[str, Any]) -> str | None:
-    """Write one message in the conventions' form, None for what has another form."""
+    """Format a message of the semantic conventions' form; return None for another value."""
     parts = item.get("parts", [item])
     if not isinstance(parts, list):
         return None

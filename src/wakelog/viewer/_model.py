@@ -1,4 +1,4 @@
-"""What the view is made of: sessions, and the steps in them."""
+"""The data model of the view: sessions and their steps."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ if TYPE_CHECKING:
 RUN: Final = "run"
 """The ``type`` of a step that is a run."""
 RUNNING: Final = "running"
-"""The ``status`` of a step that has not ended, and whose process lives."""
+"""The ``status`` of a step that has not ended and whose process is alive."""
 UNKNOWN: Final = "unknown"
-"""The ``status`` of a step that began, and of which nobody knows how it ended: a crash."""
+"""The ``status`` of a step that began and whose end is unknown, for example after a crash."""
 
 _MILLISECOND = 1_000_000
 
 
 @dataclass(slots=True)
 class Step:
-    """Something that an agent did: a run, a call that took a while, or one event.
+    """Something that an agent did: a run, a call with a duration, or one event.
 
     Attributes:
-        id: The run's id for a run, else the id of the record that began it.
-        type: ``run``, else the event type: ``tool_call``, ``model_call``, ``decision``, ... For a
+        id: For a run, the run's id; otherwise the id of the record that began the step.
+        type: ``run``, or the event type: ``tool_call``, ``model_call``, ``decision``, ... For a
             record that is not Wakelog's, its event name, or ``log``.
-        name: What it concerned: the agent of a run, the tool, the model, the policy.
+        name: The agent of a run, the tool, the model, the policy.
         agent: The agent that did it.
-        start: Nanoseconds since 1970, None where the record has no time.
-        end: The same for the end of what has one, else None.
-        status: How it went, in the recorder's own word, or ``running`` or ``unknown``; None for an
-            event that says nothing about it.
+        start: Nanoseconds since 1970; None if the record has no time.
+        end: The time of the end, likewise; None without one.
+        status: The recorded outcome, or ``running`` or ``unknown``; None if the event has no
+            outcome.
         summary: One line of what was said, asked or returned.
-        level: The severity of the record that began it, in words.
-        message: What a log record says, whole; None for events of agents.
-        exception: ``type`` and ``message`` of the exception that it carries.
-        trace_id: The trace that it belongs to.
-        span_id: The span in it.
-        steps: What happened inside, by time; the runs of sub-agents are among them.
-        attributes: The attributes of its records, when they were asked for.
-        body: The body of its record, when attributes were asked for.
-        usage: The tokens that it says were used, by the keys of a ``model_response``.
-        cost_usd: What it says that cost, None when it does not.
+        level: The severity of the record that began it, as text.
+        message: The complete message of a log record; None for agent events.
+        exception: ``type`` and ``message`` of the record's exception.
+        trace_id: The trace id.
+        span_id: The span id.
+        steps: The steps inside, by time, including runs of sub-agents.
+        attributes: The attributes of its records, if requested.
+        body: The body of its record, if attributes were requested.
+        usage: The tokens that it states, by the keys of a ``model_response``.
+        cost_usd: The cost that it states; None if it states none.
     """
 
     id: str
@@ -69,16 +69,16 @@ class Step:
 
     @property
     def duration_ms(self) -> float | None:
-        """Milliseconds from start to end, None where one of them is not known."""
+        """Milliseconds from start to end; None if one of them is unknown."""
         return _milliseconds(self.start, self.end)
 
     @property
     def outcome_unknown(self) -> bool:
-        """Whether it began and nobody knows how it ended."""
+        """Whether it began and its end is unknown."""
         return self.status == UNKNOWN
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, in the shape that ``wakelog show --json`` prints."""
+        """Return the step in the form that ``wakelog show --json`` prints."""
         result: dict[str, Any] = {
             "id": self.id,
             "type": self.type,
@@ -105,12 +105,12 @@ class Step:
 
 @dataclass(slots=True)
 class Session:
-    """A conversation, by the id that the caller gave it.
+    """A conversation, identified by the id that the caller gave it.
 
     Attributes:
-        id: That id; None for the runs that were given none.
+        id: The id; None for runs without one.
         runs: The outermost runs, by time.
-        steps: What carries the conversation's id and belongs to no run, by time.
+        steps: The steps with the conversation's id and without a run, by time.
     """
 
     id: str | None
@@ -119,16 +119,16 @@ class Session:
 
     @property
     def start(self) -> int | None:
-        """When its first step began, in nanoseconds since 1970."""
+        """The start of the first step, in nanoseconds since 1970."""
         return _extent(self)[0]
 
     @property
     def duration_ms(self) -> float | None:
-        """Milliseconds from its first to its last record."""
+        """Milliseconds from the first to the last record."""
         return _milliseconds(*_extent(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, in the shape that ``wakelog show --json`` prints."""
+        """Return the session in the form that ``wakelog show --json`` prints."""
         return {
             "id": self.id,
             "start": None if self.start is None else rfc3339(self.start),
@@ -140,13 +140,13 @@ class Session:
 
 @dataclass(slots=True)
 class View:
-    """Everything that was read.
+    """The complete view.
 
     Attributes:
         sessions: The conversations, by time.
-        other_records: The records that belong to no run and no conversation, by time.
-        some_runs: Ids of runs that were read, filters notwithstanding: the last few.
-        some_sessions: Ids of conversations that were read, likewise.
+        other_records: The records without a run and a conversation, by time.
+        some_runs: The ids of the last few runs that were read, regardless of filters.
+        some_sessions: The ids of the last few conversations that were read, likewise.
     """
 
     sessions: list[Session] = field(default_factory=list)
@@ -155,7 +155,7 @@ class View:
     some_sessions: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, in the shape that ``wakelog show --json`` prints."""
+        """Return the view in the form that ``wakelog show --json`` prints."""
         return {
             "sessions": [session.to_dict() for session in self.sessions],
             "other_records": [step.to_dict() for step in self.other_records],
@@ -163,7 +163,7 @@ class View:
 
 
 def every_step(steps: Iterable[Step]) -> Iterable[Step]:
-    """Yield steps and all that happened inside them, in the order of the tree."""
+    """Yield steps and everything inside them, in the order of the tree."""
     waiting = [*steps][::-1]
     while waiting:
         step = waiting.pop()

@@ -1,4 +1,4 @@
-"""What a record is about, in a name and a line."""
+"""A name and a one-line summary for a record."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from wakelog.record import Record
 
 _LONGEST = 200
-_LONGEST_ARGUMENTS = 40  # so that the result of a call has room beside them
+_LONGEST_ARGUMENTS = 40  # leaves space for the result of a call on the same line
 
-# What names a step of each type.
+# The attribute that names a step, by event type.
 _NAMES: Final[Mapping[str, str]] = {
     "run_start": s.AGENT_NAME,
     "run_end": s.AGENT_NAME,
@@ -35,7 +35,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "evaluation": s.EVALUATION_NAME,
 }
 _LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
-# The payload of a log record in a sink that knows agent events only.
+# The payload of a log record in a sink that accepts only agent events.
 _LOGGED: Final = frozenset({"message", "level", "logger"})
 _TEXTS: Final = (
     s.OUTPUT_MESSAGES,
@@ -50,22 +50,22 @@ _TEXTS: Final = (
 
 
 def name_of(event_type: str, attributes: Mapping[str, Any]) -> str | None:
-    """Return what a step of a type concerned, or None where there is no name for it."""
+    """Return the name of a step's subject, such as its tool; None if the type has none."""
     attribute = _NAMES.get(event_type)
     value = None if attribute is None else attributes.get(attribute)
     return one_line(value) if isinstance(value, str) else None
 
 
 def summary_of(event_type: str, attributes: Mapping[str, Any], body: object = None) -> str:
-    """Say in one line what a step was about.
+    """Return a one-line summary of a step.
 
     Args:
-        event_type: Its type.
-        attributes: The attributes of its opening and its closing record, together.
+        event_type: The event type.
+        attributes: The attributes of the opening and the closing record together.
         body: The record's body.
 
     Returns:
-        At most 200 printable characters; empty where there is nothing to say.
+        At most 200 printable characters; may be empty.
     """
     special = _SPECIAL.get(event_type)
     if special is not None and ((text := special(attributes)) or body is None):
@@ -81,11 +81,11 @@ def summary_of(event_type: str, attributes: Mapping[str, Any], body: object = No
 
 
 def message_of(attributes: Mapping[str, Any], body: object) -> str | None:
-    """Return what a log record says: its text, None where it has none."""
+    """Return the message of a log record; None for another record."""
     if isinstance(body, str):
         return body
     payload = attributes.get(s.PAYLOAD)
-    # In sinks that know agent events only, a log record is a custom event.
+    # In a sink that accepts only agent events, a log record is a custom event.
     if body is None and isinstance(payload, dict) and payload.keys() == _LOGGED:
         message = payload["message"]
         return message if isinstance(message, str) else None
@@ -93,7 +93,7 @@ def message_of(attributes: Mapping[str, Any], body: object) -> str | None:
 
 
 def level_of(record: Record) -> str | None:
-    """Return the severity of a record in words, None where it has none."""
+    """Return the severity of a record as text; None if it has none."""
     payload = record.attributes.get(s.PAYLOAD)
     if isinstance(payload, dict) and payload.keys() == _LOGGED:
         return str(payload["level"])
@@ -106,7 +106,7 @@ def level_of(record: Record) -> str | None:
 
 
 def exception_of(attributes: Mapping[str, Any]) -> dict[str, str | None] | None:
-    """Return ``type`` and ``message`` of the exception that a record carries, None without one."""
+    """Return ``type`` and ``message`` of a record's exception; None if it has none."""
     found = {
         "type": attributes.get(s.EXCEPTION_TYPE),
         "message": attributes.get(s.EXCEPTION_MESSAGE),
@@ -117,20 +117,20 @@ def exception_of(attributes: Mapping[str, Any]) -> dict[str, str | None] | None:
 
 
 def exception_line(exception: Mapping[str, str | None]) -> str:
-    """Put an exception on one line, as Python ends a traceback."""
+    """Return an exception as one line, like the last line of a traceback."""
     return one_line(": ".join(part for part in exception.values() if part))
 
 
 def one_line(text: str, longest: int = _LONGEST) -> str:
-    """Put a text on one line that is safe for a terminal.
+    """Return a text as one line that is safe for a terminal.
 
     Args:
-        text: Any text; what an agent recorded may hold line ends and escape sequences.
-        longest: The most characters to return.
+        text: Any text; recorded text may contain line ends and escape sequences.
+        longest: The maximum length.
 
     Returns:
-        The text with every run of white space and unprintable characters as one space, cut with
-        an ellipsis.
+        The text, with white space and unprintable characters replaced by single spaces, and cut
+        with an ellipsis.
     """
     head = text[: longest * 4]
     if not head.isprintable():
@@ -140,7 +140,7 @@ def one_line(text: str, longest: int = _LONGEST) -> str:
 
 
 def _text(value: object) -> str:
-    """Return the words of a message in the conventions' form, and anything else as JSON."""
+    """Return the texts of messages in the semantic conventions' form, or another value as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):

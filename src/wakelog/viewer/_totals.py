@@ -1,4 +1,4 @@
-"""What was used, added up: each call of a model once, however deep it was made."""
+"""Totals of usage, in which each model call counts once at any depth."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _TOOL: Final = "tool_call"
 
 @dataclass(slots=True)
 class Total:
-    """What some calls of models used together.
+    """The total usage of some model calls.
 
     Attributes:
-        calls: How many calls there were.
-        usage: Their tokens, by the keys of a ``model_response``: ``input_tokens`` and so on. Subsets
-            such as ``cache_read_input_tokens`` are parts of the totals.
-        cost_usd: What those cost whose costs are recorded, in US dollars.
-        unpriced: How many have no costs recorded.
+        calls: The number of calls.
+        usage: Their tokens, by the keys of a ``model_response``: ``input_tokens`` and so on.
+            Subsets such as ``cache_read_input_tokens`` are included in the totals.
+        cost_usd: The cost in US dollars of the calls that state it.
+        unpriced: The number of calls that do not state a cost.
     """
 
     calls: int = 0
@@ -48,18 +48,19 @@ class Total:
 
 @dataclass(slots=True)
 class Totals:
-    """What was used, in all and in parts.
+    """Total and partial usage.
 
-    ``agents``, ``models`` and ``sessions`` each add up to ``all``. A run and a tool have everything that
-    happened inside, runs of sub-agents included, so what several of them have is not to be added.
+    ``agents``, ``models`` and ``sessions`` each add up to ``all``. Runs and tools include
+    everything inside them, including runs of sub-agents, so their totals overlap and must not be
+    added.
 
     Attributes:
-        all: Everything.
-        sessions: By the conversation's id; None for what belongs to none.
-        runs: By the run's id.
-        agents: By the agent that asked.
-        models: By the model that was asked.
-        tools: By the tool inside which a model was asked.
+        all: The total.
+        sessions: Totals by the conversation's id; None for usage without one.
+        runs: Totals by the run's id.
+        agents: Totals by the calling agent.
+        models: Totals by the model.
+        tools: Totals by the tool inside which a model was called.
     """
 
     all: Total = field(default_factory=Total)
@@ -71,10 +72,10 @@ class Totals:
 
 
 def totals(view: View) -> Totals:
-    """Sum the usage of the calls in a view.
+    """Return the usage of the calls in a view.
 
-    A step's own figures count only when nothing inside it has any, so that a run, a router or a wrapper
-    that repeats what the calls inside it used is not counted beside them.
+    A step's own figures count only if nothing inside it has figures, so that a run, a router or a
+    wrapper that repeats the usage of the calls inside it is not counted twice.
     """
     found = Totals()
     for session in view.sessions:
@@ -86,12 +87,12 @@ def totals(view: View) -> Totals:
 
 
 def usage_in(attributes: Mapping[str, Any]) -> tuple[dict[str, int], Decimal | None]:
-    """Return the tokens and the costs that a record's attributes say."""
+    """Return the tokens and the cost that a record's attributes state."""
     usage = {
         key: number for key, name in USAGE.items() if type(number := attributes.get(name)) is int
     }
     cost = attributes.get(s.COST_USD)
-    # Of a float, its shortest text is the sum that was recorded.
+    # The shortest text of a float is the amount that was recorded.
     priced = type(cost) in (int, float, Decimal)
     return usage, Decimal(str(cost)) if priced else None
 
@@ -103,7 +104,7 @@ def _add(
     runs: tuple[str, ...],
     tools: tuple[str, ...],
 ) -> bool:
-    """Add what a step used, or what the steps inside it did; return whether that was anything."""
+    """Add the usage of a step, or of the steps inside it; return whether there was any."""
     if step.type == RUN:
         runs = (*runs, step.id)
     elif step.type == _TOOL and step.name is not None:

@@ -1,4 +1,4 @@
-"""The view as a tree for the terminal: lines of texts, each text with its style."""
+"""The view as a tree for the terminal: lines of styled texts."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from wakelog.viewer._summary import exception_line, one_line
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    Line = list[tuple[str, str]]  # texts, each with its style
+    Line = list[tuple[str, str]]  # texts and their styles
 
 _LONGEST = 80
 _SECOND_MS = 1_000.0
 _MINUTE_MS = 60_000.0
 
-# How a status looks: the mark before the step, and its colour.
+# The mark and the colour of a status.
 _LOOKS: Final = {
     None: ("·", "dim"),
     UNKNOWN: ("?", "bold yellow"),
@@ -32,17 +32,17 @@ _LOOKS: Final = {
 }
 _LEVEL_STYLES: Final = {"WARN": "yellow", "ERROR": "red", "FATAL": "bold red"}
 _OWN_WORD: Final = ("•", "")
-# Types that are called by a shorter word.
+# Shorter words for types.
 _WORDS: Final = {RUN: "run", "tool_call": "tool", "model_call": "model"}
 
 
 def lines(view: View, *, full: bool = False) -> Iterator[Line]:
-    """Yield the lines of a view: texts that are safe for a terminal, each with its style.
+    """Yield the lines of a view, as styled texts that are safe for a terminal.
 
     Args:
-        view: What ``wakelog.viewer.load`` returned.
-        full: Whether all that was recorded of a step stands below it, whole. The view has to have
-            been built with attributes.
+        view: The view, for example of ``wakelog.viewer.load``.
+        full: Whether everything recorded of a step is printed below it, without cutting. The view
+            must have been built with attributes.
     """
     for title, steps, clock in _branches(view):
         yield title
@@ -66,14 +66,14 @@ def _below(steps: list[Step], guide: str, *, full: bool, clock: bool = False) ->
 
 
 def _used(session: Session) -> list[str]:
-    """Say what the calls of a session used, nothing where nobody says it."""
+    """Return the usage of a session's calls as texts; empty if no record states it."""
     read, written, cost = _sum(session.runs + session.steps)
     said = [f"{read:,} → {written:,} tokens"] if read or written else []
     return said if cost is None else [*said, f"${cost:,.4f}"]
 
 
 def _sum(steps: list[Step]) -> tuple[int, int, Decimal | None]:
-    """Add up as ``wakelog.viewer.totals`` does: what is inside a step counts in place of its own figures."""
+    """Add up usage like ``wakelog.viewer.totals``: figures inside a step replace its own."""
     read = written = 0
     cost: Decimal | None = None
     for step in steps:
@@ -94,7 +94,7 @@ def _sum(steps: list[Step]) -> tuple[int, int, Decimal | None]:
 
 
 def _branches(view: View) -> Iterator[tuple[Line, list[Step], bool]]:
-    """Yield each branch: its title, its steps, and whether their time of day is shown."""
+    """Yield each branch: its title, its steps, and whether to show their time of day."""
     for session in view.sessions:
         yield _session_line(session), [*session.runs, *session.steps], False
     if view.other_records:
@@ -102,7 +102,7 @@ def _branches(view: View) -> Iterator[tuple[Line, list[Step], bool]]:
 
 
 def duration(milliseconds: float) -> str:
-    """Write a duration as people say it: ``312 ms``, ``6.2 s``, ``3 min 4 s``."""
+    """Format a duration: ``312 ms``, ``6.2 s``, ``3 min 4 s``."""
     if milliseconds < 1:
         return f"{milliseconds:.2f} ms"
     if milliseconds < _SECOND_MS:
@@ -114,7 +114,7 @@ def duration(milliseconds: float) -> str:
 
 
 def clock_time(nanoseconds: int | None, *, date: bool = False) -> str:
-    """Write a time in UTC, to the millisecond or, with the date, to the second."""
+    """Format a time in UTC, to the millisecond or, with the date, to the second."""
     try:
         moment = datetime.fromtimestamp((nanoseconds or 0) / 1e9, UTC)
     except (OverflowError, ValueError, OSError):
@@ -164,7 +164,7 @@ def _step_line(step: Step, *, clock: bool) -> Line:
 
 
 def _exception_line(step: Step) -> Line | None:
-    """Return the exception of a log record; an error event's own line says it already."""
+    """Return the exception of a step, except for an error event, whose own line has it."""
     if step.exception is None or step.type == "error":
         return None
     return _line(("✗ " + exception_line(step.exception), "red"))
