@@ -182,7 +182,8 @@ class Recording(RuleBasedStateMachine):
         if ledger.exists():
             self.old_ledger = ledger, ledger.read_bytes()
 
-    @precondition(lambda self: self.old_ledger is not None)
+    # Its folder may have been swept since.
+    @precondition(lambda self: self.old_ledger is not None and self.old_ledger[0].parent.exists())
     @rule()
     def roll_back_ledger(self) -> None:
         assert self.old_ledger is not None
