@@ -1,4 +1,4 @@
-"""Evidence: signed seals over a journal's lines, and what a third party can check with them."""
+"""Evidence: signed seals over a journal's lines, and what a third party can verify with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anchors: places out of the operator's reach that hold which seals there have been."""
+"""Anchors: places that the operator cannot change and that store copies of seals."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _NEEDED = "wakelog[evidence] is not installed: pip install 'wakelog[evidence]'"
 
 @dataclass(frozen=True, slots=True)
 class FileAnchor:
-    """Appends each seal to a file: on another machine's disk, a medium that is written once, a pipe's end.
+    """Appends each seal to a file: on another machine, on write-once media, or in a pipe.
 
     Args:
-        path: The file. Whoever can change it as well as the journal has to be trusted.
+        path: The file. It proves nothing against a person who can change both it and the journal.
     """
 
     path: str | os.PathLike[str]
 
     def __call__(self, seal: bytes) -> None:
-        """Append a seal, durably.
+        """Append a seal and sync the file.
 
         Raises:
-            OSError: When the file system refuses.
+            OSError: If writing fails.
         """
         append_line(self.path, seal)
 
@@ -53,17 +53,18 @@ class FileAnchor:
 class TimestampAnchor:
     """Obtains a time stamp for a seal from an RFC 3161 authority.
 
-    The seal and the answer are appended to a file, which may stand anywhere: who rewrites the journal gets
-    no answer with a time that has passed.
+    The seal and the response are appended to a file, which may be anywhere: an attacker who
+    rewrites the journal cannot obtain a response with a past time.
 
     Args:
-        url: The authority's address, HTTP or HTTPS.
-        path: The file for the answers.
-        every: The least time between two requests, in seconds. A stamp stands for all seals before it.
-        timeout: The longest wait for an answer, in seconds.
+        url: The authority's URL, HTTP or HTTPS.
+        path: The file for the responses.
+        every: The minimum time between two requests, in seconds. A stamp covers all seals before
+            it.
+        timeout: The time-out of a request, in seconds.
 
     Raises:
-        ConfigurationError: When the address is neither, or ``wakelog[evidence]`` is not installed.
+        ConfigurationError: If the URL is neither, or ``wakelog[evidence]`` is not installed.
     """
 
     url: str
@@ -80,10 +81,10 @@ class TimestampAnchor:
         _rfc3161()
 
     def __call__(self, seal: bytes) -> None:
-        """Have a seal stamped, unless that is not due yet.
+        """Obtain a time stamp for a seal, unless the minimum time has not passed.
 
         Raises:
-            OSError: When the authority does not answer, or does not stamp it.
+            OSError: If the authority does not respond, or does not stamp it.
         """
         now = time.monotonic()
         if self._next and now < self._next:
@@ -117,11 +118,11 @@ class TimestampAnchor:
 
 
 class Anchored(NamedTuple):
-    """A seal that somebody else holds.
+    """A seal that an anchor has.
 
     Attributes:
         seal: The seal.
-        stamp: The answer of a time-stamp authority, where there is one.
+        stamp: The response of a time-stamp authority, or None.
     """
 
     seal: Seal
@@ -129,10 +130,10 @@ class Anchored(NamedTuple):
 
 
 def read_anchors(path: Path) -> Iterator[Anchored]:
-    """Read what an anchor holds: lines of seals, of time stamps, or of records as a back end exports them.
+    """Read an anchor's file: lines of seals, of time stamps, or of a backend's exported records.
 
     Raises:
-        JournalError: When it cannot be read.
+        JournalError: If it cannot be read.
     """
     try:
         with open_to_read(os.path.realpath(path)) as file:
@@ -161,10 +162,10 @@ class Authorities:
     """The time-stamp authorities that a verifier trusts.
 
     Args:
-        path: A file of PEM certificates: their roots.
+        path: A PEM file with their root certificates.
 
     Raises:
-        ConfigurationError: When it holds none, or ``wakelog[evidence]`` is not installed.
+        ConfigurationError: If it has none, or ``wakelog[evidence]`` is not installed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -182,7 +183,7 @@ class Authorities:
         self._verifier = builder.build()
 
     def time_of(self, anchored: Anchored) -> datetime | None:
-        """Return when an authority had a seal, None when its answer does not hold."""
+        """Return when an authority stamped a seal; None if its response is invalid."""
         library = _rfc3161()
         try:
             response: TimeStampResponse = library.decode_timestamp_response(anchored.stamp or b"")
@@ -193,10 +194,10 @@ class Authorities:
 
 
 def append_line(path: str | os.PathLike[str], line: bytes) -> None:
-    """Append a line to a file, durably.
+    """Append a line to a file and sync it.
 
     Raises:
-        OSError: When the file system refuses.
+        OSError: If writing fails.
     """
     descriptor = SYSTEM.open(path, _FLAGS, 0o600)
     try:

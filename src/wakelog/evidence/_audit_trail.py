@@ -1,9 +1,9 @@
 """Events as an Agent Audit Trail, the form of the Internet-Draft draft-sharif-agent-audit-trail.
 
-Each record names the SHA-256 of the record before it, over its canonical JSON (RFC 8785), and may be
+Each record has the SHA-256 of the record before it, over its canonical JSON (RFC 8785), and may be
 signed with ES256. Together they are one batch with a Merkle tree (RFC 6962), whose size shows when
-records are missing at the end. The draft is one person's and has no standing in the IETF; what is written
-here was held to the verifier ``aat-verify`` 0.1.0, which checks draft -04.
+records are missing at the end. The draft was written by one person and has no standing in the IETF;
+this output was tested with the verifier ``aat-verify`` 0.1.0, which checks draft -04.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wakelog.evidence._keys import read_key_file
 from wakelog.evidence._merkle import leaf_of, root_of
 from wakelog.record import Record, Resource, rfc3339
 
-# What an event is in the draft's words; everything else is part of a life cycle.
+# Event types in the draft's terms; all others are of the type "lifecycle".
 _ACTIONS: Final = {
     "tool_call": "tool_call",
     "tool_result": "tool_response",
@@ -53,9 +53,9 @@ class TrailSigner(NamedTuple):
     """Signs the records of a trail with ES256.
 
     Attributes:
-        sign: Returns the signature of 32 bytes, as 64 bytes: r and s (IEEE P1363).
+        sign: Returns the signature of a 32-byte digest, as 64 bytes: r and s (IEEE P1363).
         x: The public key's first coordinate.
-        y: Its second one.
+        y: The public key's second coordinate.
     """
 
     sign: Callable[[bytes], bytes]
@@ -69,16 +69,16 @@ class TrailSigner(NamedTuple):
         return _base64url(sha256(_canonical(jwk)).digest())
 
     def keystore(self) -> bytes:
-        """Return the file of public keys that ``aat-verify --keys`` takes."""
+        """Return a file of public keys for ``aat-verify --keys``."""
         named = {"x": _base64url(self.x), "y": _base64url(self.y)}
         return json.dumps({self.kid: {"alg": "ES256", "jwk_x_y": named}}, indent=2).encode() + b"\n"
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> TrailSigner:
-        """Read a private key from a PEM file: one of the curve P-256, which the draft demands.
+        """Read a private key from a PEM file. The draft requires the curve P-256.
 
         Raises:
-            ConfigurationError: When it holds no such key.
+            ConfigurationError: If the file has no such key.
         """
         from cryptography.hazmat.primitives.asymmetric import ec, utils
         from cryptography.hazmat.primitives.hashes import SHA256
@@ -102,13 +102,13 @@ class TrailSigner(NamedTuple):
 def audit_trail(
     events: Iterable[tuple[Record, Resource, str]], signer: TrailSigner | None = None
 ) -> Iterator[bytes]:
-    """Write events as an Agent Audit Trail, in the order of their times.
+    """Yield events as an Agent Audit Trail, ordered by time.
 
-    Content is in it as hashes only. Nothing assesses trust here, so ``trust_level`` is 0.
+    Content is included only as hashes. ``trust_level`` is 0, because nothing assesses trust here.
 
     Args:
-        events: Each with its resource and its writer.
-        signer: What signs each record; none is signed by default.
+        events: The events, each with its resource and its writer.
+        signer: Signs each record; default: no signatures.
 
     Yields:
         One line for each record.
@@ -178,7 +178,7 @@ def _outcome_of(record: Record, kind: str) -> str:
 
 
 def _proofs_of(leaves: list[bytes]) -> list[list[dict[str, str]]]:
-    """Return the path of each leaf, with the side on which each hash stands."""
+    """Return the inclusion path of each leaf, with the side of each hash."""
     proofs: list[list[dict[str, str]]] = [[] for _ in leaves]
     level = [(leaf, [index]) for index, leaf in enumerate(leaves)]
     while len(level) > 1:
@@ -195,7 +195,7 @@ def _proofs_of(leaves: list[bytes]) -> list[list[dict[str, str]]]:
 
 
 def _canonical(data: dict[str, Any]) -> bytes:
-    """Write JSON as RFC 8785 has it: the keys are ASCII here, and the numbers whole."""
+    """Encode JSON by RFC 8785. The keys are ASCII and the numbers are integers."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

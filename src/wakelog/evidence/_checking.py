@@ -1,4 +1,4 @@
-"""Checking a folder against its seals, and its seals against what anchors hold."""
+"""Checking a folder's lines against its seals, and its seals against anchors."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from wakelog.journal import Misfit, is_owned
 from wakelog.record import parse_rfc3339
 from wakelog.storage import SEALS, segment_name, segments
 
-# A stamp that is so much later than the time that a seal states says that the seal was made later.
+# If a time stamp is later than the seal's own time by more than this, the seal may be backdated.
 _LATEST_STAMP_SECONDS = 3600.0
 
 
 @dataclass(slots=True)
 class FolderReport:
-    """What the seals of one folder show.
+    """The result of checking one folder.
 
     Attributes:
         folder: The writer's folder.
-        misfit: The first thing that does not fit, None when everything does.
-        seals: The seals that are good, in order.
-        unsealed: How many lines stand after the last seal: nothing is shown of them.
-        adopted: How many lines were sealed after their process had gone.
-        deleted: What was deleted on purpose, and signed: reasons, each with the segment that stays.
-        erased: The digests of the blobs that were erased on purpose, and signed.
-        anchored: The number of the newest seal that an anchor holds, 0 without one.
-        stamped: When a time-stamp authority had the newest seal that it has stamped.
+        misfit: The first misfit, or None.
+        seals: The valid seals, in order.
+        unsealed: The number of lines after the last seal, about which nothing is proved.
+        adopted: The number of lines that were sealed after their process had ended.
+        deleted: Signed deletions, each as the first segment that stays and the reason.
+        erased: The digests of blobs with a signed erasure.
+        anchored: The number of the newest seal that an anchor has; 0 if none.
+        stamped: When a time-stamp authority stamped the newest stamped seal.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ class FolderReport:
 
     @property
     def last(self) -> Seal | None:
-        """The last good seal."""
+        """The last valid seal."""
         return self.seals[-1] if self.seals else None
 
 
@@ -71,10 +71,10 @@ def check_folder(folder: Path, keys: PublicKeys) -> FolderReport:
 
     Args:
         folder: The writer's folder.
-        keys: The public keys that are trusted.
+        keys: The trusted public keys.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If reading fails.
     """
     for last_try in (False, False, True):
         report = FolderReport(folder)
@@ -86,19 +86,20 @@ def check_folder(folder: Path, keys: PublicKeys) -> FolderReport:
                 raise
             continue
         if report.misfit is None or is_owned(folder) is False:
-            break  # else its process may have deleted something in this moment, and signed for it
+            break  # otherwise its process may have just deleted segments and signed for that
     return report
 
 
 def _check_chain(report: FolderReport, keys: PublicKeys) -> Misfit | None:
-    """Read the seals up to the first that is not good."""
+    """Read the seals up to the first invalid one."""
     path, offset = report.folder / SEALS, 0
     previous, unread, below, erased = FIRST, None, 0, set[str]()
     for number, line, seal in read_seals(report.folder):
         place = offset
         offset += len(line) + 1
         if seal is None:
-            # A crash cut it off, if what comes next follows on what was before.
+            # After a crash this may be an incomplete line, if the next seal follows on the previous
+            # one.
             unread = unread or Misfit(path, number, place, "it is no seal")
             continue
         if (what := _not_good(report, seal, previous, keys)) is not None:
@@ -139,7 +140,7 @@ def _not_good(report: FolderReport, seal: Seal, previous: str, keys: PublicKeys)
 
 
 def _check_lines(report: FolderReport) -> Misfit | None:
-    """Compare what stands in the segments with what was sealed."""
+    """Compare the segments with the seals."""
     below = max((below for below, _ in report.deleted), default=0)
     there = set(segments(report.folder, missing_ok=True))
     reached: dict[int, Seal] = {}
@@ -177,7 +178,7 @@ def _check_part(path: Path, seal: Seal) -> Misfit | None:
 
 
 def _first_misfit(path: Path, seal: Seal) -> Misfit:
-    """Find the first line that does not fit by the beginnings of the lines' hashes."""
+    """Find the first line that does not match, with the beginnings of the lines' hashes."""
     first, marks = int(seal.fields.get("first_line", 1)), seal.marks
     lines = int(seal.fields.get("lines", 0))
     covered = f"the seal {seal.number} of {seal.time} covers lines {first} to {first + lines - 1}"
@@ -197,7 +198,7 @@ def _first_misfit(path: Path, seal: Seal) -> Misfit:
 
 
 def _check_rest(report: FolderReport, keys: PublicKeys) -> Misfit | None:
-    """Count what stands after the last seal, which has to be nothing where the folder is closed."""
+    """Count the lines after the last seal, of which a closed folder must have none."""
     last = report.last
     place = Extent.after(last)
     first: Misfit | None = None
@@ -218,12 +219,12 @@ def _check_rest(report: FolderReport, keys: PublicKeys) -> Misfit | None:
     if last is None and is_owned(report.folder) is False:
         if not _says_nothing(report.folder, keys):
             return first._replace(what="nothing of this writer is sealed, and its process is gone")
-        report.unsealed = 0  # signed seals stand there, and nothing else
+        report.unsealed = 0  # the lines are checkpoints with valid signatures
     return None
 
 
 def _says_nothing(folder: Path, keys: PublicKeys) -> bool:
-    """Tell whether a folder has nothing but what the next hop was told of the seals of others."""
+    """Tell whether a folder has only checkpoints of other folders' seals."""
     for index in segments(folder, missing_ok=True):
         for _, line in lines_between(folder / segment_name(index), 0):
             seal = seal_on(line)
@@ -238,7 +239,7 @@ def _count(path: Path, begin: int) -> int:
     try:
         return sum(1 for _ in lines_between(path, begin))
     except FileNotFoundError:
-        return 0  # it was deleted in this moment
+        return 0  # it has just been deleted
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
 
@@ -252,13 +253,13 @@ def _first_line_from(path: Path, begin: int) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class AnchorsReport:
-    """What comparing with anchors came to.
+    """The result of comparing with anchors.
 
     Attributes:
-        misfits: What the journal lacks of what anchors hold, in words, each with its folder.
+        misfits: Sentences about what the journal lacks, each with its folder.
         held: How many seals of anchors are in the journal.
-        foreign: How many of the anchors' seals were not signed with the keys given.
-        unstamped: How many time stamps do not hold, or were given without the authorities' certificates.
+        foreign: How many seals of anchors were signed with other keys.
+        unstamped: How many time stamps are invalid, or could not be checked without certificates.
     """
 
     misfits: list[tuple[Path, str]]
@@ -274,14 +275,14 @@ def check_anchors(
     keys: PublicKeys,
     authorities: Authorities | None = None,
 ) -> AnchorsReport:
-    """Check that a journal still has every seal that anchors hold.
+    """Check that a journal still has every seal that anchors have.
 
     Args:
         root: The journal's directory.
-        reports: Of its folders; the newest anchored seal of each is noted there.
-        anchored: What anchors hold.
-        keys: The public keys that are trusted.
-        authorities: The time-stamp authorities that are trusted.
+        reports: The reports of its folders, in which the newest anchored seal is noted.
+        anchored: The seals of anchors.
+        keys: The trusted public keys.
+        authorities: The trusted time-stamp authorities.
     """
     by_writer = {report.folder.name: report for report in reports}
     misfits: list[tuple[Path, str]] = []
@@ -333,10 +334,10 @@ def _late(seal: Seal, stamped: datetime) -> str | None:
 
 
 def erased_in(folder: Path) -> frozenset[str]:
-    """Return the digests of erased blobs as the folder's file says, whoever has written it.
+    """Return the digests of erased blobs according to a folder's seals, without verifying these.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If reading fails.
     """
     found: set[str] = set()
     for _, _, seal in read_seals(folder):

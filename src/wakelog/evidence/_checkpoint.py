@@ -1,4 +1,4 @@
-"""Checkpoints: a seal as a log record of Wakelog's own, which leaves with the others."""
+"""Checkpoints: seals as log records, which are delivered with the others."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from wakelog.storage import LONGEST_LINE, segment_name, segments
 
 
 def record_checkpoint(journal: Journal, folder: Path, seal: Seal) -> None:
-    """Write a seal to a journal as a record, so that it is delivered as every record is.
+    """Write a seal to a journal as a record, so that it is delivered like every record.
 
     Args:
-        journal: Where to.
-        folder: The folder that is sealed; the record is of the same resource.
+        journal: The journal.
+        folder: The sealed folder; the record has the same resource.
         seal: The seal.
 
     Raises:
-        SinkError: When the journal does not take it.
+        SinkError: If the journal does not accept it.
     """
     resource = _resource_of(folder)
     if resource is None:
@@ -56,10 +56,10 @@ def _resource_of(folder: Path) -> Resource | None:
 
 
 def seals_in(line: bytes) -> Iterator[Seal]:
-    """Find the seals that a line holds: one by itself, or anywhere in what a back end has exported.
+    """Yield the seals on a line: a single one, or all in a record that a backend has exported.
 
     Args:
-        line: A line of JSON: a seal, or a record or a request of OTLP-JSON with a checkpoint in it.
+        line: A line of JSON: a seal, or a record or an OTLP-JSON request with checkpoints.
     """
     if (seal := parse_seal(line)) is not None:
         yield seal

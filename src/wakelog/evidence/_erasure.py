@@ -1,4 +1,4 @@
-"""Erasing what somebody said: it goes from the files that hold it, the lines stay, and that is signed."""
+"""Erasing content: it is deleted from its files, the lines stay, and the erasure is signed."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ from wakelog.storage import (
 )
 
 Matches = Callable[[dict[str, Any]], bool]
-"""Says of the attributes of a record whether it is meant."""
+"""Tells from a record's attributes whether to erase its content."""
 _DEAD_LETTERS = "dead_letters.jsonl"
 _DAMAGED_SUFFIXES = (".torn", ".damaged")
 ERASED = "wakelog.erased"
-"""The attribute that a dead letter has in the place of what was erased."""
+"""The attribute of a dead letter whose content was erased."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErasedRecord:
-    """A record whose content was erased, or would be.
+    """A record whose content was or would be erased.
 
     Attributes:
-        writer: The folder that it stands in.
-        id: Its id.
-        seq: Its number.
-        time: Its time, as it stands on the line.
-        exported: Whether the next hop has accepted it, so that it may have the content, too.
-        destination: Where to, in words, where that is known.
+        writer: The name of its folder.
+        id: The record's id.
+        seq: The record's number.
+        time: The record's time, as on the line.
+        exported: Whether the next hop has accepted it, and may therefore have the content.
+        destination: The name of the destination, or None if unknown.
     """
 
     writer: str
@@ -69,16 +69,16 @@ class ErasedRecord:
 
 @dataclass(slots=True)
 class Erasure:
-    """What erasing came to, or would.
+    """The result of an erasure, or of a dry run.
 
     Attributes:
-        records: The records whose content went.
-        values: How many values of content they had.
-        dead_letters: How many dead letters have lost their content.
-        damaged: How many damaged or torn lines that name the person were deleted.
-        inline: Records whose content stands on a line, or in a file that others share: it was recorded
-            without ``erasable``, and stays.
-        busy: Folders whose dead letters are being delivered by a process that runs: they stay.
+        records: The records whose content was erased.
+        values: The number of erased values.
+        dead_letters: The number of dead letters whose content was erased.
+        damaged: The number of deleted lines that were damaged or torn and name the person.
+        inline: Records whose content stays, because it was recorded without ``erasable`` and is on
+            their line or in a file with other records.
+        busy: Folders whose dead letters stay, because a running process is delivering them.
     """
 
     records: list[ErasedRecord] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Erasure:
 
 @dataclass(slots=True)
 class _Found:
-    """What one folder has of a person: the digests of each segment with their references, and the records."""
+    """A folder's matches: the records, and the blobs' references by segment and digest."""
 
     digests: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
     records: list[ErasedRecord] = field(default_factory=list)
@@ -109,20 +109,19 @@ def erase(
 ) -> Erasure:
     """Delete the content of records, and sign for each folder that it was deleted on purpose.
 
-    The signature comes first, so a crash leaves values that a second run deletes, and never one that is
-    missing without a reason.
+    The signature comes first. After a crash, a second run deletes the remaining values, and no
+    value is missing without a signed reason.
 
     Args:
         root: The journal's directory.
-        matches: Which records.
-        words: What names the person in lines that cannot be read any more: damaged lines with one of
-            these in them are deleted.
-        signer: What signs.
-        reason: Why, for the signed line.
-        apply: Whether to do it, and not only to say what would be done.
+        matches: Selects the records.
+        words: Texts that identify the person. Damaged lines that contain one of them are deleted.
+        signer: Signs the erasure.
+        reason: The reason, for the signed line.
+        apply: Whether to erase, and not only to return what would be erased.
 
     Raises:
-        JournalError: When the file system or the signer refuses.
+        JournalError: If reading, writing or signing fails.
     """
     result = Erasure()
     for folder in folders(root):
@@ -183,7 +182,7 @@ def _find(folder: Path, matches: Matches) -> _Found:
 
 
 def _has_content(data: dict[str, Any]) -> bool:
-    """Tell whether a line holds what somebody said, which cannot be taken from it."""
+    """Tell whether a line itself contains content, which cannot be removed from it."""
     attributes = attributes_on(data)
     held = [form for name, form in attributes.items() if name in s.CONTENT]
     held += [data[name] for name in ("body", "event") if data.get(name) is not None]
@@ -205,7 +204,7 @@ def _sign(folder: Path, found: _Found, signer: Signer, reason: str) -> None:
 
 
 def _is_there(place: Path, reference: dict[str, Any], apart: Apart) -> bool:
-    """Tell whether anything is left of a value: one that is damaged has to go, too."""
+    """Tell whether anything is left of a value; what is damaged has to be deleted, too."""
     digest, size, offset = (reference.get(name) for name in ("sha256", "bytes", "at"))
     if not isinstance(digest, str) or not isinstance(size, int):
         return False
@@ -236,7 +235,7 @@ def _delete(folder: Path, found: _Found) -> None:
 
 
 def _erase_dead_letters(folder: Path, matches: Matches, result: Erasure, *, apply: bool) -> None:
-    """Take content out of dead letters, which hold their records whole and are not sealed."""
+    """Remove content from dead letters, which contain complete records and are not sealed."""
     path = folder / _DEAD_LETTERS
     if regular_file(path) is None:
         return
@@ -261,7 +260,7 @@ def _erase_dead_letters(folder: Path, matches: Matches, result: Erasure, *, appl
 
 
 def _without_content(line: bytes, matches: Matches) -> bytes | None:
-    """Return a dead letter without content, None for one that is another's, or has none."""
+    """Return a dead letter without its content; None if it does not match or has none."""
     try:
         letter = read_fields(line)
         data = orjson.loads(letter["line"])
@@ -279,7 +278,7 @@ def _without_content(line: bytes, matches: Matches) -> bytes | None:
 
 
 def _erase_damaged(folder: Path, words: tuple[str, ...], result: Erasure, *, apply: bool) -> None:
-    """Delete damaged and torn lines that name the person: nothing rests on them."""
+    """Delete damaged and torn lines that name the person, because nothing depends on them."""
     wanted = [orjson.dumps(word)[1:-1] for word in words if word]
     for name in sorted(list_regular(folder)):
         if not name.endswith(_DAMAGED_SUFFIXES):
@@ -296,7 +295,7 @@ def _erase_damaged(folder: Path, words: tuple[str, ...], result: Erasure, *, app
 
 
 def _forget_index(root: Path) -> None:
-    """Delete the index, which has the words of events in it and is made again by the next reader."""
+    """Delete the index, which contains names from events, and which the next reader rebuilds."""
     place = root / INDEX
     if not is_directory(place):
         return
@@ -319,7 +318,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _lines(path: Path, *, whole: bool = True) -> Iterator[bytes]:
-    """Yield the lines of a file without their newlines, of a file set aside also one without its end."""
+    """Yield a file's lines without their newlines; unless `whole`, also an incomplete one."""
     try:
         if whole and path.name != _DEAD_LETTERS:
             yield from (line for _, line in lines_between(path, 0))

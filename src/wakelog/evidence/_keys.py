@@ -1,4 +1,4 @@
-"""Ed25519 keys: what signs a seal, and the public keys that it is checked with."""
+"""Ed25519 keys: for signing seals, and public keys for verifying them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Signer(NamedTuple):
     """Signs seals.
 
     Attributes:
-        sign: Returns the Ed25519 signature, 64 bytes, of what it is given. It may ask another process, a
-            hardware module or a service; it is called in a background thread, and whatever it raises
-            leaves the seal for the next time.
-        public_key: The 32 bytes of the public key.
+        sign: Returns the Ed25519 signature of its argument, 64 bytes. It may call another process,
+            a hardware module or a service. It runs in a background thread, and if it raises, the
+            seal is tried again later.
+        public_key: The public key, 32 bytes.
     """
 
     sign: Callable[[bytes], bytes]
@@ -37,7 +37,7 @@ class Signer(NamedTuple):
 
     @property
     def id(self) -> str:
-        """What a seal calls the key."""
+        """The key's id in seals."""
         return key_id(self.public_key)
 
     @classmethod
@@ -45,8 +45,8 @@ class Signer(NamedTuple):
         """Read a private key from a PEM file, as ``openssl genpkey -algorithm ed25519`` writes it.
 
         Raises:
-            ConfigurationError: When the file cannot be read, holds no such key, or others may read it;
-                and where ``cryptography`` is not installed.
+            ConfigurationError: If the file cannot be read, has no such key, or is readable by
+                others; or if ``cryptography`` is not installed.
         """
         key = read_key_file(path)
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -61,7 +61,7 @@ def read_key_file(path: str | os.PathLike[str]) -> Any:
     """Read a private key from a PEM file that only its owner can read.
 
     Raises:
-        ConfigurationError: When it cannot be read, holds none, or others may read it; and where
+        ConfigurationError: If it cannot be read, has no key, or is readable by others; or if
             ``cryptography`` is not installed.
     """
     try:
@@ -89,10 +89,10 @@ def key_id(public_key: bytes) -> str:
 
 
 class PublicKeys:
-    """The keys that a verifier trusts.
+    """The public keys that a verifier trusts.
 
     Args:
-        keys: Each by its id.
+        keys: The keys by id.
     """
 
     def __init__(self, keys: Mapping[str, Ed25519PublicKey]) -> None:
@@ -103,7 +103,7 @@ class PublicKeys:
         """Read public keys from a file of one or more PEM blocks, or from the files of a directory.
 
         Raises:
-            ConfigurationError: When there is none, or it cannot be read.
+            ConfigurationError: If there is none, or it cannot be read.
         """
         try:
             from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -134,7 +134,7 @@ class PublicKeys:
 
     @classmethod
     def of(cls, public_key: bytes) -> PublicKeys:
-        """Trust one key, given as its 32 bytes."""
+        """Return an object that trusts one key, given as its 32 bytes."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
         return cls({key_id(public_key): Ed25519PublicKey.from_public_bytes(public_key)})
@@ -145,7 +145,7 @@ class PublicKeys:
         return sorted(self._keys)
 
     def misfit(self, signer: str, signature: bytes, signed: bytes) -> str | None:
-        """Say what does not fit about a signature, None when it does."""
+        """Return what is wrong with a signature; None if it is valid."""
         from cryptography.exceptions import InvalidSignature
 
         if (key := self._keys.get(signer)) is None:

@@ -1,11 +1,11 @@
-"""The Merkle tree of RFC 9162, section 2.1: its root, and the path that proves one leaf."""
+"""The Merkle tree of RFC 9162, section 2.1: its root, and the inclusion path of a leaf."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
-# Subtrees of so many leaves are hashed level by level, which bounds the memory and costs least.
+# Subtrees of this many leaves are hashed level by level, which is fastest and limits memory.
 _SUBTREE = 4096
 
 
@@ -21,16 +21,16 @@ def leaves_of(lines: Iterable[bytes]) -> list[bytes]:
 
 
 class Tree:
-    """Takes leaves one after another and adds their root up, in memory that grows with the logarithm.
+    """Adds leaves one after another and computes their root, in logarithmic memory.
 
     Attributes:
-        size: How many leaves it has.
+        size: The number of leaves.
     """
 
     def __init__(self) -> None:
         self.size = 0
         self._leaves: list[bytes] = []
-        # Roots of whole subtrees, each with the number of its leaves in units of ``_SUBTREE``.
+        # Roots of complete subtrees, each with the number of its leaves in units of ``_SUBTREE``.
         self._roots: list[tuple[int, bytes]] = []
 
     def add(self, leaves: Iterable[bytes]) -> None:
@@ -46,7 +46,7 @@ class Tree:
             self._roots.append((size, root))
 
     def finish(self) -> bytes:
-        """Return the root. Nothing is added after that."""
+        """Return the root. No leaves may be added afterwards."""
         self.size += len(self._leaves)
         parts = [root for _, root in self._roots]
         if self._leaves or not parts:
@@ -58,7 +58,7 @@ class Tree:
 
 
 def root_of(leaves: Sequence[bytes]) -> bytes:
-    """Return the root of a tree by its leaves' hashes."""
+    """Return the root of a tree from its leaves' hashes."""
     level = list(leaves)
     if not level:
         return sha256(b"").digest()
@@ -69,7 +69,7 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
             for left, right in zip(level[::2], level[1::2], strict=False)
         ]
         if len(level) % 2:
-            above.append(level[-1])  # a subtree that is not whole keeps its root
+            above.append(level[-1])  # an incomplete subtree keeps its root
         level = above
     return level[0]
 
@@ -79,7 +79,7 @@ def path_of(leaves: Sequence[bytes], index: int) -> list[bytes]:
 
     Args:
         leaves: The hashes of all leaves.
-        index: Which of them, from 0.
+        index: The leaf's index, from 0.
     """
     path: list[bytes] = []
     level = list(leaves)

@@ -18,12 +18,11 @@ from wakelog.storage import segment_name, segments
 
 
 class Proof(NamedTuple):
-    """What shows that a line was sealed.
+    """A proof that a line was sealed.
 
     Attributes:
         line: The line, with its newline.
-        bundle: The seal, the line's place and the path, as JSON of at most 2 kB.
-        seal: The seal.
+        bundle: The seal, the line's index and the path, as JSON of at most 2 kB.
     """
 
     line: bytes
@@ -32,16 +31,16 @@ class Proof(NamedTuple):
 
 
 def prove(root: Path, event_id: str, writer: str | None = None) -> Proof:
-    """Make the proof of one event.
+    """Return the proof of one event.
 
     Args:
         root: The journal's directory.
-        event_id: The event's id, whole.
-        writer: Only in this writer's folder.
+        event_id: The event's full id.
+        writer: Search only this writer's folder.
 
     Raises:
-        ConfigurationError: When there is no such event, or no seal covers it yet.
-        JournalError: When the file system refuses, or the segment is not what was sealed.
+        ConfigurationError: If there is no such event, or no seal covers it yet.
+        JournalError: If reading fails, or the segment is not what was sealed.
     """
     wanted = b'{"id":%b,' % orjson.dumps(event_id)
     for folder in folders(root, writer):
@@ -52,7 +51,7 @@ def prove(root: Path, event_id: str, writer: str | None = None) -> Proof:
                     if line.startswith(wanted):
                         return _proof_of(folder, index, offset, line)
             except FileNotFoundError:
-                continue  # it was deleted in this moment
+                continue  # it has just been deleted
             except OSError as error:
                 raise JournalError("read", path, error.strerror or error) from error
     raise ConfigurationError(f"there is no event {event_id!r} in {root}: give the whole id")

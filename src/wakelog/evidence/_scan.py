@@ -1,4 +1,4 @@
-"""Reading the whole lines of a part of a segment, and what a seal says of them."""
+"""Reading the complete lines of a part of a segment, with the data for their seal."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from wakelog.storage import LONGEST_BLOCK
 
 _BLOCK = 64 * 1024
 _SEQ = re.compile(rb'\{"id":"[^"\\]*","seq":(\d+)')
-# No more than this is a few lines that may all be checkpoints.
+# A segment of more bytes than this is not checked for having only checkpoints.
 _FEW_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
 class Part:
-    """The whole lines from an offset of a segment on.
+    """The complete lines of a segment from an offset on.
 
     Attributes:
-        offset: Where they begin.
-        size: How many bytes they have.
-        lines: How many they are.
+        offset: The offset of the first line.
+        size: The number of bytes.
+        lines: The number of lines.
         root: Their Merkle root.
-        first_seq: The number of the first record among them, 0 without any.
-        last_seq: That of the last one.
-        marks: The beginning of each line's hash.
-        leaves: The hashes, where they were asked for.
-        only_checkpoints: Whether they say nothing but what the next hop was told of earlier seals.
+        first_seq: The number of the first record; 0 if there is none.
+        last_seq: The number of the last record.
+        marks: The first bytes of each line's hash.
+        leaves: The hashes, if requested.
+        only_checkpoints: Whether the lines are only checkpoints of earlier seals.
     """
 
     offset: int
@@ -49,18 +49,18 @@ class Part:
 
 
 def scan(path: Path, offset: int, end: int | None = None, *, keep: bool = False) -> Part:
-    """Read and hash the whole lines of a segment from an offset on.
+    """Read and hash the complete lines of a segment from an offset on.
 
-    Between two blocks other threads get their turn, so that whoever records is not kept waiting.
+    Between two blocks other threads can run, so that recording is not delayed.
 
     Args:
         path: The segment.
         offset: The start of the first line.
-        end: Where to stop; by default at the end of the last whole line.
-        keep: Whether the hashes of all lines are kept.
+        end: Where to stop; default: at the end of the last complete line.
+        keep: Whether to keep the hashes of all lines.
 
     Raises:
-        OSError: When the file cannot be read.
+        OSError: If the file cannot be read.
     """
     part, tree = Part(offset), Tree()
     marks: list[bytes] = []
@@ -85,12 +85,12 @@ def scan(path: Path, offset: int, end: int | None = None, *, keep: bool = False)
 
 
 def has_news(path: Path) -> bool:
-    """Tell whether a segment says more than what the next hop was told of earlier seals.
+    """Tell whether a segment has anything but checkpoints of earlier seals.
 
-    It is read up to the first line that does.
+    It is read up to the first such line.
 
     Raises:
-        OSError: When the file cannot be read.
+        OSError: If the file cannot be read.
     """
     return any(
         offset + len(line) > _FEW_BYTES or _is_news(line) for offset, line in lines_between(path, 0)
@@ -102,7 +102,7 @@ def _is_news(line: bytes) -> bool:
 
 
 def seq_of(line: bytes) -> int:
-    """Return the number of the record on a line, 0 where it is none."""
+    """Return the number of the record on a line; 0 if it has no record."""
     if (found := _SEQ.match(line)) is not None:
         return int(found[1])
     if not line.startswith(b'{"id":'):
@@ -114,10 +114,10 @@ def seq_of(line: bytes) -> int:
 
 
 def lines_between(path: Path, offset: int, end: int | None = None) -> Iterator[tuple[int, bytes]]:
-    """Yield the whole lines of a part of a segment, each with its offset and without its newline.
+    """Yield the complete lines of a part of a segment with their offsets, without newlines.
 
     Raises:
-        OSError: When the file cannot be read.
+        OSError: If the file cannot be read.
     """
     for lines in _blocks_of_lines(path, offset, end):
         for line in lines:
@@ -126,7 +126,7 @@ def lines_between(path: Path, offset: int, end: int | None = None) -> Iterator[t
 
 
 def _blocks_of_lines(path: Path, offset: int, end: int | None) -> Iterator[list[bytes]]:
-    """Yield whole lines without their newlines, some at a time."""
+    """Yield blocks of complete lines without their newlines."""
     descriptor = open_file(path, os.O_RDONLY)
     try:
         begun: list[bytes] = []
@@ -135,7 +135,7 @@ def _blocks_of_lines(path: Path, offset: int, end: int | None) -> Iterator[list[
             wanted = _BLOCK if end is None else min(_BLOCK, end - offset)
             block = os.pread(descriptor, wanted, offset) if wanted > 0 else b""
             if not block or waiting > LONGEST_BLOCK:
-                return  # what is left has no end, or is too long for a line
+                return  # the rest is an incomplete line, or too long for a line
             offset += len(block)
             cut = block.rfind(b"\n")
             if cut < 0:

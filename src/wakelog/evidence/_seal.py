@@ -1,7 +1,7 @@
-"""The seal: one line of ``seals.jsonl``, what it says, and what is signed of it.
+"""The seal: one line of ``seals.jsonl``, its fields, and its signature.
 
-Each line follows the one before by its number and by its digest, and is signed. What is signed is the line
-itself up to the signature, so nobody has to write JSON again in order to check it::
+Each line names the number and the digest of the line before, and is signed. The signature covers
+the line itself up to the signature, so that JSON need not be encoded again for verifying it::
 
     {"kind":"seal","number":3,"writer":"01a1...","segment":1,...,"signature":"...","marks":"..."}
     |----------------------- signed ------------------------|
@@ -21,17 +21,17 @@ import orjson
 from wakelog.events import semconv as s
 
 SEAL, DELETION, ERASURE = "seal", "deletion", "erasure"
-"""The kinds of lines: some lines of a segment, segments that are deleted, blobs that are erased."""
+"""The kinds of lines: for lines of a segment, for deleted segments, and for erased blobs."""
 PROCESS, SHIPPER, ADOPTER = "process", "shipper", "adopter"
-"""Who has signed: the process that records, one that ships it, or who found it after its end."""
+"""The signers: the recording process, a delivering one, or one that found the folder later."""
 FIRST = "0" * 64
-"""What the first line says of the line before it."""
+"""The first line's digest of the line before it."""
 _DOMAIN = b"wakelog seal 1\n"
 _SIGNATURE, _EXTRA = b',"signature":"', b',"marks":"'
 MARK_BYTES = 2
-"""Of each line's hash, so many bytes stand beside the seal: they tell which line does not fit."""
+"""How many bytes of each line's hash are stored beside the seal, to find a changed line."""
 SCOPE = "wakelog.evidence"
-"""The scope of the records that checkpoints are."""
+"""The scope of checkpoint records."""
 _OF_CHECKPOINT = b'"event_name":"%b"' % s.CHECKPOINT.encode()
 _FIELDS_OF_CHECKPOINT = frozenset(
     {"id", "seq", "timestamp", "event_name", "severity_number", "severity_text", "crc"}
@@ -40,20 +40,21 @@ _FIELDS_OF_CHECKPOINT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """One line that can be read. Whether to believe it, ``PublicKeys`` says.
+    """One parsed line. ``PublicKeys`` verifies its signature.
 
     Attributes:
         kind: ``seal``, ``deletion`` or ``erasure``.
-        number: Its place in the file, from 1.
-        writer: The folder that it belongs to.
+        number: Its number in the file, from 1.
+        writer: The name of its folder.
         previous: The digest of the line before, in hexadecimal.
-        time: When it was signed, RFC 3339 in UTC, by the signer's clock.
-        by: Who signed: ``process``, ``shipper`` or ``adopter``.
+        time: The time of signing by the signer's clock, RFC 3339 in UTC.
+        by: The signer: ``process``, ``shipper`` or ``adopter``.
         signer: The id of the key.
-        fields: Everything that is signed, by its name.
+        fields: All signed fields by name.
         signature: The signature.
-        text: The line up to and with the signature: what is exported, anchored and proved with.
-        marks: The beginnings of the lines' hashes, which are not signed; empty where there are none.
+        text: The line up to and including the signature, which is exported, anchored and used in
+            proofs.
+        marks: The first bytes of the lines' hashes, which are not signed; may be empty.
     """
 
     kind: str
@@ -70,59 +71,60 @@ class Seal:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the text, in hexadecimal, by which the next line names this one."""
+        """The SHA-256 of the text in hexadecimal, which the next line contains."""
         return sha256(self.text).hexdigest()
 
     @property
     def signed(self) -> bytes:
-        """What the signature is of."""
+        """The signed bytes."""
         return _DOMAIN + self.text[: self.text.rfind(_SIGNATURE)]
 
     @property
     def segment(self) -> int:
-        """The segment that it is about."""
+        """The number of its segment."""
         return int(self.fields.get("segment", 0))
 
     @property
     def offset(self) -> int:
-        """Where the first byte stands that it covers."""
+        """The offset of the first byte that it covers."""
         return int(self.fields.get("offset", 0))
 
     @property
     def size(self) -> int:
-        """How many bytes it covers."""
+        """The number of bytes that it covers."""
         return int(self.fields.get("size", 0))
 
     @property
     def end(self) -> int:
-        """The place after the last byte that it covers."""
+        """The offset after the last byte that it covers."""
         return self.offset + self.size
 
     @property
     def last_seq(self) -> int:
-        """The greatest number of a record that it covers, or that one before it has covered."""
+        """The greatest record number that it or an earlier seal covers."""
         return int(self.fields.get("last_seq", 0))
 
     @property
     def closed(self) -> bool:
-        """Whether the writer has ended, so that nothing comes after it."""
+        """Whether the writer has ended, so that no line may follow."""
         return bool(self.fields.get("closed"))
 
     def line(self) -> bytes:
-        """Return the whole line, with its newline."""
+        """Return the complete line, with its newline."""
         if not self.marks:
             return self.text + b"\n"
         return b'%b%b%b"}\n' % (self.text[:-1], _EXTRA, b64encode(self.marks))
 
 
 def make_seal(fields: dict[str, Any], signer: str, signature_of: Any, marks: bytes = b"") -> Seal:
-    """Sign the fields of a line.
+    """Return the seal with these fields, after signing them.
 
     Args:
-        fields: What it says, ``kind``, ``number``, ``writer``, ``previous``, ``time`` and ``by`` first.
+        fields: The fields, beginning with ``kind``, ``number``, ``writer``, ``previous``, ``time``
+            and ``by``.
         signer: The key's id.
-        signature_of: Signs bytes.
-        marks: What stands beside it and is not signed.
+        signature_of: Returns the signature of bytes.
+        marks: The unsigned marks.
     """
     signed = orjson.dumps({**fields, "signer": signer})[:-1]
     signature = bytes(signature_of(_DOMAIN + signed))
@@ -134,7 +136,7 @@ def make_seal(fields: dict[str, Any], signer: str, signature_of: Any, marks: byt
 
 
 def parse_seal(line: bytes) -> Seal | None:
-    """Read a line, None when it is no seal."""
+    """Parse a line; return None if it is not a seal."""
     line = line.rstrip(b"\n")
     text, separator, extra = line.partition(_EXTRA)
     try:
@@ -142,12 +144,12 @@ def parse_seal(line: bytes) -> Seal | None:
         if separator:
             text += b"}"
         data = orjson.loads(text)
-        # The signature is the last field, or what is signed is not what was read.
+        # The signature must be the last field; otherwise unsigned fields could follow it.
         if not text.endswith(b'%b%b"}' % (_SIGNATURE, data["signature"].encode())):
             return None
         signature = b64decode(stated := data.pop("signature"), validate=True)
         if b64encode(signature) != stated.encode():
-            return None  # bits that are left over in the last character would be nobody's
+            return None  # unused bits in the last character would not be verified
         return Seal(
             kind=str(data["kind"]),
             number=int(data["number"]),
@@ -166,7 +168,7 @@ def parse_seal(line: bytes) -> Seal | None:
 
 
 def checkpoint_of(seal: Seal) -> dict[str, Any]:
-    """Return what the record says with which a seal leaves: its body, attributes and scope."""
+    """Return the body, attributes and scope of the record of a seal."""
     return {
         "body": f"checkpoint {seal.number} of writer {seal.writer}: sealed up to record {seal.last_seq}",
         "attributes": {
@@ -181,7 +183,7 @@ def checkpoint_of(seal: Seal) -> dict[str, Any]:
 
 
 def seal_on(line: bytes) -> Seal | None:
-    """Return the seal on the line of a checkpoint, None for a line that says anything else, or more."""
+    """Return the seal on a checkpoint's line; None if it is anything else, or has more fields."""
     if _OF_CHECKPOINT not in line:
         return None
     try:
@@ -197,7 +199,7 @@ def seal_on(line: bytes) -> Seal | None:
 
 
 def is_header(line: bytes) -> bool:
-    """Tell whether a line is the first one of a segment, and no record."""
+    """Tell whether a line is a segment's header, and not a record."""
     if not line.startswith(b'{"writer":'):
         return False
     try:

@@ -1,4 +1,4 @@
-"""The file of seals of one folder: who holds it, its last line, and appending to it."""
+"""The seal file of one folder: locking it, its last line, and appending to it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _log = logging.getLogger("wakelog")
 
 
 class SealFile:
-    """The seals of one folder, held under a kernel lock, so that one process at a time appends.
+    """The seal file of one folder, held under a kernel lock, because only one process may append.
 
     Args:
         folder: The writer's folder.
         fs: The system calls.
 
     Attributes:
-        last: The last seal, None when there is none yet.
-        cut: Whether the file has lost the last seal that was known.
+        last: The last seal; None if there is none yet.
+        cut: Whether the file has lost the last known seal.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class SealFile:
         self.last = _last_seal(lock.descriptor)
         self.cut = known is not None and _has_lost(self.last, known)
         if known is not None and self.cut:
-            # Going on from what is left would sign what stands now where sealed lines stood.
+            # Continuing from the remaining seals would sign other lines in place of sealed ones.
             _log.error(
                 "%s has lost seals: the seal %d of %s was its last one. What is sealed now follows on that, "
                 "and wakelog verify --keys will name the gap",
@@ -59,17 +59,17 @@ class SealFile:
         timeout: float = _LOCK_SECONDS,
         known: Seal | None = None,
     ) -> Self:
-        """Take the file; it is made when it is missing.
+        """Lock the file, and create it if it is missing.
 
         Args:
             folder: The writer's folder.
             fs: The system calls.
-            timeout: The longest wait for somebody else, in seconds.
-            known: The last seal that the caller knows of. Where the file has lost it, what is appended
-                follows on that one.
+            timeout: The longest wait for the lock, in seconds.
+            known: The last seal that the caller knows. If the file has lost it, the next seal
+                nevertheless follows on it.
 
         Raises:
-            JournalError: When the file system refuses, or somebody else holds it for too long.
+            JournalError: If reading or writing fails, or the lock is not available in time.
         """
         path = folder / SEALS
         try:
@@ -92,11 +92,11 @@ class SealFile:
     def append(
         self, kind: str, fields: dict[str, Any], signer: Signer, by: str, marks: bytes = b""
     ) -> Seal:
-        """Sign a line and append it, durably.
+        """Sign a line, append it and sync the file.
 
         Raises:
-            JournalError: When the signer or the file system refuses. Nothing was appended then, or the
-                beginning of a line, which no reader takes for one.
+            JournalError: If signing or writing fails. Then nothing was appended, or only an
+                incomplete line, which readers ignore.
         """
         last = self.last
         head = {
@@ -109,14 +109,14 @@ class SealFile:
         }
         try:
             seal = make_seal({**head, **fields}, signer.id, signer.sign, marks)
-        except Exception as error:  # the signer may be anybody's
+        except Exception as error:  # a user's signer may raise anything
             cause = f"the signer failed: {type(error).__name__}: {error}"
             raise JournalError("seal", self.path, cause) from error
         line = seal.line()
         fd = self._lock.descriptor
         try:
             if not ends_with_a_line(fd):
-                line = b"\n" + line  # a crash cut the last one off
+                line = b"\n" + line  # the last line is incomplete after a crash
             os.lseek(fd, 0, os.SEEK_END)
             written = self._fs.write(fd, line)
             while written < len(line):
@@ -145,13 +145,13 @@ def _last_seal(descriptor: int) -> Seal | None:
 
 
 def read_seals(folder: Path) -> Iterator[tuple[int, bytes, Seal | None]]:
-    """Read the file of seals without holding it.
+    """Read the seal file without locking it.
 
     Yields:
-        Each whole line: its number from 1, the line, and the seal where it is one.
+        Each complete line: its number from 1, the line, and the seal, or None.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If reading fails.
     """
     path = folder / SEALS
     try:
@@ -166,10 +166,10 @@ def read_seals(folder: Path) -> Iterator[tuple[int, bytes, Seal | None]]:
 
 
 def last_seal(folder: Path) -> Seal | None:
-    """Return the last seal of a folder without holding its file, None when there is none.
+    """Return the last seal of a folder without locking its file; None if there is none.
 
     Raises:
-        JournalError: When the file system refuses.
+        JournalError: If reading fails.
     """
     path = folder / SEALS
     try:

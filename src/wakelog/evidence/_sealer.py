@@ -1,4 +1,4 @@
-"""What seals a journal in the background: by interval, when a segment ends, and at the end."""
+"""Sealing a journal in the background: at an interval, when a segment ends, and at the end."""
 
 from __future__ import annotations
 
@@ -19,38 +19,39 @@ from wakelog.runtime import Alarm, Background, Burst, ForkOrder, notice_fork, re
 
 _log = logging.getLogger("wakelog")
 KEEP_SECONDS = 86_400.0
-"""How long what was sealed is kept, where nothing else is said."""
-# Soon after the first record, so that what a process before has left unsigned does not wait long.
+"""The default of how long a sealed segment is kept, in seconds."""
+# Soon after the first record, so that what an earlier process left unsealed does not wait long.
 _FIRST_SECONDS = 1.0
 
 
 class Signing:
-    """Signs what happens in folders, and hands new seals on.
+    """Seals folders, signs for deletions, and passes new seals to anchors.
 
-    What fails is counted in ``failed`` and said once a minute; it is tried again at the next interval.
+    Failures are counted in ``failed`` and logged once a minute; they are retried at the next
+    interval.
 
     Args:
         sealing: The settings.
-        signer: What signs.
-        by: Who that is.
+        signer: Signs the seals.
+        by: The signer's role, for the ``by`` field.
     """
 
     def __init__(self, sealing: Sealing, signer: Signer, by: str) -> None:
         self.settings, self.signer, self.by = sealing, signer, by
         self.failed = 0
-        """How many times a seal, a checkpoint or an anchor has failed."""
+        """The number of failures of seals, checkpoints and anchors."""
         self._burst = Burst()
-        # The last seal of each folder that this process knows of, so that nobody can take it away
-        # and have other lines sealed in its place.
+        # The last known seal of each folder. It detects that an attacker has removed the seal to
+        # have other lines sealed in place of sealed ones.
         self._known: dict[Path, Seal] = {}
 
     def remember(self, folder: Path, seal: Seal) -> None:
-        """Learn of a seal that a folder has, from whoever holds it elsewhere."""
+        """Note a seal of a folder, for example from a checkpoint file."""
         if (known := self._known.get(folder)) is None or known.number < seal.number:
             self._known[folder] = seal
 
     def seal(self, folder: Path, by: str, *, closing: bool = False) -> Seal | None:
-        """Seal a folder, and give anchors the new seal; return it, None when there is none."""
+        """Seal a folder, and pass the new seal to anchors; return it, or None if there is none."""
         try:
             known = self._known.get(folder)
             seal = seal_folder(folder, self.signer, by, closing=closing, known=known)
@@ -61,31 +62,31 @@ class Signing:
             self.remember(folder, seal)
         for anchor in self.settings.anchors if seal is not None else ():
             try:
-                anchor(seal.text)  # type: ignore[union-attr] # there is one in this loop
-            except Exception as error:  # noqa: BLE001 - anybody's code; the next seal stands for this one
+                anchor(seal.text)  # type: ignore[union-attr] # the loop is empty without a seal
+            except Exception as error:  # noqa: BLE001 - a user's; the next seal covers this
                 self.note("an anchor did not take a seal", error)
         return seal
 
     def note(self, what: str, error: Exception) -> None:
-        """Count what failed, and say it once a minute."""
+        """Count a failure, and log failures once a minute."""
         self.failed += 1
         if self._burst.is_due():
             _log.warning("%s: %s. It is tried again", what, error)
 
-    # As a listener of the journal.
+    # The listener of the journal.
 
     def segment_begun(self) -> None:
-        """Do nothing: somebody else says when to seal."""
+        """Do nothing, because the caller decides when to seal."""
 
     def writer_ended(self, folder: Path) -> None:
-        """Seal what a writer has written last."""
+        """Seal the last lines of a writer."""
         self.seal(folder, self.by, closing=True)
 
     def before_deletion(self, folder: Path, below: int, reason: str) -> int:
         """Sign that segments are deleted on purpose.
 
         Raises:
-            JournalError: When that cannot be signed. Nothing is deleted then.
+            JournalError: If signing fails. Then nothing is deleted.
         """
         known = self._known.get(folder)
         seal = declare_deletion(folder, below, reason, self.signer, self.by, known=known)
@@ -95,14 +96,14 @@ class Signing:
 
 
 class Sealer(Signing):
-    """Seals the writers of this process, and what processes that are gone have left unsigned.
+    """Seals the writers of this process, and what dead processes left unsealed.
 
-    Nothing of it happens in the thread that records, except that a new segment wakes this one.
+    The recording thread does nothing for it, except that a new segment wakes the sealing thread.
 
     Args:
         sealing: The settings.
-        signer: What signs.
-        export: Whether seals leave as records.
+        signer: Signs the seals.
+        export: Whether to record seals as checkpoints.
     """
 
     def __init__(self, sealing: Sealing, signer: Signer, *, export: bool) -> None:
@@ -120,11 +121,11 @@ class Sealer(Signing):
         self._sealing_lock = threading.RLock()
 
     def watch(self, journal: Journal) -> None:
-        """Learn which journal it is."""
+        """Set the journal to seal."""
         self._journal = journal
 
     def segment_begun(self) -> None:
-        """Wake the thread, which seals the segment before."""
+        """Wake the thread, which seals the previous segment."""
         self._stopping = False
         if self._thread.running:
             self._alarm.ring()
@@ -132,7 +133,7 @@ class Sealer(Signing):
             self._thread.start()
 
     def seal_all(self) -> None:
-        """Seal what is there now of this process's writers."""
+        """Seal the present lines of this process's writers."""
         journal = self._journal
         if journal is None:
             return
@@ -142,7 +143,7 @@ class Sealer(Signing):
                     self._tell(journal, writer.folder.path, seal)
 
     def adopt(self) -> None:
-        """Attest what processes of the same services and pipeline have left without a seal."""
+        """Seal what dead processes of the same services and pipeline left unsealed."""
         journal = self._journal
         if journal is None:
             return
@@ -157,7 +158,7 @@ class Sealer(Signing):
                     self._tell(journal, folder, seal)
 
     def finish(self) -> None:
-        """Stop, after sealing what is there, so that its checkpoint can still leave."""
+        """Stop after sealing the present lines, so that their checkpoint can still be delivered."""
         notice_fork()
         self._stopping = True
         self._alarm.ring()
@@ -196,18 +197,18 @@ class Sealer(Signing):
 
 
 class OutsideSealer(Signing):
-    """Seals folders of other processes: the shipping process is the signer then.
+    """Seals folders of other processes, in a process that delivers or only seals.
 
-    What a process that is gone has left unsigned is attested as the adopter's.
+    What dead processes left unsealed is marked as sealed by an adopter.
 
     Args:
         root: The journal's directory.
         sealing: The settings.
-        signer: What signs.
-        wanted: Says which folders.
-        record: Has a seal leave as a record; None when none does.
-        keep: How long ago a segment was sealed, at least, before its deletion is signed for where a
-            process without a key asks for that, in seconds.
+        signer: Signs the seals.
+        wanted: Tells whether to seal a folder.
+        record: Records a seal as a checkpoint; None to not record it.
+        keep: How long after a segment was sealed a deletion is signed at the earliest, if a process
+            without a key requests it, in seconds.
     """
 
     def __init__(
@@ -225,10 +226,10 @@ class OutsideSealer(Signing):
         self._done: set[Path] = set()
 
     def seal_all(self) -> None:
-        """Seal what is there now.
+        """Seal the present lines.
 
         Raises:
-            JournalError: When the directory cannot be listed.
+            JournalError: If the directory cannot be listed.
         """
         for folder in folders(self._root):
             if not self._wanted(folder):
@@ -248,7 +249,7 @@ class OutsideSealer(Signing):
             self._grant(folder)
 
     def _grant(self, folder: Path) -> None:
-        """Sign for what the owner of a folder, who has no key, would delete."""
+        """Sign for deletions that the owner of a folder requests, because it has no key."""
         known = self._known.get(folder)
         try:
             seal = grant_deletion(folder, self.signer, self.by, self._keep, known=known)

@@ -1,4 +1,4 @@
-"""Sealing a folder: what has been written since its last seal, and what is deleted of it on purpose."""
+"""Sealing a folder: new lines since its last seal, and deletions on purpose."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from wakelog.storage import SEALS, blob_folder, segment_name, segments, sync_apa
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How far a folder is sealed.
+    """The position up to which a folder is sealed.
 
     Attributes:
-        segment: The segment of the last seal, 0 without any.
-        end: The byte after the last that it covers.
-        line: How many lines of that segment are sealed.
+        segment: The segment of the last seal; 0 if there is none.
+        end: The offset after the last byte that it covers.
+        line: The number of sealed lines in that segment.
         seq: The greatest number of a sealed record.
     """
 
@@ -38,14 +38,14 @@ class Extent:
 
     @classmethod
     def after(cls, seal: Seal | None) -> Extent:
-        """Return the place after a seal, or the beginning."""
+        """Return the position after a seal, or the beginning."""
         if seal is None:
             return cls()
         lines = int(seal.fields.get("first_line", 1)) - 1 + int(seal.fields.get("lines", 0))
         return cls(seal.segment, seal.end, lines, seal.last_seq)
 
     def fields(self) -> dict[str, Any]:
-        """Return it as a line of another kind says it."""
+        """Return the position as the fields of a line of another kind."""
         return {
             "segment": self.segment,
             "offset": self.end,
@@ -65,23 +65,24 @@ def seal_folder(
     known: Seal | None = None,
     fs: FileSystem = SYSTEM,
 ) -> Seal | None:
-    """Seal the whole lines that have been written since the last seal.
+    """Seal the complete lines that were written since the last seal.
 
-    What is sealed is on the disk before its seal is, so no seal speaks of lines that a power failure takes.
+    The lines are synced before their seal, so that no seal covers lines that a power failure
+    removes.
 
     Args:
         folder: The writer's folder.
-        signer: What signs.
-        by: Who that is: ``process``, ``shipper`` or ``adopter``.
+        signer: Signs the seal.
+        by: The signer's role: ``process``, ``shipper`` or ``adopter``.
         closing: Whether the writer has ended, so that no line may follow.
-        known: The last seal that the caller knows of, which must not get lost.
+        known: The last seal that the caller knows, which must not get lost.
         fs: The system calls.
 
     Returns:
-        The last new seal, None when there was nothing to seal.
+        The last new seal; None if there was nothing to seal.
 
     Raises:
-        JournalError: When the file system or the signer refuses. What was not sealed is the next time.
+        JournalError: If reading, writing or signing fails. Unsealed lines are sealed the next time.
     """
     found = segments(folder, missing_ok=True)
     missing = known is None and regular_file(folder / SEALS) is None
@@ -94,7 +95,7 @@ def seal_folder(
 
 
 def _is_worth_a_seal(folder: Path, found: Sequence[int]) -> bool:
-    """Tell whether a folder without seals has anything but headers and checkpoints."""
+    """Tell whether a folder without seals has any lines but headers and checkpoints."""
     return any(_has_news(folder / segment_name(index)) for index in found)
 
 
@@ -102,7 +103,7 @@ def _has_news(path: Path) -> bool:
     try:
         return has_news(path)
     except FileNotFoundError:
-        return False  # it was deleted in this moment
+        return False  # it has just been deleted
     except OSError as error:
         raise JournalError("seal", path, error.strerror or error) from error
 
@@ -124,7 +125,7 @@ def _seal_rest(
         if index >= place.segment:
             begin = place.end if index == place.segment else 0
             parts.append((index, _read(file.folder / segment_name(index), begin, fs)))
-    # What only says which seals there are needs none itself, until something follows it.
+    # Checkpoints alone need no seal of their own until other lines follow them.
     news = any(part.lines and not part.only_checkpoints for _, part in parts)
     if not news and (file.last is None or not (closing or deleting)):
         return None
@@ -158,22 +159,22 @@ def declare_deletion(
     known: Seal | None = None,
     fs: FileSystem = SYSTEM,
 ) -> Seal | None:
-    """Seal what has not been of segments that are about to be deleted, and sign that they are.
+    """Seal the unsealed lines of segments that are about to be deleted, and sign for the deletion.
 
     Args:
         folder: The writer's folder.
         below: The index of the first segment that stays.
-        reason: Why.
-        signer: What signs.
-        by: Who that is.
-        known: The last seal that the caller knows of, which must not get lost.
+        reason: The reason.
+        signer: Signs the seal and the deletion.
+        by: The signer's role.
+        known: The last seal that the caller knows, which must not get lost.
         fs: The system calls.
 
     Returns:
-        The tombstone, None when there is nothing to delete, or nothing but what seals themselves say.
+        The tombstone; None if there is nothing to delete, or only checkpoints.
 
     Raises:
-        JournalError: When the file system or the signer refuses. Nothing may be deleted then.
+        JournalError: If reading, writing or signing fails. Then nothing may be deleted.
     """
     doomed = [index for index in segments(folder, missing_ok=True) if index < below]
     missing = known is None and regular_file(folder / SEALS) is None
@@ -194,23 +195,24 @@ def declare_deletion(
 def grant_deletion(
     folder: Path, signer: Signer, by: str, keep: float, *, known: Seal | None = None
 ) -> Seal | None:
-    """Sign for what the folder's owner, who has no key, would delete, as far as it was sealed long enough ago.
+    """Sign for a deletion that the folder's owner requests, if it was sealed long enough ago.
 
-    Whoever can write to the folder can ask. So nothing goes that is younger than ``keep``, by the clock of
-    whoever has sealed it, or that this signer's seals do not vouch for; and the reason says who has asked.
+    Any process that can write to the folder can request it. Therefore segments stay if they were
+    sealed less than ``keep`` seconds ago, by the clock of their signer, or if this signer's seals
+    do not cover them; and the reason says that the process requested it.
 
     Args:
         folder: The writer's folder.
-        signer: What signs.
-        by: Who that is.
-        keep: The least time since a segment was sealed to its end, in seconds.
-        known: The last seal that the caller knows of, which must not get lost.
+        signer: Signs the deletion.
+        by: The signer's role.
+        keep: The minimum time since a segment was sealed to its end, in seconds.
+        known: The last seal that the caller knows, which must not get lost.
 
     Returns:
-        The tombstone, None when nothing was asked for, or nothing may go yet.
+        The tombstone; None if nothing was requested, or nothing may be deleted yet.
 
     Raises:
-        JournalError: When the file system or the signer refuses.
+        JournalError: If reading, writing or signing fails.
     """
     if (wanted := wanted_deletion(folder)) is None:
         return None
@@ -236,7 +238,7 @@ def grant_deletion(
 
 
 def _vouched_for(folder: Path, signer: Signer) -> list[Seal]:
-    """Return the seals up to the last one of a signer, each named by the next by its digest."""
+    """Return the seals up to a signer's last one, while each has the digest of the one before."""
     keys = PublicKeys.of(signer.public_key)
     chain: list[Seal] = []
     found: list[Seal] = []
@@ -252,7 +254,7 @@ def _vouched_for(folder: Path, signer: Signer) -> list[Seal]:
 
 
 def _read(path: Path, begin: int, fs: FileSystem | None) -> Part:
-    """Read what is to be sealed, and see to it that the disk has it, where that is asked for."""
+    """Read the lines to be sealed, and sync them if a file system is given."""
     try:
         part = scan(path, begin)
         if part.lines and fs is not None:
@@ -263,7 +265,7 @@ def _read(path: Path, begin: int, fs: FileSystem | None) -> Part:
             finally:
                 os.close(descriptor)
     except FileNotFoundError:
-        return Part(begin)  # it was deleted in this moment
+        return Part(begin)  # it has just been deleted
     except OSError as error:
         raise JournalError("seal", path, error.strerror or error) from error
     return part

@@ -1,4 +1,4 @@
-"""What somebody says about sealing, once for every journal of a process."""
+"""The settings of sealing, which apply to every journal of a process."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _KEY, _SEALING = "WAKELOG_SEAL_KEY", "WAKELOG_SEALING"
 _INTERVAL, _CHECKPOINTS = "WAKELOG_SEAL_INTERVAL", "WAKELOG_CHECKPOINTS"
 _TIMESTAMP_URL, _ERASABLE = "WAKELOG_TIMESTAMP_URL", "WAKELOG_ERASABLE"
 SEALING_VARIABLES: Final = (_KEY, _SEALING, _INTERVAL, _CHECKPOINTS, _TIMESTAMP_URL, _ERASABLE)
-"""The variables that say what ``Sealing`` does."""
+"""The environment variables for ``Sealing``."""
 
 
 class Anchor(Protocol):
-    """Stores seals elsewhere: in a file on another machine, at a time-stamp authority, at a notary.
+    """Stores seals elsewhere: on another machine, at a time-stamp authority, or at a notary.
 
-    It is called in a background thread after each seal, for the newest one. What it raises is counted
-    and said; the next seal is offered all the same, and stands for all before it.
+    It is called in a background thread with the newest seal. An exception is counted and logged;
+    the next seal is passed nevertheless, and covers all before it.
     """
 
     def __call__(self, seal: bytes) -> None:
-        """Take a seal.
+        """Store a seal.
 
         Args:
             seal: The signed line, without a newline.
 
         Raises:
-            OSError: When it cannot be taken now.
+            OSError: If it cannot be stored now.
         """
         ...
 
@@ -41,18 +41,18 @@ class Sealing:
     """Settings of sealing; see ``docs/evidence.md``.
 
     Args:
-        key: The Ed25519 private key that signs: a PEM file, or a ``Signer`` where the key is elsewhere.
-            None when this process signs nothing, and another one does (``wakelog ship`` with
-            ``--seal-key``, or ``wakelog seal``): its content is prepared for erasing all the same.
-        interval: The longest that a line stays without a seal while the process runs, in seconds.
-        anchors: Who is given each seal, beside the next hop.
-        export: Whether each seal also leaves as a log record, a checkpoint, to the next hop.
-        erasable: Whether content leaves its line for a file beside the segment, behind a random salt, so
-            that ``wakelog erase`` can delete it without touching a line. It costs a second write for
-            each event that has content.
+        key: The Ed25519 private key for signing: a PEM file, or a ``Signer`` if the key is
+            elsewhere. None if another process signs (``wakelog ship`` with ``--seal-key``, or
+            ``wakelog seal``); content is nevertheless stored so that it can be erased.
+        interval: The longest time for which a line has no seal while the process runs, in seconds.
+        anchors: The anchors that receive each seal, besides the next hop.
+        export: Whether each seal is also delivered to the next hop as a log record, a checkpoint.
+        erasable: Whether content is stored in a file beside the segment, with a random salt, so
+            that ``wakelog erase`` can delete it without changing a line. It costs a second write
+            for each event with content.
 
     Raises:
-        ConfigurationError: For an interval that is not above 0, or a key that cannot be used.
+        ConfigurationError: If the interval is not above 0, or the key cannot be used.
     """
 
     key: str | os.PathLike[str] | Signer | None = None
@@ -69,12 +69,12 @@ class Sealing:
 
     @classmethod
     def from_environment(cls) -> Self | None:
-        """Return what the variables say, None when sealing is off.
+        """Return the settings from the environment; None if sealing is off.
 
-        It is on where ``WAKELOG_SEAL_KEY`` names a key, and with ``WAKELOG_SEALING=true`` without one.
+        It is on if ``WAKELOG_SEAL_KEY`` names a key, and with ``WAKELOG_SEALING=true`` without one.
 
         Raises:
-            ConfigurationError: For a variable that cannot be used; it says which.
+            ConfigurationError: If a variable cannot be used; the message names it.
         """
         key, checkpoints = _said(_KEY), _said(_CHECKPOINTS)
         on, erasable = _flag(_SEALING, default=bool(key)), _flag(_ERASABLE, default=True)
@@ -93,10 +93,10 @@ class Sealing:
         return said if on else None
 
     def signer(self) -> Signer | None:
-        """Return what signs, None when this process does not.
+        """Return the signer; None if this process does not sign.
 
         Raises:
-            ConfigurationError: When the key cannot be used.
+            ConfigurationError: If the key cannot be used.
         """
         if self.key is None or isinstance(self.key, Signer):
             return self.key
@@ -104,14 +104,14 @@ class Sealing:
 
 
 def _anchors(checkpoints: str, url: str) -> tuple[Anchor, ...]:
-    """Return the anchors for a file of checkpoints and a time-stamp authority, either of them empty."""
+    """Return the anchors for a checkpoint file and a time-stamp authority; either may be empty."""
     if url and not checkpoints:
         raise ConfigurationError(
             f"{_TIMESTAMP_URL} needs {_CHECKPOINTS}: the file that the time stamps go to"
         )
     if not checkpoints:
         return ()
-    # Not before they are needed: they load urllib, ssl and what else an HTTP client is made of.
+    # Imported when needed, because they load urllib, ssl and the rest of an HTTP client.
     from wakelog.evidence._anchors import FileAnchor, TimestampAnchor
 
     file = FileAnchor(checkpoints)

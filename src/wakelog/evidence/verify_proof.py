@@ -2,11 +2,13 @@
 
     python verify_proof.py PROOF.json EVENT.jsonl PUBLIC_KEY.pem
 
-PROOF.json is what "wakelog prove ID" has written, EVENT.jsonl the event's line, and PUBLIC_KEY.pem the key of
-whoever signed, which has to come from somebody whom you trust, and not from whoever gave you the proof.
-Exit code 0: the signer has signed this very line, at the time and the place that are printed.
+PROOF.json is what "wakelog prove ID" has written, EVENT.jsonl is the event's line, and
+PUBLIC_KEY.pem is the signer's key. Get the key from a person whom you trust, and not from the one
+who gave you the proof. Exit code 0 means that the signer has signed this very line, at the time and
+position that are printed.
 
-Checked are the line's hash (RFC 9162, 2.1.1), the path to the seal's root (2.1.3.2) and its signature (RFC 8032, 5.1.7).
+This checks the line's hash (RFC 9162, 2.1.1), the path to the seal's root (2.1.3.2) and its
+signature (RFC 8032, 5.1.7).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ Point = tuple[int, int]
 
 
 def decode_point(data: bytes) -> Point:
-    """Return the point that 32 bytes stand for (5.1.3)."""
+    """Decode a point from 32 bytes (5.1.3)."""
     number = int.from_bytes(data, "little")
     sign, y = number >> 255, number & (2**255 - 1)
     square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
@@ -37,7 +39,7 @@ def decode_point(data: bytes) -> Point:
 
 
 def add(one: Point, other: Point) -> Point:
-    """Return the sum of two points (5.1.4, in affine coordinates: slower, and easier to read)."""
+    """Return the sum of two points (5.1.4, in affine coordinates: slower, but easier to read)."""
     (x1, y1), (x2, y2) = one, other
     t = D * x1 * x2 * y1 * y2 % P
     x = (x1 * y2 + x2 * y1) * pow(1 + t, -1, P)
@@ -59,7 +61,7 @@ BASE = decode_point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
 
 
 def is_signature(key: bytes, message: bytes, signature: bytes) -> bool:
-    """Tell whether a signature is that of a key over a message (5.1.7)."""
+    """Tell whether a signature of a message was made with a key (5.1.7)."""
     s = int.from_bytes(signature[32:], "little")
     if len(key) != 32 or len(signature) != 64 or s >= ORDER:
         return False
@@ -92,14 +94,14 @@ def root_from(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes:
 
 
 def object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return a JSON object, none in which a name stands twice: readers would differ about it."""
+    """Return a JSON object, and reject duplicate names, which parsers treat differently."""
     if len(found := dict(pairs)) != len(pairs):
         raise ValueError("a name stands twice in one object")
     return found
 
 
 def check(proof: dict[str, object], line: bytes, pem: str) -> dict[str, object]:
-    """Return what the seal says, or raise ValueError with what does not fit."""
+    """Return the fields of the seal, or raise ValueError with what is wrong."""
     index, joined = proof["index"], base64.b64decode(str(proof["path"]), validate=True)
     if proof["wakelog_proof"] != 1 or type(index) is not int or len(joined) % 32:
         raise ValueError("it is no proof of the form that is known here")
@@ -119,7 +121,7 @@ def check(proof: dict[str, object], line: bytes, pem: str) -> dict[str, object]:
 
 
 def read(name: str, most: int) -> bytes:
-    """Return what is in a file, which has to be small enough for what it is."""
+    """Return the content of a file, which must not be larger than expected."""
     with open(name, "rb") as file:
         if len(data := file.read(most + 1)) > most:
             raise ValueError(f"{name} is too large: more than {most:,} bytes")
@@ -127,7 +129,7 @@ def read(name: str, most: int) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    """Check files, say what came of it, and return the exit code."""
+    """Check the files, print the result, and return the exit code."""
     if len(arguments) != 3:
         sys.stderr.write(f"{__doc__}\n")
         return 2
