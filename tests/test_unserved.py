@@ -89,8 +89,8 @@ def test_status_says_that_records_wait_for_a_logs_endpoint(
         logs.shutdown()
 
     [said] = [record.getMessage() for record in caplog.records if answer in record.getMessage()]
-    assert "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT names another place" in said
-    assert "OTEL_LOGS_EXPORTER=none keeps them here" in said
+    assert "set OTEL_EXPORTER_OTLP_LOGS_ENDPOINT to one that does" in said
+    assert "OTEL_LOGS_EXPORTER=none to keep them local" in said
     text = status(journal, capsys)
     [line] = [line for line in text.splitlines() if "waiting for a logs endpoint" in line]
     assert line.startswith("3 log records of shop")

@@ -273,10 +273,10 @@ def _say_if_nobody_hands_over() -> None:
     by_the_sdk = _is("OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED", "true")
     if not handing_over and not by_the_sdk:
         _log.warning(
-            "what the program logs is not recorded, because no instrumentation hands it over: install "
-            "opentelemetry-instrumentation-logging (and take it out of "
+            "the program's logging is not recorded, as no instrumentation passes it on: install "
+            "opentelemetry-instrumentation-logging (and remove it from "
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS), or add wakelog.integrations.logging."
-            "WakelogHandler() to the root logger. Wakelog's own loggers record in any case"
+            "WakelogHandler() to the root logger. Wakelog's own loggers always record"
         )
 
 
@@ -318,8 +318,8 @@ def _next_hop_of_the_environment() -> LogRecordExporter | None:
     # The SDK creates the other named exporters besides this one.
     if any(name.startswith("otlp") for name in names):
         _log.warning(
-            "%s=%s delivers by OTLP without a journal, and the journal of wakelog is delivered by "
-            "nobody: name wakelog alone, and it delivers to the OTLP endpoint",
+            "with %s=%s, otlp exports without a journal, and wakelog's journal is not delivered: "
+            "name wakelog alone, and it delivers to the OTLP endpoint",
             LOGS_SELECTOR,
             os.environ.get(LOGS_SELECTOR),
         )

@@ -68,8 +68,8 @@ def _written(said: dict[str, Any]) -> str:
     if len(text) > _LONGEST and said.pop(_ATTRIBUTES, None) is not None:
         text = json.dumps(said)
         _log.warning(
-            "what bound() has set is too large to cross into another process, and is left out there: "
-            "more than %d bytes",
+            "the attributes that bound() has set are not propagated to other processes, because "
+            "the context would be longer than %d bytes",
             _LONGEST,
         )
     return text
@@ -231,8 +231,8 @@ def _read(text: str | None) -> dict[str, Any]:
         said = None
     if not isinstance(said, dict):
         _log.warning(
-            "%s is not what wakelog.carrier() writes and is passed over; what is recorded here has no "
-            "parent in another process",
+            "%s is ignored, because it is not a value of wakelog.carrier(); events of this process "
+            "have no parent in another process",
             CARRIER,
         )
         return {}

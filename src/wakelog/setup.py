@@ -258,9 +258,9 @@ def configure(
         if set_up is None:
             if (before := made.current) in made.set_ups and before is not None:
                 _log.warning(
-                    "wakelog.configure() was called before with other settings (%s): what was made "
-                    "then goes on as it is, and what is made from now on has the new ones. For a "
-                    "further agent with the same settings, call wakelog.get_logger(name)",
+                    "wakelog.configure() was called before with other settings (%s): existing "
+                    "loggers keep theirs, and new ones get the settings of this call. For another "
+                    "agent with the same settings, call wakelog.get_logger(name)",
                     ", ".join(before.differs(settings)),
                 )
             set_up = _set_up(settings)

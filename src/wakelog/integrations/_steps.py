@@ -243,8 +243,8 @@ class Steps:
         other = other or _instrumented(self._others)
         if other and _told.setdefault((self._framework, other), self) is self:
             _log.warning(
-                "%s is recorded twice as spans: by Wakelog and by %s. Give spans=False to have only the "
-                "spans of the other, or switch the other off",
+                "%s is recorded twice as spans: by Wakelog and by %s. Set spans=False to keep only "
+                "the other's spans, or disable the other",
                 self._framework,
                 other,
             )

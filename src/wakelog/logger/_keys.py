@@ -130,7 +130,7 @@ class RecordedKeys:
             except JournalError as error:
                 known = {}
                 _log.warning(
-                    "nobody knows which keyed events of run %s were recorded before; they may be "
+                    "the keyed events that were recorded for run %s cannot be read, so they may be "
                     "recorded again: %s",
                     run_id,
                     error,

@@ -136,8 +136,8 @@ class _StatedAttempt:
             if not self._said_nothing:
                 self._said_nothing = True
                 _log.warning(
-                    "%s.export() returns None and no export result: where it raises nothing, what "
-                    "it was given counts as delivered",
+                    "%s.export() returns None and not an export result: a batch counts as "
+                    "delivered unless it raises an exception",
                     self._name,
                 )
             return ExportOutcome(Outcome.DELIVERED)

@@ -60,8 +60,9 @@ _SETTINGS: Mapping[grpc.StatusCode, str] = MappingProxyType(
             "check what the credentials (headers) of the exporter allow"
         ),
         grpc.StatusCode.UNIMPLEMENTED: (
-            "this is no OTLP/gRPC endpoint for %s; check the address. Where it takes none, "
-            "OTEL_EXPORTER_OTLP_%S_ENDPOINT names another place, and OTEL_%S_EXPORTER=none keeps them here"
+            "this is no OTLP/gRPC endpoint for %s; check the address. If it does not accept them, "
+            "set OTEL_EXPORTER_OTLP_%S_ENDPOINT to one that does, or OTEL_%S_EXPORTER=none to keep "
+            "them local"
         ),
         grpc.StatusCode.NOT_FOUND: "check the endpoint",
     }

@@ -58,15 +58,15 @@ _SETTINGS: Mapping[int, str] = MappingProxyType(
         402: "check the account",
         403: "check what the credentials (headers) of the exporter allow",
         404: (
-            "check the endpoint's path; {signal} usually go to /v1/{signal}. Where it takes none, "
-            "OTEL_EXPORTER_OTLP_{SIGNAL}_ENDPOINT names another place, and OTEL_{SIGNAL}_EXPORTER=none "
-            "keeps them here"
+            "check the endpoint's path; {signal} usually go to /v1/{signal}. If it does not accept "
+            "them, set OTEL_EXPORTER_OTLP_{SIGNAL}_ENDPOINT to one that does, or "
+            "OTEL_{SIGNAL}_EXPORTER=none to keep them local"
         ),
         405: "this is no OTLP/HTTP endpoint for {signal}; check the address and the path",
         406: "check whether it takes OTLP as protobuf",
         407: "check the credentials for the proxy",
         410: "check the endpoint",
-        411: "check what stands between here and the endpoint",
+        411: "check the proxies in front of the endpoint",
         414: "check the endpoint",
         415: "check whether it takes OTLP as protobuf, and the compression",
         421: "check the endpoint",

@@ -106,8 +106,8 @@ class OwnJournal:
         for (service, pipeline), count in waits.items():
             if count and (service, pipeline) not in running and pipeline not in NAMES.taken():
                 _log.warning(
-                    "%d records of service %s wait for the pipeline %r, which is none of this "
-                    "process (%r is): give the processor that shall deliver them pipeline=%r, or run: "
+                    "%d records of service %s wait for the pipeline %r, but this process has the "
+                    "pipeline %r: give the processor that is to deliver them pipeline=%r, or run: "
                     "wakelog ship --service %s --pipeline %s %s",
                     count,
                     service,
@@ -120,8 +120,8 @@ class OwnJournal:
                 )
         if unknown:
             _log.warning(
-                "%d records in %s wait, because nothing readable says which service and pipeline "
-                "they are of; if all that is there goes to one place, run: wakelog ship --all %s",
+                "%d records in %s wait, because the owner files with their service and pipeline "
+                "cannot be read; if all of them have one destination, run: wakelog ship --all %s",
                 unknown,
                 journal.root,
                 shlex.quote(str(journal.root)),

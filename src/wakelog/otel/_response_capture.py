@@ -210,7 +210,7 @@ class CapturedAttempt:
         """Export a batch that was sent empty, using the exporter's encoder from now on."""
         self._encode = attempt.request = attempt.outcome = None
         _log.warning(
-            "this version of %s sends nothing that it has not encoded itself, so its own encoder is used",
+            "this version of %s does not send requests that Wakelog encodes, so its own encoder is used",
             type(self._exporter).__qualname__,
         )
         return self._export(batch)
