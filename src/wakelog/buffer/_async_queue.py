@@ -11,11 +11,11 @@ from wakelog.buffer._room import TAKEN, WAIT, waker_of
 from wakelog.buffer._ticket import Ticket, raise_for
 
 if TYPE_CHECKING:
-    import asyncio  # whose import takes long, and is there where a task waits
+    import asyncio  # a slow import, which a waiting task has already done
 
 
 class AsyncQueue(Generic[Item]):
-    """Brings items to a queue from asyncio tasks.
+    """Puts items into a queue from asyncio tasks.
 
     Args:
         queue: The queue, which threads may use at the same time.
@@ -25,18 +25,18 @@ class AsyncQueue(Generic[Item]):
         self._queue = queue
 
     async def put(self, item: Item) -> bool:
-        """Take an item as ``put`` does, without blocking the event loop.
+        """Put an item as ``Queue.put`` does, without blocking the event loop.
 
-        A task that is cancelled while it waits for room has not had its item taken, and its
-        ``CancelledError`` says so.
+        If a task is cancelled while it waits for room, its item was not accepted, which a note on
+        the ``CancelledError`` says.
         """
         return await self._put(item, None) is TAKEN
 
     async def put_through(self, item: Item) -> None:
-        """Take an item as ``put_through`` does, without blocking the event loop.
+        """Put an item as ``Queue.put_through`` does, without blocking the event loop.
 
-        A task that is cancelled after its item was taken leaves it to be written, and its
-        ``CancelledError`` says so.
+        If a task is cancelled after its item was accepted, the item is still written, which a note
+        on the ``CancelledError`` says.
         """
         from asyncio import CancelledError, get_running_loop
 
@@ -65,7 +65,7 @@ class AsyncQueue(Generic[Item]):
         return answer
 
     async def settle(self) -> None:
-        """Wait as ``settle`` does, without blocking the event loop."""
+        """Wait as ``Queue.settle`` does, without blocking the event loop."""
         from asyncio import get_running_loop
 
         future: asyncio.Future[None] = get_running_loop().create_future()

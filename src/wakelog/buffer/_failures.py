@@ -1,4 +1,4 @@
-"""What the destination of a queue did not take, kept until somebody has been told."""
+"""Failures of a queue's destination, kept until a caller gets them as an error."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _log = logging.getLogger("wakelog")
 
 
 class UntoldFailures:
-    """Failures of which nobody has heard yet. The queue's lock guards them.
+    """Failures that have not been raised yet. The queue's lock guards them.
 
     Args:
-        name: The queue's, for messages.
-        tells: Whether the next item is refused to tell of them, and the first of several is logged.
+        name: The queue's name, for messages.
+        tells: Whether the next ``put`` raises the failure, and the first one in a row is logged.
 
     Attributes:
-        count: How many failed in all.
-        for_the_next: What whoever brings the next item is to hear.
+        count: The total number of failed items.
+        for_the_next: The failure that the next ``put`` raises, or None.
         is_failing: Whether the last batch failed.
     """
 
@@ -32,7 +32,7 @@ class UntoldFailures:
         self.is_failing = False
 
     def note(self, failed: Mapping[int, BaseException]) -> None:
-        """Keep what failed, by its place in the batch."""
+        """Record failures, by index in the batch."""
         if not failed:
             return
         error = failed[max(failed)]
@@ -43,7 +43,7 @@ class UntoldFailures:
             self.for_the_next = error
 
     def raise_for_the_next(self) -> None:
-        """Raise, to whoever brings the next item, the last failure since this was asked last."""
+        """Raise the last failure since the last call, to the caller of ``put``."""
         if self.for_the_next is not None:
             failure, self.for_the_next = self.for_the_next, None
             message = (
@@ -53,7 +53,7 @@ class UntoldFailures:
             raise SinkError(message) from failure
 
     def raise_for_flush(self) -> None:
-        """Raise how many failed since this was asked last, and why the last one did."""
+        """Raise an error with the number of failures since the last call and the last cause."""
         failures, self._for_flush = self._for_flush, None
         self.for_the_next = None
         if failures is not None:
@@ -65,7 +65,7 @@ class UntoldFailures:
             raise SinkError(message) from error
 
     def report(self, failed: Mapping[int, BaseException]) -> None:
-        """Log the first of several failures in a row. Not under the lock."""
+        """Log the first of several failures in a row. The caller does not hold the lock."""
         if self._tells and failed and not self.is_failing:
             error = failed[max(failed)]
             _log.error("%s: the destination did not take an event: %s", self._name, said(error))

@@ -1,4 +1,4 @@
-"""How much a buffer holds, and what happens beyond that."""
+"""Capacity and overflow policy of a buffer."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class OverflowPolicy(enum.StrEnum):
     """The policy for an event that arrives when the buffer is full."""
 
     BLOCK = "block"
-    """It waits for room, for the buffer's time-out at most; after that it is refused."""
+    """The call waits for room, at most for the buffer's time-out, and is then refused."""
     DROP_NEWEST = "drop_newest"
-    """It is dropped and counted."""
+    """The new event is dropped and counted."""
     DROP_OLDEST = "drop_oldest"
-    """The event that has waited longest is dropped and counted, and this one is taken."""
+    """The oldest waiting event is dropped and counted, and the new one is accepted."""
     RAISE = "raise"
-    """It is refused at once with ``BufferFullError``."""
+    """The call is refused at once with ``BufferFullError``."""
 
     @classmethod
     def _missing_(cls, value: object) -> Never:
@@ -33,15 +33,13 @@ class Buffer:
     """Settings of a buffer, with its capacity and the policy when it is full.
 
     Args:
-        capacity: The most events that wait. What is being written just now comes on top: one event,
-            or a batch of up to 512 where the destination takes batches.
-        overflow: What happens to an event beyond that.
-        timeout: The longest wait of ``OverflowPolicy.BLOCK``, in seconds; None waits as long as it
-            takes.
+        capacity: Maximum number of waiting events, at least 1. Events that are being written are
+            not counted: one event, or up to 512 if the destination accepts batches.
+        overflow: The policy for an event that arrives when the buffer is full.
+        timeout: Maximum wait of ``OverflowPolicy.BLOCK``, in seconds; None for no limit.
 
     Raises:
-        ConfigurationError: For a capacity below 1, a negative time-out or a policy that does not
-            exist.
+        ConfigurationError: For a capacity below 1, a negative time-out or an unknown policy.
     """
 
     capacity: int = 1024

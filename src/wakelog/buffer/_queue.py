@@ -1,4 +1,4 @@
-"""A bounded queue in memory and the one thread that empties it."""
+"""A bounded queue in memory, and the one thread that empties it."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ Item = TypeVar("Item")
 
 
 class QueueClosedError(SinkError):
-    """The queue takes no more."""
+    """The error for an item that is put into a closed queue."""
 
 
 class Queue(Generic[Item]):
-    """Takes items in memory and hands them, in order, to a destination in a thread of its own.
+    """Queues items in memory, and delivers them in order to a destination in a thread of its own.
 
-    The thread is made by the first item, in every process anew: what waits in a process that forks
-    is written by that process alone. It never ends because a destination fails. At the normal end
-    of the program the queue is emptied for five seconds at most; items that come later are handed
-    over in the thread that brings them.
+    The first item of each process starts the thread; the items that wait in a process that forks
+    are written by that process only. A failing destination does not end the thread. At the normal
+    end of the program the queue is emptied, for at most five seconds. Later items are delivered in
+    the thread that puts them.
 
-    ``lock`` guards everything that waits, and the counters; nothing is delivered or logged
-    under it. ``_delivering`` is held while a batch is with the destination. A signal's handler or a
-    finalizer may bring an item while its thread holds ``lock``. It is taken, beyond the capacity
-    where it would have to wait for room, since that would be to wait for itself.
+    ``lock`` guards the waiting items and the counters; nothing is delivered or logged under it.
+    ``_delivering`` is held during the delivery of a batch. A signal handler or a finalizer may put
+    an item while its thread holds ``lock``. It cannot wait for room, because it would wait for
+    itself, so its item is accepted beyond the capacity.
 
     Args:
         settings: Capacity and policy.
-        deliver: Hands a batch over, and returns what failed: an exception by index.
-        most: The most items in a batch.
-        name: For the thread and for messages.
-        tells: Whether failures are logged, and ``put`` raises once for those since it raised last;
-            else ``deliver`` sees to it.
-        counts_batch: Whether what is with the destination counts against the capacity.
-        at_exit: Whether the queue is emptied at the end of the program; else its owner calls
+        deliver: Delivers a batch, and returns the failures: an exception by index.
+        most: Maximum number of items in a batch.
+        name: The name of the thread, also for messages.
+        tells: Whether failures are logged, and raised once by the next ``put``. If not, ``deliver``
+            reports them.
+        counts_batch: Whether items that are being delivered count towards the capacity.
+        at_exit: Whether the queue is emptied at the end of the program. If not, its owner calls
             ``finish``.
-        at_end: Called when a thread has ended delivering, in that thread.
+        at_end: Called in the delivering thread at its end.
 
     Attributes:
-        dropped: How many items ``DROP_NEWEST`` or ``DROP_OLDEST`` has dropped.
-        refused: How many were refused because there was no room.
-        waits: How many had to wait for room.
-        wait_seconds: How long, in all.
-        on_wait: Called with the seconds of each wait, in the thread that waited.
-        closed: Whether it takes no more.
-        direct: Whether those who bring items hand them over themselves: the program is ending.
+        dropped: The number of items that ``DROP_NEWEST`` or ``DROP_OLDEST`` has dropped.
+        refused: The number of items that were refused because there was no room.
+        waits: The number of items that had to wait for room.
+        wait_seconds: The total of these waits in seconds.
+        on_wait: Called with the seconds of each wait, in the waiting thread.
+        closed: Whether the queue is closed.
+        direct: Whether the calling threads deliver their items, because the program is ending.
         ending: Whether ``finish`` is under way.
     """
 
@@ -87,15 +87,15 @@ class Queue(Generic[Item]):
         reset_in_child(self._reset, ForkOrder.BUFFERS)
 
     def _reset(self) -> None:
-        """Begin empty: at first, and again in a forked child."""
+        """Initialize an empty queue, at first and in each forked child."""
         self._make_locks()
         self.room = Room(self.lock)
         self._items: deque[tuple[Item, Ticket | None]] = deque()
-        # Positions count items from the first one on: how many have left the queue, and the first
-        # of those that are with the destination.
+        # Positions number all items. `_left` is the number of items that have left the queue, and
+        # `_writing_from` the position of the first one that is being delivered.
         self._left = 0
         self._writing_from: int | None = None
-        # How many of those count against the capacity.
+        # The number of items being delivered that count towards the capacity.
         self._held = 0
         self._for_position: list[tuple[int, Waker]] = []
         self._thread = Background(self._run, self._name)
@@ -113,10 +113,10 @@ class Queue(Generic[Item]):
         self._made_beside = threading.Lock
 
     def prepare(self) -> None:
-        """Take note of a fork, and of gevent or eventlet, before the lock is taken.
+        """Handle a fork, and gevent or eventlet, before the lock is taken.
 
-        They replace threads and locks, at any time. All of their threads are one to a lock from before,
-        which then keeps nobody out.
+        gevent and eventlet may replace threads and locks at any time. For an earlier lock all their
+        greenlets are the same thread, so it does not exclude any of them.
         """
         notice_fork()
         if self._made_beside is not threading.Lock and not self._thread.running:
@@ -125,35 +125,35 @@ class Queue(Generic[Item]):
 
     @property
     def size(self) -> int:
-        """How many items wait."""
+        """The number of waiting items."""
         return len(self._items)
 
     @property
     def failed(self) -> int:
-        """How many the destination did not take, of those that nobody waited for."""
+        """The number of failed items for which no caller was waiting."""
         return self._failures.count
 
     @property
     def unfinished(self) -> int:
-        """How many items wait or are with the destination."""
+        """The number of items that wait or are being delivered."""
         return self._left + len(self._items) - self._reached()
 
     @property
     def capacity(self) -> int:
-        """The most items that wait."""
+        """The maximum number of waiting items."""
         return self._capacity
 
-    # Bringing items
+    # Putting items
 
     def put(self, item: Item) -> bool:
-        """Take an item.
+        """Put an item into the queue.
 
         Returns:
-            Whether it was taken; False when it was dropped.
+            Whether it was accepted; False if it was dropped.
 
         Raises:
-            BufferFullError: When there was no room, as the policy says.
-            SinkError: When the queue is closed, or to tell that earlier items failed.
+            BufferFullError: When there is no room and the policy refuses the item.
+            SinkError: When the queue is closed, or earlier items have failed.
         """
         self.prepare()
         with self.lock:
@@ -165,11 +165,11 @@ class Queue(Generic[Item]):
         return answer is TAKEN
 
     def put_through(self, item: Item) -> None:
-        """Take an item and return when the destination has taken it.
+        """Put an item into the queue, and wait until the destination has accepted it.
 
         Raises:
-            BufferFullError: When there was no room, or the item was dropped.
-            SinkError: When the queue is closed, or the destination failed.
+            BufferFullError: When there is no room, or the item is dropped.
+            SinkError: When the queue is closed, or the destination fails.
         """
         self.prepare()
         if threading.get_ident() == self._deliverer:  # it would wait for itself
@@ -189,7 +189,7 @@ class Queue(Generic[Item]):
         raise_for(ticket)
 
     def offer(self, item: Item, ticket: Ticket | None) -> str:
-        """Take an item if there is room, else do what the policy says. Under the lock."""
+        """Accept an item if there is room, else apply the policy. The caller holds the lock."""
         if self.closed:
             raise QueueClosedError(f"{self._name} is closed: the event was not accepted")
         if self._failures.for_the_next is not None:
@@ -225,7 +225,7 @@ class Queue(Generic[Item]):
             ticket.wake()
 
     def _is_within(self) -> bool:
-        """Return whether this thread holds the lock: it has been interrupted there."""
+        """Return whether this thread already holds the lock, because it was interrupted there."""
         try:
             self._work.notify(0)
         except RuntimeError:
@@ -233,7 +233,7 @@ class Queue(Generic[Item]):
         return True
 
     def _full(self, waited: float | None = None) -> BufferFullError:
-        """Count a refusal and return the error that says so. Under the lock."""
+        """Count a refusal and return its error. The caller holds the lock."""
         self.refused += 1
         for_how_long = "" if waited is None else f" for {waited:g} s"
         return BufferFullError(
@@ -254,7 +254,7 @@ class Queue(Generic[Item]):
         """Count a wait for room that has ended.
 
         Raises:
-            BufferFullError: When it has ended without room.
+            BufferFullError: When the wait has ended without room.
         """
         seconds = time.monotonic() - began
         with self.lock:
@@ -266,16 +266,16 @@ class Queue(Generic[Item]):
             with self.lock:
                 raise self._full(self.settings.timeout)
 
-    # Waiting for all
+    # Waiting for all items
 
     def settle(self, timeout: float | None = None) -> bool:
-        """Wait until the destination has been asked to take everything put so far.
+        """Wait until every item so far has been delivered or has failed.
 
         Args:
-            timeout: The longest wait, in seconds; None waits as long as it takes.
+            timeout: Maximum wait in seconds; None for no limit.
 
         Returns:
-            Whether that is so.
+            Whether that was so in time.
         """
         notice_fork()
         gate = shut()
@@ -289,7 +289,7 @@ class Queue(Generic[Item]):
         return False
 
     def watch(self, wake: Waker) -> Waker | None:
-        """Be woken when everything put so far was handed over; None when it is so already."""
+        """Register a waker that is called after every item so far; None if none is waiting."""
         notice_fork()
         if self.direct:
             self.empty()
@@ -303,21 +303,21 @@ class Queue(Generic[Item]):
         return wake
 
     def forget(self, wake: Waker) -> None:
-        """Take back what ``watch`` has noted."""
+        """Remove a waker that ``watch`` has registered."""
         with self.lock:
             self._for_position = [pair for pair in self._for_position if pair[1] is not wake]
 
     def raise_failures(self) -> None:
-        """Raise when items have failed since this was asked last.
+        """Raise an error if items have failed since the last call.
 
         Raises:
-            SinkError: It says how many, and why the last one did.
+            SinkError: With the number of failures and the cause of the last one.
         """
         with self.lock:
             self._failures.raise_for_flush()
 
     def refuse(self) -> None:
-        """Take no more, and end the thread when everything has been handed over."""
+        """Refuse further items, and end the thread when every item has been delivered."""
         notice_fork()
         with self.lock:
             self.closed = True
@@ -325,13 +325,13 @@ class Queue(Generic[Item]):
         self.room.give(len(self.room))
 
     def close(self, timeout: float | None = None) -> bool:
-        """Take no more, hand over what waits, and end the thread. Twice is harmless.
+        """Refuse further items, deliver the waiting ones, and end the thread. Twice is harmless.
 
         Args:
-            timeout: The longest wait, in seconds; None waits as long as it takes.
+            timeout: Maximum wait in seconds; None for no limit.
 
         Returns:
-            Whether everything has been handed over.
+            Whether every item has been delivered or has failed.
         """
         self.refuse()
         if self._deliverer == threading.get_ident():
@@ -342,13 +342,13 @@ class Queue(Generic[Item]):
         return done
 
     def finish(self, timeout: float) -> bool:
-        """Hand over what waits and end the thread, which the next item starts again.
+        """Deliver the waiting items and end the thread, which the next item starts again.
 
         Args:
-            timeout: The longest wait, in seconds.
+            timeout: Maximum wait in seconds.
 
         Returns:
-            Whether everything has been handed over.
+            Whether every item has been delivered or has failed.
         """
         notice_fork()
         thread = self._thread
@@ -365,7 +365,7 @@ class Queue(Generic[Item]):
     # The thread
 
     def _start(self) -> None:
-        """Start the thread, or note that none can be started any more. Under the lock."""
+        """Start the thread, or set ``direct`` if that is impossible. The caller holds the lock."""
         if not self._thread.start():
             self.direct = True
             return
@@ -376,7 +376,7 @@ class Queue(Generic[Item]):
         if processes is not None and processes.parent_process() is not None:
             from multiprocessing.util import Finalize
 
-            # Before Python 3.13 these processes end without what atexit has noted.
+            # Before Python 3.13 these processes end without running atexit functions.
             Finalize(None, self._at_exit, exitpriority=100)
 
     def _run(self) -> None:
@@ -387,7 +387,7 @@ class Queue(Generic[Item]):
         self._end()
 
     def _is_over(self) -> bool:
-        """Wait for items, and return whether the thread ends instead."""
+        """Wait for items, and return whether the thread has to end."""
         with self.lock:
             while not self._items:
                 if self.closed:
@@ -401,7 +401,7 @@ class Queue(Generic[Item]):
         return False
 
     def empty(self) -> None:
-        """Hand over what waits in this thread, unless that is what this thread is doing."""
+        """Deliver the waiting items in this thread, unless it is already doing so."""
         if self._deliverer != threading.get_ident():
             self._hand_over()
             self._end()
@@ -412,7 +412,7 @@ class Queue(Generic[Item]):
                 self._at_end()
 
     def _hand_over(self) -> None:
-        """Hand over everything that waits, batch by batch."""
+        """Deliver all waiting items, batch by batch."""
         me = threading.get_ident()
         with self._delivering:
             self._deliverer = me
@@ -442,7 +442,7 @@ class Queue(Generic[Item]):
             self._deliverer = 0
 
     def _take(self) -> list[tuple[Item, Ticket | None]]:
-        """Return the next batch. Under the lock."""
+        """Return the next batch. The caller holds the lock."""
         items = self._items
         if not items:
             return []
@@ -453,7 +453,7 @@ class Queue(Generic[Item]):
         return [items.popleft() for _ in range(count)]
 
     def _come_to(self, position: int) -> list[Waker]:
-        """Return how to wake those who wait up to a position. Under the lock."""
+        """Return the wakers of those who wait for a position. The caller holds the lock."""
         waiting = self._for_position
         if not waiting:
             return []
@@ -463,15 +463,15 @@ class Queue(Generic[Item]):
     def _try(self, batch: list[Item]) -> Mapping[int, BaseException]:
         try:
             return self._deliver(batch) or {}
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the thread has to go on
+        except BaseException as error:  # noqa: BLE001 - no exception may end the thread
             return dict.fromkeys(range(len(batch)), error)
 
     def _reached(self) -> int:
-        """Return up to where everything has been handed over. Under the lock."""
+        """Return the position up to which all is delivered. The caller holds the lock."""
         return self._left if self._writing_from is None else self._writing_from
 
     def _at_exit(self) -> None:
-        """Hand over what waits, while the thread still runs."""
+        """Deliver the waiting items at exit, while the thread still runs."""
         notice_fork()
         if self.settle(_EXIT_SECONDS):
             with self.lock:

@@ -1,4 +1,4 @@
-"""Waiting for room: threads and asyncio tasks stand in one line."""
+"""Waiting for room: one waiting line for threads and asyncio tasks."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import asyncio  # whose import takes long, and is there where a task waits
+    import asyncio  # a slow import, which a waiting task has already done
 
-# What becomes of an item that is offered.
+# The answers to an offered item.
 TAKEN, DROPPED, WAIT = "taken", "dropped", "wait"
 
-# Tells somebody who waits that it has come; False when nobody is there any more.
+# Wakes a waiting thread or task; returns False if that no longer exists.
 Waker = Callable[[], bool | None]
 
 
 class Room:
-    """The line of threads and tasks that wait for room in something bounded.
+    """The waiting line of threads and tasks that need free space in something bounded.
 
-    Whoever is woken takes the room itself, in its own thread or task, so a wait that was cancelled can
-    never have been accepted. Whoever leaves the line after being woken wakes the next.
+    A woken thread or task offers its item itself, so an item whose wait was cancelled is never
+    accepted. A thread or task that leaves the line after being woken wakes the next one.
 
     Args:
-        lock: Guards what is bounded, and this line.
+        lock: Guards the bounded object, and this line.
     """
 
     def __init__(self, lock: AbstractContextManager[Any]) -> None:
@@ -38,11 +38,12 @@ class Room:
         return len(self._line)
 
     def wait(self, offer: Callable[[], str], seconds: float | None) -> str:
-        """Wait in this thread until an offer is answered otherwise than with ``WAIT``.
+        """Wait in this thread until an offer's answer is not ``WAIT``.
 
         Args:
-            offer: Takes room if there is some. Called under the lock, as often as needed.
-            seconds: The longest wait; None waits as long as it takes.
+            offer: Takes room if there is some, and returns the answer. Called repeatedly, under the
+                lock.
+            seconds: Maximum wait; None for no limit.
 
         Returns:
             The answer; ``WAIT`` after the time-out.
@@ -94,7 +95,7 @@ class Room:
             was_woken = True
 
     def give(self, count: int) -> None:
-        """Wake as many of those who wait; the task of a closed loop does not count."""
+        """Wake ``count`` waiting threads or tasks, not counting tasks of closed loops."""
         while count:
             with self.lock:
                 if not self._line:
@@ -104,14 +105,14 @@ class Room:
                 count -= 1
 
     def _stand(self, wake: Waker, *, first: bool) -> None:
-        """Join the line. Under the lock."""
-        if first:  # it was its turn, and somebody was faster
+        """Join the line. The caller holds the lock."""
+        if first:  # it was woken, but another one has taken the room
             self._line.appendleft(wake)
         else:
             self._line.append(wake)
 
     def _leave(self, wake: Waker) -> None:
-        """Leave the line, and pass the room on if it has just come."""
+        """Leave the line, and wake the next one if this one was already woken."""
         with self.lock:
             if wake in self._line:
                 self._line.remove(wake)
@@ -120,14 +121,14 @@ class Room:
 
 
 def shut() -> threading.Lock:
-    """Return a lock that opens when somebody else releases it."""
+    """Return a locked lock, to be released by another thread."""
     gate = threading.Lock()
     gate.acquire()
     return gate
 
 
 def waker_of(future: asyncio.Future[None]) -> Waker:
-    """Return what resolves a future of a running loop from any thread; False when the loop is closed."""
+    """Return a waker for a future, callable from any thread; False means a closed loop."""
     return partial(_wake, future)
 
 

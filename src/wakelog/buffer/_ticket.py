@@ -1,4 +1,4 @@
-"""What stands for somebody who waits for the destination of one item."""
+"""A ticket: the state of a caller that waits for the delivery of its item."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from wakelog.errors import SinkError
 
 
 class Ticket:
-    """Stands for one item whose destination somebody waits for."""
+    """The result of one item for whose delivery a caller waits."""
 
     __slots__ = ("error", "wake")
 
@@ -17,10 +17,10 @@ class Ticket:
 
 
 def raise_for(ticket: Ticket) -> None:
-    """Raise when the destination did not take the item.
+    """Raise the error of an item that the destination did not accept.
 
     Raises:
-        SinkError: That error, or one with it as its cause.
+        SinkError: The error, or one with it as the cause.
     """
     error = ticket.error
     if isinstance(error, SinkError):
@@ -30,5 +30,5 @@ def raise_for(ticket: Ticket) -> None:
 
 
 def said(error: BaseException) -> str:
-    """Return the kind of an error and what it says."""
+    """Return an error's type and message as text."""
     return f"{type(error).__name__}: {error}"

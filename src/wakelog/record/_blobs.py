@@ -1,6 +1,6 @@
-"""Values that are too large for their line, and the references that stand on it in their place.
+"""Values that are stored outside their line, and the references on the line to them.
 
-A value that has left its line is a *blob*. On the line stands a tagged form::
+A value that is too large for its line is stored as a *blob*. The line has a tagged form instead::
 
     {
         "$wakelog": "blob",
@@ -10,11 +10,12 @@ A value that has left its line is a *blob*. On the line stands a tagged form::
         "preview": "...",
     }
 
-The unit is the body or one top-level attribute. Where an event has so many attributes that moving
-the largest is not enough, the others leave together, as the field ``more_attributes`` of the line.
+The unit is the body or one top-level attribute. If an event has so many attributes that moving the
+largest ones is not enough, the others are moved together, as the field ``more_attributes``.
 
-What leaves so that it can be erased is the field ``apart``, which begins with a salt. It goes to one file
-with that of other lines, unless it is large, and ``apart_at`` says where it begins there.
+Content that must be erasable is moved to a separate value, the field ``apart``, which begins with a
+salt. Unless it is large, it is stored in one file with those of other lines, and ``apart_at`` is
+its offset there.
 """
 
 from __future__ import annotations
@@ -35,21 +36,21 @@ BLOB = "blob"
 TEXT, BYTES, JSON = "text/plain", "application/octet-stream", "application/json"
 MORE_ATTRIBUTES = "more_attributes"
 APART, APART_AT = "apart", "apart_at"
-"""The field with the reference to what was set apart, so that it can be erased; and where that begins."""
+"""The fields with the reference to a line's separate value, and with its offset."""
 APART_FIELD = b',"apart":{'
-"""What every line with such a reference contains."""
+"""The bytes that every line with such a reference contains."""
 APART_REFERENCE = APART_FIELD + b'"$wakelog":"blob","sha256":"'
-"""How such a reference begins, up to its digest."""
+"""The beginning of such a reference, up to its digest."""
 MARK = b'"$wakelog":"blob"'
-"""What every line with a reference contains; a line may also contain it for another reason."""
+"""The bytes that every line with a reference contains. Other lines may contain them too."""
 
 GetBlob = Callable[..., "bytes | None"]
-"""Returns the bytes of a blob by its digest and size, None when they are missing or damaged.
+"""Returns the bytes of a blob by its digest and size, or None if they are missing or damaged.
 
-For a value that stands in one file with others, the third argument is where it begins there.
+For a value in the file of separate values, the third argument is its offset there.
 """
 
-# A smaller value is hardly larger than the reference to it.
+# Moving a smaller value saves little, because of the size of its reference.
 _SMALLEST = 1024
 _MOST_BLOBS = 64
 _PREVIEW = 256
@@ -57,16 +58,16 @@ _UNITS = ("body", "event")
 _SALT_BYTES = 16
 _SALT_SIZE = 2 * _SALT_BYTES  # in hexadecimal
 _SALTS = 256
-# A larger value has a file of its own, and is not written under the writer's lock.
+# A larger separate value is a blob with a file of its own, written without the writer's lock.
 _LARGEST_APART = 64 * 1024
 _LARGEST_SHOWN = 10
 
 
 class Blob(NamedTuple):
-    """The bytes of a value that stands beside its line, and their SHA-256 in hexadecimal.
+    """The bytes of a value that is stored outside its line, and their SHA-256 in hexadecimal.
 
     Attributes:
-        unique: Whether they begin with a salt, so that no other value has the same.
+        unique: Whether they begin with a salt, so that no other value has the same digest.
     """
 
     sha256: str
@@ -75,12 +76,12 @@ class Blob(NamedTuple):
 
 
 class Content(bytes):
-    """The middle part of a line, some values of which stand beside it.
+    """The middle part of a line, some values of which are stored outside it.
 
     Attributes:
-        blobs: These values. They have to be written before the line.
-        apart: What goes to one file with that of other lines, before this line, too; empty without any. Then
-            the line ends with ``placed`` of where it begins there.
+        blobs: The values with files of their own, to be written before the line.
+        apart: The separate value, to be written before the line; empty without one. The line then
+            ends with its offset, see ``placed``.
     """
 
     blobs: tuple[Blob, ...] = ()
@@ -90,13 +91,13 @@ class Content(bytes):
 def content_with(
     text: bytes, blobs: tuple[Blob, ...], apart: bytes = b"", digest: str = ""
 ) -> bytes:
-    """Return the middle part of a line with what stands beside it, if anything does.
+    """Return the middle part of a line, as ``Content`` if values are stored outside it.
 
     Args:
         text: The middle part.
-        blobs: The values that have left it.
-        apart: What was set apart of it, as ``apart_of`` returns it; empty for nothing.
-        digest: The SHA-256 of that, in hexadecimal.
+        blobs: The values that were moved out of it.
+        apart: The separate value, as ``apart_of`` returns it; empty for none.
+        digest: The SHA-256 of the separate value, in hexadecimal.
     """
     if not apart and not blobs:
         return text
@@ -111,24 +112,24 @@ def content_with(
 
 
 def placed(content: bytes, offset: int) -> bytes:
-    """Return the middle part of a line with the place of what was set apart of it."""
+    """Return the middle part of a line with the offset of its separate value."""
     return content + b',"apart_at":%d' % offset
 
 
 def blobs_of(content: bytes) -> tuple[Blob, ...]:
-    """Return what has to be written before a line: nothing, for most."""
+    """Return the blobs that have to be written before a line."""
     return content.blobs if type(content) is Content else ()
 
 
 def size_beside(content: bytes) -> int:
-    """Return the number of bytes that stand beside a line."""
+    """Return the number of bytes that are stored outside a line."""
     if type(content) is not Content:
         return 0
     return sum((len(blob.data) for blob in content.blobs), len(content.apart))
 
 
 class _Unit(NamedTuple):
-    """One value that may leave the line: its place, its form there, and its size as JSON."""
+    """One value that may be moved: its field and name, its form, and its size as JSON."""
 
     field: str
     name: str
@@ -145,10 +146,10 @@ def part(
         line: The fields of the line, in their form there. It is changed.
         max_bytes: The most bytes that the rest should have as JSON. It has more when names and
             ids, which never leave, are longer than that.
-        staying: The attributes that never leave.
+        staying: The attributes that are never moved.
 
     Returns:
-        The fields, and what has left them.
+        The fields, and the values that were moved.
     """
     attributes = attributes_on(line)
     line.update({"attributes": attributes} if attributes else {})
@@ -178,14 +179,14 @@ def part(
 
 
 def set_apart(line: dict[str, Any], names: frozenset[str]) -> tuple[dict[str, Any], bytes, str]:
-    """Move the body and some attributes out of a line, whatever their size, to where they can be erased.
+    """Move the body and some attributes of a line to a separate value, so that they can be erased.
 
     Args:
         line: The fields of the line, in their form there. It is changed.
         names: The attributes.
 
     Returns:
-        The fields, what has left them, which is nothing where there is neither, and the SHA-256 of that.
+        The fields, the separate value, which is empty if nothing was moved, and its SHA-256.
     """
     attributes = attributes_on(line)
     rest = {name: form for name, form in attributes.items() if name not in names}
@@ -203,10 +204,11 @@ def set_apart(line: dict[str, Any], names: frozenset[str]) -> tuple[dict[str, An
 
 
 def apart_of(text: bytes) -> tuple[bytes, str, bytes]:
-    """Return what is set apart of a line, its SHA-256, and the reference to it, encoded.
+    """Return a line's separate value, its SHA-256, and the encoded reference to it.
 
-    It stands behind a random salt: what the line then has is a digest from which nobody can guess what was
-    there, and no preview. It ends with a newline, so that a file of such values has one on each line.
+    The value begins with a random salt, so that its content cannot be guessed from the digest on
+    the line, which has no preview either. It ends with a newline, so that a file has one value on
+    each line.
 
     Args:
         text: The attributes and the body, encoded.
@@ -225,20 +227,20 @@ _REFERENCE = (
     b'{"$wakelog":"blob","sha256":"%%b","bytes":%%d,"media":"application/json","preview":"","salt":%d}'
     % _SALT_SIZE
 )
-# Salts that nobody has used yet: many at once take a tenth of the time.
+# Unused salts. Creating many at once takes a tenth of the time.
 _salts: list[bytes] = []
 _EACH_SALT = [slice(at * _SALT_SIZE, (at + 1) * _SALT_SIZE) for at in range(_SALTS)]
 
 
 def _make_salts() -> bytes:
-    """Make salts, and return one that nobody else gets."""
+    """Create salts, and return one that is not used elsewhere."""
     text = os.urandom(_SALTS * _SALT_BYTES).hex().encode()
     first, *others = map(text.__getitem__, _EACH_SALT)
     _salts.extend(others)
     return first
 
 
-# A forked child would otherwise use those that its parent uses.
+# A forked child would otherwise use the same salts as its parent.
 reset_in_child(_salts.clear, ForkOrder.IDENTITY)
 
 
@@ -249,12 +251,12 @@ def _unit(field: str, name: str, form: object) -> _Unit:
 def attributes_on(line: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes of a line, each in its form there."""
     attributes = line.get("attributes") or {}
-    # An attribute by the name of the tag makes the whole a tagged map.
+    # If an attribute has the name of the tag, the attributes are in a tagged map.
     return attributes["value"] if attributes.get(TAG) == "map" else attributes
 
 
 def _move_the_rest(line: dict[str, Any], staying: frozenset[str], longest: int) -> list[Blob]:
-    """Move together all attributes that may leave and have not left by themselves."""
+    """Move all other attributes that may be moved, together."""
     attributes = line.get("attributes", {})
     rest = {
         name: form
@@ -264,7 +266,7 @@ def _move_the_rest(line: dict[str, Any], staying: frozenset[str], longest: int) 
     if not rest:
         return []
     line["attributes"] = {name: form for name, form in attributes.items() if name not in rest}
-    # Not a form: an attribute by the name of the tag would make it one.
+    # `_moved` would take `rest` for a tagged form if an attribute had the name of the tag.
     blob, line[MORE_ATTRIBUTES] = _as_json(rest, longest)
     return [blob]
 
@@ -301,7 +303,7 @@ def is_reference(form: object) -> bool:
 
 
 def references(line: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the references on a line that the JSON codec has read."""
+    """Return the references on a parsed line."""
     forms = [*attributes_on(line).values()]
     forms += [line.get(name) for name in (*_UNITS, MORE_ATTRIBUTES)]
     forms.append(_reference_apart(line.get(APART), line.get(APART_AT)))
@@ -309,12 +311,12 @@ def references(line: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _reference_apart(form: Any, offset: Any) -> Any:
-    """Return the reference to what was set apart, with its place where it stands with others."""
+    """Return the reference to a separate value, with its offset if it has one."""
     return {**form, "at": offset} if type(offset) is int and is_reference(form) else form
 
 
 def value_of(reference: dict[str, Any], get: GetBlob) -> bytes | None:
-    """Return the bytes that a reference on a line stands for, None when they are missing or damaged."""
+    """Return the bytes of a referenced value, or None if they are missing or damaged."""
     digest, size, offset = reference.get("sha256"), reference.get("bytes"), reference.get("at")
     if not isinstance(digest, str) or not isinstance(size, int):
         return None
@@ -322,14 +324,14 @@ def value_of(reference: dict[str, Any], get: GetBlob) -> bytes | None:
 
 
 def resolve(line: dict[str, Any], get: GetBlob | None, count: int = sys.maxsize) -> None:
-    """Put the values of blobs in the place of the references to them, in a line that was read.
+    """Replace the references on a parsed line by their values.
 
-    A value that cannot be had is its preview and a note that says what is missing.
+    A value that is not available is replaced by its preview and a note.
 
     Args:
-        line: The line, as the JSON codec read it. It is changed.
-        get: Returns blobs; None when there are none to be had.
-        count: The most references that there are.
+        line: The parsed line. It is changed.
+        get: Returns the bytes of values; None if they are not available.
+        count: The maximum number of references on the line.
     """
     attributes = attributes_on(line)
     if count > 1 or APART not in line:
@@ -356,7 +358,7 @@ def resolve(line: dict[str, Any], get: GetBlob | None, count: int = sys.maxsize)
 
 
 def _value_of(reference: dict[str, Any], get: GetBlob | None) -> Any:
-    """Return the form on a line of a value that has left it."""
+    """Return the form of a value that was moved out of a line."""
     digest, size, media = reference.get("sha256"), reference.get("bytes"), reference.get("media")
     if get is not None:
         data = value_of(reference, get)
@@ -370,21 +372,21 @@ def _value_of(reference: dict[str, Any], get: GetBlob | None) -> Any:
             if data is not None:
                 return orjson.loads(data)
         except ValueError:
-            pass  # what is there is not what was written
+            pass  # the stored bytes are damaged
     return f"{reference.get('preview', '')}[wakelog: {size} bytes of {media} are not here, sha256 {digest}]"
 
 
 def stub(line: dict[str, Any], size: int, staying: frozenset[str]) -> dict[str, Any]:
-    """Return what is recorded of an event that is too large to be recorded.
+    """Return the stub of an event that is too large to be recorded.
 
     Args:
         line: The fields of its line, in their form there.
-        size: Its size as JSON, in bytes.
-        staying: The attributes that stay.
+        size: The event's size as JSON, in bytes.
+        staying: The attributes that the stub keeps.
 
     Returns:
         The fields without body and other attributes; ``wakelog.too_large.bytes``, ``.sha256`` and
-        ``.sizes`` among the attributes say what was there.
+        ``.sizes`` among the attributes describe the event.
     """
     digest = sha256()
     sizes: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Ids and time as they stand on a line."""
+"""Ids and times, in the form that lines have them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
 
 _SECOND = 1_000_000_000
 _MILLISECOND = 1_000_000
-# The last nanosecond that RFC 3339 can name: the end of the year 9999.
+# The last nanosecond of RFC 3339: the end of the year 9999.
 _LATEST = 253_402_300_800 * _SECOND - 1
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
 def _seed() -> None:
-    """Choose the random part of this process's ids: a fixed field and where the counter begins."""
+    """Choose the random part of this process's ids: a fixed field and the counter's start."""
     global _variant, _count  # noqa: PLW0603 - once a process
     random_ = random.SystemRandom()
     _variant = f"-{0x8000 | random_.getrandbits(14):04x}-"
@@ -31,22 +31,22 @@ def _seed() -> None:
 _variant: str
 _count: Callable[[], int]
 _seed()
-# A forked child would otherwise give out the ids that its parent gives out.
+# A forked child would otherwise create the same ids as its parent.
 reset_in_child(_seed, ForkOrder.IDENTITY)
 
 # A cache of the last second that was formatted: events of one second share its text.
 _last_second = (-1, "")
-# And the last millisecond of an id.
+# A cache of the last millisecond of an id.
 _last_millisecond = (-1, "")
-# And of the last second that was read: how a time in it begins, up to the point, and its nanoseconds.
+# A cache of the last second that was parsed: its text up to the point, and its nanoseconds.
 _parsed_second: tuple[str, int] = ("-", 0)
 
 
 def uuid8(*parts: str) -> str:
-    """Make a UUID of version 8 of texts: the same texts give the same id, in every process.
+    """Return a UUID of version 8 for texts, the same in every process.
 
     Args:
-        parts: The texts; where one ends and the next begins makes a difference.
+        parts: The texts. Their boundaries matter too.
 
     Returns:
         The canonical text, 36 characters in lower case (RFC 9562, section 5.8: the first bits of a
@@ -63,11 +63,11 @@ def uuid8(*parts: str) -> str:
 
 
 def uuid7() -> str:
-    """Make a UUID of version 7 for now.
+    """Return a new UUID of version 7.
 
-    The twelve bits after the version hold nanoseconds, so that the ids of one process sort by time
-    within the millisecond, mostly; the rest is random per process and counts up, so that no two are
-    the same whatever the clock does (RFC 9562, section 6.2, methods 1 and 3).
+    The twelve bits after the version are nanoseconds, so that ids of one process usually sort by
+    time within a millisecond. The rest is a counter with a random start for each process, so that
+    ids are unique even if the clock is set back (RFC 9562, section 6.2, methods 1 and 3).
 
     Returns:
         The canonical text, 36 characters in lower case.
@@ -85,14 +85,14 @@ def uuid7() -> str:
 
 
 def rfc3339(nanoseconds: int) -> str:
-    """Write a time as RFC 3339 text in UTC with nine decimals.
+    """Return a time as RFC 3339 text in UTC with nine decimals.
 
     Args:
-        nanoseconds: Since 1970-01-01T00:00:00Z.
+        nanoseconds: Nanoseconds since 1970-01-01T00:00:00Z.
 
     Returns:
-        The text, or the number's digits where RFC 3339 has no name for it (before 1970, after
-        9999), so that a wrong clock costs readability and no event.
+        The text, or the number's digits if it is before 1970 or after 9999, so that a wrong clock
+        does not cause an error.
     """
     global _last_second  # noqa: PLW0603 - one tuple, replaced whole, so threads see either
     if not 0 <= nanoseconds <= _LATEST:
@@ -106,7 +106,7 @@ def rfc3339(nanoseconds: int) -> str:
 
 
 def parse_rfc3339(value: str) -> int:
-    """Read what ``rfc3339`` wrote, or any other RFC 3339 time.
+    """Parse a time of ``rfc3339``, or any other RFC 3339 time.
 
     Args:
         value: The text.
@@ -115,7 +115,7 @@ def parse_rfc3339(value: str) -> int:
         Nanoseconds since 1970-01-01T00:00:00Z.
 
     Raises:
-        ValueError: When the text is no RFC 3339 time.
+        ValueError: When the text is not an RFC 3339 time.
     """
     global _parsed_second  # noqa: PLW0603 - one tuple, replaced whole, so threads see either
     known, base = _parsed_second

@@ -1,8 +1,8 @@
-"""One line: encoding, sealing with ``seq`` and ``crc``, and reading back.
+"""One line: encoding, sealing with ``seq`` and ``crc``, and decoding.
 
-A line is made in two steps, because only the second needs to know what was written before it:
-``encode`` turns fields into bytes (slow, no lock needed), ``seal`` puts id, sequence number and
-checksum around them (fast, under the writer's lock).
+A line is created in two steps, because only the second depends on the line before it: ``encode``
+turns fields into bytes (slow, without a lock), and ``seal`` adds id, sequence number and checksum
+(fast, under the writer's lock).
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from wakelog.record._identity import parse_rfc3339
 from wakelog.record._values import TAG, from_line, is_json, to_line
 
 FORMAT = 2
-"""The version of the line format that this package writes; it reads all up to it."""
+"""The version of the line format that this package writes. It reads all versions up to it."""
 DEFAULT_PIPELINE = "default"
-"""The pipeline of records for which nobody has named one."""
+"""The pipeline of records for which none was named."""
 LOGS, SPANS = "logs", "spans"
-"""The signals that a folder may hold: log records, or spans."""
+"""The signals of folders: log records or spans."""
 SPAN, SPAN_START = "span", "span_start"
-"""What the field ``signal`` says on a line: a span that has ended, or the start of one."""
+"""The values of the field ``signal`` on a line: an ended span, or the start of a span."""
 
 _PLAIN = frozenset({str, int, bool})
 _CRC_FIELD = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 SEAL_BYTES = 512
-"""What ``seal`` and the scope add to a line, with room to spare."""
-# What reading bytes that nobody of us wrote may raise; the last is for what is nested too deep.
+"""An upper limit of the bytes that ``seal`` and the scope add to a line."""
+# Exceptions of parsing bytes of other programs; the last one is for deep nesting.
 _NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _CRC_LENGTH = len(b',"crc":"00000000"}')
 
 
 class Resource(NamedTuple):
-    """What produced the records of a segment: OpenTelemetry's resource, as plain data."""
+    """The OpenTelemetry resource of a segment's records, as plain data."""
 
     attributes: dict[str, object]
     schema_url: str = ""
@@ -70,13 +70,13 @@ class Header(NamedTuple):
     Attributes:
         writer: The id of the writer that the segment belongs to.
         segment: Its index, from 1.
-        last_seq: The ``seq`` of the last record before this segment, 0 when there is none.
+        last_seq: The ``seq`` of the last record before this segment, or 0.
         last_crc: The checksum of the line before this segment.
         resource: The resource of every record in the segment.
-        crc: The checksum of the header itself, with which the chain goes on.
-        generation: The writer's place in the order of its directory's writers, 0 in format 1.
+        crc: The checksum of the header itself, which seeds that of the next line.
+        generation: The writer's generation; 0 in format 1.
         pipeline: The pipeline that the records were recorded for.
-        signal: What the records are.
+        signal: The signal of the records.
     """
 
     writer: str
@@ -92,15 +92,16 @@ class Header(NamedTuple):
 
 @dataclass(slots=True)
 class Record:
-    """One log record or span as it was read from a line.
+    """One log record or span, decoded from a line.
 
     Times are nanoseconds since 1970, ids lower-case hexadecimal, absent fields their defaults.
 
     Attributes:
         signal: Empty for a log record, ``span`` for a span that has ended, ``span_start`` for the
             start of one.
-        span: What only spans have, by the names of ``docs/journal.md``: name, kind, start, parent,
-            trace state, status, and the numbers of what was dropped. The body holds events and links.
+        span: The fields that only spans have, by the names of ``docs/journal.md``: name, kind,
+            start, parent, trace state, status, and the dropped counts. The body has events and
+            links.
     """
 
     id: str
@@ -131,25 +132,26 @@ def encode(
     apart: frozenset[str] = frozenset(),
     ending: bytes = b"",
 ) -> bytes:
-    """Write the fields of a record as the middle part of a line.
+    """Encode the fields of a record as the middle part of a line.
 
     Args:
-        fields: By the names of the line format, in the order in which they shall stand, without
+        fields: The fields by the names of the line format, in their order on the line, without
             ``id``, ``seq`` and ``crc``. Values may be any Python objects.
-        max_line_bytes: The most bytes that the whole line may have. Beyond it the largest values
-            leave the line, see ``Content``; names and ids never do, however long they are.
-        max_event_bytes: The most bytes that the fields may have.
-        staying: The attributes that never leave the line: those that say what the event is part of.
-        apart: The attributes that leave the line, and the body with them, whatever their size, so that
-            they can be erased; none, and no body, by default.
-        ending: More of the line, encoded already.
+        max_line_bytes: Maximum size of the whole line in bytes. Beyond it the largest values are
+            moved out of the line, see ``Content``; names and ids never are.
+        max_event_bytes: Maximum size of the fields in bytes.
+        staying: The attributes that are never moved, because they say what the event is part of.
+        apart: The attributes that are moved to a separate value, together with the body, so that
+            they can be erased. By default neither is.
+        ending: A further part of the line, already encoded.
 
     Returns:
-        ``,"name":value,...``, ready for ``seal``; a ``Content`` when values have left the line.
+        ``,"name":value,...``, ready for ``seal``; a ``Content`` if values were moved out of the
+        line.
 
     Raises:
-        EventTooLargeError: When it is larger than ``max_event_bytes``. The error has the content of
-            a stub, to be recorded in place of the event.
+        EventTooLargeError: When the event is larger than ``max_event_bytes``. The error has the
+            content of a stub, to be recorded in place of the event.
     """
     if not fields:
         return ending
@@ -171,7 +173,7 @@ def encode(
         return content_with(plain, (), moved, digest)
     line, blobs = part(orjson.loads(text), max_line_bytes - SEAL_BYTES - len(ending), staying)
     content = b",%b%b" % (orjson.dumps(line)[1:-1], ending)
-    decode(b'{"id":""%b}' % content)  # what cannot be read must not be called recorded
+    decode(b'{"id":""%b}' % content)  # an undecodable line must not count as recorded
     return content_with(content, blobs, moved, digest)
 
 
@@ -188,7 +190,7 @@ def _too_large(
 
 
 def _is_plain(fields: dict[str, object]) -> bool:
-    """Return whether neither body nor attributes hold a float, a container or anything rarer."""
+    """Return whether body and attributes have only texts, integers and booleans."""
     body, attributes = fields.get("body"), fields.get("attributes")
     return ("event" not in fields and (body is None or type(body) is str)) and (
         attributes is None
@@ -211,9 +213,9 @@ def seal(
     Args:
         record_id: The record's id, text without lone surrogates.
         seq: Its sequence number in its writer.
-        content: What ``encode`` returned.
+        content: The record, encoded by ``encode``.
         previous_crc: The checksum of the line before.
-        writer: The writer's id, for files that several writers share; left out when empty.
+        writer: The writer's id, for files that several writers share; left out if empty.
 
     Returns:
         The line with its newline, and its checksum.
@@ -226,10 +228,10 @@ def seal(
 
 
 def content_on(line: bytes) -> bytes:
-    """Return what ``encode`` returned for a line that ``seal`` has completed, for another place.
+    """Return the content of a sealed line, as ``encode`` returned it, to seal it again.
 
     Args:
-        line: The line without its newline, of a file that names no writers.
+        line: The line without its newline, from a file whose lines do not name writers.
     """
     match = _BEGINNING.match(line)
     return line[match.end() if match else 0 : -_CRC_LENGTH]
@@ -240,11 +242,11 @@ def verify(line: bytes, *previous: int) -> int | None:
 
     Args:
         line: The line without its newline.
-        previous: The checksums that the line before may have had. There are two when that line was
-            damaged: the one that stands in it and the one that it adds up to.
+        previous: The possible checksums of the line before. If that line is damaged there are two:
+            the stated one and the computed one.
 
     Returns:
-        The line's checksum, or None when it fits none of them.
+        The line's checksum, or None if it matches none of them.
     """
     stated = stated_crc(line)
     if stated is None:
@@ -257,26 +259,26 @@ def verify(line: bytes, *previous: int) -> int | None:
 
 
 def stated_crc(line: bytes) -> int | None:
-    """Return the checksum that stands in a line, right or wrong, or None without one."""
-    # A match at an offset into a long line costs more than one of the few bytes by themselves.
+    """Return the checksum that a line states, correct or not, or None without one."""
+    # Matching at an offset into a long line is slower than matching its last bytes.
     match = _CRC_FIELD.fullmatch(line[-_CRC_LENGTH:]) if len(line) > _CRC_LENGTH else None
     return int(match[1], 16) if match else None
 
 
 def decode(line: bytes, blobs: GetBlob | None = None) -> Record:
-    """Read a line.
+    """Decode a line.
 
     Args:
         line: The line, with or without its newline.
-        blobs: Returns the values that have left the line. A value that cannot be had is its preview
-            and a note that says so.
+        blobs: Returns the values that were moved out of the line. An unavailable value is replaced
+            by its preview and a note.
 
     Returns:
-        The record, its values in the form in which they went in. ``event`` is another name for
-        ``body``, which stands in the gateway's files.
+        The record, with values in their recorded form. ``event`` is another name for ``body``,
+        which the gateway's files use.
 
     Raises:
-        CorruptLineError: When the bytes are no record.
+        CorruptLineError: When the bytes are not a record.
     """
     try:
         data = orjson.loads(line)
@@ -326,7 +328,7 @@ def _scope(data: dict[str, Any] | None) -> Scope | None:
 
 
 def seal_fields(fields: dict[str, object], previous_crc: int = 0) -> tuple[bytes, int]:
-    """Write plain data as a line that is no record.
+    """Encode plain data as a line that is not a record.
 
     Returns:
         The line with its newline, and its checksum, which ``verify`` checks.
@@ -337,7 +339,7 @@ def seal_fields(fields: dict[str, object], previous_crc: int = 0) -> tuple[bytes
 
 
 def read_fields(line: bytes) -> dict[str, Any]:
-    """Read plain data that ``seal_fields`` wrote, or that was written before such lines had checksums.
+    """Decode a line of ``seal_fields``, or one of an earlier version without a checksum.
 
     Args:
         line: The line, with or without its newline.
@@ -346,7 +348,7 @@ def read_fields(line: bytes) -> dict[str, Any]:
         The data, without the checksum.
 
     Raises:
-        CorruptLineError: When it is no object, or its checksum does not fit.
+        CorruptLineError: When the line is not an object, or its checksum does not match.
     """
     line = line.removesuffix(b"\n")
     try:
@@ -374,13 +376,13 @@ def seal_header(
     pipeline: str = DEFAULT_PIPELINE,
     signal: str = LOGS,
 ) -> tuple[bytes, Header]:
-    """Write the first line of a segment.
+    """Encode the first line of a segment.
 
-    The writer's id and the index stand first, so that tools which know a file by its first bytes
-    tell every segment apart. What is the default of ``Header`` is left out.
+    The writer's id and the index come first, so that tools which identify files by their first
+    bytes can distinguish segments. Defaults of ``Header`` are left out.
 
     Returns:
-        The line with its newline, and the header that it says.
+        The line with its newline, and its header.
     """
     fields: dict[str, object] = {
         "writer": writer,
@@ -406,7 +408,7 @@ def seal_header(
 
 
 def salvage_resource(line: bytes) -> Resource | None:
-    """Read the resource of a header whose checksum does not fit, as far as it can be read."""
+    """Return the resource of a damaged header, or None if it cannot be parsed."""
     try:
         data = orjson.loads(line)["resource"]
         attributes = {str(key): from_line(value) for key, value in data["attributes"].items()}
@@ -416,18 +418,18 @@ def salvage_resource(line: bytes) -> Resource | None:
 
 
 def read_header(line: bytes, path: str) -> Header:
-    """Read the first line of a segment.
+    """Decode the first line of a segment.
 
     Args:
         line: The line without its newline.
         path: The file, for errors.
 
     Returns:
-        What it says.
+        The header.
 
     Raises:
         JournalFormatError: When a newer Wakelog wrote it.
-        CorruptLineError: When the bytes are no header, or a damaged one.
+        CorruptLineError: When the bytes are not a header, or a damaged one.
     """
     try:
         data = orjson.loads(line)

@@ -1,10 +1,10 @@
-"""What an object of any type holds, without running code that recording has no business with.
+"""Reading the content of objects of any type, without side effects of their code.
 
-An object that an agent hands over may raise from any method, may claim to be of another class, or
-may do something when it is asked: a mock, a proxy of something remote, a lazy query. So every
-decision rests on ``type(value)``, never on what the instance answers, and only the methods of
-known protocols are called: those of Python's own types and abstract classes, dataclasses, pydantic
-models, arrays, and ``__str__``. Whatever they raise, the object still has a defined text.
+An agent may record an object whose methods raise, that claims to be of another class, or whose
+methods have side effects: a mock, a remote proxy, a lazy query. Every decision therefore depends on
+``type(value)``, never on the instance, and only the methods of known protocols are called: those of
+Python's own types and abstract classes, dataclasses, pydantic models, arrays, and ``__str__``. If
+these raise, the object still has a defined text.
 """
 
 from __future__ import annotations
@@ -26,51 +26,52 @@ from uuid import UUID
 from wakelog.runtime import let_through
 
 MOST_ITERATED = 100_000
-"""How many items are taken from an iterator that somebody else has written."""
+"""Maximum number of items that are taken from a user-defined iterator."""
 LEFT_OUT = "[wakelog: left out]"
-"""The key under which a map says how many of its items were left out."""
+"""The key of a map for the number of items that were left out."""
 
 _MORE = f"[wakelog: more than {MOST_ITERATED} items]"
 _LEAVES = str | bytes | bytearray | memoryview | enum.Enum
 _SOME_MORE = "[wakelog: more left out]"
-# Classes by the module that defines them, as that is loaded where such an object exists, and the
-# method that gives what they hold in types of Python's own.
+# Classes by module, which is loaded if such an object exists, and the method that returns the
+# content in Python's own types.
 _MODELS = (("pydantic.main", "BaseModel"), ("pydantic.v1.main", "BaseModel"))
 _ARRAYS = (("numpy", "ndarray", "tolist"), ("numpy", "generic", "item"), ("torch", "Tensor", "tolist"))  # fmt: skip
 _MOCKS = ("unittest.mock", "NonCallableMock")
-# As type's own descriptors have them: a metaclass may answer something else, or raise.
+# The descriptors of `type`, because those of a metaclass may return something else, or raise.
 _qualname_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 _module_of: Callable[[type], object] = type.__dict__["__module__"].__get__
 
 
 def opened(value: object, most: int = sys.maxsize) -> object:
-    """Return what an object holds.
+    """Return the content of an object.
 
     Args:
-        value: Anything. Nothing of it is changed.
-        most: The most items to take from a container; what is left out is said in the place of one more.
+        value: Any object. It is not changed.
+        most: Maximum number of items to take from a container. One more item says how many were
+            left out.
 
     Returns:
         A ``str``, ``bytes``, ``int``, ``float``, ``dict``, ``list`` or ``tuple``, of exactly that
-        type and never the object itself; an enum's value as it is. What is inside may be of any type
-        still. An object of no known kind becomes its text, see ``text_of``.
+        type and never the object itself, or an enum's value. Items may be of any type. An object of
+        an unknown kind becomes its text, see ``text_of``.
     """
     try:
         return _opened(value, type(value), most)
-    except Exception as error:  # noqa: BLE001 - whatever somebody's object raises, the event is recorded
+    except Exception as error:  # noqa: BLE001 - whatever an object raises, the event is recorded
         let_through(error)
         return text_of(value)
 
 
 def fields_in(value: object) -> dict[Any, Any]:
-    """Return what an object holds by name, for objects that are an event of their own.
+    """Return the content of an object by name, for objects that are recorded as an event.
 
     Args:
-        value: Anything.
+        value: Any object.
 
     Returns:
         A new dict: the fields of a mapping, model, dataclass or named tuple, else the attributes
-        whose names begin with no underscore; ``{"value": ...}`` for what has none.
+        whose names do not begin with an underscore; ``{"value": ...}`` if it has none.
     """
     kind = type(value)
     held = opened(value)
@@ -83,14 +84,14 @@ def fields_in(value: object) -> dict[Any, Any]:
         if type(stored) is dict and not issubclass(kind, str) and not _is_of(kind, *_MOCKS):
             shown = {n: v for n, v in stored.items() if type(n) is str and not n.startswith("_")}
             return shown or {"value": held}
-    except Exception as error:  # noqa: BLE001 - it has no names for what it holds
+    except Exception as error:  # noqa: BLE001 - its content has no names
         let_through(error)
         return {"value": held}
     return {"value": held}
 
 
 def text_of(value: object) -> str:
-    """Return the text of an object, or its type's name when it has none that can be had."""
+    """Return the text of an object, or its type's name if it has none."""
     kind = type(value)
     try:
         text = _own_text(value, kind)
@@ -106,10 +107,10 @@ def type_name(kind: type) -> str:
 
 
 def traceback_of(error: BaseException) -> str:
-    """Return an exception's traceback as Python prints it; empty when it cannot be formatted."""
+    """Return an exception's traceback as Python prints it; empty if formatting fails."""
     try:
         return "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - an exception of somebody else's may raise from anything
+    except Exception:  # noqa: BLE001 - formatting a user's exception may raise anything
         return ""
 
 
@@ -163,10 +164,10 @@ def _opened(value: Any, kind: type, most: int) -> object:
 
 
 def nothing_of(value: object) -> str | None:
-    """Return what stands in the place of a container of which nothing is taken.
+    """Return the note for a container of which no items are taken.
 
     Returns:
-        None for an empty one, and for what is no container.
+        None for an empty container, and for any other object.
     """
     kind: Any = type(value)
     for base in (dict, list, tuple, set, frozenset):
@@ -179,7 +180,7 @@ def nothing_of(value: object) -> str | None:
 
 
 def left_out(count: int) -> str:
-    """Return what stands in the place of items that were left out."""
+    """Return the note for items that were left out."""
     return f"[wakelog: {count} more left out]"
 
 
@@ -202,7 +203,7 @@ def _opened_by_protocol(value: Any, kind: type, most: int) -> object:
 
 
 def _some(value: Iterable[Any], most: int) -> Iterable[Any]:
-    """Iterate over what may never end."""
+    """Yield at most ``most`` items of an iterable that may be infinite."""
     items = iter(value)
     yield from islice(items, most)
     for _ in items:
@@ -211,7 +212,7 @@ def _some(value: Iterable[Any], most: int) -> Iterable[Any]:
 
 
 def _pairs_of(mapping: Any, most: int) -> dict[Any, object]:
-    """Return the items of a mapping, up to a key that comes a second time: it might never end."""
+    """Return the items of a mapping, up to a repeated key, because it may be infinite."""
     held: dict[Any, object] = {}
     for key in _some(mapping, most):
         if key in held:
@@ -230,7 +231,7 @@ def _item(mapping: Any, key: object) -> object:
 
 
 def _field(value: object, name: str) -> object:
-    """Read a field past an instance's own ``__getattribute__``."""
+    """Read a field without the instance's own ``__getattribute__``."""
     try:
         return object.__getattribute__(value, name)
     except AttributeError:
@@ -245,7 +246,7 @@ def _unreadable(error: Exception) -> str:
 
 
 def _class(module: str, name: str) -> type | None:
-    """Return a class of a module that is loaded."""
+    """Return a class of a loaded module, or None."""
     found = getattr(sys.modules.get(module), name, None)
     return found if type(found) is type or issubclass(type(found), type) else None
 
@@ -256,7 +257,7 @@ def _is_of(kind: type, module: str, name: str) -> bool:
 
 
 def _model(kind: type) -> type | None:
-    """Return the class of models that a type is derived from."""
+    """Return the base class of models from which a type is derived, or None."""
     for module, name in _MODELS:
         base = _class(module, name)
         if base is not None and issubclass(kind, base):
@@ -265,7 +266,7 @@ def _model(kind: type) -> type | None:
 
 
 def _dumped(value: object, kind: Any, base: Any) -> object:
-    """Return a pydantic model as a dict; its own text or stored fields when it cannot dump itself."""
+    """Return a pydantic model as a dict; its own text or stored fields if dumping it fails."""
     try:
         if "model_dump" not in vars(base):
             held = kind.dict(value)
@@ -273,7 +274,7 @@ def _dumped(value: object, kind: Any, base: Any) -> object:
             held = kind.model_dump(value, warnings=False)
         else:
             held = kind.model_dump(value)
-    except Exception as error:  # noqa: BLE001 - computed fields and serializers are code of the caller's
+    except Exception as error:  # noqa: BLE001 - computed fields and serializers are the user's code
         let_through(error)
         if kind.__str__ is not base.__str__:
             return text_of(value)
@@ -284,7 +285,7 @@ def _dumped(value: object, kind: Any, base: Any) -> object:
 
 
 def _shows(field: Any, name: str, stored: Mapping[str, object]) -> bool:
-    """Return whether a field is set, and neither kept out of dumps nor out of the text."""
+    """Return whether a field is set, and excluded neither from dumps nor from the text."""
     told = getattr(field, "field_info", field)
     return name in stored and not told.exclude and told.repr is not False
 
@@ -292,7 +293,7 @@ def _shows(field: Any, name: str, stored: Mapping[str, object]) -> bool:
 def _own_text(value: Any, kind: Any) -> str | None:
     if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
         return None
-    # A mock notes that its __str__ was called; its __repr__ is its class's.
+    # A mock records calls of its __str__; its __repr__ is that of its class.
     return _exact_text(repr(value) if _is_of(kind, *_MOCKS) else str(value))
 
 

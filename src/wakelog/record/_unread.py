@@ -1,4 +1,4 @@
-"""Records that are decoded when somebody looks at them."""
+"""Records that are decoded when one of their fields is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wakelog.record._blobs import APART_FIELD, APART_REFERENCE, MARK, GetBlob, r
 from wakelog.record._line import Record, decode
 
 _BEGINNING = b'{"id":"'  # of 7 bytes
-# What ``apart_of`` writes of a value, and the end of a line that refers to it.
+# The reference that ``apart_of`` creates, and the end of a line with such a reference.
 _REFERENCE = re.compile(
     re.escape(APART_REFERENCE)
     + rb'([0-9a-f]{64})","bytes":(\d{1,15}),"media":"application/json","preview":"","salt":32\}'
@@ -26,10 +26,10 @@ _new = object.__new__
 
 
 class UnreadRecord(Record):
-    """A record of which the number is known; a look at another field decodes the line.
+    """A record that has only its number, and decodes its line when another field is read.
 
     Attributes:
-        line: The line, which refers to no blobs. What was set apart of it is on it again.
+        line: The line, without references to blobs, and with its separate value inserted.
     """
 
     __slots__ = ("line",)
@@ -37,10 +37,10 @@ class UnreadRecord(Record):
     line: bytes
 
     def __getattr__(self, name: str) -> Any:
-        """Decode the line, at the first look at a field that has no value yet.
+        """Decode the line at the first read of a field without a value.
 
         Raises:
-            CorruptLineError: When the bytes are no record.
+            CorruptLineError: When the bytes are not a record.
         """
         if name not in _LATER:
             raise AttributeError(name)
@@ -51,16 +51,16 @@ class UnreadRecord(Record):
 
 
 def unread(line: bytes) -> UnreadRecord | None:
-    """Make a record that is decoded later.
+    """Return a record that is decoded later.
 
     Args:
         line: The line, without its newline.
 
     Returns:
-        The record; None when the line is not JSON with an id and a number.
+        The record; None if the line is not JSON with an id and a number.
     """
     try:
-        # What is read here is not kept: there are many lines, and few whose fields are looked at.
+        # The parsed line is not kept, because few records have their fields read.
         data = orjson.loads(line)
         record_id, seq = data["id"], data["seq"]
     except (ValueError, KeyError, TypeError):
@@ -71,11 +71,11 @@ def unread(line: bytes) -> UnreadRecord | None:
 
 
 def unread_in_order(line: bytes, seq: int) -> UnreadRecord:
-    """Make a record that is decoded later, of a line of which ``is_next`` holds.
+    """Return a record that is decoded later, for a line that ``is_next`` has checked.
 
     Args:
-        line: The line, without its newline, with what was set apart of it on it again.
-        seq: Its number.
+        line: The line, without its newline, with its separate value inserted.
+        seq: Its sequence number.
     """
     record = _new(UnreadRecord)
     record.line, record.seq = line, seq
@@ -87,25 +87,25 @@ def is_next(line: bytes, seq: int) -> bool:
 
     Args:
         line: The line, without its newline.
-        seq: The number.
+        seq: The sequence number.
     """
     return line.startswith(_BEGINNING) and line.startswith(b'","seq":%d,' % seq, line.find(b'"', 7))
 
 
 def rejoined(line: bytes, get: GetBlob, *, splices: bool) -> bytes | None:
-    """Put what was set apart of a line back into it. The scope and the checksum stay last.
+    """Insert a line's separate value into it. The scope and the checksum stay last.
 
     Args:
         line: The line, without its newline.
-        get: Returns what was set apart.
-        splices: Whether the line is known to be a log record's. Most of these are put together without
-            reading the JSON.
+        get: Returns separate values.
+        splices: Whether the line is known to be a log record. Most of these are joined without
+            parsing the JSON.
 
     Returns:
-        The line, None when it refers to anything else.
+        The line, or None if it has any other reference.
     """
     begin = line.find(b"$") - _BEFORE_TAG
-    # Without another tag, the attributes are the only object that may stand before the reference.
+    # Without another tag, the attributes are the only object that may precede the reference.
     if splices and line.find(b"$", begin + len(APART_REFERENCE)) < 0:
         found, end = _REFERENCE.match(line, begin), line.rfind(_PLACE)
         bare = line[begin - 1 : begin] != b"}"
@@ -115,7 +115,7 @@ def rejoined(line: bytes, get: GetBlob, *, splices: bool) -> bytes | None:
             digest, size = found.groups()
             data = get(digest.decode(), int(size), int(place))
             if data is not None and data.startswith(_UNITS, _SALT) and data.endswith(b"}\n"):
-                # From the first attribute that was set apart to the body after the last one.
+                # From the first separate attribute to the body after the last one.
                 units = data[_SALT + len(_UNITS) : -2]
                 if units.startswith(b"}"):  # there is only the body
                     head, units = line[:begin], units[1:]

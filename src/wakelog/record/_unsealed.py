@@ -1,4 +1,4 @@
-"""Lines that others wrote: ``{"timestamp": ..., "event": ...}``, without id, number and checksum."""
+"""Lines of other programs: ``{"timestamp": ..., "event": ...}``, without id and checksum."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def decode_unsealed(line: bytes, record_id: str) -> Record:
-    """Read a line of another program that has ``timestamp`` and ``event`` at its top.
+    """Decode a line of another program that has ``timestamp`` and ``event``.
 
     Args:
         line: The line, with or without its newline.
-        record_id: What to call the record, since the line does not say.
+        record_id: The id of the record, because the line has none.
 
     Returns:
         The record; its body is the event. A time without a zone is taken for UTC, and one that
         cannot be read is left out.
 
     Raises:
-        CorruptLineError: When the bytes are no such line, or one of Wakelog's that is damaged.
+        CorruptLineError: When the bytes are not such a line, or a damaged line of Wakelog's.
     """
     try:
         data = orjson.loads(line)

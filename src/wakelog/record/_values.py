@@ -1,7 +1,7 @@
-"""Values on a line: a form for every Python object, and the way back.
+"""Values on a line: encoding every Python object, and decoding.
 
-JSON holds text, booleans, doubles, integers, lists and maps. What it lacks has a tagged form, a
-map with the key ``$wakelog``:
+JSON has text, booleans, doubles, integers, lists and maps. Other values have a tagged form, a map
+with the key ``$wakelog``:
 
 ===================================  ==========================================================
 bytes                                ``{"$wakelog": "bytes", "value": "<base64>"}``
@@ -11,9 +11,9 @@ a map with the key ``$wakelog``      ``{"$wakelog": "map", "value": {...}}``
 a value too large for its line       ``{"$wakelog": "blob", "sha256": ..., ...}``, see ``_blobs``
 ===================================  ==========================================================
 
-Everything else is coerced once, when it is recorded: pydantic models and dataclasses to maps,
-dates to ISO 8601, lone surrogates to U+FFFD, other objects to their text, or to their type's name
-when they have no text of their own.
+Everything else is converted when it is recorded: pydantic models and dataclasses to maps, dates to
+ISO 8601, lone surrogates to U+FFFD, and other objects to their text, or to their type's name if
+they have no text of their own.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ from wakelog.record._objects import LEFT_OUT, left_out, nothing_of, opened, text
 from wakelog.runtime import let_through
 
 TAG = "$wakelog"
-# Below what orjson refuses (254), so that both paths take the same depths.
+# Below orjson's limit (254), so that both paths accept the same depths.
 MAX_DEPTH = 200
 CYCLE = "[wakelog: cycle]"
 TOO_DEEP = f"[wakelog: nested deeper than {MAX_DEPTH} levels]"
 MAX_NODES = 250_000
-"""How many values one value may hold, so that no value holds up the program for long."""
+"""Maximum number of values inside one value, which limits the time of encoding it."""
 MAX_TEXT = 128 * 1024 * 1024
-"""How many bytes of text one value may hold, in UTF-8: as often as a text is shared, it counts."""
+"""Maximum bytes of text inside one value, in UTF-8. A shared text counts each time."""
 MAX_REPEATED = 16 * 1024 * 1024
-"""How many characters of texts may be those that the value has already: beyond, nothing is lost but time."""
-# Of a value without more items than this, its text is not counted: it is in memory as it stands.
+"""Maximum characters of repeated texts inside one value, which limits the time of encoding it."""
+# The text of a value with at most this many items is not counted, because it is in memory anyway.
 _MANY = 1_000
-# How many items the JSON codec is given unseen, in the containers that hold them.
+# Maximum number of items that the JSON codec gets unchecked, counted in their containers.
 _MOST_ITEMS = 4_000_000
-# How many objects are remembered as opened: one that is shared is opened once.
+# Maximum number of objects whose content is cached, so that a shared object is read once.
 _MOST_REMEMBERED = 1_000
 NO_STACK = "[wakelog: nested too deeply for the stack that is left]"
 _SURROGATES = re.compile("[\ud800-\udfff]+")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-# Texts longer than this are remembered: one that is shared is looked through once.
+# Longer texts are cached, so that a shared text is checked once.
 _SHORT = 64
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
-# What the JSON codec reads as it went in.
+# Types that the JSON codec decodes unchanged.
 _UNCHANGED = frozenset({str, bool, float, type(None)})
-# What it writes and reads as it is, but for integers beyond 64 bit, at which it raises.
+# Types that it encodes and decodes unchanged; it raises for integers beyond 64 bit.
 _AS_THEY_ARE = frozenset({str, bool, int, type(None)})
 _CONTAINERS = frozenset({dict, list, tuple})
 _TEXT = frozenset({str})
-# So many values at most, at so many levels, are copied without counting them.
+# A container with at most this many items, at this many levels, is copied without counting.
 _SMALL_LENGTH, _SMALL_DEPTH = 32, 3
 _NOT_SMALL = object()
 _IMMUTABLE = frozenset(
@@ -75,27 +75,27 @@ _IMMUTABLE = frozenset(
 
 
 def to_line(value: object) -> object:
-    """Turn any object into what the JSON codec writes without complaint.
+    """Return any object in a form that the JSON codec can encode.
 
     Args:
-        value: Anything. Nothing in it is changed, and whatever its objects raise, it has a form.
+        value: Any object. It is not changed, and it has a form even if its methods raise.
 
     Returns:
-        The same value in terms of str, bool, int, float, None, list and dict with str keys. At most
-        ``MAX_NODES`` values are in it; a marker says how many a container has beyond that.
+        The value, made of str, bool, int, float, None, list and dict with str keys. It has at most
+        ``MAX_NODES`` values; a note says how many more a container had.
     """
     return _Walk().of(value, 0)
 
 
 def kept(value: Any) -> Any:
-    """Return a value that stays as it is now, whatever happens to the objects in it.
+    """Return a copy of a value that later changes of its objects do not affect.
 
     Args:
-        value: Anything.
+        value: Any object.
 
     Returns:
-        New dicts, lists and tuples for containers, within the bounds of ``to_line``; values of
-        Python's own immutable types as they are; for other objects what ``to_line`` would record.
+        New dicts, lists and tuples for containers, within the limits of ``to_line``; values of
+        Python's own immutable types unchanged; other objects in the form of ``to_line``.
     """
     try:
         copy = _small_copy(value, _SMALL_DEPTH)
@@ -106,7 +106,7 @@ def kept(value: Any) -> Any:
 
 
 def _small_copy(value: Any, depth: int) -> Any:
-    """Copy a value of few plain containers, as most are, without what large and odd ones need."""
+    """Copy a value of few plain containers, the usual case, without the checks for others."""
     kind = type(value)
     if kind in _IMMUTABLE:
         return value
@@ -130,15 +130,15 @@ def _small_copy(value: Any, depth: int) -> Any:
 
 
 def is_json(value: object, most_text: int | None = None) -> bool:
-    """Return whether the JSON codec writes a value as it would be read back.
+    """Return whether the JSON codec encodes a value so that decoding returns the same.
 
-    Of any other, it may raise, write something else (``null`` for NaN), or, of an enum whose
-    ``value`` raises, take the process down.
+    For any other value, it may raise, encode something else (``null`` for NaN), or crash the
+    process (an enum whose ``value`` raises).
 
     Args:
         value: The value.
-        most_text: The characters of text that a value of many items may hold; else ``MAX_REPEATED``,
-            as nobody has looked whether they are of one text.
+        most_text: Maximum characters of text in a value of many items; by default ``MAX_REPEATED``,
+            because repeated texts are not detected.
     """
     try:
         return _is_json(value, MAX_REPEATED if most_text is None else most_text)
@@ -162,7 +162,7 @@ def _is_json(value: Any, most_text: int) -> bool:
         for container in level:
             items = container
             items_left -= len(container)
-            if items_left < 0:  # one container may stand in many places
+            if items_left < 0:  # one container may occur many times
                 return False
             if type(container) is dict:
                 if TAG in container or not _TEXT.issuperset(map(type, container)):
@@ -182,7 +182,7 @@ def _is_json(value: Any, most_text: int) -> bool:
                     inner.append(item)
                 elif kind is not float or not math.isfinite(item):
                     return False
-        left -= len(inner)  # one container may stand in many places
+        left -= len(inner)  # one container may occur many times
         if not inner or left < 0:
             return left >= 0
         level = inner
@@ -190,7 +190,7 @@ def _is_json(value: Any, most_text: int) -> bool:
 
 
 class _Walk:
-    """One walk through a value, which turns it into its form on a line."""
+    """Encodes one value, which it walks through recursively."""
 
     __slots__ = ("_above", "_left", "_remembered", "_repeats_left", "_seen", "_text_left", "_texts")
 
@@ -206,7 +206,7 @@ class _Walk:
         self._texts: dict[str, tuple[str, int]] = {}
 
     def of(self, value: Any, depth: int) -> Any:
-        """Return the form of a value in ``depth`` containers."""
+        """Return the form of a value that is inside ``depth`` containers."""
         kind = type(value)
         try:
             if kind in self.leaves:
@@ -233,7 +233,7 @@ class _Walk:
             self._above.discard(id(value))
 
     def _has_room(self, value: str | bytes) -> bool:
-        """Take room for a text or bytes, and tell whether there was some."""
+        """Count the size of a text or bytes, and return whether it is within the limits."""
         size = len(value)
         self._text_left -= size
         if size > _SHORT:
@@ -244,7 +244,7 @@ class _Walk:
         return self._text_left >= 0 or not value
 
     def leaf(self, value: Any, kind: type) -> object:
-        """Return the form of a value that holds no others."""
+        """Return the form of a value that is not a container."""
         if kind is str:
             return value if value.isascii() else self.text(value)
         if kind is bytes:
@@ -257,9 +257,9 @@ class _Walk:
         return value
 
     def text(self, value: str) -> str:
-        """Return a text that every UTF-8 encoder takes; it takes room for its bytes beyond its characters.
+        """Return a text that UTF-8 can encode, and count its bytes beyond its characters.
 
-        One that stands in many places is looked through once.
+        A text that occurs many times is checked once.
         """
         known = self._texts.get(value)
         if known is None:
@@ -289,7 +289,7 @@ class _Walk:
         return self.tagged(result)
 
     def tagged(self, result: dict[Any, Any]) -> dict[Any, Any]:
-        """Return a map that is told from a tagged form."""
+        """Return a map in a form that cannot be mistaken for a tagged form."""
         return {TAG: "map", "value": result} if TAG in result else result
 
     def items(self, value: list[Any] | tuple[Any, ...], kind: type, depth: int) -> Any:  # noqa: ARG002 - see _Copy
@@ -310,25 +310,25 @@ class _Walk:
         return self.of(self.held_by(value), depth)
 
     def held_by(self, value: object) -> object:
-        """Return what an object holds, as far as there is room for it."""
+        """Return the content of an object, within the limit of values."""
         remembered = self._remembered.get(id(value))
         if remembered is not None:
             return remembered[1]
         held = opened(value, self._left)
-        self._left = max(0, self._left - 1)  # it takes as long as another value
+        self._left = max(0, self._left - 1)  # reading an object takes as long as a value
         if type(held) in _CONTAINERS and len(self._remembered) < _MOST_REMEMBERED:
-            self._remembered[id(value)] = value, held  # the object, so that its id stays its own
+            self._remembered[id(value)] = value, held  # a reference, so that its id is not reused
         return held
 
     def _room(self, count: int) -> int:
-        """Take room for so many values, and return for how many there is some."""
+        """Count values, and return how many of them are within the limit."""
         room = min(count, self._left)
         self._left -= room
         return room
 
 
 class _Copy(_Walk):
-    """A walk that copies a value, and leaves what cannot change as it is."""
+    """Copies one value, except for immutable objects."""
 
     __slots__ = ()
 
@@ -360,7 +360,7 @@ class _Copy(_Walk):
         return tuple(result) if kind is tuple and type(result) is list else result
 
     def _are_counted(self, values: Collection[Any]) -> bool:
-        """Return whether values can stay as they are, and take room for their text."""
+        """Return whether values need no copy, and count their text."""
         if not _are_immutable(values):
             return False
         if len(values) > _MANY or self._text_left < MAX_TEXT:
@@ -385,7 +385,7 @@ class _Copy(_Walk):
 
 
 def _first_pairs(value: dict[Any, Any], count: int) -> list[tuple[Any, Any]]:
-    """Return the first pairs of a dict, which another thread may change meanwhile."""
+    """Return the first pairs of a dict, which another thread may be changing."""
     if count < len(value):
         try:
             return list(islice(value.items(), count))
@@ -407,9 +407,9 @@ def _key(key: object) -> str:
 
 
 def _text(value: str) -> str:
-    """Join surrogate pairs and replace lone ones, which no UTF-8 encoder takes.
+    """Join surrogate pairs and replace lone ones, which UTF-8 cannot encode.
 
-    The codecs would do it, but call their handler of errors for each, which takes a microsecond.
+    An error handler of the codecs could do this, but takes a microsecond for each.
     """
     if value.isascii() or _SURROGATES.search(value) is None:
         return value
@@ -423,19 +423,19 @@ def _replacement(lone: re.Match[str]) -> str:
 
 
 def _decimal(number: int) -> str:
-    """Write an integer of any size; ``str`` refuses beyond 4,300 digits, hexadecimal does not."""
+    """Return an integer of any size as text, in hexadecimal beyond the limit of ``str``."""
     return str(number) if number.bit_length() < 10_000 else hex(number)  # noqa: PLR2004
 
 
 def from_line(value: object) -> object:
-    """Give a value read from a line the form in which it went in.
+    """Return the recorded form of a value that was read from a line.
 
     Args:
-        value: What the JSON codec read.
+        value: The value, as parsed by the JSON codec.
 
     Returns:
-        The value with its tagged forms resolved. Integers beyond signed 64 bit become decimal
-        text, because neither OTLP nor any backend has an integer that holds them.
+        The value with its tagged forms decoded. Integers beyond signed 64 bit become decimal text,
+        because OTLP has no larger integers.
     """
     if isinstance(value, dict):
         kind = value.get(TAG)
@@ -455,7 +455,7 @@ def _untag(kind: object, value: dict[str, object]) -> object:
     inner = value.get("value")
     if kind == "map" and isinstance(inner, dict):
         return {key: from_line(item) for key, item in inner.items()}
-    if kind == "bytes" and type(inner) is bytes:  # of a file beside the line
+    if kind == "bytes" and type(inner) is bytes:  # read from a blob
         return inner
     if isinstance(inner, str):
         if kind == "bytes":

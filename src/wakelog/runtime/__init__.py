@@ -1,7 +1,7 @@
 """Functions for the process and the operating system, without any knowledge of journals.
 
-The file-system seam, through which every file is opened, renamed and deleted, background threads, and the
-one list of what a forked child resets.
+The file-system layer, by which every file is opened, renamed and deleted; background threads; and
+the registry of state that a forked child resets.
 """
 
 from wakelog.runtime._background import Alarm, Background

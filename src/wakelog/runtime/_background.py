@@ -1,4 +1,4 @@
-"""A thread in the background, and what wakes it, at any moment."""
+"""A background thread, and the alarm that wakes it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable
 
 
 class Background:
-    """A daemon thread that runs something when it is first asked to, and again once that has ended.
+    """A daemon thread that is started when it is first needed, and again after it has ended.
 
-    Whoever asks may be a signal's handler that has interrupted somebody who is starting it, and a
-    handler may end starting it by an exception: there is one thread, or none.
+    A signal handler may call ``start`` while it interrupts another call, and may end that call by
+    an exception. In all cases there is at most one thread.
 
-    ``_lock`` guards which thread it is. The new thread takes it first, so it waits for the answer
-    of whoever has started it.
+    ``_lock`` guards ``_thread``. The new thread takes it first, and so waits until ``start`` has
+    finished.
 
     Args:
-        run: What it runs. Should it raise, it is run again when it is next asked to.
+        run: The function to run. If it raises, the next ``start`` runs it again.
         name: The thread's name.
-        alarm: What it waits for, if it is an alarm.
+        alarm: The alarm for which the function waits, if any.
     """
 
     def __init__(self, run: Callable[[], None], name: str, alarm: Alarm | None = None) -> None:
@@ -29,14 +29,14 @@ class Background:
 
     @property
     def running(self) -> bool:
-        """Whether there is a thread."""
+        """Whether the thread runs."""
         return self._thread is not None
 
     def start(self) -> bool:
-        """See to it that the thread runs.
+        """Start the thread unless it runs.
 
         Returns:
-            False where no thread can be started any more: the interpreter is exiting.
+            False if no thread can be started because the interpreter is exiting.
         """
         if self._thread is not None:
             return True
@@ -58,7 +58,7 @@ class Background:
         return True
 
     def join(self) -> None:
-        """Wait for the thread's end, unless there is none, or it is the thread that asks."""
+        """Wait for the thread's end, unless it does not run or is the calling thread."""
         thread = self._thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join()
@@ -74,16 +74,16 @@ class Background:
 
 
 class Alarm:
-    """Wakes a thread. Unlike ``threading.Event`` it may be rung while the same thread rings it."""
+    """Wakes a thread. Unlike ``threading.Event`` it is reentrant, as signal handlers require."""
 
     def __init__(self) -> None:
         self._rings: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def renew(self) -> None:
-        """Become what the thread that is about to start can wait for.
+        """Prepare for a thread that is about to start.
 
-        gevent and eventlet replace threads and queues, at any time. One of their threads that waited in
-        a queue from before would stop the whole process.
+        gevent and eventlet may replace threads and queues at any time. One of their greenlets that
+        waited in an earlier queue would block the whole process.
         """
         if type(self._rings) is not queue.SimpleQueue:
             rings, self._rings = self._rings, queue.SimpleQueue()
@@ -91,15 +91,15 @@ class Alarm:
                 self._rings.put(None)
 
     def ring(self) -> None:
-        """End the wait that is under way, or the next one."""
+        """End the current wait, or the next one."""
         if self._rings.empty():
             self._rings.put(None)
 
     def wait(self, timeout: float) -> None:
-        """Wait until it rings.
+        """Wait until the alarm rings.
 
         Args:
-            timeout: The longest wait, in seconds.
+            timeout: Maximum wait in seconds.
         """
         try:
             self._rings.get(timeout=timeout)

@@ -1,4 +1,4 @@
-"""When a line about something that goes on and on is due."""
+"""Rate limit for log messages about repeated events."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 
 
 class Burst:
-    """Tells when to say something that happens again and again: at first, and then once a minute."""
+    """Allows a repeated log message at first, and then once a minute."""
 
     def __init__(self) -> None:
         self._silent_until = float("-inf")
 
     def is_due(self) -> bool:
-        """Return whether to say it now; then it is not due again for a minute."""
+        """Return whether to log now. After True, the next minute returns False."""
         now = time.monotonic()
         if now < self._silent_until:
             return False

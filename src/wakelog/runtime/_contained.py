@@ -1,4 +1,4 @@
-"""A call into code of others, whose exception is an answer."""
+"""Calls of foreign code whose exceptions are returned."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _NOT_FOR_US = (GeneratorExit, SystemExit, KeyboardInterrupt)
 
 
 def contained(call: Callable[[], _T]) -> _T | BaseException:
-    """Return what a call returns, or what it raises.
+    """Return the result of a call, or the exception that it raises.
 
-    Nobody cancels or ends a thread of ours by an exception: code of others has let out what was meant for
-    something of its own. To nobody could it be passed on, and the thread would be over. In the main
-    thread a signal's handler may mean to end the program, so only an ``Exception`` is returned there.
+    In a thread of Wakelog, exceptions such as ``CancelledError`` and ``SystemExit`` come from
+    foreign code and are not meant for the thread, which they would end. In the main thread a signal
+    handler may raise them to end the program, so only an ``Exception`` is returned there.
     """
     try:
         return call()
-    except Exception as error:  # noqa: BLE001 - code of others may raise anything, and the caller judges it
+    except Exception as error:  # noqa: BLE001 - foreign code may raise anything
         return error
     except BaseException as error:
         if threading.current_thread() is threading.main_thread() or not (
@@ -32,7 +32,7 @@ def contained(call: Callable[[], _T]) -> _T | BaseException:
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Return whether an exception is asyncio's, by which a task is cancelled."""
-    # Where nobody has imported asyncio, nobody raises it; the import takes long.
+    """Return whether an exception is asyncio's ``CancelledError``."""
+    # Without asyncio imported there is no such exception, and importing it is slow.
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and issubclass(type(error), asyncio.CancelledError)

@@ -1,4 +1,4 @@
-"""The system calls that change a journal, in one place, so that tests can fail and record them."""
+"""The file-system calls that change a journal, in one place, so that tests can replace them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 from wakelog.runtime import _opening
 
-# macOS has none.
+# macOS has no fdatasync.
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
 UNFINISHED = ".new"
-"""How the name ends of a file that is not whole yet; it begins with a dot, and has chance in it."""
+"""The suffix of an incomplete file's name, which begins with a dot and has a random part."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """What changes files, each as the function of ``os`` of its name does, but without following links."""
+    """The calls that change files. Each is like its namesake in ``os``, without following links."""
 
     open: Callable[..., int] = _opening.open_file
     write: Callable[[int, bytes], int] = os.write
@@ -34,15 +34,15 @@ class FileSystem:
     def write_whole(
         self, path: str | os.PathLike[str], data: bytes, *, synced: bool = False
     ) -> None:
-        """Write a small file under a new name and give it its own, so that it is never half there.
+        """Write a small file atomically, under a temporary name that is then changed.
 
         Args:
             path: The file.
-            data: What shall be in it.
-            synced: Whether it shall not be empty after a power failure either.
+            data: Its content.
+            synced: Whether to sync the file before it is renamed.
 
         Raises:
-            OSError: When a system call fails; the old file is still there.
+            OSError: When a system call fails. Then the old file remains.
         """
         folder, name = os.path.split(os.fspath(path))
         temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}{UNFINISHED}")
@@ -62,7 +62,7 @@ class FileSystem:
             raise
 
     def sync_directory(self, path: str | os.PathLike[str]) -> None:
-        """Make the names in a directory durable."""
+        """Sync a directory, so that names in it survive a power failure."""
         fd = _opening.open_directory(path)
         try:
             self.fsync(fd)

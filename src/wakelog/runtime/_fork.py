@@ -1,8 +1,8 @@
-"""What a forked child resets, in one order, whether or not Python's at-fork hooks run.
+"""Resetting state in a forked child, in a fixed order, even if Python's at-fork hooks do not run.
 
-A server that forks in C (uWSGI, an embedding program, a C library) runs no hook of Python's. So
-everything that has state asks ``notice_fork`` where it is used: the first use in a child resets all of
-it. Python's own hook asks the same question earlier.
+A server that forks in C (uWSGI, an embedding program, a C library) does not run Python's hooks.
+Every object with such state therefore calls ``notice_fork`` when it is used: the first call in a
+child resets all registered state. Python's own hook makes the same call earlier.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MADV_WIPEONFORK = 18
 
 
 class ForkOrder(enum.IntEnum):
-    """In which order a child resets what it has inherited; within one, as it was registered."""
+    """The order in which a child resets state; equal values in the order of registration."""
 
     IDENTITY = enum.auto()
     LOCKS = enum.auto()
@@ -32,13 +32,13 @@ class ForkOrder(enum.IntEnum):
 
 
 class _Mark(Protocol):
-    """Tells, as its first item, whether this process is the one that made the mark."""
+    """Its first item says whether this process has created it; 0 in a forked child."""
 
     def __getitem__(self, index: int, /) -> int: ...
 
 
 class _ProcessId:
-    """The mark where the kernel cannot wipe a page: compares process ids, five times as slow."""
+    """The mark if the kernel cannot wipe a page: compares process ids, five times slower."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -60,19 +60,19 @@ def _make_mark() -> _Mark:
 _Reset = Callable[[], object]
 _registered: list[tuple[ForkOrder, Callable[[], _Reset | None]]] = []
 _mark = _make_mark()
-# One lock for each process, made by the first thread of it that needs one: an inherited one may be
-# held by a thread that the child does not have.
+# One lock for each process, created by its first thread that needs it. A thread that the child does
+# not have may hold an inherited lock.
 _resetting: dict[int, threading.RLock] = {}
 _thread_that_resets = 0
 
 
 def reset_in_child(reset: _Reset, order: ForkOrder) -> None:
-    """Register what has to be called in a forked child before anything else is used there.
+    """Register a function that a forked child calls before it uses inherited state.
 
     Args:
-        reset: Makes locks, threads and descriptors of the parent's unused. Of a bound method only a
-            weak reference is kept. It must not raise, and not wait for anybody.
-        order: When, compared with what others have registered.
+        reset: Replaces the parent's locks, threads and descriptors. It must not raise or wait. A
+            bound method is kept by a weak reference only.
+        order: Its place in the order of resets.
     """
     notice_fork()
     if isinstance(reset, MethodType):
@@ -80,14 +80,14 @@ def reset_in_child(reset: _Reset, order: ForkOrder) -> None:
     else:
         reference = _always(reset)
     _registered.append((order, reference))
-    if len(_registered) % 256 == 0:  # so that many short-lived objects leave little behind
+    if len(_registered) % 256 == 0:  # removes the references of collected objects
         _registered[:] = [pair for pair in _registered if pair[1]() is not None]
 
 
 def notice_fork() -> None:
-    """Reset what was registered, if this process is a forked child that has not done so yet.
+    """Reset registered state if this process is a forked child that has not done so yet.
 
-    Costs a read of one byte. To be called wherever inherited state is about to be used.
+    Called wherever inherited state is about to be used. Usually costs a read of one byte.
     """
     if not _mark[0]:
         _reset()

@@ -1,4 +1,4 @@
-"""Exceptions that a signal's handler raises, such as one that ends what takes too long."""
+"""Exceptions that signal handlers raise, such as a time-out."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TypeGuard
 
 
 def raised_by_handler(error: BaseException) -> bool:
-    """Return whether a signal's handler has raised an exception, in the middle of something else.
+    """Return whether a signal handler has raised an exception.
 
-    It is meant for the program that has installed the handler, and says nothing about what was being
-    done: an alarm may raise ``TimeoutError``, which a network raises as well.
+    Such an exception is meant for the program that has installed the handler, and does not concern
+    the interrupted operation. For example, an alarm may raise ``TimeoutError``, as network code
+    does too.
 
     Args:
         error: An exception that was just caught.
@@ -28,22 +29,22 @@ def raised_by_handler(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException) -> TypeGuard[OSError]:
-    """Return whether an exception says that the operating system has refused something.
+    """Return whether an exception is the error of a failed system call.
 
-    The system states a number. A handler's ``TimeoutError`` has none, and comes after a call that may well
-    have succeeded.
+    Such an error has an ``errno``. A ``TimeoutError`` of a signal handler has none, and may be
+    raised after a call that has succeeded.
 
     Args:
-        error: An exception that was caught where files are used.
+        error: An exception of code that uses files.
     """
     return isinstance(error, OSError) and error.errno is not None and not raised_by_handler(error)
 
 
 def let_through(error: BaseException) -> None:
-    """Raise what a signal's handler has raised, where an exception is that or comes from it.
+    """Raise an exception again if a signal handler has raised it or one of its causes.
 
-    For whoever would count an exception as a failure of his own and go on: the program's time-out would
-    be gone.
+    Called where exceptions are otherwise counted as failures and ignored, which would suppress the
+    program's time-out.
 
     Args:
         error: An exception that was just caught.
@@ -56,10 +57,10 @@ def let_through(error: BaseException) -> None:
 
 
 def _code_of(handler: object) -> CodeType | None:
-    """Return the code of a handler that is written in Python, None for any other."""
+    """Return the code object of a handler that is written in Python, or None."""
     while isinstance(handler, partial):
         handler = handler.func
-    if not callable(handler):  # nobody's: what happens by default, or nothing
+    if not callable(handler):  # SIG_DFL, SIG_IGN or None
         return None
     if not hasattr(handler, "__code__"):
         handler = type(handler).__call__

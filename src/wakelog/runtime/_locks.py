@@ -1,4 +1,4 @@
-"""Kernel locks on files and directories: ``flock``, which ends with the last process that holds it."""
+"""Kernel locks (``flock``) on files and directories, which end with the process that holds them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _FILE_MODE = 0o600
 class FileLock:
     """An exclusive lock on a file or directory, held until ``release``.
 
-    Not a clock and not a process id decide who holds it. A forked child holds none of its parent's:
-    closing the inherited descriptor leaves the parent's lock alone, where unlocking would take it
-    from the parent too.
+    It depends neither on a clock nor on a process id. A forked child holds none of its parent's
+    locks: it closes the inherited descriptor, which keeps the parent's lock, whereas unlocking
+    would release that too.
 
     Args:
-        descriptor: Of what is locked; the lock is its owner.
+        descriptor: The descriptor of the locked file, which this object closes.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -43,17 +43,17 @@ class FileLock:
         """Lock a file or a directory.
 
         Args:
-            path: What to lock.
-            create: Make the file when it is missing.
-            timeout: The longest wait for another holder, in seconds.
-            fs: The system calls, where the file is one that tests may have fail.
+            path: The file or directory to lock.
+            create: Whether to create a missing file.
+            timeout: Maximum wait for another holder, in seconds.
+            fs: The file-system calls, if tests may replace those for this file.
 
         Returns:
-            The lock, or None while another holds it, also where it was deleted in that moment.
+            The lock, or None if another process holds it or the file was deleted in the meantime.
 
         Raises:
-            ForeignFileError: When the name is a link or something special, or somebody else's file.
-            OSError: When it cannot be opened or locked, which says nothing about other holders.
+            ForeignFileError: When the path is a link or a special file, or belongs to another user.
+            OSError: When it cannot be opened or locked for another reason than another holder.
         """
         if is_directory(path):
             descriptor = open_directory(path)
@@ -79,11 +79,11 @@ class FileLock:
 
     @property
     def descriptor(self) -> int:
-        """The descriptor of what is locked, -1 after ``release``."""
+        """The descriptor of the locked file; -1 after ``release``."""
         return self._descriptor
 
     def release(self) -> None:
-        """Give the lock up. Doing so twice is harmless."""
+        """Release the lock. Twice is harmless."""
         descriptor, self._descriptor = self._descriptor, -1
         _held.discard(self)
         if descriptor >= 0:
@@ -91,16 +91,16 @@ class FileLock:
 
 
 def is_locked(path: str | os.PathLike[str]) -> bool | None:
-    """Return whether some process, perhaps this one, holds an exclusive lock.
+    """Return whether a process, perhaps this one, holds an exclusive lock.
 
-    Reading is enough for the question, so it is answered on a read-only file system as well.
+    This only needs permission to read, so it works on a read-only file system too.
 
     Args:
         path: A file that is locked with ``FileLock``.
 
     Returns:
-        None where that cannot be told: the file may not be read, or the file system has no locks.
-        False where there is no file.
+        None if that is unknown, because the file may not be read or the file system has no locks.
+        False if there is no file.
     """
     try:
         descriptor = open_file(path, os.O_RDONLY)
@@ -117,7 +117,7 @@ def is_locked(path: str | os.PathLike[str]) -> bool | None:
 
 
 def _locked(descriptor: int, kind: int) -> bool:
-    """Lock a descriptor without waiting, and return False while another lock is in the way."""
+    """Lock a descriptor without waiting; return False if another process holds a lock."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Opening, renaming and deleting without following a link, and nothing but regular files.
+"""Opening, renaming and deleting files without following links, and opening only regular files.
 
-Whoever can create a name in a directory can make it a link, a FIFO or a device. So the directory of a
-path is opened first, as a real directory, and its entry relative to that: neither of the two may be a
-link. Directories above are the caller's, who resolves them once.
+A user who can write to a directory can create a link, a FIFO or a device in it. Therefore the
+directory of a path is opened first, without following a link, and the file is opened relative to
+it, also without following a link. The caller resolves the directories above once.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import BinaryIO, Final
 from wakelog.errors import ConfigurationError
 
 TRUST_VARIABLE: Final = "WAKELOG_TRUST_DIRECTORY"
-"""Set to true, directories and files may belong to others, or be writable by them."""
+"""The variable that allows, if true, directories and files that others own or can write."""
 
 StrPath = str | os.PathLike[str]
 
-# With O_NONBLOCK, opening a FIFO waits for nobody; a regular file does not mind it.
+# O_NONBLOCK keeps the opening of a FIFO from waiting, and has no effect on regular files.
 _SAFE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DIRECTORY: Final = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Linux opens a directory as a place alone, which needs no right to list it.
+# With O_PATH, opening a directory on Linux needs no permission to list it.
 _PLACE: Final = _DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
 # Source: "Temporary Files Used By SQLite", sections 2.1 to 2.3.
 _NAMES_OF_A_DATABASE: Final = ("", "-journal", "-wal", "-shm")
@@ -34,11 +34,11 @@ _SPARSE: Final = 1024 * 1024 * 1024
 
 
 class ForeignFileError(OSError):
-    """A name that is a link, no regular file, larger than it can be, or somebody else's to write."""
+    """A path is a link, not a regular file, too large, or another user's file."""
 
 
 def others_are_trusted() -> bool:
-    """Return whether this deployment says that whoever can write in a directory is trusted.
+    """Return whether the environment declares other users trusted.
 
     Raises:
         ConfigurationError: For a value that is neither true nor false.
@@ -55,14 +55,14 @@ def open_file(path: StrPath, flags: int, mode: int = 0o600) -> int:
     Args:
         path: The file.
         flags: As for ``os.open``.
-        mode: Of a file that is made.
+        mode: The mode of a new file.
 
     Returns:
         The descriptor.
 
     Raises:
-        ForeignFileError: When the name is a link or no regular file; to write, also when the file
-            belongs to another user.
+        ForeignFileError: When the path is a link or not a regular file, or, for writing, belongs to
+            another user.
         OSError: When a system call fails.
     """
     folder, name = os.path.split(os.fspath(path))
@@ -101,7 +101,7 @@ def open_to_read(path: StrPath, *, buffering: int = -1) -> BinaryIO:
     """Open a regular file for reading.
 
     Raises:
-        ForeignFileError: When the name is a link or no regular file.
+        ForeignFileError: When the path is a link or not a regular file.
         OSError: When a system call fails.
     """
     fd = open_file(path, os.O_RDONLY)
@@ -109,14 +109,14 @@ def open_to_read(path: StrPath, *, buffering: int = -1) -> BinaryIO:
 
 
 def read_small(path: StrPath, most: int = _SMALL) -> bytes:
-    """Return the content of a file that is always small.
+    """Return the content of a small file.
 
     Args:
         path: The file.
-        most: The most bytes that it may have.
+        most: Maximum size in bytes.
 
     Raises:
-        ForeignFileError: When the name is a link or no regular file, or the file is larger.
+        ForeignFileError: When the path is a link or not a regular file, or the file is larger.
         OSError: When a system call fails.
     """
     with open_to_read(path, buffering=0) as file:
@@ -126,7 +126,7 @@ def read_small(path: StrPath, most: int = _SMALL) -> bytes:
 
 
 def regular_file(path: StrPath) -> os.stat_result | None:
-    """Return the status of a regular file, None where there is none by that name."""
+    """Return the status of a regular file, or None if the path is not one."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -135,12 +135,12 @@ def regular_file(path: StrPath) -> os.stat_result | None:
 
 
 def check_for_sqlite(path: StrPath) -> None:
-    """Refuse a database where a name that SQLite opens is taken by something else than a regular file.
+    """Check that the files of an SQLite database are regular files, if they exist.
 
-    It would follow a link, and wait for the other end of a FIFO.
+    SQLite would follow a link, and would wait for the other end of a FIFO.
 
     Raises:
-        ForeignFileError: When that is so.
+        ForeignFileError: When one of them is not.
     """
     for suffix in _NAMES_OF_A_DATABASE:
         name = f"{os.fspath(path)}{suffix}"
@@ -149,16 +149,16 @@ def check_for_sqlite(path: StrPath) -> None:
 
 
 def size_of(status: os.stat_result) -> int:
-    """Return the bytes that a file takes: of one that is large and sparse, without its holes.
+    """Return the size of a file in bytes; of a large sparse file, without its holes.
 
-    Only of a large one, since some file systems say late how many blocks a file has.
+    The blocks are used only for large files, because some file systems update their number late.
     """
     size = status.st_size
     return size if size < _SPARSE else min(size, status.st_blocks * 512)
 
 
 def is_directory(path: StrPath) -> bool:
-    """Return whether a name is that of a directory, and not of a link to one."""
+    """Return whether a path is a directory, and not a link to one."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
@@ -166,7 +166,7 @@ def is_directory(path: StrPath) -> bool:
 
 
 def open_directory(path: StrPath) -> int:
-    """Open a directory, for listing, locking or syncing it; a link to one is refused.
+    """Open a directory, but not a link to one, for listing, locking or syncing it.
 
     Raises:
         OSError: When a system call fails.
@@ -175,7 +175,7 @@ def open_directory(path: StrPath) -> int:
 
 
 def list_directory(path: StrPath) -> list[str]:
-    """Return the names in a directory; a link to one is refused.
+    """Return the names in a directory, but not in a link to one.
 
     Raises:
         OSError: When a system call fails.
@@ -188,7 +188,7 @@ def list_directory(path: StrPath) -> list[str]:
 
 
 def list_regular(path: StrPath) -> list[str]:
-    """Return the names of the regular files in a directory; a link to one is refused.
+    """Return the names of the regular files in a directory, but not in a link to one.
 
     Raises:
         OSError: When a system call fails.
@@ -202,10 +202,10 @@ def list_regular(path: StrPath) -> list[str]:
 
 
 def open_device(path: StrPath, flags: int, mode: int = 0o600) -> int:
-    """Open what stands in a directory where only root makes names, as ``/dev`` is, whatever it is.
+    """Open a file of any type in a directory that only root can write, such as ``/dev``.
 
     Raises:
-        ForeignFileError: When others may make names there.
+        ForeignFileError: When other users can write the directory.
         OSError: When a system call fails.
     """
     status = os.stat(os.path.dirname(os.fspath(path)))
@@ -225,7 +225,7 @@ def _place(path: StrPath) -> Iterator[tuple[int, str]]:
 
 
 def make_directory(path: StrPath, mode: int = 0o700) -> None:
-    """Make a directory in one that is no link, as ``os.mkdir`` does.
+    """Create a directory as ``os.mkdir`` does, in a parent that is not a link.
 
     Raises:
         OSError: When a system call fails.
@@ -235,13 +235,13 @@ def make_directory(path: StrPath, mode: int = 0o700) -> None:
 
 
 def make_directories(path: Path) -> list[Path]:
-    """Make a directory, and those above it that are missing, for their owner only.
+    """Create a directory and its missing parents, accessible to their owner only.
 
     Returns:
-        Those that were missing, the innermost first.
+        The directories that were missing, innermost first.
 
     Raises:
-        FileExistsError: When the path is something else.
+        FileExistsError: When the path exists and is not a directory.
         OSError: When a system call fails.
     """
     missing: list[Path] = []
@@ -252,7 +252,7 @@ def make_directories(path: Path) -> list[Path]:
             missing.append(one)
             continue
         if not stat.S_ISDIR(status.st_mode):
-            # Of a part of the path, the operating system says so itself.
+            # For a parent, `os.mkdir` raises the error.
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(one))
         break
     for one in reversed(missing):
@@ -264,7 +264,7 @@ def make_directories(path: Path) -> list[Path]:
 
 
 def touch(path: StrPath) -> None:
-    """Set the time of a file to now; of a link, that of the link.
+    """Set the modification time of a file, or of a link itself, to now.
 
     Raises:
         OSError: When a system call fails.
@@ -274,7 +274,7 @@ def touch(path: StrPath) -> None:
 
 
 def rename(old: StrPath, new: StrPath) -> None:
-    """Rename a file or a directory, in directories that are no links, as ``os.rename`` does.
+    """Rename a file or directory as ``os.rename`` does, in parents that are not links.
 
     Raises:
         OSError: When a system call fails.
@@ -284,7 +284,7 @@ def rename(old: StrPath, new: StrPath) -> None:
 
 
 def unlink(path: StrPath) -> None:
-    """Delete a file, in a directory that is no link, as ``os.unlink`` does.
+    """Delete a file as ``os.unlink`` does, in a directory that is not a link.
 
     Raises:
         OSError: When a system call fails.
@@ -294,7 +294,7 @@ def unlink(path: StrPath) -> None:
 
 
 def rmdir(path: StrPath) -> None:
-    """Delete an empty directory, in one that is no link, as ``os.rmdir`` does.
+    """Delete an empty directory as ``os.rmdir`` does, in a parent that is not a link.
 
     Raises:
         OSError: When a system call fails.

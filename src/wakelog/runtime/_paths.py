@@ -1,4 +1,4 @@
-"""Paths that stay what they were when the program changes its working directory, or somebody a link."""
+"""Paths that do not change with the working directory or with links."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def refuse_url(path: str | os.PathLike[str]) -> None:
-    """Refuse a URL where a path is wanted: it would name a directory here, such as ``s3:``.
+    """Raise an error for a URL, which would otherwise name a local directory such as ``s3:``.
 
     Raises:
-        ConfigurationError: For text that begins as a URL does.
+        ConfigurationError: For a text that begins like a URL.
     """
     text = os.fsdecode(path)
     if _URL.match(text):
@@ -26,14 +26,14 @@ def refuse_url(path: str | os.PathLike[str]) -> None:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return a path that means the same after a change of the working directory.
+    """Return an absolute path with resolved parents.
 
-    To be called once, where a path comes in. Links above it are resolved; whether it may be one itself is
-    for whoever opens it to decide.
+    Called once, where a path enters Wakelog. The code that opens the path decides whether the path
+    itself may be a link.
 
     Raises:
-        ConfigurationError: For a URL, for a relative path while the working directory does not exist, and
-            for one above which somebody else has planted a link.
+        ConfigurationError: For a URL, for a relative path in a deleted working directory, and for a
+            path with a parent that is a link of an untrusted user.
     """
     refuse_url(path)
     try:
@@ -52,11 +52,11 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 def resolved(path: Path) -> Path:
     """Return an absolute path without links.
 
-    As where the kernel protects links, one is followed when this user, root or the owner of the directory
-    that it is in has made it.
+    As under the kernel's protection of links, a link is followed if this user, root or the owner of
+    its directory has created it.
 
     Raises:
-        ConfigurationError: For a path with a link that somebody else has made.
+        ConfigurationError: For a path with a link that another user has created.
     """
     for one in (*reversed(path.parents), path):
         try:
@@ -65,7 +65,7 @@ def resolved(path: Path) -> Path:
             if stat.S_ISLNK(status.st_mode) and status.st_uid not in known:
                 known.add(os.stat(one.parent).st_uid)
         except OSError:
-            break  # the operating system says why when the path is used
+            break  # using the path will raise the error
         if stat.S_ISLNK(status.st_mode) and status.st_uid not in known and not others_are_trusted():
             message = (
                 f"the path {path} leads through a link that the user with uid {status.st_uid} has made, "

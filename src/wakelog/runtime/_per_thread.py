@@ -1,4 +1,4 @@
-"""A value for each thread, or for each greenlet where gevent or eventlet has made threads of those."""
+"""A value for each thread, or for each greenlet under gevent or eventlet."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 class PerThread(Generic[T]):
-    """A value that only the thread sees which has set it.
+    """A value that is visible only in the thread that has set it.
 
-    ``threading.local`` means what a thread was when it was made: where gevent patches the process
-    later, all greenlets of a thread share the value. Here it is looked up at each use who runs.
+    With ``threading.local``, all greenlets of a thread share a value if gevent patches the process
+    later. This class looks up the current thread or greenlet at each use.
 
     Args:
-        default: The value in a thread that has set none.
+        default: The value in threads that have not set one.
     """
 
     def __init__(self, default: T) -> None:
@@ -31,13 +31,13 @@ class PerThread(Generic[T]):
         """Return the value of this thread."""
         value = self._values.get(threading.get_ident(), self._default)
         if value is not self._default:
-            notice_fork()  # it may be that of a thread of the parent with the same number
+            notice_fork()  # it may belong to a thread of the parent with the same id
             value = self._values.get(threading.get_ident(), self._default)
         return value
 
     @contextmanager
     def set(self, value: T) -> Iterator[None]:
-        """Set the value of this thread inside the block; what it was before holds again after it."""
+        """Set the value of this thread inside the block, and restore the former value after it."""
         notice_fork()
         me = threading.get_ident()
         was_set, before = me in self._values, self.get()
@@ -51,6 +51,6 @@ class PerThread(Generic[T]):
                 self._values.pop(me, None)
 
     def _keep_own(self) -> None:
-        """Forget other threads in a forked child, whose new threads may get their numbers."""
+        """Forget other threads' values in a forked child, whose threads may reuse their ids."""
         me = threading.get_ident()
         self._values = {one: value for one, value in self._values.items() if one == me}

@@ -1,4 +1,4 @@
-"""The kernel's file locks, by which a journal knows whether a process lives."""
+"""The kernel's file locks, by which a journal detects whether a process is alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether others can plant anything in a directory: whose it is, and who may write in it."""
+"""Checks of a directory's owner and permissions: whether other users can create files in it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _ACCESS_LIST: Final = "system.posix_acl_access"
 
 
 def check_directory(path: Path) -> None:
-    """Refuse a directory that others own or may write in, since they could plant anything there.
+    """Check that no other user owns a directory or can write it, and so plant files in it.
 
-    A group does not count as others where it is the user's private group.
+    The user's private group may have write permission.
 
     Args:
-        path: The directory; one that is missing passes.
+        path: The directory. A missing one passes.
 
     Raises:
-        JournalError: When others own it or may write in it, with the remedies.
-        OSError: When it cannot be looked at.
+        JournalError: When another user owns the directory or can write it.
+        OSError: When ``lstat`` fails.
     """
     if others_are_trusted():
         return
@@ -57,7 +57,7 @@ _REMEDY: Final = (
 
 
 def open_root(path: StrPath) -> int:
-    """Open a directory that a caller has named, for listing it; see ``resolved`` for links.
+    """Open a directory that a caller has named, to list it; see ``resolved`` for links.
 
     Raises:
         OSError: When a system call fails.
@@ -74,7 +74,7 @@ def is_anothers(status: os.stat_result, owner: int) -> bool:
     """Return whether a file or directory belongs to an untrusted user other than an owner.
 
     Args:
-        status: Of the file.
+        status: The status of the file.
         owner: The owner's uid.
     """
     return status.st_uid != owner and not others_are_trusted()
@@ -89,7 +89,7 @@ def _others_may_write(path: Path, status: os.stat_result) -> bool:
 
 
 def _is_private_group(gid: int) -> bool:
-    """Return whether a group is that of one user alone, as distributions make one for each user."""
+    """Return whether a group is the private group that distributions create for a user."""
     import grp
     import pwd
 

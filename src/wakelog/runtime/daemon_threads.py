@@ -1,4 +1,4 @@
-"""Calls in threads that nobody waits for at exit."""
+"""An executor whose threads are not joined at exit."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _T = TypeVar("_T")
 
 
 class DaemonThreads(ThreadPoolExecutor):
-    """Makes each call in a daemon thread of its own, for an event loop's default executor.
+    """Runs each call in a daemon thread of its own, as an event loop's default executor.
 
-    The threads of the standard library's pool are joined at exit, when that pool is closed, too. A child
-    that was forked in C would wait for threads that only its parent has.
+    The standard library joins the threads of its pools at exit, even of closed pools. A child that
+    was forked in C would wait for threads that only its parent has.
 
     Args:
-        name: What the threads are called.
+        name: The name of the threads.
     """
 
     def __init__(self, name: str) -> None:
@@ -26,17 +26,17 @@ class DaemonThreads(ThreadPoolExecutor):
         self._name = name
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Begin a call.
+        """Start a call.
 
         Raises:
-            RuntimeError: When the interpreter is exiting and starts no thread any more.
+            RuntimeError: When no thread can be started because the interpreter is exiting.
         """
         future: Future[_T] = Future()
 
         def run() -> None:
             try:
                 result = fn(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001 - it is handed to whoever waits
+            except BaseException as error:  # noqa: BLE001 - it is passed to the future
                 future.set_exception(error)
             else:
                 future.set_result(result)
@@ -45,4 +45,4 @@ class DaemonThreads(ThreadPoolExecutor):
         return future
 
     def shutdown(self, *_: Any, **__: Any) -> None:
-        """Leave the threads."""
+        """Do nothing; the threads end by themselves."""
