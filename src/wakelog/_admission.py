@@ -10,22 +10,22 @@ from wakelog.errors import ConfigurationError
 
 ANY_HOST: Final = "*"
 _LOOPBACK_NAMES: Final = ("localhost",)
-# Whoever sends one of these stands between the reader and here, so nobody is known to be near.
+# Headers of proxies. With a proxy, the address of the client is not known to be local.
 _FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via")
 
 
 class Hosts:
-    """The names under which an application answers, so that no other site's name leads to it.
+    """The host names for which an application answers, as a protection from DNS rebinding.
 
-    A page of another site whose name is made to point here (DNS rebinding) sends that name as the
-    header Host. Names and addresses of the loopback are always among them.
+    In a DNS-rebinding attack, a page of another site resolves its own name to this machine, and
+    sends that name as the header Host. Names and addresses of the loopback are always allowed.
 
     Args:
-        allowed: Further names, without a port; ``*.example.com`` is every name below that one, and ``*``
-            any name.
+        allowed: Further names, without a port; ``*.example.com`` means every name below that one,
+            and ``*`` any name.
 
     Raises:
-        ConfigurationError: When one of them is no name of a host.
+        ConfigurationError: When one of them is not a host name.
     """
 
     def __init__(self, allowed: Collection[str]) -> None:
@@ -44,7 +44,7 @@ class Hosts:
         self._ends = tuple(name[1:] for name in self._names if name.startswith("*."))
 
     def allows(self, scope: MutableMapping[str, Any]) -> bool:
-        """Return whether a request names one of the hosts, and only one."""
+        """Return whether a request has exactly one header Host, with an allowed name."""
         if ANY_HOST in self._names:
             return True
         named = [value for name, value in scope["headers"] if name == b"host"]
@@ -55,7 +55,7 @@ class Hosts:
 
 
 def is_local(scope: MutableMapping[str, Any]) -> bool:
-    """Return whether a request comes from this machine, over the loopback, and through nobody."""
+    """Return whether a request comes from this machine over the loopback, without a proxy."""
     ends = (scope.get("client"), scope.get("server"))
     return all(end and _is_loopback(end[0]) for end in ends) and not any(
         name in _FORWARDED for name, _ in scope["headers"]

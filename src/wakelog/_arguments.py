@@ -1,4 +1,4 @@
-"""Checks the types of arguments of public constructors, and names the wrong one."""
+"""Checks the types of arguments of public constructors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wakelog.errors import ConfigurationError
 
 
 class With(NamedTuple):
-    """Anything whose type has a method of this name.
+    """The kind of objects whose type has a given method.
 
     Attributes:
-        method: The method's name; of a class or a function it is not enough to have it.
+        method: The method's name. Classes that have it do not match, only their instances.
         example: An object that has it, in words.
     """
 
@@ -47,13 +47,13 @@ _MAX_EVENT_BYTES: Final = 64 * 1024 * 1024
 
 
 def max_event_bytes_of(given: int | None) -> int:
-    """Return the size of an event beyond which only a stub of it is recorded.
+    """Return the maximum size of an event in bytes; of a larger one only a stub is recorded.
 
     Args:
-        given: In bytes; else ``WAKELOG_MAX_EVENT_BYTES``, else 64 MiB.
+        given: The size in bytes; by default ``WAKELOG_MAX_EVENT_BYTES``, else 64 MiB.
 
     Raises:
-        ConfigurationError: When it is no whole number above 0.
+        ConfigurationError: When it is not a whole number above 0.
     """
     text = os.environ.get(MAX_EVENT_BYTES, "").strip() if given is None else str(given)
     if not text:
@@ -66,15 +66,14 @@ def max_event_bytes_of(given: int | None) -> int:
 
 
 def check(**arguments: tuple[object, *tuple[Kind, ...]]) -> None:
-    """Refuse arguments of a wrong type.
+    """Raise an error for an argument of a wrong type.
 
     Args:
-        arguments: By its name each argument's value, and the kinds that it may have. ``bool`` is no
-            number here, and ``int`` is one where ``float`` is.
+        arguments: Each argument's value and its allowed kinds, by name. ``bool`` does not match a
+            number, and ``int`` matches ``float``.
 
     Raises:
-        ConfigurationError: For the first argument of another kind, and for a path that cannot be one;
-            it names the argument.
+        ConfigurationError: For the first argument of another kind, or an invalid path.
     """
     for name, (value, *kinds) in arguments.items():
         if not any(_is(value, kind) for kind in kinds):
@@ -86,7 +85,7 @@ def check(**arguments: tuple[object, *tuple[Kind, ...]]) -> None:
 
 
 def _check_path(name: str, value: str | os.PathLike[str]) -> None:
-    """Refuse what no operating system takes as a path."""
+    """Raise an error for a path that no operating system accepts."""
     path: object = os.fspath(value)
     try:
         encoded = os.fsencode(path) if isinstance(path, str) else None

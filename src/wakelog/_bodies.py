@@ -1,7 +1,7 @@
 """Reads the body of an HTTP response in bounded memory.
 
-A megabyte of gzip can stand for a gigabyte. What a next hop has to say fits into a few lines, so no more than
-``LONGEST_BODY`` of it is decoded, and no more than that is read.
+A megabyte of gzip can decode to a gigabyte. A next hop's response has a few lines, so at most
+``LONGEST_BODY`` bytes are read and decoded.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import zlib
 from typing import Final
 
 LONGEST_BODY: Final = 64 * 1024
-# Asked for instead of what the HTTP libraries can decode, which they do without a limit.
+# The only encodings that are requested, because HTTP libraries decode others without a limit.
 ACCEPTED_ENCODINGS: Final = "gzip, deflate"
 
 _GZIP: Final = ("gzip", "x-gzip")
@@ -21,10 +21,10 @@ class Body:
 
     Args:
         encoding: The header ``Content-Encoding``. A body in an encoding other than gzip and deflate is
-            kept as it came.
+            not decoded.
 
     Attributes:
-        cut: Whether there was more than is kept.
+        cut: Whether the body was longer than the kept part.
     """
 
     def __init__(self, encoding: str = "") -> None:
@@ -41,13 +41,13 @@ class Body:
         """Decode a piece of the body.
 
         Args:
-            piece: The next bytes, of which one piece should have no more than a few KiB.
+            piece: The next bytes, at most a few KiB.
 
         Returns:
             Whether there is room for more.
 
         Raises:
-            zlib.error: When it cannot be decoded.
+            zlib.error: When the piece cannot be decoded.
         """
         self._read += len(piece)
         if self._unpacker is None:
@@ -56,7 +56,7 @@ class Body:
             try:
                 self._keep(self._unpacker.decompress(piece, self._room + 1))
             except zlib.error:
-                # Some servers mean the bare format by "deflate".
+                # Some servers send raw deflate data, without the zlib header.
                 if self._encoding != "deflate" or self._kept or self._bare:
                     raise
                 self._bare, self._unpacker = True, zlib.decompressobj(-zlib.MAX_WBITS)
@@ -65,7 +65,7 @@ class Body:
             if self._unpacker.eof:
                 self._unpacker = self._new_unpacker()
                 if self._encoding not in _GZIP:
-                    break  # what follows is no part of the body
+                    break  # further bytes are not part of the body
         self.cut = self.cut or self._read > LONGEST_BODY
         return not self.cut
 

@@ -1,7 +1,7 @@
 """Names an endpoint without the secrets in its address.
 
-User, password and query of any address are secret, and of a webhook the path, too. Nothing else names an
-address in a log line or an exception.
+User, password and query of any address are secret, and so is the path of a webhook. Log messages
+and exceptions name addresses only by means of this module.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _USER: Final = re.compile(r"(?<=://)[^\s/?#'\"]*@")
-# What stands for a port and is none: the password of an address that lacks its host. Names that gRPC
-# knows, as in unix:path, are none of these.
+# A text in the place of a port that is not one: the password of an address without its host.
+# Schemes of gRPC, as in unix:path, do not match.
 _NO_PORT: Final = re.compile(
     r"(?<!^unix)(?<!^dns)(?<!^vsock)(?<!^ipv[46])(?<!-abstract):[^:/\[\]]*[^:/\[\]\d][^:/\[\]]*$"
 )
 _HIDDEN: Final = "…"
-_SHORTEST: Final = 3  # what is shorter stands in any text
+_SHORTEST: Final = 3  # a shorter text occurs everywhere
 
 
 def endpoint_name(address: str, *, path: bool = True) -> str:
-    """Return an address as it may be said: without user, password, query and fragment.
+    """Return an address without user, password, query and fragment.
 
     Args:
         address: A URL, or ``host:port``.
-        path: Whether its path may be said. That of a webhook may not.
+        path: Whether to keep its path. The path of a webhook is secret.
     """
     if (bare := address.strip()) != address:
-        # A space that makes an address useless is to be seen in its name.
+        # A space that makes an address invalid stays visible in its name.
         before, after = address.split(bare, maxsplit=1) if bare else (address, "")
         return f"{before}{endpoint_name(bare, path=path)}{after}" if bare else address
     try:
@@ -51,12 +51,12 @@ def endpoint_name(address: str, *, path: bool = True) -> str:
 
 
 def without_secrets(text: str, address: str = "", *, path: bool = True) -> str:
-    """Return a text of somebody else's, such as an error of a client, without the secrets in it.
+    """Return a text of another library, such as an error message, without the secrets in it.
 
     Args:
-        text: What was said. The users and passwords of all URLs go.
-        address: Of this address, the other secrets go, too.
-        path: Whether its path may be said.
+        text: The text. Users and passwords are removed from all URLs.
+        address: An address whose other secrets are removed too.
+        path: Whether to keep its path.
     """
     if address:
         text = text.replace(address, endpoint_name(address, path=path))
@@ -65,11 +65,11 @@ def without_secrets(text: str, address: str = "", *, path: bool = True) -> str:
 
 
 def secrets_of(address: str, *, path: bool = True) -> list[str]:
-    """Return the secret parts of an address, longest first, as they stand in it and decoded.
+    """Return the secret parts of an address, longest first, both encoded and decoded.
 
     Args:
         address: A URL, or ``host:port``.
-        path: Whether its path may be said.
+        path: Whether its path is not secret.
     """
     try:
         parts = urlsplit(address if "//" in address else f"//{address}")
@@ -85,16 +85,17 @@ def secrets_of(address: str, *, path: bool = True) -> list[str]:
 
 
 def hide_in_error(error: BaseException, secrets: Iterable[str]) -> bool:
-    """Take secrets out of an exception and of those behind it, so that a traceback shows none.
+    """Remove secrets from an exception and its causes, so that a traceback shows none.
 
-    One that cannot be changed is left out of the chain.
+    A cause that cannot be changed is removed from the chain.
 
     Args:
-        error: What somebody else's client raised, or what was raised because of it.
-        secrets: What nobody may read.
+        error: The exception of a client library, or one that it has caused.
+        secrets: The secrets.
 
     Returns:
-        Whether it can be shown now. Where not, raise another one in its place.
+        Whether the exception has no secrets now. If not, the caller has to raise another one
+        instead.
     """
     return _hide(error, [one for one in secrets if len(one) >= _SHORTEST], set())
 
@@ -130,12 +131,12 @@ def _hidden(text: str, secrets: list[str]) -> str:
 
 
 def hide_in_log(name: str, address: str, *, path: bool = True) -> None:
-    """Have another library's logger leave out the secrets of an address.
+    """Remove the secrets of an address from the messages of another library's logger.
 
     Args:
-        name: The logger on which the library says what it sends.
+        name: The name of the logger.
         address: The address.
-        path: Whether its path may be said.
+        path: Whether to keep its path.
     """
     logger = logging.getLogger(name)
     hiding = next((one for one in logger.filters if isinstance(one, _Hiding)), None)
@@ -146,14 +147,14 @@ def hide_in_log(name: str, address: str, *, path: bool = True) -> None:
 
 
 class _Hiding(logging.Filter):
-    """Leaves the secrets of addresses out of a logger's records."""
+    """Removes the secrets of addresses from a logger's records."""
 
     def __init__(self) -> None:
         super().__init__()
         self.addresses: dict[str, bool] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through, changed where it has a secret in it."""
+        """Return True for every record, after removing secrets from it."""
         said = safe = record.getMessage()
         for address, path in list(self.addresses.items()):
             safe = without_secrets(safe, address, path=path)

@@ -1,6 +1,6 @@
-"""Makes any text safe to print, so that it can neither control the terminal nor forge a line.
+"""Makes any text safe to print, so that it cannot control the terminal or forge a line.
 
-Importing it has everything that Wakelog logs pass through ``printable``.
+Importing this module applies ``printable`` to all messages of Wakelog's logger.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import logging
 import re
 from typing import Final
 
-# Controls (C0, DEL, C1), line and paragraph separators, lone surrogates, and what is invisible or turns
-# the direction of writing. Not the two joiners, which scripts and emoji need.
+# Control characters (C0, DEL, C1), line and paragraph separators, lone surrogates, invisible
+# characters, and those that change the direction of writing; not the two joiners, which scripts and
+# emoji need.
 _UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
@@ -20,27 +21,27 @@ _SURROGATES: Final = 0x10000
 
 
 def printable(text: str) -> str:
-    """Return a text with what a terminal obeys, or hides, as escapes that can be seen.
+    """Return a text with control characters and invisible characters escaped.
 
-    It is for texts that are said: in a log line, an exception or a command's output. What is recorded
-    or sent stays as it is.
+    It is used for log messages, exceptions and the output of commands. Recorded and sent data are
+    not changed.
 
     Args:
-        text: Any text, such as a session's id or the answer of a next hop.
+        text: Any text, such as a session's id or the response of a next hop.
 
     Returns:
-        The same text where it is harmless; else with a backslash and the code of each such character.
+        The same text if it has none of them, else a text with a backslash and the code of each.
     """
     return _UNSAFE.sub(_escaped, text)
 
 
 def printable_json(text: str) -> str:
-    """Return JSON with the same meaning in which such characters are JSON's own escapes.
+    """Return equivalent JSON in which such characters are JSON escapes.
 
     Args:
-        text: JSON; the white space between its values stays.
+        text: JSON. White space between values is kept.
     """
-    # The encoder has escaped C0 in strings, so what is left of it stands between values.
+    # The encoder has escaped C0 in strings, so the remaining ones are between values.
     return _UNSAFE.sub(lambda found: found[0] if ord(found[0]) < _C0 else _json(found[0]), text)
 
 
@@ -57,13 +58,13 @@ def _json(character: str) -> str:
 
 
 class _SafeToPrint(logging.Filter):
-    """Changes records whose text or traceback a terminal would obey, and no others."""
+    """Escapes control characters in the messages and tracebacks of log records."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through."""
+        """Return True for every record."""
         try:
             said = record.getMessage()
-        except Exception:  # noqa: BLE001 - handlers have their own way to say that this fails
+        except Exception:  # noqa: BLE001 - handlers report this error themselves
             return True
         if (safe := printable(said)) != said:
             record.msg, record.args = safe, None

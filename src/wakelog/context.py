@@ -1,7 +1,7 @@
 """The context of events inside a block: ``bound``, and the current run.
 
-One context variable a key, so that threads and tasks see what was bound where they were started
-and nothing of each other's later changes.
+Each key has its own context variable, so that threads and tasks inherit the bindings at their start
+and do not affect each other later.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 from wakelog.record import kept, text_of
 
-# Bound under these names, a value becomes the event's field of the same name; under any other
-# name, an attribute.
+# A value with one of these names becomes the event's field of that name; with any other name, an
+# attribute.
 FIELDS = ("session_id", "agent", "workflow", "tenant_id", "run_id", "event_key")
 
 CARRIER = "WAKELOG_CONTEXT"
-"""The variable, and in lower case the header, that has what events carry in another process."""
+"""The environment variable, and in lower case the header, that passes context to processes."""
 
 _fields: dict[str, ContextVar[str | None]] = {
     name: ContextVar(f"wakelog.{name}", default=None) for name in FIELDS
@@ -29,7 +29,7 @@ parent_id: ContextVar[str | None] = ContextVar("wakelog.parent_id", default=None
 """The id of the event that opened the innermost ``run``, ``model`` or ``tool`` block."""
 
 spending: ContextVar[Any] = ContextVar("wakelog.spending", default=None)
-"""What the innermost run with a budget has used so far, None without any."""
+"""The usage of the innermost run with a budget, or None."""
 
 _attributes: dict[str, ContextVar[object]] = {}
 
@@ -40,8 +40,9 @@ def bound(**values: object) -> Iterator[None]:
 
     Args:
         values: ``session_id``, ``agent``, ``workflow``, ``tenant_id`` and ``run_id`` set those
-            fields, as text. ``event_key`` stands before the keys of events that have one. Any other name becomes an attribute of that name; write dots in it
-            through ``**{"app.tier": "gold"}``. None takes an outer binding away.
+            fields, as text. ``event_key`` is prepended to the keys of events that have one. Any
+            other name sets the attribute of that name; for names with dots, pass ``**{"app.tier":
+            "gold"}``. None removes an outer binding.
 
     Yields:
         Nothing.
@@ -55,7 +56,7 @@ def bound(**values: object) -> Iterator[None]:
 
 
 def bind(values: Mapping[str, object]) -> list[Token[Any]]:
-    """Set what ``bound`` sets, and return what ``unset`` takes it back by."""
+    """Set the values of ``bound``, and return the tokens for ``unset``."""
     tokens: list[Token[Any]] = []
     for name, value in values.items():
         if name == "event_key" and value is not None and (outer := event_key.get()) is not None:
@@ -69,16 +70,16 @@ def bind(values: Mapping[str, object]) -> list[Token[Any]]:
 
 
 def field_of(name: str) -> str | None:
-    """Return what is bound here for one of ``FIELDS``."""
+    """Return the bound value of one of ``FIELDS``, or None."""
     return _fields[name].get()
 
 
 def unset(token: Token[Any]) -> bool:
-    """Take back what a context variable was set to.
+    """Restore the former value of a context variable.
 
     Returns:
-        Whether it was set in this context. A generator that nobody read to its end is closed in
-        another one, where there is nothing to take back.
+        Whether it was set in this context. A generator that was not read to its end may be closed
+        in another context, where nothing has to be restored.
     """
     try:
         token.var.reset(token)
@@ -88,10 +89,10 @@ def unset(token: Token[Any]) -> bool:
 
 
 def bound_attributes() -> dict[str, object] | None:
-    """Return the attributes that ``bound`` has set here, or None when there are none."""
+    """Return the attributes that ``bound`` has set, or None without any."""
     if not _attributes:
         return None
-    # In one step a copy, since another thread may be binding a new name just now.
+    # A copy in one step, because another thread may be adding a name.
     variables = _attributes.copy()
     found = {name: value for name, var in variables.items() if (value := var.get()) is not None}
     return found or None

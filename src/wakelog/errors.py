@@ -1,7 +1,7 @@
-"""Every error that Wakelog raises, in one tree.
+"""All errors that Wakelog raises.
 
-``WakelogError`` is above all of them and ``SinkError`` above everything that means "this event
-was not accepted", so a caller who only wants to know that catches one name.
+``WakelogError`` is the base of all errors, and ``SinkError`` the base of all errors which mean that
+an event was not accepted.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class WakelogError(Exception):
-    """The base class of Wakelog's errors. Their texts are safe to print, whatever they quote.
+    """The base class of Wakelog's errors. Their texts are safe to print.
 
     Attributes:
-        reason: What metrics call it.
+        reason: The value by which metrics identify the cause.
     """
 
     reason: ClassVar[str] = "other"
 
     def __str__(self) -> str:
-        """Return what went wrong, with control characters as escapes."""
+        """Return the message, with control characters escaped."""
         return printable(super().__str__())
 
 
@@ -54,10 +54,10 @@ class JournalError(SinkError):
     """The journal could not carry out a request.
 
     Args:
-        operation: What was tried, as a verb phrase ("write to", "open").
-        path: The file or directory that it concerned.
-        cause: Why it failed, in the words of the operating system where it spoke.
-        hint: What the reader can do about it.
+        operation: The failed operation, as a verb phrase ("write to", "open").
+        path: The file or directory.
+        cause: The cause, if possible in the words of the operating system.
+        hint: What the user can do about it.
     """
 
     reason = "journal"
@@ -81,9 +81,9 @@ class QuotaExceededError(JournalError):
     """The quota of the journal is full of records that have not been delivered.
 
     Attributes:
-        quota: The most bytes that the journal may have.
-        used: How many it has.
-        pending: How many of them are in files that hold undelivered events.
+        quota: The quota in bytes.
+        used: The size of the journal in bytes.
+        pending: The bytes in files with undelivered events.
     """
 
     reason = "quota"
@@ -97,7 +97,7 @@ class QuotaExceededError(JournalError):
             if pending
             else "and no event in it waits for delivery"
         )
-        # A quota may be too small for the first event, with hardly anything there.
+        # A quota may be too small even for the first event.
         full = "used up" if used >= quota or pending else "too small for another event"
         cause = f"its quota of {quota:,} bytes is {full}: it has {used:,}, {waiting}"
         super().__init__("write to", path, cause, hint)
@@ -107,12 +107,12 @@ class EventTooLargeError(SinkError):
     """An event that exceeds the maximum size; a stub is recorded instead.
 
     Args:
-        message: What is too large.
-        stub: The encoded content of the stub, where one can be recorded.
+        message: The message.
+        stub: The encoded content of the stub, if one can be recorded.
 
     Attributes:
-        stub_id: The id of the stub, where that is known by whoever raises.
-        receipt: The receipt of the stub; None where none was recorded.
+        stub_id: The id of the stub; empty if unknown.
+        receipt: The receipt of the stub; None if none was recorded.
     """
 
     reason = "too_large"
@@ -135,7 +135,7 @@ class UsageLimitError(WakelogError):
 
 
 class TooManyReadersError(WakelogError):
-    """There are as many readers of sessions as there may be at once."""
+    """The maximum number of concurrent readers of sessions is reached."""
 
 
 class SessionLogError(SinkError):
@@ -145,7 +145,7 @@ class SessionLogError(SinkError):
 
 
 class SessionLogBusyError(SessionLogError):
-    """Somebody else held a thread of a session log for longer than the caller wanted to wait."""
+    """Another process has locked a thread of a session log for longer than the time-out."""
 
     reason = "busy"
 

@@ -1,4 +1,4 @@
-"""``AgentEvent``: one thing that an agent did."""
+"""``AgentEvent``: something that an agent did."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wakelog.record import from_line, kept, parse_rfc3339, rfc3339, to_line, uui
 
 _registered: set[str] = set()
 
-# What ``to_dict`` gives, in this order.
+# The keys of ``to_dict``, in this order.
 _ALWAYS = (
     "event_type",
     "schema_version",
@@ -40,8 +40,9 @@ def register_event_type(name: str) -> None:
     """Allow a custom event type.
 
     Args:
-        name: In the form of the built-in ones: lower case, words joined by ``_``, dots between
-            parts. It becomes the event name ``wakelog.<name>``, so it must not vary per event.
+        name: The name, in the form of the built-in ones: lower-case words joined by ``_``, with
+            dots between parts. It becomes the event name ``wakelog.<name>``, so it must not vary
+            per event.
 
     Raises:
         InvalidEventTypeError: When the name has another form.
@@ -58,35 +59,33 @@ class AgentEvent:
     Args:
         event_type: One of ``AgentEvent.STANDARD_EVENT_TYPES``, or a registered type.
         schema_version: The version of this envelope, for readers of ``to_dict``.
-        run_id: The run that it belongs to. An event outside any run is a run of its own and
-            carries its own id here.
-        event_id: Its id, a UUID of version 7 by default.
-        timestamp: When it happened, RFC 3339 text; now by default.
-        agent_name: The agent that did it.
-        workflow_name: The workflow that the agent works in.
-        parent_event_id: The event that it belongs to or answers.
+        run_id: The id of the run. An event outside any run has its own id here.
+        event_id: The event's id; by default a UUID of version 7.
+        timestamp: The time of the event as RFC 3339 text; by default now.
+        agent_name: The name of the agent.
+        workflow_name: The name of the agent's workflow.
+        parent_event_id: The id of the event that this one belongs to or answers.
         provider: The model's provider.
-        model: The model that was asked.
-        tool_name: The tool that was called.
-        status: How it went: ``started``, ``success``, ``error`` or the caller's own word.
-        payload: What was said, asked or returned. It is content: kept in the journal, exported
-            only where the user wants content exported.
-        risk: Classifications of the caller's.
-        metadata: Anything else that the caller wants to find it by; exported.
-        allow_custom_event_types: Accept any event type.
-        session_id: The conversation, when the caller has an id for it.
-        tenant_id: The customer whose data it is.
+        model: The requested model.
+        tool_name: The name of the called tool.
+        status: The result: ``started``, ``success``, ``error`` or another word.
+        payload: Content, such as messages, arguments and results. It is kept in the journal, and
+            exported only if the export of content is enabled.
+        risk: Classifications of the event.
+        metadata: Further data by which to find the event; exported.
+        allow_custom_event_types: Whether to accept any event type.
+        session_id: The id of the conversation, if there is one.
+        tenant_id: The id of the customer whose data it is.
         call_id: The id of the tool call that it belongs to.
-        attributes: Attributes to record beside the ones that the type defines; exported.
-        time_unix_nano: When it happened, in nanoseconds since 1970, in place of ``timestamp``.
-        durability: What a sink has to do before it accepts this event, when that is more than the
-            sink does anyway.
-        event_key: What tells it from the other events of its run, in a program whose code is replayed;
-            ``event_id`` is made of it.
+        attributes: Attributes in addition to those of the type; exported.
+        time_unix_nano: The time in nanoseconds since 1970, instead of ``timestamp``.
+        durability: The durability of this event, if stronger than the sink's.
+        event_key: A key that is unique in its run, for programs whose code is replayed.
+            ``event_id`` is derived from it.
 
     Raises:
-        InvalidEventTypeError: For an event type that is not known.
-        ValueError: For a timestamp that is no RFC 3339 time.
+        InvalidEventTypeError: For an unknown event type.
+        ValueError: For a timestamp that is not an RFC 3339 time.
     """
 
     STANDARD_EVENT_TYPES: ClassVar[frozenset[str]] = frozenset(EVENT_TYPES)
@@ -121,7 +120,7 @@ class AgentEvent:
         "workflow_name",
     )
 
-    # Long: it is the path of every event, where each call costs.
+    # Long: every event takes this path, and each call costs time.
     def __init__(
         self,
         event_type: str,
@@ -178,24 +177,25 @@ class AgentEvent:
         self.call_id = call_id
         self.attributes = attributes
         self.durability = durability
-        # Set by whoever records the event: (trace id, span id, trace flags) as integers, and what
-        # the journal promised.
+        # Set when the event is recorded: (trace id, span id, trace flags) as integers, and the
+        # receipt.
         self.span_context: tuple[int, int, int] | None = None
         self.receipt: Receipt | None = None
-        # For asyncio: whether the sink may leave waiting for the disk to others, and how to wait; and
-        # whether a replay has recorded it before, so that it was not recorded again.
+        # For asyncio: whether the sink may skip waiting for the sync, and then the function that
+        # waits. `repeated`: whether a replay has recorded the event before, so that it was not
+        # recorded again.
         self.deferred = self.repeated = False
         self.settling: Callable[[], Awaitable[object]] | None = None
 
     @property
     def timestamp(self) -> str:
-        """When it happened, as RFC 3339 text in UTC."""
+        """The time of the event as RFC 3339 text in UTC."""
         return rfc3339(self.time_unix_nano)
 
     def detach(self) -> None:
-        """Put copies in place of what the event holds, for sinks that keep events.
+        """Replace the event's values by copies, for sinks that keep events.
 
-        What happens later to the objects that it was made of no longer reaches it.
+        Later changes of the original objects no longer affect it.
         """
         self.payload, self.risk = kept(self.payload), kept(self.risk)
         self.metadata, self.attributes = kept(self.metadata), kept(self.attributes)
@@ -204,8 +204,8 @@ class AgentEvent:
         """Return the event as plain data, ready for any JSON encoder.
 
         Returns:
-            A new dict. ``session_id``, ``tenant_id``, ``call_id`` and ``attributes`` stand in it
-            when they are set, everything else always.
+            A new dict. ``session_id``, ``tenant_id``, ``call_id``, ``attributes`` and ``event_key``
+            are in it if they are set, the other keys always.
         """
         names = (*_ALWAYS, *(name for name in _WHEN_SET if getattr(self, name) is not None))
         return {name: to_line(getattr(self, name)) for name in names}
@@ -216,10 +216,11 @@ class AgentEvent:
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema of what ``to_dict`` and ``to_json`` give.
+        """Return the JSON Schema of the results of ``to_dict`` and ``to_json``.
 
         Returns:
-            A new dict, by draft 2020-12. Any event type fits it, so that files outlive registrations.
+            A new dict, by draft 2020-12. It allows any event type, because registrations are not
+            stored.
         """
         from wakelog.events._schema import json_schema
 
@@ -227,34 +228,34 @@ class AgentEvent:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, allow_custom_event_types: bool = False) -> Self:
-        """Make an event from what ``to_dict`` returned.
+        """Return the event of a dict that ``to_dict`` returned.
 
         Args:
-            data: The fields, which are not changed.
-            allow_custom_event_types: Accept any event type.
+            data: The fields. They are not changed.
+            allow_custom_event_types: Whether to accept any event type.
 
         Returns:
             The event.
 
         Raises:
-            InvalidEventTypeError: For an event type that is not known.
+            InvalidEventTypeError: For an unknown event type.
             TypeError: For a field that events do not have.
         """
         values: dict[str, Any] = {name: from_line(value) for name, value in data.items()}
         return cls(**values, allow_custom_event_types=allow_custom_event_types)
 
     def __eq__(self, other: object) -> bool:
-        """Compare what two events say."""
+        """Return whether all fields of two events are equal."""
         if not isinstance(other, AgentEvent):
             return NotImplemented
         return self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
-        """Hash by id."""
+        """Return the hash of the id."""
         return hash(self.event_id)
 
     def __repr__(self) -> str:
-        """Show type and id; the payload may be private and long."""
+        """Return the type and the id; the payload may be private and long."""
         return f"AgentEvent({self.event_type!r}, event_id={self.event_id!r})"
 
 

@@ -1,4 +1,4 @@
-"""The lines of events for sinks that write without OpenTelemetry, each field written once."""
+"""The lines of events for sinks without OpenTelemetry, encoded without an intermediate dict."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 _SCOPE = b"," + orjson.dumps({"scope": {"name": s.SCOPE_NAME, "schema_url": s.SCHEMA_URL}})[1:-1]
 _MOST_HEADS = 256
-# What is written of each event type: its name and severity.
+# A cache of the encoded name and severity of each event type.
 _heads: dict[str, bytes] = {}
 
 
 def plain_content_of(event: AgentEvent, longest: int) -> bytes | None:
-    """Write the middle part of an event's line, as ``encode`` does of ``fields_of``.
+    """Return the middle part of an event's line, as ``encode`` does for ``fields_of``.
 
     Args:
         event: The event.
-        longest: The most bytes that it may have.
+        longest: Maximum size in bytes.
 
     Returns:
-        None when it is longer, or holds what JSON lacks.
+        The part; None if it is longer or has values that JSON lacks.
     """
     attributes = attributes_of(event)
     if not is_json(attributes, longest):

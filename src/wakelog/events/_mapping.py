@@ -1,7 +1,8 @@
-"""The one table of event types: which attributes and severity each has.
+"""The table of event types, with the attributes and severity of each.
 
-The conventions have no event for most of what agents do, so the event names are our own, and the
-attributes are the conventions' wherever one fits (see ``semconv.SEMCONV_VERSION``).
+OpenTelemetry's semantic conventions have no events for most actions of agents, so most event names
+are Wakelog's own. Attributes are those of the conventions where one fits (see
+``semconv.SEMCONV_VERSION``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _ERROR: Final = (17, "ERROR")
 
 
 def _message(role: str) -> Callable[[object], object]:
-    """Put a text into the conventions' form of a message; messages in that form stay as given."""
+    """Return a function that converts a text to the conventions' form of a message."""
 
     def wrap(value: object) -> object:
         if type(value) is str:
@@ -53,16 +54,17 @@ def _instructions(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """How one type of event becomes a log record.
+    """The mapping of one event type to log records.
 
     Attributes:
         constant: Attributes that every event of the type has.
-        payload: For each key of the payload that has an attribute of its own, that attribute. What
-            is left of the payload goes into ``wakelog.payload``.
-        wrap: For some keys of the payload, what puts the value into the attribute's form; None where
-            the value says nothing.
+        payload: The attribute for each key of the payload that has one. The rest of the payload
+            goes into ``wakelog.payload``.
+        wrap: For some keys of the payload, the function that converts the value to the attribute's
+            form. If it returns None, the attribute is left out.
         severity: OpenTelemetry's severity number and text.
-        name: The event's name, for an event that the conventions have; else ``wakelog.<type>``.
+        name: The event name of the conventions, if they have the event; else it is
+            ``wakelog.<type>``.
     """
 
     constant: Mapping[str, object] = field(default_factory=dict)
@@ -96,7 +98,7 @@ REQUEST: Final[Mapping[str, str]] = {
     "server_address": s.SERVER_ADDRESS,
     "server_port": s.SERVER_PORT,
 }
-# What was used: each is named as its attribute, with ``_`` for the dots.
+# Token counts. Each is named like its attribute, with ``_`` for the dots.
 USAGE: Final[Mapping[str, str]] = {
     "input_tokens": s.USAGE_INPUT_TOKENS,
     "output_tokens": s.USAGE_OUTPUT_TOKENS,
@@ -218,7 +220,7 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
         wrap={"score": _double},
         name=s.EVALUATION_EVENT,
     ),
-    # Of the conventions' own events, those that repeat what others say are a choice.
+    # Events of the conventions that repeat the content of other events are optional.
     "inference_details": EventType(
         _CHAT, _MODEL_PAYLOAD, _MODEL_WRAP, _DEBUG, s.INFERENCE_DETAILS_EVENT
     ),
@@ -286,7 +288,7 @@ EVENT_TYPES: Final[Mapping[str, EventType]] = {
 }
 
 _OTHER: Final = EVENT_TYPES["custom"]
-# A cache of the event names, which are the same few strings for every event.
+# A cache of the event names.
 _event_names: dict[str, str] = {
     name: kind.name or s.EVENT_PREFIX + name for name, kind in EVENT_TYPES.items()
 }
@@ -299,7 +301,7 @@ def event_name_of(event_type: str) -> str:
 
 
 def event_type_of(event_name: str) -> str:
-    """Return the event type of an event name; of somebody else's event, its name."""
+    """Return the event type of an event name; for another library's event, the name itself."""
     return _types_of_names.get(event_name) or event_name.removeprefix(s.EVENT_PREFIX)
 
 
@@ -309,14 +311,14 @@ def severity_of(event: AgentEvent) -> tuple[int, str]:
 
 
 def attributes_of(event: AgentEvent, content: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the attributes of an event, a new dict.
+    """Return the attributes of an event as a new dict.
 
     Args:
         event: The event.
-        content: Where to put those that hold content; among the others when None.
+        content: The dict for attributes with content. If None, they are among the others.
 
     Returns:
-        Those of its type, the common ones that are set, the rest of the payload under
+        The attributes of its type, the common ones that are set, the rest of the payload as
         ``wakelog.payload``, and the caller's own.
     """
     kind = EVENT_TYPES.get(event.event_type, _OTHER)
@@ -381,20 +383,20 @@ def _add_payload(
 
 
 def span_attributes(event_type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a payload says on a span: its attributes without any content."""
+    """Return the attributes of a payload for a span, without content."""
     attributes: dict[str, Any] = {}
     _add_payload(attributes, {}, EVENT_TYPES[event_type], payload)
     return attributes
 
 
 def fields_of(event: AgentEvent) -> dict[str, Any]:
-    """Return the fields of an event's line, for sinks that write without OpenTelemetry.
+    """Return the fields of an event's line, for sinks without OpenTelemetry.
 
     Args:
         event: The event.
 
     Returns:
-        What ``wakelog.record.encode`` takes.
+        The fields, for ``wakelog.record.encode``.
     """
     number, text = severity_of(event)
     fields: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Lines of earlier versions: the names that their events have today."""
+"""Lines of earlier versions, converted to the current names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from wakelog.record import Record
 
 
 def renewed(record: Record) -> Record:
-    """Give one of Wakelog's own events the names and the schema of today.
+    """Return a record of Wakelog with the current names and schema.
 
-    Records of others, and events that have them already, are returned as they are. What was counted as
-    tokens and stood in the rest of the payload, for want of an attribute, gets the attribute.
+    Other records, and current ones, are returned unchanged. Token counts that earlier versions
+    recorded in the rest of the payload become attributes.
     """
     scope = record.scope
     if scope is None or scope.name != s.SCOPE_NAME or scope.schema_url == s.SCHEMA_URL:
@@ -32,7 +32,7 @@ def renewed(record: Record) -> Record:
 
 
 def _counted(payload: dict[str, Any], attributes: dict[str, Any]) -> dict[str, Any]:
-    """Note the counts of tokens in a payload as attributes, and return what is left of it."""
+    """Add the token counts in a payload to the attributes, and return the rest of it."""
     rest: dict[str, Any] = {}
     for key, value in payload.items():
         if key in USAGE and type(value) is int:

@@ -1,4 +1,4 @@
-"""Events that are somebody else's plain data: what they say by the names that agents use."""
+"""Events that are plain dicts of an application, and the usual names of their fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wakelog.events._older_lines import renewed
 from wakelog.record import Record, opened, text_of
 
 SESSION_KEYS: Final = ("user_session_id", "session_id")
-"""Where the id of a session stands in an event, the first that is there."""
+"""The keys of an event for the session's id; the first that is present is used."""
 
 _TYPE_KEYS: Final = ("event_type", "type", "event_name")
 _NAMES: Final = (
@@ -30,7 +30,7 @@ _LONGEST = 200
 
 
 def session_of(event: Mapping[str, Any]) -> str | None:
-    """Return the session that an event names, None when it names none."""
+    """Return the session id of an event, or None without one."""
     for key in SESSION_KEYS:
         value = event.get(key)
         if value is None or type(value) is bool:
@@ -43,13 +43,13 @@ def session_of(event: Mapping[str, Any]) -> str | None:
 
 
 def plain_fields(event: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """Return the event name and the attributes that somebody's plain event has.
+    """Return the event name and the attributes of a plain event.
 
     Args:
         event: The event.
 
     Returns:
-        The name, None where the event has no type, and the attributes, all of them texts.
+        The name, or None if the event has no type, and the attributes, all of them text.
     """
     attributes: dict[str, Any] = {}
     if (session := session_of(event)) is not None:
@@ -59,7 +59,7 @@ def plain_fields(event: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
         if type(value) is str and value and len(value) <= _LONGEST:
             attributes[attribute] = value
     if attributes.get(s.RUN_ID) == event.get("event_id"):
-        attributes.pop(s.RUN_ID, None)  # an event outside any run carries its own id there
+        attributes.pop(s.RUN_ID, None)  # an event outside any run has its own id there
     for key in _TYPE_KEYS:
         kind = event.get(key)
         if type(kind) is str and kind:
@@ -68,9 +68,9 @@ def plain_fields(event: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
 
 
 def described(record: Record) -> Record:
-    """Give a record whose body is somebody's plain event the name and attributes that it says.
+    """Return a record whose body is a plain event with the name and the attributes of that event.
 
-    Records that have a name of their own keep it; an event of an earlier Wakelog gets today's names.
+    A record that has an event name keeps it. An event of an earlier version gets the current names.
     """
     record = renewed(record)
     if record.event_name is not None or not isinstance(record.body, dict):

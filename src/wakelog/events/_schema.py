@@ -1,4 +1,4 @@
-"""The JSON Schema of what ``AgentEvent.to_dict`` gives."""
+"""The JSON Schema of the result of ``AgentEvent.to_dict``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MAYBE: dict[str, Any] = {"type": ["string", "null"]}
 _NAME: dict[str, Any] = {"type": "string", "minLength": 1}
 _OBJECT: dict[str, Any] = {"type": "object"}
 
-# Of every field that ``to_dict`` always gives, what it may be, in the same order.
+# The schemas of the fields that ``to_dict`` always has, in the same order.
 _ALWAYS: dict[str, dict[str, Any]] = {
     "event_type": _NAME,
     "schema_version": {"const": "1.0"},
@@ -27,7 +27,7 @@ _ALWAYS: dict[str, dict[str, Any]] = {
     "risk": _OBJECT,
     "metadata": _OBJECT,
 }
-# The fields that it gives when they are set.
+# The schemas of the fields that it has if they are set.
 _WHEN_SET: dict[str, dict[str, Any]] = {
     "session_id": _TEXT,
     "tenant_id": _TEXT,
@@ -38,7 +38,7 @@ _WHEN_SET: dict[str, dict[str, Any]] = {
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema, by JSON Schema's draft 2020-12; a new dict each time."""
+    """Return the schema, by JSON Schema's draft 2020-12, as a new dict."""
     properties = {name: dict(says) for name, says in {**_ALWAYS, **_WHEN_SET}.items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,9 +1,9 @@
-"""What a call of a model used, from the usage objects of clients as they are.
+"""The token usage of a model call, from the usage objects of providers' clients.
 
-Clients count differently: OpenAI's input includes what came from the cache, Anthropic's and Bedrock's does
-not; xAI's output leaves out reasoning, and so does Gemini's. Here it is counted once, as OpenTelemetry's
-conventions have it: input includes everything read from and written to a cache, output includes reasoning,
-and where a provider tells both, tokens are those that it bills.
+Providers count differently: OpenAI's input includes cached tokens, Anthropic's and Bedrock's does
+not; the output of xAI and Gemini does not include reasoning. Here tokens are counted as in
+OpenTelemetry's conventions: input includes all tokens read from and written to a cache, output
+includes reasoning, and if a provider reports both used and billed tokens, the billed ones count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wakelog.record import kept
 Fields = Mapping[str, Any]
 Usage = dict[str, int]
 
-# Where the usage stands in a whole response.
+# The fields of a response that may contain the usage.
 _WITHIN: Final = ("usage", "usage_metadata", "usageMetadata", "meta", "response")
 _DEPTH: Final = 3
 _CAMEL: Final = re.compile(r"(?<=[a-z])([A-Z])")
@@ -25,16 +25,16 @@ _MODALITIES: Final = ("text", "image", "audio")
 
 
 def usage_of(given: object) -> Usage:
-    """Return what a usage object says, counted as OpenTelemetry's conventions have it.
+    """Return the token counts of a usage object, by OpenTelemetry's conventions.
 
     Args:
-        given: The usage object of a client, or a response that has one; a mapping or any object. It is
-            recognised by the names of its fields.
+        given: The usage object of a client, or a response that contains one; a mapping or any
+            object. Its form is recognised by the names of its fields.
 
     Returns:
         A new dict by the keys of a ``model_response``: ``input_tokens``, ``output_tokens``,
-        ``cache_read_input_tokens`` and so on. Subsets that are 0 are left out; it is empty where nothing
-        was recognised.
+        ``cache_read_input_tokens`` and so on. Subsets that are 0 are left out. It is empty if the
+        form is not recognised.
     """
     fields: Any = kept(given)
     for _ in range(_DEPTH):
@@ -53,7 +53,7 @@ def _tidy(usage: Usage) -> Usage:
 
 
 def _number(fields: object, *names: str) -> int:
-    """Return the first field that is a count, 0 without one."""
+    """Return the first field that is a positive count, or 0."""
     if isinstance(fields, dict):
         for name in names:
             value = fields.get(name)
@@ -65,7 +65,7 @@ def _number(fields: object, *names: str) -> int:
 
 
 def _within(fields: Fields, *names: str) -> Fields:
-    """Return the first field that is a mapping, an empty one without any."""
+    """Return the first field that is a mapping, or an empty one."""
     found = (value for name in names if isinstance(value := fields.get(name), dict))
     return next(found, {})
 
@@ -76,13 +76,13 @@ def _by_modality(details: Fields, ending: str) -> Usage:
 
 
 def _chat(fields: Fields) -> Usage:
-    """Read OpenAI's chat completions, and what others offer in their form."""
+    """Read the usage of OpenAI's chat completions, and of compatible APIs."""
     read = _within(fields, "prompt_tokens_details")
     written = _within(fields, "completion_tokens_details")
     reasoning = _number(written, "reasoning_tokens") or _number(fields, "reasoning_tokens")
     asked, answered = _number(fields, "prompt_tokens"), _number(fields, "completion_tokens")
     if reasoning and _number(fields, "total_tokens") == asked + answered + reasoning:
-        answered += reasoning  # beside the output, as xAI has it
+        answered += reasoning  # xAI does not include it in the output
     return {
         "input_tokens": asked,
         "output_tokens": answered,
@@ -103,7 +103,7 @@ def _chat(fields: Fields) -> Usage:
 
 
 def _anthropic(fields: Fields) -> Usage:
-    """Read Anthropic's usage: what went through the cache stands beside the input."""
+    """Read Anthropic's usage, whose input does not include cached tokens."""
     read = _number(fields, "cache_read_input_tokens")
     kept_for = _within(fields, "cache_creation")
     long = _number(kept_for, "ephemeral_1h_input_tokens")
@@ -123,7 +123,7 @@ def _anthropic(fields: Fields) -> Usage:
 
 
 def _plain(fields: Fields) -> Usage:
-    """Read OpenAI's responses and realtime API, and what libraries offer in a form like it."""
+    """Read the usage of OpenAI's responses and realtime APIs, and similar forms."""
     read = _within(fields, "input_tokens_details", "input_token_details")
     written = _within(fields, "output_tokens_details", "output_token_details")
     more = _within(fields, "details")
@@ -152,7 +152,7 @@ def _plain(fields: Fields) -> Usage:
 
 
 def _gemini(fields: Fields) -> Usage:
-    """Read Gemini's usage metadata: thoughts, and what tools were given, stand beside the rest."""
+    """Read Gemini's usage metadata, which counts thoughts and tools' prompts separately."""
     fields = {_CAMEL.sub(r"_\1", name).lower(): value for name, value in fields.items()}
     thoughts = _number(fields, "thoughts_token_count")
     usage = {
@@ -176,7 +176,7 @@ def _gemini(fields: Fields) -> Usage:
 
 
 def _counts(details: object) -> Iterable[tuple[str, int]]:
-    """Yield the counts of a list of Gemini's; a document is read as an image."""
+    """Yield the counts of a list of Gemini's by modality; documents count as images."""
     for one in details if isinstance(details, list) else ():
         if isinstance(one, dict):
             named = str(one.get("modality", "")).rpartition(".")[2].lower()
@@ -186,7 +186,7 @@ def _counts(details: object) -> Iterable[tuple[str, int]]:
 
 
 def _bedrock(fields: Fields) -> Usage:
-    """Read the usage of Bedrock's Converse API: what went through the cache stands beside the input."""
+    """Read the usage of Bedrock's Converse API, whose input does not include cached tokens."""
     read = _number(fields, "cacheReadInputTokens", "cacheReadInputTokenCount")
     written = _number(fields, "cacheWriteInputTokens", "cacheWriteInputTokenCount")
     details = fields.get("cacheDetails")
@@ -205,7 +205,7 @@ def _bedrock(fields: Fields) -> Usage:
 
 
 def _cohere(fields: Fields) -> Usage:
-    """Read Cohere's usage: the billed units where it tells them."""
+    """Read Cohere's usage, if possible the billed units."""
     units = _within(fields, "billed_units") or _within(fields, "tokens")
     return {
         "input_tokens": _number(units, "input_tokens"),
@@ -222,11 +222,11 @@ def _ollama(fields: Fields) -> Usage:
 
 
 def _total(fields: Fields) -> Usage:
-    """Read what has a total only, as embeddings do: all of it is input."""
+    """Read a usage that has only a total, such as that of embeddings: all of it is input."""
     return {"input_tokens": _number(fields, "total_tokens")}
 
 
-# The first shape of which a field is there.
+# The first entry that has one of the fields is used.
 _SHAPES: Final[tuple[tuple[frozenset[str], Callable[[Fields], Usage]], ...]] = (
     (frozenset({"prompt_token_count", "promptTokenCount", "candidates_token_count"}), _gemini),
     (frozenset({"prompt_tokens", "completion_tokens"}), _chat),

@@ -1,4 +1,4 @@
-"""Every attribute name that Wakelog writes, and the conventions that it was taken from.
+"""All attribute names that Wakelog writes, and the conventions from which they are taken.
 
 The names under ``gen_ai.`` are those of the OpenTelemetry semantic conventions for generative AI,
 all of which have the status Development; a rename upstream is a change of this file. Those under
@@ -11,7 +11,7 @@ from typing import Final
 
 SEMCONV_VERSION: Final = "semantic-conventions-genai 0.1.0; core 1.45.0"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/gen-ai/0.1.0"
-"""The schema of what Wakelog's own loggers and tracers write. Lines without it have older names."""
+"""The schema URL of Wakelog's own loggers and tracers. Lines without it have older names."""
 
 EVENT_PREFIX: Final = "wakelog."
 GENAI_PREFIX: Final = "gen_ai."
@@ -87,13 +87,13 @@ EVALUATION_NAME: Final = "gen_ai.evaluation.name"
 EVALUATION_SCORE_VALUE: Final = "gen_ai.evaluation.score.value"
 EVALUATION_SCORE_LABEL: Final = "gen_ai.evaluation.score.label"
 
-# Events that the conventions have.
+# Events of the conventions.
 INFERENCE_DETAILS_EVENT: Final = "gen_ai.client.inference.operation.details"
 INFERENCE_EXCEPTION_EVENT: Final = "gen_ai.client.inference.exception"
 TOOL_EXCEPTION_EVENT: Final = "gen_ai.execute_tool.exception"
 EVALUATION_EVENT: Final = "gen_ai.evaluation.result"
 
-# Content: what stays in the journal unless the user wants it exported.
+# Content, which is exported only if the user enables that.
 INPUT_MESSAGES: Final = "gen_ai.input.messages"
 OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 SYSTEM_INSTRUCTIONS: Final = "gen_ai.system_instructions"
@@ -131,7 +131,7 @@ CONTENT: Final = frozenset(
         PAYLOAD,
     }
 )
-"""Attributes that hold what people, models and tools said."""
+"""Attributes with content: messages, model answers, tool arguments and results."""
 EVENT_NAME: Final = "event.name"
 FOREIGN_CONTENT: Final = (
     *sorted(CONTENT),
@@ -168,7 +168,7 @@ FOREIGN_CONTENT: Final = (
     "tool_response",
     "final_result",
 )
-"""Attributes in which instrumentations of others have content, as patterns of file names."""
+"""Attributes in which other instrumentations record content, as patterns (``fnmatch``)."""
 
 # Operations.
 INVOKE_AGENT: Final = "invoke_agent"
@@ -189,7 +189,7 @@ METRIC_TIME_TO_FIRST_CHUNK: Final = "gen_ai.client.inference.time_to_first_chunk
 METRIC_TOOL_DURATION: Final = "gen_ai.execute_tool.duration"
 METRIC_AGENT_DURATION: Final = "gen_ai.invoke_agent.duration"
 
-# Names of older conventions in lines of Wakelog's, and what they are called now.
+# Older names in lines of Wakelog, and the current ones.
 RENAMED: Final = {
     "gen_ai.workflow.name": "wakelog.workflow.name",
     "gen_ai.usage.cache_creation.input_tokens": USAGE_CACHE_WRITE,
@@ -203,10 +203,10 @@ OTEL_EXPORTER_INFLIGHT: Final = "otel.sdk.exporter.log.inflight"
 OTEL_EXPORTER_EXPORTED: Final = "otel.sdk.exporter.log.exported"
 OTEL_EXPORTER_DURATION: Final = "otel.sdk.exporter.operation.duration"
 
-# Our own.
+# Wakelog's own.
 WRITER_ID: Final = "wakelog.writer.id"
 SEQ: Final = "wakelog.seq"
-# In front of a field's name: what was given for a field of a log record that has no such value.
+# The prefix of a log record's field name, for an invalid value that was given for the field.
 GIVEN: Final = "wakelog.given."
 RUN_ID: Final = "wakelog.run.id"
 EVENT_KEY: Final = "wakelog.event.key"
@@ -288,4 +288,4 @@ IDENTITY: Final = frozenset(
         ERROR_TYPE,
     }
 )
-"""Attributes that say what an event is and belongs to: never shortened, always on the line."""
+"""Attributes that identify an event and its context. They are never shortened or moved."""

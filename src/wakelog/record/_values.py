@@ -1,7 +1,7 @@
 """Values on a line: encoding every Python object, and decoding.
 
-JSON has text, booleans, doubles, integers, lists and maps. Other values have a tagged form, a map
-with the key ``$wakelog``:
+JSON has text, booleans, doubles, integers, lists and maps. Other values have a tagged form, which is
+a map with the key ``$wakelog``:
 
 ===================================  ==========================================================
 bytes                                ``{"$wakelog": "bytes", "value": "<base64>"}``

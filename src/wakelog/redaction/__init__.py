@@ -1,11 +1,11 @@
 """Redaction: replaces sensitive data before anything is written.
 
-Every string is read once, by one expression per configuration. Each kind of secret has a
-character that it cannot do without (``@``, a digit, ``=``); the expression skips to the next such
-character and matches no more than bounded evidence there. A *judge* then decides about this
-*candidate*, and only what it accepts is read to its end. So an ordinary string costs one scan, and
-a hostile one costs time linear in its length. A value has only so many candidates judged; after
-that, whole passages around candidates go.
+Every string is scanned once, with one regular expression for each configuration. Each kind of
+secret contains a certain character (``@``, a digit, ``=``). The expression skips to the next such
+character and matches a bounded number of characters there: a *candidate*. A *judge* then decides
+about the candidate, and only an accepted one is read to its end. An ordinary string thus costs one
+scan, and a hostile one costs time linear in its length. The number of judged candidates in a value
+is limited; beyond it, whole passages around candidates are replaced.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ _KINDS: Final[dict[str, tuple[a.Kind, ...]]] = {
 class RedactionConfig:
     """Settings of redaction: values become ``replacement``, unless a ``strategy`` is given.
 
-    ``redact_api_keys`` covers PEM private keys and ``token=...`` in texts too,
-    ``redact_connection_strings`` credentials in URLs and ``password=...`` in texts.
-    ``sensitive_field_names`` are compared without regard to case and separators, with a whole key
-    or its last words (``user_password``); the values of such keys are replaced whole.
+    ``redact_api_keys`` also covers PEM private keys and ``token=...`` in texts, and
+    ``redact_connection_strings`` covers credentials in URLs and ``password=...`` in texts.
+    ``sensitive_field_names`` are compared with a whole key or its last words (``user_password``),
+    ignoring case and separators; the values of such keys are replaced as a whole.
 
-    ``max_candidates`` bounds the time that a hostile value can cost: so many places that look like
-    a secret are judged one by one in one call. From then on each goes unjudged with the rest of its
-    line, at least 256 characters, and up to as many before it: more than had to, never less. The
-    category of such a passage is ``passage``. None judges all.
+    ``max_candidates`` limits the time that a hostile value can cost: at most this many possible
+    secrets are judged in one call. Every further one is replaced without a judgement, together with
+    the rest of its line, at least 256 characters, and up to 260 characters before it. The category
+    of such a passage is ``passage``. With None, all are judged.
     """
 
     replacement: str = "[REDACTED]"
@@ -106,7 +106,7 @@ class RedactionConfig:
 
     @property
     def active_strategy(self) -> RedactionStrategy:
-        """The strategy that is used: the given one, or replacement."""
+        """The given strategy, or replacement."""
         return ReplacementStrategy(self.replacement) if self.strategy is None else self.strategy
 
     @cached_property
@@ -114,7 +114,7 @@ class RedactionConfig:
         return Engine(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the compiled form behind: it is a cache."""
+        """Return the state without the compiled form, which is a cache."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
@@ -122,10 +122,10 @@ _DEFAULT: Final = RedactionConfig()
 
 
 def prepare(config: RedactionConfig | None = None) -> None:
-    """Compile a configuration now: what is imported in an event may meet a fork in another thread.
+    """Compile a configuration now, because an import during an event may coincide with a fork.
 
     Raises:
-        ConfigurationError: When it is no ``RedactionConfig``.
+        ConfigurationError: When it is not a ``RedactionConfig``.
     """
     if config is not None and not isinstance(config, RedactionConfig):
         msg = f"redaction_config is of type {type(config).__name__}; give a RedactionConfig"
@@ -134,14 +134,14 @@ def prepare(config: RedactionConfig | None = None) -> None:
 
 
 def hidden(value: Any, config: RedactionConfig | None = None) -> str:
-    """Return what stands for a whole value, as under a sensitive name.
+    """Return the replacement of a whole value, as under a sensitive name.
 
     Args:
-        value: Anything.
-        config: What a value becomes; the defaults if absent.
+        value: Any object.
+        config: The settings; by default those of ``RedactionConfig()``.
 
     Raises:
-        RedactionError: If a strategy of the caller's failed.
+        RedactionError: If a custom strategy fails.
     """
     return (_DEFAULT if config is None else config)._engine.hidden(value)  # noqa: SLF001 - this module's own
 
@@ -150,19 +150,19 @@ def redact(value: Any, config: RedactionConfig | None = None) -> Any:
     """Return ``value`` with sensitive data replaced; ``value`` itself is never changed.
 
     Args:
-        value: Anything. Mappings become dicts; lists and tuples keep their type; sets become
-            lists; dataclasses and pydantic models become dicts, arrays lists; numbers, dates and
-            UUIDs stay; other objects become their redacted text. What an object raises
-            meanwhile costs its content and not the value: a text says which type it was of.
-        config: What to redact; the defaults if absent.
+        value: Any object. Mappings, dataclasses and pydantic models become dicts; lists and tuples
+            keep their type; sets and arrays become lists; numbers, dates and UUIDs stay unchanged;
+            other objects become their redacted text. An object whose methods raise is replaced by a
+            text with its type.
+        config: The settings; by default those of ``RedactionConfig()``.
 
     Returns:
-        The redacted value, or the same object (not a copy) if nothing had to be replaced. A cycle
-        becomes ``CYCLE_MARKER``, what is deeper than ``MAX_DEPTH``, or than the stack that the
-        caller has left, ``DEPTH_MARKER``.
+        The redacted value, or the same object (not a copy) if nothing was replaced. A cycle becomes
+        ``CYCLE_MARKER``; nesting deeper than ``MAX_DEPTH``, or than the remaining stack allows,
+        becomes ``DEPTH_MARKER``.
 
     Raises:
-        RedactionError: If a detector or a strategy of the caller's failed.
+        RedactionError: If a custom detector or strategy fails.
     """
     engine = (_DEFAULT if config is None else config)._engine  # noqa: SLF001 - this module's own
     try:
@@ -171,6 +171,6 @@ def redact(value: Any, config: RedactionConfig | None = None) -> Any:
         return engine.value(value, (), [engine.candidates])
     except RedactionError:
         raise
-    except Exception as error:  # noqa: BLE001 - what an object has raised; its copy is of plain types
+    except Exception as error:  # noqa: BLE001 - an object has raised; its copy has plain types only
         let_through(error)
         return engine.value(kept(value), (), [engine.candidates])

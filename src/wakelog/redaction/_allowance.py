@@ -1,4 +1,4 @@
-"""How much one value may cost, and what goes when it has cost that much."""
+"""The limit of judged candidates in one value, and the passages that are replaced beyond it."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from collections import deque
 from typing import Any, Final
 
 _SHORTEST: Final = 256
-_FURTHEST_BACK: Final = 260  # No secret begins so far before the place where it is noticed.
+_FURTHEST_BACK: Final = 260  # No secret begins farther before its candidate.
 _PRIVATE_KEY: Final = re.compile(r"BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 _KEY_ENDS: Final = "-----END"
 _LONGEST_END: Final = 80
-# The value of these may stand on the next line: `token:`, `Bearer`, the id before an AWS secret.
+# Their values may be on the next line: `token:`, `Bearer`, the id before an AWS secret.
 _GOES_ON: Final = re.compile(
     r"(?:[:=][=>]?\s{0,3}|(?i:bearer|basic)\s{0,3}|[A-Z0-9]{16}[\s:,;\"'=]{0,4})\Z"
 )
 _LONGEST_BEFORE: Final = 24
 
 
-# How many candidates of one value may still be judged, and what long texts in it have become: in a list
-# because all of its strings share it. A class would cost each event a quarter of a microsecond.
+# The number of candidates of one value that may still be judged, and a cache of its redacted long
+# texts. A list, because all strings of the value share it, and a class would cost each event 0.25
+# µs.
 Allowance = list[Any]
 
 
 def passage(text: str, at: int, done: int) -> tuple[int, int]:
-    """Return the span that goes, unjudged, with the candidate at ``at``; before ``done`` all is done.
+    """Return the span to replace for an unjudged candidate at ``at``, not before ``done``.
 
-    It is made of whole lines, but for a long beginning, and no secret lies across its edges: none
-    of those that a judge may find goes over the end of a line, except for those that are looked
-    for here. Each goes on for at least 256 characters, so that there are few.
+    The span consists of whole lines, except for a long beginning, so that no secret crosses its
+    edges: the only secrets of more than one line are those that this function looks for. It has at
+    least 256 characters, so that there are few spans.
     """
     start = max(done, text.rfind("\n", done, at) + 1, at - _FURTHEST_BACK)
     end = at

@@ -1,4 +1,4 @@
-"""The compiled form of a configuration: how a value is walked through."""
+"""The compiled form of a configuration, which walks through values."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ CYCLE_MARKER: Final = "[CYCLE]"
 DEPTH_MARKER: Final = "[TOO DEEP]"
 MAX_DEPTH: Final = 100
 PLAIN: Final = frozenset({int, float, bool, complex, type(None)})
-# What says nothing but a number, a time or an id; not an enum, whose value may be anything.
+# Types with only a number, a time or an id; not enums, whose values may be anything.
 NUMBERS: Final = (int, float, complex, date, time, timedelta, tzinfo, UUID, Decimal, Fraction)
 BYTES: Final = (bytes, bytearray, memoryview)
-# What only wraps its content, and stays as it is when nothing in that is replaced.
+# Types that wrap other values, and are kept if nothing in these is replaced.
 WRAPPERS: Final = (dict, tuple, Enum, PathLike)
-# Keys by which a dict can be asked: hashing and comparing others is code of their own.
+# Types of keys that can be looked up safely; hashing and comparing others runs their own code.
 SAFE_KEYS: Final = PLAIN | {str, bytes}
 MANY: Final = 16
 LONG: Final = 64
-"""The characters above which a text is looked at once, however often a value has it."""
-_TINY: Final = 10  # the same for a text in a list, which may stand in another one as well
-_SEVERAL: Final = 2  # of a key: it is the plural of one that is sensitive
+"""Length above which a repeated text of a value is scanned only once."""
+_TINY: Final = 10  # the same for texts in lists, which may occur in other lists too
+_SEVERAL: Final = 2  # the key is the plural of a sensitive one
 _PAIR: Final = 2
 
 
@@ -52,7 +52,7 @@ class Engine:
         from wakelog.redaction._judges import judges  # its expressions are compiled with it
 
         self.strategy = config.active_strategy
-        # What everything becomes, and what it becomes in a URL, if that is always the same.
+        # The replacement, and its form in a URL, if the strategy always returns the same.
         self.fixed: tuple[str, str] | None = None
         if type(self.strategy) is ReplacementStrategy:
             new = self.strategy.replacement
@@ -64,15 +64,15 @@ class Engine:
         self.is_secret, self.is_several = names.has, names.has_several
         found = expression(config, names.compact)
         self.search = found.search
-        # Whether a text needs a closer look; with detectors of the caller's own, each does.
+        # Whether a text has to be examined; with custom detectors, every text has.
         self.suspect: Callable[[str], Any] = (lambda _: True) if self.detectors else self.search
         self.kinds = tuple(found.groupindex)
         every = judges(config, names)
         self.judges = {kind: every[kind] for kind in self.kinds}
-        self.keys: dict[str, int] = {}  # a cache: is this key, whose text is clean, sensitive?
+        self.keys: dict[str, int] = {}  # a cache: whether a key is sensitive
 
     def value(self, item: Any, above: tuple[int, ...], allowance: Allowance) -> Any:
-        """Return the redacted ``item``; ``above`` are the ids of the containers that hold it."""
+        """Return the redacted ``item``; ``above`` are the ids of the containers around it."""
         kind = type(item)
         if kind is str:
             found = None if len(item) > LONG else self.suspect(item)
@@ -91,10 +91,10 @@ class Engine:
             within = (*above, id(item))
             return (self.map if kind is dict else self._items)(item, within, allowance)
         except RecursionError:
-            return DEPTH_MARKER  # the caller has left no stack for going deeper
+            return DEPTH_MARKER  # the stack is exhausted
 
     def _once(self, item: str, allowance: Allowance, found: re.Match[str] | None) -> str:
-        """Return a text redacted, looked at once however often it stands in the value."""
+        """Return a redacted text, from a cache if the value has it repeatedly."""
         known: dict[str, str]
         if len(allowance) == 1:
             allowance.append({})
@@ -108,9 +108,9 @@ class Engine:
     def map(
         self, item: dict[Any, Any], above: tuple[int, ...], allowance: Allowance
     ) -> dict[Any, Any]:
-        """Return the redacted dict; ``above`` are the ids of those that hold it, and its own."""
+        """Return the redacted dict; ``above`` are the ids of its containers and its own."""
         keys, suspect, changed = self.keys, self.suspect, None
-        for key, child in list(item.items()):  # another thread may change it meanwhile
+        for key, child in list(item.items()):  # a copy, because another thread may change it
             sensitive = keys.get(key) if type(key) is str else None
             if sensitive is None:
                 sensitive, name = self._key(key, allowance)
@@ -134,12 +134,12 @@ class Engine:
         return item if changed is None else changed
 
     def _is_named(self, item: dict[Any, Any]) -> bool:
-        """Return whether another field says that the value is a secret: ``{"name": "password"}``."""
+        """Return whether a name field marks the value as secret: ``{"name": "password"}``."""
         names = (item.get(key) for key in NAME_KEYS)
         return any(type(one) is str and self.is_secret(one[-LONGEST_NAME:]) for one in names)
 
     def _key(self, key: Any, allowance: Allowance) -> tuple[int, Any]:
-        """Return whether ``key`` names something sensitive, and what stands for it, or itself."""
+        """Return whether ``key`` is sensitive, and its redacted form, or the key itself."""
         if type(key) in PLAIN:
             return False, key
         name = key if type(key) is str else text_of(key)
@@ -160,7 +160,7 @@ class Engine:
     def _rekeyed(
         self, item: dict[Any, Any], above: tuple[int, ...], allowance: Allowance
     ) -> dict[Any, Any]:
-        """Return ``item`` anew, in order: two keys that become the same text must both stay."""
+        """Return a redacted dict in the same order, with unique texts for its keys."""
         result: dict[Any, Any] = {}
         counts: dict[Any, int] = {}
         for key, child in list(item.items()):
@@ -202,7 +202,7 @@ class Engine:
         return tuple(changed) if isinstance(items, tuple) else changed
 
     def _is_argument(self, command: Any, flag: str, argument: str) -> bool:
-        """Return whether an argument of a command is a secret, by the flag before it."""
+        """Return whether an argument of a command is a secret, according to the flag before it."""
         if flag in ("-u", "--user"):
             return type(command) is str and command.endswith("curl") and ":" in argument
         if len(flag) >= LONGEST_NAME or " " in flag or not is_flag_value(argument):
@@ -210,7 +210,7 @@ class Engine:
         return self.is_secret(flag)
 
     def _is_header(self, name: Any, value: Any) -> bool:
-        """Return whether two items are the name of something sensitive and its value."""
+        """Return whether two items are a sensitive name and its value."""
         if type(name) is bytes:
             name = name.decode("latin-1")
         if type(name) is not str or len(name) >= LONGEST_NAME or name[:1] == "-":
@@ -236,14 +236,14 @@ class Engine:
         return new
 
     def text(self, text: str, allowance: Allowance, found_at: re.Match[str] | None = None) -> str:
-        """Return ``text`` with everything found in it replaced; the same object if nothing is.
+        """Return ``text`` with all secrets replaced; the same object if it has none.
 
-        ``found_at`` is what ``suspect`` has said of it, if it was asked.
+        ``found_at`` is the result of ``suspect`` for it, if that was called.
         """
         if self.detectors:
             text, found_at = self._detected(text), None
         if not text.isascii() and (plain := visible(text)) != text:
-            # A character of no width would hide a secret: it goes, where that brings one to light.
+            # Zero-width characters may hide a secret, so they are removed if that reveals one.
             as_it_is = self._text(text, allowance, found_at)
             as_it_looks = self._text(plain, allowance, None)
             return as_it_is if visible(as_it_is) == as_it_looks else as_it_looks
@@ -272,7 +272,7 @@ class Engine:
             resume = at + 1
             if span is not None:
                 start, end = max(span[0], done), span[1]
-                # The n of an escaped line break belongs to the JSON around the secret.
+                # The n of an escaped line break belongs to the surrounding JSON.
                 start += text[start - 1 : start] == "\\" and text[start] in "nrt"
                 resume = max(resume, end)
                 if start < end:
@@ -296,7 +296,7 @@ class Engine:
         return text
 
     def _transformed(self, value: str, category: str, *, quoted: bool = False) -> str:
-        """Return what the strategy makes of ``value``, in a URL (``quoted``) with its escapes."""
+        """Return the strategy's replacement of ``value``, percent-encoded if ``quoted``."""
         if self.fixed is not None:
             return self.fixed[quoted]
         if quoted:
@@ -310,20 +310,20 @@ class Engine:
         return quote(new, safe="") if quoted else new
 
     def hidden(self, child: Any) -> str:
-        """Return what stands for a whole value."""
+        """Return the replacement of a whole value."""
         if self.fixed is not None:
-            return self.fixed[0]  # whatever it is, and however long its str() takes
+            return self.fixed[0]  # without calling str(), which may take long
         return self._transformed(text_of(child), "sensitive_field")
 
 
 def _only_numbers(value: object) -> bool:
-    """Return whether a value counts something, or is ids of tokens."""
+    """Return whether a value is a count or a list of numbers, such as token ids."""
     kind = type(value)
     return kind in PLAIN or (kind in (list, tuple) and PLAIN.issuperset(map(type, value)))  # type: ignore[call-overload]
 
 
 def _is_safe(key: object) -> bool:
-    """Return whether a key that is no string can be hashed without running code of others."""
+    """Return whether a key that is not a string can be hashed without running foreign code."""
     return type(key) is tuple and SAFE_KEYS.issuperset(map(type, key))
 
 
@@ -333,7 +333,7 @@ def _name(owner: object) -> str:
 
 
 def _failed(what: str, why: object) -> RedactionError:
-    # Only the kind of an exception is named: its message may quote the value itself.
+    # Only the type of the exception is named, because its message may quote the value.
     reason = type(why).__name__ if isinstance(why, Exception) else why
     return RedactionError(
         f"redaction failed in {what}: {reason}. The value was not passed on unredacted; "

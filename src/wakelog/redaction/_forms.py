@@ -1,4 +1,4 @@
-"""The judges of secrets whose name stands beside them in another form than ``name=value``.
+"""The judges of secrets that follow their name in another form than ``name=value``.
 
 Flags of commands, elements of XML, pairs of a name and a value, rows of tables, encoded URLs.
 """
@@ -12,8 +12,8 @@ from typing import Final
 Span = tuple[int, int]
 IsSecret = Callable[[str], bool]
 
-_FARTHEST: Final = 72  # characters that a name may have before its sign
-_COMMAND: Final = 120  # how far before a flag its command may stand
+_FARTHEST: Final = 72  # maximum length of a name before its separator
+_COMMAND: Final = 120  # maximum distance of a command before its flag
 _SHORT: Final = 4
 VALUE_KEYS: Final = ("value", "Value", "content", "val")
 NAME_KEYS: Final = ("name", "key", "header", "field", "Name", "Key", "parameter", "variable")
@@ -53,14 +53,14 @@ def _before(text: str, at: int, done: int) -> str:
 
 
 def _named(before: str) -> tuple[str, str]:
-    """Return the name that a text ends with, and what stands before it."""
+    """Return the name at the end of a text, and the text before it."""
     found = _name(before[::-1])
     name = (found[0] if found else "")[::-1]
     return name, before[: len(before) - len(name)]
 
 
 def element(is_secret: IsSecret, text: str, m: re.Match[str], done: int) -> Span | None:
-    """Judge ``<password>...</password>``, also as it stands in a text of XML."""
+    """Judge ``<password>...</password>``, also with escaped angle brackets."""
     at = m.start()
     before = _before(text, at, done).removesuffix("&gt")
     found = _tag(before[::-1])
@@ -76,7 +76,7 @@ def element(is_secret: IsSecret, text: str, m: re.Match[str], done: int) -> Span
 
 
 def is_flag_value(value: str) -> bool:
-    """Return whether an argument after ``--password`` may be one, and not the next flag or a placeholder."""
+    """Return whether an argument may be a password, and not the next flag or a placeholder."""
     return bool(value) and _no_value(value) is None
 
 
@@ -109,7 +109,7 @@ def short_flag(_: IsSecret, text: str, m: re.Match[str], __: int) -> Span | None
 
 
 def _user(text: str, at: int, found: re.Match[str]) -> Span | None:
-    """Return where the password of ``ann:...`` is, after a command that asks the web."""
+    """Return the span of the password in ``ann:...``, after a command for HTTP requests."""
     user, colon, password = found["value"].partition(":")
     if not (user and colon and password) or not _asks_web(text, max(0, at - _COMMAND), at):
         return None
@@ -126,14 +126,14 @@ def pair(is_secret: IsSecret, text: str, m: re.Match[str], done: int) -> Span | 
         before = before.rstrip("\r")
     quoted = before.rstrip("\\\"'")
     name, rest = _named(quoted)
-    if text[at] == "\n":  # name: PASSWORD, whose name is the last word
+    if text[at] == "\n":  # for "name: PASSWORD", the name is the last word
         name = name.rpartition(" ")[2]
         rest = quoted[: len(quoted) - len(name)]
     found = _valued(text, at + 1)
     if found is None or not is_secret(name):
         return None
     if _named_by(rest):
-        # Without a name of its own, what follows is the next field.
+        # If the value has no key of its own, it is the next field.
         return found.span("value") if text[at] == "=" or _has_key(text, at, found) else None
     opened = rest.rstrip("\\\"'")
     if opened[-1:] in ("[", "(") and opened != rest and found["open"] and _proof(found["value"]):
@@ -146,7 +146,7 @@ def _has_key(text: str, at: int, found: re.Match[str]) -> bool:
 
 
 def cell(is_secret: IsSecret, text: str, m: re.Match[str], done: int) -> Span | None:
-    """Judge ``| password | ... |``, where what is beside the name is no word."""
+    """Judge ``| password | ... |``, if the cell beside the name is not a word."""
     at = m.start()
     name, rest = _named(_before(text, at, done).rstrip(_EDGES))
     if rest.rstrip(_EDGES)[-1:] not in ("", "|", "\n") or not is_secret(name.strip()):
@@ -160,7 +160,7 @@ def cell(is_secret: IsSecret, text: str, m: re.Match[str], done: int) -> Span | 
 
 
 def encoded_url(text: str, m: re.Match[str], scheme: str) -> Span | None:
-    """Judge ``postgres%3A%2F%2Fann%3Apw%40host``: all of it goes."""
+    """Judge ``postgres%3A%2F%2Fann%3Apw%40host``, which is replaced as a whole."""
     user = text[m.start() + 9 : m.end("encoded_url")]
     if "%3a" not in user.lower() and not scheme.lower().startswith("http"):
         return None

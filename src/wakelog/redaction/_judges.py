@@ -1,6 +1,6 @@
-"""The judges of what is found: each says what of it goes, or that it is nothing.
+"""The judges, which decide about candidates.
 
-A judge returns the span to replace, one of no width to go on behind it, or None.
+A judge returns the span to replace, an empty span after which the scan continues, or None.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from wakelog.redaction import RedactionConfig
 
 Span = tuple[int, int]
-# The kind, the text, what was found, and up to where everything is done.
+# The kind, the text, the match, and the end of the part that is finished.
 Judge = Callable[[str, str, re.Match[str], int], Span | None]
 
-# How many characters a match began before its character, and how far it goes on once accepted.
+# The number of characters before the matched one, and the expression for the rest of the secret.
 _RUNS: Final = {
     kind: (back, re.compile(run).match)
     for kind, back, run in (
@@ -58,7 +58,7 @@ def _extended(kind: str, text: str, m: re.Match[str], _: int) -> Span:
 
 
 def _ending(run: Callable[[str], re.Match[str] | None], text: str) -> str:
-    """Return the end of ``text`` that ``run`` matches, read backwards."""
+    """Return the end of ``text`` that ``run`` matches backwards."""
     found = run(text[::-1])
     return found[0][::-1] if found else ""
 
@@ -73,7 +73,7 @@ _DOUBLED: Final = bytes.maketrans(b"123456789", b"246813579")
 
 
 def _checked(digits: str) -> bool:
-    """Return whether the last of ``digits`` checks the others: ISO/IEC 7812-1, annex B (Luhn)."""
+    """Return whether the last of ``digits`` is the check digit: ISO/IEC 7812-1, annex B (Luhn)."""
     code = digits.encode()
     doubled = sum(code[-2::-2].translate(_DOUBLED))
     return (sum(code[-1::-2]) + doubled - len(code) * ord("0")) % 10 == 0
@@ -113,7 +113,7 @@ _BASE_36: Final = {ord(c): str(int(c, 36)) for c in ascii_letters}
 
 
 def _iban(_: str, text: str, m: re.Match[str], __: int) -> Span | None:
-    """Judge by country, its length and the check digits (ISO 13616, ISO 7064 mod 97-10)."""
+    """Judge by the country's length and the check digits (ISO 13616, ISO 7064 mod 97-10)."""
     start = m.start() - 2
     length = IBAN_LENGTHS.get(text[start : start + 2].upper())
     found = _iban_shape(length)(text, start) if length else None
@@ -154,11 +154,11 @@ def _scheme_before(text: str, begin: int, colon: int) -> str:
 
 
 def _connection_string(kind: str, text: str, m: re.Match[str], done: int) -> Span | None:
-    """Judge ``scheme://user:password@host``: on the web the credentials go, elsewhere all of it."""
+    """Judge ``scheme://user:password@host``: only the credentials of web URLs are replaced."""
     colon = m.start()
     scheme = _scheme_before(text, max(done, colon - 24), colon)
     if ":" not in text[colon + 3 : m.end(kind)] and not scheme.lower().startswith("http"):
-        return None  # a user's name; on http it may well be a token
+        return None  # a user name; with http it may be a token
     if scheme.lower().rpartition("+")[2] in _WEB:
         return colon + 3, m.end(kind) - 1
     _, end = _extended(kind, text, m, done)
@@ -200,7 +200,7 @@ def _bearer_token(kind: str, text: str, m: re.Match[str], done: int) -> Span | N
         return None
 
 
-# Asked only where a row of letters and digits begins.
+# Called only at the beginning of a sequence of letters and digits.
 _random_part: Final = re.compile(
     r"(?<![^\W_])(?:[^\W_]{20}|(?=[A-Za-z]{0,63}[0-9])[^\W_]{10})"
 ).search
@@ -250,13 +250,13 @@ _assigned: Final = re.compile(
     r"[=>]?(?:\*\*)?(?P<space>\s{0,3})`?(?P<open>\\{0,7}[\"'])?(?P<value>(?(open)"
     r"(?:(?!(?<!\\)(?P=open))[^\r\n]){1,4096}+|[^\s\"'`&;,<>(){}\[\]\\|]{1,4096}+))"
 ).match
-# `token = get_token()`, `token = os.environ["T"]`: what is longer is no name of a function.
+# `token = get_token()`, `token = os.environ["T"]`; longer texts are not names of functions.
 _called: Final = re.compile(r"[^\s\"'&;,<>(){}\[\]\\|]{1,128}+[(\[]").match
 _field: Final = re.compile(r"[\w -]*+").match
 _line: Final = re.compile(r"[^\r\n\"']{0,4096}+").match
 _proof: Final = re.compile(r"[0-9!@#$%^*+/=~]|.{20}").search
 _SHORTEST: Final = 6  # characters of a secret without quotation marks
-_LONGEST_FIELD: Final = 24  # with what stands between a name and its colon
+_LONGEST_FIELD: Final = 24  # including the characters between a name and its colon
 _NOT_VALUES: Final = frozenset(
     {"none", "null", "true", "false", "undefined", "bearer", "basic", "digest"}
 )
@@ -265,7 +265,7 @@ _code: Final = re.compile(r"[0-9]{4,8}(?![\w.:-])").match
 
 
 class _Named:
-    """Judges what is a secret by its name: ``password=...``, ``?token=...``."""
+    """Judges values by their names: ``password=...``, ``?token=...``."""
 
     def __init__(self, config: RedactionConfig, names: Names) -> None:
         self._keys, self._passwords = config.redact_api_keys, config.redact_connection_strings
@@ -292,7 +292,7 @@ class _Named:
         return m.end(kind) + 1, _extended(kind, text, m, done)[1]
 
     def credential(self, _: str, text: str, m: re.Match[str], done: int) -> Span | None:
-        """Judge ``password=...``, ``"api_key": "..."`` and the like within a text."""
+        """Judge ``password=...``, ``"api_key": "..."`` and similar forms in a text."""
         at = m.start()
         before = text[max(done, at - _LONGEST_FIELD) : at].rstrip(" \\\"'`*")
         name = _field(before[::-1])
@@ -320,7 +320,7 @@ class _Named:
         return start, end
 
     def beside(self, kind: str, text: str, m: re.Match[str], done: int) -> Span | None:
-        """Judge a secret beside its name in another form than ``password=...``."""
+        """Judge a secret that follows its name in another form than ``password=...``."""
         return _BESIDE[kind](self._is_secret, text, m, done)
 
     def _is_secret(self, name: str) -> bool:
@@ -328,7 +328,7 @@ class _Named:
 
 
 def judges(config: RedactionConfig, names: Names) -> dict[str, Judge]:
-    """Return who judges which kind."""
+    """Return the judge of each kind."""
     named = _Named(config, names)
     beside = dict.fromkeys(_BESIDE, named.beside)
     return {**_JUDGES, **beside, "credential": named.credential, "signed_url": named.signed_url}

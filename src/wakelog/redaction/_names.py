@@ -1,4 +1,4 @@
-"""Which names are those of something sensitive."""
+"""Sensitive names, and the comparison with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 KNOWN_NAMES: Final = 4096
 LONGEST_NAME: Final = 64
 
-# Many names of counts end in "tokens", so these are the words before it that make it no count.
+# Many names of counts end in "tokens". With one of these words before it, the name is not a count.
 _HOLD_TOKENS: Final = frozenset(
     ["access", "api", "auth", "bearer", "csrf", "id", "refresh", "secret", "session", "user"]
 )
@@ -21,16 +21,16 @@ _NO_LETTERS: Final = "".join(c for c in map(chr, range(128)) if not c.isalpha())
 
 
 def compact(name: str) -> str:
-    """Return the form in which names are compared: ``apikey`` for ``API-Key``."""
+    """Return the form of a name for comparison: ``apikey`` for ``API-Key``."""
     return "".join(words_of(name)).lower()
 
 
 class Names:
-    """Sensitive names: a name is one if it, or the words that it ends with, are among ``names``."""
+    """A set of sensitive names: a name is sensitive if it, or its last words, are in ``names``."""
 
     def __init__(self, names: Iterable[str], whole: frozenset[str] = frozenset()) -> None:
         self.compact = frozenset(map(compact, names))
-        self._whole = whole  # compact too, and sensitive only if there is nothing before them
+        self._whole = whole  # in compact form; sensitive only as a whole name
         every = self.compact | whole
         self._longest = max(map(len, every), default=0)
         ends = {name[-2:] for name in every}
@@ -43,13 +43,13 @@ class Names:
         if self._ends is not None:
             end = name.rstrip(_NO_LETTERS)[-2:]
             if end.isalpha() and end.isascii() and end.lower() not in self._ends:
-                return False  # as most are
+                return False  # the usual case
         return self.has_words_of(name)
 
     def has_several(self, name: str) -> bool:
-        """Return whether ``name`` is the plural of one that is sensitive: ``passwords``, ``api_keys``."""
+        """Return whether ``name`` is the plural of a sensitive name, such as ``api_keys``."""
         if name.rstrip(_NO_WORDS)[-1:] not in ("s", "S"):
-            return False  # as most are
+            return False  # the usual case
         words = words_of(name)
         words[-1] = words[-1][:-1]
         if words[-1].lower() == "token" and words[:-1]:
@@ -57,7 +57,7 @@ class Names:
         return bool(words[-1]) and self.has_words_of(" ".join(words))
 
     def has_words_of(self, name: str) -> bool:
-        """Return the same, without the short cut for names that end like none."""
+        """Return the same as ``has``, without its fast path."""
         words = words_of(name)
         if len(words) > 1 and words[-1].isdigit() and words[-1][0] != "0":
             words.pop()  # password2

@@ -1,4 +1,4 @@
-"""What is looked for in a text: one expression for all that a configuration wants gone."""
+"""The rules, and the one expression that finds all candidates of a configuration."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ SECRET_FIELDS: Final = tuple(
     "secret_key authorization auth cookie set_cookie client_secret credentials connection_string "
     "database_url db_url otp webhook_url signing_key encryption_key".split()
 )
-# Secret as fields; in texts too many other words end like them.
+# Sensitive as fields only, because in texts too many other words end like them.
 ONLY_FIELDS: Final = tuple(
     "credential dsn jwt passcode pin_code card_pin user_pin mfa_code security_code recovery_code".split()
 )
-# Secret as a whole field: after another word they are something else (``gpio_pin``).
+# Sensitive as a whole field only, because with another word they differ (``gpio_pin``).
 WHOLE_FIELDS: Final = frozenset({"pin", "bearer"})
-CODES: Final = frozenset({"pin", "otp"})  # which are a few digits
-# Secret in a query string, too ordinary to be secret as a field.
+CODES: Final = frozenset({"pin", "otp"})  # their values are a few digits
+# Sensitive in a query string only, because they are too common as fields.
 QUERY_SECRETS: Final = frozenset(
     "key sig signature credential jwt sid sessionid jsessionid phpsessid awsaccesskeyid sharedkey "
     "xamzsignature xamzcredential xgoogsignature xgoogcredential assertion samlresponse".split()
 )
 # --- Rules ------------------------------------------------------------------------------------
-# The flag that switches it, the characters of which it needs one, and the expression that applies
-# right after that character. Its last group names the kind. What it reads there is bounded, or
-# begins at a boundary that a run of characters has only once.
+# The setting that enables the rule, the characters one of which it requires, and the expression
+# that applies right after that character. Its last group names the kind. Its length is bounded, or
+# it begins at a boundary that occurs only once in a sequence of characters.
 
 SURE_PREFIXES: Final = tuple(
     "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glpat- pypi- whsec_ xoxa- xoxb- xoxe- xoxp- xoxr- xoxs- "
@@ -57,7 +57,7 @@ IBAN_LENGTHS: Final = {
 }
 
 
-# Characters of no width, and spaces that are not to be broken at.
+# Zero-width characters and non-breaking spaces.
 _NO_WIDTH: Final = "\u00ad\u200b-\u200f\u2060-\u2064\ufeff"
 _SPACES: Final = "\u00a0\u2007\u202f"
 INVISIBLE: Final = _NO_WIDTH + _SPACES
@@ -66,13 +66,13 @@ _spaces: Final = re.compile(f"[{_SPACES}]").sub
 
 
 def visible(text: str) -> str:
-    """Return a text without characters of no width, and with plain spaces."""
+    """Return a text without zero-width characters, and with plain spaces."""
     return _spaces(" ", _no_width("", text))
 
 
 def edge(width: int) -> str:
     """Return an expression for "no letter or digit before the last ``width`` characters"."""
-    # The n of an escaped line break, in JSON within a text, is no letter.
+    # The n of an escaped line break, in JSON within a text, does not count as a letter.
     dots = "." * width
     return rf"(?:(?<![0-9A-Za-z]{dots})|(?<=\\[nrt]{dots}))"
 
@@ -83,7 +83,7 @@ def _after(prefixes: Collection[str]) -> str:
     for word in prefixes:
         by_width.setdefault(len(word), []).append(re.escape(word))
     ways = (f"(?<={'|'.join(same)}){edge(width)}" for width, same in by_width.items())
-    # Most of what is no prefix ends in letters that none of them ends in.
+    # A fast check: most other words end in letters that no prefix ends in.
     first, last = ("".join(sorted({word[at] for word in prefixes})) for at in (-3, -2))
     pairs: dict[str, set[str]] = {}
     for word in prefixes:
@@ -93,7 +93,7 @@ def _after(prefixes: Collection[str]) -> str:
 
 
 _D3, _D4 = "[0-9][0-9][0-9]", "[0-9][0-9][0-9][0-9]"
-# What follows three digits.
+# The expressions that follow three digits.
 NUMBERS: Final = (
     (
         "redact_payment_cards",
@@ -125,7 +125,7 @@ _NUMBER: Final = (
     rf"|(?<=1[-.].)(?<![0-9][-.]...){edge(3)}(?=[0-9][0-9][ .-]{_D3}[ .-]{_D4}))"
     rf"[0-9][0-9](?:%s){_NO_MORE_DIGITS}"
 )
-# Two letters, and no part of a longer word.
+# Two letters that are not part of a longer word.
 _AFTER_LETTERS: Final = (
     f"[0-9](?<=[A-Za-z][A-Za-z ].)(?:{edge(3)}|(?<= .){edge(4)})(?=[0-9][0-9A-Za-z ]{{5}})"
 )
@@ -202,7 +202,7 @@ RULES: Final = (
 )
 
 
-_LETTERS: Final = 3  # of a name, its last ones, are looked at before anything else is
+_LETTERS: Final = 3  # the number of last letters of a name that are checked first
 
 
 def _either_case(word: str) -> str:
@@ -212,8 +212,8 @@ def _either_case(word: str) -> str:
 def _assignment(names: Collection[str]) -> tuple[str, str]:
     """Return the rule for ``password=...``: the characters it needs, and the rest.
 
-    The name has to end like one of ``names``: in four letters of it, or in its last three and
-    whatever may stand before its last word.
+    The name has to end like one of ``names``: in its last four letters, or in its last three after
+    the beginning of its last word.
     """
     ends: dict[str, str] = {}
     for name in names:
@@ -240,7 +240,7 @@ def _assignment(names: Collection[str]) -> tuple[str, str]:
 
 
 def _beside(names: Collection[str]) -> dict[str, str]:
-    """Return the rules for a value that stands beside its name, by the character they need."""
+    """Return the rules for a value that follows its name, by the character they require."""
     three = "|".join(sorted({_either_case(name[-3:]) for name in names}))
     last = "".join(sorted({end for name in names for end in (name[-1], name[-1].upper())}))
     spaced = "|".join(
@@ -260,7 +260,7 @@ def _beside(names: Collection[str]) -> dict[str, str]:
 
 
 def _parameter(names: Collection[str]) -> tuple[str, str]:
-    """Return the rule for ``?token=...`` in the same way, by three letters (``...key_id``: two)."""
+    """Return the rule for ``?token=...`` in the same way, by the last three letters of names."""
     ends: dict[str, str] = {}
     for name in names:
         third = name[-3:-2]
@@ -271,7 +271,7 @@ def _parameter(names: Collection[str]) -> tuple[str, str]:
     likely = rf"(?:(?<=[{last}]=)(?<=(?:{end})=)|(?<=[^A-Za-z]=))"
     shortest = min(map(len, names), default=0)
     if shortest < _LETTERS:
-        likely = ""  # too short to tell them from others
+        likely = ""  # too short to distinguish them from other names
     return "[?&#]", (
         rf"(?P<signed_url>[\w.~%-]{{{min(shortest, _LETTERS) or 1},64}}+)={likely}"
         r"[^\s&#\"'<>)\]\\]"
@@ -283,11 +283,11 @@ def _inner(by_chars: Collection[str]) -> str:
 
 
 def expression(config: RedactionConfig, fields: AbstractSet[str]) -> re.Pattern[str]:
-    """Return what finds the candidates; the last group of a match names the kind.
+    """Return the expression that finds candidates; the last group of a match names the kind.
 
     Args:
-        config: Which kinds are wanted.
-        fields: The compact forms of the names that are sensitive (``apikey``).
+        config: The settings, which enable the kinds.
+        fields: The compact forms of the sensitive names (``apikey``).
     """
     by_chars: dict[str, list[str]] = {}
     shapes = [f"{shape}(?P<{kind}>)" for flag, kind, shape in NUMBERS if getattr(config, flag)]
@@ -311,14 +311,14 @@ def expression(config: RedactionConfig, fields: AbstractSet[str]) -> re.Pattern[
     if by_chars:
         by_chars[f"[{INVISIBLE}]"] = [
             f"(?<![{INVISIBLE}].)(?P<invisible>)"
-        ]  # the text is read once more without them
+        ]  # the text is then scanned again without them
     if not by_chars:
         return re.compile("(?!)")
     rules = "|".join(f"{chars}(?={'|'.join(bodies)})" for chars, bodies in by_chars.items())
     if beside:
-        # As one rule, they cost the characters of the others one comparison.
+        # As one rule, they cost only one comparison at the characters of other rules.
         few = "|".join(f"{chars}(?={body})" for chars, body in beside.items())
         rules = f"{rules}|(?=[{_inner(beside)}])(?:{few})"
     needed = _inner(by_chars) + _inner(beside)
-    # Most digits stand in a row with others, and only the first of a row can begin anything.
+    # Most digits are in sequences, and only the first digits of a sequence can begin a candidate.
     return re.compile(f"[{needed}](?<![0-9][0-9])(?<=(?:{rules}))")

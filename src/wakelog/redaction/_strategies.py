@@ -1,4 +1,4 @@
-"""What a sensitive value becomes, and where a caller's own are looked for."""
+"""The replacement of sensitive values, and custom detectors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ReplacementStrategy:
 class HashStrategy:
     """Replaces a value with ``length`` (8 to 64) digits of its salted SHA-256.
 
-    Equal values stay recognisably equal. Without a salt, short ones (phones) can be guessed.
+    Equal values have equal hashes. Without a salt, short values (phone numbers) can be guessed.
     """
 
     salt: bytes = field(default=b"", repr=False)
@@ -71,7 +71,7 @@ class TokenizationStrategy:
         _check_length("TokenizationStrategy", self.length)
 
     def __repr__(self) -> str:
-        """Leave the key out: it must not reach a log by way of a traceback."""
+        """Return a text without the key, which must not be logged in a traceback."""
         return f"TokenizationStrategy(key=..., length={self.length})"
 
     def transform(self, value: str, category: str) -> str:

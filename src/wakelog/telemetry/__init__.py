@@ -1,6 +1,7 @@
-"""Wakelog's own metrics: the form of their tables, and samples that wait for a collection.
+"""Wakelog's own metrics: the form of their tables, and samples until the next collection.
 
-The instruments are in ``wakelog.telemetry.instruments``, which loads OpenTelemetry's API; this does not.
+The instruments are in ``wakelog.telemetry.instruments``, which imports OpenTelemetry's API; this
+module does not.
 """
 
 from wakelog.telemetry._metric import (

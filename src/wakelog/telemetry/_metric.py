@@ -1,4 +1,4 @@
-"""What a table of metrics is made of, and the attributes that several tables have."""
+"""The entries of a table of metrics, and the attributes that several tables use."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Attributes = dict[str, tuple[str, ...] | str]
 
 
 class Metric(NamedTuple):
-    """A metric, and what its figures mean.
+    """A metric, with its meaning and advice.
 
     Attributes:
-        name: Its OpenTelemetry name.
-        kind: Its instrument; all but histograms are observed when they are collected.
-        unit: Its unit, by UCUM.
-        description: What it counts or measures.
-        advice: What to do when it moves.
-        attributes: Its attributes, each with all values that it can have, or with words for them.
-        buckets: The upper bounds of a histogram's buckets.
+        name: The OpenTelemetry name.
+        kind: The kind of instrument. All but histograms are observed at collection.
+        unit: The unit, by UCUM.
+        description: What the metric counts or measures.
+        advice: What to do when the value changes.
+        attributes: The attributes, each with all its possible values or a description of them.
+        buckets: The bucket boundaries of a histogram.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Metric(NamedTuple):
     unit: str
     description: str
     advice: str
-    attributes: Attributes = {}  # noqa: RUF012 - nobody changes it
+    attributes: Attributes = {}  # noqa: RUF012 - never changed
     buckets: tuple[float, ...] = ()
 
 
@@ -38,6 +38,6 @@ OTHER: Final = "other"
 
 
 def reason_of(error: BaseException, known: Container[str]) -> str:
-    """Return why an event was refused, as one of the values that an attribute can have."""
+    """Return the reason of an error, ``other`` if it is not among the known values."""
     reason = getattr(error, "reason", OTHER)
     return reason if isinstance(reason, str) and reason in known else OTHER

@@ -1,4 +1,4 @@
-"""Measurements that wait for the next collection."""
+"""Samples: measurements that are stored until the next metric collection."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections import deque
 from typing import Final
 
 MOST_SAMPLES: Final = 8192
-"""Between two collections, the newest so many measurements of a kind are kept."""
+"""Maximum number of samples of a kind between two collections; older ones are dropped."""
 
 
 def samples() -> deque[float]:
-    """Return a place for measurements: adding one takes no lock."""
+    """Return a deque for measurements, to which adding one takes no lock."""
     return deque(maxlen=MOST_SAMPLES)

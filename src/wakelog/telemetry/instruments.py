@@ -1,8 +1,7 @@
-"""Instruments made from a table of metrics, and observed together.
+"""Instruments that are created from a table of metrics and observed together.
 
-Nothing is recorded where it happens. Figures are looked at, and measurements fetched from where they were
-left, when somebody collects; so a thread that records meets none of the SDK's locks, and in a forked
-child nothing can be locked for ever.
+Figures are read, and stored measurements recorded, only during a collection. A thread that records
+events therefore takes none of the SDK's locks, and a forked child cannot inherit a locked one.
 """
 
 from __future__ import annotations
@@ -33,26 +32,26 @@ Finish = Callable[[], None]
 
 
 class Observations(defaultdict[str, list[Observation]]):
-    """What a collection is told, by the metric's name."""
+    """The observations of a collection, by metric name."""
 
     def __init__(self) -> None:
         super().__init__(list)
 
     def say(self, name: str, value: float, **attributes: AttributeValue) -> None:
-        """Add a figure."""
+        """Add an observation."""
         self[name].append(Observation(value, attributes))
 
 
 class Instruments:
     """The instruments of one table on one MeterProvider.
 
-    A collection asks each instrument in turn, in one thread, and all answers are of one moment.
+    A collection reads the instruments in turn, in one thread; all observations are from one moment.
 
     Args:
         provider: The MeterProvider.
         table: The metrics.
-        collect: Observes everything, once for a collection, and records measurements in the histograms
-            of the instruments that it is given.
+        collect: Called once in a collection. Returns the observations, and records measurements in
+            the histograms of the given instruments.
 
     Attributes:
         histograms: The histograms, by name.
@@ -68,7 +67,7 @@ class Instruments:
         self._reset()
         reset_in_child(self._reset, ForkOrder.METRICS)
         self.histograms: dict[str, Histogram] = {}
-        from importlib.metadata import version  # which takes long to import
+        from importlib.metadata import version  # a slow import
 
         meter = provider.get_meter(s.SCOPE_NAME, version("wakelog"))
         observable = {
@@ -76,7 +75,7 @@ class Instruments:
             "up_down_counter": meter.create_observable_up_down_counter,
             "gauge": meter.create_observable_gauge,
         }
-        # Histograms first: from the first observable on, somebody may collect.
+        # Histograms first: a collection may begin as soon as an observable instrument exists.
         for one in table:
             if one.kind == "histogram":
                 self.histograms[one.name] = meter.create_histogram(
@@ -91,13 +90,13 @@ class Instruments:
                 observable[one.kind](one.name, [callback], one.unit, one.description)
 
     def _reset(self) -> None:
-        """Begin anew: at first, and in a forked child."""
+        """Initialize the state, at first and in each forked child."""
         self._asked = threading.local()
 
     def drain(
         self, name: str, left: deque[float], attributes: dict[str, AttributeValue] | None = None
     ) -> None:
-        """Hand on what has been measured since the last collection."""
+        """Record the measurements since the last collection in a histogram."""
         histogram = self.histograms[name]
         while True:
             try:
@@ -108,7 +107,7 @@ class Instruments:
     def drain_outcomes(
         self, name: str, left: deque[tuple[float, str]], **attributes: AttributeValue
     ) -> None:
-        """Hand on what has been measured, each with what was wrong; empty for nothing."""
+        """Record measurements with their error types (empty for none) in a histogram."""
         histogram = self.histograms[name]
         for _ in range(len(left)):
             seconds, wrong = left.popleft()
@@ -116,7 +115,7 @@ class Instruments:
 
     def _observe(self, name: str, _: CallbackOptions) -> Sequence[Observation]:
         seen: set[str] = getattr(self._asked, "seen", {name})
-        if name in seen:  # another collection than the last one in this thread
+        if name in seen:  # a new collection in this thread
             self._asked.answers = self._collect(self)
             self._asked.seen = seen = set()
         seen.add(name)
@@ -128,11 +127,11 @@ Collect = Callable[[Instruments], Observations]
 
 
 class PerProvider(Generic[T]):
-    """Something that there is one of for each MeterProvider.
+    """A registry with one object for each MeterProvider.
 
     Args:
-        make: Makes it.
-        waits: Whether it is also made on the stand-in for a MeterProvider that is set later.
+        make: Creates the object.
+        waits: Whether to create it on the API's proxy too, for a MeterProvider that is set later.
     """
 
     def __init__(self, make: Callable[[MeterProvider], T], *, waits: bool = False) -> None:
@@ -142,25 +141,25 @@ class PerProvider(Generic[T]):
         reset_in_child(self._reset, ForkOrder.METRICS)
 
     def _reset(self) -> None:
-        """Begin, and again in a forked child, which may have inherited the lock as somebody held it."""
+        """Create the lock, at first and in each forked child, which may inherit a locked one."""
         self._lock = threading.Lock()
 
     def on(self, provider: MeterProvider | None) -> T | None:
-        """Return the one for a MeterProvider.
+        """Return the object of a MeterProvider.
 
         Args:
-            provider: The one that was given, if any. Else it is the one that ``configure`` was given,
-                else the global one if the SDK has made it.
+            provider: The MeterProvider; None for the one given to ``configure``, else for the
+                global one if it is the SDK's.
 
         Returns:
-            The same one for the same provider; None when there is nobody to collect.
+            The same object for the same provider; None if there is no provider that collects.
         """
         notice_fork()
         if provider is None:
             provider = _given[-1] if _given else metrics.get_meter_provider()
             if not self._waits and not _is_of_sdk(provider):
                 return None
-        # What was made on the stand-in is on the global one, too.
+        # Instruments on the proxy are also on the global provider.
         is_global = self._waits and provider is metrics.get_meter_provider()
         key = _GLOBAL if is_global else provider
         with self._lock:
@@ -170,11 +169,11 @@ class PerProvider(Generic[T]):
 
 
 def observe(table: Sequence[Metric], collect: Collect) -> None:
-    """Have figures of a part observed, on the MeterProvider that the program has or gets.
+    """Register a table of metrics on the MeterProvider that the program has or will set.
 
     Args:
         table: The metrics.
-        collect: Observes everything, once for a collection.
+        collect: Called once in a collection. Returns the observations.
     """
     made = PerProvider(lambda provider: Instruments(provider, table, collect), waits=True)
     _observed.append(made)
@@ -182,41 +181,41 @@ def observe(table: Sequence[Metric], collect: Collect) -> None:
 
 
 def use(provider: MeterProvider) -> None:
-    """Have what other parts count on this MeterProvider, in place of the global one."""
+    """Use this MeterProvider instead of the global one for all registered tables."""
     _given[:] = [provider]
     for made in _observed:
         made.on(provider)
 
 
 def is_unset() -> bool:
-    """Return whether nobody has set a global MeterProvider yet."""
-    # The API's stand-in until then has no public name, unlike that for spans.
+    """Return whether no global MeterProvider has been set yet."""
+    # The API's proxy has no public name, unlike that for spans.
     return type(metrics.get_meter_provider()).__name__ == "_ProxyMeterProvider"
 
 
 def _is_of_sdk(provider: MeterProvider) -> bool:
-    sdk = sys.modules.get("opentelemetry.sdk.metrics")  # else nobody can have set one
+    sdk = sys.modules.get("opentelemetry.sdk.metrics")  # without it, none can have been set
     return sdk is not None and isinstance(provider, sdk.MeterProvider)
 
 
 def finishing(end: Finish) -> Finish:
-    """Have a part end what it has to do at the exit, before the last collection; a decorator."""
+    """Register a function that runs at exit before the last collection; a decorator."""
     _finishing.append(end)
     return end
 
 
 def finish() -> None:
-    """Have every part end what it has to do, so that what is collected next is the last."""
+    """Run the registered functions, before the last collection."""
     for end in _finishing:
         end()
 
 
 class _Global:
-    """Stands for the global MeterProvider, whichever it is."""
+    """A key for the global MeterProvider."""
 
 
 _GLOBAL = _Global()
 _finishing: list[Finish] = []
 _given: list[MeterProvider] = []
-# Parts that have figures of the whole process.
+# Registered tables with figures of the whole process.
 _observed: list[PerProvider[Instruments]] = []
