@@ -109,7 +109,7 @@ class BoundedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> urllib3.ProxyManager:
-        """Create the pools for a proxy; those for SOCKS keep their own class, without a limit."""
+        """Create the pools for a proxy; pools for SOCKS keep their own classes."""
         manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, **options)
         if type(manager) is urllib3.ProxyManager:
             manager.pool_classes_by_scheme = _POOLS

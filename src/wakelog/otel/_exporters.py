@@ -83,7 +83,7 @@ _CLASSES: Mapping[tuple[Signal, str], tuple[str, str]] = {
 _BY_NAME = {"otlp_proto_grpc": _GRPC, "otlp_proto_http": _HTTP}
 _GRPC_NAMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:")
 _HTTP_PORT = 4318
-# The longest response, after decompression; the transfer of a longer one is stopped.
+# The longest response, after decompression; decompressing a longer one is stopped.
 _CHANNEL: Any = (("grpc.max_receive_message_length", LONGEST_BODY),)
 # Ports already warned about, because logs, spans and metrics read the same variable.
 _hinted: set[tuple[str, str]] = set()

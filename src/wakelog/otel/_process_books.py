@@ -152,7 +152,7 @@ class WriterBooks:
         now.delivered = max(now.delivered, rest)
 
     def _disappear(self) -> None:
-        """Count the rest of a deleted folder: as delivered if it was retired, else as corrupt."""
+        """Count the rest of a missing folder: as delivered if it was retired, else as evicted."""
         self._count("quota")
         if self.path.name in load_retired_totals(self.path.parent).going:
             self.figures.delivered += self.figures.pending
