@@ -10,7 +10,8 @@ import pytest
 from agents import Agent, RunConfig, RunHooks, Runner, function_tool
 from langchain_core.callbacks import dispatch_custom_event
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.language_models import FakeListLLM
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
@@ -220,6 +221,117 @@ def test_retries_searches_and_events_of_the_program(recorded: Recorded, handler:
     [halfway] = [event for event in recorded.events if event.event_type == "custom"]
     assert halfway.payload == {"name": "halfway", "data": {"done": 1}}
     assert halfway.run_id == recorded.events[0].run_id
+
+
+IMAGE: dict[str, Any] = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (
+            ToolMessage("paid", tool_call_id="c1"),
+            {
+                "role": "tool",
+                "parts": [{"type": "tool_call_response", "id": "c1", "response": "paid"}],
+            },
+        ),
+        (
+            # The call is among the blocks of the content too, and is recorded once.
+            AIMessage(
+                [
+                    {"type": "text", "text": "I look it up."},
+                    {"type": "tool_use", "id": "c1", "name": "lookup", "input": {"order": "7"}},
+                ],
+                tool_calls=[{"name": "lookup", "args": {"order": "7"}, "id": "c1"}],
+            ),
+            {
+                "role": "assistant",
+                "parts": [
+                    {"type": "text", "content": "I look it up."},
+                    {
+                        "type": "tool_call",
+                        "id": "c1",
+                        "name": "lookup",
+                        "arguments": {"order": "7"},
+                    },
+                ],
+            },
+        ),
+        (
+            AIMessage([{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm"}]}]),
+            {"role": "assistant", "parts": [{"type": "reasoning", "content": "Hm"}]},
+        ),
+        (
+            # LangChain hands images over in the form that OpenAI has for them.
+            HumanMessage(["look", {"type": "image", "url": IMAGE["image_url"]["url"]}]),
+            {"role": "user", "parts": [{"type": "text", "content": "look"}, IMAGE]},
+        ),
+    ],
+)
+def test_each_form_of_a_message_is_recorded(
+    given: Any, expected: Any, recorded: Recorded, handler: Any
+) -> None:
+    # A provider's block may have no type.
+    golden_langchain.Scripted(turns=[AIMessage([{"text": "yes"}])]).invoke([given])
+
+    [asked, said] = recorded.events
+    assert asked.payload["input_messages"] == [expected]
+    assert said.payload["output_messages"] == [{"role": "assistant", "parts": [{"text": "yes"}]}]
+    assert handler.refused == {}
+
+
+def test_a_model_that_goes_on_from_a_text_is_recorded(recorded: Recorded, handler: Any) -> None:
+    FakeListLLM(responses=["paid"]).invoke("The order is")
+
+    [asked, said] = recorded.events
+    assert asked.payload["input_messages"] == "The order is"
+    assert recorded.spans() == [(0, "text_completion FakeListLLM")]
+    parts = [{"type": "text", "content": "paid"}]
+    assert said.payload["output_messages"] == [{"role": "assistant", "parts": parts}]
+
+
+REFUND: dict[str, Any] = {"action": "refund", "args": {"order": "7"}}
+
+
+@pytest.mark.parametrize(
+    "asked, answer, decision",
+    [
+        ({"action_requests": [REFUND]}, {"decisions": [{"type": "approve"}]}, "approved"),
+        ({"action_requests": [REFUND]}, {"decisions": [{"type": "reject"}]}, "rejected"),
+        ([{"action_request": REFUND}], [{"type": "accept"}], "approved"),
+        ([{"action_request": REFUND}], [{"type": "edit", "args": REFUND}], "edited"),
+        ([{"action_request": REFUND}], {"type": "ignore"}, "rejected"),
+        ([{"action_request": REFUND}], True, "approved"),
+        ([{"action_request": REFUND}], False, "rejected"),
+        ([{"action_request": REFUND}], "do as you like", "answered"),
+        ([{"action_request": REFUND}], {"by its id": {"decisions": [{"type": "edit"}]}}, "edited"),
+    ],
+)
+def test_what_a_person_answers_is_recorded_in_each_of_its_forms(
+    asked: Any, answer: Any, decision: str, recorded: Recorded, handler: Any
+) -> None:
+    def approve(_: Any) -> Any:
+        interrupt(asked)
+        return {"messages": []}
+
+    graph: Any = StateGraph(MessagesState)
+    graph.add_node("approve", approve)
+    graph.add_edge(START, "approve")
+    graph.add_edge("approve", END)
+    support = graph.compile(name="support", checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    [waiting] = support.invoke({"messages": [HumanMessage("hi")]}, config)["__interrupt__"]
+    if isinstance(answer, dict) and "by its id" in answer:
+        answer = {waiting.id: answer["by its id"]}
+    support.invoke(Command(resume=answer), config)
+
+    said = [event for event in recorded.events if event.event_type == "human_approval"]
+    assert [(event.status, event.tool_name) for event in said] == [
+        ("requested", "refund"),
+        (decision, "refund"),
+    ]
+    assert said[0].payload["args"] == {"order": "7"}
 
 
 def test_graphs_in_many_threads_keep_their_own(recorded: Recorded, handler: Any) -> None:

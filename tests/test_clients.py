@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
+from anthropic.types import ToolUseBlock
 from openai import AsyncOpenAI, AsyncStream, InternalServerError, OpenAI, Stream
+from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
 from tests.support.golden import Recorded
 from tests.support.model_server import (
@@ -295,3 +297,161 @@ class Refusing:
 def test_something_else_is_refused() -> None:
     with pytest.raises(TypeError, match="dict is no client"):
         clients.record({})
+
+
+TEXT = {"type": "text", "content": "On its way."}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+CALLED = {"type": "tool_call", "id": "c1", "name": "lookup", "arguments": {"order": "7"}}
+THOUGHT = {"type": "reasoning", "content": "first\nthen"}
+
+
+@pytest.mark.parametrize(
+    "given, role, parts",
+    [
+        (
+            {"role": "tool", "tool_call_id": "c1", "content": "paid"},
+            "tool",
+            [{"type": "tool_call_response", "id": "c1", "response": "paid"}],
+        ),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "On its way."}, IMAGE]},
+            "user",
+            [TEXT, IMAGE],
+        ),
+        ({"role": "assistant", "refusal": "On its way."}, "assistant", [TEXT]),
+        (
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "On its way."}]},
+            "assistant",
+            [TEXT],
+        ),
+        ({"role": "assistant", "content": None, "tool_calls": [CALL]}, "assistant", [CALLED]),
+        (
+            # A program passes on what the model answered, in the client's own classes.
+            {
+                "role": "assistant",
+                "tool_calls": [ChatCompletionMessageFunctionToolCall.model_validate(CALL)],
+            },
+            "assistant",
+            [CALLED],
+        ),
+        (
+            {
+                "role": "assistant",
+                "tool_calls": [
+                    {"id": "c2", "type": "custom", "custom": {"name": "code", "input": "{x"}}
+                ],
+            },
+            "assistant",
+            [{"type": "tool_call", "id": "c2", "name": "code", "arguments": "{x"}],
+        ),
+    ],
+)
+def test_each_form_of_a_message_of_a_chat_is_recorded(
+    given: Any, role: str, parts: Any, script: Script, openai: OpenAI, recorded: Recorded
+) -> None:
+    script.answers = [completion("yes")]
+
+    openai.chat.completions.create(model="scripted", messages=[given])
+
+    assert recorded.events[0].payload["input_messages"] == [{"role": role, "parts": parts}]
+
+
+@pytest.mark.parametrize(
+    "given, role, part",
+    [
+        ({"role": "user", "content": "On its way."}, "user", TEXT),
+        (
+            {
+                "type": "function_call",
+                "call_id": "c1",
+                "name": "lookup",
+                "arguments": '{"order":"7"}',
+            },
+            "assistant",
+            CALLED,
+        ),
+        (
+            {"type": "function_call_output", "call_id": "c1", "output": "paid"},
+            "tool",
+            {"type": "tool_call_response", "id": "c1", "response": "paid"},
+        ),
+        (
+            {
+                "type": "reasoning",
+                "id": "r",
+                "summary": [
+                    {"type": "summary_text", "text": "first"},
+                    {"type": "summary_text", "text": "then"},
+                ],
+            },
+            "assistant",
+            THOUGHT,
+        ),
+        (
+            {
+                "type": "reasoning",
+                "id": "r",
+                "summary": [],
+                "content": [{"type": "reasoning_text", "text": "first\nthen"}],
+            },
+            "assistant",
+            THOUGHT,
+        ),
+        (
+            {"type": "item_reference", "id": "m"},
+            "assistant",
+            {"type": "item_reference", "id": "m"},
+        ),
+    ],
+)
+def test_each_form_of_an_item_of_a_response_is_recorded(
+    given: Any, role: str, part: Any, script: Script, openai: OpenAI, recorded: Recorded
+) -> None:
+    script.answers = [response("yes")]
+
+    openai.responses.create(model="scripted", input=[given])
+
+    assert recorded.events[0].payload["input_messages"] == [{"role": role, "parts": [part]}]
+
+
+def test_each_form_of_a_block_of_anthropic_is_recorded(
+    script: Script, anthropic: Anthropic, recorded: Recorded
+) -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+    script.answers = [anthropic_message({"type": "text", "text": "yes"})]
+
+    anthropic.messages.create(
+        model="scripted",
+        max_tokens=9,
+        system=[{"type": "text", "text": "On its way."}],
+        messages=[
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "first\nthen", "signature": "s"},
+                    # As a program passes on what the model answered.
+                    ToolUseBlock(type="tool_use", id="c1", name="lookup", input={"order": "7"}),
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "c1", "content": "paid"},
+                    {
+                        "type": "image",
+                        "source": {"type": "url", "url": "https://example.com/a.png"},
+                    },
+                ],
+            },
+        ],
+    )
+
+    asked = recorded.events[0].payload
+    assert asked["system_instructions"] == [TEXT]
+    assert asked["input_messages"] == [
+        {"role": "assistant", "parts": [THOUGHT, CALLED]},
+        {
+            "role": "user",
+            "parts": [{"type": "tool_call_response", "id": "c1", "response": "paid"}, image],
+        },
+    ]

@@ -539,3 +539,52 @@ print(json.dumps([provider.force_flush(60000), provider.shutdown(60000), bool(wa
     assert said == [True, None, True]
     assert len(collector.metrics()) == 2
     assert "Traceback" not in errors
+
+
+# --- several exporters ---------------------------------------------------------------------------
+
+# The console comes first. Its reports would stand between what the program prints.
+TWO = """
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExportResult
+done = []
+def noting(name, does):
+    def call(self, *_, **__):
+        done.append(name)
+        return does()
+    setattr(ConsoleMetricExporter, name, call)
+def fail():
+    raise OSError("the console is closed")
+noting("export", {export})
+noting("shutdown", {shutdown})
+log = wakelog.configure("clerk")
+log.user_message("x")
+[thread] = [one for one in threading.enumerate() if one.name == "wakelog-metrics"]
+provider = metrics.get_meter_provider()
+provider.force_flush(60000)
+provider.shutdown(60000)
+thread.join()  # nobody waits for it after a failure
+print(json.dumps(done))
+"""
+SUCCEED = "lambda: MetricExportResult.SUCCESS"
+
+
+@pytest.mark.parametrize(
+    "export, shutdown, complaint",
+    [
+        (SUCCEED, "lambda: None", ""),
+        (SUCCEED, "fail", ""),
+        ("lambda: MetricExportResult.FAILURE", "lambda: None", "the exporter gave no reason"),
+        ("fail", "fail", "the console is closed"),
+    ],
+)
+def test_one_of_two_exporters_that_fails_keeps_no_metrics_from_the_other(
+    tmp_path: Path, collector: Collector, export: str, shutdown: str, complaint: str
+) -> None:
+    env = environment(tmp_path / "j", collector.http_endpoint, OTEL_METRICS_EXPORTER="otlp,console")
+    said, errors = run(TWO.format(export=export, shutdown=shutdown), env)
+
+    assert said == ["export", "export", "shutdown"]
+    assert [balanced(report)["accepted"] for report in collector.metrics()] == [1, 1]
+    assert ("cannot send metrics" in errors) == bool(complaint)
+    assert complaint in errors
+    assert "Traceback" not in errors

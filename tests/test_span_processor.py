@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,14 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
     OTLPSpanExporter as HTTPSpanExporter,
 )
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import SpanKind, Tracer
+from opentelemetry.trace import Link, SpanContext, SpanKind, Tracer
 
 from tests.support.collector import Collector
 from tests.support.waiting import until
@@ -124,6 +128,77 @@ def test_spans_arrive_and_the_books_balance(make: Make, tmp_path: Path) -> None:
     assert hop.names == ["i", "outer"]
     assert [(one.accepted, one.delivered, one.pending) for one in books(tmp_path)] == [(2, 2, 0)]
     assert all(first_misfit(folder) is None for folder in folders(tmp_path))
+
+
+@contextmanager
+def taking_at_most(size: int) -> Iterator[tuple[str, list[Any]]]:
+    """Serve a next hop that answers 413 to larger requests; yield its address and the spans it has taken."""
+    taken: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            request = self.rfile.read(int(self.headers["Content-Length"]))
+            fits = len(request) <= size
+            if fits:
+                message = ExportTraceServiceRequest.FromString(request)
+                taken.extend(
+                    span
+                    for resource in message.resource_spans
+                    for scope in resource.scope_spans
+                    for span in scope.spans
+                )
+            self.send_response(200 if fits else 413)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1/traces", taken
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_of_a_span_that_is_too_large_a_copy_with_previews_is_sent(
+    make: Make, tmp_path: Path
+) -> None:
+    content = "word " * 4_000
+    elsewhere = SpanContext(1, 2, is_remote=True)
+    with taking_at_most(16_000) as (endpoint, taken):
+        processor, tracer = make(HTTPSpanExporter(endpoint))
+        link = Link(elsewhere, {"prompt": content, "place": 7})
+        with tracer.start_as_current_span(
+            "ask", links=[link], attributes={"answer": content}
+        ) as span:
+            span.add_event("said", {"text": content, "turn": 3})
+            span.add_event("ended")
+        tracer.start_span("name " * 4_000).end()  # nothing of it can be shortened
+        tracer.start_span("small").end()
+        processor.force_flush()
+        processor.shutdown()
+
+    sent = {span.name: span for span in taken}
+    assert sorted(sent) == ["ask", "small"]
+    ask = sent["ask"]
+    preview = f"[wakelog: {len(content)} bytes in the journal, sha256 "
+    for attributes, number in (
+        (ask.attributes, {}),
+        (ask.events[0].attributes, {"turn": 3}),
+        (ask.links[0].attributes, {"place": 7}),
+    ):
+        found = {one.key: one.value for one in attributes}
+        assert int(found.pop("wakelog.truncated_bytes").int_value) > 10_000
+        assert {key: found.pop(key).int_value for key in number} == number
+        [value] = found.values()
+        assert preview in value.string_value
+    assert [event.name for event in ask.events] == ["said", "ended"]
+    [one] = books(tmp_path)
+    assert (one.delivered, one.dead_lettered, one.pending) == (2, 1, 0)
 
 
 @pytest.mark.parametrize("segment_bytes", [1 << 20, 4000])

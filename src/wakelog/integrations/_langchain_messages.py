@@ -48,7 +48,7 @@ def _message(one: Any) -> Message:
     if kind == "tool":
         return message("tool", [answer_part(one.tool_call_id, one.content)])
     parts = parts_of(one.content) if getattr(one, "content", None) else []
-    known = {part["id"] for part in parts if part["type"] == "tool_call"}
+    known = {part.get("id") for part in parts if part.get("type") == "tool_call"}
     for call in getattr(one, "tool_calls", None) or ():
         if call.get("id") not in known:
             parts.append(call_part(call.get("id"), call.get("name"), call.get("args")))

@@ -83,8 +83,15 @@ def _part(block: Any) -> Part:
     if kind == "tool_result":
         return answer_part(block.get("tool_use_id"), block.get("content"))
     if kind in ("thinking", "reasoning"):
-        return {"type": "reasoning", "content": block.get("thinking") or block.get("reasoning")}
+        said = block.get("thinking") or block.get("reasoning")
+        return {"type": "reasoning", "content": said or _reasoning_of(block)}
     return dict(block)
+
+
+def _reasoning_of(item: Mapping[str, Any]) -> str:
+    """Return the texts of an item of OpenAI's that is reasoning: its summary, or else all of it."""
+    texts = (plain(one).get("text") for one in item.get("summary") or item.get("content") or ())
+    return "\n".join(text for text in texts if text)
 
 
 def of_chat(messages: Any) -> Any:
@@ -103,8 +110,8 @@ def _of_chat(one: Any, finish_reason: Any = None) -> Message:
     parts = parts_of(content) if content else []
     if refusal := one.get("refusal"):
         parts.append(text_part(refusal))
-    for call in one.get("tool_calls") or ():
-        asked = call.get("function") or call.get("custom") or {}
+    for call in map(plain, one.get("tool_calls") or ()):
+        asked = plain(call.get("function") or call.get("custom") or {})
         arguments = asked.get("arguments", asked.get("input"))
         parts.append(call_part(call.get("id"), asked.get("name"), arguments))
     return message(role, parts, finish_reason)
@@ -139,6 +146,5 @@ def _of_item(item: Any) -> Message:
     if kind in ("function_call_output", "custom_tool_call_output"):
         return message("tool", [answer_part(item.get("call_id"), item.get("output"))])
     if kind == "reasoning":
-        summary = [one.get("text") for one in map(plain, item.get("summary") or ())]
-        return message("assistant", [{"type": "reasoning", "content": "\n".join(summary)}])
+        return message("assistant", [{"type": "reasoning", "content": _reasoning_of(item)}])
     return message("assistant", [dict(item)])
