@@ -29,6 +29,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from tests.conftest import ROOT
 from tests.test_cli import SECONDS, directory, environment, recorder, run, tail
 from wakelog import AgentEvent, AgentLogger, DurableLogRecordProcessor, JSONLSink, OTelSink
+from wakelog.cli import main
 from wakelog.index.sql import COLUMNS
 from wakelog.integrations.logging import WakelogHandler
 from wakelog.journal import books, read
@@ -308,6 +309,55 @@ def test_a_question_has_the_same_answer_over_the_index_and_over_parquet(journal:
     for row in over_index:
         row["failed"] = bool(row["failed"])
     assert over_index == over_parquet
+
+
+def test_each_kind_of_value_of_an_answer_is_shown(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = """
+        SELECT 1234567 AS many, 0.25::DOUBLE AS share, 1234.5::DOUBLE AS sum, NULL AS nothing,
+          true AS yes, DATE '2026-03-29' AS day, TIMESTAMP '2026-03-29 10:00:00' AS moment,
+          [1, 2] AS list, {'a': DATE '2026-03-29'} AS object, 'ab'::BLOB AS bytes,
+          repeat('x', 80) AS long, 1.50::DECIMAL(4, 2) AS exact
+    """
+
+    assert main(["query", sql, str(journal)]) == 0
+    table = capsys.readouterr().out
+    assert main(["query", sql, str(journal), "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+
+    assert row == {
+        "many": 1234567,
+        "share": 0.25,
+        "sum": 1234.5,
+        "nothing": None,
+        "yes": True,
+        "day": "2026-03-29",
+        "moment": "2026-03-29T10:00:00Z",
+        "list": [1, 2],
+        "object": {"a": "2026-03-29"},
+        "bytes": b"ab".hex(),
+        "long": "x" * 80,
+        "exact": "1.50",
+    }
+    titles, shown = table.splitlines()
+    assert titles.split() == list(row)
+    for text in ("1,234,567", "0.25", "1,234.500", " - ", "[1, 2]", "x" * 59 + "…", "1.50"):
+        assert text in shown
+    assert "x" * 60 not in shown
+
+
+def test_an_answer_of_many_rows_and_one_of_none_are_shown(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["query", "SELECT range AS n FROM range(1200)", str(journal)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert main(["query", "SELECT 1 AS n WHERE false", str(journal)]) == 0
+
+    assert [line.strip() for line in lines if line.strip() != "n"] == [
+        f"{number:,}" for number in range(1200)
+    ]
+    assert capsys.readouterr().out.split() == ["n"]
 
 
 def test_a_live_journal_is_asked_while_its_writer_writes(tmp_path: Path) -> None:

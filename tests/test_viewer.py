@@ -26,7 +26,17 @@ from wakelog.integrations.structlog import WakelogProcessor
 from wakelog.journal import read as read_journal
 from wakelog.otel import DurableLogRecordProcessor
 from wakelog.record import Record
-from wakelog.viewer import RUN, RUNNING, UNKNOWN, Step, View, ViewBuilder, every_step, load
+from wakelog.viewer import (
+    RUN,
+    RUNNING,
+    UNKNOWN,
+    Step,
+    View,
+    ViewBuilder,
+    blocks_of,
+    every_step,
+    load,
+)
 from wakelog.viewer.tree import lines
 
 if TYPE_CHECKING:
@@ -502,3 +512,83 @@ def test_every_form_of_a_journal_shows_the_same(
 
     assert len(views[0]["sessions"][0]["runs"]) == 1
     assert views[1:] == views[:1] * 3
+
+
+# --- what was recorded, in blocks for a page ---------------------------------------------------------
+
+PNG = "iVBORw0KGgo" + "A" * 41
+
+
+def blocks(value: object, longest: int | None = None) -> list[dict[str, Any]]:
+    """The blocks of an event with this input."""
+    return blocks_of({s.INPUT_MESSAGES: value}, None, longest)
+
+
+def parts(*given: object) -> Any:
+    [block] = blocks([{"role": "user", "parts": list(given)}])
+    assert (block["kind"], block["messages"][0]["role"]) == ("messages", "user")
+    return block["messages"][0]["parts"]
+
+
+@pytest.mark.parametrize(
+    "part, kind, text",
+    [
+        ("hi", "text", "hi"),
+        ({"type": "text", "content": "hi"}, "text", "hi"),
+        ({"type": "text", "text": "hi"}, "text", "hi"),
+        ({"type": "reasoning", "content": "so"}, "reasoning", "so"),
+        ({"type": "thinking", "thinking": "so"}, "reasoning", "so"),
+        ({"type": "tool_call", "name": "pay", "arguments": "x"}, "call", "x"),
+        ({"type": "tool_use", "name": "pay", "input": [1]}, "call", "[\n  1\n]"),
+        ({"type": "tool_call_response", "response": "paid"}, "answer", "paid"),
+        ({"type": "tool_result", "content": "paid"}, "answer", "paid"),
+        ({"type": "file"}, "json", '{\n  "type": "file"\n}'),
+        (7, "json", "7"),
+    ],
+)
+def test_each_form_of_a_part_has_its_block(part: object, kind: str, text: str) -> None:
+    [block] = parts(part)
+
+    assert (block["kind"], block["text"]) == (kind, text)
+    assert block.get("name") == ("pay" if kind == "call" else None)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
+        {"type": "blob", "mime_type": "image/png", "content": PNG},
+    ],
+)
+def test_an_image_is_shown_in_each_form_in_which_providers_have_it(part: object) -> None:
+    assert parts(part) == [{"kind": "image", "media": "image/png", "data": PNG}]
+
+
+def test_an_image_among_data_stands_beside_it() -> None:
+    assert [block["kind"] for block in blocks({"seen": [PNG]})] == ["json", "image"]
+    assert "(shown as an image)" in blocks({"seen": [PNG]})[0]["text"]
+    assert [block["kind"] for block in blocks(PNG)] == ["image"]
+
+
+@pytest.mark.parametrize("value", [PNG[:-1], PNG + "<script>", "data:image/svg+xml;base64," + PNG])
+def test_what_is_no_image_stays_text(value: str) -> None:
+    assert blocks(value) == [{"label": "input", "kind": "text", "text": value}]
+
+
+def test_only_so_many_images_are_shown() -> None:
+    assert [block["kind"] for block in blocks([[PNG] * 9])].count("image") == 8
+
+
+@pytest.mark.parametrize("value", [[1], [{"role": "user", "parts": 3}], [{"a": 1}], []])
+def test_a_list_that_is_no_messages_is_data(value: object) -> None:
+    [block] = blocks(value)
+
+    assert block["kind"] == "json"
+    assert json.loads(block["text"]) == value
+
+
+def test_a_text_that_is_cut_says_how_much_is_left_out() -> None:
+    assert blocks("0123456789", 4) == [
+        {"label": "input", "kind": "text", "text": "0123", "more": 6}
+    ]
