@@ -68,7 +68,7 @@ def test_the_oldest_makes_room_and_the_books_balance(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
     assert f"{tmp_path} is 8" in said[0]
-    assert all("nobody delivers" in line and "WAKELOG_QUOTA_BYTES" in line for line in said)
+    assert all("no process delivers" in line and "WAKELOG_QUOTA_BYTES" in line for line in said)
     assert "are deleted for new ones" in said[1]
     processor.close(0)
 

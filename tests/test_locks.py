@@ -116,7 +116,7 @@ def test_a_link_or_a_pipe_in_the_place_of_a_lock_stops_nobody(tmp_path):
 
     assert is_locked(link) is None
     for foreign in (link, pipe):
-        with pytest.raises(ForeignFileError, match="it is a link or no regular file"):
+        with pytest.raises(ForeignFileError, match="it is a link or not a regular file"):
             FileLock.take(foreign)
     assert is_locked(pipe) is not True
 

@@ -391,7 +391,7 @@ def test_a_sinks_file_is_a_regular_file(tmp_path: Path, put: Callable[[Path, Pat
     (away / "keep").write_text("precious\n")
     put(tmp_path / "events.jsonl", away)
 
-    with pytest.raises(JournalError, match="it is a link or no regular file"):
+    with pytest.raises(JournalError, match="it is a link or not a regular file"):
         JSONLSink(tmp_path / "events.jsonl")
     assert {path.name: path.read_text() for path in away.iterdir()} == {"keep": "precious\n"}
 
@@ -556,7 +556,7 @@ def test_verifying_names_what_stands_in_the_place_of_a_segment(
 
     assert misfit is not None
     assert (misfit.file, misfit.line) == (path, 0)
-    assert "it is a link or no regular file" in misfit.what
+    assert "it is a link or not a regular file" in misfit.what
 
 
 OPENS_A_DATABASE = """
@@ -596,5 +596,5 @@ def test_a_fifo_where_sqlite_keeps_a_file_stops_nobody(tmp_path: Path, name: str
     planted.unlink(missing_ok=True)
     os.mkfifo(planted)
 
-    expected = "1 in the index" if "index" in name else "it is a link or no regular file"
+    expected = "1 in the index" if "index" in name else "it is a link or not a regular file"
     assert expected in use()

@@ -619,7 +619,7 @@ def test_a_path_that_cannot_be_one_is_refused_by_its_name(path: Any) -> None:
     }
     for argument, makers in doors.items():
         for make in makers:
-            with pytest.raises(ConfigurationError, match=f"{argument}=.* is no path"):
+            with pytest.raises(ConfigurationError, match=f"{argument}=.* is not a path"):
                 make(**{argument: path})
 
 

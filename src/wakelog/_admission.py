@@ -37,7 +37,7 @@ class Hosts:
         for name in given:
             if not isinstance(name, str) or not name or "/" in name or _without_port(name) != name:
                 raise ConfigurationError(
-                    f"allowed_hosts has {name!r:.80}, which is no host: give the name alone, without a "
+                    f"allowed_hosts has {name!r:.80}, which is not a host: give the name alone, without a "
                     "scheme or a port, as in 'chat.example.com'"
                 )
         self._names = {name.lower() for name in allowed}

@@ -92,7 +92,7 @@ def _check_path(name: str, value: str | os.PathLike[str]) -> None:
     except UnicodeEncodeError:
         encoded = None
     if encoded is None or b"\0" in encoded:
-        message = f"{name}={path!r} is no path: it has a character that no file's name can have"
+        message = f"{name}={path!r} is not a path: it has a character that file names cannot have"
         raise ConfigurationError(message)
 
 

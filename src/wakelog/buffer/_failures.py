@@ -68,5 +68,5 @@ class UntoldFailures:
         """Log the first of several failures in a row. The caller does not hold the lock."""
         if self._tells and failed and not self.is_failing:
             error = failed[max(failed)]
-            _log.error("%s: the destination did not take an event: %s", self._name, said(error))
+            _log.error("%s: the destination did not accept an event: %s", self._name, said(error))
         self.is_failing = bool(failed)

@@ -480,7 +480,7 @@ class Queue(Generic[Item]):
         else:
             _log.error(
                 "%s: %d events were still waiting after %g s and are lost, because the "
-                "destination does not take them",
+                "destination does not accept them",
                 self._name,
                 self.unfinished,
                 _EXIT_SECONDS,

@@ -26,7 +26,7 @@ def raise_for(ticket: Ticket) -> None:
     if isinstance(error, SinkError):
         raise error
     if error is not None:
-        raise SinkError(f"the destination did not take the event: {said(error)}") from error
+        raise SinkError(f"the destination did not accept the event: {said(error)}") from error
 
 
 def said(error: BaseException) -> str:

@@ -115,7 +115,7 @@ class BatchBisection(Generic[Record]):
             neighbour = records[number + 1 : number + 2] or records[number - 1 : number]
             self._takes_others = bool(neighbour) and self._attempt(neighbour).is_taken
         if not self._takes_others:
-            reason = f"the next hop takes neither this record nor others: {reason}"
+            reason = f"the next hop accepts neither this record nor others: {reason}"
             return ExportOutcome(Outcome.RETRYABLE, reason, outcome.retry_after)
         batch.dead_letter(number, word, reason)
         batch.acknowledge(1, 1)

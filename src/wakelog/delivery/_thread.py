@@ -432,7 +432,7 @@ class Delivery:
 
 def _broken() -> ExportOutcome:
     """Log the current exception as a bug of Wakelog, and return an outcome for it."""
-    _log.exception("delivery hit an unexpected error and goes on")
+    _log.exception("delivery had an unexpected error and continues")
     return ExportOutcome(
         Outcome.RETRYABLE, "an error inside Wakelog stopped delivery: please report it"
     )

@@ -139,7 +139,9 @@ class Writers:
             JournalError: When a file operation fails.
         """
         if save_torn_tail(orphan.path) is not None:
-            _log.warning("a line that a crash cut off is set aside in %s", orphan.path)
+            _log.warning(
+                "a line that a crash cut off was saved in a file of its own in %s", orphan.path
+            )
             self._observer.recovered("torn_line")
         self._done.add(orphan.path)
         self._finished_some = True
@@ -152,7 +154,7 @@ class Writers:
         orphan.close()
         if orphan.path not in self._passed_over:
             self._passed_over.add(orphan.path)
-            _log.warning("what a process left behind is not delivered for now: %s", error)
+            _log.warning("records of an ended process are not delivered for now: %s", error)
 
     def _clean_up(self) -> None:
         """Clean the journal after deliveries since the last search."""

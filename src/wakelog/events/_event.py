@@ -48,7 +48,7 @@ def register_event_type(name: str) -> None:
         InvalidEventTypeError: When the name has another form.
     """
     if not name or not all(part.isidentifier() and part.islower() for part in name.split(".")):
-        message = f"{name!r} is no name for an event type: use lower-case words, as in 'order_sent'"
+        message = f"event type {name!r} is not valid: use lower-case words, as in 'order_sent'"
         raise InvalidEventTypeError(message)
     _registered.add(name)
 

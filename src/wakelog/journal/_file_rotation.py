@@ -65,7 +65,7 @@ class FileRotation(Rotation):
         given = {name: value for name in kept if (value := getattr(self, name)) is not None}
         for name, value in given.items():
             if value < 0 or (value == 0 and name != "keep_files"):
-                message = f"{name}={value} cannot be: use a number above 0 (keep_files: from 0 on), or None"
+                message = f"{name}={value} is not allowed: use a number above 0 (keep_files: at least 0), or None"
                 raise ConfigurationError(message)
         if given and not self.happens:
             message = (

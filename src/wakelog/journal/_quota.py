@@ -184,7 +184,7 @@ class Quota:
             self._said_evicted = self._said_nearly_full = True
             _log.warning(
                 "%s is full (quota: %s bytes), and the oldest records in it are deleted for new ones, "
-                "because nobody delivers them. %s",
+                "because no process delivers them. %s",
                 self._root,
                 f"{self.limit:,}",
                 _KEEP_MORE,
@@ -194,7 +194,7 @@ class Quota:
                 return
             self._said_nearly_full = True
             _log.warning(
-                "%s is %d%% full (quota: %s bytes), and nobody delivers from it: at 100%% the oldest "
+                "%s is %d%% full (quota: %s bytes), and no process delivers from it: at 100%% the oldest "
                 "records are deleted for new ones. %s",
                 self._root,
                 100 * self.usage // self.limit,

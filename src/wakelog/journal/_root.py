@@ -116,6 +116,6 @@ def prepare(root: Path, fs: FileSystem) -> None:
 def _format_of(marker: Path) -> int:
     version = orjson.loads(read_small(marker))["format"]
     if type(version) is not int or version < 1:
-        message = f"{version!r} is no format"
+        message = f"{version!r} is not a format number"
         raise ValueError(message)
     return version

@@ -102,7 +102,7 @@ def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit |
     deletion = deletions.load(folder)
     chain = _Chain(folder, max(mark.seq, deletion.seq), erased, seq=deletion.seq)
     if (foreign := _foreign_segment(folder)) is not None:
-        return Misfit(foreign, 0, 0, "it is a link or no regular file, and is not read")
+        return Misfit(foreign, 0, 0, "it is a link or not a regular file, and is not read")
     for index in segments(folder):
         path = folder / segment_name(index)
         chain.header_due = True

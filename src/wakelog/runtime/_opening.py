@@ -84,7 +84,7 @@ def open_file(path: StrPath, flags: int, mode: int = 0o600) -> int:
     return fd
 
 
-_UNUSABLE: Final = "it is a link or no regular file"
+_UNUSABLE: Final = "it is a link or not a regular file"
 
 
 def _check(fd: int, path: StrPath, flags: int) -> None:
@@ -210,7 +210,9 @@ def open_device(path: StrPath, flags: int, mode: int = 0o600) -> int:
     """
     status = os.stat(os.path.dirname(os.fspath(path)))
     if status.st_uid or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ForeignFileError(errno.EPERM, "others may make names there", os.fspath(path))
+        raise ForeignFileError(
+            errno.EPERM, "other users can create files in its directory", os.fspath(path)
+        )
     return os.open(path, flags | os.O_CLOEXEC, mode)
 
 

@@ -50,9 +50,10 @@ def check_directory(path: Path) -> None:
 
 
 _REMEDY: Final = (
-    "Whoever can write in a directory of records can plant links to other files of this user. To go on, "
-    "{first}name a directory that does not exist yet ({path}/wakelog is made for this user alone), or, "
-    f"where all who may write there are trusted, set {TRUST_VARIABLE}=true"
+    "A user who can write to a directory of records can create links in it to other files of this "
+    "user. To go on, {first}name a directory that does not exist yet ({path}/wakelog is made for this "
+    "user alone), or, "
+    f"if all users who can write there are trusted, set {TRUST_VARIABLE}=true"
 )
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from wakelog.errors import JournalError
 from wakelog.runtime import FileSystem, is_refusal
 
-BETWEEN = "a signal's handler came in between, while lines were saved from a file that failed"
+BETWEEN = "a signal handler recorded an event while lines of a failed file were being written again"
 
 
 class File(NamedTuple):

@@ -113,7 +113,7 @@ class Committer:
             self._sync()
         except JournalError as error:
             if not self._failing:
-                _log.error("what was recorded is not on the disk yet: %s", error)
+                _log.error("recorded events are not synced to disk yet: %s", error)
             self._failing = True
             return error
         self._failing = False
