@@ -131,8 +131,8 @@ def read(
             file.
 
     Returns:
-        The records, writer by writer in the order in which they were started. A file that writers
-        share is read in the order of its lines.
+        The records, writer by writer in the order of their start. A file that several writers share
+        is read in the order of its lines.
 
     Raises:
         ConfigurationError: For a datetime without a time zone; raised by the call itself.

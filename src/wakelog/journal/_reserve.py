@@ -89,7 +89,7 @@ def write(
         leave: The bytes of the reserve that must not be used.
 
     Raises:
-        OSError: When the file system refuses all the same; the old file is still there.
+        OSError: When the write fails even so. Then the old file remains.
     """
     while True:
         try:

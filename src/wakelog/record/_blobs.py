@@ -144,8 +144,8 @@ def part(
 
     Args:
         line: The fields of the line, in their form there. It is changed.
-        max_bytes: The most bytes that the rest should have as JSON. It has more when names and
-            ids, which never leave, are longer than that.
+        max_bytes: Maximum size of the rest as JSON, in bytes. It is exceeded only by names and ids,
+            which are never moved.
         staying: The attributes that are never moved.
 
     Returns:

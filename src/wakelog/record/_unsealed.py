@@ -24,8 +24,8 @@ def decode_unsealed(line: bytes, record_id: str) -> Record:
         record_id: The id of the record, because the line has none.
 
     Returns:
-        The record; its body is the event. A time without a zone is taken for UTC, and one that
-        cannot be read is left out.
+        The record, with the event as its body. A time without a zone is UTC, and an invalid one is
+        left out.
 
     Raises:
         CorruptLineError: When the bytes are not such a line, or a damaged line of Wakelog's.

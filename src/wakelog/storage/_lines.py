@@ -146,8 +146,7 @@ def lines(
         longest: Maximum size of a line in bytes; of a longer line only the first 4 KiB are yielded.
 
     Yields:
-        The offset of a line, the line with its newline unless it has none or is longer, and the offset
-        after it.
+        The offset of a line, the line with its newline if it is complete, and the offset after it.
 
     Raises:
         OSError: When the file cannot be read.
