@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import logging
+import math
 import os
 import pty
 import re
@@ -22,9 +23,11 @@ from typing import Any
 
 import pytest
 from google.protobuf.json_format import Parse
+from opentelemetry._logs import LogRecord
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.resources import Resource
 
 from tests.conftest import ROOT
 from tests.test_cli import SECONDS, directory, environment, recorder, run, tail
@@ -468,6 +471,52 @@ def test_what_is_exported_as_otlp_is_what_was_recorded(journal: Path) -> None:
         given = {pair.key: pair.value for pair in got.attributes}
         assert given["log.record.uid"].string_value == wanted.id
         assert given.keys() >= wanted.attributes.keys()
+
+
+def test_each_kind_of_value_is_exported_as_protobuf_has_it_in_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = {
+        "none": None,
+        "yes": True,
+        "one": 1,
+        "least": -(1 << 63),
+        "half": 0.5,
+        "text": "a",
+        "bytes": b"ab",
+        "list": [1, None],
+        "inf": float("-inf"),
+        "nan": float("nan"),
+    }
+    provider = LoggerProvider(Resource({"service.name": "shop"}, "https://resource"))
+    provider.add_log_record_processor(DurableLogRecordProcessor(None, directory=tmp_path))
+    logger = provider.get_logger("lib", "1.2", "https://scope", {"a": 1})
+    logger.emit(LogRecord(body=body, severity_text="WARN"))
+    provider.shutdown()
+
+    assert main(["export", "--format", "otlp", str(tmp_path)]) == 0
+    line = capsys.readouterr().out
+
+    request = Parse(line, ExportLogsServiceRequest())
+    [resource] = request.resource_logs
+    [scope] = resource.scope_logs
+    [record] = scope.log_records
+    assert (resource.schema_url, scope.schema_url) == ("https://resource", "https://scope")
+    assert (scope.scope.name, scope.scope.version) == ("lib", "1.2")
+    assert scope.scope.attributes[0].value.int_value == 1
+    assert record.severity_text == "WARN"
+    found = {pair.key: pair.value for pair in record.body.kvlist_value.values}
+    assert found.keys() == body.keys()
+    assert found["none"].WhichOneof("value") is None
+    assert (found["yes"].bool_value, found["one"].int_value) == (True, 1)
+    assert (found["least"].int_value, found["half"].double_value) == (-(1 << 63), 0.5)
+    assert (found["text"].string_value, found["bytes"].bytes_value) == ("a", b"ab")
+    assert [one.WhichOneof("value") for one in found["list"].array_value.values] == [
+        "int_value",
+        None,
+    ]
+    assert found["inf"].double_value == float("-inf")
+    assert math.isnan(found["nan"].double_value)
 
 
 def _in_otlp_json(digits: str | None) -> str:

@@ -15,6 +15,9 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
 
 from tests.conftest import ROOT
 from tests.support.collector import Collector, free_ports
@@ -29,6 +32,8 @@ from tests.support.programs import (
     run,
 )
 from tests.support.waiting import until
+from wakelog.configurator import JournalExporter
+from wakelog.errors import ConfigurationError
 from wakelog.journal import books, owner_of, read
 
 STOCK = "configurator"  # the name of opentelemetry-distro's
@@ -347,6 +352,31 @@ def test_a_configuration_file_may_name_the_journal_as_an_exporter(
     logs = collector.wait_for_logs(2, SECONDS)
     assert sorted(log.body for log in logs) == ["late by 3 days", "started"]
     assert {log.origin.resource["service.name"] for log in logs} == {"declared"}
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_the_journal_as_an_exporter_delivers_by_either_protocol(
+    collector: Collector, tmp_path: Path, protocol: str
+) -> None:
+    is_grpc = protocol == "grpc"
+    endpoint = collector.grpc_endpoint if is_grpc else f"{collector.http_endpoint}/v1/logs"
+    exporter = JournalExporter(endpoint, protocol, timeout=30_000, directory=str(tmp_path / "j"))
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    provider.get_logger("shop").emit(LogRecord(body="late"))
+
+    assert exporter.force_flush()
+    provider.shutdown()
+
+    assert [log.body for log in collector.wait_for_logs(1, SECONDS)] == ["late"]
+    assert [one.delivered for one in books(tmp_path / "j")] == [1]
+
+
+def test_the_journal_as_an_exporter_refuses_a_protocol_that_is_not_known(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="'smtp' is not known: use http/protobuf or grpc"):
+        JournalExporter("http://localhost:1", "smtp", directory=str(tmp_path / "j"))
+
+    assert not (tmp_path / "j").exists()
 
 
 # --- the wheel -----------------------------------------------------------------------------------
