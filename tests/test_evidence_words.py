@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -142,6 +143,47 @@ def test_what_prove_says_to_type_works_where_it_was_typed(
     words = command.replace("PUBLIC_KEY.pem", str(sealed.public)).split()
     done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout[:7]) == (0, "PROVED:")
+
+
+def test_prove_prints_the_proof_as_json_and_writes_nothing(
+    sealed: Sealed, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    entry = next(read(sealed.root))
+    code, text = said(capsys, "prove", entry.record.id, sealed.root, "--json")
+
+    proved = json.loads(text)
+    assert (code, proved["path"]) == (0, str(sealed.root))
+    assert json.loads(proved["line"])["id"] == entry.record.id
+    assert proved["proof"].keys() == {"wakelog_proof", "index", "path", "seal"}
+    assert not (tmp_path / "proof").exists()
+
+
+def test_prove_says_where_it_cannot_write(sealed: Sealed, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "file").write_text("mine")
+    event = next(read(sealed.root)).record.id
+    code, text = said(capsys, "prove", event, sealed.root, "--output", tmp_path / "file")
+
+    assert code == 1
+    assert f"write to {tmp_path / 'file'}" in text
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ([], "give --session or --where"),
+        (["--where", "user.id"], "--where 'user.id' cannot be used: give NAME=VALUE"),
+        (["--session", "s", "--apply"], "--apply needs --seal-key"),
+    ],
+)
+def test_erase_refuses_what_is_not_clear(
+    sealed: Sealed, capsys: Any, options: list[str], words: str
+) -> None:
+    code, text = said(capsys, "erase", sealed.root, *options)
+
+    assert code == 1
+    assert words in text
 
 
 def test_to_erase_what_nobody_said_says_so(sealed: Sealed, capsys: Any) -> None:

@@ -257,6 +257,18 @@ def test_ship_sends_spans_and_the_missing_ends_and_makes_no_log_exporter(
     assert all(one.pending == 0 for one in books(tmp_path / "j"))
 
 
+def test_status_says_which_spans_a_killed_process_left_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kill_a_program(tmp_path)
+    main(["status", str(tmp_path)])
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 spans of " in said
+    assert "did not end before their process did" in said
+    assert "The oldest, 'root', began " in said
+
+
 @pytest.mark.parametrize("ended", [0, 5])
 def test_a_short_run_delivers_what_it_has_given_an_end(
     ended: int, make: Make, tmp_path: Path
