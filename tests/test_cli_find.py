@@ -251,7 +251,7 @@ def test_a_time_that_is_none_is_refused(journal: Path) -> None:
     done = run("show", "--since", "whenever", journal)
 
     assert done.returncode == 2
-    assert "'whenever' is no time" in done.stderr
+    assert "'whenever' is not a time" in done.stderr
 
 
 # --- sessions, stats, tail

@@ -203,7 +203,7 @@ def test_what_a_crash_left_unsigned_is_attested_by_the_adopter_and_marked_so(
     after = verify(root, public, capsys=capsys)
     gone = after["evidence"]["writers"][0]
     assert (after["fits"], gone["unsealed"], gone["adopted"], gone["closed"]) == (True, 0, 5, True)
-    assert any("their process had gone" in sentence for sentence in after["evidence"]["shows"])
+    assert any("their process had ended" in sentence for sentence in after["evidence"]["shows"])
 
 
 def test_a_signer_that_fails_costs_no_event_and_is_asked_again(
@@ -587,7 +587,7 @@ def test_an_authority_that_is_away_costs_nothing(
 
     assert signing.seal(folder, "process") is not None
     assert signing.failed == 1
-    assert "an anchor did not take a seal" in caplog.text
+    assert "an anchor did not store a seal" in caplog.text
     journal.close()
 
 

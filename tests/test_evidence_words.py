@@ -83,11 +83,11 @@ def test_the_wrong_keys_are_named(sealed: Sealed, tmp_path: Path, capsys: Any) -
     _, other = key_files(tmp_path / "others")
     code, text = said(capsys, "verify", sealed.root, "--keys", other)
     assert code == 1
-    assert f"signed with the key {sealed.signer.id}, which is none of those given" in text
+    assert f"signed with the key {sealed.signer.id}, which is not among those given" in text
     assert "Nothing is sealed" not in text
     code, text = said(capsys, "verify", sealed.root, "--keys", sealed.private)
     assert code == 1
-    assert "but a private key, which nobody needs who verifies" in text
+    assert "but a private key, which is not needed for verifying" in text
     (tmp_path / "none").mkdir()
     code, text = said(capsys, "verify", sealed.root, "--keys", tmp_path / "none")
     assert code == 1
@@ -205,7 +205,7 @@ def test_the_example_proves_erases_and_finds_out(tmp_path: Path) -> None:
     assert all("anchored seals are in the journal" in text for text in verified[:2])
     assert "PROVED: this event" in verified[0]
     assert "2 values of 2 records were erased" in verified[0]
-    assert "2 erased values are signed for" in verified[1]
+    assert "2 erased values have a signed erasure" in verified[1]
     assert "it is not the line that was sealed" in verified[2]
     assert b"Ann" not in b"".join(
         path.read_bytes() for path in (tmp_path / "sealed").rglob("*") if path.is_file()

@@ -569,10 +569,10 @@ def test_keys_that_are_no_positions_find_nothing(viewing: Viewing) -> None:
 @pytest.mark.parametrize(
     "options, said",
     [
-        (["--trace-url", "javascript:alert(1)/{trace_id}"], "is no address of a page"),
+        (["--trace-url", "javascript:alert(1)/{trace_id}"], "is not the URL of a page"),
         (["--trace-url", "http://localhost:16686"], "has to say where the id belongs"),
         (["--link", "Jaeger"], "NAME=URL"),
-        (["--link", "x=javascript:alert(1)"], "is no address of a page"),
+        (["--link", "x=javascript:alert(1)"], "is not the URL of a page"),
         (["--port", "70000"], "cannot listen"),
     ],
 )

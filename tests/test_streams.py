@@ -109,7 +109,7 @@ def test_a_position_is_good_for_a_reader_that_nothing_has_come_to(streams: Sessi
     "text", ["x", "0.0.0", "AAAA.1.2.3", "~", "AZqvXH2pe_GEQwAAAAAAAQ.-1.0.0", "é"]
 )
 def test_what_is_no_position_is_said_to_be_none(streams: SessionStreams, text: str) -> None:
-    with pytest.raises(ConfigurationError, match="no position"):
+    with pytest.raises(ConfigurationError, match="not a position"):
         streams.read("s", after=text)
 
 
@@ -297,7 +297,7 @@ def test_long_and_strange_texts_come_back_as_they_were(streams: SessionStreams) 
 
 
 def test_what_is_no_text_is_refused(streams: SessionStreams) -> None:
-    with pytest.raises(ConfigurationError, match="text=7 is no text"):
+    with pytest.raises(ConfigurationError, match="text=7 is not text"):
         streams.write("s", 7)  # type: ignore[arg-type]
 
 
@@ -1037,7 +1037,7 @@ def test_a_position_from_before_generations_is_read_as_it_was_meant(tmp_path: Pa
 
 @pytest.mark.parametrize("position", ["g", "gx", "g-1", "g1~g", "g\u0661"])
 def test_what_is_no_generation_is_no_position(tmp_path: Path, position: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no position"):
+    with pytest.raises(ConfigurationError, match="is not a position"):
         SessionStreams(tmp_path).read("s", after=position)
 
 

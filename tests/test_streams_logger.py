@@ -83,7 +83,7 @@ def test_an_entry_has_a_time_of_its_own_and_comes_out_as_json() -> None:
     ],
 )
 def test_an_entry_of_anything_else_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"is not known: use chat or log|is no text") as caught:
+    with pytest.raises(ValueError, match=r"is not known: use chat or log|is not text") as caught:
         LogEntry(**wrong)
     assert isinstance(caught.value, WakelogError)
 

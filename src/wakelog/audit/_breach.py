@@ -45,7 +45,7 @@ class UsageLimitBreach:
             object.__setattr__(self, "axis", UsageAxis(self.axis))
         except ValueError:
             known = ", ".join(UsageAxis)
-            message = f"axis={self.axis!r} is no axis of a usage limit: use one of {known}"
+            message = f"axis={self.axis!r} is not an axis of a usage limit: use one of {known}"
             raise ConfigurationError(message) from None
         wanted = Decimal if self.axis is UsageAxis.COST_USD else int
         for name in ("limit", "observed"):
@@ -78,5 +78,5 @@ class UsageLimitBreach:
         try:
             values = number(payload["limit"]), number(payload["observed"])
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-            raise ConfigurationError(f"{dict(payload)!r} is no usage limit breach") from error
+            raise ConfigurationError(f"{dict(payload)!r} is not a usage limit breach") from error
         return cls(payload.get("kind"), *values)  # type: ignore[arg-type] # checked there

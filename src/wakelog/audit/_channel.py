@@ -106,7 +106,7 @@ class AuditQueue:
     def _reset(self) -> None:
         self._behind: dict[ThreadKey, int] = {}
         self._appended = self._failed = 0
-        self._failures = Failures(f"{type(self._log).__name__} does not take audit records")
+        self._failures = Failures(f"{type(self._log).__name__} does not accept audit records")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_said = False
         if self._home is not None and self._home.loop is not None:
@@ -168,8 +168,8 @@ class AuditQueue:
             if not self._has_said:
                 self._has_said = True
                 _log.warning(
-                    "flush() was called in the event loop that appends to %s, which it would only hold "
-                    "up: use await asyncio.to_thread(sink.flush)",
+                    "flush() was called in the event loop that appends to %s, and would block it: use "
+                    "await asyncio.to_thread(sink.flush)",
                     type(self._log).__name__,
                 )
             return False
@@ -376,7 +376,7 @@ def channel_over(log: SessionLog, max_pending: int | None) -> Channel:
     if max_pending is not None and max_pending < 1:
         raise ConfigurationError(f"max_pending={max_pending}: at least one record has to fit")
     if not callable(getattr(log, "append", None)):
-        raise ConfigurationError(f"log={log!r:.80} is no session log: it has no append()")
+        raise ConfigurationError(f"log={log!r:.80} is not a session log: it has no append()")
     with _channels_lock:
         channel = _channels.get(id(log))
         if channel is None:

@@ -67,7 +67,7 @@ def content_of(event: AgentEvent) -> bytes:
     content = encode(fields, sys.maxsize)
     if len(content) > MAX_EVENT_BYTES:
         raise EventTooLargeError(
-            f"{event!r} has {len(content)} bytes, and a session log takes {MAX_EVENT_BYTES}. Keep "
+            f"{event!r} has {len(content)} bytes, and a session log accepts {MAX_EVENT_BYTES}. Store "
             "large content elsewhere, and its address in the event"
         )
     return content
@@ -94,13 +94,13 @@ def event_of(record: Record) -> AgentEvent:
             event_id=record.id,
             time_unix_nano=record.timestamp,
             allow_custom_event_types=True,
-            **record.body,  # type: ignore[arg-type] # what is no dict is caught below
+            **record.body,  # type: ignore[arg-type] # a body that is not a dict is caught below
         )
         if record.trace_id and record.span_id:
             ids = int(record.trace_id, 16), int(record.span_id, 16)
             event.span_context = (*ids, record.trace_flags)
     except (ValueError, TypeError, AttributeError) as error:
-        raise CorruptLineError(f"record {record.id} holds no event: {error}") from error
+        raise CorruptLineError(f"record {record.id} has no event: {error}") from error
     return event
 
 

@@ -36,7 +36,7 @@ class ThreadKey:
 def _unusable(value: object) -> str:
     """Return what is wrong with an id; empty if nothing is."""
     if not isinstance(value, str):
-        return "is no text: pass a str"
+        return "is not text: pass a str"
     if not value.strip():
         return "is blank: both ids of a ThreadKey are required"
     if len(value) > _LONGEST:
@@ -53,5 +53,7 @@ def checked(key: object) -> ThreadKey:
         ConfigurationError: If it is anything else, such as a bare thread id.
     """
     if not isinstance(key, ThreadKey):
-        raise ConfigurationError(f"{key!r} is no ThreadKey: pass ThreadKey(tenant_id, thread_id)")
+        raise ConfigurationError(
+            f"{key!r} is not a ThreadKey: pass ThreadKey(tenant_id, thread_id)"
+        )
     return key

@@ -336,14 +336,14 @@ def _secrets_in(conninfo: str) -> list[str]:
     if given is None:
         raise ConfigurationError(
             "conninfo cannot be read, and is not shown because it may hold a password: write it as "
-            "in postgresql://user@host:5432/database, and escape what is special in a password (%40 "
+            "in postgresql://user@host:5432/database, and escape special characters in the password (%40 "
             "for @)"
         )
     ports = str(given.get("port") or "0").split(",")
     if not all(port.isdecimal() or not port for port in ports):
         raise ConfigurationError(
-            "conninfo has a port that is no number, and is not shown because it may hold a password: "
-            "an address without a host takes the password for the port"
+            "conninfo has a port that is not a number, and is not shown because it may hold a password: "
+            "in a URL without a host, the password is parsed as the port"
         )
     return [str(value) for name, value in given.items() if name not in _SHOWN and value]
 

@@ -228,7 +228,7 @@ class LoggerAuditSink(_EventAuditSink):
     def __init__(self, log: AgentLogger) -> None:
         self._log = log
         self._metrics = metrics_of(log)
-        self._failures = Failures("the logger does not take audit records")
+        self._failures = Failures("the logger does not accept audit records")
         self.failed = 0
 
     def record(self, event: AgentEvent) -> None:

@@ -48,7 +48,7 @@ _FLAGS = os.O_RDWR | os.O_APPEND
 _FILE_MODE = 0o600
 _TURN_SECONDS = 0.0005
 _NO_BYTES_LIMIT = 1 << 62
-_UNKNOWN = "The events were written, and nobody knows whether the disk has them"
+_UNKNOWN = "The events were written, but it is unknown whether they are on disk"
 _HINT = "Check that the directory exists, is writable and has space"
 
 

@@ -141,9 +141,9 @@ def _of_books(root: Path) -> Iterator[Check]:
         hint = "wakelog dead-letters list says why"
         yield Check("books", WARNING, f"{said}, {books.dead_lettered:,} dead letters", hint)
     elif books.pending and here:
-        yield Check("books", OK, f"{said}; nobody delivers from here, so they are kept")
+        yield Check("books", OK, f"{said}; no process has delivered from here, so they are kept")
     elif books.pending:
-        hint = "They go when a program of their service runs, or with wakelog ship"
+        hint = "A program of their service delivers them, or wakelog ship does"
         yield Check("books", WARNING if not books.live else OK, said, "" if books.live else hint)
     else:
         yield Check("books", OK, said)
@@ -202,7 +202,7 @@ def _of_variables() -> Iterator[Check]:
     found: dict[str, str | None] = {**misspelt(), **_misspelt_of_opentelemetry()}
     for name, meant in found.items():
         hint = f"Did you mean {meant}?" if meant else "docs/getting-started.md has them all"
-        yield Check("variables", WARNING, f"{name} has no effect: nobody reads it", hint)
+        yield Check("variables", WARNING, f"{name} has no effect: no program reads it", hint)
     if not found:
         yield Check("variables", OK, "no variable is misspelt")
 

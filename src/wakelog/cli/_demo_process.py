@@ -32,7 +32,7 @@ class AgentProcess:
         directory: The journal's directory.
         part: The name of the part; see ``_demo_agent``.
         environment: The process's environment variables.
-        hear: Called with every remark of the agent.
+        hear: Called with every message of the agent.
     """
 
     def __init__(

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 _WITHOUT_ANCHORS: Final = (
-    "Not shown: that nobody has cut off the newest seals with their lines, put an earlier copy back or "
-    "removed a whole folder, and that who has the key has not written it anew. For that, give --anchors "
-    "what a next hop, another machine or a time-stamp authority holds."
+    "Not proved: that the newest seals were not removed with their lines, that no earlier copy was "
+    "restored, that no folder was deleted, and that a person with the key has not rewritten the journal. "
+    "To check this, give --anchors the seals that a next hop, another machine or a time-stamp authority has."
 )
 
 
@@ -82,28 +82,28 @@ class Evidence:
         seals = sum(len(report.seals) for report in self.reports)
         signers = {seal.signer for report in self.reports for seal in report.seals}
         if self.misfits:
-            return ["What does not fit is named above; nothing else is shown of these writers."]
+            return ["The mismatches are listed above; nothing else is proved about these writers."]
         if not signers:
-            return ["Nothing is sealed, so nothing is shown."]
+            return ["Nothing is sealed, so nothing is proved."]
         named = " or ".join(sorted(signers))
         first = (
-            f"{seals:,} seals are good. Who does not have the key {named} has not edited, inserted, "
-            "reordered or deleted a line that is sealed."
+            f"{seals:,} seals are valid. Nobody without the key {named} has edited, inserted, reordered "
+            "or deleted a sealed line."
         )
         sentences = [first, *self._of_anchors()]
         if adopted := sum(report.adopted for report in self.reports):
             sentences.append(
-                f"{adopted:,} lines were sealed when their process had gone: nothing is shown of the time "
-                "before that."
+                f"{adopted:,} lines were sealed after their process had ended: nothing is proved about the "
+                "time before that."
             )
         if unsealed := sum(report.unsealed for report in self.reports):
-            sentences.append(f"{unsealed:,} lines are not sealed: nothing is shown of them.")
+            sentences.append(f"{unsealed:,} lines are not sealed: nothing is proved about them.")
         deleted = [one for report in self.reports for one in report.deleted]
         if deleted:
             reasons = ", ".join(sorted({reason for _, reason in deleted}))
             sentences.append(f"{len(deleted):,} deletions are signed ({reasons}).")
         if erased := sum(len(report.erased) for report in self.reports):
-            sentences.append(f"{erased:,} erased values are signed for.")
+            sentences.append(f"{erased:,} erased values have a signed erasure.")
         return sentences
 
     def _of_anchors(self) -> list[str]:
@@ -112,18 +112,18 @@ class Evidence:
             return [_WITHOUT_ANCHORS]
         held = sum(1 for report in self.reports if report.anchored)
         first = (
-            f"{anchors.held:,} anchored seals are in the journal: who has the key, and cannot change the "
-            f"anchors, has changed and removed nothing of {held:,} writers up to these seals."
+            f"{anchors.held:,} anchored seals are in the journal: up to these seals of {held:,} writers, even "
+            "a person with the key has changed and removed nothing, unless they can change the anchors."
         )
         sentences = [first]
         if stamps := [report.stamped for report in self.reports if report.stamped is not None]:
             sentences.append(
                 f"A time-stamp authority had seals of {len(stamps):,} writers by "
-                f"{max(stamps).isoformat()}, whoever has the anchors."
+                f"{max(stamps).isoformat()}, no matter who can change the anchors."
             )
         if anchors.unstamped:
             sentences.append(
-                f"{anchors.unstamped:,} time stamps do not hold, or --tsa was not given for them."
+                f"{anchors.unstamped:,} time stamps are invalid, or --tsa was not given for them."
             )
         if anchors.foreign:
             sentences.append(f"{anchors.foreign:,} anchored seals are signed with other keys.")
@@ -199,8 +199,8 @@ def _anchored(path: str, keys: PublicKeys) -> list[Anchored]:
     held = list(read_anchors(Path(path)))
     if not held:
         raise ConfigurationError(
-            f"{path} holds no seals: give --anchors a file of checkpoints or time stamps, or what a back "
-            "end exports as OTLP-JSON, one request a line"
+            f"{path} holds no seals: give --anchors a file of checkpoints or time stamps, or a "
+            "backend's export as OTLP-JSON, one request per line"
         )
     seals = [one.seal for one in held]
     if all(keys.misfit(seal.signer, seal.signature, seal.signed) for seal in seals):

@@ -48,7 +48,7 @@ class Whose:
         self._only: Owner | None = None
         if self._all and (self._service or self._pipeline):
             raise ConfigurationError(
-                "--all is everybody's: give it, or --service and --pipeline, but not both"
+                "--all selects every service: give either it, or --service and --pipeline"
             )
 
     def choose(self, root: Path, command: str) -> None:

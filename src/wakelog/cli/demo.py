@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     given = next((url for name in _ENDPOINTS if (url := os.environ.get(name, "").strip())), None)
     if given and os.environ.get(_DISABLED, "").strip().lower() == "true":
-        message = f"{_DISABLED}=true switches recording off, so there is no story to tell"
+        message = f"{_DISABLED}=true switches recording off, so the demo cannot run"
         raise ConfigurationError(message)
     directory = _fresh_directory(arguments.directory)
     out = console()

@@ -121,7 +121,9 @@ def _said(found: Erasure, *, applied: bool) -> list[str]:
     said = [first]
     exported = [one for one in found.records if one.exported]
     if exported:
-        said.append(f"{len(exported):,} of the records have been exported, and are not reached:")
+        said.append(
+            f"{len(exported):,} of the records have been exported, and cannot be erased from here:"
+        )
         said += [
             f"  {one.id}  {one.time or ''}  {one.destination or ''}".rstrip()
             for one in exported[:_MOST_LISTED]
@@ -131,7 +133,7 @@ def _said(found: Erasure, *, applied: bool) -> list[str]:
     if found.inline:
         said.append(
             f"{len(found.inline):,} records have content that stays: it was recorded without sealing, and "
-            "stands on their lines."
+            "is on their lines."
         )
     said += [
         f"{folder}: its dead letters are being delivered; end that process" for folder in found.busy

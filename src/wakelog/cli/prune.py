@@ -93,11 +93,13 @@ def run(arguments: argparse.Namespace) -> int:
     for one in found:
         sys.stdout.write(f"{_line(one)}\n")
     if not found:
-        sys.stdout.write("Nothing is old enough to go.\n")
+        sys.stdout.write("No segment is old enough to be deleted.\n")
     elif arguments.apply:
         sys.stdout.write(f"{count:,} segments deleted, {size_text(size)}.\n")
     else:
-        sys.stdout.write(f"{count:,} segments would go, {size_text(size)}; --apply deletes them.\n")
+        sys.stdout.write(
+            f"{count:,} segments would be deleted, {size_text(size)}; --apply deletes them.\n"
+        )
     return 0
 
 
@@ -121,5 +123,5 @@ def _line(one: Prunable) -> str:
 def _age(text: str) -> float:
     match = _AGE.fullmatch(text.strip().lower())
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no age: give one as 12h, 30d or 4w")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age: give one such as 12h, 30d or 4w")
     return float(match[1]) * _SECONDS[match[2]]

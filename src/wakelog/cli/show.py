@@ -108,7 +108,7 @@ def _print_page(index: Index, selection: Selection, path: Path) -> None:
 
     if sys.stdout.isatty():
         raise WakelogError(
-            "a page is no text for a terminal: redirect it, as in --html > page.html"
+            "an HTML page cannot be shown in a terminal: redirect it, as in --html > page.html"
         )
     if selection == Selection():
         found = index.events()

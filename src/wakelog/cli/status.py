@@ -231,7 +231,7 @@ def waiting(statuses: Sequence[WriterStatus], root: Path) -> list[str]:
     ]
     if unknown:
         lines.append(
-            f"{unknown:,} are pending of which nothing readable says whose they are: "
+            f"{unknown:,} are pending in folders without a readable owner file: "
             f"wakelog ship --all {where}"
         )
     return lines

@@ -100,8 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
         pass  # build the index, with its progress, before the page is served
     if arguments.host not in _LOOPBACK:
         sys.stderr.write(
-            "wakelog: whoever reaches this address and has the token reads the journal, and the way there "
-            "is not encrypted\n"
+            "wakelog: anybody with the token who can reach this address can read the journal, and the "
+            "connection is not encrypted\n"
         )
     serve(path, journal, settings, _announce)
     return 0
@@ -156,6 +156,6 @@ def _checked(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ConfigurationError(
-            f"{printable(url)!r} is no address of a page: begin it with http://"
+            f"{printable(url)!r} is not the URL of a page: begin it with http:// or https://"
         )
     return url

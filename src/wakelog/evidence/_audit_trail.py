@@ -86,7 +86,7 @@ class TrailSigner(NamedTuple):
         key = read_key_file(path)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
             raise ConfigurationError(
-                f"{os.fspath(path)} holds no P-256 key, which an Agent Audit Trail is signed with: make one "
+                f"{os.fspath(path)} holds no P-256 key, with which an Agent Audit Trail is signed: make one "
                 "with openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out trail.key"
             )
 

@@ -100,7 +100,7 @@ def _check_chain(report: FolderReport, keys: PublicKeys) -> Misfit | None:
         if seal is None:
             # After a crash this may be an incomplete line, if the next seal follows on the previous
             # one.
-            unread = unread or Misfit(path, number, place, "it is no seal")
+            unread = unread or Misfit(path, number, place, "it is not a seal")
             continue
         if (what := _not_good(report, seal, previous, keys)) is not None:
             return unread or Misfit(path, number, place, what)
@@ -154,7 +154,7 @@ def _check_lines(report: FolderReport) -> Misfit | None:
             line = before.line if index == before.segment else 0
             beyond = _first_line_from(report.folder / segment_name(index), begin)
             if beyond is not None:
-                what = f"no seal covers it, and the seal {seal.number} covers what comes after it"
+                what = f"no seal covers it, and the seal {seal.number} covers lines after it"
                 return Misfit(report.folder / segment_name(index), line + 1, begin, what)
         reached[seal.segment] = seal
         if seal.segment in there:
@@ -198,7 +198,7 @@ def _first_misfit(path: Path, seal: Seal) -> Misfit:
 
 
 def _check_rest(report: FolderReport, keys: PublicKeys) -> Misfit | None:
-    """Count the lines after the last seal, of which a closed folder must have none."""
+    """Count the lines after the last seal, which a closed folder must not have."""
     last = report.last
     place = Extent.after(last)
     first: Misfit | None = None
@@ -318,7 +318,7 @@ def _missing(seal: Seal, report: FolderReport | None) -> str | None:
     if seal.number > len(report.seals):
         return f"{said}, and the journal ends with the seal {len(report.seals)}: what came after is gone"
     if report.seals[seal.number - 1].digest != seal.digest:
-        return f"{said}, and the journal has another one by that number: it was written anew"
+        return f"{said}, and the journal has another one with that number: it was rewritten"
     return None
 
 

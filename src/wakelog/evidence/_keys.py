@@ -127,7 +127,7 @@ class PublicKeys:
         if not found:
             message = f"there is no Ed25519 public key in {place}"
             if any(_PRIVATE in _read(file) for file in files):
-                message += ", but a private key, which nobody needs who verifies"
+                message += ", but a private key, which is not needed for verifying"
             message += ": openssl pkey -in seal.key -pubout -out seal.pub writes the public one"
             raise ConfigurationError(message)
         return cls(found)
@@ -149,7 +149,7 @@ class PublicKeys:
         from cryptography.exceptions import InvalidSignature
 
         if (key := self._keys.get(signer)) is None:
-            return f"it is signed with the key {signer}, which is none of those given"
+            return f"it is signed with the key {signer}, which is not among those given"
         try:
             key.verify(signature, signed)
         except InvalidSignature:

@@ -64,7 +64,7 @@ class Signing:
             try:
                 anchor(seal.text)  # type: ignore[union-attr] # the loop is empty without a seal
             except Exception as error:  # noqa: BLE001 - a user's; the next seal covers this
-                self.note("an anchor did not take a seal", error)
+                self.note("an anchor did not store a seal", error)
         return seal
 
     def note(self, what: str, error: Exception) -> None:

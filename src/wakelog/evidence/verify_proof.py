@@ -34,7 +34,7 @@ def decode_point(data: bytes) -> Point:
     if (x * x - square) % P:
         x = x * pow(2, (P - 1) // 4, P) % P
     if y >= P or (x * x - square) % P or (x == 0 and sign):
-        raise ValueError("32 bytes that are no point of the curve")
+        raise ValueError("32 bytes that are not a point of the curve")
     return (P - x if x & 1 != sign else x), y
 
 
@@ -96,7 +96,7 @@ def root_from(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes:
 def object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object, and reject duplicate names, which parsers treat differently."""
     if len(found := dict(pairs)) != len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("a name is twice in one object")
     return found
 
 
@@ -104,7 +104,7 @@ def check(proof: dict[str, object], line: bytes, pem: str) -> dict[str, object]:
     """Return the fields of the seal, or raise ValueError with what is wrong."""
     index, joined = proof["index"], base64.b64decode(str(proof["path"]), validate=True)
     if proof["wakelog_proof"] != 1 or type(index) is not int or len(joined) % 32:
-        raise ValueError("it is no proof of the form that is known here")
+        raise ValueError("it is not a proof of a known form")
     text = str(proof["seal"]).encode()
     seal = json.loads(text, object_pairs_hook=object_of)
     key = base64.b64decode("".join(pem.strip().splitlines()[1:-1]))[-32:]

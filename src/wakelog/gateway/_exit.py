@@ -76,7 +76,7 @@ def _finish(forwarder: Forwarder, seconds: float) -> None:
         why = (
             "the callback or transport belongs to an event loop that has ended"
             if bound
-            else f"they were not taken within {seconds:.3g} s"
+            else f"they were not accepted within {seconds:.3g} s"
         )
         lost = forwarder.memory is not None
         _log.warning(
@@ -85,7 +85,7 @@ def _finish(forwarder: Forwarder, seconds: float) -> None:
             why,
             "They were in memory and are lost"
             if lost
-            else "The next start on the directory does so",
+            else "The next start on the directory forwards them",
         )
 
 

@@ -362,7 +362,7 @@ class Forwarder:
                 count += len(items)
                 await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 - an error must not end the worker
-            _log.exception("forwarding hit an unexpected error and goes on")
+            _log.exception("forwarding had an unexpected error and continues")
             self._report(
                 EventSessionLoggerError(f"cannot read what to forward: {error}"), "forwarding"
             )

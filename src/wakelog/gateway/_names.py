@@ -119,7 +119,7 @@ def _unusable(part: str) -> str | None:
     if not part or part.startswith("."):
         return f"{part!r} is empty or begins with a dot"
     if part.endswith((".", " ")) or _FORBIDDEN.search(part) or _RESERVED.fullmatch(part):
-        return f"{part!r} is no name that every file system takes"
+        return f"{part!r} is not a name that every file system accepts"
     if len(part.encode(errors="replace")) > _LONGEST_COMPONENT:
         return "it is too long"
     return None

@@ -184,9 +184,9 @@ class Recovery:
             self._told.add(owner)
             count = sum(n for other, n in self._foreign.values() if other == owner)
             _log.warning(
-                "%d events in %s wait for the %s, and no process serves it: they are not sent to this "
-                "one's. Start a program that forwards there, or give pipeline=%r to a logger that "
-                "shall send them",
+                "%d events in %s wait for the %s, which no process serves, and are not sent elsewhere. Start "
+                "a program that forwards to it, or give pipeline=%r to the logger that should send "
+                "them",
                 count,
                 self._base,
                 owner,

@@ -61,7 +61,7 @@ async def attempt(
     try:
         taken = await call(send, event, seconds=seconds, blocking=blocking)
     except TimeoutError:
-        return TransportTimeoutError(f"{name} did not take an event within {seconds} s")
+        return TransportTimeoutError(f"{name} did not accept an event within {seconds} s")
     except EventSessionLoggerError as error:
         return error
     except Exception as error:  # noqa: BLE001 - a transport may raise anything

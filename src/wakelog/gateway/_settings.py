@@ -107,7 +107,7 @@ class Settings:
                 f"meter_provider={meters!r} has no get_meter(): give an OpenTelemetry MeterProvider"
             )
         if config is not None and not isinstance(config, RedactionConfig):
-            raise ConfigurationError(f"redaction_config={config!r} is no RedactionConfig")
+            raise ConfigurationError(f"redaction_config={config!r} is not a RedactionConfig")
         pipeline: object = self.pipeline
         if pipeline is not None and not (isinstance(pipeline, str) and pipeline):
             raise ConfigurationError(f"pipeline={pipeline!r} is not usable: give a name")

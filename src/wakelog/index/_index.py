@@ -74,7 +74,7 @@ class Index:
     def failed(self, error: sqlite3.DatabaseError) -> JournalError:
         """Close the index after an error in reading it, and return the error to raise instead."""
         self._database.give_up(error)
-        hint = "It has metadata only, and the next who reads makes it anew where it is damaged"
+        hint = "It has only metadata, and the next reader rebuilds it if it is damaged"
         return JournalError("read the index of", self._path, error, hint)
 
     def close(self) -> None:

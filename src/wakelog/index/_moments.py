@@ -39,7 +39,7 @@ def moment(text: str) -> int:
             found = datetime.fromisoformat(text.strip())
         return _nanoseconds(found.astimezone() if found.tzinfo is None else found)
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no time: {_ALLOWED}") from None
+        raise ValueError(f"{text!r} is not a time: {_ALLOWED}") from None
 
 
 def _nanoseconds(time: datetime) -> int:

@@ -30,7 +30,7 @@ def text_of(name: str, value: object) -> str:
         ConfigurationError: If it is not; the message names the argument.
     """
     if not isinstance(value, str):
-        raise ConfigurationError(f"{name}={value!r:.80} is no text")
+        raise ConfigurationError(f"{name}={value!r:.80} is not text")
     return value
 
 
@@ -108,7 +108,7 @@ class LogEntry:
             given = {name: getattr(obj, name) for name in _NAMES if hasattr(obj, name)}
         else:
             raise ConfigurationError(
-                f"obj={obj!r:.80} is no {cls.__name__}: pass a mapping with its fields"
+                f"obj={obj!r:.80} is not a {cls.__name__}: pass a mapping with its fields"
             )
         return cls(**given)
 
@@ -122,7 +122,7 @@ class LogEntry:
         try:
             obj = json.loads(json_data)
         except ValueError as error:
-            raise ConfigurationError(f"json_data={json_data!r:.80} is no JSON: {error}") from error
+            raise ConfigurationError(f"json_data={json_data!r:.80} is not JSON: {error}") from error
         return cls.model_validate(obj, **options)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002 - all fields are text

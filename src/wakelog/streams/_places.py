@@ -128,8 +128,8 @@ def read_position(text: str) -> Position:
             marks[writer] = Place(key_of(*numbers[:2]), *numbers[2:])
     except (ValueError, TypeError, binascii.Error) as error:
         message = (
-            f"after={text!r:.{_SHOWN}} is no position in a stream. Hand in what a reader's position was, "
-            "or leave it out to begin anew"
+            f"after={text!r:.{_SHOWN}} is not a position in a stream. Pass the position of a reader, or "
+            "leave it out to begin again"
         )
         raise ConfigurationError(message) from error
     return Position(marks, generation)

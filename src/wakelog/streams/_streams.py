@@ -62,7 +62,7 @@ class SessionStreams:
     memory and older ones from the journal, so a slow reader costs no memory and no writer's time.
 
     No file is created before the first use. Threads may share the object; a forked child begins
-    anew in the same directory.
+    again in the same directory.
 
     Args:
         directory: The journal's directory. It must not be one that delivery exports.
@@ -299,7 +299,7 @@ class SessionStreams:
 
     def _write_text(self, session_id: str, text: str, stream: Stream | None) -> None:
         if not isinstance(text, str):
-            raise ConfigurationError(f"text={text!r:.80} is no text: pass a str")
+            raise ConfigurationError(f"text={text!r:.80} is not text: pass a str")
         notice_fork()
         now = self._clock()
         stream_id = None if stream is None else stream.stream_id

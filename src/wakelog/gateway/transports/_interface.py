@@ -144,7 +144,7 @@ class ClientTransport(TransportInterface, Generic[Client]):
         except Exception as error:
             if hide_in_error(error, self._secrets):
                 raise
-            told = f"{type(error).__name__}, whose text is not shown because it holds a secret"
+            told = f"{type(error).__name__}, whose text is not shown because it contains a secret"
         else:
             return
         name = type(self).__name__

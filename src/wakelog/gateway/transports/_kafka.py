@@ -145,7 +145,7 @@ class KafkaTransport(ClientTransport[Any]):
         try:
             await client.send_and_wait(self.topic, **self.message(event, metadata))
         except self._errors.MessageSizeTooLargeError as error:
-            raise SerializationError(f"Kafka does not take the event: {error}") from error
+            raise SerializationError(f"Kafka does not accept the event: {error}") from error
         except self._errors.KafkaError as error:
             raise TransportConnectionError(f"cannot send to {self.topic}: {error}") from error
         return True
@@ -159,6 +159,6 @@ def _check_servers(servers: str | Sequence[str]) -> None:
     for server in servers.split(",") if isinstance(servers, str) else servers:
         if _SERVER.fullmatch(str(server).strip()) is None:
             raise ConfigurationError(
-                f"bootstrap_servers has {endpoint_name(str(server), path=False)!r:.80}, which is no "
+                f"bootstrap_servers has {endpoint_name(str(server), path=False)!r:.80}, which is not "
                 "host:port: give user and password as sasl_plain_username and sasl_plain_password"
             )

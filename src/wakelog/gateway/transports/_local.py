@@ -52,7 +52,7 @@ class CallbackTransport(ClosableTransport):
         try:
             return await self.handed_over(event)
         except Exception as error:  # noqa: BLE001 - send() reports a failure by its result
-            _log.warning("a callback did not take an event: %s: %s", type(error).__name__, error)
+            _log.warning("a callback did not accept an event: %s: %s", type(error).__name__, error)
             return False
 
     async def handed_over(self, event: Any) -> bool:

@@ -70,7 +70,7 @@ class RabbitMQTransport(ClientTransport[_OpenChannel]):
         hide_in_log("aiormq.connection", url)
         if queue_type not in _TYPES:
             raise ConfigurationError(
-                f"queue_type={queue_type!r} is no type of a queue: use one of {', '.join(_TYPES)}"
+                f"queue_type={queue_type!r} is not a queue type: use one of {', '.join(_TYPES)}"
             )
         self._exchange, self._queue, self._queue_type = exchange, queue, queue_type
         self._settled_at = 0.0
@@ -153,7 +153,7 @@ class RabbitMQTransport(ClientTransport[_OpenChannel]):
             await client.exchange.publish(message, self.routing_key, mandatory=True)
         except (self._errors.AMQPError, OSError) as error:
             raise TransportConnectionError(
-                f"RabbitMQ did not take the event: {without_secrets(str(error), self._url)}"
+                f"RabbitMQ did not accept the event: {without_secrets(str(error), self._url)}"
             ) from error
         return True
 
