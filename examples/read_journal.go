@@ -38,7 +38,7 @@ func main() {
 			end := bytes.LastIndex(text, []byte(`,"crc":"`))
 			crc = crc32.Update(crc, crc32.IEEETable, text[:max(end, 0)])
 			if end < 0 || string(text[end:]) != fmt.Sprintf(`,"crc":"%08x"}`, crc) {
-				log.Fatalf("%s, line %d: the checksum does not fit", segment, number+1)
+				log.Fatalf("%s, line %d: the checksum does not match", segment, number+1)
 			}
 			if number > 0 && line.Signal != "span_start" {
 				fmt.Println(line.Seq, line.Timestamp, line.EventName, line.ID)

@@ -129,7 +129,7 @@ def test_a_session_stays_in_one_file_and_its_lines_are_a_chain(tmp_path: Path) -
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         assert crc is not None
         crc = verify(line, crc)
-        assert crc is not None, "a checksum does not fit"
+        assert crc is not None, "a checksum does not match"
         assert json.loads(line)["seq"] == number
     records = [entry.record for entry in read(file)]
     assert [record.body["n"] for record in records] == list(range(50))  # type: ignore[index]

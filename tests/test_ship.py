@@ -487,11 +487,11 @@ def test_verify_finds_nothing_wrong_with_what_is_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage, line, what",
     [
-        ("flip", 5, "its checksum does not fit"),
-        ("cut line", 5, "its checksum does not fit"),
+        ("flip", 5, "its checksum does not match"),
+        ("cut line", 5, "its checksum does not match"),
         ("header", 1, "damaged"),
-        ("swap", 5, "its checksum does not fit"),
-        ("append", 12, "its checksum does not fit"),
+        ("swap", 5, "its checksum does not match"),
+        ("append", 12, "its checksum does not match"),
     ],
 )
 def test_verify_names_the_first_line_that_does_not_fit(

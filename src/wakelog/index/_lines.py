@@ -85,7 +85,7 @@ class LineReader:
         seed, data = data[:before], data[before:]
         try:
             if length > 0 and verify(data, int(seed[:8], 16)) is None:
-                raise CorruptLineError("its checksum does not fit")  # noqa: TRY301 - one way out
+                raise CorruptLineError("its checksum does not match")  # noqa: TRY301 - one way out
             if segment.folder is None:
                 record = _decode_loose(
                     item_on(data),

@@ -337,7 +337,7 @@ class Cursor:
                 stated, offset = stated_crc(line), mark.offset + begin
         try:
             if not fits:
-                message = "its checksum does not fit"
+                message = "its checksum does not match"
                 raise CorruptLineError(message)  # noqa: TRY301 - damaged in one way or another
             if is_start(line):
                 self._actual_crc = None

@@ -106,7 +106,7 @@ class Owner:
         line = content.removesuffix(b"\n")
         try:
             if verify(line, 0) is None:
-                message = "the checksum does not fit"
+                message = "the checksum does not match"
                 raise CorruptLineError(message)
             data = orjson.loads(line)
             return cls(

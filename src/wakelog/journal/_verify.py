@@ -72,7 +72,7 @@ class _Chain:
     def _record(self, index: int, line: bytes) -> str | None:
         crc = verify(line, *([] if self.crc is None else [self.crc]))
         if crc is None:
-            return "its checksum does not fit"
+            return "its checksum does not match"
         seq = decode(line).seq
         if seq > self.seq + 1:
             return f"the records {self.seq + 1} to {seq - 1} are missing before it"

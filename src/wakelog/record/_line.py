@@ -358,7 +358,7 @@ def read_fields(line: bytes) -> dict[str, Any]:
         message = f"not an object: {line[:80]!r}"
         raise CorruptLineError(message) from error
     if not whole:
-        message = f"no object, or one whose checksum does not fit: {line[:80]!r}"
+        message = f"no object, or one whose checksum does not match: {line[:80]!r}"
         raise CorruptLineError(message)
     data.pop("crc", None)
     fields: dict[str, Any] = data
@@ -444,7 +444,7 @@ def read_header(line: bytes, path: str) -> Header:
         last_crc = int(data["last_crc"], 16)
         crc = verify(line, last_crc)
         if crc is None:
-            message = f"the header of {path} is damaged: its checksum does not fit"
+            message = f"the header of {path} is damaged: its checksum does not match"
             raise CorruptLineError(message)
         resource = Resource(
             {k: from_line(v) for k, v in data["resource"]["attributes"].items()},
