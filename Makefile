@@ -55,17 +55,17 @@ docs: $(STAMP) ## Makes a site of the documentation, build/site/index.html; a wa
 	@$(BIN)/python -m scripts.build_docs
 
 check-docs: $(STAMP) ## Checks every link, anchor, example, command and figure of the documentation
-	$(BIN)/python -m pytest tests/test_docs.py tests/test_docs_links.py tests/test_docs_site.py tests/test_first_steps.py tests/test_deployment.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/project/test_docs.py tests/project/test_docs_links.py tests/project/test_docs_site.py tests/project/test_first_steps.py tests/project/test_deployment.py $(PYTEST_ARGS)
 	@echo "Links that leave the project, which nothing here asks for:"
 	@$(BIN)/python -m scripts.external_links
 
 guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarantees.md
-	$(BIN)/python -m pytest -p tests.support.guarantees tests/test_faults.py tests/test_power_loss.py tests/test_guarantees.py \
-	  tests/test_append_files.py tests/test_space_faults.py tests/test_space.py tests/test_answers.py tests/test_interruptions.py tests/test_owners.py \
-	  tests/test_span_faults.py \
-	  tests/test_forks.py tests/test_working_directory.py tests/test_damage_at_the_end.py \
-	  tests/test_evidence_table.py \
-	  tests/test_end_to_end.py::test_nothing_accepted_is_missing_after_twenty_kills_at_random_moments $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -p tests.support.guarantees tests/journal/test_faults.py tests/journal/test_power_loss.py tests/journal/test_guarantees.py \
+	  tests/journal/test_append_files.py tests/journal/test_space_faults.py tests/journal/test_space.py tests/delivery/test_answers.py tests/journal/test_interruptions.py tests/journal/test_owners.py \
+	  tests/spans/test_span_faults.py \
+	  tests/processes/test_forks.py tests/journal/test_working_directory.py tests/journal/test_damage_at_the_end.py \
+	  tests/evidence/test_evidence_table.py \
+	  tests/delivery/test_end_to_end.py::test_nothing_accepted_is_missing_after_twenty_kills_at_random_moments $(PYTEST_ARGS)
 
 attack: $(STAMP) ## Tries what goes by chance with the full counts; hours (WAKELOG_TEST_SEED=... repeats a run)
 	@seed=$${WAKELOG_TEST_SEED:-$$(date +%s)}; echo "seed $$seed"; \

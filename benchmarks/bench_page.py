@@ -22,9 +22,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.bench_cli import LONG_SESSION, make_journal
+from tests.cli.test_cli import recorder
 from tests.support.browser import Browser
 from tests.support.viewing import Viewing
-from tests.test_cli import recorder
 
 TIMES = 5
 # Goes to a view, and returns the milliseconds until a condition holds after a frame has been drawn.

@@ -20,15 +20,15 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 # About a minute: one file for each part that a Python or a dependency can break.
 SMALL_SET = (
-    "tests/test_events.py",
-    "tests/test_logger.py",
-    "tests/test_processor.py",
-    "tests/test_setup.py",
-    "tests/test_index.py",
-    "tests/test_span_lines.py",
-    "tests/test_export_outcomes.py",
-    "tests/test_structlog.py",
-    "tests/test_optional_packages.py",
+    "tests/events/test_events.py",
+    "tests/events/test_logger.py",
+    "tests/otel/test_processor.py",
+    "tests/otel/test_setup.py",
+    "tests/view/test_index.py",
+    "tests/spans/test_span_lines.py",
+    "tests/delivery/test_export_outcomes.py",
+    "tests/integrations/test_structlog.py",
+    "tests/project/test_optional_packages.py",
 )
 # What these tests need besides Wakelog and its extras.
 OF_TESTS = ("pytest", "pytest-timeout", "hypothesis", "jsonschema", "loguru", "pydantic")

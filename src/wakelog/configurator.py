@@ -3,7 +3,7 @@
 The SDK's own configurator does the work, so that every ``OTEL_*`` variable keeps its meaning; only
 the processors of log records and of spans are replaced. The name of that configurator begins with
 an underscore, but its documentation says that it may be subclassed, and there is no public
-alternative. Only this module uses it, and ``tests/test_zero_code.py`` fails when it changes.
+alternative. Only this module uses it, and ``tests/otel/test_zero_code.py`` fails when it changes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The names of pipelines, which decide which processor delivers another process's records.
 
 This is the only module that reads an exporter's endpoint and headers. Neither is public in the
-official exporters; ``tests/test_owners.py`` fails when their names change. A name has no secrets:
+official exporters; ``tests/journal/test_owners.py`` fails when their names change. A name has no secrets:
 headers, and other values that tell one customer of an endpoint from another, go into a digest.
 """
 

@@ -339,9 +339,9 @@ ELSEWHERE = {
     "OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK",
     "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
     "WAKELOG_DEMO_PATIENCE",
-    "WAKELOG_TRACE_URL",  # tests/test_page.py
-    "WAKELOG_CONTEXT",  # tests/test_propagation.py
-    "WAKELOG_DIRECT_ENCODING",  # tests/test_direct_encoding.py
+    "WAKELOG_TRACE_URL",  # tests/view/test_page.py
+    "WAKELOG_CONTEXT",  # tests/events/test_propagation.py
+    "WAKELOG_DIRECT_ENCODING",  # tests/otel/test_direct_encoding.py
 }
 READ_BY_THE_DROP_IN = {
     "WAKELOG_DIR", "WAKELOG_PIPELINE", "WAKELOG_REPLAY_RATE", "WAKELOG_MAX_RECORD_BYTES",

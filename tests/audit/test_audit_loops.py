@@ -261,7 +261,7 @@ def test_a_log_that_raises_cancelled_error_costs_its_records_and_not_the_thread(
 
 PROGRAM = """
 import asyncio, sys
-from tests.test_audit_loops import KEY, Bound, Pool, Slow, record
+from tests.audit.test_audit_loops import KEY, Bound, Pool, Slow, record
 from wakelog.audit import SessionAuditSink
 
 loop = asyncio.new_event_loop()

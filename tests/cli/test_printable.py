@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cli.test_cli import recorder, run
 from tests.support.scripted import ACCEPT, Answer, ScriptedHTTP
-from tests.test_cli import recorder, run
 from wakelog._printable import printable, printable_json
 from wakelog.errors import JournalError, WakelogError
 from wakelog.gateway import EventSessionLogger, SerializationError

@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
+from tests.delivery.test_exit import DOWN, SOON, next_hop
 from tests.support.collector import CONFIG, Collector
 from tests.support.figures import FATES
 from tests.support.otlp import ExportedMetrics
 from tests.support.programs import PATIENTLY, SECONDS
 from tests.support.waiting import until
-from tests.test_exit import DOWN, SOON, next_hop
 from wakelog.journal import books
 
 __all__ = ["next_hop"]

@@ -29,8 +29,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.resources import Resource
 
+from tests.cli.test_cli import SECONDS, directory, environment, recorder, run, tail
 from tests.conftest import ROOT
-from tests.test_cli import SECONDS, directory, environment, recorder, run, tail
 from wakelog import AgentEvent, AgentLogger, DurableLogRecordProcessor, JSONLSink, OTelSink
 from wakelog.cli import main
 from wakelog.index.sql import COLUMNS

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cli.test_cli import SECONDS, environment, recorder, run
 from tests.support.scripted import Answer, ScriptedHTTP
-from tests.test_cli import SECONDS, environment, recorder, run
 from wakelog._endpoints import endpoint_name, without_secrets
 
 PASSWORD, QUERY, PATH = "hunter2pw", "querysecret77", "pathsecret77"

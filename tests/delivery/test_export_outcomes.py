@@ -899,7 +899,7 @@ def test_after_shutdown_everything_stays_pending(hop):
 
 FORKING = """
 import os, sys
-from tests.test_export_outcomes import BATCH, exporter_for, record
+from tests.delivery.test_export_outcomes import BATCH, exporter_for, record
 from wakelog.otel._export_attempt import attempt_through
 
 judge = attempt_through(exporter_for(*sys.argv[1:]))

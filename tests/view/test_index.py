@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_cli import SECONDS, environment, recorder, run
+from tests.cli.test_cli import SECONDS, environment, recorder, run
 from wakelog.cli import main
 from wakelog.errors import JournalError
 from wakelog.events import described

@@ -599,7 +599,7 @@ from pathlib import Path
 mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,nr_inodes=200", "none", sys.argv[1]])
 if mounted.returncode:
     sys.exit(77)
-from tests.test_space import check_on_a_small_disk
+from tests.journal.test_space import check_on_a_small_disk
 print(check_on_a_small_disk(Path(sys.argv[1]) / "journal"))
 """
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 import wakelog
+from tests.cli.test_cli import SECONDS, directory, environment, recorder, run
 from tests.conftest import ROOT
-from tests.test_cli import SECONDS, directory, environment, recorder, run
 from wakelog import AgentLogger, JSONLSink
 from wakelog.cli import COMMANDS, build_parser, main
 

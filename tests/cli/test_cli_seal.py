@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from tests.evidence.test_evidence_signer import Agent
 from tests.support.sealed import RESOURCE, key_files, verify
 from tests.support.waiting import until
-from tests.test_evidence_signer import Agent
 from wakelog.cli import main
 from wakelog.cli import seal as command
 from wakelog.evidence import last_seal

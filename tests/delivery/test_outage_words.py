@@ -19,9 +19,9 @@ import pytest
 import requests
 import urllib3.exceptions
 
+from tests.cli.test_cli import SECONDS, environment, recorder, run
+from tests.journal.test_journal import fill
 from tests.support.scripted import CLOSE, HANG, RESET, UNAUTHENTICATED, Answer, ScriptedHTTP
-from tests.test_cli import SECONDS, environment, recorder, run
-from tests.test_journal import fill
 from wakelog.delivery import Outage
 from wakelog.errors import QuotaExceededError
 from wakelog.gateway import CallbackTransport, EventSessionLogger, TransportConnectionError

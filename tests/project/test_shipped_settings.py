@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.backends.test_collector_configs import ALL_VARIABLES, HEADERS
 from tests.conftest import ROOT
-from tests.test_collector_configs import ALL_VARIABLES, HEADERS
 
 CONFIGS = sorted((ROOT / "collector-config").glob("*.yaml"))
 COMPOSE = sorted((ROOT / "collector-config" / "compose").glob("compose*.yaml"))

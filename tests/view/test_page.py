@@ -19,12 +19,12 @@ import pytest
 from opentelemetry import trace
 
 from scripts import fetch_axe
+from tests.cli.test_cli import recorder
+from tests.cli.test_cli_find import QUESTIONS, record_what_is_asked
 from tests.conftest import ROOT
 from tests.support.browser import Browser
 from tests.support.parts import need
 from tests.support.viewing import SECONDS, Viewing
-from tests.test_cli import recorder
-from tests.test_cli_find import QUESTIONS, record_what_is_asked
 from wakelog.journal import books
 from wakelog.page._prometheus import QUERIES
 

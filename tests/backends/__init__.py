@@ -1,0 +1,1 @@
+"""Real servers: Collector, Jaeger, Prometheus, VictoriaLogs."""

@@ -1,0 +1,1 @@
+"""What agents do: events, loggers, blocks, replay, cost."""

@@ -1,0 +1,1 @@
+"""Seals, proofs, erasure."""

@@ -1,0 +1,1 @@
+"""Wakelog in a pipeline of OpenTelemetry's: the drop-in, encoding, metrics, set-up."""

@@ -1,0 +1,1 @@
+"""Forks, servers that fork, containers, patched runtimes."""

@@ -1,0 +1,1 @@
+"""The line: values, blobs, and content apart."""

@@ -1,0 +1,1 @@
+"""Sinks and the buffers before them."""

@@ -1,0 +1,1 @@
+"""Spans: lines, ends that nobody saw, crashes."""

@@ -1,0 +1,1 @@
+"""The index, the viewer and the page."""
