@@ -608,12 +608,12 @@ REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
     "buffer, no number": (
         {"WAKELOG_BUFFER_CAPACITY": "many"},
         "WAKELOG_BUFFER_CAPACITY",
-        "a whole number from 1 on",
+        "a whole number of at least 1",
     ),
     "buffer, a fraction": (
         {"WAKELOG_BUFFER_CAPACITY": "0.5"},
         "WAKELOG_BUFFER_CAPACITY",
-        "a whole number from 1 on",
+        "a whole number of at least 1",
     ),
     "buffer overflow": (
         {"WAKELOG_BUFFER_OVERFLOW": "drop"},

@@ -49,7 +49,7 @@ class Buffer:
     def __post_init__(self) -> None:
         capacity: object = self.capacity
         if not isinstance(capacity, int) or isinstance(capacity, bool) or capacity < 1:
-            message = f"capacity must be a whole number of at least 1, got {capacity!r}"
+            message = f"capacity={capacity!r} cannot be used: give a whole number of at least 1"
             raise ConfigurationError(message)
         timeout: object = self.timeout
         if timeout is not None and not (
@@ -57,7 +57,7 @@ class Buffer:
             and not isinstance(timeout, bool)
             and 0 <= timeout < math.inf
         ):
-            message = f"timeout must be a number of seconds of at least 0, or None, got {timeout!r}"
+            message = f"timeout={timeout!r} cannot be used: give a number of seconds of at least 0, or None"
             raise ConfigurationError(message)
         try:
             object.__setattr__(self, "overflow", OverflowPolicy(self.overflow))
