@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.support import postgres
+from tests.support.waiting import until
 from wakelog import AgentEvent, ConfigurationError, EventTooLargeError, SessionLogError
 from wakelog.audit import (
     InMemorySessionLog,
@@ -29,6 +30,7 @@ from wakelog.audit import (
     SQLiteSessionLog,
     ThreadKey,
 )
+from wakelog.runtime import check_for_sqlite
 
 KEY = ThreadKey("acme", "t-1")
 HOSTILE = [
@@ -673,6 +675,27 @@ def open_at_once(folder: Path, files: int, start: Any) -> None:
         start.wait(60)
         asyncio.run(log.append(KEY, [said("first")]))
         log.close()
+
+
+COMES_AND_GOES = """
+import os, sys
+while True:
+    os.close(os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY, 0o600))
+    os.unlink(sys.argv[1])
+"""
+
+
+def test_a_journal_of_sqlite_that_comes_and_goes_is_not_a_link(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    other = subprocess.Popen([sys.executable, "-c", COMES_AND_GOES, f"{path}-journal"])
+    try:
+        until((tmp_path / "a.db-journal").exists, "the other process")
+        for _ in range(20_000):
+            check_for_sqlite(path)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_processes_that_open_a_new_sqlite_file_at_once_all_get_in(tmp_path: Path) -> None:

@@ -2,13 +2,11 @@
 
     python verify_proof.py PROOF.json EVENT.jsonl PUBLIC_KEY.pem
 
-PROOF.json is what "wakelog prove ID" has written, EVENT.jsonl is the event's line, and
-PUBLIC_KEY.pem is the signer's key. Get the key from a person whom you trust, and not from the one
-who gave you the proof. Exit code 0 means that the signer has signed this very line, at the time and
-position that are printed.
+PROOF.json is what "wakelog prove ID" has written, EVENT.jsonl is the event's line, and PUBLIC_KEY.pem is the
+signer's key: get it from a person whom you trust, and not from the one who gave you the proof. Exit code 0 means
+that the signer has signed this very line, at the time and position that are printed.
 
-This checks the line's hash (RFC 9162, 2.1.1), the path to the seal's root (2.1.3.2) and its
-signature (RFC 8032, 5.1.7).
+This checks the line's hash (RFC 9162, 2.1.1), the path to the seal's root (2.1.3.2) and its signature (RFC 8032, 5.1.7).
 """
 
 from __future__ import annotations

@@ -144,8 +144,10 @@ def check_for_sqlite(path: StrPath) -> None:
     """
     for suffix in _NAMES_OF_A_DATABASE:
         name = f"{os.fspath(path)}{suffix}"
-        if os.path.lexists(name) and regular_file(name) is None:
-            raise ForeignFileError(errno.EINVAL, _UNUSABLE, name)
+        # In one step: another process deletes its journal whenever a transaction ends.
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(name).st_mode):
+                raise ForeignFileError(errno.EINVAL, _UNUSABLE, name)
 
 
 def size_of(status: os.stat_result) -> int:
