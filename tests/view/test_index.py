@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -354,7 +355,7 @@ def test_an_index_that_cannot_be_used_is_made_anew(damage: str, journal: Path) -
         # SQLite's own message quotes it, which sqlite3 fails to decode.
         path.write_bytes(data.replace(b"CREATE TABLE", b"CREATE\xb6TABLE"))
     else:
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("PRAGMA user_version = 999")
         connection.close()
     # Something is new, so that the index is read and written.
@@ -368,7 +369,7 @@ def test_an_index_that_cannot_be_used_is_made_anew(damage: str, journal: Path) -
 def damage_rows(journal: Path) -> None:
     """Damages the index's rows alone, so that opening it finds nothing."""
     path = journal / INDEX / "index.sqlite"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         (page,) = connection.execute(
             "SELECT rootpage FROM sqlite_master WHERE name = 'events'"
