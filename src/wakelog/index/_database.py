@@ -124,7 +124,10 @@ def _says_damaged(error: Exception) -> bool:
 
 
 def _connect(path: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    # One thread at a time uses it; the page closes it in another thread than it was opened in.
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
     try:
         connection.execute(
             "PRAGMA synchronous = OFF" if not path else "PRAGMA synchronous = NORMAL"

@@ -7,7 +7,6 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -49,10 +48,7 @@ class Library:
         """Wait for running queries, and close the files."""
         self._threads.shutdown(cancel_futures=True)
         for index in self._all:
-            with suppress(
-                Exception
-            ):  # sqlite3 rejects another thread; the connection closes with the process
-                index.close()
+            index.close()
 
     def _answer(self, question: Callable[[Index], Found]) -> Found:
         index: Index | None = getattr(self._own, "index", None)
