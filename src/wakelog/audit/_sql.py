@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import ClassVar
 
 from wakelog.audit._codec import event_in
@@ -9,7 +10,7 @@ from wakelog.audit._keys import ThreadKey, checked
 from wakelog.audit._log import Logged
 
 
-class SQLSessionLog:
+class SQLSessionLog(abc.ABC):
     """Reads conversations from two tables of a database: live events and archived events."""
 
     any_event_loop: ClassVar = True
@@ -32,11 +33,11 @@ class SQLSessionLog:
         rows = await self._select(table, columns(key), cursor, limit)
         return [Logged(ordinal, event_in(text)) for ordinal, text in rows]
 
+    @abc.abstractmethod
     async def _select(
         self, table: str, thread: tuple[str, str], cursor: int, limit: int | None
     ) -> list[tuple[int, str]]:
         """Return the ordinals and documents of a thread after an ordinal, in order."""
-        raise NotImplementedError
 
 
 def columns(key: ThreadKey) -> tuple[str, str]:

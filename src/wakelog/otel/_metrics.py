@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import time
 import weakref
 from collections import Counter
@@ -56,7 +57,7 @@ class ObservedProcessor:
         return {s.OTEL_COMPONENT_TYPE: kind, s.OTEL_COMPONENT_NAME: f"{kind}/{self.number}"}
 
 
-class SignalMetrics:
+class SignalMetrics(abc.ABC):
     """The instruments of a signal on one MeterProvider, shared by every processor that uses it.
 
     Args:
@@ -106,11 +107,11 @@ class SignalMetrics:
         self._observe(instruments, say, open_books)
         return found
 
+    @abc.abstractmethod
     def _observe(
         self, instruments: Instruments, say: Callable[..., None], open_books: list[WriterBooks]
     ) -> None:
         """Observe what only this signal has."""
-        raise NotImplementedError
 
     def _after_fork(self) -> None:
         self._books.reset()
