@@ -31,7 +31,8 @@ parent_id: ContextVar[str | None] = ContextVar("wakelog.parent_id", default=None
 spending: ContextVar[Any] = ContextVar("wakelog.spending", default=None)
 """The usage of the innermost run with a budget, or None."""
 
-_attributes: dict[str, ContextVar[object]] = {}
+attributes: dict[str, ContextVar[object]] = {}
+"""The variables of bound attributes, by name; empty if the process has never bound one."""
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def bind(values: Mapping[str, object]) -> list[Token[Any]]:
         elif name in _fields:
             tokens.append(_fields[name].set(None if value is None else text_of(value)))
         else:
-            variable = _attributes.setdefault(name, ContextVar(f"wakelog.{name}", default=None))
+            variable = attributes.setdefault(name, ContextVar(f"wakelog.{name}", default=None))
             tokens.append(variable.set(kept(value)))
     return tokens
 
@@ -90,9 +91,9 @@ def unset(token: Token[Any]) -> bool:
 
 def bound_attributes() -> dict[str, object] | None:
     """Return the attributes that ``bound`` has set, or None without any."""
-    if not _attributes:
+    if not attributes:
         return None
     # A copy in one step, because another thread may be adding a name.
-    variables = _attributes.copy()
+    variables = attributes.copy()
     found = {name: value for name, var in variables.items() if (value := var.get()) is not None}
     return found or None

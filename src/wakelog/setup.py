@@ -31,8 +31,6 @@ from wakelog.otel import (
     FOREIGN_VARIABLES,
     MAX_RECORD_BYTES,
     REPLAY_RATE,
-    ContentAwareBridge,
-    ContentPolicy,
     DeliveryResult,
     DurableLogRecordProcessor,
     DurableSpanProcessor,
@@ -476,20 +474,20 @@ def _logger_provider(
     processors.extend(
         DurableLogRecordProcessor(
             exporter,
+            # Each event becomes one span event, however many processors there are.
+            span_events=settings["span_events"] and not number,
             meter_provider=settings["meter_provider"],
             directory=settings["directory"],
             pipeline=pipeline,
             resource=resource,
             **{setting: settings[setting] for setting in (*_JOURNAL, "buffer")},
         )
-        for exporter in durable
+        for number, exporter in enumerate(durable)
     )
     with naming_variables(
         "the logger provider", "OTEL_LOGRECORD_", "OTEL_BLRP_", *ATTRIBUTE_LIMITS
     ):
         provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-    if settings["span_events"]:
-        provider.add_log_record_processor(ContentAwareBridge(ContentPolicy.from_environment()))
     for console in consoles:
         provider.add_log_record_processor(SimpleLogRecordProcessor(console))
     for processor in processors:

@@ -717,7 +717,7 @@ def test_an_exception_takes_the_bindings_away() -> None:
 def test_binding_new_names_disturbs_no_thread_that_records(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(context, "_attributes", {})
+    monkeypatch.setattr(context, "attributes", {})
     recorded = Recorded()
     enough = threading.Event()
     problems: list[BaseException] = []

@@ -208,6 +208,25 @@ def test_span_events_can_be_switched_off(program: Program) -> None:
     assert got == []
 
 
+def test_span_events_of_other_libraries_are_redacted_as_their_records_are(
+    program: Program,
+) -> None:
+    got = program.run(
+        """
+        from opentelemetry import trace
+        from opentelemetry._logs import get_logger
+        log = wakelog.configure(directory="journal")
+        with log.run():
+            get_logger("theirs").emit(event_name="sent", attributes={"to": "ann@example.com"})
+            print(json.dumps([dict(event.attributes) for event in trace.get_current_span().events]))
+        """,
+        WAKELOG_REDACT_FOREIGN="true",
+    )
+
+    assert got[-1] == {"to": "[REDACTED]"}
+    assert list(read(program.folder / "journal"))[1].record.attributes == {"to": "[REDACTED]"}
+
+
 @pytest.mark.parametrize("value", ["true", "TRUE", " true "])
 def test_a_disabled_sdk_sets_nothing_up_and_the_program_runs_on(
     program: Program, value: str

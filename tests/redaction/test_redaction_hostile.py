@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.redaction_corpus import GOES, HOSTILE, MISSED, STAYS, X
 from wakelog.errors import ConfigurationError
-from wakelog.redaction import HashStrategy, RedactionConfig, RegexDetector, redact
+from wakelog.record import kept
+from wakelog.redaction import HashStrategy, RedactionConfig, RegexDetector, prepare, redact
 
 MARK = "ZQZ"  # in no text of the corpus, and nothing that a URL would escape
 
@@ -255,3 +256,61 @@ def test_everything_hidden_is_still_valid_for_json():
     value = {str(n): [text, {text: 1}] for n, text in enumerate(HOSTILE)}
     got = redact(value, RedactionConfig(max_candidates=0))
     assert json.loads(json.dumps(got)) == got
+
+
+# --- The copy of an event's values ------------------------------------------------------------------
+
+
+class Unhashable(type):
+    """The type of a class that cannot be looked up in a set."""
+
+    def __hash__(cls):
+        raise ValueError
+
+
+class Refusing(metaclass=Unhashable):
+    """An object of such a class."""
+
+
+LEAVES = [
+    *HOSTILE[:20], *STAYS[:20], "search", "a" * 80, "", 3, 2.5, True, None, 10**30, b"bytes", ("token", "abc"),
+    ["--password", "hunter22"], [1, 2], {1}, Refusing(), {3: "three"}, {"n": {"n": {"n": {"n": {"n": "ann@x.org"}}}}},
+]  # fmt: skip
+NAMES = ["query", "limit", "api_key", "tokens", "password", "name", "value", "content", "key", "ann@example.com", "x" * 70]  # fmt: skip
+
+
+def drawn(chance, depth=0):
+    if depth == 4 or chance.random() < 0.5:
+        return chance.choice(LEAVES)
+    names = chance.sample(NAMES, chance.randint(0, 4))
+    value = {name: drawn(chance, depth + 1) for name in names}
+    return {**value, **{str(n): n for n in range(40)}} if chance.random() < 0.05 else value
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RedactionConfig(),
+        RedactionConfig(max_candidates=2),
+        RedactionConfig(strategy=HashStrategy(salt=b"s" * 16)),
+        RedactionConfig(detectors=(RegexDetector("limit", re.compile("limit")),)),
+    ],
+    ids=["usual", "few", "hash", "detector"],
+)
+def test_a_copy_of_an_event_is_redacted_as_the_event_is(config):
+    copied, chance = prepare(config), random.Random(15)
+    for _ in range(500):
+        value = drawn(chance)
+        before = repr(value)
+        got = copied(value)
+        assert repr(got) == repr(redact(kept(value), config)), value
+        assert repr(value) == before
+
+
+def test_a_change_of_the_original_does_not_change_the_copy():
+    inner = {"limit": 3}
+    value = {"query": "flights", "args": inner}
+    prepare()(value)
+    got = prepare()(value)
+    inner["limit"], value["query"] = 4, "trains"
+    assert got == {"query": "flights", "args": {"limit": 3}}

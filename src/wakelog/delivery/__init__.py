@@ -23,7 +23,7 @@ from wakelog.delivery._listening import address_of, is_listening
 from wakelog.delivery._observer import DeliveryObserver, LanesOf
 from wakelog.delivery._outage import Outage
 from wakelog.delivery._outcome import Address, ExportOutcome, Outcome
-from wakelog.delivery._suppression import is_suppressed, suppress_recording
+from wakelog.delivery._suppression import is_suppressed, suppress_recording, suppressing
 from wakelog.delivery._thread import ANSWER_SECONDS, Delivery
 from wakelog.delivery._writers import Sources
 
@@ -62,6 +62,7 @@ __all__ = [
     "is_listening",
     "is_suppressed",
     "suppress_recording",
+    "suppressing",
 ]
 
 

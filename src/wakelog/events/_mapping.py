@@ -310,6 +310,7 @@ def severity_of(event: AgentEvent) -> tuple[int, str]:
     return EVENT_TYPES.get(event.event_type, _OTHER).severity
 
 
+# Long: every event takes this path, and each call costs time.
 def attributes_of(event: AgentEvent, content: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the attributes of an event as a new dict.
 
@@ -347,8 +348,19 @@ def attributes_of(event: AgentEvent, content: dict[str, Any] | None = None) -> d
         attributes[s.RUN_ID] = event.run_id
     if event.event_key is not None:
         attributes[s.EVENT_KEY] = event.event_key
-    if event.payload:
-        _add_payload(attributes, content, kind, event.payload)
+    said = attributes if content is None else content
+    rest: dict[str, Any] = {}
+    for key, value in (event.payload or rest).items():
+        attribute = kind.payload.get(key)
+        if attribute is None:
+            rest[key] = value
+        elif value is not None:
+            wrap = kind.wrap.get(key)
+            wrapped = value if wrap is None else wrap(value)
+            if wrapped is not None:
+                (said if attribute in s.CONTENT else attributes)[attribute] = wrapped
+    if rest:
+        said[s.PAYLOAD] = rest
     if event.risk:
         attributes[s.RISK] = event.risk
     if event.metadata:
@@ -360,32 +372,17 @@ def attributes_of(event: AgentEvent, content: dict[str, Any] | None = None) -> d
     return attributes
 
 
-def _add_payload(
-    attributes: dict[str, Any],
-    content: dict[str, Any] | None,
-    kind: EventType,
-    payload: Mapping[str, Any],
-) -> None:
-    rest: dict[str, Any] = {}
-    for key, value in payload.items():
-        attribute = kind.payload.get(key)
-        if attribute is None:
-            rest[key] = value
-        elif value is not None:
-            wrap = kind.wrap.get(key)
-            into = attributes if content is None or attribute not in s.CONTENT else content
-            if wrap is None:
-                into[attribute] = value
-            elif (wrapped := wrap(value)) is not None:
-                into[attribute] = wrapped
-    if rest:
-        (attributes if content is None else content)[s.PAYLOAD] = rest
-
-
 def span_attributes(event_type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Return the attributes of a payload for a span, without content."""
+    kind = EVENT_TYPES[event_type]
     attributes: dict[str, Any] = {}
-    _add_payload(attributes, {}, EVENT_TYPES[event_type], payload)
+    for key, value in payload.items():
+        attribute = kind.payload.get(key)
+        if value is not None and attribute is not None and attribute not in s.CONTENT:
+            wrap = kind.wrap.get(key)
+            wrapped = value if wrap is None else wrap(value)
+            if wrapped is not None:
+                attributes[attribute] = wrapped
     return attributes
 
 

@@ -33,6 +33,7 @@ from wakelog.runtime import (
     check_directory,
     is_directory,
     notice_fork,
+    noticed,
     reset_in_child,
     resolved,
 )
@@ -219,7 +220,8 @@ class Journal:
         Raises:
             JournalError: As of ``append``.
         """
-        notice_fork()
+        if not noticed[0]:
+            notice_fork()
         tried_again = False
         while True:
             try:

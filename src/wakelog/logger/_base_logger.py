@@ -12,9 +12,7 @@ from opentelemetry import trace
 
 from wakelog import _arguments as a
 from wakelog import context
-from wakelog.errors import (
-    RedactionError,
-)
+from wakelog.errors import RedactionError
 from wakelog.events import AgentEvent
 from wakelog.events.semconv import CHAT, REPLAYED, SCHEMA_URL, SCOPE_NAME
 from wakelog.logger._blocks import RunBlock, ToolBlock
@@ -83,10 +81,8 @@ class BaseLogger(EventMethods[Recorded]):
             self.sink = JSONLSink(sink)
         else:
             self.sink = NullSink() if sink is None else sink
-        self.redact_payloads = redact_payloads
-        self.redaction_config = redaction_config
-        if redact_payloads:
-            prepare(redaction_config)
+        self._redact_payloads, self._redaction_config = redact_payloads, redaction_config
+        self._copied = self._chosen_copy()
         self.default_risk: dict[str, Any] = kept(dict(default_risk or {}))
         self.metadata: dict[str, Any] = kept(dict(metadata or {}))
         self.tracer_provider = tracer_provider
@@ -95,6 +91,30 @@ class BaseLogger(EventMethods[Recorded]):
         self.genai_events = genai_events
         self.genai_metrics = _genai_metrics() if genai_metrics else None
         self.prices = prices() if costs else None
+
+    @property
+    def redact_payloads(self) -> bool:
+        """Whether secrets and personal data are redacted before anything is written."""
+        return self._redact_payloads
+
+    @redact_payloads.setter
+    def redact_payloads(self, redact_payloads: bool) -> None:
+        self._redact_payloads = redact_payloads
+        self._copied = self._chosen_copy()
+
+    @property
+    def redaction_config(self) -> RedactionConfig | None:
+        """What is redacted, and how it is replaced; None for the defaults."""
+        return self._redaction_config
+
+    @redaction_config.setter
+    def redaction_config(self, redaction_config: RedactionConfig | None) -> None:
+        self._redaction_config = redaction_config
+        self._copied = self._chosen_copy()
+
+    def _chosen_copy(self) -> Callable[[Any], Any]:
+        """Return the function that copies what events have, so that no event has to choose it."""
+        return prepare(self._redaction_config) if self._redact_payloads else kept
 
     # Blocks
 
@@ -286,6 +306,8 @@ class BaseLogger(EventMethods[Recorded]):
         """
         return self._finish(self.made(event_type, payload, **fields))
 
+    recorded = emit
+
     @abc.abstractmethod
     async def look_for_earlier(self, run_id: str) -> None:
         """Read the keyed events recorded earlier for a run, without blocking the event loop."""
@@ -343,26 +365,20 @@ class BaseLogger(EventMethods[Recorded]):
             TypeError: If a field is not one of events.
             RedactionError: If a detector or strategy of the user failed.
         """
+        copied = self._copied
         run_id = run_id or context.run_id.get()
         if event_key is not None:
             full_event_key = full_key(event_key, run_id)
-        # Copies, so that later changes to the objects do not change the event.
-        payload = kept(payload)
-        if type(payload) is not dict:
-            payload = {} if payload is None else {"value": payload}
+        if type(payload) is not dict and payload is not None:
+            payload = _as_dict(payload, "value")
         if risk is not None or self.default_risk:
-            risk = _merged(self.default_risk, risk, "risk")
+            risk = copied({**self.default_risk, **_as_dict(risk, "risk")})
         if metadata is not None or self.metadata:
-            metadata = _merged(self.metadata, metadata, "metadata")
-        attributes = None if attributes is None else _copied(attributes, "attributes") or None
-        if (around := context.bound_attributes()) is not None:
-            attributes = {**around, **attributes} if attributes else around
-        if self.redact_payloads:
-            config = self.redaction_config
-            payload = redact(payload, config) if payload else payload
-            risk = redact(risk, config) if risk else risk
-            metadata = redact(metadata, config) if metadata else metadata
-            attributes = redact(attributes, config) if attributes else attributes
+            metadata = copied({**self.metadata, **_as_dict(metadata, "metadata")})
+        if context.attributes and (around := context.bound_attributes()) is not None:
+            attributes = {**around, **_as_dict(attributes, "attributes")}
+        elif attributes is not None:
+            attributes = _as_dict(attributes, "attributes") or None
         try:
             event = AgentEvent(
                 event_type,
@@ -372,10 +388,11 @@ class BaseLogger(EventMethods[Recorded]):
                 parent_event_id=parent_event_id or context.parent_id.get(),
                 session_id=session_id or context.session_id.get(),
                 tenant_id=tenant_id or context.tenant_id.get(),
-                payload=payload,
+                # Copies, so that later changes to the objects do not change the event.
+                payload=copied(payload) if payload else None,
                 risk=risk,
                 metadata=metadata,
-                attributes=attributes,
+                attributes=copied(attributes) if attributes else None,
                 event_key=full_event_key,
                 **fields,
             )
@@ -405,9 +422,7 @@ class BaseLogger(EventMethods[Recorded]):
         Raises:
             SinkError: If events that a buffer had accepted could not be written.
         """
-        from wakelog.otel import (
-            DeliveryResult,
-        )  # imported late, because it loads the journal's books
+        from wakelog.otel import DeliveryResult  # imported late: it loads the journal's books
 
         if (deliver := getattr(self.sink, "deliver", None)) is not None:
             return cast("DeliveryResult", deliver(timeout))
@@ -468,17 +483,14 @@ class BaseLogger(EventMethods[Recorded]):
             return type_name(type(error))
 
 
-def _copied(given: Any, name: str) -> dict[str, Any]:
-    """Return a copy of a dict, or a dict with a copy of another value under a name."""
+def _as_dict(given: Any, name: str) -> dict[str, Any]:
+    """Return a dict unchanged, a mapping as a dict, and another value in a dict under a name."""
+    if type(given) is dict:
+        return given
     if given is None:
         return {}
-    copy = kept(given)
-    return copy if type(copy) is dict else {name: copy}
-
-
-def _merged(held: dict[str, Any], given: Any, name: str) -> dict[str, Any]:
-    """Return a copy of the logger's values, updated with those of one event."""
-    return {**held, **_copied(given, name)}
+    plain = kept(given)
+    return plain if type(plain) is dict else {name: plain}
 
 
 def _genai_metrics() -> GenAIMetrics:

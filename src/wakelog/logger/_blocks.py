@@ -165,6 +165,9 @@ class Block(abc.ABC, Generic[Given]):
         return self._close(self._status or _status_of(error), error, self._opening.event_id)
 
     def _record(self, event_type: str, payload: dict[str, Any], **fields: Any) -> AgentEvent:
+        if self._log.blocking:
+            event: AgentEvent = self._log.recorded(event_type, payload, **fields)
+            return event
         event = self._log.made(event_type, payload, **fields)
         self._log.record(event)
         if event.settling is not None:

@@ -53,6 +53,39 @@ class AgentLogger(BaseLogger[AgentEvent]):
         JournalError: If the JSONL file cannot be opened.
     """
 
+    def emit(
+        self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any
+    ) -> AgentEvent:
+        """Record one event of any type.
+
+        Args:
+            event_type: The type.
+            payload: The event's content.
+            fields: The keyword arguments of ``event``.
+
+        Returns:
+            The event, with its receipt if the sink is a journal.
+
+        Raises:
+            InvalidEventTypeError: If the event type is not known.
+            SinkError: If the event was not accepted.
+            RedactionError: If a detector or strategy of the user failed.
+        """
+        # What `made` and `_finish` do for a usual event, because each call costs time.
+        try:
+            event = self.event(event_type, payload, **fields)
+        except Exception as error:  # noqa: BLE001 - raised again if on_error is "raise"
+            return self._finish(self.refused_event(error, event_type, fields))
+        if event.event_key is not None or context.spending.get() is not None:
+            return self._finish(event)
+        try:
+            self.put(event)
+        except WakelogError as error:
+            self.refuse(error, event.durability)
+        return event
+
+    recorded = emit
+
     def _finish(self, event: AgentEvent) -> AgentEvent:
         self.record(event)
         if (spending := context.spending.get()) is not None:

@@ -80,12 +80,27 @@ class Refusing(abc.ABC):
         """
         try:
             return self.event(event_type, payload, **fields)
-        except (TypeError, InvalidEventTypeError):
-            raise
         except Exception as error:  # noqa: BLE001 - raised again if on_error is "raise"
-            self.refuse(error, fields.get("durability"))
-            run_id = fields.get("run_id") or context.run_id.get()
-            return RefusedEvent(event_type, run_id=run_id, allow_custom_event_types=True)
+            return self.refused_event(error, event_type, fields)
+
+    def refused_event(
+        self, error: Exception, event_type: str, fields: dict[str, Any]
+    ) -> RefusedEvent:
+        """Return the event in place of one that could not be created.
+
+        Args:
+            error: Why it could not be created.
+            event_type: Its type.
+            fields: Its fields.
+
+        Raises:
+            Exception: The error, in the cases of ``made``.
+        """
+        if isinstance(error, TypeError | InvalidEventTypeError):
+            raise error
+        self.refuse(error, fields.get("durability"))
+        run_id = fields.get("run_id") or context.run_id.get()
+        return RefusedEvent(event_type, run_id=run_id, allow_custom_event_types=True)
 
     def record(self, event: AgentEvent) -> None:
         """Write an event to the sink, and handle an error as ``on_error`` says.

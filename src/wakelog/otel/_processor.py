@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from functools import partial
 from typing import Final
@@ -14,7 +15,7 @@ from opentelemetry.sdk.resources import Resource as SDKResource
 
 from wakelog import _arguments as a
 from wakelog.buffer import Buffer, Queue
-from wakelog.delivery import is_suppressed
+from wakelog.delivery import is_suppressed, suppressing
 from wakelog.errors import EventTooLargeError, SinkError
 from wakelog.evidence import Sealing
 from wakelog.journal import Durability, Receipt, Space
@@ -173,11 +174,11 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
         Raises:
             SinkError: If the journal did not accept a record of Wakelog's own loggers.
         """
-        if is_suppressed():
+        if threading.get_ident() in suppressing and is_suppressed():
             return
-        if self._bridge is not None:
-            self._bridge.on_emit(log_record)
         record = log_record.log_record
+        if self._bridge is not None and record.span_id:
+            self._bridge.on_emit(log_record)
         event = record if type(record) is EventLogRecord else None
         try:
             record_id, content = content_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from opentelemetry.sdk._logs import Logger as SDKLogger
 from opentelemetry.sdk.resources import Resource
 
 from wakelog import _arguments as a
-from wakelog.delivery import is_suppressed
+from wakelog.delivery import is_suppressed, suppressing
 from wakelog.errors import SinkError
 from wakelog.events import AgentEvent, attributes_of, event_name_of, severity_of
 from wakelog.events import semconv as s
@@ -187,7 +188,7 @@ class OTelSink:
         Raises:
             SinkError: If the journal did not accept it.
         """
-        if is_suppressed():
+        if threading.get_ident() in suppressing and is_suppressed():
             return None
         _normalise(attributes)
         record = EventLogRecord(

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
+from wakelog.runtime import ForkOrder, notice_fork, noticed, reset_in_child
 
 _SECOND = 1_000_000_000
 _MILLISECOND = 1_000_000
@@ -73,7 +73,8 @@ def uuid7() -> str:
         The canonical text, 36 characters in lower case.
     """
     global _last_millisecond  # noqa: PLW0603 - one tuple, replaced whole, so threads see either
-    notice_fork()
+    if not noticed[0]:
+        notice_fork()
     milliseconds, rest = divmod(time.time_ns(), _MILLISECOND)
     known, text = _last_millisecond
     if known != milliseconds:

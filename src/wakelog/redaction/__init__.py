@@ -10,13 +10,13 @@ is limited; beyond it, whole passages around candidates are replaced.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Final
 
 from wakelog import _arguments as a
 from wakelog.errors import ConfigurationError, RedactionError
-from wakelog.record import kept
 from wakelog.redaction._engine import CYCLE_MARKER, DEPTH_MARKER, MAX_DEPTH, Engine
 from wakelog.redaction._rules import ONLY_FIELDS, SECRET_FIELDS
 from wakelog.redaction._strategies import (
@@ -27,7 +27,6 @@ from wakelog.redaction._strategies import (
     ReplacementStrategy,
     TokenizationStrategy,
 )
-from wakelog.runtime import let_through
 
 __all__ = [
     "CYCLE_MARKER",
@@ -121,8 +120,12 @@ class RedactionConfig:
 _DEFAULT: Final = RedactionConfig()
 
 
-def prepare(config: RedactionConfig | None = None) -> None:
+def prepare(config: RedactionConfig | None = None) -> Callable[[Any], Any]:
     """Compile a configuration now, because an import during an event may coincide with a fork.
+
+    Returns:
+        A function that returns a redacted copy of a value: what ``redact`` returns for what
+        ``wakelog.record.kept`` returns.
 
     Raises:
         ConfigurationError: When it is not a ``RedactionConfig``.
@@ -130,7 +133,7 @@ def prepare(config: RedactionConfig | None = None) -> None:
     if config is not None and not isinstance(config, RedactionConfig):
         msg = f"redaction_config is of type {type(config).__name__}; give a RedactionConfig"
         raise ConfigurationError(msg)
-    _ = (_DEFAULT if config is None else config)._engine  # noqa: SLF001 - this module's own
+    return (_DEFAULT if config is None else config)._engine.copy_of  # noqa: SLF001 - this module's own
 
 
 def hidden(value: Any, config: RedactionConfig | None = None) -> str:
@@ -164,13 +167,4 @@ def redact(value: Any, config: RedactionConfig | None = None) -> Any:
     Raises:
         RedactionError: If a custom detector or strategy fails.
     """
-    engine = (_DEFAULT if config is None else config)._engine  # noqa: SLF001 - this module's own
-    try:
-        if type(value) is dict:
-            return engine.map(value, (id(value),), [engine.candidates])
-        return engine.value(value, (), [engine.candidates])
-    except RedactionError:
-        raise
-    except Exception as error:  # noqa: BLE001 - an object has raised; its copy has plain types only
-        let_through(error)
-        return engine.value(kept(value), (), [engine.candidates])
+    return (_DEFAULT if config is None else config)._engine.redacted(value)  # noqa: SLF001 - this module's own

@@ -14,12 +14,13 @@ from urllib.parse import quote, unquote
 from uuid import UUID
 
 from wakelog.errors import RedactionError
-from wakelog.record import opened, text_of
+from wakelog.record import kept, opened, text_of
 from wakelog.redaction._allowance import Allowance, passage
 from wakelog.redaction._forms import NAME_KEYS, VALUE_KEYS, is_flag_value
 from wakelog.redaction._names import KNOWN_NAMES, LONGEST_NAME, Names
 from wakelog.redaction._rules import WHOLE_FIELDS, expression, visible
 from wakelog.redaction._strategies import ReplacementStrategy
+from wakelog.runtime import let_through
 
 if TYPE_CHECKING:
     import re
@@ -43,6 +44,8 @@ LONG: Final = 64
 _TINY: Final = 10  # the same for texts in lists, which may occur in other lists too
 _SEVERAL: Final = 2  # the key is the plural of a sensitive one
 _PAIR: Final = 2
+_VALUE_KEYS: Final = frozenset(VALUE_KEYS)
+_FEW, _SHALLOW = 32, 3  # the items and the levels of a dict that is copied at once
 
 
 class Engine:
@@ -92,6 +95,64 @@ class Engine:
             return (self.map if kind is dict else self._items)(item, within, allowance)
         except RecursionError:
             return DEPTH_MARKER  # the stack is exhausted
+
+    # Long: the payload of every event takes this path, and each call costs time.
+    def copy_of(self, value: Any) -> Any:
+        """Return a redacted copy of a value, the same as ``redacted(kept(value))``.
+
+        Few dicts of known names with texts and numbers, the usual payload, are copied and redacted
+        in one pass.
+        """
+        if type(value) is not dict or len(value) > _FEW:
+            return self.redacted(kept(value))
+        keys, suspect = self.keys, self.suspect
+        allowance: Allowance = [self.candidates]
+        whole = item = value.copy()  # in one step, as another thread may change it
+        outer: list[tuple[dict[Any, Any], Any]] = []
+        try:
+            pairs = iter(item.items())
+            while True:
+                for key, child in pairs:
+                    sensitive = keys.get(key) if type(key) is str else None
+                    if sensitive is None:
+                        return self.redacted(kept(value))
+                    kind = type(child)
+                    if sensitive and (sensitive is not _SEVERAL or kind not in PLAIN):
+                        return self.redacted(kept(value))
+                    if kind is str:
+                        found = None
+                        if len(child) > LONG or (found := suspect(child)) is not None:
+                            item[key] = self._once(child, allowance, found)
+                    elif kind is dict and len(child) <= _FEW and len(outer) < _SHALLOW:
+                        outer.append((item, pairs))
+                        item[key] = item = child.copy()
+                        pairs = iter(item.items())
+                        break
+                    elif kind not in PLAIN:
+                        return self.redacted(kept(value))
+                else:
+                    if not _VALUE_KEYS.isdisjoint(item) and self._is_named(item):
+                        return self.redacted(kept(value))
+                    if not outer:
+                        return whole
+                    item, pairs = outer.pop()
+        except RedactionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
+            let_through(error)
+            return self.redacted(kept(value))
+
+    def redacted(self, value: Any) -> Any:
+        """Return the redacted value, see ``wakelog.redaction.redact``."""
+        try:
+            if type(value) is dict:
+                return self.map(value, (id(value),), [self.candidates])
+            return self.value(value, (), [self.candidates])
+        except RedactionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an object has raised; its copy has plain types only
+            let_through(error)
+            return self.value(kept(value), (), [self.candidates])
 
     def _once(self, item: str, allowance: Allowance, found: re.Match[str] | None) -> str:
         """Return a redacted text, from a cache if the value has it repeatedly."""

@@ -8,7 +8,7 @@ from wakelog.runtime._background import Alarm, Background
 from wakelog.runtime._burst import Burst
 from wakelog.runtime._contained import contained, is_cancellation
 from wakelog.runtime._filesystem import SYSTEM, UNFINISHED, FileSystem
-from wakelog.runtime._fork import ForkOrder, notice_fork, reset_in_child
+from wakelog.runtime._fork import ForkOrder, notice_fork, noticed, reset_in_child
 from wakelog.runtime._handlers import is_refusal, let_through
 from wakelog.runtime._locks import FileLock, is_locked
 from wakelog.runtime._opening import (
@@ -61,6 +61,7 @@ __all__ = [
     "list_regular",
     "make_directories",
     "notice_fork",
+    "noticed",
     "open_device",
     "open_directory",
     "open_file",

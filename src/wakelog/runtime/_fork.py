@@ -32,34 +32,45 @@ class ForkOrder(enum.IntEnum):
 
 
 class _Mark(Protocol):
-    """Its first item says whether this process has created it; 0 in a forked child."""
+    """Its first item is 1 in the process that has set it, and 0 in a forked child of it."""
 
     def __getitem__(self, index: int, /) -> int: ...
+
+    def __setitem__(self, index: int, value: int, /) -> None: ...
 
 
 class _ProcessId:
     """The mark if the kernel cannot wipe a page: compares process ids, five times slower."""
 
     def __init__(self) -> None:
-        self._process = os.getpid()
+        self._process = 0
 
     def __getitem__(self, index: int) -> int:
         return os.getpid() == self._process
 
+    def __setitem__(self, index: int, value: int) -> None:
+        self._process = os.getpid()
+
 
 def _make_mark() -> _Mark:
+    mark: _Mark = _ProcessId()
     try:
         page = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         page.madvise(_MADV_WIPEONFORK)
+        mark = page
     except (AttributeError, OSError, ValueError):
-        return _ProcessId()
-    page[0] = 1
-    return page
+        pass
+    mark[0] = 1
+    return mark
 
 
 _Reset = Callable[[], object]
 _registered: list[tuple[ForkOrder, Callable[[], _Reset | None]]] = []
-_mark = _make_mark()
+noticed = _make_mark()
+"""``noticed[0]`` is 0 in a forked child until ``notice_fork`` was called in it.
+
+Functions that run for every record check it themselves, which saves a call.
+"""
 # One lock for each process, created by its first thread that needs it. A thread that the child does
 # not have may hold an inherited lock.
 _resetting: dict[int, threading.RLock] = {}
@@ -89,7 +100,7 @@ def notice_fork() -> None:
 
     Called wherever inherited state is about to be used. Usually costs a read of one byte.
     """
-    if not _mark[0]:
+    if not noticed[0]:
         _reset()
 
 
@@ -98,9 +109,9 @@ def _always(reset: _Reset) -> Callable[[], _Reset]:
 
 
 def _reset() -> None:
-    global _mark, _thread_that_resets  # noqa: PLW0603 - once a process
+    global _thread_that_resets  # noqa: PLW0603 - once a process
     with _resetting.setdefault(os.getpid(), threading.RLock()):
-        if _mark[0] or _thread_that_resets == threading.get_ident():
+        if noticed[0] or _thread_that_resets == threading.get_ident():
             return
         _thread_that_resets = threading.get_ident()
         try:
@@ -108,7 +119,7 @@ def _reset() -> None:
                 if (reset := reference()) is not None:
                     reset()
         finally:
-            _mark, _thread_that_resets = _make_mark(), 0
+            noticed[0], _thread_that_resets = 1, 0
 
 
 os.register_at_fork(after_in_child=notice_fork)

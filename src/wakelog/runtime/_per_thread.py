@@ -24,15 +24,16 @@ class PerThread(Generic[T]):
 
     def __init__(self, default: T) -> None:
         self._default = default
-        self._values: dict[int, T] = {}
+        self.values: dict[int, T] = {}
+        """The values by thread, to look up without a call whether a thread may have one."""
         reset_in_child(self._keep_own, ForkOrder.LOCKS)
 
     def get(self) -> T:
         """Return the value of this thread."""
-        value = self._values.get(threading.get_ident(), self._default)
+        value = self.values.get(threading.get_ident(), self._default)
         if value is not self._default:
             notice_fork()  # it may belong to a thread of the parent with the same id
-            value = self._values.get(threading.get_ident(), self._default)
+            value = self.values.get(threading.get_ident(), self._default)
         return value
 
     @contextmanager
@@ -40,17 +41,18 @@ class PerThread(Generic[T]):
         """Set the value of this thread inside the block, and restore the former value after it."""
         notice_fork()
         me = threading.get_ident()
-        was_set, before = me in self._values, self.get()
-        self._values[me] = value
+        was_set, before = me in self.values, self.get()
+        self.values[me] = value
         try:
             yield
         finally:
             if was_set:
-                self._values[me] = before
+                self.values[me] = before
             else:
-                self._values.pop(me, None)
+                self.values.pop(me, None)
 
     def _keep_own(self) -> None:
         """Forget other threads' values in a forked child, whose threads may reuse their ids."""
         me = threading.get_ident()
-        self._values = {one: value for one, value in self._values.items() if one == me}
+        for other in self.values.keys() - {me}:
+            del self.values[other]
