@@ -41,9 +41,9 @@ ATTRIBUTES: dict[str, Any] = {
 
 # Calls for each event or record, noted on 29 November 2026.
 NOTED = {
-    "Logger.emit": 40,
-    "tool_call": 93,
-    "tool_call into a file": 81,
+    "Logger.emit": 39,
+    "tool_call": 88,
+    "tool_call into a file": 79,
     "a record on its way": 87,
     "a span": 63,
     "a span without the line of its start": 40,

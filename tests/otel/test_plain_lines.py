@@ -157,6 +157,14 @@ def test_the_second_that_is_kept_is_not_taken_for_another(monkeypatch: pytest.Mo
         assert plain(record) == by_fields(record)
 
 
+def test_times_before_1970_are_not_those_of_the_second_that_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_plain_lines, "_second", (-1, b""))
+    for observed in (-5, time.time_ns()):
+        assert plain(made(timestamp=-5, observed_timestamp=observed)) is None
+
+
 def test_what_is_kept_of_names_is_bounded() -> None:
     for number in range(2000):
         assert plain(made(event_name=f"e{number}")) == by_fields(made(event_name=f"e{number}"))

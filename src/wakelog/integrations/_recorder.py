@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any, Final
 
 from opentelemetry._logs import get_logger_provider
+from opentelemetry.context import get_current
 from opentelemetry.sdk._logs import LoggerProvider
 
 from wakelog import context
@@ -19,7 +20,6 @@ from wakelog.journal import Durability
 from wakelog.logger import AgentLogger, current
 from wakelog.otel import OTelSink, disabled, span_context_of
 from wakelog.record import kept, text_of, traceback_of, type_name
-from wakelog.redaction import redact
 from wakelog.runtime import Burst, ForkOrder, let_through, notice_fork, reset_in_child
 from wakelog.sinks import NullSink
 
@@ -135,7 +135,8 @@ class Recorder:
             return
         _recording.add(me)
         try:
-            if (log := self.logger()) is not None and type(log.sink) is not NullSink:
+            log = self._given or self.logger()
+            if log is not None and type(log.sink) is not NullSink:
                 event_type = fields.get("event_type")
                 if (
                     type(event_type) is not str
@@ -202,7 +203,9 @@ def _write_log(
     severity_text: str,
     timestamp: int | None,
 ) -> None:
-    durability = fields.pop("durability") if _asks(fields) else None
+    durability = None
+    if type(fields.get("durability")) is Durability:  # a text of that name is an attribute
+        durability = fields.pop("durability")
     event_name = fields.pop("event_name", None)
     if event_name is not None and type(event_name) is not str:
         fields["event_name"], event_name = event_name, None
@@ -220,21 +223,17 @@ def _write_log(
     for variable, name in _BOUND:
         if (value := variable.get()) is not None:
             fields.setdefault(name, value)
-    if (around := context.bound_attributes()) is not None:
+    if context.attributes and (around := context.bound_attributes()) is not None:
         fields = {**around, **fields}
-    text, fields = kept(text), kept(fields)
-    if log.redact_payloads:
-        config = log.redaction_config
-        text, fields = redact(text, config), redact(fields, config)
     sink.write_log(
         scope,
-        text,
-        fields,
+        log.copied(text),
+        log.copied(fields),
         severity_number=severity_number,
         severity_text=severity_text,
         event_name=event_name or "",
         timestamp=timestamp or time.time_ns(),
-        span_context=span_context_of(),
+        span_context=span_context_of() if get_current() else None,
         durability=durability,
     )
 
@@ -245,7 +244,7 @@ def _agent_event(
     """Return an agent event for a logging call; None if its type is not a known one."""
     del fields["event_type"]
     given: dict[str, Any] = {"time_unix_nano": timestamp}
-    if _asks(fields):
+    if type(fields.get("durability")) is Durability:
         given["durability"] = fields.pop("durability")
     payload: dict[str, Any] = {}
     if type(given_payload := kept(fields.get("payload"))) is dict:
@@ -271,8 +270,3 @@ def _agent_event(
         return log.event(event_type, payload, attributes=fields or None, **given)
     except InvalidEventTypeError:
         return None
-
-
-def _asks(fields: dict[str, Any]) -> bool:
-    """Return whether the caller sets a durability; a text of that name is an attribute."""
-    return "durability" in fields and type(fields["durability"]) is Durability

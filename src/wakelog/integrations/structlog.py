@@ -52,23 +52,21 @@ class WakelogProcessor:
             structlog.DropEvent: If it is the last processor.
         """
         try:
-            self._record(logger, method_name, {**get_contextvars(), **event_dict})
+            fields: dict[str, Any] = {**get_contextvars(), **event_dict}
+            said = read_event_dict(logger, method_name, fields)
+            self._recorder.record(
+                said.scope or "structlog",
+                said.text,
+                fields,
+                severity_number=said.severity_number,
+                severity_text=said.severity_text,
+                timestamp=said.timestamp,
+            )
         except Exception as error:  # noqa: BLE001 - a user's objects may raise anything
             self._recorder.refuse(type(error).__name__, error)
         if self._last:
             raise structlog.DropEvent
         return event_dict
-
-    def _record(self, logger: Any, method_name: str, fields: dict[str, Any]) -> None:
-        said = read_event_dict(logger, method_name, fields)
-        self._recorder.record(
-            said.scope or "structlog",
-            said.text,
-            fields,
-            severity_number=said.severity_number,
-            severity_text=said.severity_text,
-            timestamp=said.timestamp,
-        )
 
 
 def development_chain(log: AgentLogger | None = None) -> Sequence[Processor]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 
 from opentelemetry import trace
+from opentelemetry.context import get_current
 
 from wakelog import _arguments as a
 from wakelog import context
@@ -17,6 +18,7 @@ from wakelog.events import AgentEvent
 from wakelog.events.semconv import CHAT, REPLAYED, SCHEMA_URL, SCOPE_NAME
 from wakelog.logger._blocks import RunBlock, ToolBlock
 from wakelog.logger._budget import Budget
+from wakelog.logger._copying import Copying, as_dict
 from wakelog.logger._decorators import Function, decorated, name_of
 from wakelog.logger._event_methods import EventMethods, Recorded
 from wakelog.logger._keys import full_key, keys_of
@@ -24,7 +26,7 @@ from wakelog.logger._model_block import ModelBlock
 from wakelog.logger._prices import prices
 from wakelog.otel import span_context_of
 from wakelog.record import kept, text_of, type_name, uuid8
-from wakelog.redaction import RedactionConfig, prepare, redact
+from wakelog.redaction import RedactionConfig, redact
 from wakelog.sinks import EventSink, JSONLSink, NullSink
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 _FIELDS = frozenset(inspect.signature(AgentEvent).parameters) - {"event_type", "payload"}
 
 
-class BaseLogger(EventMethods[Recorded]):
+class BaseLogger(Copying, EventMethods[Recorded]):
     """The part of ``AgentLogger`` that blocking and asyncio loggers share.
 
     Every method that records an event returns ``Recorded``: the event, or an awaitable of it.
@@ -81,8 +83,7 @@ class BaseLogger(EventMethods[Recorded]):
             self.sink = JSONLSink(sink)
         else:
             self.sink = NullSink() if sink is None else sink
-        self._redact_payloads, self._redaction_config = redact_payloads, redaction_config
-        self._copied = self._chosen_copy()
+        self.choose_copy(redact_payloads, redaction_config)
         self.default_risk: dict[str, Any] = kept(dict(default_risk or {}))
         self.metadata: dict[str, Any] = kept(dict(metadata or {}))
         self.tracer_provider = tracer_provider
@@ -91,30 +92,6 @@ class BaseLogger(EventMethods[Recorded]):
         self.genai_events = genai_events
         self.genai_metrics = _genai_metrics() if genai_metrics else None
         self.prices = prices() if costs else None
-
-    @property
-    def redact_payloads(self) -> bool:
-        """Whether secrets and personal data are redacted before anything is written."""
-        return self._redact_payloads
-
-    @redact_payloads.setter
-    def redact_payloads(self, redact_payloads: bool) -> None:
-        self._redact_payloads = redact_payloads
-        self._copied = self._chosen_copy()
-
-    @property
-    def redaction_config(self) -> RedactionConfig | None:
-        """What is redacted, and how it is replaced; None for the defaults."""
-        return self._redaction_config
-
-    @redaction_config.setter
-    def redaction_config(self, redaction_config: RedactionConfig | None) -> None:
-        self._redaction_config = redaction_config
-        self._copied = self._chosen_copy()
-
-    def _chosen_copy(self) -> Callable[[Any], Any]:
-        """Return the function that copies what events have, so that no event has to choose it."""
-        return prepare(self._redaction_config) if self._redact_payloads else kept
 
     # Blocks
 
@@ -365,20 +342,20 @@ class BaseLogger(EventMethods[Recorded]):
             TypeError: If a field is not one of events.
             RedactionError: If a detector or strategy of the user failed.
         """
-        copied = self._copied
+        copied = self.copied
         run_id = run_id or context.run_id.get()
         if event_key is not None:
             full_event_key = full_key(event_key, run_id)
         if type(payload) is not dict and payload is not None:
-            payload = _as_dict(payload, "value")
+            payload = as_dict(payload, "value")
         if risk is not None or self.default_risk:
-            risk = copied({**self.default_risk, **_as_dict(risk, "risk")})
+            risk = copied({**self.default_risk, **as_dict(risk, "risk")})
         if metadata is not None or self.metadata:
-            metadata = copied({**self.metadata, **_as_dict(metadata, "metadata")})
+            metadata = copied({**self.metadata, **as_dict(metadata, "metadata")})
         if context.attributes and (around := context.bound_attributes()) is not None:
-            attributes = {**around, **_as_dict(attributes, "attributes")}
+            attributes = {**around, **as_dict(attributes, "attributes")}
         elif attributes is not None:
-            attributes = _as_dict(attributes, "attributes") or None
+            attributes = as_dict(attributes, "attributes") or None
         try:
             event = AgentEvent(
                 event_type,
@@ -404,7 +381,8 @@ class BaseLogger(EventMethods[Recorded]):
                 f"metadata={{...}}. The fields of every event are {', '.join(sorted(_FIELDS))}"
             )
             raise TypeError(message) from error
-        event.span_context = span_context_of()
+        if get_current():  # there is no span in an empty context
+            event.span_context = span_context_of()
         return event
 
     # The sink
@@ -481,16 +459,6 @@ class BaseLogger(EventMethods[Recorded]):
             return str(redact(text, self.redaction_config))
         except RedactionError:
             return type_name(type(error))
-
-
-def _as_dict(given: Any, name: str) -> dict[str, Any]:
-    """Return a dict unchanged, a mapping as a dict, and another value in a dict under a name."""
-    if type(given) is dict:
-        return given
-    if given is None:
-        return {}
-    plain = kept(given)
-    return plain if type(plain) is dict else {name: plain}
 
 
 def _genai_metrics() -> GenAIMetrics:

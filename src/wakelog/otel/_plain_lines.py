@@ -89,7 +89,22 @@ def plain_content(
             leaving = content
         else:
             attributes.update(content)
-    times, head = _times_of(record), _head_of(record)
+    # The usual cases of `_times_of` and `_head_of` are inlined: the last second, and a known name.
+    times, head = None, None
+    happened, seen, (second, text) = record.timestamp, record.observed_timestamp, _second
+    if type(happened) is int and type(seen) is int and text:
+        begin = second * _SECOND
+        rest, seen_rest = happened - begin, seen - begin
+        if happened == seen and 0 <= rest < _SECOND:
+            times = b',"timestamp":"%b.%09dZ"' % (text, rest)
+        elif 0 <= rest < _SECOND and 0 <= seen_rest < _SECOND:
+            times = b',"timestamp":"%b.%09dZ","observed_timestamp":"%b.%09dZ"' % (
+                text, rest, text, seen_rest,
+            )  # fmt: skip
+    name, severity, level = record.event_name, record.severity_number, record.severity_text
+    if type(severity) is SeverityNumber and type(name) is str and type(level) is str:
+        head = _heads.get((name, severity._value_, level))
+    times, head = times or _times_of(record), head if head is not None else _head_of(record)
     known_trace, known_span, known_flags, span = _span
     trace_id, span_id, flags = record.trace_id, record.span_id, record.trace_flags
     if trace_id is not known_trace or span_id is not known_span or flags is not known_flags:

@@ -81,6 +81,7 @@ class EventLogRecord(LogRecord):
         content: Attributes for the journal alone, which no other processor may see.
         derives_body: Whether its body is derived from the attributes when another processor reads
             it, and so not written to the journal.
+        body: The body, if it is not derived.
 
     Attributes:
         derives_body: As above.
@@ -101,8 +102,8 @@ class EventLogRecord(LogRecord):
         durability: Durability | None,
         deferred: bool = False,  # noqa: FBT001, FBT002 - passed on for every event
         content: dict[str, Any] | None = None,
-        *,
-        derives_body: bool = False,
+        derives_body: bool = False,  # noqa: FBT001, FBT002 - passed on for every event
+        body: Any = None,
     ) -> None:
         self.timestamp = self.observed_timestamp = timestamp
         self.context = get_current()
@@ -114,7 +115,8 @@ class EventLogRecord(LogRecord):
         self.severity_text = severity_text
         self.severity_number = severity_number
         self.derives_body = derives_body
-        self._body: Any = None
+        if not derives_body:
+            self.body = body
         self.attributes = attributes
         self.event_name = event_name
         self.exception = None
@@ -125,16 +127,13 @@ class EventLogRecord(LogRecord):
         self.receipt: Receipt | None = None
         self.settling: Callable[[], Awaitable[object]] | None = None
 
-    @property
-    def body(self) -> Any:
-        """The body; that of an agent event is derived from its name and attributes."""
-        if self._body is None and self.derives_body:
-            self._body = body_of(self.event_name or "", self.attributes or {})
-        return self._body
-
-    @body.setter
-    def body(self, body: Any) -> None:
-        self._body = body
+    def __getattr__(self, name: str) -> Any:
+        """Derive the body of an agent event from its name and attributes, when it is first read."""
+        if name != "body":
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message)
+        self.body = body_of(self.event_name or "", self.attributes or {})
+        return self.body
 
 
 class _ReadLogRecord(LogRecord):

@@ -134,7 +134,7 @@ class OTelSink:
             event.durability,
             event.deferred,
             content,
-            derives_body=True,
+            True,
         )
         logger = self._unlimited
         try:
@@ -190,17 +190,21 @@ class OTelSink:
         """
         if threading.get_ident() in suppressing and is_suppressed():
             return None
-        _normalise(attributes)
+        if not (
+            _NORMAL_TYPES.issuperset(map(type, attributes.values()))
+            and _TEXT.issuperset(map(type, attributes))
+        ):
+            _normalise(attributes)
         record = EventLogRecord(
-            timestamp=timestamp,
-            severity_number=_SEVERITIES.get(severity_number or -1),
-            severity_text=severity_text,
-            attributes=attributes,
-            event_name=event_name,
-            span_context=span_context,
-            durability=durability,
+            timestamp,
+            _SEVERITIES.get(severity_number or -1),
+            severity_text,
+            attributes,
+            event_name,
+            span_context,
+            durability,
+            body=body if type(body) is str else _normalised(body),
         )
-        record.body = body if type(body) is str else _normalised(body)
         logger = self._loggers.get(scope)
         if logger is None:
             logger = self._loggers[scope] = self._provider.get_logger(scope)
@@ -272,10 +276,6 @@ async def _settle(event: AgentEvent, record: EventLogRecord) -> None:
 
 def _normalise(attributes: dict[str, Any]) -> None:
     """Replace, in a dict, the values that OpenTelemetry does not accept unchanged."""
-    if _NORMAL_TYPES.issuperset(map(type, attributes.values())) and _TEXT.issuperset(
-        map(type, attributes)
-    ):
-        return
     odd = False
     for name, value in attributes.items():
         if type(value) not in _NORMAL_TYPES:

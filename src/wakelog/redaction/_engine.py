@@ -103,6 +103,8 @@ class Engine:
         Few dicts of known names with texts and numbers, the usual payload, are copied and redacted
         in one pass.
         """
+        if type(value) is str and len(value) <= LONG and self.suspect(value) is None:
+            return value
         if type(value) is not dict or len(value) > _FEW:
             return self.redacted(kept(value))
         keys, suspect = self.keys, self.suspect
