@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format format-check types contract check docs check-docs guarantees attack soak coverage servers collector jaeger victoria-logs kafka uwsgi bench package pythons dependencies lock clean
+.PHONY: help demo native check-native test lint format format-check types contract check docs check-docs guarantees attack soak coverage servers collector jaeger victoria-logs kafka uwsgi bench package pythons dependencies lock clean
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,20 @@ $(INSTALLED): | $(BIN)/python
 demo: | $(INSTALLED) ## Records, breaks, recovers: the whole story in one run
 	$(BIN)/wakelog demo
 
+# The compiled encoders, built where Rust is.
+NATIVE := $(VENV)/.native
+$(NATIVE): native/Cargo.toml native/Cargo.lock native/pyproject.toml $(wildcard native/src/*.rs) | $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./native
+	@touch $@
+
+native: $(NATIVE) ## Builds the compiled encoders into .venv (needs Rust); without them their tests are skipped
+
+check-native: ## Checks form and style of the compiled encoders (needs Rust)
+	cargo fmt --check --manifest-path native/Cargo.toml
+	cargo clippy --quiet --release --locked --manifest-path native/Cargo.toml -- --deny warnings
+
 test: $(STAMP) ## Runs the tests (PYTEST_ARGS="-k journal" for some of them)
+	@! command -v cargo >/dev/null || $(MAKE) --no-print-directory native || echo "The compiled encoders could not be built; their tests are skipped"
 	$(BIN)/python -m scripts.run_tests $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Finds mistakes and bad style
@@ -122,7 +135,7 @@ lock: $(BIN)/uv ## Brings requirements-dev.lock up to pyproject.toml (LOCK_ARGS=
 	  --quiet $(LOCK_ARGS) --output-file requirements-dev.lock
 
 clean: ## Removes the virtual environment and everything that tools left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) native/target .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: axe pictures

@@ -1,5 +1,8 @@
 """Runs the tests in two processes side by side, each with files of its own.
 
+The tests try the encoders in Python. Where the compiled encoders are installed, a last part runs the tests of
+encoding again with them.
+
 Arguments go to every pytest; with a path among them there is one pytest, and this is plain `pytest`.
 
 pytest-xdist does not serve here: tests that fork, and tests that end processes, end its workers.
@@ -7,6 +10,8 @@ pytest-xdist does not serve here: tests that fork, and tests that end processes,
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +26,15 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 SIDE_BY_SIDE = 2
 PARTS = 6  # more than run at once, so that no process is idle for long at the end
+
+# What the last part runs.
+ENCODING = (
+    "tests/otel",
+    "tests/record",
+    "tests/spans/test_span_lines.py",
+    "tests/spans/test_span_processor.py",
+    "tests/delivery/test_end_to_end.py",
+)
 
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")
 _SAID_AGAIN = ("FAILED ", "ERROR ", "SKIPPED ")
@@ -42,13 +56,14 @@ def files() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py"))
 
 
-def run(number: int, arguments: list[str]) -> Outcome:
+def run(number: int, arguments: list[str], native: str) -> Outcome:
     """Runs one pytest, and prints what it printed when it has ended."""
     began = time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         exit_code = subprocess.run(
             [sys.executable, "-m", "pytest", *arguments],
             cwd=ROOT,
+            env=os.environ | {"WAKELOG_NATIVE": native},
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
@@ -57,7 +72,8 @@ def run(number: int, arguments: list[str]) -> Outcome:
         text = output.read()
     with _output:
         took = time.monotonic() - began
-        print(f"\n=== Part {number} of {PARTS}, {took:.0f} s ===\n{text}", flush=True)
+        with_them = " with the compiled encoders" if native == "true" else ""
+        print(f"\n=== Part {number}{with_them}, {took:.0f} s ===\n{text}", flush=True)
     lines = text.splitlines()
     counts: Counter[str] = Counter()
     for count, what in _COUNT.findall(lines[-1] if lines else ""):
@@ -72,8 +88,12 @@ def main(arguments: list[str]) -> int:
         return subprocess.run(command, cwd=ROOT, check=False).returncode
     print(f"{len(files())} files in {PARTS} parts, {SIDE_BY_SIDE} side by side", flush=True)
     parts = [[*arguments, *files()[first::PARTS]] for first in range(PARTS)]
+    native = ["false"] * PARTS
+    if importlib.util.find_spec("wakelog_native") is not None:
+        parts.append([*arguments, *ENCODING])
+        native.append("true")
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        outcomes = list(pool.map(run, range(1, PARTS + 1), parts))
+        outcomes = list(pool.map(run, range(1, len(parts) + 1), parts, native))
 
     total: Counter[str] = Counter()
     for outcome in outcomes:

@@ -18,6 +18,7 @@ from tests.support.attack import SEED_VARIABLE, VARIABLE, header, lengthen, repe
 from tests.support.collector import Collector
 from tests.support.parts import REQUIRED, unavailable
 from tests.support.postgres import Postgres
+from wakelog._native import VARIABLE as NATIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ KEPT_VARIABLES = frozenset(
         REQUIRED,
         "WAKELOG_ATTACK",
         "WAKELOG_CACHE",
+        NATIVE,
         "WAKELOG_TEST_DATA",
         "WAKELOG_TEST_OUTAGE_SECONDS",
         SEED_VARIABLE,

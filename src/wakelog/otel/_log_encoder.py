@@ -14,10 +14,12 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - an exception class
 from typing import Any
 
+import orjson
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from wakelog._native import native
 from wakelog.events import semconv as s
 from wakelog.otel._content import NAMES, body_of, without_content
 from wakelog.otel._protobuf import FLAT, Attributes, any_value, field, sized, text_field, varint
@@ -77,6 +79,26 @@ class LogEncoder:
         # Caches of the bodies of Wakelog's own events, and of the last span.
         self._bodies: dict[tuple[Any, ...], bytes] = {}
         self._span: tuple[tuple[Any, Any, Any], bytes] = ((None, None, None), b"")
+        self._native = None if native is None else _native_encoder(events=events)
+
+    def encode_line(
+        self,
+        line: bytes,
+        seq: int,
+        writer: str,
+        own: bool,  # noqa: FBT001 - passed on for every record
+        replayed: bool,  # noqa: FBT001 - likewise
+    ) -> bytes | None:
+        """Encode the record of a line, with the compiled encoder if there is one; see ``encode``.
+
+        Raises:
+            ValueError: If the line is not JSON.
+        """
+        if self._native is not None and (self._most is None or len(line) <= self._most):
+            encoded: bytes | None = self._native(line, seq, writer, own, replayed)
+            if encoded is not None:
+                return encoded
+        return self.encode(orjson.loads(line), line, seq, writer, own, replayed)
 
     # Long: every record is encoded here, and each call costs time.
     def encode(
@@ -246,6 +268,20 @@ class LogEncoder:
 
     def _fields(self, tag: bytes, attributes: Mapping[str, Any] | None) -> list[bytes]:
         return [tag + one for one in self._attributes.sized(attributes or {})]
+
+
+def _native_encoder(*, events: bool) -> Any:
+    """Return the compiled form of ``LogEncoder.encode``, which is given no parsed JSON."""
+    return native.LogEncoder(
+        events,
+        set(s.CONTENT),
+        s.LOG_RECORD_UID,
+        s.WRITER_ID,
+        s.SEQ,
+        s.REPLAYED,
+        list(NAMES),
+        body_of,
+    ).encode
 
 
 def _body(value: Any) -> bytes:

@@ -15,6 +15,7 @@ from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.trace import TraceFlags
 
+from wakelog._native import native
 from wakelog.events import semconv as s
 from wakelog.record import TAG, apart_of, content_with, is_json, uuid7
 
@@ -27,6 +28,11 @@ _FLAGS = frozenset({int, TraceFlags})
 _MOST_FLAGS = 2**32 - 1
 _MOST_HEADS, _LONGEST_HEAD = 256, 512
 _dumps = orjson.dumps
+_encode = (
+    None
+    if native is None
+    else native.LineEncoder(BoundedAttributes, SeverityNumber, TraceFlags, s.LOG_RECORD_UID).encode
+)
 
 # Caches, each replaced as a whole, so that threads need no lock: the last second, and the last
 # span, whose ids are usually the same objects in the next record.
@@ -59,6 +65,10 @@ def plain_content(
     Returns:
         The result of ``content_of``; None if the record is not ordinary, or too long.
     """
+    if _encode is not None and not apart:
+        encoded: tuple[str, bytes] | None = _encode(record, content, body, ending, longest)
+        if encoded is not None:
+            return encoded
     given: Any = record.attributes
     kind = type(given)
     if kind is dict or (kind is BoundedAttributes and not given.dropped):

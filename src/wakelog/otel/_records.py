@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import orjson
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -40,7 +40,6 @@ from wakelog.record import (
     Record,
     Resource,
     UnreadRecord,
-    decode,
     encode,
     to_line,
     uuid7,
@@ -53,9 +52,6 @@ _CONTAINERS = frozenset({list, dict})
 _NO_CONTEXT = Context()
 _NO_FLAGS = TraceFlags(TraceFlags.DEFAULT)
 _USUAL_FLAGS = (_NO_FLAGS, TraceFlags(TraceFlags.SAMPLED))
-# The beginning of the scope on a line, and the length of the seal after it.
-_SCOPE, _SEAL = b',"scope":{', len(b',"crc":"00000000"}')
-_MOST_SCOPES, _LONGEST_SCOPE = 256, 1024
 # The maximum size of the second attempt with a record that was refused as too large.
 _SMALL_RECORD = 16 * 1024
 _NOTHING: frozenset[str] = frozenset()
@@ -287,17 +283,6 @@ def _without_users(value: Any) -> Any:
     return tuple(map(_without_users, value)) if type(value) is tuple else value
 
 
-class _KnownScope(NamedTuple):
-    """A scope, whether it is Wakelog's own, and whether its semantic conventions are older."""
-
-    own: bool
-    older: bool
-    scope: InstrumentationScope | None
-
-
-_NO_SCOPE = _KnownScope(own=False, older=False, scope=None)
-
-
 class Rebuilder:
     """Rebuilds log records from lines.
 
@@ -317,9 +302,9 @@ class Rebuilder:
         self._later = self._rebuild_later
         self._encoder = LogEncoder(events=policy.events, max_record_bytes=self._max_record_bytes)
         self._origins = Origins()
-        self._scopes: dict[bytes, _KnownScope] = {}
-        # Cache of the last scope and its text on a line: usually the next record has the same.
-        self._scope: tuple[_KnownScope, bytes] = (_NO_SCOPE, b"\n")
+        # Cache of the last scope, whether it is Wakelog's own, and whether its semantic conventions
+        # are older.
+        self._scope: tuple[InstrumentationScope | None, bool, bool] = (None, False, False)
 
     def prepare(self, entry: Entry, replayed: bool = False) -> ReadWriteLogRecord:  # noqa: FBT001, FBT002 - given for every record
         """Return a log record that is rebuilt only when a field is read.
@@ -340,16 +325,17 @@ class Rebuilder:
             return self.rebuild(entry, replayed=replayed)
         if self._rebuilds_first:
             return self.rebuild(entry, replayed=replayed)
-        data, encoded = orjson.loads(line), None
-        known, ending = self._scope
-        if not line.endswith(ending, 0, -_SEAL):
-            known = self._scope_on(data, line)
-        own, older, scope = known
+        scope, (known, own, older) = self._origins.scope_on(line), self._scope
+        if scope is not known:
+            own = scope is not None and scope.name == s.SCOPE_NAME
+            older = own and scope is not None and scope.schema_url != s.SCHEMA_URL
+            self._scope = (scope, own, older)
         if older:
             return self.rebuild(entry, replayed=replayed)
+        encoded = None
         if self.encodes:
-            encoded = self._encoder.encode(data, line, seq, entry.writer, own, replayed)
-        if (encoded is None) if self.encodes else not is_ordinary(data, line):
+            encoded = self._encoder.encode_line(line, seq, entry.writer, own, replayed)
+        if (encoded is None) if self.encodes else not is_ordinary(orjson.loads(line), line):
             return self.rebuild(entry, replayed=replayed)
         log_record = LineLogRecord(self._later, entry, replayed, encoded)
         resource = self._origins.resource(entry.resource)
@@ -442,29 +428,3 @@ class Rebuilder:
             whole.instrumentation_scope,
             whole.limits,
         )
-
-    def _scope_on(self, data: dict[str, Any], line: bytes) -> _KnownScope:
-        """Return the scope of a record, with its properties.
-
-        Raises:
-            CorruptLineError: If the line cannot be read.
-        """
-        if data.get("scope") is None:
-            return _NO_SCOPE
-        text = line[line.rfind(_SCOPE) : -_SEAL]
-        known = self._scopes.get(text)
-        if known is None:
-            scope = decode(line).scope
-            own = scope is not None and scope.name == s.SCOPE_NAME
-            older = own and scope is not None and scope.schema_url != s.SCHEMA_URL
-            known = _KnownScope(own, older, self._origins.scope(scope))
-            # The text identifies a scope only if the scope is the last field: the text may also
-            # occur inside a value, but not followed by the end of the line.
-            if text == _SCOPE + orjson.dumps(data.get("scope"))[1:] and len(text) <= _LONGEST_SCOPE:
-                if len(self._scopes) >= _MOST_SCOPES:
-                    self._scopes.clear()
-                self._scopes[text] = known
-            else:
-                return known
-        self._scope = (known, text)
-        return known

@@ -26,6 +26,7 @@ from opentelemetry.sdk.environment_variables import (
 )
 
 from wakelog._arguments import MAX_EVENT_BYTES
+from wakelog._native import VARIABLE as NATIVE
 from wakelog.buffer import Buffer
 from wakelog.delivery import ANSWER_SECONDS
 from wakelog.errors import ConfigurationError
@@ -110,6 +111,7 @@ _KNOWN: Final = frozenset(
         "WAKELOG_MAX_RECORD_BYTES",
         MAX_EVENT_BYTES,
         DIRECT_ENCODING,
+        NATIVE,
         "WAKELOG_DEMO_PATIENCE",
         "WAKELOG_PIPELINE",
         TRUST_VARIABLE,

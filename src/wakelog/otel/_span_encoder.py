@@ -13,11 +13,13 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - an exception class
 from typing import Any, Final
 
+import orjson
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, StatusCode, TraceFlags
 
+from wakelog._native import native
 from wakelog.journal import Entry
 from wakelog.otel._protobuf import Attributes, field, text_field, varint
 from wakelog.otel._request import resource_message
@@ -50,6 +52,27 @@ class SpanEncoder:
         self._attributes = Attributes()
         # Cache of encoded names, which mostly repeat.
         self._names: dict[str, bytes] = {}
+        self._native = None if native is None else native.encode_span
+
+    def encode_line(self, line: bytes) -> tuple[bytes, str, str] | None:
+        """Encode the span of a line, with the compiled encoder if there is one.
+
+        Returns:
+            A ``spans`` field of ``ScopeSpans``, and the span's trace id and span id in hexadecimal;
+            None if the span has to be rebuilt.
+
+        Raises:
+            ValueError: If the line is not JSON.
+        """
+        if self._native is not None:
+            found: tuple[bytes, str, str] | None = self._native(line)
+            if found is not None:
+                return found
+        data = orjson.loads(line)
+        if not data.get("trace_flags", 0) & TraceFlags.SAMPLED:
+            return None
+        encoded = self.encode(data, line)
+        return None if encoded is None else (encoded, data["trace_id"], data["span_id"])
 
     def encode(self, data: Mapping[str, Any], line: bytes) -> bytes | None:
         """Encode the span of a line.

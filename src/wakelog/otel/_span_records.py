@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
-import orjson
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import AnyValue
@@ -25,7 +23,7 @@ from wakelog.otel._records import as_the_sdk_has_it
 from wakelog.otel._response_capture import ExportAttempt
 from wakelog.otel._span_encoder import LineSpan, SpanEncoder
 from wakelog.otel._span_fields import KINDS
-from wakelog.record import Record, Scope, UnreadRecord, parse_rfc3339
+from wakelog.record import Record, UnreadRecord, parse_rfc3339
 
 _KINDS: Final = {name: kind for kind, name in KINDS.items()}
 _STATUS_CODES: Final = {code.name: code for code in StatusCode}
@@ -46,8 +44,6 @@ class SpanRebuilder:
         """Whether requests are encoded here."""
         # Bound once, because binding it for each span takes time.
         self._rebuild = self.rebuild
-        # Cache of the last scope and its fields, because one scope makes many spans in succession.
-        self._scope: tuple[Mapping[str, Any] | None, InstrumentationScope | None] = (None, None)
 
     def prepare(self, entry: Entry, replayed: bool = False) -> ReadableSpan:  # noqa: FBT001, FBT002 - given for every span
         """Return a span that is rebuilt only when a field is read.
@@ -72,41 +68,22 @@ class SpanRebuilder:
             return self.rebuild(entry, replayed=replayed)
         if not self.encodes:
             return self.rebuild(entry, replayed=replayed)
-        data, encoded = orjson.loads(line), None
-        if data.get("trace_flags", 0) & TraceFlags.SAMPLED:
-            encoded = self._encoder.encode(data, line)
-        if encoded is None:
+        found = self._encoder.encode_line(line)
+        if found is None:
             return self.rebuild(entry, replayed=replayed)
-        known, scope = self._scope
-        if (fields := data.get("scope")) != known:
-            scope = self._scope_of(fields)
+        encoded, trace_id, span_id = found
         return LineSpan(
             self._rebuild,
             entry,
             encoded,
-            (data["trace_id"], data["span_id"]),
+            (trace_id, span_id),
             self._origins.resource(entry.resource),
-            scope,
+            self._origins.scope_on(line),
         )
 
     def request(self, batch: Sequence[ReadableSpan]) -> bytes | None:
         """Encode the OTLP request for spans of ``prepare``; see ``SpanEncoder.request``."""
         return self._encoder.request(batch)
-
-    def _scope_of(self, fields: Mapping[str, Any] | None) -> InstrumentationScope | None:
-        scope = None
-        if fields is not None:
-            scope = self._origins.scope(
-                Scope(
-                    fields.get("name", ""),
-                    fields.get("version"),
-                    fields.get("schema_url"),
-                    fields.get("attributes"),
-                )
-            )
-        if fields is None or "attributes" not in fields:  # values such as 1 and True compare equal
-            self._scope = (fields, scope)
-        return scope
 
     def rebuild(self, entry: Entry, *, replayed: bool = False) -> ReadableSpan:  # noqa: ARG002 - a span is not marked
         """Return the span of a line.

@@ -16,6 +16,7 @@ from zlib import crc32
 
 import orjson
 
+from wakelog._native import native
 from wakelog.errors import CorruptLineError, EventTooLargeError, JournalFormatError
 from wakelog.record._blobs import (
     MARK,
@@ -202,6 +203,7 @@ def _is_plain(fields: dict[str, object]) -> bool:
     )
 
 
+_seal = None if native is None else native.seal
 _BEGINNING = re.compile(rb'\{"id":"(?:[^"\\]|\\.)*","seq":\d+')
 
 
@@ -222,6 +224,9 @@ def seal(
     """
     if writer:
         content = b',"writer":%b%b' % (orjson.dumps(writer), content)
+    if _seal is not None:
+        sealed: tuple[bytes, int] = _seal(record_id, seq, content, previous_crc)
+        return sealed
     body = b'{"id":%b,"seq":%d%b' % (orjson.dumps(record_id), seq, content)
     crc = crc32(body, previous_crc)
     return b'%b,"crc":"%08x"}\n' % (body, crc), crc

@@ -1,0 +1,54 @@
+//! Ids of records: UUIDs of version 7, in the form of `wakelog.record.uuid7`.
+
+use std::sync::Mutex;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pyo3::exceptions::PyOSError;
+use pyo3::PyResult;
+
+/// The random part of a process's ids: a fixed field, and a counter with a random start.
+struct Seed {
+    process: u32,
+    variant: u16,
+    count: u64,
+}
+
+static SEED: Mutex<Option<Seed>> = Mutex::new(None);
+
+/// Return a new UUID of version 7, 36 characters in lower case.
+///
+/// The twelve bits after the version are nanoseconds. The rest is the process's seed, which a
+/// forked child chooses again: it compares the process id at each call.
+pub fn uuid7() -> PyResult<String> {
+    let process = std::process::id();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+    let (milliseconds, rest) = (now / 1_000_000, now % 1_000_000);
+    // A thread that panicked cannot have left a half-written seed.
+    let mut held = SEED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let seed = match held.as_mut() {
+        Some(seed) if seed.process == process => seed,
+        _ => held.insert(seeded(process)?),
+    };
+    seed.count += 1;
+    Ok(format!(
+        "{:08x}-{:04x}-7{:03x}-{:04x}-{:012x}",
+        milliseconds >> 16 & 0xFFFF_FFFF,
+        milliseconds & 0xFFFF,
+        rest >> 8,
+        seed.variant,
+        seed.count & 0xFFFF_FFFF_FFFF,
+    ))
+}
+
+fn seeded(process: u32) -> PyResult<Seed> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| {
+        PyOSError::new_err(format!("the system gave no random bytes for ids of records: {error}"))
+    })?;
+    let random = u64::from_ne_bytes(random);
+    Ok(Seed {
+        process,
+        variant: 0x8000 | (random >> 48) as u16 & 0x3FFF,
+        count: random & ((1 << 47) - 1),
+    })
+}

@@ -1,0 +1,28 @@
+//! Compiled encoders for Wakelog: lines of log records, and OTLP messages made from lines.
+//!
+//! Each function handles ordinary records and lines, and returns `None` for all others, which
+//! Wakelog then encodes in Python. Wakelog's tests compare the two byte for byte.
+
+mod ids;
+mod json;
+mod line;
+mod log_encoder;
+mod protobuf;
+mod reading;
+mod span_encoder;
+mod times;
+
+use pyo3::prelude::*;
+
+/// The version of this module's interface; Wakelog ignores a module with another one.
+const INTERFACE: u32 = 1;
+
+#[pymodule]
+fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("INTERFACE", INTERFACE)?;
+    module.add_class::<line::LineEncoder>()?;
+    module.add_class::<log_encoder::LogEncoder>()?;
+    module.add_function(wrap_pyfunction!(span_encoder::encode_span, module)?)?;
+    module.add_function(wrap_pyfunction!(line::seal, module)?)?;
+    Ok(())
+}

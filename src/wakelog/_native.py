@@ -1,0 +1,28 @@
+"""The compiled encoders of the package ``wakelog-native``, if it is installed.
+
+They do for ordinary records what the encoders in Python do, with the same bytes, and leave all
+others to these.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any, Final
+
+VARIABLE: Final = "WAKELOG_NATIVE"
+_INTERFACE = 1
+
+
+def _load() -> Any:
+    if os.environ.get(VARIABLE, "").strip().lower() == "false":
+        return None
+    try:
+        module = import_module("wakelog_native")
+    except ImportError:
+        return None
+    return module if module.INTERFACE == _INTERFACE else None
+
+
+native: Final[Any] = _load()
+"""The module, None without one, or with ``WAKELOG_NATIVE=false``."""

@@ -1,0 +1,1 @@
+"""The compiled encoders, beside those in Python."""

@@ -1,0 +1,294 @@
+"""The compiled encoders write what the encoders in Python write, or leave it to them."""
+
+from __future__ import annotations
+
+import enum
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry._logs import SeverityNumber
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.trace import TraceFlags
+
+from tests.support.attack import times
+from tests.support.parts import REQUIRED
+from wakelog.events import semconv as s
+from wakelog.record import seal
+
+if importlib.util.find_spec("wakelog_native") is None:
+    reason = "wakelog-native is not installed: run `make native` (needs Rust)"
+    if "native" in os.environ.get(REQUIRED, "").split(","):
+        pytest.fail(f"it is required here: {reason}", pytrace=False)
+    pytest.skip(reason, allow_module_level=True)
+
+import wakelog_native
+
+Encode = Callable[..., tuple[str, bytes] | None]
+encode: Encode = wakelog_native.LineEncoder(
+    BoundedAttributes, SeverityNumber, TraceFlags, s.LOG_RECORD_UID
+).encode
+SHOWN = "from wakelog._native import native; print(native is not None)"
+
+
+def record(**fields: Any) -> Any:
+    """What the encoder reads of a log record."""
+    names = ("timestamp", "event_name", "severity_number", "severity_text", "body", "attributes")
+    usual = {"observed_timestamp": 7, "trace_id": 0, "span_id": 0, "trace_flags": TraceFlags(0)}
+    return SimpleNamespace(**dict.fromkeys(names) | usual | fields)
+
+
+def middle(**fields: Any) -> bytes | None:
+    found = encode(record(**fields), None, True, b"", 1 << 30)
+    return None if found is None else found[1]
+
+
+@settings(max_examples=times(2000), deadline=None)
+@given(st.text(), st.integers(-1, 2**62), st.binary(), st.integers(0, 2**32 - 1))
+def test_a_line_is_sealed_as_it_is_in_python(
+    record_id: str, seq: int, content: bytes, crc: int
+) -> None:
+    assert wakelog_native.seal(record_id, seq, content, crc) == seal(record_id, seq, content, crc)
+
+
+def test_an_id_that_is_no_text_is_refused_as_it_is_in_python() -> None:
+    for encoder in (seal, wakelog_native.seal):
+        with pytest.raises(TypeError, match="surrogates not allowed"):
+            encoder("\ud83d", 1, b"", 0)
+
+
+@settings(max_examples=times(2000), deadline=None)
+@given(st.text())
+def test_a_text_is_written_as_the_codec_writes_it(text: str) -> None:
+    assert middle(body=text) == b',"observed_timestamp":"1970-01-01T00:00:00.000000007Z"' + (
+        b',"body":%b' % orjson.dumps(text)
+    )
+
+
+@settings(max_examples=times(2000), deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_is_written_as_the_codec_writes_it(number: float) -> None:
+    assert (middle(body=number) or b"").endswith(b',"body":%b' % orjson.dumps(number))
+
+
+class Loud(str):
+    """A text whose methods must not be called while a record is encoded."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        raise AssertionError
+
+    def __eq__(self, _: object) -> bool:
+        raise AssertionError
+
+    def __hash__(self) -> int:
+        return str.__hash__(self)
+
+
+class Colour(enum.IntEnum):
+    """A number that is no plain number."""
+
+    RED = 1
+
+
+def circle() -> list[Any]:
+    """A list that is its own item."""
+    items: list[Any] = []
+    items.append(items)
+    return items
+
+
+def deep() -> list[Any]:
+    """A list in more lists than are encoded."""
+    items: list[Any] = []
+    for _ in range(100_000):
+        items = [items]
+    return items
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Loud("x"),
+        Colour.RED,
+        float("nan"),
+        float("inf"),
+        2**63,
+        -(2**63) - 1,
+        10**5000,
+        b"bytes",
+        {1: 2},
+        {"$wakelog": 1},
+        {Loud("x"): 1},
+        {"\ud83d": 1},
+        "\ud83d",
+        circle(),
+        deep(),
+        [[0] * 600, [0] * 600],
+        object(),
+        {"a"},
+        1j,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_not_ordinary_is_left_to_python(value: Any) -> None:
+    assert middle(body=value) is None
+    assert middle(attributes={"a": value}) is None
+    assert middle(attributes={"a": [1, {"b": value}]}) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"observed_timestamp": None},
+        {"observed_timestamp": -1},
+        {"observed_timestamp": 2**64},
+        {"observed_timestamp": True},
+        {"timestamp": 1.5},
+        {"severity_number": 9},
+        {"severity_text": Loud("INFO")},
+        {"event_name": 1},
+        {"trace_id": 2**128},
+        {"trace_id": None},
+        {"span_id": 2**64},
+        {"span_id": -1},
+        {"trace_flags": "1"},
+        {"trace_flags": 2**32},
+        {"attributes": {s.LOG_RECORD_UID: ""}},
+        {"attributes": {s.LOG_RECORD_UID: "é"}},
+        {"attributes": {s.LOG_RECORD_UID: "x" * 201}},
+        {"attributes": {s.LOG_RECORD_UID: 7}},
+        {"attributes": {"$wakelog": 7}},
+        {"attributes": {7: 7}},
+        {"attributes": [("a", 1)]},
+        {"attributes": BoundedAttributes(1, {"a": 1, "b": 2})},
+    ],
+    ids=str,
+)
+def test_a_field_that_is_not_ordinary_is_left_to_python(fields: dict[str, Any]) -> None:
+    assert middle(**fields) is None
+
+
+def test_content_beside_an_attribute_of_the_same_name_is_left_to_python() -> None:
+    one = record(attributes={"a": 1})
+
+    assert encode(one, {"b": 2}, True, b"", 1 << 30) is not None
+    assert encode(one, {"a": 2}, True, b"", 1 << 30) is None
+    assert encode(one, {s.LOG_RECORD_UID: "x"}, True, b"", 1 << 30) is None
+
+
+def test_a_line_above_the_limit_is_left_to_python() -> None:
+    size = len(middle(body="x") or b"")
+
+    assert encode(record(body="x"), None, True, b"", size) is not None
+    assert encode(record(body="x"), None, True, b"", size - 1) is None
+
+
+def test_an_exception_of_a_record_reaches_the_caller() -> None:
+    with pytest.raises(AttributeError, match="timestamp"):
+        encode(object(), None, True, b"", 100)
+
+
+def new_ids(count: int) -> list[str]:
+    return [(encode(record(), None, True, b"", 1000) or ("", b""))[0] for _ in range(count)]
+
+
+def test_ids_are_uuids_of_version_7_that_sort_and_differ_in_every_thread() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = [one for found in pool.map(new_ids, [500] * 8) for one in found]
+
+    assert len({*made}) == 4000
+    assert {uuid.UUID(one).version for one in made} == {7}
+    assert {uuid.UUID(one).variant for one in made} == {uuid.RFC_4122}
+    assert all(re.fullmatch(r"[0-9a-f-]{36}", one) for one in made)
+
+
+def test_a_forked_child_makes_other_ids_than_its_parent() -> None:
+    new_ids(1)
+    children = []
+    for _ in range(3):
+        reads, writes = os.pipe()
+        if os.fork() == 0:
+            os.write(writes, new_ids(1)[0].encode())
+            os._exit(0)
+        os.close(writes)
+        children.append(reads)
+    parent = new_ids(1)
+    made = [os.read(reads, 100).decode() for reads in children] + parent
+    for reads in children:
+        os.close(reads)
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+
+    # From the variant on, an id has only the process's random part and its counter.
+    assert len({one[19:23] for one in made}) > 1
+    assert len({one[19:] for one in made}) == 4
+
+
+def said(program: str, **variables: str) -> str:
+    environment = {k: v for k, v in os.environ.items() if k != "WAKELOG_NATIVE"} | variables
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def test_it_is_used_unless_it_is_switched_off() -> None:
+    assert said(SHOWN) == "True"
+    assert said(SHOWN, WAKELOG_NATIVE="true") == "True"
+    assert said(SHOWN, WAKELOG_NATIVE="false") == "False"
+
+
+def test_one_with_another_interface_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "wakelog_native.py").write_text("INTERFACE = 0\n")
+
+    assert said(SHOWN, PYTHONPATH=str(tmp_path)) == "False"
+
+
+PROGRAM = """
+import wakelog
+log = wakelog.configure("clerk", directory="journal", exporter=None)
+with log.run(session_id="s-1"):
+    log.user_message("hello \\u00e9 \\ud83d\\ude00")
+    log.tool_call("search", {"query": "x", "n": 1.5, "list": [1, None, True]}, call_id="c")
+wakelog.shutdown()
+"""
+_VARYING = re.compile(rb'"[0-9a-f]{8}-[0-9a-f-]{27}"|"[0-9T:.-]+Z"|"crc":"\w+"|"[0-9a-f]{16,32}"')
+
+
+@pytest.fixture
+def journals(tmp_path: Path) -> dict[str, list[bytes]]:
+    """The lines that a program writes with the compiled encoders, and without them."""
+    found: dict[str, list[bytes]] = {}
+    for native in ("true", "false"):
+        work = tmp_path / native
+        work.mkdir()
+        environment = os.environ | {"WAKELOG_NATIVE": native, "OTEL_SERVICE_NAME": "shop"}
+        subprocess.run([sys.executable, "-c", PROGRAM], cwd=work, env=environment, check=True)
+        found[native] = [
+            _VARYING.sub(b"-", line)
+            for file in sorted((work / "journal").rglob("*.jsonl"))
+            for line in file.read_bytes().splitlines()
+            if line.startswith(b'{"id"')
+        ]
+    return found
+
+
+def test_a_program_writes_the_same_lines_with_it(journals: dict[str, list[bytes]]) -> None:
+    assert journals["true"] == journals["false"] != []
