@@ -42,7 +42,7 @@ ATTRIBUTES: dict[str, Any] = {
 
 # Calls for each event or record, noted on 29 November 2026: with the encoders in Python, and with the compiled ones.
 NOTED = {
-    "Logger.emit": (39, 18),
+    "Logger.emit": (39, 15),
     "tool_call": (88, 59),
     "tool_call into a file": (79, 78),
     "a record on its way": (87, 22),
