@@ -17,7 +17,7 @@ from wakelog.events import semconv as s
 from wakelog.logger._budget import Budget, Spending
 from wakelog.logger._decorators import Function, decorated
 from wakelog.logger._keys import full_key
-from wakelog.otel import asked
+from wakelog.otel import asked, failures
 from wakelog.record import kept, text_of, traceback_of, type_name, uuid7
 from wakelog.runtime import is_cancellation
 
@@ -41,6 +41,8 @@ class Block(abc.ABC, Generic[Given]):
         self._began = 0.0
         # Recorded events that still have to be settled.
         self._unsettled: list[AgentEvent] = []
+        if log.blocking:  # then there is nothing to settle
+            self._record = log.recorded  # type: ignore[method-assign]
 
     _result_key = "result"
     _opens: ClassVar[str]
@@ -90,12 +92,12 @@ class Block(abc.ABC, Generic[Given]):
             name, kind, attributes, links = self._describe()
             if self._event_key is not None:
                 links = [*(links or []), *self._log.links_to_earlier(self._event_key, self._opens)]
-            self._span = asked(
-                lambda: self._log.tracer().start_span(
+            try:  # inlined from `asked`, because every block comes through here
+                self._span = self._log.tracer().start_span(
                     name, kind=kind, attributes=attributes, links=links
-                ),
-                self._span,
-            )
+                )
+            except Exception as error:  # noqa: BLE001 - counted and logged: the tracer is the user's
+                failures.note(error)
             self._attach()
             self._opening = self._open()
         except BaseException:
@@ -162,12 +164,10 @@ class Block(abc.ABC, Generic[Given]):
             said = self._log.redacted_text(error)
             asked(lambda: self._span.set_status(StatusCode.ERROR, said), None)
             asked(lambda: self._span.set_attribute(s.ERROR_TYPE, kind_of(error)), None)
-        return self._close(self._status or _status_of(error), error, self._opening.event_id)
+        status = self._status or ("success" if error is None else _status_of(error))
+        return self._close(status, error, self._opening.event_id)
 
     def _record(self, event_type: str, payload: dict[str, Any], **fields: Any) -> AgentEvent:
-        if self._log.blocking:
-            event: AgentEvent = self._log.recorded(event_type, payload, **fields)
-            return event
         event = self._log.made(event_type, payload, **fields)
         self._log.record(event)
         if event.settling is not None:
@@ -204,19 +204,20 @@ class Block(abc.ABC, Generic[Given]):
 
     def _leave(self) -> None:
         self.suspend()
-        asked(self._end_span, None)
-
-    def _end_span(self) -> None:
-        self._span.end()
+        try:  # inlined from `asked`, as above
+            self._span.end()
+        except Exception as error:  # noqa: BLE001 - counted and logged: the span is the user's
+            failures.note(error)
 
     def _common(self, operation: str) -> dict[str, Any]:
-        values = {
-            s.OPERATION_NAME: operation,
-            s.AGENT_NAME: context.agent.get() or self._log.agent_name,
-            s.CONVERSATION_ID: context.session_id.get(),
-            s.RUN_ID: context.run_id.get(),
-        }
-        return {name: value for name, value in values.items() if value is not None}
+        attributes: dict[str, Any] = {s.OPERATION_NAME: operation}
+        if (agent := context.agent.get() or self._log.agent_name) is not None:
+            attributes[s.AGENT_NAME] = agent
+        if (session_id := context.session_id.get()) is not None:
+            attributes[s.CONVERSATION_ID] = session_id
+        if (run_id := context.run_id.get()) is not None:
+            attributes[s.RUN_ID] = run_id
+        return attributes
 
 
 class RunBlock(Block[str]):
@@ -343,7 +344,7 @@ class ToolBlock(Block["ToolBlock"]):
         super().__init__(log)
         self._description = description
         self._tool, self._args, self._call_id, self._type = tool_name, args, call_id, tool_type
-        self._fields: dict[str, Any] = kept(fields)
+        self._fields: dict[str, Any] = kept(fields) if fields else fields
         self._event_key = self._fields.get("event_key")
 
     def __call__(self, function: Function) -> Function:
@@ -473,8 +474,6 @@ def _yield_to(error: BaseException | None, failure: WakelogError) -> None:
     error.add_note(f"wakelog could not record how this ended: {failure}")
 
 
-def _status_of(error: BaseException | None) -> str:
-    if error is None:
-        return "success"
+def _status_of(error: BaseException) -> str:
     stopped = issubclass(type(error), GeneratorExit) or is_cancellation(error)
     return "cancelled" if stopped else "error"

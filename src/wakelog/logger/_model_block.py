@@ -44,12 +44,12 @@ class ModelBlock(Block["ModelBlock"]):
     ) -> None:
         super().__init__(log)
         self._model, self._provider, self._operation = model, provider, operation
-        self._fields: dict[str, Any] = kept(fields)
+        self._fields: dict[str, Any] = kept(fields) if fields else fields
         self._event_key = self._fields.get("event_key")
         if operation != s.CHAT:
             attributes = self._fields.get("attributes") or {}
             self._fields["attributes"] = {s.OPERATION_NAME: operation, **attributes}
-        self._request = payload_of_request(request)
+        self._request = {} if request is None else payload_of_request(request)
         if compacted:
             self._request["compacted"] = True
         self._input = given
@@ -112,10 +112,11 @@ class ModelBlock(Block["ModelBlock"]):
             "response_model": response_model,
             **payload,
         }
-        self._response.update(payload_of_usage(usage))
-        self._response.update(
-            {key: kept(value) for key, value in values.items() if value is not None}
-        )
+        if usage is not None:
+            self._response.update(payload_of_usage(usage))
+        for key, value in values.items():
+            if value is not None:
+                self._response[key] = kept(value)
         return self
 
     def _describe(self) -> tuple[str, SpanKind, dict[str, Any], list[trace.Link] | None]:
@@ -141,9 +142,11 @@ class ModelBlock(Block["ModelBlock"]):
         payload = dict(self._response)
         if error is not None:
             payload["error_type"] = kind_of(error)
-        add_cost(payload, self._model, self._provider, self._log.prices)
+        if self._log.prices is not None:
+            add_cost(payload, self._model, self._provider, self._log.prices)
         said = span_attributes("model_response", payload)
-        asked(lambda: self._span.set_attributes(said), None)
+        if said:
+            asked(lambda: self._span.set_attributes(said), None)
         if self._log.genai_metrics is not None:
             self._measure(said)
         try:

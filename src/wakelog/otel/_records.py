@@ -50,8 +50,9 @@ _SEVERITIES = {severity.value: severity for severity in SeverityNumber} | {None:
 _LEVELS = 30
 _CONTAINERS = frozenset({list, dict})
 _NO_CONTEXT = Context()
-_NO_FLAGS = TraceFlags(TraceFlags.DEFAULT)
-_USUAL_FLAGS = (_NO_FLAGS, TraceFlags(TraceFlags.SAMPLED))
+# Sampled or not, and with a random trace id or not; others are created for each record.
+_USUAL_FLAGS = {number: TraceFlags(number) for number in range(4)}
+_NO_FLAGS = _USUAL_FLAGS[TraceFlags.DEFAULT]
 # The maximum size of the second attempt with a record that was refused as too large.
 _SMALL_RECORD = 16 * 1024
 _NOTHING: frozenset[str] = frozenset()
@@ -107,7 +108,7 @@ class EventLogRecord(LogRecord):
             self.trace_id, self.span_id, self.trace_flags = 0, 0, _NO_FLAGS
         else:
             self.trace_id, self.span_id, flags = span_context
-            self.trace_flags = _USUAL_FLAGS[flags] if flags in (0, 1) else TraceFlags(flags)
+            self.trace_flags = _USUAL_FLAGS[flags] if flags in _USUAL_FLAGS else TraceFlags(flags)
         self.severity_text = severity_text
         self.severity_number = severity_number
         self.derives_body = derives_body
@@ -147,7 +148,7 @@ class _ReadLogRecord(LogRecord):
         self.trace_id = int(source.trace_id, 16) if source.trace_id else 0
         self.span_id = int(source.span_id, 16) if source.span_id else 0
         flags = source.trace_flags
-        self.trace_flags = _USUAL_FLAGS[flags] if flags in (0, 1) else TraceFlags(flags)
+        self.trace_flags = _USUAL_FLAGS[flags] if flags in _USUAL_FLAGS else TraceFlags(flags)
         self.severity_text = source.severity_text
         self.severity_number = _SEVERITIES.get(source.severity_number)
         body = source.body

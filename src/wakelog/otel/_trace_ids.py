@@ -7,7 +7,7 @@ import random
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import INVALID_SPAN_ID, INVALID_TRACE_ID
 
-from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
+from wakelog.runtime import ForkOrder, notice_fork, noticed, reset_in_child
 
 
 class TraceIds(RandomIdGenerator):
@@ -26,14 +26,16 @@ class TraceIds(RandomIdGenerator):
 
     def generate_span_id(self) -> int:
         """Return 64 random bits, not all of them 0."""
-        notice_fork()
+        if not noticed[0]:
+            notice_fork()
         while (span_id := self._random.getrandbits(64)) == INVALID_SPAN_ID:
             pass
         return span_id
 
     def generate_trace_id(self) -> int:
         """Return 128 random bits, not all of them 0."""
-        notice_fork()
+        if not noticed[0]:
+            notice_fork()
         while (trace_id := self._random.getrandbits(128)) == INVALID_TRACE_ID:
             pass
         return trace_id

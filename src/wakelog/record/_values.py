@@ -98,6 +98,8 @@ def kept(value: Any) -> Any:
         Python's own immutable types unchanged; other objects in the form of ``to_line``.
     """
     try:
+        if type(value) in _IMMUTABLE:
+            return value
         copy = _small_copy(value, _SMALL_DEPTH)
     except Exception as error:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
         let_through(error)
@@ -129,7 +131,6 @@ def _small_copy(value: Any, depth: int) -> Any:
     return tuple(copy) if kind is tuple else copy
 
 
-# Long: the content of every event takes this path, and each call costs time.
 def is_json(value: Any, most_text: int | None = None) -> bool:
     """Return whether the JSON codec encodes a value so that decoding returns the same.
 
@@ -141,47 +142,70 @@ def is_json(value: Any, most_text: int | None = None) -> bool:
         most_text: Maximum characters of text in a value of many items; by default ``MAX_REPEATED``,
             because repeated texts are not detected.
     """
-    kind = type(value)
     try:
+        kind = type(value)
         if kind in _AS_THEY_ARE:
             return True
         if kind is float:
             return math.isfinite(value)
         if kind not in _CONTAINERS:
             return False
-        level, left, items_left = [value], MAX_NODES, _MOST_ITEMS
-        text_left = MAX_REPEATED if most_text is None else most_text
-        for _ in range(MAX_DEPTH):
-            inner: list[Any] = []
-            for container in level:
-                items = container
-                items_left -= len(container)
-                if items_left < 0:  # one container may occur many times
+        # The usual value has few containers, which are then not nested too deeply either.
+        containers, left = [value], _MANY
+        for container in containers:
+            items = container
+            if type(container) is dict:
+                if TAG in container or not _TEXT.issuperset(map(type, container)):
                     return False
-                if type(container) is dict:
-                    if TAG in container or not _TEXT.issuperset(map(type, container)):
-                        return False
-                    items = container.values()
-                if len(items) > _MANY or items_left < _MOST_ITEMS - _MANY:
-                    text_left -= sum(len(item) for item in items if type(item) is str)
-                    if text_left < 0:
-                        return False
-                if _AS_THEY_ARE.issuperset(map(type, items)):
-                    continue
+                items = container.values()
+            left -= len(items)
+            if left < 0 or len(containers) > MAX_DEPTH:
+                return _is_large_json(value, MAX_REPEATED if most_text is None else most_text)
+            if not _AS_THEY_ARE.issuperset(map(type, items)):
                 for item in items:
                     kind = type(item)
-                    if kind in _AS_THEY_ARE:
-                        continue
                     if kind in _CONTAINERS:
-                        inner.append(item)
-                    elif kind is not float or not math.isfinite(item):
+                        containers.append(item)
+                    elif kind not in _AS_THEY_ARE and not (kind is float and math.isfinite(item)):
                         return False
-            left -= len(inner)  # one container may occur many times
-            if not inner or left < 0:
-                return left >= 0
-            level = inner
     except Exception as error:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
         let_through(error)
+        return False
+    return True
+
+
+def _is_large_json(value: Any, text_left: int) -> bool:
+    """Do what ``is_json`` does for a container, within the limits of ``to_line``."""
+    level, left, items_left = [value], MAX_NODES, _MOST_ITEMS
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for container in level:
+            items = container
+            items_left -= len(container)
+            if items_left < 0:  # one container may occur many times
+                return False
+            if type(container) is dict:
+                if TAG in container or not _TEXT.issuperset(map(type, container)):
+                    return False
+                items = container.values()
+            if len(items) > _MANY or items_left < _MOST_ITEMS - _MANY:
+                text_left -= sum(len(item) for item in items if type(item) is str)
+                if text_left < 0:
+                    return False
+            if _AS_THEY_ARE.issuperset(map(type, items)):
+                continue
+            for item in items:
+                kind = type(item)
+                if kind in _AS_THEY_ARE:
+                    continue
+                if kind in _CONTAINERS:
+                    inner.append(item)
+                elif kind is not float or not math.isfinite(item):
+                    return False
+        left -= len(inner)  # one container may occur many times
+        if not inner or left < 0:
+            return left >= 0
+        level = inner
     return False
 
 

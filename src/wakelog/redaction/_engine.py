@@ -44,6 +44,7 @@ LONG: Final = 64
 _TINY: Final = 10  # the same for texts in lists, which may occur in other lists too
 _SEVERAL: Final = 2  # the key is the plural of a sensitive one
 _PAIR: Final = 2
+_TEXT: Final = frozenset({str})
 _VALUE_KEYS: Final = frozenset(VALUE_KEYS)
 _FEW, _SHALLOW = 32, 3  # the items and the levels of a dict that is copied at once
 
@@ -113,14 +114,11 @@ class Engine:
         outer: list[tuple[dict[Any, Any], Any]] = []
         try:
             pairs = iter(item.items())
-            while True:
+            while _TEXT.issuperset(map(type, item)):
                 for key, child in pairs:
-                    sensitive = keys.get(key) if type(key) is str else None
-                    if sensitive is None:
+                    if keys.get(key) is not False and not self._is_count(key, child):
                         return self.redacted(kept(value))
                     kind = type(child)
-                    if sensitive and (sensitive is not _SEVERAL or kind not in PLAIN):
-                        return self.redacted(kept(value))
                     if kind is str:
                         found = None
                         if len(child) > LONG or (found := suspect(child)) is not None:
@@ -142,7 +140,11 @@ class Engine:
             raise
         except Exception as error:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
             let_through(error)
-            return self.redacted(kept(value))
+        return self.redacted(kept(value))
+
+    def _is_count(self, key: str, child: Any) -> bool:
+        """Return whether an item with a known name in the plural is a number, such as ``tokens``."""
+        return self.keys.get(key) is _SEVERAL and type(child) in PLAIN
 
     def redacted(self, value: Any) -> Any:
         """Return the redacted value, see ``wakelog.redaction.redact``."""
