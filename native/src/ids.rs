@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pyo3::exceptions::PyOSError;
 use pyo3::PyResult;
 
+use crate::json::HEX;
+
 /// The random part of a process's ids: a fixed field, and a counter with a random start.
 struct Seed {
     process: u32,
@@ -19,7 +21,7 @@ static SEED: Mutex<Option<Seed>> = Mutex::new(None);
 ///
 /// The twelve bits after the version are nanoseconds. The rest is the process's seed, which a
 /// forked child chooses again: it compares the process id at each call.
-pub fn uuid7() -> PyResult<String> {
+pub fn uuid7() -> PyResult<[u8; 36]> {
     let process = std::process::id();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
     let (milliseconds, rest) = (now / 1_000_000, now % 1_000_000);
@@ -30,14 +32,21 @@ pub fn uuid7() -> PyResult<String> {
         _ => held.insert(seeded(process)?),
     };
     seed.count += 1;
-    Ok(format!(
-        "{:08x}-{:04x}-7{:03x}-{:04x}-{:012x}",
-        milliseconds >> 16 & 0xFFFF_FFFF,
-        milliseconds & 0xFFFF,
-        rest >> 8,
-        seed.variant,
-        seed.count & 0xFFFF_FFFF_FFFF,
-    ))
+    let mut id = *b"00000000-0000-7000-0000-000000000000";
+    put_hex(&mut id[0..8], milliseconds >> 16);
+    put_hex(&mut id[9..13], milliseconds);
+    put_hex(&mut id[15..18], rest >> 8);
+    put_hex(&mut id[19..23], seed.variant.into());
+    put_hex(&mut id[24..36], seed.count);
+    Ok(id)
+}
+
+/// Write the lowest digits of a number, as many as there is place for.
+fn put_hex(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = HEX[(number & 15) as usize];
+        number >>= 4;
+    }
 }
 
 fn seeded(process: u32) -> PyResult<Seed> {

@@ -3,6 +3,7 @@
 //! Each function handles ordinary records and lines, and returns `None` for all others, which
 //! Wakelog then encodes in Python. Wakelog's tests compare the two byte for byte.
 
+mod cursor;
 mod ids;
 mod json;
 mod line;
@@ -23,6 +24,7 @@ fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<line::LineEncoder>()?;
     module.add_class::<log_encoder::LogEncoder>()?;
     module.add_function(wrap_pyfunction!(span_encoder::encode_span, module)?)?;
+    module.add_function(wrap_pyfunction!(cursor::take_lines, module)?)?;
     module.add_function(wrap_pyfunction!(line::seal, module)?)?;
     Ok(())
 }

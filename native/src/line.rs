@@ -51,7 +51,7 @@ impl LineEncoder {
         }
         let id = match id {
             Some(id) => id,
-            None => PyString::new(py, &ids::uuid7()?),
+            None => PyString::from_bytes(py, &ids::uuid7()?)?,
         };
         Ok(Some((id, PyBytes::new(py, &out))))
     }

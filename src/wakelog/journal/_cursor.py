@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
+from wakelog._native import native
 from wakelog.errors import (
     CorruptLineError,
     JournalError,
@@ -55,6 +56,7 @@ _CRC_LENGTH = len(b',"crc":"00000000"}')
 # What follows ``seq`` on the line of a span's start, whose ``seq`` is that of the record before it.
 _START = b',"signal":"%b"' % SPAN_START.encode()
 _LONGEST_BEGINNING = 160
+_take_lines = None if native is None else native.take_lines
 
 
 class Cursor:
@@ -292,6 +294,16 @@ class Cursor:
         entries, resource, writer, seq = chunk.entries, self._resource, self._writer, mark.seq
         taken = 0
         spans = self._header is None or self._header.signal == SPANS
+        if _take_lines is not None:
+            most = max_records - len(entries)
+            found, after, added = _take_lines(
+                block, start, crc, seq, spans, most, max(0, max_bytes)
+            )
+            for line, number, end in found:
+                entries.append(LaterEntry.of(line, resource, writer, mark, number, begins + end))
+            if found:
+                seq = found[-1][1]
+            taken, start, crc = after - start, after, added
         while taken < max_bytes and len(entries) < max_records:
             end = block.find(b"\n", start)
             line = block[start:end]
