@@ -31,6 +31,9 @@ PARTS = 6  # more than run at once, so that no process is idle for long at the e
 ENCODING = (
     "tests/otel",
     "tests/record",
+    "tests/journal/test_damage_at_the_end.py",
+    "tests/journal/test_model.py",
+    "tests/journal/test_reading.py",
     "tests/spans/test_span_lines.py",
     "tests/spans/test_span_processor.py",
     "tests/delivery/test_end_to_end.py",

@@ -45,7 +45,7 @@ NOTED = {
     "Logger.emit": (39, 15),
     "tool_call": (88, 59),
     "tool_call into a file": (79, 78),
-    "a record on its way": (87, 22),
+    "a record on its way": (87, 15),
     "a span": (63, 61),
     "a span without the line of its start": (40, 39),
 }
