@@ -56,21 +56,24 @@ pub fn put_text(out: &mut Vec<u8>, text: &str) {
 
 /// Write a value, if its type and size are ordinary.
 ///
-/// Returns `None` for every other value; then `out` has a part of it. Types are compared exactly,
+/// Returns `None` for every other value, and if `out` would get longer than `longest`; then `out` has
+/// a part of it. Types are compared exactly,
 /// so that no code of a user's class runs.
-pub fn put_value(out: &mut Vec<u8>, value: &Bound<'_, PyAny>) -> Option<()> {
-    Writer { items: MOST_ITEMS }.put(out, value, MOST_LEVELS)
+pub fn put_value(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, longest: usize) -> Option<()> {
+    Writer { items: MOST_ITEMS, longest }.put(out, value, MOST_LEVELS)
 }
 
 struct Writer {
     /// The number of items that the value may still have.
     items: usize,
+    /// The length that `out` may have. One text may be in a value many times.
+    longest: usize,
 }
 
 impl Writer {
     fn put(&mut self, out: &mut Vec<u8>, value: &Bound<'_, PyAny>, levels: usize) -> Option<()> {
         if let Ok(text) = value.cast_exact::<PyString>() {
-            put_text(out, text.to_str().ok()?); // a lone surrogate is an error
+            self.put_text(out, text.to_str().ok()?)?; // a lone surrogate is an error
         } else if let Ok(flag) = value.cast_exact::<PyBool>() {
             out.extend_from_slice(if flag.is_true() { b"true" } else { b"false" });
         } else if let Ok(number) = value.cast_exact::<PyInt>() {
@@ -93,6 +96,14 @@ impl Writer {
         Some(())
     }
 
+    fn put_text(&self, out: &mut Vec<u8>, text: &str) -> Option<()> {
+        if text.len() > self.longest.saturating_sub(out.len()) {
+            return None;
+        }
+        put_text(out, text);
+        Some(())
+    }
+
     fn put_map(&mut self, out: &mut Vec<u8>, map: &Bound<'_, PyDict>, levels: usize) -> Option<()> {
         self.items = self.items.checked_sub(map.len())?;
         out.push(b'{');
@@ -105,7 +116,7 @@ impl Writer {
             if key == TAG {
                 return None;
             }
-            put_text(out, key);
+            self.put_text(out, key)?;
             out.push(b':');
             self.put(out, &item, levels - 1)?;
         }

@@ -42,7 +42,7 @@ impl LineEncoder {
         longest: usize,
     ) -> PyResult<Option<(Bound<'py, PyString>, Bound<'py, PyBytes>)>> {
         let mut out = Vec::with_capacity(1024);
-        let Some(id) = self.put(py, &mut out, record, content, body)? else {
+        let Some(id) = self.put(py, &mut out, record, content, body, longest)? else {
             return Ok(None);
         };
         out.extend_from_slice(ending);
@@ -68,6 +68,7 @@ impl LineEncoder {
         record: &Bound<'py, PyAny>,
         content: Option<&Bound<'py, PyDict>>,
         body: bool,
+        longest: usize,
     ) -> PyResult<Id<'py>> {
         let happened = record.getattr(intern!(py, "timestamp"))?;
         let seen = record.getattr(intern!(py, "observed_timestamp"))?;
@@ -83,7 +84,7 @@ impl LineEncoder {
             let body = record.getattr(intern!(py, "body"))?;
             if !body.is_none() {
                 out.extend_from_slice(b",\"body\":");
-                if json::put_value(out, &body).is_none() {
+                if json::put_value(out, &body, longest).is_none() {
                     return Ok(None);
                 }
             }
@@ -97,7 +98,7 @@ impl LineEncoder {
         let Some(attributes) = self.attributes_of(py, record)? else {
             return Ok(None);
         };
-        Ok(self.put_attributes(out, attributes.as_ref(), content))
+        Ok(self.put_attributes(out, attributes.as_ref(), content, longest))
     }
 
     /// Return a record's attributes, `None` outside if they are not ordinary.
@@ -175,6 +176,7 @@ impl LineEncoder {
         out: &mut Vec<u8>,
         attributes: Option<&Bound<'py, PyDict>>,
         content: Option<&Bound<'py, PyDict>>,
+        longest: usize,
     ) -> Id<'py> {
         let before = out.len();
         out.extend_from_slice(b",\"attributes\":{");
@@ -187,7 +189,7 @@ impl LineEncoder {
                     id = Some(id_of(&value)?);
                     continue;
                 }
-                self.put_attribute(out, begin, key, &value)?;
+                put_attribute(out, begin, key, &value, longest)?;
             }
         }
         if let Some(content) = content {
@@ -198,7 +200,7 @@ impl LineEncoder {
                 {
                     return None;
                 }
-                self.put_attribute(out, begin, key, &value)?;
+                put_attribute(out, begin, key, &value, longest)?;
             }
         }
         if out.len() == begin {
@@ -207,25 +209,6 @@ impl LineEncoder {
             out.push(b'}');
         }
         Some(id)
-    }
-
-    fn put_attribute(
-        &self,
-        out: &mut Vec<u8>,
-        begin: usize,
-        key: &Bound<'_, PyString>,
-        value: &Bound<'_, PyAny>,
-    ) -> Option<()> {
-        let key = key.to_str().ok()?;
-        if key == json::TAG {
-            return None;
-        }
-        if out.len() > begin {
-            out.push(b',');
-        }
-        json::put_text(out, key);
-        out.push(b':');
-        json::put_value(out, value)
     }
 }
 
@@ -253,6 +236,25 @@ pub fn seal<'py>(
     put_id(&mut line, b",\"crc\":\"", &crc.to_be_bytes());
     line.extend_from_slice(b"}\n");
     (PyBytes::new(py, &line), crc).into_pyobject(py)
+}
+
+fn put_attribute(
+    out: &mut Vec<u8>,
+    begin: usize,
+    key: &Bound<'_, PyString>,
+    value: &Bound<'_, PyAny>,
+    longest: usize,
+) -> Option<()> {
+    let key = key.to_str().ok()?;
+    if key == json::TAG {
+        return None;
+    }
+    if out.len() > begin {
+        out.push(b',');
+    }
+    json::put_text(out, key);
+    out.push(b':');
+    json::put_value(out, value, longest)
 }
 
 /// Return an id that a record has among its attributes, `None` if it is not a usable one.

@@ -197,6 +197,13 @@ def test_a_line_above_the_limit_is_left_to_python() -> None:
     assert encode(record(body="x"), None, True, b"", size - 1) is None
 
 
+def test_a_text_that_a_value_has_many_times_is_not_written_beyond_the_limit() -> None:
+    shared = "x" * (1 << 20)
+
+    assert encode(record(body=[shared] * 900), None, True, b"", 1 << 22) is None
+    assert encode(record(attributes={"a": {shared: 1}}), None, True, b"", 1 << 19) is None
+
+
 def test_an_exception_of_a_record_reaches_the_caller() -> None:
     with pytest.raises(AttributeError, match="timestamp"):
         encode(object(), None, True, b"", 100)
