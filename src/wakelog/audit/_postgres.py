@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from wakelog._endpoints import hide_in_error
-from wakelog.audit._codec import document_of
-from wakelog.audit._keys import ThreadKey
 from wakelog.audit._log import in_thread
-from wakelog.audit._sql import SQLSessionLog, columns
+from wakelog.audit._sql import Result, SQLSessionLog
 from wakelog.errors import ConfigurationError, SessionLogError
-from wakelog.events import AgentEvent
 from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
 
 if TYPE_CHECKING:
     from psycopg import Connection, sql
-
-Result = TypeVar("Result")
 
 _log = logging.getLogger("wakelog")
 _SETTING = "wakelog.tenant_id"
@@ -132,69 +127,6 @@ class PostgresSessionLog(SQLSessionLog):
 
         await in_thread(lambda: self._run("create the schema in", "", create))
 
-    async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
-        """Append events in order; see ``SessionLog``."""
-        thread = columns(key)
-        documents = [document_of(event) for event in events]
-
-        def insert(connection: Connection[Any]) -> int:
-            self._guard(connection)
-            # The row stays locked until the commit, so ordinals become visible in order, and the
-            # ordinals of a failed append are used by the next one.
-            row = connection.execute(
-                self._sql(
-                    "INSERT INTO {}.threads AS t (tenant_id, thread_id, last_ordinal) "
-                    "VALUES (%s, %s, %s) ON CONFLICT (tenant_id, thread_id) "
-                    "DO UPDATE SET last_ordinal = t.last_ordinal + excluded.last_ordinal "
-                    "RETURNING last_ordinal"
-                ),
-                (*thread, len(documents)),
-            ).fetchone()
-            reached = int(_only(row))
-            first = reached - len(documents) + 1
-            connection.cursor().executemany(
-                self._sql("INSERT INTO {}.events VALUES (%s, %s, %s, %s::json)"),
-                [(*thread, ordinal, text) for ordinal, text in enumerate(documents, first)],
-            )
-            return reached
-
-        return await in_thread(lambda: self._run("append to", key.tenant_id, insert))
-
-    async def archive_before(self, key: ThreadKey, watermark: int) -> int:
-        """Archive everything up to an ordinal by moving it to another table; see ``SessionLog``."""
-        thread = columns(key)
-
-        def move(connection: Connection[Any]) -> int:
-            connection.execute(
-                self._sql(
-                    "UPDATE {}.threads SET watermark = greatest(watermark, least(%s, last_ordinal)) "
-                    "WHERE tenant_id = %s AND thread_id = %s"
-                ),
-                (watermark, *thread),
-            )
-            return connection.execute(
-                self._sql(
-                    "WITH moved AS (DELETE FROM {}.events WHERE tenant_id = %s AND thread_id = %s "
-                    "AND ordinal <= %s RETURNING *) INSERT INTO {}.archived_events SELECT * FROM moved"
-                ),
-                (*thread, watermark),
-            ).rowcount
-
-        return await in_thread(lambda: self._run("archive in", key.tenant_id, move))
-
-    async def watermark(self, key: ThreadKey) -> int:
-        """Return the ordinal up to which everything is archived."""
-        thread = columns(key)
-        query = self._sql(
-            "SELECT watermark FROM {}.threads WHERE tenant_id = %s AND thread_id = %s"
-        )
-
-        def select(connection: Connection[Any]) -> int:
-            row = connection.execute(query, thread).fetchone()
-            return int(row[0]) if row else 0
-
-        return await in_thread(lambda: self._run("read", key.tenant_id, select))
-
     def close(self) -> None:
         """Close the idle connections. New ones are opened when needed."""
         notice_fork()
@@ -202,19 +134,6 @@ class PostgresSessionLog(SQLSessionLog):
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
-
-    async def _select(
-        self, table: str, thread: tuple[str, str], cursor: int, limit: int | None
-    ) -> list[tuple[int, str]]:
-        query = self._sql(
-            f"SELECT ordinal, event::text FROM {{}}.{table} WHERE tenant_id = %s "  # noqa: S608 - constants
-            "AND thread_id = %s AND ordinal > %s ORDER BY ordinal LIMIT %s"
-        )
-
-        def select(connection: Connection[Any]) -> list[tuple[int, str]]:
-            return connection.execute(query, (*thread, cursor, limit)).fetchall()
-
-        return await in_thread(lambda: self._run("read", thread[0], select))
 
     def _guard(self, connection: Connection[Any]) -> None:
         """Check once that row-level security is forced on the tables.
@@ -251,10 +170,10 @@ class PostgresSessionLog(SQLSessionLog):
                 row[0],
             )
 
-    def _sql(self, text: str) -> sql.Composed:
+    def _statement(self, text: str) -> sql.Composed:
         from psycopg import sql
 
-        return sql.SQL(text).format(*[self._schema] * text.count("{}"))
+        return sql.SQL(text.replace("?", "%s")).format(*[self._schema] * text.count("{}"))
 
     def _run(
         self, operation: str, tenant: str, call: Callable[[Connection[Any]], Result]
@@ -271,6 +190,8 @@ class PostgresSessionLog(SQLSessionLog):
                 with connection.transaction():
                     connection.execute("SELECT set_config(%s, %s, true)", (_SETTING, tenant))
                     began = True
+                    if operation == "append to":
+                        self._guard(connection)
                     result = call(connection)
             except psycopg.Error as error:
                 if connection is not None and not began and not fresh:
@@ -346,8 +267,3 @@ def _secrets_in(conninfo: str) -> list[str]:
             "in a URL without a host, the password is parsed as the port"
         )
     return [str(value) for name, value in given.items() if name not in _SHOWN and value]
-
-
-def _only(row: tuple[Any, ...] | None) -> Any:
-    assert row is not None  # noqa: S101 - RETURNING returns the inserted row
-    return row[0]

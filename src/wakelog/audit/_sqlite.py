@@ -7,17 +7,12 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
-from wakelog.audit._codec import document_of
-from wakelog.audit._keys import ThreadKey
-from wakelog.audit._log import in_thread
-from wakelog.audit._sql import SQLSessionLog, columns
+from wakelog.audit._sql import Result, SQLSessionLog
 from wakelog.errors import JournalError, SessionLogError
-from wakelog.events import AgentEvent
 from wakelog.journal import Durability
 from wakelog.runtime import (
     SYSTEM,
@@ -29,8 +24,6 @@ from wakelog.runtime import (
     notice_fork,
     reset_in_child,
 )
-
-Result = TypeVar("Result")
 
 _VERSION = 1
 _RETRY_SECONDS = 0.01
@@ -51,7 +44,6 @@ CREATE TABLE IF NOT EXISTS archived_events (
     PRIMARY KEY (tenant_id, thread_id, ordinal)
 );
 """
-_THREAD = "tenant_id = ? AND thread_id = ?"
 # Connections that a forked child has inherited: closing them there would affect the parent.
 _inherited: list[sqlite3.Connection] = []
 # How long a fork waits for a transaction to end: if a thread of the parent held one of SQLite's
@@ -108,51 +100,6 @@ class SQLiteSessionLog(SQLSessionLog):
         """Allow transactions again."""
         self._lock.release()
 
-    async def append(self, key: ThreadKey, events: Sequence[AgentEvent]) -> int:
-        """Append events in order; see ``SessionLog``."""
-        thread = columns(key)
-        documents = [document_of(event) for event in events]
-
-        def insert(connection: sqlite3.Connection) -> int:
-            (reached,) = connection.execute(
-                "INSERT INTO threads (tenant_id, thread_id, last_ordinal) VALUES (?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET last_ordinal = last_ordinal + excluded.last_ordinal "
-                "RETURNING last_ordinal",
-                (*thread, len(documents)),
-            ).fetchone()
-            first = reached - len(documents) + 1
-            connection.executemany(
-                "INSERT INTO events VALUES (?, ?, ?, ?)",
-                [(*thread, ordinal, text) for ordinal, text in enumerate(documents, first)],
-            )
-            return int(reached)
-
-        return await self._run("append to", insert)
-
-    async def archive_before(self, key: ThreadKey, watermark: int) -> int:
-        """Archive everything up to an ordinal by moving it to another table; see ``SessionLog``."""
-        thread = columns(key)
-
-        def move(connection: sqlite3.Connection) -> int:
-            rows = f"FROM events WHERE {_THREAD} AND ordinal <= ?"
-            connection.execute(f"INSERT INTO archived_events SELECT * {rows}", (*thread, watermark))
-            moved = connection.execute(f"DELETE {rows}", (*thread, watermark)).rowcount
-            connection.execute(
-                "UPDATE threads SET watermark = max(watermark, min(?, last_ordinal)) "
-                "WHERE tenant_id = ? AND thread_id = ?",
-                (watermark, *thread),
-            )
-            return moved
-
-        return await self._run("archive in", move)
-
-    async def watermark(self, key: ThreadKey) -> int:
-        """Return the ordinal up to which everything is archived."""
-        thread = columns(key)
-        query = f"SELECT watermark FROM threads WHERE {_THREAD}"  # noqa: S608 - constants
-        row = await self._run("read", lambda c: c.execute(query, thread).fetchone())
-        return int(row[0]) if row else 0
-
     def close(self) -> None:
         """Close the file, which is opened again when needed."""
         notice_fork()
@@ -161,27 +108,19 @@ class SQLiteSessionLog(SQLSessionLog):
                 self._connection.close()
                 self._connection = None
 
-    async def _select(
-        self, table: str, thread: tuple[str, str], cursor: int, limit: int | None
-    ) -> list[tuple[int, str]]:
-        query = (
-            f"SELECT ordinal, event FROM {table} WHERE {_THREAD} AND ordinal > ? "  # noqa: S608 - constants
-            "ORDER BY ordinal LIMIT ?"
-        )
-        values = (*thread, cursor, -1 if limit is None else limit)
-        return await self._run("read", lambda c: c.execute(query, values).fetchall())
+    def _statement(self, text: str) -> str:
+        return text.replace("{}", "main")
 
-    async def _run(self, operation: str, call: Callable[[sqlite3.Connection], Result]) -> Result:
-        def run() -> Result:
-            notice_fork()
-            with self._lock, self._transaction(operation) as connection:
-                return call(connection)
-
-        return await in_thread(run)
+    def _run(
+        self, operation: str, tenant: str, call: Callable[[sqlite3.Connection], Result]
+    ) -> Result:
+        del tenant
+        notice_fork()
+        with self._lock, self._transaction(operation) as connection:
+            return call(connection)
 
     @contextmanager
     def _transaction(self, operation: str) -> Iterator[sqlite3.Connection]:
-        notice_fork()
         try:
             connection = self._connection = self._connection or self._open_patiently()
             # "IMMEDIATE" waits for other writers now and not later, where it could deadlock.
@@ -192,9 +131,7 @@ class SQLiteSessionLog(SQLSessionLog):
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-        except (sqlite3.Error, OSError) as error:
-            raise SessionLogError(f"cannot {operation} {self.path}: {error}") from error
-        except JournalError as error:
+        except (sqlite3.Error, OSError, JournalError) as error:
             raise SessionLogError(f"cannot {operation} {self.path}: {error}") from error
 
     def _open_patiently(self) -> sqlite3.Connection:
