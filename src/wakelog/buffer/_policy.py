@@ -59,10 +59,4 @@ class Buffer:
         ):
             message = f"timeout={timeout!r} cannot be used: give a number of seconds of at least 0, or None"
             raise ConfigurationError(message)
-        try:
-            object.__setattr__(self, "overflow", OverflowPolicy(self.overflow))
-        except ValueError:
-            message = (
-                f"overflow={self.overflow!r} is not known: use one of {', '.join(OverflowPolicy)}"
-            )
-            raise ConfigurationError(message) from None
+        object.__setattr__(self, "overflow", OverflowPolicy(self.overflow))

@@ -65,8 +65,8 @@ class Settings:
     meter_provider: MeterProvider | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "durability", _member("durability", Durability, self.durability))
-        object.__setattr__(self, "overflow", _member("overflow", OverflowPolicy, self.overflow))
+        object.__setattr__(self, "durability", Durability(self.durability))
+        object.__setattr__(self, "overflow", OverflowPolicy(self.overflow))
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is None and name in ("max_probe_attempts", "max_event_bytes"):
@@ -205,14 +205,6 @@ def from_environment(given: Collection[str] = ()) -> dict[str, Any]:
         except ValueError as error:
             raise ConfigurationError(f"{variable}={text!r} is not usable: use {error}") from None
     return found
-
-
-def _member(name: str, kind: Any, value: object) -> object:
-    try:
-        return kind(value)
-    except ValueError:
-        allowed = ", ".join(kind)
-        raise ConfigurationError(f"{name}={value!r} is not known: use one of {allowed}") from None
 
 
 def _flag(text: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from wakelog import _arguments as a
-from wakelog.errors import ConfigurationError, EventTooLargeError
+from wakelog.errors import EventTooLargeError
 from wakelog.events import AgentEvent, fields_of, plain_content_of
 from wakelog.events.semconv import IDENTITY
 from wakelog.journal import Durability, FileRotation, SharedFile
@@ -76,7 +76,7 @@ class JSONLSink:
             max_event_bytes=(max_event_bytes, *a.COUNT),
         )
         self._max_event_bytes = a.max_event_bytes_of(max_event_bytes)
-        self.durability = _level(durability)
+        self.durability = Durability(durability)
         rotation = FileRotation(max_bytes, max_age, at_midnight, keep_files, keep_bytes, keep_age)
         self._file = SharedFile(path, rotation=rotation)
         self.path = self._file.path
@@ -260,11 +260,3 @@ class AsyncJSONLSink:
     async def __aexit__(self, *_: object) -> None:
         """Close the file."""
         await self.close()
-
-
-def _level(durability: Durability | str) -> Durability:
-    try:
-        return Durability(durability)
-    except ValueError:
-        message = f"durability={durability!r} is not known: use one of {', '.join(Durability)}"
-        raise ConfigurationError(message) from None
