@@ -42,6 +42,7 @@ from wakelog.storage._lines import (
     line_before,
     lines,
     next_newline,
+    whole_lines,
 )
 from wakelog.storage._names import COMPRESSED, INDEX, SEALS, segment_index, segment_name, segments
 
@@ -87,5 +88,6 @@ __all__ = [
     "sync_apart",
     "sync_made",
     "values_apart",
+    "whole_lines",
     "write_whole_lines",
 ]

@@ -123,6 +123,36 @@ def blocks(descriptor: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
         offset += len(block)
 
 
+def whole_lines(descriptor: int, start: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the complete lines of a file from an offset on, in blocks of about 1 MiB.
+
+    A line that is longer than ``LONGEST_BLOCK`` is left out.
+
+    Args:
+        descriptor: The file, open for reading; its own position may change.
+        start: The offset of the first line.
+
+    Yields:
+        The offset of a block, and the block, which ends with a newline.
+
+    Raises:
+        OSError: When the file cannot be read.
+    """
+    offset, wanted = start, _SCANNED
+    while block := os.pread(descriptor, wanted, offset):
+        if cut := block.rfind(b"\n") + 1:
+            yield offset, block[:cut]
+            offset += cut
+        elif len(block) < wanted:
+            return
+        elif wanted < LONGEST_BLOCK:
+            wanted *= 4
+        elif (end := next_newline(descriptor, offset + wanted)) < 0:
+            return
+        else:
+            offset, wanted = end + 1, _SCANNED
+
+
 def next_newline(descriptor: int, start: int) -> int:
     """Return the offset of the first newline from an offset on, or -1 without one.
 

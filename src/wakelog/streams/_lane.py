@@ -12,7 +12,7 @@ from typing import NamedTuple
 from wakelog.errors import JournalError
 from wakelog.journal import owner_of
 from wakelog.runtime import ForeignFileError, open_file, open_to_read
-from wakelog.storage import LONGEST_BLOCK, next_newline
+from wakelog.storage import segment_name, whole_lines
 from wakelog.streams._lines import (
     Chunk,
     chunk_of,
@@ -245,7 +245,7 @@ class WriterLines:
         return self.floor if self.own else self.end
 
     def _open(self, segment: int) -> int:
-        path = self.folder / f"{segment:08d}.jsonl"
+        path = self.folder / segment_name(segment)
         try:
             return open_file(path, os.O_RDONLY)
         except FileNotFoundError:
@@ -259,24 +259,12 @@ def _news_in(path: Path, segment: int, offset: int) -> Iterator[News]:
         if path.stat().st_size <= offset:
             return
         with open_to_read(path, buffering=0) as file:
-            wanted = _BLOCK
-            while block := os.pread(file.fileno(), wanted, offset):
-                cut = block.rfind(b"\n") + 1
-                if cut:
-                    lines = [
-                        (session_id, key_of(segment, offset + begin))
-                        for session_id, begin in sessions_in(block[:cut])
-                    ]
-                    offset += cut
-                    yield News(lines, key_of(segment, offset))
-                elif len(block) < wanted:
-                    return
-                elif wanted < LONGEST_BLOCK:
-                    wanted *= 4
-                elif (end := next_newline(file.fileno(), offset + wanted)) < 0:
-                    return
-                else:
-                    offset, wanted = end + 1, _BLOCK  # a line cannot be this long
+            for start, block in whole_lines(file.fileno(), offset):
+                lines = [
+                    (session_id, key_of(segment, start + begin))
+                    for session_id, begin in sessions_in(block)
+                ]
+                yield News(lines, key_of(segment, start + len(block)))
     except (FileNotFoundError, ForeignFileError):
         return  # retention has deleted it
     except OSError as error:

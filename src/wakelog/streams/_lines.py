@@ -21,9 +21,9 @@ from wakelog.storage import (
     LONGEST_BLOCK,
     end_of_lines,
     line_before,
-    next_newline,
     segment_name,
     segments,
+    whole_lines,
 )
 from wakelog.streams._places import BEGINNING, Place, key_of, split_key
 
@@ -31,7 +31,6 @@ MAX_LINE_BYTES = 1024 * 1024
 LONGEST_TEXT = 64 * 1024
 """The most characters in one line; as each takes at most six bytes, no line is ever shortened."""
 
-_BLOCK = 512 * 1024
 _LINE = 1024
 _NAMES = {
     "chunk": s.EVENT_PREFIX + "stream_chunk",
@@ -201,30 +200,19 @@ def _scan_segment(
     except OSError as error:
         raise JournalError("read", path, error.strerror or error) from error
     try:
-        wanted = _BLOCK
-        while limit is None or offset < limit:
-            # Also read the checksum of the line before, to verify the first line with it.
-            before = min(offset, _CRC_BYTES)
-            block = os.pread(fd, wanted + before, offset - before)
-            cut = block.rfind(b"\n", before) + 1
-            if cut == 0:
-                if len(block) < wanted + before:
-                    return
-                if wanted < LONGEST_BLOCK:
-                    wanted *= 4
-                elif (end := next_newline(fd, offset + wanted)) < 0:
-                    return
-                else:
-                    offset, wanted = end + 1, _BLOCK  # a line cannot be this long
-                continue
-            for begin, end in _hits(block, before, cut, pattern):
-                at = offset - before + begin
+        for start, block in whole_lines(fd, offset):
+            if limit is not None and start >= limit:
+                return
+            # The first line is verified with the checksum of the line before it.
+            first = min(start, _CRC_BYTES)
+            known = os.pread(fd, first, start - first) + block
+            for begin, end in _hits(known, first, len(known), pattern):
+                at = start - first + begin
                 if limit is not None and at >= limit:
                     break
-                if (record := _checked(block, begin, end)) is not None:
+                if (record := _checked(known, begin, end)) is not None:
                     yield Line(record, key_of(segment, at), key_of(segment, at + end - begin))
-            offset += cut - before
-            yield key_of(segment, offset)
+            yield key_of(segment, start + len(block))
     finally:
         os.close(fd)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from array import array
 from bisect import bisect_left
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from wakelog.errors import JournalError
 from wakelog.runtime import open_to_read
-from wakelog.storage import LONGEST_BLOCK, next_newline
+from wakelog.storage import whole_lines
 from wakelog.streams._lane import WriterLines
 from wakelog.streams._lines import Chunk, chunk_of, needle, scan, segment_paths, session_hashes_in
 from wakelog.streams._places import key_of, split_key
@@ -23,7 +22,6 @@ INDEXED_SESSIONS = 1_000_000
 _SCANNED_CHUNKS = 256
 # The most bytes that one call reads, so that a closed reader stops, and other readers can proceed.
 _SCANNED_BYTES = 16 * 1024 * 1024
-_BLOCK = 1024 * 1024
 
 
 class Scans:
@@ -137,21 +135,10 @@ class Scans:
         fresh: set[int] = set()
         try:
             with open_to_read(path, buffering=0) as file:
-                wanted = _BLOCK
-                while block := os.pread(file.fileno(), wanted, offset):
-                    cut = block.rfind(b"\n") + 1
-                    if cut:
-                        fresh.update(session_hashes_in(block[:cut]))
-                        offset += cut
-                        self.bytes_read += cut
-                    elif len(block) < wanted:
-                        break
-                    elif wanted < LONGEST_BLOCK:
-                        wanted *= 4
-                    elif (end := next_newline(file.fileno(), offset + wanted)) < 0:
-                        break
-                    else:
-                        offset, wanted = end + 1, _BLOCK  # a line cannot be this long
+                for start, block in whole_lines(file.fileno(), offset):
+                    fresh.update(session_hashes_in(block))
+                    offset = start + len(block)
+                    self.bytes_read += len(block)
         except FileNotFoundError:
             pass  # retention has deleted it
         except OSError as error:
