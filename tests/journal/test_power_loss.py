@@ -353,7 +353,9 @@ def test_a_thread_that_came_while_a_sync_was_failing_hears_of_it(tmp_path: Path)
     threads[1].start()
     writer = journal.writer
     assert writer is not None
-    while not writer._group._waiters:
+    group = writer._group
+    assert group is not None
+    while not group._waiters:
         time.sleep(0.001)
     go_on.set()
     for thread in threads:

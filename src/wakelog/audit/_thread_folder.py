@@ -36,7 +36,6 @@ from wakelog.storage import (
     COMPRESSED,
     LONGEST_LINE,
     AppendFile,
-    GroupCommit,
     Unsynced,
     segment_name,
     segments,
@@ -96,7 +95,6 @@ class ThreadFolder(AppendFile):
         self._go_on_in(-1, 0)
         # The segment whose last sync failed.
         self._failed_segment = 0
-        self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
 
     def append(self, records: Sequence[Sealable], timeout: float | None) -> int:
         """Append records in one ``write``.
@@ -135,14 +133,6 @@ class ThreadFolder(AppendFile):
                     for seq, record in enumerate(records, before + 1)
                 ]
             return seq
-
-    def wait(self, ordinal: int) -> None:
-        """Wait until everything up to an ordinal is on disk; one thread syncs for all that wait.
-
-        Raises:
-            JournalError: If the sync failed, and the events could not be written again.
-        """
-        self._group.wait(ordinal)
 
     def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
         """Write events to a new segment, including those of other processes."""

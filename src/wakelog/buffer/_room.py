@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from wakelog.runtime import complete_soon
+
 if TYPE_CHECKING:
     import asyncio  # a slow import, which a waiting task has already done
 
@@ -129,17 +131,4 @@ def shut() -> threading.Lock:
 
 def waker_of(future: asyncio.Future[None]) -> Waker:
     """Return a waker for a future, callable from any thread; False means a closed loop."""
-    return partial(_wake, future)
-
-
-def _wake(future: asyncio.Future[None]) -> bool:
-    try:
-        future.get_loop().call_soon_threadsafe(_resolve, future)
-    except RuntimeError:  # the loop is closed
-        return False
-    return True
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():  # its task was cancelled
-        future.set_result(None)
+    return partial(complete_soon, future)

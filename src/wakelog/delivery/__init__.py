@@ -17,7 +17,7 @@ from wakelog.delivery._circuit import (
     backoff,
 )
 from wakelog.delivery._core import DeliveryCore, Lane, Send, Sleep, Slot
-from wakelog.delivery._destination import AsyncDestination, Destination, ExportRound
+from wakelog.delivery._destination import Destination, ExportRound
 from wakelog.delivery._journal_lanes import WriterLanes
 from wakelog.delivery._listening import address_of, is_listening
 from wakelog.delivery._observer import DeliveryObserver, LanesOf
@@ -34,7 +34,6 @@ __all__ = [
     "ANSWER_SECONDS",
     "LONGEST_DELAY",
     "Address",
-    "AsyncDestination",
     "AsyncDriver",
     "Batch",
     "BatchBisection",

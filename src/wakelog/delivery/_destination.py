@@ -130,11 +130,3 @@ class Destination(Protocol[Entry]):
     def shutdown(self) -> None:
         """Close connections."""
         ...
-
-
-class AsyncDestination(Protocol[Entry]):
-    """A destination of entries, for the driver in an event loop."""
-
-    async def send(self, sending: ExportRound[Entry]) -> None:
-        """Send a round, and acknowledge its entries in it."""
-        ...

@@ -5,8 +5,7 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit
 
-Address = tuple[str, int]
-"""Host and TCP port."""
+from wakelog.delivery._outcome import Address
 
 _CONNECT_SECONDS = 0.5
 _PORTS = {"http": 80, "https": 443}

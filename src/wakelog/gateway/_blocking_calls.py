@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from wakelog.runtime import complete
+
 _Call = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
@@ -48,7 +50,7 @@ class BlockingCalls:
             except Exception as caught:  # noqa: BLE001 - it is passed to the caller
                 error = caught
             if not loop.is_closed():
-                loop.call_soon_threadsafe(_resolve, future, result, error)
+                loop.call_soon_threadsafe(complete, future, result, error)
 
 
 async def call(
@@ -102,12 +104,3 @@ async def _call(
 def _leave(task: asyncio.Task[Any]) -> None:
     task.cancel()
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-
-def _resolve(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)

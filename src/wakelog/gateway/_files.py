@@ -22,7 +22,6 @@ from wakelog.runtime import SYSTEM, FileSystem, check_directory, is_directory, m
 from wakelog.storage import (
     AppendFile,
     File,
-    GroupCommit,
     Unsynced,
     Written,
     put_blobs,
@@ -78,8 +77,6 @@ class SessionFile(AppendFile):
         self.check_at = 0.0
         # The file offset of the descriptor; -1 if unknown.
         self._position = 0
-        # Created by the first call that waits for a sync.
-        self._group: GroupCommit | None = None
 
     @property
     def fd(self) -> int:
@@ -148,18 +145,6 @@ class SessionFile(AppendFile):
         if durability is _FSYNC:
             self._unsynced.append(Unsynced(record_id, self._seq, content, (event, logged.paths)))
         return logged
-
-    def wait(self, ticket: int) -> None:
-        """Wait until an event and all events before it are on disk.
-
-        Raises:
-            JournalError: If the sync failed, and the event could not be written to a new file
-                either.
-        """
-        with self._lock:
-            if self._group is None:
-                self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
-        self._group.wait(ticket)
 
     def _put_beside(self, content: Content, *, synced: bool) -> None:
         if self._files.format.readable:

@@ -42,7 +42,6 @@ from wakelog.storage import (
     AppendFile,
     Committer,
     File,
-    GroupCommit,
     Unsynced,
     Written,
     ends_with_a_line,
@@ -77,7 +76,7 @@ class SharedFile(AppendFile):
     interleave with others. Each line names its writer; ``seq`` and ``crc`` form a chain per writer.
 
     ``_lock`` guards the order of this process's lines; nothing is encoded or synced under it.
-    Threads that wait for a sync share it, see ``GroupCommit``.
+    Threads that wait for a sync share it, see ``AppendFile.wait``.
 
     A file that is large or old enough is rotated, which renames it. Other processes that write it
     switch to the new file within a second. Until then they append to the old one, which is not
@@ -126,7 +125,7 @@ class SharedFile(AppendFile):
         self._lock = threading.RLock()
         self._writer, self._seq, self._crc = self._new_id(), 0, 0
         self._unsynced, self._distrusted, self._saving = [], False, False
-        self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
+        self._group = None
         self._committer = Committer(self.commit_written, self._sync_interval)
 
     @property
@@ -142,7 +141,7 @@ class SharedFile(AppendFile):
         """
         receipt = self.write(record_id, content, durability)
         if durability is Durability.FSYNC:
-            self._group.wait(receipt.seq)
+            self.wait(receipt.seq)
         return receipt
 
     def write(self, record_id: str, content: bytes, durability: Durability) -> Receipt:
@@ -200,7 +199,7 @@ class SharedFile(AppendFile):
             self._committer.sync_soon()
         elif receipts and durability is Durability.FSYNC:
             try:
-                self._group.wait(receipts[-1].seq)
+                self.wait(receipts[-1].seq)
             except JournalError as failure:
                 return [], failure
         return receipts, error
@@ -269,7 +268,7 @@ class SharedFile(AppendFile):
             JournalError: When the sync fails.
         """
         notice_fork()
-        self._group.wait(self._seq)
+        self.wait(self._seq)
 
     def close(self) -> None:
         """Sync if a sync is due, and close the file. Twice is harmless."""

@@ -19,7 +19,6 @@ from wakelog.record import Blob, Content, Resource, blobs_of, placed, seal, size
 from wakelog.runtime import SYSTEM, FileSystem, is_refusal
 from wakelog.storage import (
     BETWEEN,
-    GroupCommit,
     Unsynced,
     blob_folder,
     name_apart,
@@ -40,7 +39,7 @@ class Writer(Segments):
 
     ``_lock`` guards the order of lines: the sequence number, the checksum chain and the open
     segment. Under it nothing is encoded, synced or logged. Threads that wait for a sync share it,
-    see ``GroupCommit``.
+    see ``AppendFile.wait``.
 
     A line is counted before it is written, with no call in between, so that for a signal handler
     that raises or records, the line is both counted and written, or neither.
@@ -77,7 +76,6 @@ class Writer(Segments):
         self._observer = observer
         # The value of `_written` at which the next grant is needed.
         self._granted = _NO_LIMIT if grant is None else -1
-        self._group = GroupCommit(self._sync_written, self._sync_beside, lambda: self._seq)
         # Whether uncounted lines have been written since the last sync.
         self._sync_alone = False
         self._tick_at = 0.0
@@ -279,7 +277,7 @@ class Writer(Segments):
         Raises:
             JournalError: When the sync fails.
         """
-        self._group.wait(seq)
+        self.wait(seq)
 
     def sync(self) -> None:
         """Sync all lines written so far, including uncounted ones.
@@ -347,7 +345,8 @@ class Writer(Segments):
     def _note_synced(self, seconds: float, reached: int) -> None:
         if self._observer is not None:
             self._observer.synced(seconds)
-            self._observer.committed(max(0, reached - self._group.synced))
+            before = 0 if self._group is None else self._group.synced
+            self._observer.committed(max(0, reached - before))
 
     def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
         del error

@@ -65,17 +65,14 @@ def open_file(path: StrPath, flags: int, mode: int = 0o600) -> int:
             another user.
         OSError: When a system call fails.
     """
-    folder, name = os.path.split(os.fspath(path))
-    parent = os.open(folder or ".", _PLACE)
-    try:
-        fd = os.open(name, flags | _SAFE, mode, dir_fd=parent)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise ForeignFileError(error.errno, _UNUSABLE, os.fspath(path)) from error
-        error.filename = os.fspath(path)
-        raise
-    finally:
-        os.close(parent)
+    with _place(path) as (parent, name):
+        try:
+            fd = os.open(name, flags | _SAFE, mode, dir_fd=parent)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+                raise ForeignFileError(error.errno, _UNUSABLE, os.fspath(path)) from error
+            error.filename = os.fspath(path)
+            raise
     try:
         _check(fd, path, flags)
     except BaseException:

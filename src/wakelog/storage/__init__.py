@@ -31,7 +31,6 @@ from wakelog.storage._blobs import (
     put_blobs,
 )
 from wakelog.storage._committer import Committer, FilesCommitter
-from wakelog.storage._group import GroupCommit
 from wakelog.storage._lines import (
     LONGEST_BLOCK,
     LONGEST_LINE,
@@ -61,7 +60,6 @@ __all__ = [
     "Committer",
     "File",
     "FilesCommitter",
-    "GroupCommit",
     "Unsynced",
     "Written",
     "blob_bytes",

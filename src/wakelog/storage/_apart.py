@@ -15,6 +15,7 @@ from pathlib import Path
 from weakref import finalize
 
 from wakelog.runtime import SYSTEM, FileSystem, open_directory, open_file, open_to_read
+from wakelog.storage._append_file import write_whole_lines
 
 APART = "apart"
 """The file's name in the folder of the blobs."""
@@ -175,9 +176,7 @@ def erase_apart(folder: Path, places: Iterable[tuple[int, int]], fs: FileSystem 
     try:
         for offset, size in places:
             os.lseek(fd, offset, os.SEEK_SET)
-            rest = b" " * (size - 1) + b"\n"
-            while rest:
-                rest = rest[fs.write(fd, rest) :]
+            write_whole_lines(fs, fd, b" " * (size - 1) + b"\n")
         fs.fdatasync(fd)
     finally:
         os.close(fd)

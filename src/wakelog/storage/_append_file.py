@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from wakelog.errors import JournalError
 from wakelog.runtime import FileSystem, is_refusal
+from wakelog.storage._group import GroupCommit
 
 BETWEEN = "a signal handler recorded an event while lines of a failed file were being written again"
 
@@ -100,11 +101,32 @@ class AppendFile(ABC):
         self._saving = False
         # The number of the file whose directory is synced.
         self._named_segment = 0
+        # Created by the first call that waits for a sync.
+        self._group: GroupCommit | None = None
 
     @property
     def sync_is_due(self) -> bool:
         """Whether there are lines that ``PERIODIC`` or ``FSYNC`` requires to be synced."""
         return self._sync_wanted or bool(self._unsynced_files)
+
+    def wait(self, seq: int) -> None:
+        """Wait until a line and all lines before it are synced. Threads that wait share the sync.
+
+        Args:
+            seq: The line's number.
+
+        Raises:
+            JournalError: When the sync failed, and the lines could not be written again.
+        """
+        group = self._group
+        if group is None:
+            with self._lock:
+                if self._group is None:
+                    self._group = GroupCommit(
+                        self._sync_written, self._sync_beside, lambda: self._seq
+                    )
+                group = self._group
+        group.wait(seq)
 
     @abstractmethod
     def _write_again(self, lines: list[Unsynced], error: OSError) -> None:

@@ -26,6 +26,7 @@ from wakelog.runtime import (
     size_of,
 )
 from wakelog.storage._apart import APART, Apart
+from wakelog.storage._append_file import write_whole_lines
 
 SUFFIX = ".blobs"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -93,9 +94,7 @@ def _put_unique(folder: Path, blob: Blob, fs: FileSystem, *, synced: bool) -> in
 
 
 def _write(fd: int, data: bytes, fs: FileSystem, *, synced: bool) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[fs.write(fd, rest) :]  # type: ignore[arg-type] # os.write takes it
+    write_whole_lines(fs, fd, data)
     if synced:
         fs.fdatasync(fd)
 

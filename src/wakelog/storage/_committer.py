@@ -8,10 +8,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from wakelog.errors import JournalError
-from wakelog.runtime import Background
+from wakelog.runtime import Background, complete
+from wakelog.storage._append_file import AppendFile
 
 if TYPE_CHECKING:
     import asyncio  # a slow import, which a waiting task has already done
@@ -129,14 +130,6 @@ class Committer:
                 loop.call_soon_threadsafe(_resolve, futures, error)
 
 
-class Waits(Protocol):
-    """The part of an append file that a ``FilesCommitter`` uses."""
-
-    def wait(self, ticket: int) -> None:
-        """Return when the lines up to a ticket are synced; raise ``JournalError`` if that fails."""
-        ...
-
-
 class FilesCommitter(Committer):
     """Syncs several append files, those for which a sync was requested.
 
@@ -146,14 +139,14 @@ class FilesCommitter(Committer):
 
     def __init__(self, interval: float) -> None:
         super().__init__(self.sync_due, interval)
-        self._files: dict[Waits, int] = {}
+        self._files: dict[AppendFile, int] = {}
 
-    def file_soon(self, file: Waits, ticket: int) -> None:
+    def file_soon(self, file: AppendFile, ticket: int) -> None:
         """Schedule a sync of the lines up to a ticket within the interval."""
         self._want(file, ticket)
         self.sync_soon()
 
-    async def file_synced(self, file: Waits, ticket: int) -> None:
+    async def file_synced(self, file: AppendFile, ticket: int) -> None:
         """Wait, without blocking the event loop, until the lines up to a ticket are synced.
 
         Raises:
@@ -181,16 +174,11 @@ class FilesCommitter(Committer):
         if failure is not None:
             raise failure
 
-    def _want(self, file: Waits, ticket: int) -> None:
+    def _want(self, file: AppendFile, ticket: int) -> None:
         with self._lock:
             self._files[file] = max(ticket, self._files.get(file, 0))
 
 
 def _resolve(futures: list[asyncio.Future[None]], error: JournalError | None) -> None:
     for future in futures:
-        if future.done():  # its task was cancelled
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+        complete(future, None, error)

@@ -7,11 +7,11 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
+from wakelog.runtime import complete
 from wakelog.streams._lane import WriterLines
 from wakelog.streams._lanes import Lanes, in_order, newest_of
 from wakelog.streams._lines import Chunk
 from wakelog.streams._places import Place, Position, write_position
-from wakelog.streams._watch import set_done
 
 if TYPE_CHECKING:
     from wakelog.streams._streams import SessionStreams
@@ -165,7 +165,7 @@ class Reader:
         return self
 
     async def __anext__(self) -> Chunk:
-        chunk = await self._next(self._idle)
+        chunk = await self.next(self._idle)
         if chunk is None:
             if self.ended is None:
                 self.ended = "idle"
@@ -184,17 +184,7 @@ class Reader:
         Raises:
             JournalError: If the journal cannot be read.
         """
-        return await self._next(timeout)
-
-    def close(self) -> None:
-        """End the reader; a waiting call returns that there are no more chunks."""
-        with self._lanes.lock:
-            if self.ended is None:
-                self.ended = "closed"
-            self._watch.wake()
-
-    async def _next(self, idle: float | None) -> Chunk | None:
-        until = None if idle is None else time.monotonic() + idle
+        until = None if timeout is None else time.monotonic() + timeout
         while self.ended is None:
             if self._watch.closed:
                 self.ended = "closed"
@@ -223,6 +213,13 @@ class Reader:
             await self._wait(version, min(waits, default=None))
         return None
 
+    def close(self) -> None:
+        """End the reader; a waiting call returns that there are no more chunks."""
+        with self._lanes.lock:
+            if self.ended is None:
+                self.ended = "closed"
+            self._watch.wake()
+
     async def _wait(self, version: int, seconds: float | None) -> None:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
@@ -232,7 +229,7 @@ class Reader:
                 return
             watch.waiting.add(future)
         self._hasty = 0
-        timer = None if seconds is None else loop.call_later(seconds, set_done, future)
+        timer = None if seconds is None else loop.call_later(seconds, complete, future)
         try:
             await future
         finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from wakelog.runtime import complete, complete_soon
+
 
 class Watch:
     """The waiting readers of one session, and a version that changes whenever they are woken.
@@ -28,17 +30,8 @@ class Watch:
         except RuntimeError:
             here = None
         for future in self.waiting:
-            loop = future.get_loop()
-            if loop is here:
-                set_done(future)
-            elif not loop.is_closed():
-                try:
-                    loop.call_soon_threadsafe(set_done, future)
-                except RuntimeError:
-                    continue  # the loop was just closed, with its reader
+            if future.get_loop() is here:
+                complete(future)
+            else:
+                complete_soon(future)
         self.waiting.clear()
-
-
-def set_done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
