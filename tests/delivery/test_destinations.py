@@ -22,7 +22,7 @@ from wakelog.gateway._dispatch import Dispatch
 from wakelog.gateway._downstream import Downstream
 from wakelog.gateway._lanes import MemoryLane
 from wakelog.gateway._ledger import FileMark, Item
-from wakelog.gateway._sending import Forwarding
+from wakelog.gateway._settings import Settings
 from wakelog.gateway.transports._interface import ClientTransport
 from wakelog.journal import Cursor, Journal, Mark, books, dead_letters
 from wakelog.otel import DurableSpanProcessor
@@ -192,13 +192,12 @@ class Events:
     ) -> None:
         counters = GatewayCounters(GatewayBooks(are_read=False))
         self.letters = DeadLetters(root, 100)
-        settings = Forwarding(
-            max_retries=1,
-            retry_delay=0.001,
-            send_timeout=5,
+        settings = Settings(
+            max_retry_attempts=1,
+            retry_delay_seconds=0.001,
+            send_timeout_seconds=5,
             concurrency=1,
-            max_probes=2,
-            exit_seconds=1,
+            max_probe_attempts=2,
         )
         self.downstream = Downstream(callback, transport, settings, lambda *_: None, counters)
         self.dispatch = Dispatch(self.downstream, settings, self.letters)

@@ -27,7 +27,7 @@ from wakelog.gateway import (
 )
 from wakelog.gateway._books import GatewayBooks, GatewayCounters
 from wakelog.gateway._downstream import Downstream, Trial
-from wakelog.gateway._sending import Forwarding
+from wakelog.gateway._settings import Settings
 from wakelog.runtime import _burst
 
 SECONDS = 60
@@ -617,7 +617,13 @@ def test_a_burst_of_rejected_events_is_said_once_and_then_with_its_count(
 
 def test_what_is_taken_while_an_attempt_hangs_is_no_evidence_against_its_event() -> None:
     """The attempt may have begun in an outage that has ended meanwhile."""
-    settings = Forwarding(0, 0.0, 0.05, 1, 2, 1.0)
+    settings = Settings(
+        max_retry_attempts=0,
+        retry_delay_seconds=0.0,
+        send_timeout_seconds=0.05,
+        concurrency=1,
+        max_probe_attempts=2,
+    )
     hop = Hop(0, how="hangs")
     counters = GatewayCounters(GatewayBooks(are_read=False))
     downstream = Downstream(CallbackTransport(hop), None, settings, lambda *_: None, counters)

@@ -17,9 +17,6 @@ from wakelog.redaction import RedactionConfig
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
-if TYPE_CHECKING:
-    pass
-
 _P = ParamSpec("_P")
 _Value = TypeVar("_Value")
 

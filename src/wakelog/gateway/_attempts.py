@@ -15,7 +15,7 @@ from wakelog.errors import SerializationError, TransportTimeoutError
 from wakelog.gateway._downstream import Downstream, Refusal, Trial
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._lanes import SessionLane
-from wakelog.gateway._sending import Forwarding
+from wakelog.gateway._settings import Settings
 
 REFUSED: Final = "refused"
 """The event failed repeatedly while others were accepted."""
@@ -39,10 +39,10 @@ class DeliveryAttempts:
         settings: The settings, with how often an event may fail.
     """
 
-    def __init__(self, downstream: Downstream, settings: Forwarding) -> None:
+    def __init__(self, downstream: Downstream, settings: Settings) -> None:
         self._downstream = downstream
-        self._most_probes = settings.max_probes
-        self._most_retries = settings.max_retries
+        self._most_probes = settings.max_probe_attempts
+        self._most_retries = settings.max_retry_attempts
 
     async def send(self, lane: SessionLane, event: ForwardedEvent, trial: Trial) -> bool:
         """Send the next event of a lane, or decide to set it aside.

@@ -11,15 +11,12 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from wakelog.delivery import CircuitState
 from wakelog.gateway import _metric_table as t
 from wakelog.runtime import regular_file
 from wakelog.telemetry import MOST_SAMPLES, reason_of, samples
-
-if TYPE_CHECKING:
-    pass
 
 FATES: Final = ("forwarded", "rejected", "dead_lettered", "corrupt")
 
@@ -29,10 +26,9 @@ class RunBooks:
 
     Attributes:
         noted: The number of events, as far as known.
-        forwarded: Events that the transport accepted.
-        rejected: Events that the transport declared unacceptable.
-        dead_lettered: Events that the transport repeatedly refused while it accepted others.
-        corrupt: Events that cannot be read back.
+        fates: How many of them were ``forwarded`` (the transport accepted them), ``rejected`` (it
+            declared them unacceptable), ``dead_lettered`` (it repeatedly refused them while it
+            accepted others), or are ``corrupt`` (they cannot be read back).
         dropped: Events dropped from memory, by reason.
         own: Whether a logger of this process logged the events.
         left_in: The run's lock file, once this process has stopped forwarding; another process
@@ -44,7 +40,8 @@ class RunBooks:
 
     def __init__(self, *, own: bool) -> None:
         self.own = own
-        self.noted = self.forwarded = self.rejected = self.dead_lettered = self.corrupt = 0
+        self.noted = 0
+        self.fates: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.left_in: Path | None = None
         self.is_over = False
@@ -54,8 +51,7 @@ class RunBooks:
     @property
     def acknowledged(self) -> int:
         """How many events are no longer pending."""
-        refused = self.rejected + self.dead_lettered
-        return self.forwarded + refused + self.corrupt + self.dropped.total()
+        return self.fates.total() + self.dropped.total()
 
     @property
     def pending(self) -> int:
@@ -71,7 +67,7 @@ class RunBooks:
 
     def finish(self) -> None:
         """Note that all files of the run have been read; events still missing are corrupt."""
-        self.corrupt += self.pending
+        self.fates["corrupt"] += self.pending
         self.is_over = True
 
     def leave(self, lock: Path | None) -> None:
@@ -90,8 +86,8 @@ class RunBooks:
         """Return the figures, including ``pending`` and ``accepted``."""
         if self.left_in is not None and regular_file(self.left_in) is None:
             self.left_in, self.is_over = None, True
-            self.forwarded += self.pending
-        found = Counter({name: getattr(self, name) for name in FATES})
+            self.fates["forwarded"] += self.pending
+        found = self.fates.copy()
         found.update({f"dropped {why}": n for why, n in list(self.dropped.items())})
         acknowledged = found.total()
         # A file may be read before its logger has counted the event that it wrote.

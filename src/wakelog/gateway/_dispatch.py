@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 
 from wakelog.delivery import ExportOutcome, ExportRound, Outcome
 from wakelog.errors import CorruptLineError, JournalError
@@ -15,7 +16,7 @@ from wakelog.gateway._downstream import Downstream
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._lanes import SessionLane
 from wakelog.gateway._ledger import Item
-from wakelog.gateway._sending import Forwarding
+from wakelog.gateway._settings import Settings
 from wakelog.runtime import Burst
 
 _log = logging.getLogger("wakelog")
@@ -54,17 +55,15 @@ class Dispatch:
 
     Args:
         downstream: The callback and the transport.
-        settings: The settings of forwarding.
+        settings: The settings.
         letters: The store of dead letters.
 
     Attributes:
-        forwarded: Events that were accepted.
-        rejected: Events that the transport declared unacceptable.
-        dead_lettered: Events that were refused while others were accepted.
+        fates: What became of the events so far, see ``RunBooks``.
     """
 
-    def __init__(self, downstream: Downstream, settings: Forwarding, letters: DeadLetters) -> None:
-        self.forwarded = self.rejected = self.dead_lettered = 0
+    def __init__(self, downstream: Downstream, settings: Settings, letters: DeadLetters) -> None:
+        self.fates: Counter[str] = Counter()
         self._downstream, self._letters = downstream, letters
         self._attempts = DeliveryAttempts(downstream, settings)
         self._reports = _DeadLetterReports()
@@ -90,7 +89,7 @@ class Dispatch:
         if lane.letters is None:
             lane.letters = self._letters.ids(lane.folder) if lane.old and lane.folder else set()
         if event.wakelog.id in lane.letters:  # set aside by a process that then died
-            self._count_dead_letter(books, rejected=False)
+            self.count(books, "dead_lettered")
             return 1
         trial = lane.trial_of(event, is_next=True)
         is_decided = trial.is_taken or trial.dead_letter is not None
@@ -98,8 +97,7 @@ class Dispatch:
             lane.failed(trial)
             return None
         if trial.is_taken:
-            self.forwarded += 1
-            books.forwarded += 1
+            self.count(books, "forwarded")
             return 0
         assert trial.dead_letter is not None  # noqa: S101 - judge() has set it
         outcome, reason = trial.dead_letter
@@ -113,20 +111,17 @@ class Dispatch:
             return None
         session = event.wakelog.session_id
         self._reports.note(session, reason)
-        self._count_dead_letter(books, rejected=outcome == REJECTED)
+        self.count(books, "rejected" if outcome == REJECTED else "dead_lettered")
         return 1
 
     def say_rest(self) -> None:
         """Log the dead letters that no message has reported yet, when the forwarder closes."""
         self._reports.say()
 
-    def _count_dead_letter(self, books: RunBooks, *, rejected: bool) -> None:
-        if rejected:
-            self.rejected += 1
-            books.rejected += 1
-        else:
-            self.dead_lettered += 1
-            books.dead_lettered += 1
+    def count(self, books: RunBooks, fate: str, events: int = 1) -> None:
+        """Count what became of events, here and in the books of their run."""
+        self.fates[fate] += events
+        books.fates[fate] += events
 
     async def replay(self, found: FoundLetter) -> str | None:
         """Send a dead letter once; return why it was not accepted, or None if it was.

@@ -16,7 +16,8 @@ from wakelog.gateway._blocking_calls import BlockingCalls, call, is_asynchronous
 from wakelog.gateway._books import GatewayCounters
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.gateway._place import Target
-from wakelog.gateway._sending import Forwarding, attempt, is_healthy
+from wakelog.gateway._sending import attempt, is_healthy
+from wakelog.gateway._settings import Settings
 from wakelog.gateway.transports import CallbackTransport, TransportInterface
 
 _log = logging.getLogger("wakelog")
@@ -89,7 +90,7 @@ class Downstream:
     Args:
         callback: The callback, as a transport.
         transport: The transport.
-        settings: The settings of forwarding.
+        settings: The settings.
         report: Called with each error and a description of the operation.
         counters: Counts the attempts.
     """
@@ -98,12 +99,12 @@ class Downstream:
         self,
         callback: TransportInterface | None,
         transport: TransportInterface | None,
-        settings: Forwarding,
+        settings: Settings,
         report: Report,
         counters: GatewayCounters,
     ) -> None:
-        self.callback = Target("downstream_callback", callback, settings.retry_delay)
-        self.transport = Target("downstream_transport", transport, settings.retry_delay)
+        self.callback = Target("downstream_callback", callback, settings.retry_delay_seconds)
+        self.transport = Target("downstream_transport", transport, settings.retry_delay_seconds)
         self._settings, self._report, self._counters = settings, report, counters
         self._blocking = BlockingCalls()
         self._changed: Notifier | None = None
@@ -281,7 +282,9 @@ class Downstream:
         self, place: Target, event: ForwardedEvent, trial: Trial, *, probe: bool
     ) -> tuple[Exception | None, bool]:
         before = trial.seen.get(place.name, place.taken)
-        tries = 1 if probe else max(1, 1 + self._settings.max_retries - trial.failed_at(place))
+        tries = (
+            1 if probe else max(1, 1 + self._settings.max_retry_attempts - trial.failed_at(place))
+        )
         count = 0
         while True:
             error = await self._attempt(place, event, trial)
@@ -296,7 +299,7 @@ class Downstream:
             if probe or count >= tries:
                 # If the target accepts other events, the cause is this event or its session.
                 return error, probe or place.taken == before
-            await asyncio.sleep(backoff(count, self._settings.retry_delay))
+            await asyncio.sleep(backoff(count, self._settings.retry_delay_seconds))
             admitted = place.admits()
             if admitted is None:
                 return error, False
@@ -309,7 +312,7 @@ class Downstream:
         if transport is None:
             return TransportConnectionError(f"the {place.name} was taken away")
         begun = time.perf_counter()
-        error = await attempt(transport, event, self._settings.send_timeout, self._blocking)
+        error = await attempt(transport, event, self._settings.send_timeout_seconds, self._blocking)
         rejected = isinstance(error, SerializationError)
         place.is_healthy = rejected or error is None
         self._counters.attempted(time.perf_counter() - begun, error, rejected=rejected)

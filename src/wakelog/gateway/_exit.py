@@ -50,7 +50,7 @@ def _at_exit() -> None:
     _open.clear()
     deadline = begun + max(left.values(), default=0.0)
     for forwarder, seconds in left.items():
-        if forwarder.pending:
+        if forwarder.books.pending:
             until = min(deadline, time.monotonic() + seconds)
             _finish(forwarder, max(0.0, until - time.monotonic()))
 
@@ -69,7 +69,7 @@ def _finish(forwarder: Forwarder, seconds: float) -> None:
         _run(forwarder, seconds)
     else:
         bound = True
-    if left := forwarder.pending:
+    if left := forwarder.books.pending:
         told = (
             "%d events were not forwarded at exit: %s. %s. Call `await logger.close()` at the end"
         )

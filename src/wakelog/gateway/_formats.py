@@ -2,70 +2,56 @@
 
 from __future__ import annotations
 
+import abc
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.record import seal
 
+if TYPE_CHECKING:
+    from wakelog.gateway._files import SessionFile
+
 Formatter = Callable[[ForwardedEvent], str | bytes]
 _END = b"\n]}\n"
 
 
-class Writing(Protocol):
-    """The view of a file that a format needs."""
+class Format(abc.ABC):
+    """A file format.
 
-    session_id: str
-    writer: str
-    seq: int
-    crc: int
-    end: int
-    """The offset after the last event, at which a reader continues."""
-
-    @property
-    def fd(self) -> int:
-        """The file descriptor."""
-        ...
-
-    def write(self, data: bytes, at: int) -> None:
-        """Write at an offset; raise ``OSError`` if not all bytes were written."""
-        ...
-
-
-class Format(Protocol):
-    """The interface of a file format."""
+    Attributes:
+        extension: The ending of the file's name.
+        readable: Whether the events can be read back from the file.
+    """
 
     extension: str
-    readable: bool
-    """Whether the events can be read back from the file."""
+    readable = True
 
+    @abc.abstractmethod
     def put(
-        self, file: Writing, record_id: str, content: bytes, event: Callable[[], ForwardedEvent]
+        self, file: SessionFile, record_id: str, content: bytes, event: Callable[[], ForwardedEvent]
     ) -> None:
         """Write one event at the end of a file.
 
         Raises:
             OSError: If not all bytes were written.
         """
-        ...
 
-    def close(self, file: Writing) -> None:
+    def close(self, file: SessionFile) -> None:  # noqa: B027 - a file of lines is always complete
         """Complete a file."""
-        ...
 
 
-class Lines:
+class Lines(Format):
     """One sealed line for each event."""
 
     extension = ".jsonl"
-    readable = True
 
     def put(
-        self, file: Writing, record_id: str, content: bytes, event: Callable[[], ForwardedEvent]
+        self, file: SessionFile, record_id: str, content: bytes, event: Callable[[], ForwardedEvent]
     ) -> None:
         """Append one line."""
         del event
@@ -73,11 +59,8 @@ class Lines:
         file.write(line, file.end)
         file.seq, file.crc, file.end = file.seq + 1, crc, file.end + len(line)
 
-    def close(self, file: Writing) -> None:
-        """Do nothing, because every line is complete."""
 
-
-class Document:
+class Document(Format):
     """One JSON document, which is valid after every event.
 
     The first line is ``{"writer": ..., "session_id": ..., "events": [``, then follows one sealed
@@ -86,10 +69,9 @@ class Document:
     """
 
     extension = ".json"
-    readable = True
 
     def put(
-        self, file: Writing, record_id: str, content: bytes, event: Callable[[], ForwardedEvent]
+        self, file: SessionFile, record_id: str, content: bytes, event: Callable[[], ForwardedEvent]
     ) -> None:
         """Write one event and the end of the document."""
         del event
@@ -103,13 +85,13 @@ class Document:
         self._write(file, before + line + _END, at)
         file.seq, file.crc, file.end = file.seq + 1, crc, at + len(before) + len(line) + 1
 
-    def close(self, file: Writing) -> None:
+    def close(self, file: SessionFile) -> None:
         """Mark the document as closed."""
         if file.seq:
             self._write(file, b'\n],"closed":true}\n', file.end - 1)
 
     @staticmethod
-    def _write(file: Writing, data: bytes, at: int) -> None:
+    def _write(file: SessionFile, data: bytes, at: int) -> None:
         try:
             file.write(data, at)
         except OSError:
@@ -120,7 +102,7 @@ class Document:
             raise
 
 
-class Custom:
+class Custom(Format):
     """The output of a caller's formatter, one line for each event."""
 
     extension = ".log"
@@ -130,7 +112,7 @@ class Custom:
         self._formatter = formatter
 
     def put(
-        self, file: Writing, record_id: str, content: bytes, event: Callable[[], ForwardedEvent]
+        self, file: SessionFile, record_id: str, content: bytes, event: Callable[[], ForwardedEvent]
     ) -> None:
         """Append the formatter's output."""
         del record_id, content
@@ -141,9 +123,6 @@ class Custom:
         line = line if line.endswith(b"\n") else line + b"\n"
         file.write(line, file.end)
         file.seq, file.end = file.seq + 1, file.end + len(line)
-
-    def close(self, file: Writing) -> None:
-        """Do nothing."""
 
 
 def _shown(text: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from wakelog.delivery import (
     AsyncDriver,
@@ -32,9 +34,10 @@ from wakelog.gateway._locks import Locks
 from wakelog.gateway._memory import MemoryQueue
 from wakelog.gateway._owner import RunOwner
 from wakelog.gateway._recovery import Recovery
-from wakelog.gateway._sending import Forwarding
+from wakelog.gateway._settings import Settings
 
 _log = logging.getLogger("wakelog")
+Result = TypeVar("Result")
 
 _BOOKS_SECONDS = 0.5
 _RECOVERY_SECONDS = 10.0
@@ -50,25 +53,26 @@ class Forwarder:
 
     Args:
         base: The base directory.
-        depth: How many directory levels a session's directory is below it.
         run: The id of this lifetime of the logger.
         owner: The service and the pipeline.
-        settings: The settings of forwarding.
+        settings: The settings.
         downstream: The callback and the transport.
         report: Called with each error and a description of the operation.
         counters: Counts what is done.
         books: The books of this run.
         letters: The store of dead letters.
         memory: A queue in memory, which replaces the files as the queue.
+
+    Attributes:
+        loop: The event loop in which events are forwarded; None before that.
     """
 
     def __init__(
         self,
         base: Path,
-        depth: int,
         run: str,
         owner: RunOwner,
-        settings: Forwarding,
+        settings: Settings,
         downstream: Downstream,
         report: Report,
         counters: GatewayCounters,
@@ -80,50 +84,24 @@ class Forwarder:
         self.memory = memory
         self.books = books
         self.prepared = False
-        self.corrupt = 0
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.dispatch = Dispatch(downstream, settings, letters)
         self._base, self._run = base, run
         self._settings, self._report = settings, report
-        self._exit_seconds = settings.exit_seconds
         self._locks = Locks(base, run, owner)
-        self._recovery = Recovery(base, depth, run, self._locks, counters)
+        depth = settings.directories().depth
+        self.recovery = Recovery(base, depth, run, self._locks, counters)
         self._lanes: dict[str, SessionLane] = {}
         self._most_lanes = _IDLE_LANES
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
         self._saving: asyncio.Future[None] | None = None
         self._searched = False
 
     @property
-    def pending(self) -> int:
-        """How many events of this run are pending."""
-        return self.books.pending
-
-    @property
     def oldest(self) -> int:
         """When the oldest pending event was logged, in nanoseconds since 1970; 0 for none."""
         return min((at for lane in list(self._lanes.values()) if (at := lane.oldest)), default=0)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether forwarding has begun."""
-        return self._loop is not None
-
-    @property
-    def circuit_state(self) -> CircuitState:
-        """The state of the circuit."""
-        return self.downstream.state
-
-    @property
-    def elsewhere(self) -> int:
-        """How many events in the base directory wait for pipelines that no process serves."""
-        return self._recovery.elsewhere
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop | None:
-        """The event loop in which events are forwarded."""
-        return self._loop
 
     def prepare(self) -> None:
         """Take this run's lock, before the first event that is to be forwarded is written.
@@ -142,13 +120,13 @@ class Forwarder:
         loop = asyncio.get_running_loop()
         if (
             self._closed
-            or self._loop is loop
-            or (self._loop is not None and not self._loop.is_closed())
+            or self.loop is loop
+            or (self.loop is not None and not self.loop.is_closed())
         ):
             return
-        self._loop = loop
+        self.loop = loop
         self._saving = None  # it belongs to the previous loop
-        watch(self, self._exit_seconds)
+        watch(self, self._settings.close_timeout_seconds)
         self._progress = Notifier()
         self._waits = 0
         settings = self._settings
@@ -156,7 +134,7 @@ class Forwarder:
             time.monotonic,
             most=_TURN_EVENTS,
             concurrency=settings.concurrency,
-            retry_delay=settings.retry_delay,
+            retry_delay=settings.retry_delay_seconds,
         )
         self._driver = AsyncDriver(
             core, self._send, settings.concurrency, "wakelog-gateway-forward"
@@ -175,14 +153,8 @@ class Forwarder:
         if self._closed:
             return  # the next process finds the event in the file
         self.books.noted += 1
-        running = asyncio.get_running_loop()
-        if self._loop is not running:
-            self.start()
-        loop = self._loop
-        if loop is None or loop is running:
-            self._note(directory, path)
-        else:
-            loop.call_soon_threadsafe(self._note, directory, path)
+        self.start()
+        self._call(self._note, directory, path)
 
     async def offer(self, session_id: str, event: ForwardedEvent, folder: Path | None) -> bool:
         """Put an event into the queue in memory.
@@ -207,11 +179,7 @@ class Forwarder:
         taken = await self.memory.put(lane, event)
         if taken:
             lane.noted += 1
-            loop = self._loop
-            if loop is None or loop is asyncio.get_running_loop():
-                self._queue(lane)
-            else:
-                loop.call_soon_threadsafe(self._queue, lane)
+            self._call(self._queue, lane)
         return taken
 
     async def flush(self, seconds: float, *, patient: bool = True) -> bool:
@@ -225,11 +193,7 @@ class Forwarder:
             Whether all of them have been.
         """
         self.start()
-        loop = self._loop
-        if loop is not None and loop is not asyncio.get_running_loop():
-            waiting = asyncio.run_coroutine_threadsafe(self._flush(seconds, patient=patient), loop)
-            return await asyncio.wrap_future(waiting)
-        return await self._flush(seconds, patient=patient)
+        return await self._in_loop(self._flush(seconds, patient=patient))
 
     async def replay(self, found: FoundLetter) -> str | None:
         """Send a dead letter once; return why it was not accepted, or None if it was.
@@ -237,11 +201,7 @@ class Forwarder:
         Raises:
             JournalError: If its acceptance cannot be noted.
         """
-        loop = self._loop
-        if loop is None or loop is asyncio.get_running_loop() or loop.is_closed():
-            return await self.dispatch.replay(found)
-        replaying = asyncio.run_coroutine_threadsafe(self.dispatch.replay(found), loop)
-        return await asyncio.wrap_future(replaying)
+        return await self._in_loop(self.dispatch.replay(found))
 
     async def close(self, seconds: float) -> bool:
         """Forward pending events for a limited time, and stop.
@@ -250,7 +210,7 @@ class Forwarder:
             Whether all events have been forwarded or set aside. The next process that uses the base
             directory forwards the others.
         """
-        done = await self.flush(seconds, patient=False) if self._loop is not None else True
+        done = await self.flush(seconds, patient=False) if self.loop is not None else True
         self._closed = True
         await self._stop()
         self.dispatch.say_rest()
@@ -258,10 +218,10 @@ class Forwarder:
         if self.memory is not None:
             self.memory.close()
         if done:
-            self._recovery.forget()
+            self.recovery.forget()
         self._locks.end(forwarded=done)
         self.books.leave(self._locks.path_of(self._run) if self.prepared else None)
-        self._recovery.leave()
+        self.recovery.leave()
         return done
 
     async def end_in_this_loop(self, seconds: float) -> None:
@@ -274,20 +234,19 @@ class Forwarder:
     @property
     def is_over(self) -> bool:
         """Whether nothing is pending, and nothing more is expected."""
-        return not self.pending and (self._loop is None or self._loop.is_closed())
+        return not self.books.pending and (self.loop is None or self.loop.is_closed())
 
     async def _stop(self) -> None:
-        loop, self._loop = self._loop, None
+        loop, self.loop = self.loop, None
         tasks, self._tasks = self._tasks, []
         if loop is None or loop.is_closed():
             return
-        ends = [task.cancel for task in tasks]
         if loop is not asyncio.get_running_loop():
-            for end in ends:
-                loop.call_soon_threadsafe(end)
+            for task in tasks:
+                loop.call_soon_threadsafe(task.cancel)
             return
-        for end in ends:
-            end()
+        for task in tasks:
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.downstream.end()
         if self._saving is not None:
@@ -299,7 +258,7 @@ class Forwarder:
 
     def detach(self) -> None:
         """Leave an event loop that no longer runs, so that another one can be used."""
-        self._loop, self._tasks = None, []
+        self.loop, self._tasks = None, []
 
     def redirect(self, owner: RunOwner) -> None:
         """Note that another downstream gets the pending events from now on."""
@@ -307,13 +266,28 @@ class Forwarder:
             self._locks.belong_to(owner)
         except OSError as error:
             _log.warning("cannot note where events go now: %s", error)
-        loop = self._loop
+        loop = self.loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._check_now)
 
     def _check_now(self) -> None:
         self.downstream.check_now()
         self._driver.hurry()
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call a function in the event loop in which events are forwarded."""
+        loop = self.loop
+        if loop is None or loop is asyncio.get_running_loop():
+            function(*arguments)
+        else:
+            loop.call_soon_threadsafe(function, *arguments)
+
+    async def _in_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Await a coroutine in the event loop in which events are forwarded."""
+        loop = self.loop
+        if loop is None or loop is asyncio.get_running_loop() or loop.is_closed():
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
     def _note(self, directory: str, path: Path) -> None:
         lane = self._lanes.get(directory)
@@ -328,7 +302,7 @@ class Forwarder:
         return FileLane(self._base / directory, self._run, self._locks, self._books_of)
 
     def _books_of(self, run: str) -> RunBooks:
-        return self.books if run == self._run else self._recovery.books_of(run)
+        return self.books if run == self._run else self.recovery.books_of(run)
 
     def _forget_idle(self) -> None:
         """Remove lanes without pending events; the ledger stores their positions."""
@@ -375,16 +349,14 @@ class Forwarder:
         lane.oldest = time.time_ns() if lane.slot.again else 0
         if lane.settled < lane.noted and not lane.slot.again:
             # The file was deleted, or newlines in it were damaged.
-            missing = lane.noted - lane.settled
-            self.corrupt += missing
-            self.books.corrupt += missing
+            self.dispatch.count(self.books, "corrupt", lane.noted - lane.settled)
             lane.settled = lane.noted
 
     def _advance(self, lane: SessionLane, books: RunBooks, item: Item) -> None:
         """Move a lane past an event that has been forwarded or set aside."""
         lane.advance(item)
-        self.corrupt += item.corrupt
-        books.corrupt += item.corrupt
+        if item.corrupt:
+            self.dispatch.count(books, "corrupt")
         if self.memory is not None:
             self.memory.taken()
         if self._waits:
@@ -399,7 +371,7 @@ class Forwarder:
         try:
             while not self._has_reached(goals):
                 left = deadline - time.monotonic()
-                if left <= 0 or (not patient and self.circuit_state is not CircuitState.CLOSED):
+                if left <= 0 or (not patient and self.downstream.state is not CircuitState.CLOSED):
                     return False
                 if not await self._progress.wait(left):
                     return self._has_reached(goals)
@@ -431,13 +403,13 @@ class Forwarder:
                 _log.warning("cannot look for what is left to forward: %s", error)
             self._searched = True
             self._announce()
-            if self._recovery.is_waiting and not any(lane.old for lane in self._lanes.values()):
-                self._recovery.forget()
-            waits = self._recovery.is_waiting
+            if self.recovery.is_waiting and not any(lane.old for lane in self._lanes.values()):
+                self.recovery.forget()
+            waits = self.recovery.is_waiting
             await asyncio.sleep(_BOOKS_SECONDS if waits else _RECOVERY_SECONDS)
 
     async def _search(self) -> None:
-        for left in await self._recovery.search():
+        for left in await self.recovery.search():
             directory = str(left.folder.relative_to(self._base))
             lane = self._lanes.get(directory)
             if not isinstance(lane, FileLane):

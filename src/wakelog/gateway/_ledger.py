@@ -19,10 +19,7 @@ from wakelog.events import semconv as s
 from wakelog.gateway._events import ForwardedEvent
 from wakelog.record import MARK, GetBlob, decode, read_fields, seal_fields, verify
 from wakelog.runtime import SYSTEM, list_regular, open_file, open_to_read, read_small, regular_file
-from wakelog.storage import Blobs, blocks, item_on, lines
-
-PRIVATE = ".wakelog"
-"""The directory, below the base directory, where running loggers hold their locks."""
+from wakelog.storage import Blobs, item_on, lines
 
 _CHUNK = 64 * 1024
 _MOST_LINE = 64 * 1024 * 1024
@@ -92,17 +89,6 @@ def candidates(folder: Path) -> list[Path]:
     except OSError:
         return []
     return [folder / name for name in names if not name.startswith(".")]
-
-
-def holds_marked(path: Path, after: int) -> bool:
-    """Tell whether a file has a line after an offset that is to be forwarded."""
-    kept = b""
-    with open_to_read(path) as file:
-        for _, block in blocks(file.fileno(), after):
-            if _MARKED in kept + block:
-                return True
-            kept = block[-len(_MARKED) :]
-    return False
 
 
 def count_marked(path: Path, after: int) -> int:

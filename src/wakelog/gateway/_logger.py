@@ -42,7 +42,7 @@ from wakelog.gateway._forwarding import Forwarder
 from wakelog.gateway._memory import MemoryQueue
 from wakelog.gateway._names import unknown_session
 from wakelog.gateway._owner import RunOwner, pipeline_of, service_name
-from wakelog.gateway._sending import ErrorHandler, Forwarding, as_transport
+from wakelog.gateway._sending import ErrorHandler, as_transport
 from wakelog.gateway._settings import Settings, check_names, from_environment
 from wakelog.gateway._stats import GatewayStats, counters_on, state_of, stats_of
 from wakelog.gateway.transports import Callback, CallbackTransport, TransportInterface
@@ -171,23 +171,14 @@ class EventSessionLogger(Arguments):
     def _forward_to(self, callback: CallbackTransport | None) -> Forwarder:
         settings = self.settings
         books = self._counters.books.open(self._files.run)
-        forwarding = Forwarding(
-            max_retries=settings.max_retry_attempts,
-            retry_delay=settings.retry_delay_seconds,
-            send_timeout=settings.send_timeout_seconds,
-            concurrency=settings.concurrency,
-            max_probes=settings.max_probe_attempts,
-            exit_seconds=settings.close_timeout_seconds,
-        )
         downstream = Downstream(
-            callback, self.downstream_transport, forwarding, self._report, self._counters
+            callback, self.downstream_transport, settings, self._report, self._counters
         )
         return Forwarder(
             self._base,
-            settings.directories().depth,
             self._files.run,
             RunOwner(service_name(), pipeline_of(settings.pipeline, *downstream.destinations)),
-            forwarding,
+            settings,
             downstream,
             self._report,
             self._counters,
@@ -363,7 +354,9 @@ class EventSessionLogger(Arguments):
         found = from_environment(self._given)
         if not found:
             return
-        if self._counters.logged or (self._forwarder is not None and self._forwarder.is_running):
+        if self._counters.logged or (
+            self._forwarder is not None and self._forwarder.loop is not None
+        ):
             raise ConfigurationError(
                 "configure_from_env() came after the first event: call it before"
             )

@@ -23,7 +23,7 @@ class Left(NamedTuple):
 
     Attributes:
         folder: The directory.
-        files: The run, path and number of events of each file; the number is 0 if not counted.
+        files: The run, path and number of events of each file.
         oldest: When the oldest event was logged, in nanoseconds since 1970; 0 if unknown.
     """
 
@@ -37,7 +37,7 @@ def left_behind(
     depth: int,
     run: str,
     locks: Locks,
-    books_of: Callable[[str], RunBooks] | None = None,
+    books_of: Callable[[str], RunBooks],
 ) -> Iterator[Left]:
     """Yield the sessions' directories in which dead runs left events to forward.
 
@@ -48,7 +48,7 @@ def left_behind(
         depth: How many directory levels a session's directory is below it.
         run: This run.
         locks: Tells which other runs are alive.
-        books_of: Returns the books of a run; None if the events are not to be counted.
+        books_of: Returns the books of a run.
     """
     alive: dict[str, bool] = {run: True}
     for folder in _folders(base, depth):
@@ -68,14 +68,11 @@ def left_behind(
                 end = ledger.at_end(path, mark)
                 if end == mark:
                     continue
-                if not ledger.holds_marked(path, mark.offset):
+                if not (count := ledger.count_marked(path, mark.offset)):
                     ledger.save(path, writer, end)
                     continue
                 if not locks.is_ours(owner):
-                    found.append((owner, path, ledger.count_marked(path, mark.offset)))
-                    continue
-                if books_of is None:
-                    found.append((owner, path, 0))
+                    found.append((owner, path, count))
                     continue
                 # A lane may have read the file earlier, and have advanced since.
                 begin = books_of(owner).begun.setdefault(path, mark.offset)
@@ -158,7 +155,7 @@ class Recovery:
         new = dead - foreign - self._dead
         if not first and not new and not foreign - self._foreign.keys():
             return []
-        books_of = self._counters.books.of if self._counters.books.are_read else None
+        books_of = self._counters.books.of
         left = await asyncio.to_thread(
             lambda: list(left_behind(self._base, self._depth, self._run, self._locks, books_of))
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from wakelog.errors import (
@@ -19,28 +18,6 @@ from wakelog.gateway.transports import CallbackTransport, TransportInterface
 _HEALTH_SECONDS = 5.0
 
 ErrorHandler = Callable[[Exception, str], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Forwarding:
-    """The settings of forwarding.
-
-    Attributes:
-        max_retries: How often sending an event is retried before the target is considered down.
-        retry_delay: The longest wait before the first retry, in seconds; it doubles for each later
-            one.
-        send_timeout: The time-out of one attempt, in seconds.
-        concurrency: How many sessions are forwarded at the same time.
-        max_probes: How many more attempts may fail before an event is set aside; None for no limit.
-        exit_seconds: How long pending events are forwarded when the program ends without ``close``.
-    """
-
-    max_retries: int
-    retry_delay: float
-    send_timeout: float
-    concurrency: int
-    max_probes: int | None
-    exit_seconds: float
 
 
 async def attempt(

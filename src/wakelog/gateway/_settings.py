@@ -251,19 +251,14 @@ def _formatter(text: str) -> Formatter:
     return formatter
 
 
-def _file_pattern(text: str) -> str:
-    FilePattern(text)
-    return text
+def _usable_for(pattern: Callable[[str], object]) -> Callable[[str], str]:
+    """Return a function that returns a text unchanged, after trying it as a pattern."""
 
+    def read(text: str) -> str:
+        pattern(text)
+        return text
 
-def _session_pattern(text: str) -> str:
-    DirectoryPattern(text)
-    return text
-
-
-def _unknown_pattern(text: str) -> str:
-    unknown_session(text)
-    return text
+    return read
 
 
 _VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
@@ -273,8 +268,8 @@ _VARIABLES: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "AGENT_LOG_INCLUDE_PROMPT": ("include_system_prompt", _flag),
     "AGENT_LOG_MAX_RETRIES": ("max_retry_attempts", _count),
     "AGENT_LOG_RETRY_DELAY": ("retry_delay_seconds", _seconds),
-    "AGENT_LOG_FILE_PATTERN": ("file_naming_pattern", _file_pattern),
+    "AGENT_LOG_FILE_PATTERN": ("file_naming_pattern", _usable_for(FilePattern)),
     "AGENT_LOG_ENABLE_LOCAL": ("enable_local_logging", _flag),
-    "AGENT_LOG_SESSION_PATTERN": ("session_directory_pattern", _session_pattern),
-    "AGENT_LOG_UNKNOWN_PATTERN": ("unknown_session_pattern", _unknown_pattern),
+    "AGENT_LOG_SESSION_PATTERN": ("session_directory_pattern", _usable_for(DirectoryPattern)),
+    "AGENT_LOG_UNKNOWN_PATTERN": ("unknown_session_pattern", _usable_for(unknown_session)),
 }

@@ -66,15 +66,16 @@ def stats_of(
     )
     if forwarder is None:
         return stats
+    fates = forwarder.dispatch.fates
     return stats._replace(
-        forwarded=forwarder.dispatch.forwarded,
-        rejected=forwarder.dispatch.rejected,
-        dead_lettered=forwarder.dispatch.dead_lettered,
-        corrupt=forwarder.corrupt,
+        forwarded=fates["forwarded"],
+        rejected=fates["rejected"],
+        dead_lettered=fates["dead_lettered"],
+        corrupt=fates["corrupt"],
         dropped=forwarder.books.dropped.total(),
-        pending=forwarder.pending,
-        elsewhere=forwarder.elsewhere,
-        circuit_state=forwarder.circuit_state,
+        pending=forwarder.books.pending,
+        elsewhere=forwarder.recovery.elsewhere,
+        circuit_state=forwarder.downstream.state,
         is_connected=forwarder.downstream.is_connected,
     )
 
@@ -92,12 +93,12 @@ def state_of(forwarder: Forwarder | None, open_files: int, *, forwards: bool) ->
     memory = forwarder.memory
     return State(
         open_files=open_files,
-        circuit=forwarder.circuit_state,
+        circuit=forwarder.downstream.state,
         is_healthy=forwarder.downstream.is_healthy if forwards else None,
         queue_size=memory.waiting if memory else 0,
         queue_capacity=memory.capacity if memory else 0,
         oldest=forwarder.oldest,
-        elsewhere=forwarder.elsewhere,
+        elsewhere=forwarder.recovery.elsewhere,
     )
 
 

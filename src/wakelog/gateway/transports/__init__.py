@@ -5,9 +5,9 @@ Each transport's client library is imported when the transport is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from wakelog._lazy import lazy_names
 from wakelog.gateway.transports._interface import TransportInterface
 from wakelog.gateway.transports._local import (
     Callback,
@@ -36,16 +36,13 @@ __all__ = [
     "TransportInterface",
 ]
 
-_HOMES = {
-    "HTTPTransport": "_http",
-    "KafkaTransport": "_kafka",
-    "OTelTransport": "_otel",
-    "RabbitMQTransport": "_rabbitmq",
-    "RedisStreamTransport": "_redis",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        f"{__name__}._http": ["HTTPTransport"],
+        f"{__name__}._kafka": ["KafkaTransport"],
+        f"{__name__}._otel": ["OTelTransport"],
+        f"{__name__}._rabbitmq": ["RabbitMQTransport"],
+        f"{__name__}._redis": ["RedisStreamTransport"],
+    },
+)
