@@ -132,15 +132,14 @@ class AuditQueue:
             except SessionLogBusyError:
                 pass  # the queue can wait, but the agent cannot
             except Exception as error:  # noqa: BLE001 - nothing is raised into the agent
-                self._note_failed(1, error, key)
+                self.lost(error, key)
                 return
             else:
                 if began:
                     self.metrics.durations.append(time.perf_counter() - began)
                 self._note_appended(1, key)
                 return
-        if self._home is not None:
-            self._home.notice_loop()
+        self.notice_loop()
         event.detach()  # later changes to its values must not be recorded
         with queue.lock:
             is_taken = queue.offer((key, event), None) is TAKEN
@@ -198,7 +197,7 @@ class AuditQueue:
             self._offer(batch, self._loop)
         except Exception as error:  # noqa: BLE001 - for example too many open files
             for key, events in batch.items():
-                self._note_failed(len(events), error, key)
+                self.lost(error, key, len(events))
                 self._leave(key, len(events))
         return {}
 
@@ -234,7 +233,7 @@ class AuditQueue:
     def _give_up(self, key: ThreadKey, events: list[AgentEvent]) -> None:
         """Count events as failed whose append was running when the log's event loop ended."""
         ended = "the event loop that the log lives in ended before the log had answered"
-        self._note_failed(len(events), SessionLogError(ended), key)
+        self.lost(SessionLogError(ended), key, len(events))
         self._leave(key, len(events))
 
     async def _append_all(
@@ -281,7 +280,7 @@ class AuditQueue:
                 # Nothing has been appended. The caller appends one by one, and loses only the large
                 # one.
                 return False
-            self._note_failed(len(events), error, key)
+            self.lost(error, key, len(events))
         else:
             self.metrics.durations.append(time.perf_counter() - began)
             self._note_appended(len(events), key)
@@ -303,11 +302,8 @@ class AuditQueue:
         self.metrics.note_appended(count)
         self._failures.worked(key)
 
-    def lost(self, error: Exception, key: ThreadKey) -> None:
-        """Count a record that could not be created."""
-        self._note_failed(1, error, key)
-
-    def _note_failed(self, count: int, error: Exception, key: ThreadKey) -> None:
+    def lost(self, error: Exception, key: ThreadKey, count: int = 1) -> None:
+        """Count records that were not accepted, or could not be created."""
         with self._queue.lock:
             self._failed += count
         self.metrics.note_failed(count, error)

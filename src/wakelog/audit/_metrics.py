@@ -5,25 +5,17 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import Counter, deque
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from wakelog.audit import _metric_table as t
 from wakelog.runtime import ForkOrder, reset_in_child
 from wakelog.telemetry import OTHER, reason_of, samples
 from wakelog.telemetry.instruments import Instruments, Observations, observe
 
+if TYPE_CHECKING:
+    from wakelog.audit._channel import AuditQueue
+
 MEASURE_EACH = 16
-
-
-class Waiting(Protocol):
-    """A queue of records."""
-
-    max_pending: int
-
-    @property
-    def pending(self) -> int:
-        """How many records wait."""
-        ...
 
 
 class AuditMetrics:
@@ -38,7 +30,7 @@ class AuditMetrics:
 
     def __init__(self, backend: str) -> None:
         self.backend = backend
-        self._queues: weakref.WeakSet[Waiting] = weakref.WeakSet()
+        self._queues: weakref.WeakSet[AuditQueue] = weakref.WeakSet()
         self.reset()
 
     def reset(self) -> None:
@@ -48,17 +40,17 @@ class AuditMetrics:
         self.failed: Counter[str] = Counter()
         self.durations: deque[float] = samples()
 
-    def watch(self, queue: Waiting) -> None:
+    def watch(self, queue: AuditQueue) -> None:
         """Include a queue's figures."""
         with self._lock:
             self._queues.add(queue)
 
-    def unwatch(self, queue: Waiting) -> None:
+    def unwatch(self, queue: AuditQueue) -> None:
         """Stop including a queue, because no sink uses it any more."""
         with self._lock:
             self._queues.discard(queue)
 
-    def queues(self) -> list[Waiting]:
+    def queues(self) -> list[AuditQueue]:
         """Return the included queues."""
         with self._lock:
             return list(self._queues)

@@ -11,7 +11,7 @@ from wakelog import _arguments as a
 from wakelog.buffer import AsyncQueue, Buffer, OverflowPolicy, Queue
 from wakelog.errors import ConfigurationError, SinkError, WakelogError
 from wakelog.events import AgentEvent
-from wakelog.sinks._protocol import EventSink
+from wakelog.sinks._protocol import EventSink, flush
 
 _BATCH = 512
 _DELIVERY_SECONDS = 5.0
@@ -268,14 +268,9 @@ class AsyncBufferedSink:
 
 
 def _flush(sink: Any, timeout: float | None, began: float) -> bool:
-    """Flush a sink if it has a ``flush``, and return whether it succeeded."""
-    flush = getattr(sink, "flush", None)
-    if flush is None:
-        return True
+    """Flush a sink, and return whether it succeeded; raise a ``SinkError`` for its exceptions."""
     try:
-        if timeout is None or not getattr(sink, "delivers", False):
-            return flush() is not False
-        return flush(max(0.0, began + timeout - time.monotonic())) is not False
+        return flush(sink, timeout, began)
     except WakelogError:
         raise
     except Exception as error:

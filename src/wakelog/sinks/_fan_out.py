@@ -5,13 +5,12 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from wakelog import _arguments as a
 from wakelog.errors import SinkError
 from wakelog.events import AgentEvent
 from wakelog.journal import Receipt
-from wakelog.sinks._protocol import EventSink
+from wakelog.sinks._protocol import EventSink, flush
 
 
 class FanOutSink:
@@ -77,18 +76,10 @@ class FanOutSink:
         failures: list[tuple[EventSink, Exception]] = []
         done = True
         for sink in self.sinks:
-            flush: Callable[..., Any] | None = getattr(sink, "flush", None)
-            if flush is None:
-                continue
             try:
-                if timeout is not None and getattr(sink, "delivers", False):
-                    answer = flush(max(0.0, began + timeout - time.monotonic()))
-                else:
-                    answer = flush()
+                done &= flush(sink, timeout, began)
             except Exception as error:  # noqa: BLE001 - the other sinks must still be flushed
                 failures.append((sink, error))
-            else:
-                done = done and answer is not False
         self._raise(failures, "could not be flushed")
         return done
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from wakelog.events import AgentEvent
 
@@ -33,3 +34,18 @@ class AsyncEventSink(Protocol):
     def write(self, event: AgentEvent, /) -> Awaitable[object]:
         """Accept an event, or raise."""
         ...
+
+
+def flush(sink: Any, timeout: float | None, began: float) -> bool:
+    """Flush a sink if it can be flushed, and return whether it succeeded.
+
+    Args:
+        sink: The sink.
+        timeout: The longest wait in seconds, for a sink that accepts a time-out; None for no limit.
+        began: When the wait began, by the monotonic clock.
+    """
+    if getattr(sink, "flush", None) is None:
+        return True
+    if timeout is None or not getattr(sink, "delivers", False):
+        return sink.flush() is not False
+    return sink.flush(max(0.0, began + timeout - time.monotonic())) is not False

@@ -5,39 +5,23 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import Counter
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from wakelog.journal import Journal, Observer
+from wakelog.journal import Observer
 from wakelog.runtime import ForkOrder, reset_in_child
 from wakelog.streams import _metric_table as t
 from wakelog.telemetry import OTHER, reason_of, samples
 from wakelog.telemetry.instruments import Instruments, Observations, observe
 
-
-class Shown(Protocol):
-    """An object with figures."""
-
-    @property
-    def open_streams(self) -> int:
-        """How many streams have begun and not ended."""
-        ...
-
-    @property
-    def read_sessions(self) -> int:
-        """How many sessions have readers."""
-        ...
-
-    @property
-    def journal(self) -> Journal | None:
-        """The journal, or None before it is opened."""
-        ...
+if TYPE_CHECKING:
+    from wakelog.streams._streams import SessionStreams
 
 
 class StreamMetrics:
     """The figures of this process. ``_lock`` guards the counts and the observed objects."""
 
     def __init__(self) -> None:
-        self._shown: weakref.WeakSet[Shown] = weakref.WeakSet()
+        self._shown: weakref.WeakSet[SessionStreams] = weakref.WeakSet()
         self._observed = False
         self._writes = samples()
         self.observer = Observer(self._writes.append, _ignore, _ignore)
@@ -51,7 +35,7 @@ class StreamMetrics:
         self._refused: Counter[str] = Counter()
         self._writes.clear()
 
-    def show(self, one: Shown) -> None:
+    def show(self, one: SessionStreams) -> None:
         """Include an object's figures until it is garbage-collected."""
         with self._lock:
             self._shown.add(one)

@@ -490,9 +490,9 @@ class SessionStreams:
 
     def _watch(self) -> None:
         with self.lanes.lock:
-            if self._watcher is None or self._watcher.ended or not self._watcher.is_alive():
+            if self._watcher is None or self._watcher.ended or not self._watcher.thread.running:
                 self._watcher = Watcher(self, self._watch_interval)
-                self._watcher.start()
+                self._watcher.thread.start()
 
     def _after_fork(self) -> None:
         self._watcher = None

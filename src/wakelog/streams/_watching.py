@@ -9,13 +9,13 @@ import weakref
 from typing import TYPE_CHECKING
 
 from wakelog.errors import WakelogError
+from wakelog.runtime import Background, Burst
 
 if TYPE_CHECKING:
     from wakelog.streams._streams import SessionStreams
 
 _OWNERS_SECONDS = 0.5
 _ADOPT_SECONDS = 1.0
-_REPORT_SECONDS = 60.0
 
 
 class Watcher:
@@ -24,6 +24,9 @@ class Watcher:
     Args:
         streams: The streams.
         interval: The interval in seconds; None for a single check.
+
+    Attributes:
+        thread: The thread.
     """
 
     def __init__(self, streams: SessionStreams, interval: float | None) -> None:
@@ -31,23 +34,13 @@ class Watcher:
         self._interval = interval
         self.ended = False
         self._stopped = threading.Event()
-        self._reported = float("-inf")
-        # Not a subclass of Thread, because gevent may have replaced the imported class.
-        self._thread = threading.Thread(target=self.run, name="wakelog-streams", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def is_alive(self) -> bool:
-        """Tell whether the thread runs."""
-        return self._thread.is_alive()
+        self._burst = Burst()
+        self.thread = Background(self.run, "wakelog-streams")
 
     def stop(self) -> None:
         """Stop the thread, and wait for its end."""
         self._stopped.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self.thread.join()
 
     def run(self) -> None:
         """Refresh the lanes until there are no readers."""
@@ -67,7 +60,11 @@ class Watcher:
                 else:
                     streams.lanes.refresh(owners=False)
             except WakelogError as error:
-                self._report(error, now)
+                if self._burst.is_due():
+                    message = (
+                        f"wakelog: readers of streams see nothing of other processes now: {error}"
+                    )
+                    print(message, file=sys.stderr)
             with streams.lanes.lock:
                 if self._interval is None or not streams.lanes.watches:
                     # Set under the lock, so that a new reader starts another watcher.
@@ -75,9 +72,3 @@ class Watcher:
                     return
             del streams
             self._stopped.wait(self._interval)
-
-    def _report(self, error: WakelogError, now: float) -> None:
-        if now - self._reported >= _REPORT_SECONDS:
-            self._reported = now
-            message = f"wakelog: readers of streams see nothing of other processes now: {error}"
-            print(message, file=sys.stderr)
