@@ -10,8 +10,7 @@ from pathlib import Path
 from wakelog.audit._thread_folder import ThreadFolder, header_in, watermark_line
 from wakelog.audit._thread_reading import ARCHIVE, LONGEST_ARCHIVED, decompressed
 from wakelog.audit._thread_reading import watermark as read_watermark
-from wakelog.errors import JournalError
-from wakelog.runtime import SYSTEM, fcntl, is_directory, read_small, regular_file
+from wakelog.runtime import SYSTEM, JournalErrors, fcntl, is_directory, read_small, regular_file
 from wakelog.storage import COMPRESSED, segment_name, segments
 
 _HINT = "Nothing is lost. Archive again when the cause is gone"
@@ -36,7 +35,7 @@ def archive(folder: ThreadFolder, watermark: int) -> int:
     path = folder.path
     if watermark < 1 or not is_directory(path):
         return 0
-    try:
+    with JournalErrors("archive", path, _HINT):
         # Only one call archives at a time; appends use another lock.
         guard = SYSTEM.open(path / "archiving", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -52,8 +51,6 @@ def archive(folder: ThreadFolder, watermark: int) -> int:
             _compress(path, reached)
         finally:
             os.close(guard)
-    except OSError as error:
-        raise JournalError("archive", path, error.strerror or error, _HINT) from error
     return reached - before
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from wakelog.audit._codec import event_of
 from wakelog.audit._log import Logged
 from wakelog.audit._thread_folder import header_in, read_watermark, segment_with
-from wakelog.errors import CorruptLineError, JournalError
+from wakelog.errors import CorruptLineError
 from wakelog.journal import Cursor, Mark
-from wakelog.runtime import SYSTEM, is_directory, read_small
+from wakelog.runtime import SYSTEM, JournalErrors, is_directory, read_small
 from wakelog.storage import COMPRESSED, segment_name, segments
 
 _log = logging.getLogger("wakelog")
@@ -92,10 +92,8 @@ def decompressed(path: Path) -> bytes:
     Raises:
         JournalError: If reading fails.
     """
-    try:
+    with JournalErrors("read", path):
         data = read_small(path, LONGEST_ARCHIVED)
-    except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
     unpack = zlib.decompressobj(wbits=31)
     found = bytearray()
     try:

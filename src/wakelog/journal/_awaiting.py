@@ -12,9 +12,14 @@ from typing import NamedTuple
 
 import orjson
 
-from wakelog.errors import JournalError
-from wakelog.runtime import SYSTEM, FileSystem, open_to_read, read_small, regular_file
-from wakelog.storage import SEALS, lines
+from wakelog.runtime import (
+    SYSTEM,
+    FileSystem,
+    JournalErrors,
+    read_small,
+    regular_file,
+)
+from wakelog.storage import SEALS, lines_of
 
 WANTED = "deletion_wanted"
 """The file in which a folder's owner requests a deletion."""
@@ -77,10 +82,8 @@ class AwaitingSigner:
         wanted = WantedDeletion(below, reason)
         if self._asks and wanted_deletion(folder) != wanted:
             path = folder / WANTED
-            try:
+            with JournalErrors("write", path):
                 self._fs.write_whole(path, orjson.dumps(wanted._asdict()) + b"\n")
-            except OSError as error:
-                raise JournalError("write", path, error.strerror or error) from error
         return declared
 
 
@@ -95,16 +98,10 @@ def declared_below(folder: Path) -> int:
     Raises:
         JournalError: When a file operation fails.
     """
-    path, below = folder / SEALS, 0
-    try:
-        with open_to_read(path) as file:
-            for _, line, _ in lines(file):
-                if line.startswith(_KIND):
-                    below = max(below, _below_on(line))
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
+    below = 0
+    for _, line, _ in lines_of(folder / SEALS):
+        if line.startswith(_KIND):
+            below = max(below, _below_on(line))
     return below
 
 

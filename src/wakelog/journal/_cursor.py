@@ -34,7 +34,7 @@ from wakelog.record import (
     unread,
     verify,
 )
-from wakelog.runtime import SYSTEM, FileSystem, open_file, open_to_read, regular_file
+from wakelog.runtime import SYSTEM, FileSystem, JournalErrors, open_file, open_to_read, regular_file
 from wakelog.storage import (
     LONGEST_BLOCK,
     LONGEST_LINE,
@@ -469,13 +469,11 @@ def save_torn_tail(folder: Path, fs: FileSystem = SYSTEM) -> Path | None:
         return None
     path = folder / segment_name(found[-1])
     saved = path.with_suffix(".torn")
-    try:
+    with JournalErrors("save the torn end of", path):
         with open_to_read(path) as file:
             file.seek(end_of_lines(file.fileno()))
             tail = file.read(LONGEST_BLOCK + 1)
         if not tail or len(tail) > LONGEST_BLOCK or os.path.lexists(saved):
             return None  # a torn line is never longer than a block
         fs.write_whole(saved, tail)
-    except OSError as error:
-        raise JournalError("save the torn end of", path, error.strerror or error) from error
     return saved

@@ -33,7 +33,7 @@ from wakelog.record import (
     seal_fields,
     to_line,
 )
-from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, open_to_read
+from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, JournalErrors, open_to_read
 from wakelog.storage import (
     LONGEST_BLOCK,
     AppendFile,
@@ -165,11 +165,8 @@ def line_of(folder: Path, entry: Entry) -> bytes:
     """
     mark = entry.mark
     path = folder / segment_name(mark.segment)
-    try:
-        with open_to_read(path) as file:
-            _, line = line_before(file.fileno(), mark.offset)
-    except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
+    with JournalErrors("read", path), open_to_read(path) as file:
+        _, line = line_before(file.fileno(), mark.offset)
     # If the newline of the line before was damaged, two lines are joined.
     begin = line.rfind(b'{"id":"%b"' % entry.record.id.encode())
     return line[begin:] if begin > 0 else line
@@ -265,12 +262,9 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _append(folder: Path, data: dict[str, Any], fs: FileSystem) -> None:
     path = folder / DEAD_LETTERS
-    try:
-        # Another process may be replacing the file, see ``_write_again``.
-        with one_at_a_time(folder):
-            _LettersFile(path, fs).append(seal_fields(data)[0])
-    except OSError as error:
-        raise JournalError("write", path, error.strerror or error, _HINT) from error
+    # Another process may be replacing the file, see ``_write_again``.
+    with JournalErrors("write", path, _HINT), one_at_a_time(folder):
+        _LettersFile(path, fs).append(seal_fields(data)[0])
 
 
 class _LettersFile(AppendFile):

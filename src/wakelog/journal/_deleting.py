@@ -20,7 +20,13 @@ from wakelog.journal._ledger import load
 from wakelog.journal._listener import SegmentListener
 from wakelog.journal._mark import Mark
 from wakelog.record import stated_crc, verify
-from wakelog.runtime import FileSystem, ForeignFileError, list_directory, open_to_read
+from wakelog.runtime import (
+    FileSystem,
+    ForeignFileError,
+    JournalErrors,
+    list_directory,
+    open_to_read,
+)
 from wakelog.storage import (
     LONGEST_LINE,
     SUFFIX,
@@ -77,7 +83,7 @@ def delete_segments(
     doomed = [index for index in segments(folder) if index < below]
     if not doomed:
         return 0
-    try:
+    with JournalErrors("delete segments in", folder):
         if below > max(segments(folder)):
             save_torn_tail(folder, fs)
         deletion = deletions.load(folder)
@@ -101,8 +107,6 @@ def delete_segments(
             fs.unlink(last)
         else:
             reserve.fill_with(folder.parent, last, fs)
-    except OSError as error:
-        raise JournalError("delete segments in", folder, error.strerror or error) from error
     return evicted
 
 

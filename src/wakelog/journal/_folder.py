@@ -16,6 +16,7 @@ from wakelog.runtime import (
     SYSTEM,
     FileLock,
     FileSystem,
+    JournalErrors,
     is_anothers,
     is_locked,
     open_root,
@@ -130,10 +131,8 @@ def lock_root(
         JournalError: When the file cannot be opened or locked.
     """
     path = root / file
-    try:
+    with JournalErrors(purpose, path):
         return FileLock.take(path, create=bool(file), timeout=timeout)
-    except OSError as error:
-        raise JournalError(purpose, path, error.strerror or error) from error
 
 
 def is_owned(path: Path) -> bool | None:
@@ -227,11 +226,7 @@ def folders(root: Path, writer: str | None = None) -> Iterator[Path]:
     Raises:
         JournalError: When the directory cannot be listed.
     """
-    try:
+    with JournalErrors("list", root, "Name the directory that holds a journal"):
         names = folder_names(root, writer)
-    except OSError as error:
-        raise JournalError(
-            "list", root, error.strerror or error, "Name the directory that holds a journal"
-        ) from error
     found = [root / name for name in names]
     yield from sorted(found, key=lambda path: (generation_of(path), path.name))

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wakelog.errors import JournalError
 from wakelog.journal._folder import lock_root
 from wakelog.journal._owner import generation_of
 from wakelog.record import uuid7
-from wakelog.runtime import ForkOrder, list_directory, notice_fork, reset_in_child
+from wakelog.runtime import ForkOrder, JournalErrors, list_directory, notice_fork, reset_in_child
 
 COUNTER = "generation"
 """The file in a journal's directory that stores the greatest generation so far."""
@@ -42,14 +41,12 @@ def next_generation(root: Path) -> Iterator[int]:
     """
     lock = lock_root(root, _LOCK_SECONDS, COUNTER)
     try:
-        try:
+        with JournalErrors("count up", root / COUNTER):
             counted = 0 if lock is None else _counted(lock.descriptor)
             generation = 1 + max(counted, _greatest(root))
             # A second hard link means that the file may belong to another program.
             if lock is not None and os.fstat(lock.descriptor).st_nlink == 1:
                 os.pwrite(lock.descriptor, b"%020d\n" % generation, 0)
-        except OSError as error:
-            raise JournalError("count up", root / COUNTER, error.strerror or error) from error
         yield generation
     finally:
         if lock is not None:

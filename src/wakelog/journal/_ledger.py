@@ -13,13 +13,12 @@ from typing import Any
 
 import orjson
 
-from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
 from wakelog.journal._mark import Mark, MarkRange
 from wakelog.journal._owner import generation_of
 from wakelog.record import read_fields, seal_fields
-from wakelog.runtime import SYSTEM, FileSystem, open_to_read, read_small
+from wakelog.runtime import SYSTEM, FileSystem, JournalErrors, open_to_read, read_small
 from wakelog.storage import segment_name
 
 NAME = "ledger"
@@ -145,13 +144,11 @@ def save(
     if ahead:
         data["ahead"] = [[_fields_of(part.start), _fields_of(part.end)] for part in ahead]
     path = folder / NAME
-    try:
+    text = seal_fields(data)[0] if sealed else orjson.dumps(data)
+    hint = "Delivery goes on; after a restart, records since the last ledger are sent again"
+    with JournalErrors("write", path, hint):
         # On a full disk, nothing can be deleted before the ledger says that it was delivered.
-        text = seal_fields(data)[0] if sealed else orjson.dumps(data)
         reserve.write(folder.parent, path, text, fs, leave=reserve.FOR_DELETIONS)
-    except OSError as error:
-        hint = "Delivery goes on; after a restart, records since the last ledger are sent again"
-        raise JournalError("write", path, error.strerror or error, hint) from error
 
 
 def _fields_of(mark: Mark) -> dict[str, object]:

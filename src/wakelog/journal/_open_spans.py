@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from wakelog.errors import CorruptLineError, JournalError
+from wakelog.errors import CorruptLineError
 from wakelog.journal._cursor import NO_RESOURCE, header_of
 from wakelog.journal._folder import ENDED, LOCK
 from wakelog.record import Record, Resource, decode, seal_fields, stated_crc, verify
-from wakelog.runtime import SYSTEM, FileSystem, open_to_read, regular_file, touch
-from wakelog.storage import Blobs, lines, segment_name, segments
+from wakelog.runtime import SYSTEM, FileSystem, JournalErrors, regular_file, touch
+from wakelog.storage import Blobs, lines_of, segment_name, segments
 
 _SPAN_LINE = re.compile(rb'\{"id":"([0-9a-f]{32}-[0-9a-f]{16})","seq":\d+,"signal":"span(_start)?"')
 _BEGINS_A_HEADER = b'{"writer":'
@@ -142,10 +142,8 @@ def note_ended(folder: Path, count: int, fs: FileSystem = SYSTEM) -> None:
     Raises:
         JournalError: When a file operation fails.
     """
-    try:
+    with JournalErrors("write", folder / ENDED):
         fs.write_whole(folder / ENDED, seal_fields({"spans": count})[0])
-    except OSError as error:
-        raise JournalError("write", folder / ENDED, error.strerror or error) from error
 
 
 def show_sign_of_life(folder: Path) -> None:
@@ -181,12 +179,6 @@ def _resource_of(line: bytes, path: Path) -> Resource:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        with open_to_read(path) as file:
-            for _, line, _ in lines(file):
-                if line.endswith(b"\n"):
-                    yield line[:-1]
-    except FileNotFoundError:
-        return  # deleted in the meantime
-    except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
+    for _, line, _ in lines_of(path):
+        if line.endswith(b"\n"):
+            yield line[:-1]

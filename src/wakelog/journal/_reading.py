@@ -34,7 +34,7 @@ from wakelog.record import (
     to_line,
     verify,
 )
-from wakelog.runtime import absolute, open_to_read
+from wakelog.runtime import JournalErrors, absolute, open_to_read
 from wakelog.storage import Blobs, item_on, lines, segments
 
 _BEGINS_A_HEADER = b'{"writer":'
@@ -226,36 +226,33 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
             chains[writer] = Chain(writer, 0, (0,)) if named else Chain(writer)
         return chains[writer]
 
-    try:
-        with open_to_read(path) as file:
-            for given, whole_end in _lines(file):
-                whole = item_on(given)
-                if whole.startswith(_BEGINS_A_HEADER):
-                    try:
-                        header = header_of(whole, path)
-                    except CorruptLineError:
-                        continue
-                    header_writer, segment = header.writer, header.segment
-                    resource = header.resource
-                    chains[header_writer] = Chain(header_writer, header.last_seq, (header.crc,))
+    with JournalErrors("read", path), open_to_read(path) as file:
+        for given, whole_end in _lines(file):
+            whole = item_on(given)
+            if whole.startswith(_BEGINS_A_HEADER):
+                try:
+                    header = header_of(whole, path)
+                except CorruptLineError:
                     continue
-                for line, end in _parted(whole, whole_end, chain_of):
-                    chain = chain_of(line)
-                    # An unwanted line is not decoded if its beginning names its writer.
-                    if not chain.takes(line) or (chain.writer and not is_wanted(chain.writer, end)):
-                        continue
-                    if is_start(line):
-                        continue
-                    try:
-                        record = _decode_loose(line, f"{path.name}:{end}", blobs)
-                    except CorruptLineError:
-                        continue
-                    writer = str(record.writer or header_writer)
-                    if is_wanted(writer, end):
-                        mark = Mark(segment, end, record.seq, stated_crc(line))
-                        yield Entry(record, resource, writer, mark)
-    except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
+                header_writer, segment = header.writer, header.segment
+                resource = header.resource
+                chains[header_writer] = Chain(header_writer, header.last_seq, (header.crc,))
+                continue
+            for line, end in _parted(whole, whole_end, chain_of):
+                chain = chain_of(line)
+                # An unwanted line is not decoded if its beginning names its writer.
+                if not chain.takes(line) or (chain.writer and not is_wanted(chain.writer, end)):
+                    continue
+                if is_start(line):
+                    continue
+                try:
+                    record = _decode_loose(line, f"{path.name}:{end}", blobs)
+                except CorruptLineError:
+                    continue
+                writer = str(record.writer or header_writer)
+                if is_wanted(writer, end):
+                    mark = Mark(segment, end, record.seq, stated_crc(line))
+                    yield Entry(record, resource, writer, mark)
 
 
 def _parted(line: bytes, end: int, chain_of: Callable[[bytes], Chain]) -> list[tuple[bytes, int]]:

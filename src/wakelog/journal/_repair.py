@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
-from wakelog.errors import CorruptLineError, JournalError
+from wakelog.errors import CorruptLineError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _ledger as ledger
 from wakelog.journal import _retired_totals as retired
@@ -24,7 +24,7 @@ from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._mark import Mark
 from wakelog.journal._owner import OWNER, Owner, owner_of, write_owner
 from wakelog.record import FORMAT
-from wakelog.runtime import SYSTEM, open_to_read, read_small
+from wakelog.runtime import SYSTEM, JournalErrors, open_to_read, read_small
 from wakelog.storage import end_of_lines, segment_name, segments
 
 MARKER = "wakelog.json"
@@ -57,15 +57,13 @@ def faults(root: Path, only: str | None = None) -> Iterator[Fault]:
     Raises:
         JournalError: When a file operation fails.
     """
-    try:
+    with JournalErrors("repair", root):
         if only is None:
             yield from _of_root(root)
         for folder in folders(root, only):
             writing = is_owned(folder) is not False
             for fault in _of_folder(folder):
                 yield fault._replace(repair=None) if writing else fault
-    except OSError as error:
-        raise JournalError("repair", root, error.strerror or error) from error
 
 
 def repair(fault: Fault) -> bool:
@@ -83,9 +81,8 @@ def repair(fault: Fault) -> bool:
     if folder is None and (fault.path.parent / "lock").exists():
         return False
     try:
-        fault.repair()
-    except OSError as error:
-        raise JournalError("repair", fault.path, error.strerror or error) from error
+        with JournalErrors("repair", fault.path):
+            fault.repair()
     finally:
         if folder is not None:
             folder.release()

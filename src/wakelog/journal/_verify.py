@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from wakelog.errors import CorruptLineError, JournalError
+from wakelog.errors import CorruptLineError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal._cursor import header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_ids
 from wakelog.journal._ledger import load, noted
 from wakelog.record import decode, verify
-from wakelog.runtime import list_directory, open_to_read, regular_file
-from wakelog.storage import blob_misfit, lines, segment_index, segment_name, segments
+from wakelog.runtime import JournalErrors, list_directory, regular_file
+from wakelog.storage import blob_misfit, lines_of, segment_index, segment_name, segments
 
 
 class Misfit(NamedTuple):
@@ -119,10 +119,8 @@ def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit |
 
 def _foreign_segment(folder: Path) -> Path | None:
     """Return the first path with a segment's name that is not a regular file, such as a link."""
-    try:
+    with JournalErrors("list", folder):
         names = list_directory(folder)
-    except OSError as error:
-        raise JournalError("list", folder, error.strerror or error) from error
     paths = [folder / name for name in sorted(names) if segment_index(name) is not None]
     # A path that no longer exists was deleted in the meantime.
     return next((path for path in paths if not regular_file(path) and os.path.lexists(path)), None)
@@ -130,13 +128,7 @@ def _foreign_segment(folder: Path) -> Path | None:
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield a file's whole lines without their newlines, each with its offset."""
-    try:
-        with open_to_read(path) as file:
-            for offset, line, end in lines(file):
-                if offset + len(line) == end and not line.endswith(b"\n"):
-                    return
-                yield offset, line.removesuffix(b"\n")
-    except FileNotFoundError:
-        return  # delivered and deleted in the meantime
-    except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
+    for offset, line, end in lines_of(path):  # none if it was deleted in the meantime
+        if offset + len(line) == end and not line.endswith(b"\n"):
+            return
+        yield offset, line.removesuffix(b"\n")

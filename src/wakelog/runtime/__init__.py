@@ -33,6 +33,7 @@ from wakelog.runtime._opening import (
 from wakelog.runtime._paths import absolute, refuse_url, resolved
 from wakelog.runtime._per_thread import PerThread
 from wakelog.runtime._posix import fcntl
+from wakelog.runtime._refusals import JournalErrors, UnlessMissing
 from wakelog.runtime._trust import check_directory, is_anothers, open_root
 
 __all__ = [
@@ -46,7 +47,9 @@ __all__ = [
     "FileSystem",
     "ForeignFileError",
     "ForkOrder",
+    "JournalErrors",
     "PerThread",
+    "UnlessMissing",
     "absolute",
     "check_directory",
     "check_for_sqlite",

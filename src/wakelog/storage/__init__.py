@@ -40,6 +40,7 @@ from wakelog.storage._lines import (
     item_on,
     line_before,
     lines,
+    lines_of,
     next_newline,
     whole_lines,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "item_on",
     "line_before",
     "lines",
+    "lines_of",
     "name_apart",
     "next_newline",
     "open_apart",

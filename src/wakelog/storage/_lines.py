@@ -9,7 +9,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, Final
+
+from wakelog.runtime import UnlessMissing, open_to_read
 
 LONGEST_LINE: Final = 64 * 1024 * 1024
 """Maximum size in bytes of a line that is read, and maximum of ``max_line_bytes``."""
@@ -200,6 +203,16 @@ def lines(
             file.seek(end)
         yield offset, line, end
         offset = end
+
+
+def lines_of(path: Path, longest: int = LONGEST_BLOCK) -> Iterator[tuple[int, bytes, int]]:
+    """Yield the lines of a file as ``lines`` does; none if the file is missing.
+
+    Raises:
+        JournalError: When the file cannot be read.
+    """
+    with UnlessMissing("read", path), open_to_read(path) as file:
+        yield from lines(file, longest=longest)
 
 
 def _next_data(descriptor: int, offset: int) -> int:

@@ -12,11 +12,11 @@ from zlib import crc32
 import orjson
 
 from wakelog._arguments import max_event_bytes_of
-from wakelog.errors import CorruptLineError, JournalError
+from wakelog.errors import CorruptLineError
 from wakelog.events import AgentEvent, fields_of
 from wakelog.events import semconv as s
 from wakelog.record import Record, decode, encode, rfc3339, to_line, verify
-from wakelog.runtime import open_file, open_to_read
+from wakelog.runtime import UnlessMissing, open_to_read
 from wakelog.storage import (
     LONGEST_BLOCK,
     end_of_lines,
@@ -128,30 +128,20 @@ def end_of(folder: Path) -> int:
     if not found:
         return BEGINNING
     index, path = found[-1]
-    try:
-        with open_to_read(path, buffering=0) as file:
-            return key_of(index, end_of_lines(file.fileno()))
-    except FileNotFoundError:  # retention has just deleted it
-        pass
-    except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
-    return key_of(index, 0)
+    end = 0
+    with UnlessMissing("read", path), open_to_read(path, buffering=0) as file:
+        end = end_of_lines(file.fileno())
+    return key_of(index, end)
 
 
 def last_line(folder: Path) -> Line | None:
     """Return the last record of a folder; None if there is none, or it is damaged."""
     for index, path in reversed(segment_paths(folder)):
-        try:
-            with open_to_read(path, buffering=0) as file:
-                end = end_of_lines(file.fileno())
-                begin, _ = line_before(file.fileno(), end) if end else (0, b"")
-                if begin == 0:
-                    continue  # only a header, or nothing
+        with UnlessMissing("read", path), open_to_read(path, buffering=0) as file:
+            end = end_of_lines(file.fileno())
+            begin, _ = line_before(file.fileno(), end) if end else (0, b"")
+            if begin:  # otherwise, there is only a header, or nothing
                 return read_line(file.fileno(), index, begin)
-        except FileNotFoundError:
-            continue  # retention has deleted it
-        except OSError as error:
-            raise JournalError("read", path, error.strerror or error) from error
     return None
 
 
@@ -193,19 +183,13 @@ def scan(folder: Path, begin: int, end: int, *wanted: bytes) -> Iterator[Line | 
 def _scan_segment(
     path: Path, segment: int, offset: int, limit: int | None, pattern: re.Pattern[bytes]
 ) -> Iterator[Line | int]:
-    try:
-        fd = open_file(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return  # retention has deleted it
-    except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
-    try:
-        for start, block in whole_lines(fd, offset):
+    with UnlessMissing("read", path), open_to_read(path, buffering=0) as file:
+        for start, block in whole_lines(file.fileno(), offset):
             if limit is not None and start >= limit:
                 return
             # The first line is verified with the checksum of the line before it.
             first = min(start, _CRC_BYTES)
-            known = os.pread(fd, first, start - first) + block
+            known = os.pread(file.fileno(), first, start - first) + block
             for begin, end in _hits(known, first, len(known), pattern):
                 at = start - first + begin
                 if limit is not None and at >= limit:
@@ -213,8 +197,6 @@ def _scan_segment(
                 if (record := _checked(known, begin, end)) is not None:
                     yield Line(record, key_of(segment, at), key_of(segment, at + end - begin))
             yield key_of(segment, start + len(block))
-    finally:
-        os.close(fd)
 
 
 def _hits(

@@ -10,8 +10,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from wakelog.errors import JournalError
-from wakelog.runtime import open_to_read
+from wakelog.runtime import UnlessMissing, open_to_read
 from wakelog.storage import whole_lines
 from wakelog.streams._lane import WriterLines
 from wakelog.streams._lines import Chunk, chunk_of, needle, scan, segment_paths, session_hashes_in
@@ -133,16 +132,11 @@ class Scans:
     def _read_on(self, path: Path, offset: int, known: array[int]) -> tuple[int, array[int]]:
         """Index a segment's sessions from an offset on; return the new offset and the sessions."""
         fresh: set[int] = set()
-        try:
-            with open_to_read(path, buffering=0) as file:
-                for start, block in whole_lines(file.fileno(), offset):
-                    fresh.update(session_hashes_in(block))
-                    offset = start + len(block)
-                    self.bytes_read += len(block)
-        except FileNotFoundError:
-            pass  # retention has deleted it
-        except OSError as error:
-            raise JournalError("read", path, error.strerror or error) from error
+        with UnlessMissing("read", path), open_to_read(path, buffering=0) as file:
+            for start, block in whole_lines(file.fileno(), offset):
+                fresh.update(session_hashes_in(block))
+                offset = start + len(block)
+                self.bytes_read += len(block)
         if not fresh:
             return offset, known
         return offset, array("q", sorted(fresh.union(known)))

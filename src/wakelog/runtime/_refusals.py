@@ -1,0 +1,54 @@
+"""Turning errors of the operating system into errors of the journal."""
+
+from __future__ import annotations
+
+import os
+
+from wakelog.errors import JournalError
+
+
+class JournalErrors:
+    """Raises a ``JournalError`` for an ``OSError`` inside the block.
+
+    Args:
+        operation: The operation, as a verb phrase ("write to", "open").
+        path: The file or directory.
+        hint: What the user can do about it.
+    """
+
+    __slots__ = ("_hint", "_operation", "_path")
+
+    def __init__(self, operation: str, path: str | os.PathLike[str], hint: str = "") -> None:
+        self._operation, self._path, self._hint = operation, path, hint
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise JournalError(
+                self._operation, self._path, error.strerror or error, self._hint
+            ) from error
+
+
+class UnlessMissing:
+    """Does the same, but ends the block without an error if the file is missing.
+
+    Args:
+        operation: The operation, as a verb phrase.
+        path: The file or directory, which another process may delete at any time.
+    """
+
+    __slots__ = ("_errors",)
+
+    def __init__(self, operation: str, path: str | os.PathLike[str]) -> None:
+        self._errors = JournalErrors(operation, path)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, FileNotFoundError):
+            return True
+        self._errors.__exit__(kind, error, trace)
+        return False
