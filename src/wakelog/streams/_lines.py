@@ -58,7 +58,7 @@ class Chunk(NamedTuple):
         timestamp: When it was written, in nanoseconds since 1970.
         stream_id: The id of its stream, or None.
         status: For an ``end``: ``success``, ``error``, ``interrupted`` or the caller's word.
-        writer: The id of its writer.
+        writer: The id of its writer; empty before it is written.
         place: The place after its line.
         part: For a text that is too long for one line, the number of this part, from 1.
         parts: The number of parts of that text.
@@ -69,26 +69,24 @@ class Chunk(NamedTuple):
     kind: str
     timestamp: int
     stream_id: str | None
-    status: str | None
-    writer: str
-    place: Place
+    status: str | None = None
+    writer: str = ""
+    place: Place = Place()
     part: int = 1
     parts: int = 1
 
 
-def text_line(
-    session_id: str, text: str, time: int, stream_id: str | None, part: int = 1, parts: int = 1
-) -> bytes:
+def text_line(chunk: Chunk) -> bytes:
     """Return a chunk of text as the middle part of a line."""
-    attributes: dict[str, object] = {s.CONVERSATION_ID: session_id}
-    if stream_id is not None:
-        attributes[s.STREAM_ID] = stream_id
-    if parts > 1:
-        attributes[s.STREAM_PART], attributes[s.STREAM_PARTS] = part, parts
+    attributes: dict[str, object] = {s.CONVERSATION_ID: chunk.session_id}
+    if chunk.stream_id is not None:
+        attributes[s.STREAM_ID] = chunk.stream_id
+    if chunk.parts > 1:
+        attributes[s.STREAM_PART], attributes[s.STREAM_PARTS] = chunk.part, chunk.parts
     fields: dict[str, object] = {
-        "timestamp": rfc3339(time),
+        "timestamp": rfc3339(chunk.timestamp),
         "event_name": _NAMES["chunk"],
-        "body": text,
+        "body": chunk.text,
         "attributes": attributes,
     }
     return encode(fields, MAX_LINE_BYTES, staying=s.IDENTITY)

@@ -54,7 +54,7 @@ class Stream:
         """
         self._check()
         kind = "reasoning_start" if begins else "reasoning_stop"
-        self._streams._write_event(self, kind)  # noqa: SLF001
+        self._streams._write_event(kind, self.session_id, self.stream_id)  # noqa: SLF001
         self._reasons = begins
 
     def end(self, status: str = "success", reason: str | None = None) -> None:
@@ -70,7 +70,7 @@ class Stream:
         if self._ended:
             return
         self._streams._write_event(  # noqa: SLF001
-            self, "end", status, chunks=self._chunks, reason=reason
+            "end", self.session_id, self.stream_id, status, chunks=self._chunks, reason=reason
         )
         self._ended = True
         self._streams._ended(self, status, reason)  # noqa: SLF001

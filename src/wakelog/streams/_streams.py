@@ -151,7 +151,7 @@ class SessionStreams:
         """
         notice_fork()
         stream = Stream(self, normal(session_id), uuid7())
-        self._write_event(stream, "start", "started")
+        self._write_event("start", stream.session_id, stream.stream_id, "started")
         self._open[stream.stream_id] = stream
         return stream
 
@@ -283,16 +283,10 @@ class SessionStreams:
 
     def interrupt(self, session_id: str, payload: dict[str, object]) -> None:
         """Write the end of a stream that a dead process has left open."""
-        shown = {name: payload[name] for name in ("stream_id", "chunks")}
-        stream_id = str(payload["stream_id"])
-        event = AgentEvent(
-            "stream_end",
-            payload={**shown, "reason": "crash"},
-            status="interrupted",
-            session_id=session_id,
-            time_unix_nano=self._clock(),
+        stream_id, chunks = str(payload["stream_id"]), payload["chunks"]
+        self._write_event(
+            "end", session_id, stream_id, "interrupted", chunks=chunks, reason="crash"
         )
-        self._append_event(event, "end", stream_id)
         self._export("stream_end", {**payload, "reason": "crash"}, session_id, "interrupted")
 
     # Inner parts
@@ -301,45 +295,48 @@ class SessionStreams:
         if not isinstance(text, str):
             raise ConfigurationError(f"text={text!r:.80} is not text: pass a str")
         notice_fork()
-        now = self._clock()
         stream_id = None if stream is None else stream.stream_id
-        pieces = [text[at : at + LONGEST_TEXT] for at in range(0, len(text) or 1, LONGEST_TEXT)]
+        chunk = Chunk(session_id, text, "chunk", self._clock(), stream_id)
+        starts = range(0, len(text) or 1, LONGEST_TEXT)
+        pieces = [chunk._replace(text=text[at : at + LONGEST_TEXT]) for at in starts]
         # A forked child has no writer of its own yet, so its text for the parent's stream is not
         # joined.
         if self._join and stream is not None and self.lanes.own is not None:
             for piece in pieces:
-                self._keep_loose(session_id, piece, now, stream_id)
-        elif len(pieces) == 1:
-            self._flush(session_id)
-            line = text_line(session_id, text, now, stream_id)
-            self._commit(self._append(uuid7(), line, now, session_id, "chunk", text, stream_id))
+                self._keep_loose(piece)
         else:
+            parts = [
+                piece._replace(part=part, parts=len(pieces)) for part, piece in enumerate(pieces, 1)
+            ]
+            lines = [(uuid7(), text_line(part), part) for part in parts]
             with self.lanes.lock:  # so that the parts are consecutive
                 self._flush(session_id)
-                for part, piece in enumerate(pieces, 1):
-                    of = (part, len(pieces))
-                    line = text_line(session_id, piece, now, stream_id, *of)
-                    receipt = self._append(
-                        uuid7(), line, now, session_id, "chunk", piece, stream_id, of=of
-                    )
+                for line in lines:
+                    receipt = self._append(*line)
             self._commit(receipt)
         if self._export_chunks:
             fields: dict[str, object] = {"stream_id": stream_id, "message": text}
             self._export("stream_chunk", fields, session_id, None)
 
     def _write_event(
-        self, stream: Stream, kind: str, status: str | None = None, **payload: object
+        self,
+        kind: str,
+        session_id: str,
+        stream_id: str,
+        status: str | None = None,
+        **payload: object,
     ) -> None:
         notice_fork()
-        self._flush(stream.session_id)
+        self._flush(session_id)
         event = AgentEvent(
             _EVENT_OF[kind],
-            payload={"stream_id": stream.stream_id, **payload},
+            payload={"stream_id": stream_id, **payload},
             status=status,
-            session_id=stream.session_id,
+            session_id=session_id,
             time_unix_nano=self._clock(),
         )
-        self._append_event(event, kind, stream.stream_id)
+        chunk = Chunk(session_id, "", kind, event.time_unix_nano, stream_id, event.status)
+        self._commit(self._append(event.event_id, event_line(event), chunk))
 
     def _ended(self, stream: Stream, status: str, reason: str | None) -> None:
         self._open.pop(stream.stream_id, None)
@@ -352,26 +349,7 @@ class SessionStreams:
         if self.log is not None:
             self.log.emit(event_type, payload, session_id=session_id, status=status)
 
-    def _append_event(self, event: AgentEvent, kind: str, stream_id: str) -> None:
-        session_id = event.session_id or ""
-        time_ = event.time_unix_nano
-        line = event_line(event)
-        self._commit(
-            self._append(event.event_id, line, time_, session_id, kind, "", stream_id, event.status)
-        )
-
-    def _append(
-        self,
-        record_id: str,
-        line: bytes,
-        time_: int,
-        session_id: str,
-        kind: str,
-        text: str,
-        stream_id: str | None,
-        status: str | None = None,
-        of: tuple[int, int] = (1, 1),
-    ) -> Receipt:
+    def _append(self, record_id: str, line: bytes, chunk: Chunk) -> Receipt:
         """Append a line to the journal, note its position, and wake the session's readers."""
         notice_fork()
         lanes = self.lanes
@@ -393,12 +371,11 @@ class SessionStreams:
             begin, end = own.wrote()
             if rotated and rotated != own.segment:
                 self._acknowledge(own, own.segment, receipt.seq - 1)
-            place = Place(end, receipt.seq)
-            chunk = Chunk(session_id, text, kind, time_, stream_id, status, own.writer, place, *of)
-            own.recent(session_id).note(begin, chunk)
+            chunk = chunk._replace(writer=own.writer, place=Place(end, receipt.seq))
+            own.recent(chunk.session_id).note(begin, chunk)
             if len(own.sessions) > 2 * self._max_idle:
                 self._forget_idle(own)
-            lanes.wake(session_id)
+            lanes.wake(chunk.session_id)
         return receipt
 
     def _acknowledge(self, own: WriterLines, segment: int | None = None, seq: int = 0) -> None:
@@ -417,19 +394,19 @@ class SessionStreams:
         if writer is not None and writer.id == receipt.writer:
             writer.commit(receipt.seq)
 
-    def _keep_loose(self, session_id: str, text: str, now: int, stream_id: str | None) -> None:
+    def _keep_loose(self, chunk: Chunk) -> None:
         """Keep a chunk in memory until its stream ends or its session gets another line."""
         with self.lanes.lock:
             own = self.lanes.own
             assert own is not None  # noqa: S101 - the stream's start has been written
-            loose = own.recent(session_id).loose
-            if loose and loose[-1].stream_id != stream_id:
-                self._flush(session_id)
-                loose = own.recent(session_id).loose
+            loose = own.recent(chunk.session_id).loose
+            if loose and loose[-1].stream_id != chunk.stream_id:
+                self._flush(chunk.session_id)
+                loose = own.recent(chunk.session_id).loose
             last = loose[-1].place if loose else Place(own.end)
-            place = last._replace(chars=last.chars + len(text))
-            loose.append(Chunk(session_id, text, "chunk", now, stream_id, None, own.writer, place))
-            self.lanes.wake(session_id)
+            place = last._replace(chars=last.chars + len(chunk.text))
+            loose.append(chunk._replace(writer=own.writer, place=place))
+            self.lanes.wake(chunk.session_id)
 
     def _flush(self, session_id: str) -> Receipt | None:
         """Write the chunks in memory, joined; the caller writes more, and commits."""
@@ -444,12 +421,9 @@ class SessionStreams:
             loose, recent.loose = recent.loose, []
             first, text = loose[0], "".join(chunk.text for chunk in loose)
             for at in range(0, len(text), LONGEST_TEXT):
-                piece = text[at : at + LONGEST_TEXT]
-                line = text_line(session_id, piece, first.timestamp, first.stream_id)
+                piece = first._replace(text=text[at : at + LONGEST_TEXT])
                 try:
-                    receipt = self._append(
-                        uuid7(), line, first.timestamp, session_id, "chunk", piece, first.stream_id
-                    )
+                    receipt = self._append(uuid7(), text_line(piece), piece)
                 except JournalError:
                     recent.loose = loose if at == 0 else []
                     raise
