@@ -56,7 +56,7 @@ class JournalError(SinkError):
     Args:
         operation: The failed operation, as a verb phrase ("write to", "open").
         path: The file or directory.
-        cause: The cause, if possible in the words of the operating system.
+        cause: The cause; of an ``OSError``, the words of the operating system.
         hint: What the user can do about it.
     """
 
@@ -67,7 +67,8 @@ class JournalError(SinkError):
     ) -> None:
         self.operation = operation
         self.path = str(path)
-        self.cause = str(cause)
+        words = cause.strerror if isinstance(cause, OSError) else None
+        self.cause = str(words or cause)
         self.hint = hint
         message = f"cannot {operation} {self.path}: {self.cause}"
         super().__init__(f"{message}. {hint}" if hint else message)

@@ -363,7 +363,7 @@ class ThreadFolder(AppendFile):
 
     def _refused(self, operation: str, error: OSError | str) -> JournalError:
         hint = _UNKNOWN if operation == "sync" else _HINT
-        return JournalError(operation, self.path, getattr(error, "strerror", None) or error, hint)
+        return JournalError(operation, self.path, error, hint)
 
 
 def segment_with(path: Path, after: int) -> int:

@@ -192,8 +192,7 @@ class SessionFile(AppendFile):
         hint = "The event was not recorded"
         if operation == "sync":
             hint = "The event is not known to be on the disk; the next one goes into a new file"
-        cause = getattr(error, "strerror", None) or error
-        return JournalError(operation, self.path, cause, hint)
+        return JournalError(operation, self.path, error, hint)
 
 
 class SessionFiles:
@@ -482,4 +481,4 @@ def make_private(folder: Path) -> list[Path]:
 
 
 def _refused(operation: str, path: Path, error: OSError) -> JournalError:
-    return JournalError(operation, path, error.strerror or error, "The event was not recorded")
+    return JournalError(operation, path, error, "The event was not recorded")

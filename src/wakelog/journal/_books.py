@@ -143,7 +143,7 @@ def _header(folder: Path, index: int) -> Header | None:
     except (CorruptLineError, ForeignFileError):
         return None
     except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
+        raise JournalError("read", path, error) from error
 
 
 def _last_seq(folder: Path, index: int) -> int | None:
@@ -184,7 +184,7 @@ def _end_of_segment(folder: Path, index: int) -> Mark | None:
     except (CorruptLineError, ForeignFileError):
         return None
     except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
+        raise JournalError("read", path, error) from error
 
 
 def last_mark(folder: Path, after: Mark) -> Mark:

@@ -58,7 +58,7 @@ class Cleaned:
         try:
             yield
         except OSError as error:
-            cause = JournalError("clean up", path, error.strerror or error)
+            cause = JournalError("clean up", path, error)
             self.error = self.error or cause
         except JournalError as error:
             self.error = self.error or error

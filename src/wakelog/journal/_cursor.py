@@ -183,7 +183,7 @@ class Cursor:
         except FileNotFoundError:
             return self._open_next()  # deleted in the meantime
         except OSError as error:
-            raise JournalError("read", path, error.strerror or error) from error
+            raise JournalError("read", path, error) from error
         self._block, self._block_at, self._header = b"", 0, None
         self._searched = self._left_out = 0
         self._blobs = Blobs(path) if self._reads_blobs else None
@@ -259,7 +259,7 @@ class Cursor:
                 self._block = os.pread(self._fd, wanted, self.mark.offset)
             except OSError as error:
                 path = self.folder / segment_name(self.mark.segment)
-                raise JournalError("read", path, error.strerror or error) from error
+                raise JournalError("read", path, error) from error
             self._block_at = self.mark.offset
             end = self._block.find(b"\n")
             if end >= 0:

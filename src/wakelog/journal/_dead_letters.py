@@ -257,7 +257,7 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     except (FileNotFoundError, ForeignFileError):
         return
     except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
+        raise JournalError("read", path, error) from error
 
 
 def _append(folder: Path, data: dict[str, Any], fs: FileSystem) -> None:
@@ -310,4 +310,4 @@ class _LettersFile(AppendFile):
         self._fs.sync_directory(self.path.parent.parent)
 
     def _refused(self, operation: str, error: OSError | str) -> JournalError:
-        return JournalError(operation, self.path, getattr(error, "strerror", None) or error, _HINT)
+        return JournalError(operation, self.path, error, _HINT)

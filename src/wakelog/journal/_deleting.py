@@ -256,4 +256,4 @@ def delete_folder(folder: Path, fs: FileSystem) -> None:
                 fs.unlink(hidden / name)
         fs.rmdir(hidden)
     except OSError as error:
-        raise JournalError("delete", hidden, error.strerror or error) from error
+        raise JournalError("delete", hidden, error) from error

@@ -42,9 +42,7 @@ class DeliveryLock:
             return None
         except OSError as error:
             hint = "Delivering writes beside the records: run it as the user who recorded them"
-            raise JournalError(
-                "lock", path / DELIVERY_LOCK, error.strerror or error, hint
-            ) from error
+            raise JournalError("lock", path / DELIVERY_LOCK, error, hint) from error
         return None if lock is None else cls(path, lock)
 
     def release(self) -> None:

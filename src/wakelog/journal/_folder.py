@@ -84,7 +84,7 @@ class Folder:
             raise JournalError(
                 "make a writer's folder in",
                 root,
-                error.strerror or error,
+                error,
                 "Check that the directory exists, is writable and has space, or choose another "
                 "with directory= or WAKELOG_DIR",
             ) from error

@@ -47,5 +47,5 @@ def _is_in(path: Path, text: bytes) -> bool:
     except (FileNotFoundError, ForeignFileError):  # deleted by retention, or not a regular file
         return False
     except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
+        raise JournalError("read", path, error) from error
     return False

@@ -169,7 +169,7 @@ def take_inventory(root: Path, timeout: float | None = None) -> Inventory:
                 result.complete = False
                 break
     except OSError as error:
-        raise JournalError("list", root, error.strerror or error) from error
+        raise JournalError("list", root, error) from error
     finally:
         if descriptor >= 0:
             os.close(descriptor)

@@ -158,7 +158,7 @@ def owner_of(folder: Path) -> Owner | None:
     except (CorruptLineError, FileNotFoundError, ForeignFileError):
         pass
     except OSError as error:
-        raise JournalError("read", folder / OWNER, error.strerror or error) from error
+        raise JournalError("read", folder / OWNER, error) from error
     return _owner_by_headers(folder)
 
 
@@ -205,7 +205,7 @@ def _owner_by_headers(folder: Path) -> Owner | None:
         except JournalFormatError:
             return None
         except OSError as error:
-            raise JournalError("read", path, error.strerror or error) from error
+            raise JournalError("read", path, error) from error
         else:
             service = Service.of(header.resource)
             return Owner(service, header.pipeline, header.signal, header.generation)

@@ -71,7 +71,7 @@ def make_parent_of(root: Path) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         raise JournalError("use", parent, "a part of the path is a file", _HINT) from error
     except OSError as error:
-        raise JournalError("write to", parent, error.strerror or error, _HINT) from error
+        raise JournalError("write to", parent, error, _HINT) from error
     if not os.access(parent, os.W_OK | os.X_OK):
         raise JournalError("write to", parent, "permission denied", _HINT)
 
@@ -95,7 +95,7 @@ def prepare(root: Path, fs: FileSystem) -> None:
     except NotADirectoryError as error:
         raise JournalError("use", root, "a part of the path is a file", _HINT) from error
     except OSError as error:
-        raise JournalError("write to", root, error.strerror or error, _HINT) from error
+        raise JournalError("write to", root, error, _HINT) from error
     except ConfigurationError:
         raise
     except (ValueError, KeyError, TypeError) as error:

@@ -215,6 +215,6 @@ class Segments(AppendFile):
         return JournalError(
             operation,
             self.folder.path / segment_name(max(self._segment, 1)),
-            getattr(error, "strerror", None) or error,
+            error,
             "The event was not recorded; recording goes on by itself when the cause is gone",
         )

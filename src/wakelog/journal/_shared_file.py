@@ -395,7 +395,7 @@ class SharedFile(AppendFile):
             if fd >= 0:
                 os.close(fd)
             hint = "Name a file in a directory that can be written"
-            raise JournalError("open", self.path, error.strerror or error, hint) from error
+            raise JournalError("open", self.path, error, hint) from error
         self._go_on_with(fd, size, torn=torn)
         self._note_age()
 
@@ -495,5 +495,4 @@ class SharedFile(AppendFile):
                 self._placing = before
 
     def _refused(self, operation: str, error: OSError | str) -> JournalError:
-        cause = getattr(error, "strerror", None) or error
-        return JournalError(operation, self.path, cause, "The event was not recorded")
+        return JournalError(operation, self.path, error, "The event was not recorded")

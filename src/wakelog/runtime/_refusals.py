@@ -26,9 +26,7 @@ class JournalErrors:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
-            raise JournalError(
-                self._operation, self._path, error.strerror or error, self._hint
-            ) from error
+            raise JournalError(self._operation, self._path, error, self._hint) from error
 
 
 class UnlessMissing:

@@ -53,5 +53,5 @@ def segments(
     except OSError as error:
         if missing_ok and isinstance(error, FileNotFoundError):
             return []
-        raise JournalError("list", Path(folder), error.strerror or error) from error
+        raise JournalError("list", Path(folder), error) from error
     return sorted(index for name in names if (index := segment_index(name, suffix)) is not None)

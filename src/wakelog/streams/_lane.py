@@ -251,7 +251,7 @@ class WriterLines:
         except FileNotFoundError:
             return -1
         except OSError as error:
-            raise JournalError("read", path, error.strerror or error) from error
+            raise JournalError("read", path, error) from error
 
 
 def _news_in(path: Path, segment: int, offset: int) -> Iterator[News]:
@@ -268,4 +268,4 @@ def _news_in(path: Path, segment: int, offset: int) -> Iterator[News]:
     except (FileNotFoundError, ForeignFileError):
         return  # retention has deleted it
     except OSError as error:
-        raise JournalError("read", path, error.strerror or error) from error
+        raise JournalError("read", path, error) from error
