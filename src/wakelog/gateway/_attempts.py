@@ -8,7 +8,6 @@ destination sets nothing aside.
 
 from __future__ import annotations
 
-import enum
 from typing import Final
 
 from wakelog.errors import SerializationError, TransportTimeoutError
@@ -23,12 +22,6 @@ REJECTED: Final = "rejected"
 """The transport declared the event unacceptable."""
 
 _MOST_AHEAD = 16
-
-
-class _Ahead(enum.Enum):
-    TAKEN = enum.auto()
-    REFUSED = enum.auto()
-    NOTHING = enum.auto()
 
 
 class DeliveryAttempts:
@@ -72,20 +65,22 @@ class DeliveryAttempts:
             trial, 1 + self._most_retries + self._most_probes
         ):
             return False
-        ahead = _Ahead.NOTHING
         # A target that hangs may have recovered meanwhile; trying a later event would break the
         # order.
-        if not refusal.timed_out:
-            ahead = await self._pass_over(lane, trial, refusal)
-        if ahead is _Ahead.NOTHING and refusal.others_got_through:
+        hangs = isinstance(refusal.error, TransportTimeoutError)
+        is_last = hangs or await self._pass_over(lane, trial, refusal)
+        if is_last and refusal.others_got_through:
             trial.dead_letter = REFUSED, str(refusal.error)
         return trial.dead_letter is not None or trial.is_taken
 
-    async def _pass_over(self, lane: SessionLane, trial: Trial, refusal: Refusal) -> _Ahead:
+    async def _pass_over(self, lane: SessionLane, trial: Trial, refusal: Refusal) -> bool:
         """Try the events after one that has failed often enough.
 
         If one is accepted, all events before it are tried once more, and set aside if that fails,
         too.
+
+        Returns:
+            Whether its session has no event after it that proves anything.
         """
         assert self._most_probes is not None  # noqa: S101 - the caller has checked it
         items = lane.ahead(_MOST_AHEAD)
@@ -99,7 +94,7 @@ class DeliveryAttempts:
                 other.is_taken = True
                 for one, before in passed:
                     await self._try_again(before, one, refusal)
-                return _Ahead.TAKEN
+                return False
             if isinstance(error, SerializationError):
                 other.dead_letter = REJECTED, str(error)
                 continue
@@ -108,9 +103,9 @@ class DeliveryAttempts:
                 self._downstream.begin_again()
             hangs = isinstance(error, TransportTimeoutError)
             if hangs or not self._downstream.has_failed(other, 1 + self._most_probes):
-                return _Ahead.REFUSED
+                return False
             passed.append((other, event))
-        return _Ahead.NOTHING if len(items) < _MOST_AHEAD else _Ahead.REFUSED
+        return len(items) < _MOST_AHEAD
 
     async def _try_again(
         self, event: ForwardedEvent | None, trial: Trial, refusal: Refusal

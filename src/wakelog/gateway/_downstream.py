@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wakelog.delivery import CircuitState, Notifier, backoff
-from wakelog.errors import SerializationError, TransportConnectionError, TransportTimeoutError
+from wakelog.errors import SerializationError, TransportConnectionError
 from wakelog.gateway._blocking_calls import BlockingCalls, call, is_asynchronous
 from wakelog.gateway._books import GatewayCounters
 from wakelog.gateway._events import ForwardedEvent
@@ -77,11 +77,6 @@ class Refusal(NamedTuple):
     places: list[tuple[Target, bool]]
     is_final: bool
     others_got_through: bool
-
-    @property
-    def timed_out(self) -> bool:
-        """Whether the attempt timed out."""
-        return isinstance(self.error, TransportTimeoutError)
 
 
 class Downstream:

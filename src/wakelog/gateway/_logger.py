@@ -117,7 +117,7 @@ class EventSessionLogger(Arguments):
         **kwargs: Any,
     ) -> None:
         check_names(kwargs)
-        callback = _as_callback(downstream_callback)
+        _as_callback(downstream_callback)  # checks it before anything is created
         transport = None if downstream_transport is None else as_transport(downstream_transport)
         self.downstream_callback: Callback | None = downstream_callback
         self.downstream_transport: TransportInterface | None = transport
@@ -138,11 +138,11 @@ class EventSessionLogger(Arguments):
         )
         # Before reset_in_child() below, because in a forked child the metrics must be reset first.
         self._counters = counters_on(settings.meter_provider)
-        self._set_up(settings, callback)
+        self._set_up(settings)
         self._counters.follow(self._state)
         reset_in_child(self._after_fork, ForkOrder.THREADS)
 
-    def _set_up(self, settings: Settings, callback: CallbackTransport | None) -> None:
+    def _set_up(self, settings: Settings) -> None:
         self.settings = settings
         self._durability = Durability(settings.durability)
         self._max_event_bytes = a.max_event_bytes_of(settings.max_event_bytes)
@@ -164,12 +164,13 @@ class EventSessionLogger(Arguments):
         self._reads_files = settings.enable_local_logging and self._files.format.readable
         if self._forwarder is not None:
             self._forwarder.books.leave(None)
-            self._forwarder = None
-        if callback is not None or self.downstream_transport is not None:
-            self._forwarder = self._forward_to(callback)
+        self._forwarder = self._new_forwarder()
 
-    def _forward_to(self, callback: CallbackTransport | None) -> Forwarder:
-        settings = self.settings
+    def _new_forwarder(self) -> Forwarder | None:
+        """Return a forwarder to the callback and the transport; None if there are none."""
+        callback, settings = _as_callback(self.downstream_callback), self.settings
+        if callback is None and self.downstream_transport is None:
+            return None
         books = self._counters.books.open(self._files.run)
         downstream = Downstream(
             callback, self.downstream_transport, settings, self._report, self._counters
@@ -360,7 +361,7 @@ class EventSessionLogger(Arguments):
             raise ConfigurationError(
                 "configure_from_env() came after the first event: call it before"
             )
-        self._set_up(replace(self.settings, **found), _as_callback(self.downstream_callback))
+        self._set_up(replace(self.settings, **found))
 
     def update_downstream_callback(self, callback: Callback | None) -> None:
         """Replace the callback, or remove it with None. Pending events go to the new one, too."""
@@ -370,8 +371,8 @@ class EventSessionLogger(Arguments):
         if self._forwarder is not None:
             self._forwarder.downstream.callback.transport = transport
             self._redirect(self._forwarder)
-        elif transport is not None:
-            self._forwarder = self._forward_to(transport)
+        else:
+            self._forwarder = self._new_forwarder()
 
     def update_downstream_transport(self, transport: TransportInterface | None) -> None:
         """Replace the transport, or remove it with None. Pending events go to the new one, too.
@@ -383,8 +384,8 @@ class EventSessionLogger(Arguments):
         if self._forwarder is not None:
             self._forwarder.downstream.transport.transport = self.downstream_transport
             self._redirect(self._forwarder)
-        elif transport is not None:
-            self._forwarder = self._forward_to(None)
+        else:
+            self._forwarder = self._new_forwarder()
 
     def _redirect(self, forwarder: Forwarder) -> None:
         if destinations := forwarder.downstream.destinations:
@@ -479,10 +480,7 @@ class EventSessionLogger(Arguments):
         self._committer = FilesCommitter(_SYNC_SECONDS)
         if self._forwarder is not None:
             self._forwarder.abandon()
-            self._forwarder = None
-        callback = _as_callback(self.downstream_callback)
-        if callback is not None or self.downstream_transport is not None:
-            self._forwarder = self._forward_to(callback)
+        self._forwarder = self._new_forwarder()
 
 
 def _as_callback(callback: Callback | None) -> CallbackTransport | None:

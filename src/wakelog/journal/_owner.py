@@ -19,7 +19,7 @@ import orjson
 from wakelog.errors import CorruptLineError, JournalError, JournalFormatError
 from wakelog.record import DEFAULT_PIPELINE, LOGS, Resource, read_header, seal_fields, verify
 from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, open_to_read, read_small
-from wakelog.storage import segment_name, segments
+from wakelog.storage import segment_name, segments, write_whole_lines
 
 OWNER = "owner"
 UNNAMED_SERVICE = "unknown_service"
@@ -131,10 +131,7 @@ def write_owner(folder: Path, owner: Owner, fs: FileSystem = SYSTEM) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     fd = fs.open(folder / OWNER, flags, _MODE)
     try:
-        content = owner.to_bytes()
-        written = 0
-        while written < len(content):
-            written += fs.write(fd, content[written:])
+        write_whole_lines(fs, fd, owner.to_bytes())
     finally:
         os.close(fd)
 

@@ -6,7 +6,7 @@ import abc
 import asyncio
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -109,22 +109,20 @@ class ClientTransport(TransportInterface, Generic[Client]):
     async def send(self, event: Any, metadata: dict[str, Any] | None = None) -> bool:
         """Send one event; see ``TransportInterface``."""
         forwarded = as_forwarded(event)
-        with self._hiding():
-            client = await self._connected()
-            try:
-                return await self._send(client, forwarded, metadata)
-            except SerializationError:
-                raise
-            except BaseException:
-                await self._drop(client)
-                raise
+        return await self._use(lambda client: self._send(client, forwarded, metadata))
 
     async def health_check(self) -> bool:
         """Tell whether the server responds."""
+        return await self._use(self._ping)
+
+    async def _use(self, call: Callable[[Client], Awaitable[bool]]) -> bool:
+        """Call with the client, which is dropped if the call fails."""
         with self._hiding():
             client = await self._connected()
             try:
-                return await self._ping(client)
+                return await call(client)
+            except SerializationError:
+                raise
             except BaseException:
                 await self._drop(client)
                 raise
