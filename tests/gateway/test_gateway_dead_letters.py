@@ -138,7 +138,7 @@ def test_an_outage_however_long_sets_nothing_aside(
             assert logger.stats().dead_lettered == 0
             # A machine under load may be slow, and nothing has hung then.
             downstream = logger._forwarder.downstream  # type: ignore[union-attr]
-            downstream._settings = replace(downstream._settings, send_timeout=SECONDS)
+            downstream._settings = replace(downstream._settings, send_timeout_seconds=SECONDS)
             hop.ends_at = 0  # not between a session's first event and what is tried behind it
             assert await logger.flush(SECONDS)
             assert logger.stats().dead_lettered == 0

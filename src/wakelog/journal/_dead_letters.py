@@ -33,7 +33,7 @@ from wakelog.record import (
     seal_fields,
     to_line,
 )
-from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, JournalErrors, open_to_read
+from wakelog.runtime import SYSTEM, FileSystem, JournalErrors, UnlessMissing, open_to_read
 from wakelog.storage import (
     LONGEST_BLOCK,
     AppendFile,
@@ -248,16 +248,11 @@ def is_readable(line: bytes) -> bool:
 
 def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / DEAD_LETTERS
-    try:
-        with open_to_read(path) as file:
-            for _, line, _ in lines(file, longest=_LONGEST):
-                # The ledger has not counted a line that a crash cut off.
-                with suppress(CorruptLineError):
-                    yield read_fields(line)
-    except (FileNotFoundError, ForeignFileError):
-        return
-    except OSError as error:
-        raise JournalError("read", path, error) from error
+    with UnlessMissing("read", path, or_foreign=True), open_to_read(path) as file:
+        for _, line, _ in lines(file, longest=_LONGEST):
+            # The ledger has not counted a line that a crash cut off.
+            with suppress(CorruptLineError):
+                yield read_fields(line)
 
 
 def _append(folder: Path, data: dict[str, Any], fs: FileSystem) -> None:

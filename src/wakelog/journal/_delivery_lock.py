@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from wakelog.errors import JournalError
-from wakelog.runtime import FileLock
+from wakelog.runtime import FileLock, UnlessMissing
 
 DELIVERY_LOCK = "delivery"
 
@@ -36,14 +35,11 @@ class DeliveryLock:
         Raises:
             JournalError: When a file operation fails.
         """
-        try:
+        hint = "Delivering writes beside the records: run it as the user who recorded them"
+        with UnlessMissing("lock", path / DELIVERY_LOCK, hint):
             lock = FileLock.take(path / DELIVERY_LOCK, create=True)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            hint = "Delivering writes beside the records: run it as the user who recorded them"
-            raise JournalError("lock", path / DELIVERY_LOCK, error, hint) from error
-        return None if lock is None else cls(path, lock)
+            return None if lock is None else cls(path, lock)
+        return None
 
     def release(self) -> None:
         """Release the lock. Calling this twice, or in a forked child, is harmless."""

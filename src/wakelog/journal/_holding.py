@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from wakelog.errors import JournalError
 from wakelog.journal._folder import folders
 from wakelog.journal._owner import signal_of
 from wakelog.record import LOGS
-from wakelog.runtime import ForeignFileError, open_to_read
+from wakelog.runtime import UnlessMissing, open_to_read
 from wakelog.storage import blocks
 
 
@@ -37,15 +36,10 @@ def holding(path: Path, text: bytes) -> Iterator[Path]:
 
 
 def _is_in(path: Path, text: bytes) -> bool:
-    try:
-        kept = b""
-        with open_to_read(path) as file:
-            for _, block in blocks(file.fileno()):
-                if (kept + block).find(text) >= 0:
-                    return True
-                kept = block[-len(text) :]
-    except (FileNotFoundError, ForeignFileError):  # deleted by retention, or not a regular file
-        return False
-    except OSError as error:
-        raise JournalError("read", path, error) from error
+    kept = b""
+    with UnlessMissing("read", path, or_foreign=True), open_to_read(path) as file:
+        for _, block in blocks(file.fileno()):
+            if (kept + block).find(text) >= 0:
+                return True
+            kept = block[-len(text) :]
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from wakelog.errors import JournalError
+from wakelog.runtime._opening import ForeignFileError
 
 
 class JournalErrors:
@@ -35,18 +36,28 @@ class UnlessMissing:
     Args:
         operation: The operation, as a verb phrase.
         path: The file or directory, which another process may delete at any time.
+        hint: What the user can do about it.
+        or_foreign: Whether a link or a special file counts as missing, too.
     """
 
-    __slots__ = ("_errors",)
+    __slots__ = ("_errors", "_ignored")
 
-    def __init__(self, operation: str, path: str | os.PathLike[str]) -> None:
-        self._errors = JournalErrors(operation, path)
+    def __init__(
+        self,
+        operation: str,
+        path: str | os.PathLike[str],
+        hint: str = "",
+        *,
+        or_foreign: bool = False,
+    ) -> None:
+        self._errors = JournalErrors(operation, path, hint)
+        self._ignored = (FileNotFoundError, ForeignFileError) if or_foreign else FileNotFoundError
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, self._ignored):
             return True
         self._errors.__exit__(kind, error, trace)
         return False

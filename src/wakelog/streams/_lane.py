@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from wakelog.errors import JournalError
 from wakelog.journal import owner_of
-from wakelog.runtime import ForeignFileError, open_file, open_to_read
+from wakelog.runtime import UnlessMissing, open_file, open_to_read
 from wakelog.storage import segment_name, whole_lines
 from wakelog.streams._lines import (
     Chunk,
@@ -246,16 +246,13 @@ class WriterLines:
 
     def _open(self, segment: int) -> int:
         path = self.folder / segment_name(segment)
-        try:
+        with UnlessMissing("read", path):
             return open_file(path, os.O_RDONLY)
-        except FileNotFoundError:
-            return -1
-        except OSError as error:
-            raise JournalError("read", path, error) from error
+        return -1
 
 
 def _news_in(path: Path, segment: int, offset: int) -> Iterator[News]:
-    try:
+    with UnlessMissing("read", path, or_foreign=True):
         if path.stat().st_size <= offset:
             return
         with open_to_read(path, buffering=0) as file:
@@ -265,7 +262,3 @@ def _news_in(path: Path, segment: int, offset: int) -> Iterator[News]:
                     for session_id, begin in sessions_in(block)
                 ]
                 yield News(lines, key_of(segment, start + len(block)))
-    except (FileNotFoundError, ForeignFileError):
-        return  # retention has deleted it
-    except OSError as error:
-        raise JournalError("read", path, error) from error
