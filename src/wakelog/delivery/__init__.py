@@ -8,15 +8,14 @@ outcome of each. OpenTelemetry is one of several destinations; this package does
 from typing import TYPE_CHECKING
 
 from wakelog._lazy import lazy_names
-from wakelog.delivery._bisection import Batch, BatchBisection
+from wakelog.delivery._bisection import BatchBisection
 from wakelog.delivery._circuit import (
-    LONGEST_DELAY,
     Circuit,
     CircuitState,
     Throttle,
     backoff,
 )
-from wakelog.delivery._core import DeliveryCore, Lane, Send, Sleep, Slot
+from wakelog.delivery._core import DeliveryCore, Lane, Send, Slot
 from wakelog.delivery._destination import Destination, ExportRound
 from wakelog.delivery._journal_lanes import WriterLanes
 from wakelog.delivery._listening import address_of, is_listening
@@ -32,10 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANSWER_SECONDS",
-    "LONGEST_DELAY",
     "Address",
     "AsyncDriver",
-    "Batch",
     "BatchBisection",
     "Circuit",
     "CircuitState",
@@ -51,7 +48,6 @@ __all__ = [
     "Outage",
     "Outcome",
     "Send",
-    "Sleep",
     "Slot",
     "Sources",
     "Throttle",

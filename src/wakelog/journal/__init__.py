@@ -8,8 +8,6 @@ everything is delivered again.
 
 from wakelog.journal._awaiting import (
     AwaitingSigner,
-    WantedDeletion,
-    declared_below,
     wanted_deletion,
 )
 from wakelog.journal._books import Books, books, end_of
@@ -32,7 +30,7 @@ from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._entry import Entry, EntryBatch, LaterEntry
 from wakelog.journal._file_rotation import FileRotation
 from wakelog.journal._folder import Folder, folders, is_owned
-from wakelog.journal._generation import next_generation, process_id
+from wakelog.journal._generation import next_generation
 from wakelog.journal._holding import holding
 from wakelog.journal._inventory import usage
 from wakelog.journal._journal import DEFAULT_SEGMENT_BYTES, Journal
@@ -44,7 +42,6 @@ from wakelog.journal._listener import SegmentListener
 from wakelog.journal._mark import Mark, MarkRange
 from wakelog.journal._observer import Observer
 from wakelog.journal._open_spans import (
-    OpenSpans,
     Start,
     are_ended,
     ends_among,
@@ -54,11 +51,11 @@ from wakelog.journal._open_spans import (
     open_spans,
     show_sign_of_life,
 )
-from wakelog.journal._owner import UNNAMED_SERVICE, Owner, Service, owner_of, signal_of, write_owner
+from wakelog.journal._owner import UNNAMED_SERVICE, Owner, Service, owner_of, signal_of
 from wakelog.journal._prune import Prunable, prunable, prune
 from wakelog.journal._quota import quota_of
 from wakelog.journal._reading import read
-from wakelog.journal._repair import Fault, faults, repair
+from wakelog.journal._repair import faults, repair
 from wakelog.journal._retired_totals import load as load_retired_totals
 from wakelog.journal._root import default_root, make_parent_of
 from wakelog.journal._rotation import Rotation
@@ -81,7 +78,6 @@ __all__ = [
     "Durability",
     "Entry",
     "EntryBatch",
-    "Fault",
     "FileRotation",
     "Folder",
     "Journal",
@@ -90,7 +86,6 @@ __all__ = [
     "MarkRange",
     "Misfit",
     "Observer",
-    "OpenSpans",
     "Owner",
     "Prunable",
     "QuotaPolicy",
@@ -102,14 +97,12 @@ __all__ = [
     "SharedFile",
     "Space",
     "Start",
-    "WantedDeletion",
     "Writer",
     "add_dead_letter",
     "are_ended",
     "books",
     "dead_letter_line",
     "dead_letters",
-    "declared_below",
     "default_root",
     "end_of",
     "ends_among",
@@ -132,7 +125,6 @@ __all__ = [
     "note_unserved",
     "open_spans",
     "owner_of",
-    "process_id",
     "prunable",
     "prune",
     "quota_of",
@@ -146,5 +138,4 @@ __all__ = [
     "usage",
     "wanted_deletion",
     "write_dead_letter",
-    "write_owner",
 ]

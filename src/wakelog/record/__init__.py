@@ -5,7 +5,6 @@ values that JSON lacks, ids and time. It knows no files and no OpenTelemetry.
 """
 
 from wakelog.record._blobs import (
-    APART_FIELD,
     MARK,
     Blob,
     Content,
@@ -51,7 +50,6 @@ from wakelog.record._unsealed import decode_unsealed
 from wakelog.record._values import TAG, from_line, is_json, kept, to_line
 
 __all__ = [
-    "APART_FIELD",
     "DEFAULT_PIPELINE",
     "FORMAT",
     "LOGS",
