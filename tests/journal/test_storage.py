@@ -9,14 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wakelog.errors import JournalError
+from wakelog.runtime import JournalErrors, UnlessMissing, open_to_read
 from wakelog.storage import (
     COMPRESSED,
+    _lines,
     end_of_lines,
     ends_with_a_line,
     line_before,
     segment_index,
     segment_name,
     segments,
+    whole_lines,
 )
 
 # Longer than the blocks in which files are read, shorter, and just at their borders.
@@ -34,6 +37,7 @@ def test_lines_are_found_from_the_end_whatever_their_length(tmp_path_factory, le
     with path.open("rb") as file:
         end = end_of_lines(file.fileno())
         whole = ends_with_a_line(file.fileno())
+        blocks = list(whole_lines(file.fileno(), 0))
         found = []
         at = end
         while at:
@@ -43,6 +47,40 @@ def test_lines_are_found_from_the_end_whatever_their_length(tmp_path_factory, le
     assert end == len(content) - rest
     assert whole == (rest == 0)
     assert found[::-1] == lines
+    assert b"".join(block for _, block in blocks) == content[:end]
+    assert all(content[at:].startswith(block) for at, block in blocks)
+
+
+def test_a_line_that_is_too_long_is_left_out_and_the_next_one_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(_lines, "_SCANNED", 8)
+    monkeypatch.setattr(_lines, "LONGEST_BLOCK", 32)
+    path = tmp_path / "file"
+    path.write_bytes(b"a\n" + b"x" * 100 + b"\nb\n" + b"y" * 100)
+
+    with path.open("rb") as file:
+        assert list(whole_lines(file.fileno(), 0)) == [(0, b"a\n"), (103, b"b\n")]
+
+
+def test_the_systems_error_becomes_one_of_the_journal_with_its_words(tmp_path):
+    path = tmp_path / "missing"
+
+    words = f"cannot read {path}: No such file.*[.] Look again"
+    with pytest.raises(JournalError, match=words), JournalErrors("read", path, "Look again"):
+        path.read_bytes()
+
+
+def test_only_a_missing_file_or_if_asked_for_a_link_ends_a_block_without_an_error(tmp_path):
+    with UnlessMissing("read", tmp_path / "missing"):
+        open_to_read(tmp_path / "missing")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with UnlessMissing("read", tmp_path / "link", or_foreign=True):
+        open_to_read(tmp_path / "link")
+
+    link = tmp_path / "link"
+    with pytest.raises(JournalError, match="it is a link"), UnlessMissing("read", link):
+        open_to_read(link)
+    with pytest.raises(ValueError, match="not of the system"), UnlessMissing("read", tmp_path):
+        raise ValueError("not of the system")
 
 
 def test_the_end_of_lines_up_to_a_size_leaves_out_what_came_later(tmp_path):
