@@ -93,6 +93,24 @@ def test_what_needs_no_loop_of_the_callers_gets_everything(
     assert not list((tmp_path / "base").glob(".wakelog/*.lock")), "nothing is left for later"
 
 
+def test_what_was_forwarded_before_the_end_is_not_looked_for_again(tmp_path: Path) -> None:
+    ending = """
+logger = EventSessionLogger(base, plain)
+
+async def all_of_them():
+    await log(logger)
+    while logger.stats().pending:
+        await asyncio.sleep(0.001)
+
+asyncio.run(all_of_them())
+"""
+    done = run(tmp_path, ending)
+    assert arrived(tmp_path) == list(range(20)), done.stderr
+
+    assert not list((tmp_path / "base").glob(".wakelog/*.lock")), "nothing is left for later"
+    assert len(list((tmp_path / "base").glob("*/.*.forwarded"))) == 3, "it is noted"
+
+
 def test_a_logger_that_nobody_holds_any_more_is_not_forgotten(tmp_path: Path) -> None:
     done = run(
         tmp_path,

@@ -50,7 +50,7 @@ def _at_exit() -> None:
     _open.clear()
     deadline = begun + max(left.values(), default=0.0)
     for forwarder, seconds in left.items():
-        if forwarder.books.pending:
+        if forwarder.books.pending or forwarder.is_over:
             until = min(deadline, time.monotonic() + seconds)
             _finish(forwarder, max(0.0, until - time.monotonic()))
 
