@@ -233,7 +233,7 @@ def _write_log(
         severity_text=severity_text,
         event_name=event_name or "",
         timestamp=timestamp or time.time_ns(),
-        span_context=span_context_of() if get_current() else None,
+        span_context=span_context_of(here) if (here := get_current()) else None,
         durability=durability,
     )
 

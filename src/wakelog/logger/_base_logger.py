@@ -381,8 +381,8 @@ class BaseLogger(Copying, EventMethods[Recorded]):
                 f"metadata={{...}}. The fields of every event are {', '.join(sorted(_FIELDS))}"
             )
             raise TypeError(message) from error
-        if get_current():  # there is no span in an empty context
-            event.span_context = span_context_of()
+        if current := get_current():  # there is no span in an empty context
+            event.span_context = span_context_of(current)
         return event
 
     # The sink

@@ -36,8 +36,8 @@ reset_in_child(_seed, ForkOrder.IDENTITY)
 
 # A cache of the last second that was formatted: events of one second share its text.
 _last_second = (-1, "")
-# A cache of the last millisecond of an id.
-_last_millisecond = (-1, "")
+# A cache of the last millisecond of an id: its beginning in nanoseconds, and its text.
+_last_millisecond = (-1 << 80, "")
 # A cache of the last second that was parsed: its text up to the point, and its nanoseconds.
 _parsed_second: tuple[str, int] = ("-", 0)
 
@@ -75,12 +75,14 @@ def uuid7() -> str:
     global _last_millisecond  # noqa: PLW0603 - one tuple, replaced whole, so threads see either
     if not noticed[0]:
         notice_fork()
-    milliseconds, rest = divmod(time.time_ns(), _MILLISECOND)
-    known, text = _last_millisecond
-    if known != milliseconds:
+    now = time.time_ns()
+    begin, text = _last_millisecond
+    rest = now - begin
+    if not 0 <= rest < _MILLISECOND:
+        milliseconds, rest = divmod(now, _MILLISECOND)
         # Of a clock before 1970 or after 10889, what fits.
         text = f"{milliseconds >> 16 & 0xFFFFFFFF:08x}-{milliseconds & 0xFFFF:04x}-7"
-        _last_millisecond = (milliseconds, text)
+        _last_millisecond = (now - rest, text)
     # The rest is below 4096, as 1,000,000 is below 2 to the power of 20.
     return "%s%03x%s%012x" % (text, rest >> 8, _variant, _count())  # noqa: UP031 - a third faster than format
 

@@ -108,10 +108,8 @@ def kept(value: Any) -> Any:
 
 
 def _small_copy(value: Any, depth: int) -> Any:
-    """Copy a value of few plain containers, the usual case, without the checks for others."""
+    """Copy a container of few plain values, the usual case, without the checks for others."""
     kind = type(value)
-    if kind in _IMMUTABLE:
-        return value
     if depth == 0 or kind not in _CONTAINERS or len(value) > _SMALL_LENGTH:
         return _NOT_SMALL
     if kind is dict:
