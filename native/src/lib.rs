@@ -11,6 +11,7 @@ mod log_encoder;
 mod protobuf;
 mod reading;
 mod span_encoder;
+mod span_line;
 mod times;
 
 use pyo3::prelude::*;
@@ -22,6 +23,7 @@ const INTERFACE: u32 = 1;
 fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("INTERFACE", INTERFACE)?;
     module.add_class::<line::LineEncoder>()?;
+    module.add_class::<span_line::SpanLineEncoder>()?;
     module.add_class::<log_encoder::LogEncoder>()?;
     module.add_function(wrap_pyfunction!(span_encoder::encode_span, module)?)?;
     module.add_function(wrap_pyfunction!(cursor::take_lines, module)?)?;

@@ -238,7 +238,8 @@ pub fn seal<'py>(
     (PyBytes::new(py, &line), crc).into_pyobject(py)
 }
 
-fn put_attribute(
+/// Write an attribute of the object that begins at `begin`; `None` if it is not ordinary.
+pub fn put_attribute(
     out: &mut Vec<u8>,
     begin: usize,
     key: &Bound<'_, PyString>,
@@ -303,7 +304,7 @@ fn time_of(value: &Bound<'_, PyAny>) -> Option<u64> {
 }
 
 /// Write a field of bytes in hexadecimal; the name has the quotation mark before them.
-fn put_id(out: &mut Vec<u8>, name: &[u8], id: &[u8]) {
+pub fn put_id(out: &mut Vec<u8>, name: &[u8], id: &[u8]) {
     out.extend_from_slice(name);
     for byte in id {
         out.push(json::HEX[usize::from(byte >> 4)]);

@@ -11,6 +11,7 @@ import orjson
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
 
+from wakelog._native import native
 from wakelog.events import semconv as s
 from wakelog.otel._fields import attributes_of, scope_fields
 from wakelog.otel._redactor import Redactor
@@ -29,6 +30,9 @@ _last_parent: tuple[SpanContext | None, str] = (None, "")
 _LINE_BYTES: Final = 512
 _PLAIN: Final = frozenset({str, int, bool})
 _NUMBERS: Final = _PLAIN | {float}
+_encode_native: Final = (
+    None if native is None else native.SpanLineEncoder(SpanKind, StatusCode, SpanContext).encode
+)
 _KIND_FIELDS: Final = {kind: f',"kind":"{name}"' for kind, name in KINDS.items()}
 
 
@@ -64,6 +68,7 @@ class Begun:
         "_began",
         "_erasable",
         "_name",
+        "_ordinary",
         "_redactor",
         "_scope",
         "content",
@@ -79,21 +84,16 @@ class Begun:
         *,
         erasable: bool = False,
     ) -> None:
-        self.id = record_id = "%032x-%016x" % (context.trace_id, context.span_id)  # noqa: UP031 - a third faster
-        self._name = span.name
+        self.id = "%032x-%016x" % (context.trace_id, context.span_id)  # noqa: UP031 - a third faster
         self._redactor = redactor
         self._erasable = erasable
-        head = "" if redactor is not None or erasable else _head_of(span, context)
-        # The beginning of both lines; empty if the span needs ``encode``.
-        self._about = (
-            f',"trace_id":"{record_id[:32]}","span_id":"{record_id[33:]}"'
-            f'{_flags(context.trace_flags)},"span":{{{head}'
-            if head
-            else ""
-        )
-        began = span.start_time
-        # The time of the start as text; empty if the span has none.
-        self._began = rfc3339(began) if type(began) is int else ""
+        # Whether the lines may need no ``encode``.
+        self._ordinary = redactor is None and not erasable
+        # The beginning of both lines, and the time of the start as text. The beginning is None
+        # before it is encoded, and empty if the span needs ``encode``.
+        self._about: str | None = None
+        self._began = ""
+        self._name = span.name
         self._scope = scope_of(span)
         self.content = b""
         self.resource: Resource | None = None
@@ -102,10 +102,10 @@ class Begun:
         self, span: ReadableSpan, context: SpanContext, max_line_bytes: int, max_event_bytes: int
     ) -> bytes:
         """Encode the middle part of the line of the start; see ``end_line``."""
-        text = None
-        began = self._began
-        if self._about and began and not span.links:
-            text = self._line(f',"signal":"span_start","timestamp":"{began}"', "", span)
+        text = self._natively(span, context, max_line_bytes, ended=False)
+        if text is None and self._begin(span, context) and not span.links:
+            head = f',"signal":"span_start","timestamp":"{self._began}"'
+            text = self._line(head, "", span)
         if text is None or not _LINE_BYTES + len(text) <= max_line_bytes <= max_event_bytes:
             text = self._checked(text, span, context, max_line_bytes, max_event_bytes)
         self.content = text
@@ -130,23 +130,23 @@ class Begun:
                 stub.
             RedactionError: If a detector or a strategy of the user failed.
         """
-        text = None
-        ended, began = span.end_time, self._began
+        text = self._natively(span, context, max_line_bytes, ended=True)
+        ended = span.end_time
         if (
-            self._about
+            text is None
+            and self._begin(span, context)
             and span.name is self._name
             and type(ended) is int
-            and began
             and not (span.links or span.events)
             and not (span.dropped_events or span.dropped_links)
         ):
-            more = f',"start":"{began}"'
+            more = f',"start":"{self._began}"'
             status = span.status
             if status.status_code is not _UNSET:
                 more += _status(status)
             text = self._line(f',"signal":"span","timestamp":"{rfc3339(ended)}"', more, span)
-            if text is not None and _LINE_BYTES + len(text) <= max_line_bytes <= max_event_bytes:
-                return text
+        if text is not None and _LINE_BYTES + len(text) <= max_line_bytes <= max_event_bytes:
+            return text
         return self._checked(text, span, context, max_line_bytes, max_event_bytes)
 
     def unknown_line(
@@ -173,6 +173,30 @@ class Begun:
         fields = fields_of_span(span, context, at)
         end(fields)
         return self._encoded(fields, *limits)
+
+    def _natively(
+        self, span: ReadableSpan, context: SpanContext, longest: int, *, ended: bool
+    ) -> bytes | None:
+        """Return a line by the compiled encoder; None without it, or if it leaves it to Python."""
+        if _encode_native is None or not self._ordinary:
+            return None
+        text: bytes | None = _encode_native(span, context, self.id, ended, self._scope, longest)
+        return text
+
+    def _begin(self, span: ReadableSpan, context: SpanContext) -> bool:
+        """Encode the beginning of both lines, once; return whether they need no ``encode``."""
+        if self._about is None:
+            head = _head_of(span, context) if self._ordinary else ""
+            began, ids = span.start_time, self.id
+            self._began = rfc3339(began) if type(began) is int else ""
+            self._name = span.name
+            self._about = (
+                f',"trace_id":"{ids[:32]}","span_id":"{ids[33:]}"'
+                f'{_flags(context.trace_flags)},"span":{{{head}'
+                if head and self._began
+                else ""
+            )
+        return bool(self._about)
 
     def _line(self, head: str, more: str, span: ReadableSpan) -> bytes | None:
         """Return the line of a span without events and links, None if that needs ``encode``."""
