@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from opentelemetry import trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
@@ -56,7 +56,7 @@ from wakelog.otel import (
 )
 from wakelog.record import DEFAULT_PIPELINE
 from wakelog.redaction import RedactionConfig
-from wakelog.runtime import notice_fork, refuse_url
+from wakelog.runtime import absolute, notice_fork
 from wakelog.sinks import NullSink
 from wakelog.telemetry.instruments import is_unset, use
 
@@ -78,7 +78,49 @@ _OF_LOGGERS = (
 )
 
 
-# Long: each argument has a line, is checked and passed on.
+# The settings of a journal, for log records and for spans.
+_JOURNAL = ("durability", "segment_bytes", "segment_age", "rotate_at_midnight", "space", "sealing")
+# The settings that belong to the processor in a given logger provider.
+_OF_PIPELINES = (
+    "directory",
+    *_JOURNAL,
+    "buffer",
+    "exporter",
+    "span_events",
+    "meter_provider",
+    "pipeline",
+)
+# What differs between loggers of one set-up.
+_OF_ONE_LOGGER = ("agent_name", "workflow_name", "default_risk", "metadata")
+# The types of the arguments.
+_KINDS: Final[Mapping[str, tuple[a.Kind, ...]]] = {
+    **dict.fromkeys(
+        ("agent_name", "workflow_name", "service_name", "on_error", "pipeline"), a.TEXT
+    ),
+    "directory": (*a.PATH, None),
+    "durability": (str, None),
+    "segment_bytes": a.COUNT,
+    "segment_age": a.NUMBER,
+    **dict.fromkeys(("rotate_at_midnight", "span_events", "redact_payloads"), a.FLAG),
+    **dict.fromkeys(("genai_events", "genai_metrics", "costs"), a.FLAG),
+    "space": (Space, None),
+    "buffer": (Buffer, None),
+    "sealing": (Sealing, None),
+    "redaction_config": (RedactionConfig, None),
+    **dict.fromkeys(("default_risk", "metadata"), a.MAPPING),
+    "exporter": (a.With("export", "a LogRecordExporter"), None),
+    "logger_provider": (a.With("get_logger", "a LoggerProvider"), None),
+    "tracer_provider": (a.With("get_tracer", "a TracerProvider"), None),
+    "meter_provider": (a.With("get_meter", "a MeterProvider"), None),
+}
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        a.check(**{name: (value, *_KINDS[name])})
+
+
+# Long: each argument has a line.
 def configure(
     agent_name: str | None = None,
     workflow_name: str | None = None,
@@ -174,81 +216,28 @@ def configure(
         ConfigurationError: If a setting or variable is invalid; the message names it.
         JournalError: If the directory cannot be used.
     """
+    given = locals()  # the arguments by their names
     notice_fork()
-    a.check(
-        agent_name=(agent_name, *a.TEXT),
-        workflow_name=(workflow_name, *a.TEXT),
-        service_name=(service_name, *a.TEXT),
-        directory=(directory, *a.PATH, None),
-        durability=(durability, str, None),
-        segment_bytes=(segment_bytes, *a.COUNT),
-        segment_age=(segment_age, *a.NUMBER),
-        rotate_at_midnight=(rotate_at_midnight, *a.FLAG),
-        space=(space, Space, None),
-        buffer=(buffer, Buffer, None),
-        exporter=(exporter, a.With("export", "a LogRecordExporter"), None),
-        span_events=(span_events, *a.FLAG),
-        redact_payloads=(redact_payloads, *a.FLAG),
-        redaction_config=(redaction_config, RedactionConfig, None),
-        default_risk=(default_risk, *a.MAPPING),
-        metadata=(metadata, *a.MAPPING),
-        on_error=(on_error, *a.TEXT),
-        pipeline=(pipeline, *a.TEXT),
-        genai_events=(genai_events, *a.FLAG),
-        genai_metrics=(genai_metrics, *a.FLAG),
-        costs=(costs, *a.FLAG),
-        sealing=(sealing, Sealing, None),
-        logger_provider=(logger_provider, a.With("get_logger", "a LoggerProvider"), None),
-        tracer_provider=(tracer_provider, a.With("get_tracer", "a TracerProvider"), None),
-        meter_provider=(meter_provider, a.With("get_meter", "a MeterProvider"), None),
-    )
+    _check(given)
     say_misspelt()
     if CARRIER in os.environ:
         from wakelog.propagation import adopt_environment
 
         adopt_environment()
     if logger_provider is not None:
-        refuse_beside_a_provider(
-            directory=directory,
-            durability=durability,
-            segment_bytes=segment_bytes,
-            segment_age=segment_age,
-            rotate_at_midnight=rotate_at_midnight,
-            space=space,
-            buffer=buffer,
-            exporter=exporter,
-            span_events=span_events,
-            meter_provider=meter_provider,
-            pipeline=pipeline,
-            sealing=sealing,
-        )
-    directory = directory or os.environ.get(DIRECTORY_VARIABLE)
-    if directory is not None:
-        refuse_url(directory)  # which abspath would take for a path
+        refuse_beside_a_provider(**{name: given[name] for name in _OF_PIPELINES})
+    directory = directory or os.environ.get(DIRECTORY_VARIABLE) or None
     settings: dict[str, Any] = {
-        "service_name": service_name,
-        "directory": None if directory is None else os.path.abspath(directory),
-        "exporter": exporter,
+        **{name: value for name, value in given.items() if name not in _OF_ONE_LOGGER},
+        "directory": None if directory is None else absolute(directory),
         "span_events": flag(span_events, "WAKELOG_SPAN_EVENTS", default=True),
         "redact_payloads": flag(redact_payloads, "WAKELOG_REDACT", default=True),
-        "redaction_config": redaction_config,
         "genai_events": flag(genai_events, "WAKELOG_GENAI_EVENTS", default=False),
         "genai_metrics": flag(genai_metrics, "WAKELOG_GENAI_METRICS", default=False),
         "costs": flag(costs, "WAKELOG_COSTS", default=False),
         "on_error": on_error_of(on_error),
         "pipeline": named_pipeline(pipeline),
-        "logger_provider": logger_provider,
-        "tracer_provider": tracer_provider,
-        "meter_provider": meter_provider,
-        **for_journal(
-            durability=durability,
-            segment_bytes=segment_bytes,
-            segment_age=segment_age,
-            rotate_at_midnight=rotate_at_midnight,
-            space=space,
-            buffer=buffer,
-            sealing=sealing,
-        ),
+        **for_journal(**{name: given[name] for name in (*_JOURNAL, "buffer")}),
         **{n: value for n, value in os.environ.items() if n.startswith(_COMPARED)},
     }
     with made.making:
@@ -289,12 +278,7 @@ def get_logger(
     Raises:
         ConfigurationError: If ``configure`` has not been called, or an argument has a wrong type.
     """
-    a.check(
-        agent_name=(agent_name, *a.TEXT),
-        workflow_name=(workflow_name, *a.TEXT),
-        default_risk=(default_risk, *a.MAPPING),
-        metadata=(metadata, *a.MAPPING),
-    )
+    _check(locals())
     if (set_up := made.current) is None:
         if disabled():  # then the configurator of zero code has not called configure either
             more: dict[str, Any] = {"default_risk": default_risk, "metadata": metadata}
@@ -342,10 +326,6 @@ def _logger(
         metadata=metadata,
         **set_up.logging,
     )
-
-
-# The settings of a journal, for log records and for spans.
-_JOURNAL = ("durability", "segment_bytes", "segment_age", "rotate_at_midnight", "space", "sealing")
 
 
 def _set_up(settings: Mapping[str, Any]) -> SetUp:

@@ -21,8 +21,10 @@ import pytest
 import wakelog
 from tests.cli.test_cli import SECONDS, directory, environment, recorder, run
 from tests.conftest import ROOT
+from tests.support.sealed import key_files
 from wakelog import AgentLogger, JSONLSink
 from wakelog.cli import COMMANDS, build_parser, main
+from wakelog.cli._words import counted
 
 __all__ = ["directory"]
 
@@ -179,6 +181,31 @@ def test_an_endpoint_that_cannot_be_used_is_said_with_its_option(directory: Path
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("wakelog: --endpoint 'ftp://x' is no endpoint: it begins with")
     assert "OTEL_" not in done.stderr
+
+
+def test_a_tilde_that_no_shell_has_replaced_is_the_home_directory(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(directory.parent))
+    monkeypatch.setenv("WAKELOG_DIR", f"~/{directory.name}")
+    key = key_files(directory.parent)[0]
+
+    by_variable = main(["status"]), capsys.readouterr().out
+    by_argument = main(["status", f"~/{directory.name}"]), capsys.readouterr().out
+    sealed = main(["seal", "--once", f"--key=~/{key.name}"])
+
+    assert by_variable == by_argument
+    assert (by_variable[0], sealed) == (0, 0)
+
+
+def test_one_of_something_is_not_several() -> None:
+    assert [counted(number, "span") for number in (0, 1, 2_000)] == [
+        "0 spans",
+        "1 span",
+        "2,000 spans",
+    ]
+    assert counted(1, "line is", "lines are") == "1 line is"
+    assert counted(2, "line is", "lines are") == "2 lines are"
 
 
 def test_without_a_command_the_help_is_printed() -> None:
@@ -422,7 +449,7 @@ def test_what_another_user_may_not_read_is_said_in_a_process_of_that_user(place:
             "from wakelog.cli import build_parser, main\n"
             "build_parser()  # what the other user may not import\n"
             f"lines = {READING!r}\n"
-            "import wakelog.viewer.tree, wakelog.otel.shipping, wakelog.cli._rich, rich.progress\n"
+            "import wakelog.viewer.tree, wakelog.otel.shipping\n"
             "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
             f"sys.exit(sum(main([*line, {str(path)!r}]) for line in lines) - len(lines))\n"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
@@ -208,7 +209,7 @@ def test_prune_without_the_key_asks_nobody(tmp_path: Path) -> None:
 def test_a_restarted_signer_misses_seals_that_its_checkpoints_have(
     tmp_path: Path, capsys: Any
 ) -> None:
-    from wakelog.cli._sealing import SealingThread
+    from wakelog.cli._sealing import add_sealing, sealer_of
 
     outside, public = signer_of(tmp_path)
     journal = Journal(tmp_path / "j")
@@ -220,10 +221,13 @@ def test_a_restarted_signer_misses_seals_that_its_checkpoints_have(
     (folder / SEALS).write_bytes(first)
     journal.append(uuid7(), encode({"body": "later"}, 1 << 20), RESOURCE)
 
-    sealing = Sealing(
-        tmp_path / "keys" / "seal.key", anchors=(FileAnchor(tmp_path / "elsewhere.jsonl"),)
-    )
-    with SealingThread(tmp_path / "j", sealing, lambda _: True, 0.0).beside():
+    parser = argparse.ArgumentParser()
+    add_sealing(parser)
+    key, elsewhere = str(tmp_path / "keys" / "seal.key"), str(tmp_path / "elsewhere.jsonl")
+    given = ["--seal-key", key, "--checkpoints", elsewhere, "--seal-keep", "0"]
+    sealer = sealer_of(tmp_path / "j", parser.parse_args(given), lambda _: True)
+    assert sealer is not None
+    with sealer.beside():
         pass
     journal.close()
     [misfit] = verify(tmp_path / "j", public, capsys=capsys)["misfits"]

@@ -508,7 +508,7 @@ def test_root_reads_the_key_and_then_seals_as_the_journals_owner(neighbours: Pat
 
     assert private.read_bytes() == key
     assert refused[0] == 1
-    assert (sealed[0], sealed[1].strip()) == (0, "1 seals made, 1 writers have seals")
+    assert (sealed[0], sealed[1].strip()) == (0, "1 seal made, 1 writer has seals")
     assert {path.lstat().st_uid for path in neighbours.rglob("*")} == {NEIGHBOUR}
 
 

@@ -278,6 +278,22 @@ def test_the_argument_wins_over_the_variable_and_that_over_the_default(program: 
     assert services_of(program.state / "wakelog" / "a_b") == {"a/b"}
 
 
+@pytest.mark.parametrize("given", ["", "directory='~/noted'"])
+def test_a_tilde_that_no_shell_has_replaced_is_the_home_directory(
+    program: Program, given: str
+) -> None:
+    program.run(f"wakelog.configure({given}).user_message('hi')", WAKELOG_DIR="~/noted")
+
+    assert names_of(program.folder / "noted") == ["wakelog.user_message"]
+    assert not (program.folder / "~").exists()
+
+
+def test_an_empty_variable_names_no_directory(program: Program) -> None:
+    program.run("wakelog.configure(service_name='a').user_message('hi')", WAKELOG_DIR="")
+
+    assert names_of(program.state / "wakelog" / "a") == ["wakelog.user_message"]
+
+
 def test_the_service_name_may_come_from_the_resource_attributes(program: Program) -> None:
     program.run(RECORD, OTEL_RESOURCE_ATTRIBUTES="service.name=trips,team=blue")
 

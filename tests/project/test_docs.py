@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.support.pages import (
     ROOT,
     blocks_of,
 )
-from wakelog.cli import COMMANDS
+from wakelog.cli import COMMANDS, build_parser
 from wakelog.events import EVENT_TYPES, semconv
 from wakelog.telemetry import ORIGIN
 
@@ -185,6 +186,13 @@ def test_make_targets_exist(page: Path) -> None:
     assert named <= targets
 
 
+def known_options(command: str) -> Iterator[str]:
+    for action in build_parser(command)._actions:
+        if isinstance(action.choices, dict):
+            given = action.choices[command]._option_string_actions
+            yield from (one for one in given if one.startswith("--") and one != "--help")
+
+
 def options_in(source: str) -> set[str]:
     return set(re.findall(r'"(--[a-z-]+)"', source))
 
@@ -192,16 +200,7 @@ def options_in(source: str) -> set[str]:
 @pytest.fixture(scope="module")
 def options() -> dict[str, set[str]]:
     """The options of each command, and under "" those of the scripts and all of them."""
-    cli = ROOT / "src" / "wakelog" / "cli"
-    files = {name: cli / f"{name.replace('-', '_')}.py" for name in COMMANDS}
-    found = {name: options_in(file.read_text("utf-8")) for name, file in files.items()}
-    for name in COMMANDS:
-        if "add_filters(" in files[name].read_text("utf-8"):
-            found[name] |= options_in((cli / "_filters.py").read_text("utf-8"))
-    for name in ("ship", "dead-letters"):
-        found[name] |= options_in((cli / "_whose.py").read_text("utf-8"))
-    found["ship"] |= options_in((cli / "_sealing.py").read_text("utf-8"))
-    found["verify"] |= options_in((cli / "_evidence.py").read_text("utf-8"))
+    found = {name: set(known_options(name)) for name in COMMANDS}
     scripts = options_in(sources("benchmarks", "examples", "scripts"))
     return found | {"": scripts.union(*found.values())}
 

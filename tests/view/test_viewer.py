@@ -18,7 +18,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 
 import wakelog
 from wakelog import AgentLogger, JSONLSink, OTelSink
-from wakelog.cli.tail import _Printer, record_dict
+from wakelog.cli.tail import _line, record_dict
 from wakelog.errors import JournalError
 from wakelog.events import semconv as s
 from wakelog.integrations.logging import WakelogHandler
@@ -435,7 +435,7 @@ def test_tail_says_message_level_and_exception(tmp_path: Path, way: str) -> None
     file = directory / "events.jsonl"
     record = next(read_journal(file if file.exists() else directory)).record
 
-    line = _Printer()._line(record).plain
+    line = "".join(text for text, _ in _line(record))
     data = record_dict(record, "w")
 
     assert "ERROR" in line

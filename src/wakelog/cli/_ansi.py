@@ -16,6 +16,7 @@ _CODES: Final = {
     "yellow": "33",
     "cyan": "36",
     "bold red": "1;31",
+    "bold green": "1;32",
     "bold yellow": "1;33",
 }
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wakelog.cli._paths import path_of
 from wakelog.cli._place import check_journal, journal_at
+from wakelog.cli._words import counted
 from wakelog.cli.status import size_text, statuses_of, total_of
 from wakelog.errors import ConfigurationError, WakelogError
 from wakelog.journal import faults, folders, is_kept_here, quota_of, usage
@@ -89,7 +90,7 @@ def _of_directory(arguments: argparse.Namespace, root: Path) -> Check:
     else:
         source = "WAKELOG_DIR" if os.environ.get("WAKELOG_DIR") else "the default of the service"
     count = sum(1 for _ in folders(root))
-    return Check("directory", OK, f"{root} ({source}), {count:,} writers")
+    return Check("directory", OK, f"{root} ({source}), {counted(count, 'writer')}")
 
 
 def _of_permissions(root: Path) -> Iterator[Check]:
@@ -139,7 +140,9 @@ def _of_books(root: Path) -> Iterator[Check]:
         )
     elif books.dead_lettered:
         hint = "wakelog dead-letters list says why"
-        yield Check("books", WARNING, f"{said}, {books.dead_lettered:,} dead letters", hint)
+        yield Check(
+            "books", WARNING, f"{said}, {counted(books.dead_lettered, 'dead letter')}", hint
+        )
     elif books.pending and here:
         yield Check("books", OK, f"{said}; no process has delivered from here, so they are kept")
     elif books.pending:
@@ -182,7 +185,7 @@ def _of_second_records(root: Path) -> Iterator[Check]:
         yield Check("second records", OK, "no log call is recorded twice")
     for (first, second), count in twice:
         names = repr(first) if first == second else f"{first!r} and {second!r}"
-        what = f"{count:,} log calls of {names} are recorded twice"
+        what = f"{counted(count, 'log call')} of {names} are recorded twice"
         hint = "Two handlers or integrations record the same logger: take one of them away"
         yield Check("second records", WARNING, what, hint)
 

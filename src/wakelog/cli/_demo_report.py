@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from wakelog._printable import printable
+from wakelog.cli._terminal import say
 from wakelog.cli._views import drawn_lines
 from wakelog.cli.status import WriterStatus, balance_text, statuses_of, table, total_of
 from wakelog.journal import read, signal_of
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wakelog.cli._demo_endpoint import Endpoint
-    from wakelog.cli._terminal import Output
 
 _DROP_IN = """\
 -    BatchLogRecordProcessor(OTLPLogExporter())
@@ -69,7 +68,6 @@ def difference(
 
 
 def report(
-    out: Output,
     directory: Path,
     endpoint: Endpoint | None,
     wrong: list[str],
@@ -79,7 +77,6 @@ def report(
     """Print the result of the demo.
 
     Args:
-        out: The output.
         directory: The journal's directory.
         endpoint: The demo's endpoint; None when the events went to the user's.
         wrong: The result of ``difference``.
@@ -87,48 +84,45 @@ def report(
     """
     statuses = statuses_of(directory)
     total = total_of(statuses)
-    _title(out, "The session, from the journal")
+    _title("The session, from the journal")
     for line in drawn_lines(load(directory)):
-        sys.stdout.write(f"{line}\n")
-    _title(out, "The books")
-    out.print(table(statuses, total))
-    out.print(balance_text(statuses, total))
+        say(line)
+    _title("The books")
+    say(table(statuses, total))
+    say(balance_text(statuses, total))
     if endpoint is not None:
         of_spans = sum(one.books.accepted for one in statuses if _holds_spans(one))
-        out.print(
+        say(
             f"The endpoint has {len(endpoint.ids)} distinct records of "
-            f"{total.books.accepted - of_spans} accepted; {endpoint.duplicates} arrived twice",
-            soft_wrap=True,
+            f"{total.books.accepted - of_spans} accepted; {endpoint.duplicates} arrived twice"
         )
-        out.print(
+        say(
             f"It has {len(endpoint.span_ids)} spans of {of_spans}; {endpoint.unknown_outcomes} were "
-            "open when their process was killed, and have an unknown outcome",
-            soft_wrap=True,
+            "open when their process was killed, and have an unknown outcome"
         )
     if only_spans:
         kept = sum(one.books.pending for one in statuses if not _holds_spans(one))
         spans = sum(one.books.delivered for one in statuses if _holds_spans(one))
-        out.print(
+        say(
             f"The endpoint accepts spans and no log records: it has all {spans} spans, and {kept} "
             "events are kept in the journal. OTEL_EXPORTER_OTLP_LOGS_ENDPOINT sends them "
-            "elsewhere, and OTEL_LOGS_EXPORTER=none keeps them here",
-            soft_wrap=True,
+            "elsewhere, and OTEL_LOGS_EXPORTER=none keeps them here"
         )
     for sentence in wrong:
-        out.print(f"✗ {sentence}", style="bold red", soft_wrap=True)
+        say((f"✗ {sentence}", "bold red"))
     if not wrong:
-        out.print("✓ Nothing was lost.", style="bold green")
-    _title(out, "What to try next")
+        say(("✓ Nothing was lost.", "bold green"))
+    _title("What to try next")
     for command in ("show", "status", "tail --from-start"):
-        out.print(f"  wakelog {command} {printable(str(directory))}", soft_wrap=True)
-    out.print("\nIn a program that already uses OpenTelemetry, change these lines:\n")
+        say(f"  wakelog {command} {printable(str(directory))}")
+    say("\nIn a program that already uses OpenTelemetry, change these lines:\n")
     for line in _DROP_IN.splitlines():
-        out.print(f"  {line}", style="red" if line.startswith("-") else "green")
+        say((f"  {line}", "red" if line.startswith("-") else "green"))
 
 
 def _holds_spans(status: WriterStatus) -> bool:
     return status.folder is not None and signal_of(status.folder) == SPANS
 
 
-def _title(out: Output, text: str) -> None:
-    out.print(f"\n{text}\n", style="bold")
+def _title(text: str) -> None:
+    say((f"\n{text}\n", "bold"))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from wakelog.cli._parser import add_file
+from wakelog.cli._words import counted
 from wakelog.errors import ConfigurationError
 from wakelog.evidence import (
     Anchored,
@@ -32,21 +34,20 @@ _WITHOUT_ANCHORS: Final = (
 
 def add_evidence(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments with which seals are checked."""
-    parser.add_argument(
+    add_file(
+        parser,
         "--keys",
+        "check the seals with these Ed25519 public keys: a PEM file, or a directory of them",
         metavar="PATH",
-        help="check the seals with these Ed25519 public keys: a PEM file, or a directory of them",
     )
-    parser.add_argument(
+    add_file(
+        parser,
         "--anchors",
-        metavar="FILE",
+        "compare with anchored seals: a file of checkpoints or time stamps, or OTLP-JSON",
         action="append",
         default=[],
-        help="compare with anchored seals: a file of checkpoints or time stamps, or OTLP-JSON",
     )
-    parser.add_argument(
-        "--tsa", metavar="FILE", help="root certificates of time-stamp authorities, as PEM"
-    )
+    add_file(parser, "--tsa", "root certificates of time-stamp authorities, as PEM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +88,29 @@ class Evidence:
             return ["Nothing is sealed, so nothing is proved."]
         named = " or ".join(sorted(signers))
         first = (
-            f"{seals:,} seals are valid. Nobody without the key {named} has edited, inserted, reordered "
+            f"{counted(seals, 'seal is', 'seals are')} valid. Nobody without the key {named} has edited, inserted, reordered "
             "or deleted a sealed line."
         )
         sentences = [first, *self._of_anchors()]
         if adopted := sum(report.adopted for report in self.reports):
+            whose = "its" if adopted == 1 else "their"
             sentences.append(
-                f"{adopted:,} lines were sealed after their process had ended: nothing is proved about the "
+                f"{counted(adopted, 'line was', 'lines were')} sealed after {whose} process had ended: nothing is proved about the "
                 "time before that."
             )
         if unsealed := sum(report.unsealed for report in self.reports):
-            sentences.append(f"{unsealed:,} lines are not sealed: nothing is proved about them.")
+            lines = counted(unsealed, "line is", "lines are")
+            sentences.append(f"{lines} not sealed: nothing is proved about them.")
         deleted = [one for report in self.reports for one in report.deleted]
         if deleted:
             reasons = ", ".join(sorted({reason for _, reason in deleted}))
-            sentences.append(f"{len(deleted):,} deletions are signed ({reasons}).")
+            sentences.append(
+                f"{counted(len(deleted), 'deletion is', 'deletions are')} signed ({reasons})."
+            )
         if erased := sum(len(report.erased) for report in self.reports):
-            sentences.append(f"{erased:,} erased values have a signed erasure.")
+            sentences.append(
+                f"{counted(erased, 'erased value has', 'erased values have')} a signed erasure."
+            )
         return sentences
 
     def _of_anchors(self) -> list[str]:
@@ -112,21 +119,24 @@ class Evidence:
             return [_WITHOUT_ANCHORS]
         held = sum(1 for report in self.reports if report.anchored)
         first = (
-            f"{anchors.held:,} anchored seals are in the journal: up to these seals of {held:,} writers, even "
+            f"{counted(anchors.held, 'anchored seal is', 'anchored seals are')} in the journal: up to the anchored seals of "
+            f"{counted(held, 'writer')}, even "
             "a person with the key has changed and removed nothing, unless they can change the anchors."
         )
         sentences = [first]
         if stamps := [report.stamped for report in self.reports if report.stamped is not None]:
             sentences.append(
-                f"A time-stamp authority had seals of {len(stamps):,} writers by "
+                f"A time-stamp authority had seals of {counted(len(stamps), 'writer')} by "
                 f"{max(stamps).isoformat()}, no matter who can change the anchors."
             )
         if anchors.unstamped:
             sentences.append(
-                f"{anchors.unstamped:,} time stamps are invalid, or --tsa was not given for them."
+                f"{counted(anchors.unstamped, 'time stamp is', 'time stamps are')} invalid, or --tsa was not given."
             )
         if anchors.foreign:
-            sentences.append(f"{anchors.foreign:,} anchored seals are signed with other keys.")
+            sentences.append(
+                f"{counted(anchors.foreign, 'anchored seal is', 'anchored seals are')} signed with other keys."
+            )
         return sentences
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,7 +18,6 @@ _IMPORTED_LATER: Final = (
     "ctypes",
     "opentelemetry.sdk.metrics",
     "rich.progress",
-    "wakelog.cli._rich",
     "wakelog.otel.shipping",
 )
 

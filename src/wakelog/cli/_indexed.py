@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from wakelog.cli._place import check_found_nothing
+from wakelog.cli._words import counted
 from wakelog.index import Index
 
 _FIRST_SECONDS: Final = 0.7  # shorter work shows no progress
@@ -34,7 +35,7 @@ def opened(path: Path) -> Iterator[Index]:
         yield index
         if index.unread:
             sys.stderr.write(
-                f"wakelog: {index.unread:,} lines could not be read: they are gone or damaged\n"
+                f"wakelog: {counted(index.unread, 'line')} could not be read: deleted or damaged\n"
             )
 
 

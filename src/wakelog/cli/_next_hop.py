@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wakelog._endpoints import endpoint_name, without_secrets
 from wakelog.errors import ConfigurationError
+from wakelog.record import SPANS
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +25,22 @@ _VARIABLES = "OTEL_EXPORTER_OTLP_"
 _SELECTORS = ("OTEL_LOGS_EXPORTER", "OTEL_TRACES_EXPORTER")
 
 Exporter = TypeVar("Exporter")
+
+
+def add_destination(parser: argparse.ArgumentParser, what: str) -> None:
+    """Declare the arguments of the next hop, ``--endpoint`` and ``--protocol``.
+
+    Args:
+        parser: The command's parser.
+        what: What the endpoint is for, for the help; "replay: " at the start names an action.
+    """
+    action = "replay: " if what.startswith("replay: ") else ""
+    parser.add_argument("--endpoint", metavar="URL", help=what)
+    parser.add_argument(
+        "--protocol",
+        choices=("http/protobuf", "grpc"),
+        help=f"{action}the OTLP protocol; gRPC unless a variable sets it",
+    )
 
 
 def exporter_of(arguments: argparse.Namespace) -> LogRecordExporter:
@@ -61,6 +78,13 @@ def span_exporter_of(arguments: argparse.Namespace) -> SpanExporter:
     from wakelog.otel import span_exporter
 
     return _made(span_exporter, arguments)
+
+
+def exporter_maker(
+    arguments: argparse.Namespace,
+) -> Callable[[str], LogRecordExporter | SpanExporter]:
+    """Return a function that makes the exporter of a signal, for the same arguments."""
+    return lambda signal: (span_exporter_of if signal == SPANS else exporter_of)(arguments)
 
 
 def _made(make: Callable[[], Exporter | None], arguments: argparse.Namespace) -> Exporter:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wakelog.cli._words import counted
 from wakelog.journal import are_ended, is_owned, open_spans, signal_of
 from wakelog.record import SPANS, rfc3339
 
@@ -56,7 +57,7 @@ class OpenSpan:
         }
 
 
-def open_spans_of(among: Iterable[Path | None]) -> list[OpenSpan]:
+def open_spans_of(among: Iterable[Path]) -> list[OpenSpan]:
     """Return the spans without an end in writers' folders, oldest first.
 
     Raises:
@@ -73,7 +74,7 @@ def open_spans_of(among: Iterable[Path | None]) -> list[OpenSpan]:
             "" if start.record.scope is None else start.record.scope.name,
         )
         for folder in among
-        if folder is not None and signal_of(folder) == SPANS and not are_ended(folder)
+        if signal_of(folder) == SPANS and not are_ended(folder)
         for start in open_spans(folder, thorough=False).starts.values()
     ]
     return sorted(found, key=lambda span: span.started)
@@ -88,11 +89,12 @@ def said_of(spans: Iterable[OpenSpan]) -> list[str]:
     for writer, some in by_writer.items():
         oldest = some[0]
         if oldest.live is False:
-            what = "did not end before their process did; delivery exports them, outcome unknown"
+            its, it = ("its", "it") if len(some) == 1 else ("their", "them")
+            what = f"did not end before {its} process did; delivery exports {it}, outcome unknown"
         else:
-            what = "are open"
+            what = "is open" if len(some) == 1 else "are open"
         lines.append(
-            f"{len(some):,} spans of {writer[:_WRITER_SHOWN]} {what}. The oldest, {oldest.name!r}, "
+            f"{counted(len(some), 'span')} of {writer[:_WRITER_SHOWN]} {what}. The oldest, {oldest.name!r}, "
             f"began {oldest.age:,.0f} s ago"
         )
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -73,6 +74,19 @@ class CommandParser(Parser):
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._intermixing = False
+
+
+def add_file(parser: argparse.ArgumentParser, name: str, what: str, **settings: Any) -> None:
+    """Declare an option that names a file.
+
+    Args:
+        parser: The command's parser.
+        name: The option.
+        what: What the file is, for the help.
+        settings: Other settings, as for ``add_argument``.
+    """
+    settings = {"metavar": "FILE", **settings}
+    parser.add_argument(name, type=os.path.expanduser, help=what, **settings)
 
 
 def number_from(least: float, *, including: bool = True) -> Callable[[str], float]:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import orjson
 
 from wakelog._printable import printable, printable_json
-from wakelog.cli._place import check_journal, check_source
+from wakelog.cli._place import check_journal, check_source, journal_at
 from wakelog.errors import ConfigurationError
 from wakelog.journal import default_root
 
@@ -37,8 +37,14 @@ def add_path(parser: argparse.ArgumentParser, what: str) -> None:
         "path",
         metavar="PATH",
         nargs="?",
+        type=os.path.expanduser,
         help=f"{what}; else $WAKELOG_DIR, else where the service's journal is by default",
     )
+
+
+def add_json(parser: argparse.ArgumentParser, instead_of: str = "text") -> None:
+    """Declare the argument ``--json``."""
+    parser.add_argument("--json", action="store_true", help=f"print JSON instead of {instead_of}")
 
 
 def journal_of(arguments: argparse.Namespace, *, reads: bool = False) -> Path:
@@ -56,6 +62,19 @@ def journal_of(arguments: argparse.Namespace, *, reads: bool = False) -> Path:
     path = path_of(arguments, only=reads)
     check_journal(path)
     return path
+
+
+def whole_journal_of(arguments: argparse.Namespace, command: str) -> Path:
+    """Return the directory of the journal that a command changes as a whole.
+
+    Raises:
+        ConfigurationError: If the command line names no journal, or one writer's folder.
+        JournalError: If there is no journal at the path.
+    """
+    root, writer = journal_at(journal_of(arguments))
+    if writer is not None:
+        raise ConfigurationError(f"{command} is about a whole journal: name {root}")
+    return root
 
 
 def source_of(arguments: argparse.Namespace, *, grows: bool = False) -> Path:
@@ -84,7 +103,7 @@ def path_of(arguments: argparse.Namespace, *, only: bool = False) -> Path:
     Raises:
         ConfigurationError: If it names none and there is no default one.
     """
-    given = arguments.path or os.environ.get(_DIRECTORY)
+    given = arguments.path or os.path.expanduser(os.environ.get(_DIRECTORY) or "")
     if given:
         return Path(given)
     service = _service_name()
@@ -135,28 +154,27 @@ def print_json_items(*named: str | Iterable[object]) -> None:
     Args:
         named: Alternately a key and the items of its list.
     """
-    keys, lists = named[::2], named[1::2]
     write = sys.stdout.write
     write("{")
-    for place, (key, items) in enumerate(zip(keys, lists, strict=True)):
-        write(f'{"," if place else ""}\n  "{key}": [')
-        empty = True
-        for item in items:
-            text = json_text(item, indent=True).replace("\n", "\n    ")
-            write(f"{'' if empty else ','}\n    {text}")
-            empty = False
-        write("]" if empty else "\n  ]")
+    for place, (key, items) in enumerate(zip(named[::2], named[1::2], strict=True)):
+        write(f'{"," if place else ""}\n  "{key}": ')
+        _write_items(items, "  ")
     write("\n}\n")
 
 
 def print_json_list(items: Iterable[object]) -> None:
     """Print a list as ``print_json`` does, each item as soon as it is known."""
+    _write_items(items, "")
+    sys.stdout.write("\n")
+
+
+def _write_items(items: Iterable[object], indent: str) -> None:
     write, begin = sys.stdout.write, "["
     for item in items:
-        text = json_text(item, indent=True).replace("\n", "\n  ")
-        write(f"{begin}\n  {text}")
+        text = json_text(item, indent=True).replace("\n", f"\n{indent}  ")
+        write(f"{begin}\n{indent}  {text}")
         begin = ","
-    write("[]\n" if begin == "[" else "\n]\n")
+    write("[]" if begin == "[" else f"\n{indent}]")
 
 
 def json_text(value: object, *, indent: bool) -> str:

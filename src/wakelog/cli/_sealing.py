@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wakelog.cli._parser import number_from
+from wakelog.cli._parser import add_file, number_from
 from wakelog.errors import JournalError
 from wakelog.evidence import (
     KEEP_SECONDS,
@@ -16,6 +16,7 @@ from wakelog.evidence import (
     PublicKeys,
     Seal,
     Sealing,
+    Signer,
     read_anchors,
     record_checkpoint,
 )
@@ -28,33 +29,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-INTERVAL_SECONDS = 60.0
-"""The default of the longest time for which a line has no seal, in seconds."""
+def add_sealing(parser: argparse.ArgumentParser, *, alone: bool = False) -> None:
+    """Declare the arguments of signing.
 
-
-def add_sealing(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of signing."""
-    parser.add_argument(
-        "--seal-key", metavar="FILE", help="sign the journal with this Ed25519 key, as PEM"
-    )
-    parser.add_argument(
-        "--seal-interval",
+    Args:
+        parser: The command's parser.
+        alone: Whether the command only seals: then the names have no ``seal-``, and it may seal once.
+    """
+    prefix, what = ("--", "sign") if alone else ("--seal-", "sign the journal")
+    add_file(parser, f"{prefix}key", f"{what} with this Ed25519 key, as PEM", dest="seal_key")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument(
+        f"{prefix}interval",
+        dest="seal_interval",
         type=number_from(0, including=False),
-        default=INTERVAL_SECONDS,
+        default=60.0,
         metavar="SECONDS",
         help="the maximum time that a line stays without a seal (60)",
     )
+    if alone:
+        when.add_argument("--once", action="store_true", help="seal the existing lines, and end")
     parser.add_argument(
-        "--seal-keep",
+        f"{prefix}keep",
+        dest="seal_keep",
         type=number_from(0),
         default=KEEP_SECONDS,
         metavar="SECONDS",
         help="sign a requested deletion only of segments sealed at least this long ago (86400)",
     )
-    parser.add_argument(
+    add_file(
+        parser,
         "--checkpoints",
-        metavar="FILE",
-        help="append each seal to this file, in another place, and check at the start that no seal in it is missing",
+        "append each seal to this file, in another place, and check at the start that no seal in it is missing",
     )
 
 
@@ -66,43 +72,37 @@ def sealer_of(
     Raises:
         ConfigurationError: If the key cannot be used.
     """
-    if arguments.seal_key is None:
-        return None
-    anchors = (FileAnchor(arguments.checkpoints),) if arguments.checkpoints else ()
-    sealing = Sealing(arguments.seal_key, arguments.seal_interval, anchors)
-    return SealingThread(root, sealing, wanted, arguments.seal_keep)
+    return None if arguments.seal_key is None else SealingThread(root, arguments, wanted)
 
 
 def outside_sealer(
     root: Path,
-    sealing: Sealing,
+    arguments: argparse.Namespace,
     wanted: Callable[[Path], bool],
-    keep: float,
     record: Callable[[Path, Seal], None] | None = None,
 ) -> OutsideSealer:
-    """Return a sealer of other processes' folders, which knows the seals in the checkpoint files.
+    """Return a sealer of other processes' folders, which knows the seals in the checkpoint file.
 
     It therefore notices if one of these seals is missing from the journal.
 
     Args:
         root: The journal's directory.
-        sealing: The settings, with a key.
+        arguments: The command line, with a key.
         wanted: As for ``OutsideSealer``.
-        keep: As for ``OutsideSealer``.
         record: As for ``OutsideSealer``.
 
     Raises:
         ConfigurationError: If the key cannot be used.
-        JournalError: If a checkpoint file cannot be read.
+        JournalError: If the checkpoint file cannot be read.
     """
-    signer = sealing.signer()
-    assert signer is not None  # noqa: S101 - the settings have a key
-    sealer = OutsideSealer(root, sealing, signer, wanted, record, keep)
-    keys = PublicKeys.of(signer.public_key)
-    for anchor in sealing.anchors:
-        if not isinstance(anchor, FileAnchor) or not os.path.exists(anchor.path):
-            continue
-        for seal, _ in read_anchors(Path(anchor.path)):
+    file = arguments.checkpoints
+    anchors = (FileAnchor(file),) if file else ()
+    signer = Signer.from_file(arguments.seal_key)
+    sealing = Sealing(signer, arguments.seal_interval, anchors)
+    sealer = OutsideSealer(root, sealing, signer, wanted, record, arguments.seal_keep)
+    if file and os.path.exists(file):
+        keys = PublicKeys.of(signer.public_key)
+        for seal, _ in read_anchors(Path(file)):
             folder = root / seal.writer
             good = keys.misfit(seal.signer, seal.signature, seal.signed) is None
             if good and is_directory(folder):
@@ -115,17 +115,15 @@ class SealingThread:
 
     Args:
         root: The journal's directory.
-        sealing: The settings, with a key.
+        arguments: The command line, with a key.
         wanted: A function that tells whether to seal a folder.
-        keep: How long after a segment was sealed a program's request to delete it is signed at the
-            earliest, in seconds.
     """
 
     def __init__(
-        self, root: Path, sealing: Sealing, wanted: Callable[[Path], bool], keep: float
+        self, root: Path, arguments: argparse.Namespace, wanted: Callable[[Path], bool]
     ) -> None:
-        self._root, self._interval = root, sealing.interval
-        self.listener = outside_sealer(root, sealing, wanted, keep, self._record)
+        self._root, self._interval = root, arguments.seal_interval
+        self.listener = outside_sealer(root, arguments, wanted, self._record)
         """The sealer, which also signs for deletions."""
         # A journal for each service and pipeline, which holds the seals as records until delivery.
         self._journals: dict[Any, Journal] = {}

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from wakelog.cli._whose import name_of
+from wakelog.cli._words import counted
 from wakelog.journal import Owner, owner_of, unserved_answer
 from wakelog.record import SPANS
 
-_WHAT: Final = {False: ("log records", "logs"), True: ("spans", "traces")}
+_WHAT: Final = {False: ("log record", "logs"), True: ("span", "traces")}
 
 
 @dataclass(slots=True)
@@ -42,10 +43,11 @@ class Unserved:
     @property
     def line(self) -> str:
         """A sentence about these records, with the remedies."""
-        records, endpoint = _WHAT[self.owner.signal == SPANS]
+        record, endpoint = _WHAT[self.owner.signal == SPANS]
         variable = endpoint.upper()
         return (
-            f"{self.pending:,} {records} of {name_of(self.owner)} are waiting for a {endpoint} endpoint: "
+            f"{counted(self.pending, record)} of {name_of(self.owner)} "
+            f"{'is' if self.pending == 1 else 'are'} waiting for a {endpoint} endpoint: "
             f"{self.answer.partition('; ')[0]}. OTEL_EXPORTER_OTLP_{variable}_ENDPOINT names one, "
             f"OTEL_{variable}_EXPORTER=none keeps them here"
         )

@@ -11,6 +11,17 @@ _THOUSAND: Final = 10_000
 _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """Format a number with its noun: ``1 span``, ``2 spans``.
+
+    Args:
+        count: The number.
+        one: The noun, perhaps with its verb, after 1.
+        several: The same after any other number; else ``one`` with an s.
+    """
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
 def time_text(nanoseconds: int | None) -> str:
     """Format a time in UTC, to the second."""
     return "-" if nanoseconds is None else clock_time(nanoseconds, date=True)

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from wakelog._printable import printable
 from wakelog.cli._identity import become_owner_of
-from wakelog.cli._next_hop import exporter_of, span_exporter_of
-from wakelog.cli._paths import add_path, path_of, print_json
+from wakelog.cli._next_hop import add_destination, exporter_maker, exporter_of
+from wakelog.cli._paths import add_json, add_path, path_of, print_json
 from wakelog.cli._place import check_journal, journal_at
 from wakelog.cli._whose import Whose, add_whose
 from wakelog.errors import ConfigurationError, JournalError, WakelogError
 from wakelog.gateway import dead_letter_folders
 from wakelog.journal import dead_letters, folders
-from wakelog.record import LOGS
 
 if TYPE_CHECKING:
     import argparse
@@ -45,13 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "a journal directory, or one writer's folder")
     add_whose(parser)
     parser.add_argument("--id", metavar="ID", help="only those whose id begins with ID")
-    parser.add_argument("--endpoint", metavar="URL", help="replay: the destination")
-    parser.add_argument(
-        "--protocol",
-        choices=("http/protobuf", "grpc"),
-        help="replay: the OTLP protocol; gRPC unless a variable sets it",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    add_destination(parser, "replay: the destination")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -124,25 +118,16 @@ def _replay(
 ) -> int:
     from wakelog.otel.shipping import replay
 
-    exporters: dict[str, Any] = {LOGS: exporter_of(arguments)}
+    exporter_of(arguments).shutdown()  # type: ignore[no-untyped-call]  # the SDK's; checks the settings
     become_owner_of(path)
-
-    def exporter_for(signal: str) -> Any:
-        if signal not in exporters:
-            exporters[signal] = span_exporter_of(arguments)
-        return exporters[signal]
-
     results: list[dict[str, Any]] = []
-    try:
-        for letter, reason in replay(found, exporter_for):
-            plain = {**_to_json(letter, whole=False), "reason": reason, "replayed": reason is None}
-            results.append(plain)
-            if not arguments.json:
-                said = "delivered" if reason is None else f"not accepted: {reason}"
-                sys.stdout.write(printable(f"{letter.id}  {said}") + "\n")
-    finally:
-        for exporter in exporters.values():
-            exporter.shutdown()
+    for letter, reason in replay(found, exporter_maker(arguments)):
+        results.append(
+            {**_to_json(letter, whole=False), "reason": reason, "replayed": reason is None}
+        )
+        if not arguments.json:
+            said = "delivered" if reason is None else f"not accepted: {reason}"
+            sys.stdout.write(printable(f"{letter.id}  {said}") + "\n")
     if arguments.id and not results:
         raise WakelogError(f"there is no dead letter whose id begins with {arguments.id!r}")
     if arguments.json:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 from wakelog._endpoints import endpoint_name
 from wakelog._printable import printable
 from wakelog.cli._demo_process import FLUSH_TIMEOUT, AgentProcess
-from wakelog.cli._terminal import console, styled
+from wakelog.cli._parser import add_file
+from wakelog.cli._terminal import say
 from wakelog.errors import ConfigurationError, JournalError
 from wakelog.journal import default_root
 from wakelog.record import uuid7
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import argparse
 
     from wakelog.cli._demo_endpoint import Endpoint
-    from wakelog.cli._terminal import Output
 
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _ENDPOINTS: Final = (_ENDPOINT, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
@@ -50,10 +50,11 @@ _TAKES_NO_LOGS = ("404", "UNIMPLEMENTED")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
+    add_file(
+        parser,
         "--directory",
+        "record to this new directory; else to a new one in the user's state directory",
         metavar="DIR",
-        help="record to this new directory; else to a new one in the user's state directory",
     )
 
 
@@ -70,14 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
         message = f"{_DISABLED}=true switches recording off, so the demo cannot run"
         raise ConfigurationError(message)
     directory = _fresh_directory(arguments.directory)
-    out = console()
-    story = _Story(out)
-    out.print(
+    story = _Story()
+    say(
         "wakelog demo: the agents of a harbour's logistics desk lose their backend and are then killed"
     )
-    out.print(
-        f"Everything is recorded in {printable(str(directory))}\n", style="dim", soft_wrap=True
-    )
+    say((f"Everything is recorded in {printable(str(directory))}\n", "dim"))
     endpoint = None
     only_spans = False
     if given:
@@ -86,22 +84,20 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         endpoint = _tell(story, directory)
     wrong = difference(directory, endpoint, only_spans=only_spans)
-    report(out, directory, endpoint, wrong, only_spans=only_spans)
+    report(directory, endpoint, wrong, only_spans=only_spans)
     return 1 if wrong else 0
 
 
 class _Story:
     """Prints what happens, one line each, with the seconds since the beginning."""
 
-    def __init__(self, out: Output) -> None:
-        self._out = out
+    def __init__(self) -> None:
         self._begin = time.monotonic()
 
     def tell(self, who: str, what: str, style: str = "none") -> None:
         """Print a line about who did what."""
         since = f"{time.monotonic() - self._begin:5.1f} s  "
-        line = styled((since, "dim"), (f"{who:<9} ", "cyan"), (what, style))
-        self._out.print(line, soft_wrap=True)
+        say((since, "dim"), (f"{who:<9} ", "cyan"), (printable(what), style))
 
     def hear(self, what: str) -> None:
         """Print a remark of the agent."""

@@ -14,8 +14,9 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from wakelog._printable import printable
-from wakelog.cli._ansi import drawn, is_coloured
-from wakelog.cli._paths import add_path, print_json
+from wakelog.cli._next_hop import add_destination
+from wakelog.cli._paths import add_json, add_path, print_json
+from wakelog.cli._terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -26,29 +27,23 @@ _MARKS: Final = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory")
-    parser.add_argument("--endpoint", metavar="URL", help="the destination to check")
-    parser.add_argument(
-        "--protocol",
-        choices=("http/protobuf", "grpc"),
-        help="the OTLP protocol; gRPC unless a variable sets it",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    add_destination(parser, "the destination to check")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the configuration."""
     from wakelog.cli._checks import PROBLEM, checks
 
-    coloured, found = is_coloured(), []
+    found = []
     for check in checks(arguments):
         found.append(check)
         if arguments.json:
             continue
         mark, style = _MARKS[check.status]
-        line = [(mark, style), (f" {check.name}: ", "bold"), (printable(check.what), "")]
-        sys.stdout.write(drawn(line, coloured=coloured) + "\n")
+        say((mark, style), (f" {check.name}: ", "bold"), printable(check.what))
         if check.hint:
-            sys.stdout.write(f"  {printable(check.hint)}\n")
+            say(f"  {printable(check.hint)}")
         sys.stdout.flush()
     ok = all(check.status != PROBLEM for check in found)
     if arguments.json:

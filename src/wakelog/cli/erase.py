@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from wakelog._printable import printable
 from wakelog.cli._identity import become_owner_of
-from wakelog.cli._paths import add_path, journal_of, print_json
-from wakelog.cli._place import journal_at
+from wakelog.cli._parser import add_file
+from wakelog.cli._paths import add_json, add_path, print_json, whole_journal_of
+from wakelog.cli._words import counted
 from wakelog.errors import ConfigurationError
 from wakelog.events import semconv as s
 from wakelog.evidence import Erasure, Signer, erase
@@ -42,12 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="events with this attribute, such as user.id=ann; if repeated, events that have all",
     )
-    parser.add_argument("--seal-key", metavar="FILE", help="the Ed25519 key to sign with, as PEM")
+    add_file(parser, "--seal-key", "the Ed25519 key to sign with, as PEM")
     parser.add_argument("--reason", metavar="TEXT", default="request", help="the reason (request)")
     parser.add_argument(
         "--apply", action="store_true", help="delete the content, instead of only listing it"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,10 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         JournalError: If there is no journal at the path, or reading or writing fails.
         ConfigurationError: If no filter or no key was given.
     """
-    path = journal_of(arguments)
-    root, writer = journal_at(path)
-    if writer is not None:
-        raise ConfigurationError(f"erase is about a whole journal: name {root}")
+    root = whole_journal_of(arguments, "erase")
     wanted = _wanted(arguments)
     if arguments.apply and arguments.seal_key is None:
         raise ConfigurationError("--apply needs --seal-key: that content was erased is signed")
@@ -115,14 +113,16 @@ def _wanted(arguments: argparse.Namespace) -> dict[str, str]:
 def _said(found: Erasure, *, applied: bool) -> list[str]:
     went = "were" if applied else "would be"
     first = (
-        f"{found.values:,} values of {len(found.records):,} records {went} erased, "
-        f"{found.dead_letters:,} dead letters emptied and {found.damaged:,} damaged lines deleted."
+        f"{counted(found.values, 'value')} of {counted(len(found.records), 'record')} {went} erased, "
+        f"{counted(found.dead_letters, 'dead letter')} emptied and "
+        f"{counted(found.damaged, 'damaged line')} deleted."
     )
     said = [first]
     exported = [one for one in found.records if one.exported]
     if exported:
         said.append(
-            f"{len(exported):,} of the records have been exported, and cannot be erased from here:"
+            f"{counted(len(exported), 'of the records has', 'of the records have')} been exported, and "
+            "cannot be erased from here:"
         )
         said += [
             f"  {one.id}  {one.time or ''}  {one.destination or ''}".rstrip()
@@ -132,7 +132,7 @@ def _said(found: Erasure, *, applied: bool) -> list[str]:
             said.append(f"  and {len(exported) - _MOST_LISTED:,} more; --json has them all")
     if found.inline:
         said.append(
-            f"{len(found.inline):,} records have content that stays: it was recorded without sealing, and "
+            f"{counted(len(found.inline), 'record has', 'records have')} content that stays: it was recorded without sealing, and "
             "is on their lines."
         )
     said += [

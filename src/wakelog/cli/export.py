@@ -24,6 +24,7 @@ from wakelog._printable import printable_json
 from wakelog.cli._filters import add_filters, selection_of
 from wakelog.cli._indexed import opened
 from wakelog.cli._otlp_json import log_record, resource_of, scope_of
+from wakelog.cli._parser import add_file
 from wakelog.cli._paths import add_path, json_text, print_json, source_of
 from wakelog.cli.tail import record_dict
 from wakelog.errors import ConfigurationError, JournalError
@@ -54,10 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="otlp",
         help="lines of OTLP-JSON, CSV, or an Agent Audit Trail (otlp)",
     )
-    parser.add_argument(
-        "--trail-key", metavar="FILE", help="for aat: sign with this P-256 key, as PEM"
-    )
-    parser.add_argument("--trail-keys", metavar="FILE", help="for aat: write the public key here")
+    add_file(parser, "--trail-key", "for aat: sign with this P-256 key, as PEM")
+    add_file(parser, "--trail-keys", "for aat: write the public key here")
     add_filters(parser)
     parser.set_defaults(prints_data=True)
     parser.add_argument(

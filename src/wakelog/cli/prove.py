@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from wakelog._printable import printable
+from wakelog.cli._parser import add_file
 from wakelog.cli._paths import add_path, journal_of, print_json
 from wakelog.cli._place import journal_at
 from wakelog.errors import JournalError
@@ -30,11 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("id", metavar="ID", help="the complete id of the event")
     add_path(parser, "a journal directory, or one writer's folder")
-    parser.add_argument(
+    add_file(
+        parser,
         "--output",
+        "write the files to this directory (proof)",
         metavar="DIRECTORY",
         default="proof",
-        help="write the files to this directory (proof)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON and write nothing")
 
@@ -46,8 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         JournalError: If there is no journal at the path, or reading or writing fails.
         ConfigurationError: If there is no such event, or no seal covers it yet.
     """
-    path = journal_of(arguments, reads=True)
-    root, writer = journal_at(path)
+    root, writer = journal_at(journal_of(arguments, reads=True))
     proof = prove(root, arguments.id, writer)
     if arguments.json:
         bundle = orjson.loads(proof.bundle)

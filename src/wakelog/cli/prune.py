@@ -20,10 +20,10 @@ import sys
 from typing import Final
 
 from wakelog._printable import printable
-from wakelog.cli._paths import add_path, journal_of, print_json
-from wakelog.cli._place import journal_at
+from wakelog.cli._parser import add_file
+from wakelog.cli._paths import add_json, add_path, print_json, whole_journal_of
+from wakelog.cli._words import counted
 from wakelog.cli.status import size_text
-from wakelog.errors import ConfigurationError
 from wakelog.evidence import Sealing, Signer, Signing
 from wakelog.journal import Prunable, prunable, prune
 
@@ -45,15 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--undelivered", action="store_true", help="also delete segments with undelivered events"
     )
-    parser.add_argument(
+    add_file(
+        parser,
         "--seal-key",
-        metavar="FILE",
-        help="sign the deletion with this Ed25519 key; without it, sealed segments stay",
+        "sign the deletion with this Ed25519 key; without it, sealed segments stay",
     )
     parser.add_argument(
         "--apply", action="store_true", help="delete the segments, instead of only listing them"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,10 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         JournalError: If there is no journal at the path, or reading or writing fails.
         ConfigurationError: If the path is the folder of one writer.
     """
-    path = journal_of(arguments)
-    root, writer = journal_at(path)
-    if writer is not None:
-        raise ConfigurationError(f"prune is about a whole journal: name {root}")
+    root = whole_journal_of(arguments, "prune")
     if arguments.apply:
         signing = None
         if arguments.seal_key is not None:
@@ -95,10 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not found:
         sys.stdout.write("No segment is old enough to be deleted.\n")
     elif arguments.apply:
-        sys.stdout.write(f"{count:,} segments deleted, {size_text(size)}.\n")
+        sys.stdout.write(f"{counted(count, 'segment')} deleted, {size_text(size)}.\n")
     else:
         sys.stdout.write(
-            f"{count:,} segments would be deleted, {size_text(size)}; --apply deletes them.\n"
+            f"{counted(count, 'segment')} would be deleted, {size_text(size)}; --apply deletes them.\n"
         )
     return 0
 
@@ -114,7 +111,7 @@ def _to_json(one: Prunable) -> dict[str, object]:
 
 
 def _line(one: Prunable) -> str:
-    what = f"{one.segments:,} segments, {size_text(one.size)}"
+    what = f"{counted(one.segments, 'segment')}, {size_text(one.size)}"
     if one.undelivered:
         what += f", {one.undelivered:,} of them with undelivered events"
     return f"{printable(one.folder.name)}  {what}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wakelog._printable import printable
 from wakelog.cli._indexed import Progress, opened
-from wakelog.cli._paths import add_path, print_json_list, source_of
+from wakelog.cli._paths import add_json, add_path, print_json_list, source_of
 from wakelog.cli._table import aligned
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="parquet",
         help="the source of the data (parquet)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    add_json(parser, instead_of="the table")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,8 +16,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from wakelog._printable import printable
-from wakelog.cli._paths import add_path, path_of, print_json
-from wakelog.cli._place import check_journal, journal_at
+from wakelog.cli._paths import add_json, add_path, journal_of, print_json
+from wakelog.cli._place import journal_at
 from wakelog.journal import faults, repair
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--apply", action="store_true", help="repair the damage, instead of only listing it"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,9 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         JournalError: If there is no journal at the path, or reading or writing fails.
     """
-    path = path_of(arguments)
-    check_journal(path)
-    root, writer = journal_at(path)
+    root, writer = journal_at(journal_of(arguments))
     found = list(faults(root, writer))
     done = [None if fault.repair is None else arguments.apply and repair(fault) for fault in found]
     left = sum(one is False for one in done)

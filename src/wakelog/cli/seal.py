@@ -18,18 +18,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from wakelog.cli._identity import become_owner_of
-from wakelog.cli._parser import number_from
-from wakelog.cli._paths import add_path, journal_of, path_of, print_json
+from wakelog.cli._paths import add_json, add_path, journal_of, path_of, print_json
 from wakelog.cli._place import journal_at
-from wakelog.cli._sealing import INTERVAL_SECONDS, outside_sealer
+from wakelog.cli._sealing import add_sealing, outside_sealer
 from wakelog.cli._signals import Stop, until_asked, wait_for_journal
+from wakelog.cli._words import counted
 from wakelog.errors import ConfigurationError, JournalError
-from wakelog.evidence import KEEP_SECONDS, FileAnchor, OutsideSealer, Sealing, last_seal
+from wakelog.evidence import OutsideSealer, Seal, last_seal
 from wakelog.journal import folders
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
     from pathlib import Path
 
 _POLL_SECONDS = 0.05
@@ -38,29 +37,8 @@ _POLL_SECONDS = 0.05
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, or one writer's folder")
-    parser.add_argument("--key", metavar="FILE", help="sign with this Ed25519 key, as PEM")
-    when = parser.add_mutually_exclusive_group()
-    when.add_argument(
-        "--interval",
-        type=number_from(0, including=False),
-        default=INTERVAL_SECONDS,
-        metavar="SECONDS",
-        help="the maximum time that a line stays without a seal (60)",
-    )
-    when.add_argument("--once", action="store_true", help="seal the existing lines, and end")
-    parser.add_argument(
-        "--keep",
-        type=number_from(0),
-        default=KEEP_SECONDS,
-        metavar="SECONDS",
-        help="sign a requested deletion only of segments sealed at least this long ago (86400)",
-    )
-    parser.add_argument(
-        "--checkpoints",
-        metavar="FILE",
-        help="append each seal to this file, in another place, and check at the start that no seal in it is missing",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    add_sealing(parser, alone=True)
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         JournalError: If there is no journal at the path, or it cannot be read or written.
         ConfigurationError: If the key is missing or cannot be used.
     """
-    if arguments.key is None:
+    if arguments.seal_key is None:
         raise ConfigurationError(
             "seal needs the key to sign with: --key FILE. 'openssl genpkey -algorithm ed25519' makes one"
         )
@@ -80,23 +58,23 @@ def run(arguments: argparse.Namespace) -> int:
     root, writer = journal_at(path)
 
     def is_meant(folder: Path) -> bool:
-        return writer is None or folder.name == writer
+        return writer in (None, folder.name)
 
-    anchors = (FileAnchor(arguments.checkpoints),) if arguments.checkpoints else ()
-    sealing = Sealing(arguments.key, arguments.interval, anchors)
-    sealer = outside_sealer(root, sealing, is_meant, arguments.keep)  # before root gives up its id
+    sealer = outside_sealer(root, arguments, is_meant)  # before root gives up its id
     become_owner_of(path)
 
-    before = _numbers(root, is_meant)
+    before = _last_seals(root, writer)
     begun = time.monotonic()
     with until_asked(signal.SIGTERM, signal.SIGINT) as stop:
         last = arguments.once
         fits = _seal(sealer)
         while not last:
-            _wait(stop, arguments.interval)
+            _wait(stop, arguments.seal_interval)
             last = stop.asked
             fits = _seal(sealer)
-    writers = _writers(root, is_meant, before)
+    writers = [
+        _to_json(name, seal, before.get(name)) for name, seal in _last_seals(root, writer).items()
+    ]
     made = sum(one["new"] for one in writers)
     if arguments.json:
         print_json(
@@ -111,8 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     else:
         sealed = sum(1 for one in writers if one["seals"])
-        failed = f", {sealer.failed:,} attempts failed" if sealer.failed else ""
-        sys.stdout.write(f"{made:,} seals made, {sealed:,} writers have seals{failed}\n")
+        failed = f", {counted(sealer.failed, 'attempt')} failed" if sealer.failed else ""
+        have = counted(sealed, "writer has", "writers have")
+        sys.stdout.write(f"{counted(made, 'seal')} made, {have} seals{failed}\n")
     return 0 if fits else 1
 
 
@@ -132,29 +111,17 @@ def _wait(stop: Stop, seconds: float) -> None:
         time.sleep(min(_POLL_SECONDS, left))
 
 
-def _numbers(root: Path, is_meant: Callable[[Path], bool]) -> dict[str, int]:
-    """Return the number of each writer's last seal."""
-    seals = {folder.name: last_seal(folder) for folder in folders(root) if is_meant(folder)}
-    return {name: seal.number for name, seal in seals.items() if seal is not None}
+def _last_seals(root: Path, writer: str | None) -> dict[str, Seal | None]:
+    return {folder.name: last_seal(folder) for folder in folders(root, writer)}
 
 
-def _writers(
-    root: Path, is_meant: Callable[[Path], bool], before: dict[str, int]
-) -> list[dict[str, Any]]:
-    """Return how far each writer is sealed, in the form that ``--json`` prints."""
-    found: list[dict[str, Any]] = []
-    for folder in folders(root):
-        if not is_meant(folder):
-            continue
-        seal = last_seal(folder)
-        number = seal.number if seal is not None else 0
-        found.append(
-            {
-                "writer": folder.name,
-                "seals": number,
-                "new": max(0, number - before.get(folder.name, 0)),
-                "last_seq": seal.last_seq if seal is not None else 0,
-                "closed": seal is not None and seal.closed,
-            }
-        )
-    return found
+def _to_json(writer: str, seal: Seal | None, before: Seal | None) -> dict[str, Any]:
+    """Return how far a writer is sealed, in the form that ``--json`` prints."""
+    number = 0 if seal is None else seal.number
+    return {
+        "writer": writer,
+        "seals": number,
+        "new": max(0, number - (0 if before is None else before.number)),
+        "last_seq": 0 if seal is None else seal.last_seq,
+        "closed": seal is not None and seal.closed,
+    }

@@ -22,7 +22,7 @@ from wakelog._printable import printable
 from wakelog.cli._filters import add_filters, asked, selection_of
 from wakelog.cli._indexed import opened
 from wakelog.cli._parser import whole_number
-from wakelog.cli._paths import add_path, print_json, source_of
+from wakelog.cli._paths import add_json, add_path, print_json, source_of
 from wakelog.cli._table import aligned
 from wakelog.cli._words import cost_text, count_text, duration_text, time_text
 from wakelog.errors import WakelogError
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limit", type=whole_number, metavar="N", help="only the first N")
     add_filters(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the list")
+    add_json(parser, instead_of="the list")
 
 
 def run(arguments: argparse.Namespace) -> int:

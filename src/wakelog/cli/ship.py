@@ -20,17 +20,23 @@ import signal
 import sys
 import time
 from contextlib import contextmanager, nullcontext, suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from wakelog._printable import printable
 from wakelog.cli._identity import become_owner_of
-from wakelog.cli._next_hop import check_typed, exporter_of, naming_variables, span_exporter_of
+from wakelog.cli._next_hop import (
+    add_destination,
+    check_typed,
+    exporter_of,
+    naming_variables,
+    span_exporter_of,
+)
 from wakelog.cli._parser import number_from
-from wakelog.cli._paths import add_path, journal_of, path_of, print_json
+from wakelog.cli._paths import add_json, add_path, journal_of, path_of, print_json
 from wakelog.cli._place import journal_at
 from wakelog.cli._sealing import add_sealing, sealer_of
 from wakelog.cli._signals import Stop, until_asked, wait_for_journal
-from wakelog.cli._terminal import given_width, has_rich
 from wakelog.cli._whose import Whose, add_whose
 from wakelog.errors import ConfigurationError
 from wakelog.journal import books, folders, signal_of
@@ -56,12 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_path(parser, "a journal directory, or one writer's folder")
     add_whose(parser)
     parser.add_argument("--follow", action="store_true", help="continue with new records")
-    parser.add_argument("--endpoint", metavar="URL", help="the destination")
-    parser.add_argument(
-        "--protocol",
-        choices=("http/protobuf", "grpc"),
-        help="the OTLP protocol; gRPC unless a variable sets it",
-    )
+    add_destination(parser, "the destination")
     parser.add_argument(
         "--rate",
         type=number_from(0, including=False),
@@ -76,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="without --follow: give up when nothing was accepted for this long (30)",
     )
     add_sealing(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the progress")
+    add_json(parser, instead_of="the progress")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     exporters = _exporters(root, is_meant, arguments)
     sealer = sealer_of(root, arguments, is_meant)  # before root gives up its id
     become_owner_of(path)
-    progress = nullcontext(_nothing) if arguments.json else _progress(_pending(root, is_meant))
+    progress = _progress(_pending(root, is_meant), shown=not arguments.json)
 
     begun = time.monotonic()
     metrics = _metrics() if arguments.follow else None
@@ -254,17 +255,16 @@ def _nothing(_: _Shipments) -> None:
 
 
 @contextmanager
-def _progress(pending: int) -> Iterator[Show]:
-    if not has_rich():
+def _progress(pending: int, *, shown: bool) -> Iterator[Show]:
+    """Show a progress bar on a terminal, if rich is installed."""
+    if not (shown and sys.stdout.isatty() and find_spec("rich")):
         yield _nothing
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
-    from wakelog.cli._rich import Coloured
-
     columns = (BarColumn(), MofNCompleteColumn(), Remaining(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Coloured(given_width()), transient=True) as progress:
+    with Progress(*columns, transient=True) as progress:
         task = progress.add_task("", total=pending)
 
         def show(shipment: _Shipments) -> None:

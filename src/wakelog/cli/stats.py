@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final
 from wakelog._printable import printable
 from wakelog.cli._filters import add_filters, asked, selection_of
 from wakelog.cli._indexed import opened
-from wakelog.cli._paths import add_path, print_json, source_of
+from wakelog.cli._paths import add_json, add_path, print_json, source_of
 from wakelog.cli._table import aligned
-from wakelog.cli._words import bar, cost_text, count_text, spark, time_text
+from wakelog.cli._words import bar, cost_text, count_text, counted, spark, time_text
 from wakelog.errors import WakelogError
 from wakelog.index import Selection
 from wakelog.viewer.tree import duration
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, one writer's folder, or a JSONL file")
     add_filters(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
+    add_json(parser, instead_of="the tables")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -69,9 +69,9 @@ def _lines(stats: Stats) -> list[str]:
     total = stats.total
     if not total.events:
         return ["Nothing is recorded yet."]
-    said = f"{total.events:,} events, {total.errors:,} failed"
+    said = f"{counted(total.events, 'event')}, {total.errors:,} failed"
     lines = [
-        f"{said} · {stats.runs:,} runs, {stats.sessions:,} sessions",
+        f"{said} · {counted(stats.runs, 'run')}, {counted(stats.sessions, 'session')}",
         f"{time_text(stats.first)} to {time_text(stats.last)}",
     ]
     if total.events >= _ENOUGH:

@@ -29,13 +29,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wakelog._printable import printable
 from wakelog.cli._open_spans import open_spans_of, said_of
-from wakelog.cli._paths import add_path, journal_of, print_json
+from wakelog.cli._paths import add_json, add_path, journal_of, print_json
 from wakelog.cli._place import check_journal, journal_at
 from wakelog.cli._table import table_text
-from wakelog.cli._terminal import console
+from wakelog.cli._terminal import say
 from wakelog.cli._terminal import width as terminal_width
 from wakelog.cli._unserved import unserved_of
 from wakelog.cli._whose import name_of
+from wakelog.cli._words import counted
 from wakelog.errors import JournalError
 from wakelog.journal import (
     FIGURES,
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
 
 _LIFE: Final = {True: "live", False: "gone", None: "unknown"}
 _KEPT_HERE: Final = "kept here"
-_MARKER: Final = "wakelog.json"
 _MOST_WRITERS = 20
 _UNIT = 1024
 _ID_SHOWN = 13  # the time in a UUID of version 7, to the millisecond
@@ -70,7 +70,7 @@ class WriterStatus:
     Attributes:
         books: The figures.
         size: Bytes on disk.
-        folder: The writer's folder; None for a sum.
+        folder: The writer's folder; None for a sum, and if it has been deleted.
     """
 
     books: Books
@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help=f"list every writer instead of the newest {_MOST_WRITERS}",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    add_json(parser, instead_of="the table")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -106,11 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
     left_out = len(statuses) - len(shown)
     used = usage(path)
     quota = quota_of(path)
-    here = _is_kept_here(path)
-    unended = open_spans_of(status.folder for status in statuses if _has_folder(status))
-    unserved = unserved_of(
-        (one.folder, one.books.pending) for one in statuses if one.folder and _has_folder(one)
-    )
+    here = is_kept_here(journal_at(path)[0])
+    there = [(one.folder, one.books.pending) for one in statuses if one.folder is not None]
+    unended = open_spans_of(folder for folder, _ in there)
+    unserved = unserved_of(there)
     balances = all(status.books.balances for status in (*statuses, total))
     if arguments.json:
         print_json(
@@ -136,26 +135,27 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
         return 0 if balances else 1
-    out = console()
     limit = "" if quota is None else f" of {size_text(quota)} ({used / quota:.0%})"
-    out.print(f"{printable(str(path))}  ·  {size_text(used)}{limit}", soft_wrap=True)
+    say(f"{printable(str(path))}  ·  {size_text(used)}{limit}")
     groups = by_owner(shown)
     for title, some in groups:
         if title:
-            out.print(f"\n{printable(title)}", soft_wrap=True)
+            say(f"\n{printable(title)}")
         if len(groups) > 1:
-            out.print(table(some, total_of(some), here=here))
+            say(table(some, total_of(some), here=here))
     if len(groups) == 1:
-        out.print(table(shown, total, left_out, here=here))
+        say(table(shown, total, left_out, here=here))
     else:
-        out.print("\nAll services and pipelines")
-        out.print(table([], total, len(shown) + left_out, here=here))
+        say("\nAll services and pipelines")
+        say(table([], total, len(shown) + left_out, here=here))
     if left_out:
-        out.print(f"{left_out} older writers are in the total only; --all shows them.")
-    out.print(balance_text(statuses, total, here=here), style="green" if balances else "bold red")
+        say(
+            f"{counted(left_out, 'older writer is', 'older writers are')} in the total only; --all shows all."
+        )
+    say((balance_text(statuses, total, here=here), "green" if balances else "bold red"))
     no_endpoint = (one.line for one in unserved)
     for line in (*said_of(unended), *no_endpoint, *waiting(statuses, path)):
-        out.print(printable(line), soft_wrap=True)
+        say(printable(line))
     return 0 if balances else 1
 
 
@@ -177,7 +177,8 @@ def statuses_of(path: Path, *, exact: bool = False) -> list[WriterStatus]:
     found = books(root, exact=exact)
     if writer is not None:
         found = [one for one in found if one.writer == writer]
-    return [WriterStatus(one, _size(root / one.writer), root / one.writer) for one in found]
+    there = {one.writer: folder for one in found if (folder := root / one.writer).is_dir()}
+    return [WriterStatus(one, _size(root / one.writer), there.get(one.writer)) for one in found]
 
 
 def by_owner(statuses: Sequence[WriterStatus]) -> list[tuple[str, list[WriterStatus]]]:
@@ -187,14 +188,14 @@ def by_owner(statuses: Sequence[WriterStatus]) -> list[tuple[str, list[WriterSta
     """
     owners = {id(one): _owner(one) for one in statuses}
     known = {owner.key for owner in owners.values() if owner is not None}
-    strange = any(_has_folder(one) and owners[id(one)] is None for one in statuses)
+    strange = any(one.folder is not None and owners[id(one)] is None for one in statuses)
     if len(known) + strange <= 1:
         named = [_title(o) for o in owners.values() if o and o.key[1:] != (DEFAULT_PIPELINE, LOGS)]
         return [(named[0] if named else "", list(statuses))]
     groups: dict[str, list[WriterStatus]] = {}
     for one in statuses:
         owner = owners[id(one)]
-        nameless = "nothing readable says whose" if _has_folder(one) else "deleted folders"
+        nameless = "deleted folders" if one.folder is None else "nothing readable says whose"
         groups.setdefault(nameless if owner is None else _title(owner), []).append(one)
     return list(groups.items())
 
@@ -212,7 +213,7 @@ def waiting(statuses: Sequence[WriterStatus], root: Path) -> list[str]:
     for one in statuses:
         owner = _owner(one)
         if owner is None:
-            unknown += one.books.pending if _has_folder(one) else 0
+            unknown += 0 if one.folder is None else one.books.pending
             continue
         owner = first.setdefault(owner.whose, owner)  # events and spans are delivered together
         pending[owner] = pending.get(owner, 0) + one.books.pending
@@ -220,7 +221,7 @@ def waiting(statuses: Sequence[WriterStatus], root: Path) -> list[str]:
             live.add(owner.whose)
     where = shlex.quote(str(root))
     lines = [
-        f"{count:,} of {name_of(owner)} are pending, and no process records for it now: start one "
+        f"{counted(count, f'of {name_of(owner)} is', f'of {name_of(owner)} are')} pending, and no process records for it now: start one "
         f"with pipeline={owner.pipeline!r}, or run: wakelog ship --service "
         f"{shlex.quote(str(owner.service))} --pipeline {shlex.quote(owner.pipeline)} {where}"
         for owner, count in pending.items()
@@ -231,18 +232,14 @@ def waiting(statuses: Sequence[WriterStatus], root: Path) -> list[str]:
     ]
     if unknown:
         lines.append(
-            f"{unknown:,} are pending in folders without a readable owner file: "
+            f"{counted(unknown, 'is', 'are')} pending in folders without a readable owner file: "
             f"wakelog ship --all {where}"
         )
     return lines
 
 
 def _owner(status: WriterStatus) -> Owner | None:
-    return owner_of(status.folder) if status.folder and _has_folder(status) else None
-
-
-def _has_folder(status: WriterStatus) -> bool:
-    return status.folder is not None and status.folder.is_dir()
+    return None if status.folder is None else owner_of(status.folder)
 
 
 def _whose(status: WriterStatus) -> dict[str, str | None]:
@@ -318,12 +315,6 @@ def balance_text(
 
 def _word(figure: str, *, here: bool) -> str:
     return _KEPT_HERE if here and figure == "pending" else figure.replace("_", " ")
-
-
-def _is_kept_here(path: Path) -> bool:
-    """Tell whether no process has delivered from a journal, or from that of a writer's folder."""
-    root = path if (path / _MARKER).exists() else path.absolute().parent
-    return is_kept_here(root)
 
 
 def size_text(size: float) -> str:

@@ -18,12 +18,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from wakelog._printable import printable
+from wakelog.cli._ansi import drawn, is_coloured
 from wakelog.cli._filters import add_filters, selection_of, test_of
 from wakelog.cli._follow import Followed, follow
 from wakelog.cli._paths import add_path, print_json, source_of
 from wakelog.cli._place import is_empty_file
 from wakelog.cli._signals import until_asked
-from wakelog.cli._terminal import console, styled
+from wakelog.cli._terminal import width
 from wakelog.events import EVENT_TYPES, described, event_type_of
 from wakelog.events import semconv as s
 from wakelog.record import SPAN, Record, parse_rfc3339, rfc3339, to_line
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"wakelog: {named} is an empty file; waiting for its first line\n")
     # A line that was written since is_empty_file() looked is shown, too.
     source = follow(path, from_start=arguments.from_start or empty)
-    show = _print_json if arguments.json else _Printer()
+    show = _print_json if arguments.json else _print_text
     wanted = test_of(selection_of(arguments))
     with until_asked(signal.SIGTERM) as stop:
         while not stop.asked:
@@ -104,59 +105,49 @@ def record_dict(record: Record, writer: str | None) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-class _Printer:
-    """Prints events as text."""
+def _print_text(one: Followed) -> None:
+    parts = [(printable(text), style) for text, style in _line(one.record)]
+    cut = width() if sys.stdout.isatty() else None
+    sys.stdout.write(drawn(parts, coloured=is_coloured(), width=cut) + "\n")
 
-    def __init__(self) -> None:
-        self._console = console()
 
-    def __call__(self, one: Followed) -> None:
-        """Print one event."""
-        if self._console.is_terminal:
-            self._console.print(self._line(one.record), no_wrap=True, overflow="ellipsis")
-        else:
-            self._console.print(self._line(one.record), soft_wrap=True)
+def _line(record: Record) -> list[tuple[str, str]]:
+    attributes = record.attributes
+    if record.signal == SPAN:
+        return _span_line(record)
+    name = record.event_name if isinstance(record.event_name, str) else "log"
+    kind = event_type_of(name)
+    agent = attributes.get(s.AGENT_NAME)
+    status = attributes.get(s.STATUS)
+    time = record.timestamp if record.timestamp is not None else record.observed_timestamp
+    parts = [
+        (clock_time(time), "dim"),
+        (f"  {one_line(agent, 20) if isinstance(agent, str) else '-':<14}", "cyan"),
+        (f"  {one_line(kind, 40):<16}", _STYLES.get(str(status), "none")),
+    ]
+    logged = kind not in EVENT_TYPES or message_of(attributes, record.body) is not None
+    if logged and (level := level_of(record)) is not None:
+        parts.append((f"  {one_line(level, 20)}", level_style(level)))
+    summary = summary_of(kind, attributes, record.body)
+    said = (name_of(kind, attributes), status, summary)
+    parts += [(f"  {one_line(word)}", "none") for word in said if isinstance(word, str) and word]
+    exception = exception_of(attributes)
+    if exception is not None and (told := exception_line(exception)) not in summary:
+        parts.append((f"  {told}", "red"))
+    return parts
 
-    def _line(self, record: Record) -> Any:
-        attributes = record.attributes
-        if record.signal == SPAN:
-            return self._span_line(record)
-        name = record.event_name if isinstance(record.event_name, str) else "log"
-        kind = event_type_of(name)
-        agent = attributes.get(s.AGENT_NAME)
-        status = attributes.get(s.STATUS)
-        time = record.timestamp if record.timestamp is not None else record.observed_timestamp
-        parts = [
-            (clock_time(time), "dim"),
-            (f"  {one_line(agent, 20) if isinstance(agent, str) else '-':<14}", "cyan"),
-            (f"  {one_line(kind, 40):<16}", _STYLES.get(str(status), "none")),
-        ]
-        logged = kind not in EVENT_TYPES or message_of(attributes, record.body) is not None
-        if logged and (level := level_of(record)) is not None:
-            parts.append((f"  {one_line(level, 20)}", level_style(level)))
-        summary = summary_of(kind, attributes, record.body)
-        said = (name_of(kind, attributes), status, summary)
-        parts += [
-            (f"  {one_line(word)}", "none") for word in said if isinstance(word, str) and word
-        ]
-        exception = exception_of(attributes)
-        if exception is not None and (told := exception_line(exception)) not in summary:
-            parts.append((f"  {told}", "red"))
-        return styled(*parts)
 
-    @staticmethod
-    def _span_line(record: Record) -> Any:
-        about = record.span or {}
-        status = str(about.get("status", "")).lower()
-        began = parse_rfc3339(about["start"]) if "start" in about else record.timestamp
-        took = ((record.timestamp or 0) - (began or 0)) / 1e6
-        parts = [
-            (clock_time(record.timestamp), "dim"),
-            (f"  {'-':<14}", "cyan"),
-            (f"  {'span':<16}", _STYLES.get(status, "none")),
-            (f"  {one_line(str(about.get('name', '')))}  {took:.1f} ms  {status}".rstrip(), "none"),
-        ]
-        return styled(*parts)
+def _span_line(record: Record) -> list[tuple[str, str]]:
+    about = record.span or {}
+    status = str(about.get("status", "")).lower()
+    began = parse_rfc3339(about["start"]) if "start" in about else record.timestamp
+    took = ((record.timestamp or 0) - (began or 0)) / 1e6
+    return [
+        (clock_time(record.timestamp), "dim"),
+        (f"  {'-':<14}", "cyan"),
+        (f"  {'span':<16}", _STYLES.get(status, "none")),
+        (f"  {one_line(str(about.get('name', '')))}  {took:.1f} ms  {status}".rstrip(), "none"),
+    ]
 
 
 _STYLES = {"error": "red", "success": "green", "started": "bold"}

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from wakelog._printable import printable
 from wakelog.cli._evidence import add_evidence, evidence_of
-from wakelog.cli._paths import add_path, journal_of, print_json
+from wakelog.cli._paths import add_json, add_path, journal_of, print_json
 from wakelog.cli._place import journal_at
-from wakelog.cli._terminal import console
+from wakelog.cli._terminal import say
 from wakelog.cli.status import balance_text, statuses_of, table, total_of
 from wakelog.evidence import erased_in
 from wakelog.journal import first_misfit, folders
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_path(parser, "a journal directory, or one writer's folder")
     add_evidence(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    add_json(parser, instead_of="the table")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,16 +70,15 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
         return 0 if fits else 1
-    out = console()
-    out.print(table(statuses, total))
-    out.print(balance_text(statuses, total), style="green" if fits else "bold red")
+    say(table(statuses, total))
+    say((balance_text(statuses, total), "green" if fits else "bold red"))
     for misfit in misfits:
         where = misfit["file"]
         if misfit["line"]:  # a seal that only an anchor has is on no line of the journal
             where += f", line {misfit['line']}, byte {misfit['offset']}"
-        out.print(printable(f"{where}: {misfit['what']}"), style="bold red", soft_wrap=True)
+        say((printable(f"{where}: {misfit['what']}"), "bold red"))
     if fits:
-        out.print("Every line is what was written.", style="green")
+        say(("Every line is what was written.", "green"))
     for sentence in evidence.shows if evidence is not None else ():
-        out.print(printable(sentence), soft_wrap=True)
+        say(printable(sentence))
     return 0 if fits else 1

@@ -10,22 +10,20 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from wakelog._printable import printable
 from wakelog.cli._identity import become_owner_of
 from wakelog.cli._indexed import opened
-from wakelog.cli._next_hop import exporter_of, span_exporter_of
+from wakelog.cli._next_hop import add_destination, exporter_maker
 from wakelog.cli._parser import whole_number
 from wakelog.cli._paths import add_path, source_of
 from wakelog.cli._place import check_journal, journal_at
 from wakelog.errors import ConfigurationError, JournalError
-from wakelog.record import SPANS
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
 _TRACE_URL: Final = "WAKELOG_TRACE_URL"
 _ENDPOINTS: Final = (
@@ -66,14 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="the Prometheus with the programs' metrics, for circuits and the duration of syncs",
     )
-    parser.add_argument(
-        "--endpoint", metavar="URL", help="the destination of replayed dead letters"
-    )
-    parser.add_argument(
-        "--protocol",
-        choices=("http/protobuf", "grpc"),
-        help="the OTLP protocol; gRPC unless a variable sets it",
-    )
+    add_destination(parser, "the destination of replayed dead letters")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -86,13 +77,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     path = source_of(arguments)
     journal = _journal(path)
+    has_destination = arguments.endpoint or any(os.environ.get(name) for name in _ENDPOINTS)
     settings = PageSettings(
         host=arguments.host,
         port=arguments.port,
         trace_url=_trace_url(arguments),
         links=[_link(text) for text in arguments.link],
         prometheus=_checked(arguments.prometheus) if arguments.prometheus else None,
-        exporter_of=_exporter(arguments),
+        exporter_of=exporter_maker(arguments) if has_destination else None,
     )
     if journal is not None:
         become_owner_of(journal)
@@ -118,16 +110,6 @@ def _journal(path: Path) -> Path | None:
     except JournalError:
         return None
     return journal_at(path)[0]
-
-
-def _exporter(arguments: argparse.Namespace) -> Callable[[str], Any] | None:
-    if not arguments.endpoint and not any(os.environ.get(name) for name in _ENDPOINTS):
-        return None
-
-    def make(signal: str) -> Any:
-        return span_exporter_of(arguments) if signal == SPANS else exporter_of(arguments)
-
-    return make
 
 
 def _trace_url(arguments: argparse.Namespace) -> str | None:

@@ -68,6 +68,7 @@ def read_key_file(path: str | os.PathLike[str]) -> Any:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
     except ImportError as error:
         raise ConfigurationError(_NEEDED) from error
+    path = os.path.expanduser(path)
     text = _read(path)
     if _PRIVATE not in text:
         what = "a public key, and the private one signs" if _PUBLIC in text else "no private key"
@@ -110,7 +111,7 @@ class PublicKeys:
             from cryptography.hazmat.primitives.serialization import load_pem_public_key
         except ImportError as error:
             raise ConfigurationError(_NEEDED) from error
-        place = Path(path)
+        place = Path(os.path.expanduser(path))
         files = [place / n for n in sorted(list_regular(place))] if is_directory(place) else [place]
         found: dict[str, Ed25519PublicKey] = {}
         end = b"-----END PUBLIC KEY-----"

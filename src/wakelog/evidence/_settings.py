@@ -76,7 +76,7 @@ class Sealing:
         Raises:
             ConfigurationError: If a variable cannot be used; the message names it.
         """
-        key, checkpoints = _said(_KEY), _said(_CHECKPOINTS)
+        key, checkpoints = (os.path.expanduser(_said(name)) for name in (_KEY, _CHECKPOINTS))
         on, erasable = _flag(_SEALING, default=bool(key)), _flag(_ERASABLE, default=True)
         anchors = _anchors(checkpoints, _said(_TIMESTAMP_URL))
         try:

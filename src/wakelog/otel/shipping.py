@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -217,7 +218,7 @@ def _rebuilder() -> Rebuilder:
 
 
 def replay(
-    letters: Iterator[tuple[Path, DeadLetter]],
+    letters: Iterable[tuple[Path, DeadLetter]],
     exporter_of: Callable[[str], LogRecordExporter | SpanExporter],
 ) -> Iterator[tuple[DeadLetter, str | None]]:
     """Deliver dead letters again, one by one.
@@ -227,7 +228,7 @@ def replay(
 
     Args:
         letters: The dead letters, each with its writer's folder.
-        exporter_of: Returns the exporter to the next hop for a signal.
+        exporter_of: Makes the exporter to the next hop for a signal, which is shut down at the end.
 
     Yields:
         Each letter that was tried, with the reason why it was not accepted, None if it was
@@ -239,29 +240,32 @@ def replay(
     """
     attempts: dict[str, ExportAttempt] = {}
     rebuilder, span_rebuilder = _rebuilder(), SpanRebuilder()
-    for folder, letter in letters:
-        signal = signal_of(folder)
-        try:
-            made = (
-                span_rebuilder.rebuild(letter.entry())
-                if signal == SPANS
-                else _readable(rebuilder, letter)
-            )
-        except (CorruptLineError, ValueError) as error:
-            yield letter, str(error)
-            continue
-        attempt = attempts.get(signal)
-        if attempt is None:
-            attempt = attempts[signal] = attempt_through(exporter_of(signal))
-        with suppress_recording():
-            outcome = attempt([made])
-        if outcome.is_taken:
-            note_replayed(folder, letter.id)
-            yield letter, None
-            continue
-        yield letter, outcome.reason or outcome.kind.value or "rejected"
-        if outcome.kind is Outcome.RETRYABLE:
-            return
+    with ExitStack() as ending:
+        for folder, letter in letters:
+            signal = signal_of(folder)
+            try:
+                made = (
+                    span_rebuilder.rebuild(letter.entry())
+                    if signal == SPANS
+                    else _readable(rebuilder, letter)
+                )
+            except (CorruptLineError, ValueError) as error:
+                yield letter, str(error)
+                continue
+            attempt = attempts.get(signal)
+            if attempt is None:
+                exporter = exporter_of(signal)
+                ending.callback(exporter.shutdown)
+                attempt = attempts[signal] = attempt_through(exporter)
+            with suppress_recording():
+                outcome = attempt([made])
+            if outcome.is_taken:
+                note_replayed(folder, letter.id)
+                yield letter, None
+                continue
+            yield letter, outcome.reason or outcome.kind.value or "rejected"
+            if outcome.kind is Outcome.RETRYABLE:
+                return
 
 
 def _readable(rebuilder: Rebuilder, letter: DeadLetter) -> ReadableLogRecord:

@@ -191,22 +191,10 @@ class Pages:
         def replay_all() -> list[dict[str, Any]]:
             from wakelog.otel.shipping import replay
 
-            exporters: dict[str, Any] = {}
-
-            def exporter_for(signal: str) -> Any:
-                if signal not in exporters:
-                    exporters[signal] = exporter_of(signal)
-                return exporters[signal]
-
-            try:
-                found = iter(letters_to_replay(journal, wanted))
-                return [
-                    {"id": letter.id, "replayed": reason is None, "reason": reason}
-                    for letter, reason in replay(found, exporter_for)
-                ]
-            finally:
-                for exporter in exporters.values():
-                    exporter.shutdown()
+            return [
+                {"id": letter.id, "replayed": reason is None, "reason": reason}
+                for letter, reason in replay(letters_to_replay(journal, wanted), exporter_of)
+            ]
 
         return _json({"replayed": await self._library.do(replay_all)})
 

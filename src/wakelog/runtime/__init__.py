@@ -30,7 +30,7 @@ from wakelog.runtime._opening import (
     size_of,
     touch,
 )
-from wakelog.runtime._paths import absolute, refuse_url, resolved
+from wakelog.runtime._paths import absolute, resolved
 from wakelog.runtime._per_thread import PerThread
 from wakelog.runtime._posix import fcntl
 from wakelog.runtime._refusals import JournalErrors, UnlessMissing
@@ -75,7 +75,6 @@ __all__ = [
     "open_to_read",
     "others_are_trusted",
     "read_small",
-    "refuse_url",
     "regular_file",
     "reset_in_child",
     "resolved",

@@ -13,31 +13,19 @@ from wakelog.runtime._opening import TRUST_VARIABLE, others_are_trusted
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def refuse_url(path: str | os.PathLike[str]) -> None:
-    """Raise an error for a URL, which would otherwise name a local directory such as ``s3:``.
-
-    Raises:
-        ConfigurationError: For a text that begins like a URL.
-    """
-    text = os.fsdecode(path)
-    if _URL.match(text):
-        message = f"{text!r} is a URL: give the path of a directory or file on this machine"
-        raise ConfigurationError(message)
-
-
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """Return an absolute path with resolved parents.
+    """Return an absolute path with resolved parents, and with the home directory for ``~``.
 
-    Called once, where a path enters Wakelog. The code that opens the path decides whether the path
+    Called once, where a path enters Wakelog. Neither systemd nor a ``.env`` file replaces ``~``. The code that opens the path decides whether the path
     itself may be a link.
 
     Raises:
         ConfigurationError: For a URL, for a relative path in a deleted working directory, and for a
             path with a parent that is a link of an untrusted user.
     """
-    refuse_url(path)
+    _refuse_url(path)
     try:
-        path = Path(path).absolute()
+        path = Path(os.path.expanduser(path)).absolute()
     except FileNotFoundError as error:
         message = (
             f"the path {os.fspath(path)!r} is relative, and the working directory has been deleted: "
@@ -74,3 +62,15 @@ def resolved(path: Path) -> Path:
             )
             raise ConfigurationError(message)
     return Path(os.path.realpath(path))
+
+
+def _refuse_url(path: str | os.PathLike[str]) -> None:
+    """Raise an error for a URL, which would otherwise name a local directory such as ``s3:``.
+
+    Raises:
+        ConfigurationError: For a text that begins like a URL.
+    """
+    text = os.fsdecode(path)
+    if _URL.match(text):
+        message = f"{text!r} is a URL: give the path of a directory or file on this machine"
+        raise ConfigurationError(message)
