@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from wakelog.events import USAGE
@@ -86,6 +86,10 @@ class Call(NamedTuple):
         return RecordedError(self.failure)
 
 
+Take = Callable[[str, Any, Any], Call]
+"""Takes a model call from a record, by the model, the messages and the instructions."""
+
+
 class ModelAnswer(NamedTuple):
     """A model's response.
 
@@ -129,6 +133,24 @@ class ModelAnswer(NamedTuple):
             str(answered.get(s.RESPONSE_ID) or "recorded"),
             str(answered.get(s.RESPONSE_MODEL) or name),
         )
+
+
+def answered(take: Take, name: str, messages: Any, system: Any) -> tuple[Call, ModelAnswer]:
+    """Return the recorded call of a model, and its response or the part of one that was read.
+
+    Raises:
+        BaseException: The recorded error, if the call failed.
+    """
+    call = take(name, messages, system)
+    if not call.succeeded and not call.was_cancelled:
+        raise call.error()
+    return call, ModelAnswer.of(call.name, call.answered)
+
+
+def abandoned(call: Call) -> UnrecordedCallError:
+    """Return the error for reading on in a stream where the record has no more of it."""
+    message = f"{call.kind} {call.name} was abandoned here in the record, and is read on"
+    return UnrecordedCallError(message)
 
 
 def as_recorded(value: Any) -> Any:

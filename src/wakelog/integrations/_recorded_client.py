@@ -8,11 +8,16 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple, TypeVar
 
 from wakelog.integrations._messages import of_chat, of_items, parts_of
-from wakelog.integrations._recorded_answer import Call, ModelAnswer, UnrecordedCallError
+from wakelog.integrations._recorded_answer import (
+    Call,
+    ModelAnswer,
+    Take,
+    UnrecordedCallError,
+    abandoned,
+)
 from wakelog.integrations.clients import provider_of
 
 Client = TypeVar("Client")
-Take = Callable[[str, Any, Any], Call]
 Body = dict[str, Any]
 
 _AT: Final = "recorded"  # stands for ids that are not in the record
@@ -131,8 +136,7 @@ def _line(event: Body) -> bytes:
 
 def _abandoned(events: Iterator[Body], call: Call) -> Iterator[Body]:
     yield from (event for event in events if not _is_end(event))
-    message = f"{call.kind} {call.name} was abandoned here in the record, and is read on"
-    raise UnrecordedCallError(message)
+    raise abandoned(call)
 
 
 def _is_end(event: Body) -> bool:

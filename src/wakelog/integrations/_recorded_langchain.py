@@ -8,7 +8,7 @@ from typing import Any
 
 from wakelog.integrations._extra import framework
 from wakelog.integrations._langchain_messages import of_messages
-from wakelog.integrations._recorded_answer import Call, ModelAnswer, UnrecordedCallError
+from wakelog.integrations._recorded_answer import Call, ModelAnswer, abandoned, answered
 
 _models: Any = framework("langchain_core.language_models", "langchain")
 _messages: Any = framework("langchain_core.messages", "langchain")
@@ -35,10 +35,7 @@ class RecordedChatModel(_models.BaseChatModel):  # type: ignore[misc] # the pack
         return self.bind(tools=list(tools), **settings)
 
     def _call(self, messages: Any) -> tuple[Call, ModelAnswer]:
-        call: Call = self.take(self.model_name, of_messages(messages), None)
-        if not call.succeeded and not call.was_cancelled:
-            raise call.error()
-        return call, ModelAnswer.of(call.name, call.answered)
+        return answered(self.take, self.model_name, of_messages(messages), None)
 
     def _generate(self, messages: Any, *_: Any, **__: Any) -> Any:
         call, answer = self._call(messages)
@@ -60,8 +57,7 @@ class RecordedChatModel(_models.BaseChatModel):  # type: ignore[misc] # the pack
             arguments = json.dumps(one.get("arguments"))
             yield _chunk(content="", tool_call_chunks=[{**said, "args": arguments}])
         if call.was_cancelled:
-            message = f"{call.kind} {call.name} was abandoned here in the record, and is read on"
-            raise UnrecordedCallError(message)
+            raise abandoned(call)
         yield _chunk(content="", chunk_position="last", **_about(answer))
 
     async def _astream(self, messages: Any, *_: Any, **__: Any) -> AsyncIterator[Any]:

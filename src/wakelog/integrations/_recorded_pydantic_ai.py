@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from wakelog.integrations._extra import framework
-from wakelog.integrations._recorded_answer import Call, ModelAnswer, UnrecordedCallError
+from wakelog.integrations._recorded_answer import Call, ModelAnswer, abandoned, answered
 from wakelog.integrations.pydantic_ai import instructions_of, of_messages
 
 _function: Any = framework("pydantic_ai.models.function", "pydantic-ai")
@@ -24,10 +24,7 @@ def recorded_model(name: str, take: Any) -> Any:
     """
 
     def called(messages: Any) -> tuple[Call, ModelAnswer]:
-        call: Call = take(name, of_messages(messages), instructions_of(messages))
-        if not call.succeeded and not call.was_cancelled:
-            raise call.error()
-        return call, ModelAnswer.of(call.name, call.answered)
+        return answered(take, name, of_messages(messages), instructions_of(messages))
 
     async def answer(messages: Any, info: Any) -> Any:  # noqa: ARG001 - the framework's
         call, said = called(messages)
@@ -50,7 +47,6 @@ def recorded_model(name: str, take: Any) -> Any:
             asked = _function.DeltaToolCall(one["name"], arguments, tool_call_id=call_id)
             yield {place: asked}
         if call.was_cancelled:
-            message = f"{call.kind} {call.name} was abandoned here in the record, and is read on"
-            raise UnrecordedCallError(message)
+            raise abandoned(call)
 
     return _function.FunctionModel(answer, stream_function=stream, model_name=name)

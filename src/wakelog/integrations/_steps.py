@@ -289,6 +289,33 @@ class within:  # noqa: N801 - it is called like a function
             otel_context.detach(self._attached)
 
 
+class around:  # noqa: N801 - it is called like a function
+    """Record a call, for a ``with`` block in which it is made; the value is the key of its step.
+
+    An exception ends the step. After the block, the caller ends it with the result.
+
+    Args:
+        steps: What records it.
+        make: Makes the block, as for ``Steps.open``; None if the call is not recorded.
+    """
+
+    __slots__ = ("_key", "_make", "_steps", "_within")
+
+    def __init__(self, steps: Steps, make: Callable[[AgentLogger], Block[Any]] | None) -> None:
+        self._steps, self._make, self._key = steps, make, object()
+
+    def __enter__(self) -> object:
+        make = self._make
+        self._within = within(None if make is None else self._steps.open(self._key, None, make))
+        self._within.__enter__()
+        return self._key
+
+    def __exit__(self, kind: object, error: BaseException | None, trace_back: object) -> None:
+        self._within.__exit__()
+        if error is not None:
+            self._steps.end(self._key, error)
+
+
 def _enter(block: Block[Any], outer: otel_context.Context | None) -> None:
     if outer is not None:
         otel_context.attach(outer)

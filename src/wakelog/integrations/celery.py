@@ -13,8 +13,8 @@ from typing import Any
 
 from celery.signals import before_task_publish, task_postrun, task_prerun
 
+from wakelog import propagation
 from wakelog.context import CARRIER
-from wakelog.propagation import carried, headers
 
 __all__ = ["install", "uninstall"]
 
@@ -38,12 +38,8 @@ def uninstall() -> None:
 
 def _send(headers: dict[str, Any] | None = None, **_: Any) -> None:
     if headers is not None:
-        for name, value in _held().items():
+        for name, value in propagation.headers().items():
             headers.setdefault(name, value)
-
-
-def _held() -> dict[str, str]:
-    return headers()
 
 
 def _begin(task_id: str = "", task: Any = None, **_: Any) -> None:
@@ -54,7 +50,7 @@ def _begin(task_id: str = "", task: Any = None, **_: Any) -> None:
     }
     if CARRIER.lower() in found:
         stack = ExitStack()
-        stack.enter_context(carried(found))
+        stack.enter_context(propagation.carried(found))
         _running[task_id] = stack
 
 

@@ -60,15 +60,12 @@ class WakelogHooks:
         self, log: AgentLogger | None = None, *, agent: str = "claude", spans: bool = True
     ) -> None:
         self._steps = Steps(log, spans=spans, framework="claude-agent-sdk", others=_OTHERS)
+        self.refused: Mapping[str, int] = self._steps.refused
+        """The number of steps and events that were not recorded, by reason."""
         self._agent = agent
         self._conversations: dict[str, _Conversation] = {}
         self._watching = 0
         self._asks = False
-
-    @property
-    def refused(self) -> dict[str, int]:
-        """The number of steps and events that were not recorded, by reason."""
-        return dict(self._steps.refused)
 
     def added_to(self, options: Any) -> Any:
         """Return a copy of ``ClaudeAgentOptions`` with the hooks added before the existing ones.

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from wakelog.events.semconv import CHAT
 from wakelog.integrations._messages import of_chat, of_choices, of_items, parts_of, plain
 from wakelog.integrations._model_streams import WatchedManager, WatchedStream, of_message
-from wakelog.integrations._steps import Instrumentor, Steps, resource_of, within
+from wakelog.integrations._steps import Instrumentor, Steps, around, resource_of
 from wakelog.logger import AgentLogger
 
 __all__ = ["record"]
@@ -142,28 +142,16 @@ def _around(call: Callable[..., Any], method: _Method, provider: str, steps: Ste
 
         @functools.wraps(call)
         async def asked(*args: Any, **kwargs: Any) -> Any:
-            key = object()
-            step = _begin(steps, key, method, provider, kwargs)
-            try:
-                with within(step):
-                    result = await call(*args, **kwargs)
-            except BaseException as error:
-                steps.end(key, error)
-                raise
+            with around(steps, _block(method, provider, kwargs)) as key:
+                result = await call(*args, **kwargs)
             return _answered(steps, key, method, kwargs, result)
 
         return _marked(asked, call)
 
     @functools.wraps(call)
     def asked_here(*args: Any, **kwargs: Any) -> Any:
-        key = object()
-        step = _begin(steps, key, method, provider, kwargs)
-        try:
-            with within(step):
-                result = call(*args, **kwargs)
-        except BaseException as error:
-            steps.end(key, error)
-            raise
+        with around(steps, _block(method, provider, kwargs)) as key:
+            result = call(*args, **kwargs)
         return _answered(steps, key, method, kwargs, result)
 
     return _marked(asked_here, call)
@@ -179,7 +167,9 @@ def _own(call: Any) -> Any:
     return getattr(call, "wakelog_own", call)
 
 
-def _begin(steps: Steps, key: object, method: _Method, provider: str, given: Any) -> Any:
+def _block(method: _Method, provider: str, given: Any) -> Callable[[AgentLogger], Any]:
+    """Return what makes the block of a call with these arguments."""
+
     def block(log: AgentLogger) -> Any:
         request = {
             name: value
@@ -196,7 +186,7 @@ def _begin(steps: Steps, key: object, method: _Method, provider: str, given: Any
             request=request,
         )
 
-    return steps.open(key, None, block)
+    return block
 
 
 _NOT_SENT: Final = frozenset({"extra_headers", "extra_query", "timeout"})
@@ -236,7 +226,8 @@ def _around_manager(call: Callable[..., Any], provider: str, steps: Steps) -> An
     @functools.wraps(call)
     def stream(*args: Any, **kwargs: Any) -> Any:
         key = object()
-        begin = functools.partial(_begin, steps, key, method, provider, {**kwargs, "stream": True})
+        block = _block(method, provider, {**kwargs, "stream": True})
+        begin = functools.partial(steps.open, key, None, block)
         return WatchedManager(call(*args, **kwargs), begin, steps, key)
 
     return _marked(stream, call)

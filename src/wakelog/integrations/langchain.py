@@ -8,8 +8,9 @@ before the first model call.
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, Final
@@ -90,6 +91,18 @@ class _Runnable:
         self.interrupts_said = False
 
 
+def _recording(record: Callable[..., None]) -> Callable[..., None]:
+    """Return a callback that records with the handler's ``Steps``, and does nothing without them."""
+
+    @functools.wraps(record)
+    def callback(handler: WakelogCallbackHandler, /, *given: Any, **said: Any) -> None:
+        if (steps := handler.steps) is not None:
+            with steps.guarded():
+                record(handler, steps, *given, **said)
+
+    return callback
+
+
 class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be missing
     """A handler for the callbacks of one ``config``, in place of ``install`` for all.
 
@@ -123,8 +136,11 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
 
     # Chains, graphs and nodes
 
+    @_recording
     def on_chain_start(
         self,
+        steps: Steps,
+        /,
         serialized: Any,
         inputs: Any,
         *,
@@ -136,55 +152,50 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
         **_: Any,
     ) -> None:
         """Store the start of a runnable; a graph is recognized by its first node."""
-        if (steps := self.steps) is None:
-            return
-        with steps.guarded():
-            named = name or (serialized or {}).get("name") or "chain"
-            chain = _Runnable(str(named), parent_run_id, inputs, metadata or {})
-            _put(self._chains, run_id, chain)
-            self._say_retry(steps, tags, parent_run_id)
-            if parent_run_id is None:
-                self._open_run(steps, run_id, chain)
-            elif any(str(tag).startswith(_NODE) for tag in tags or ()):
-                if (graph := self._chains.get(parent_run_id)) is not None:
-                    self._open_run(steps, parent_run_id, graph)
-                self._say_answers(steps, chain)
+        named = name or (serialized or {}).get("name") or "chain"
+        chain = _Runnable(str(named), parent_run_id, inputs, metadata or {})
+        _put(self._chains, run_id, chain)
+        self._say_retry(steps, tags, parent_run_id)
+        if parent_run_id is None:
+            self._open_run(steps, run_id, chain)
+        elif any(str(tag).startswith(_NODE) for tag in tags or ()):
+            if (graph := self._chains.get(parent_run_id)) is not None:
+                self._open_run(steps, parent_run_id, graph)
+            self._say_answers(steps, chain)
 
-    def on_chain_end(self, outputs: Any, *, run_id: Any, **_: Any) -> None:
+    @_recording
+    def on_chain_end(self, steps: Steps, /, outputs: Any, *, run_id: Any, **_: Any) -> None:
         """Record the end of a graph."""
-        if (steps := self.steps) is not None:
-            chain = self._chains.pop(run_id, None)
-            waits = chain is not None and chain.interrupts_said
-            status = "interrupted" if waits else None
-            steps.end(run_id, None, lambda block: block.note(content_of(outputs), status=status))
+        chain = self._chains.pop(run_id, None)
+        waits = chain is not None and chain.interrupts_said
+        status = "interrupted" if waits else None
+        steps.end(run_id, None, lambda block: block.note(content_of(outputs), status=status))
 
-    def on_chain_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
+    @_recording
+    def on_chain_error(
+        self, steps: Steps, /, error: BaseException, *, run_id: Any, **_: Any
+    ) -> None:
         """Record the end of a graph by a failure, a hand-off or an interrupt."""
-        if (steps := self.steps) is None:
-            return
-        with steps.guarded():
-            chain = self._chains.pop(run_id, None)
-            named = type(error).__name__
-            if named == "ParentCommand":
-                if (step := steps.get(run_id)) is not None and chain is not None:
-                    for to in goto(error):
-                        steps.event("agent_handoff", {"from": chain.name, "to": to}, step)
-                    steps.end(run_id)
-            elif named in ("GraphInterrupt", "NodeInterrupt", "GraphBubbleUp"):
-                if chain is not None:
-                    self._say_interrupts(steps, chain, error)
-                steps.end(run_id, None, lambda block: block.note(status="interrupted"))
-            else:
-                steps.end(run_id, error)
+        chain = self._chains.pop(run_id, None)
+        named = type(error).__name__
+        if named == "ParentCommand":
+            if (step := steps.get(run_id)) is not None and chain is not None:
+                for to in goto(error):
+                    steps.event("agent_handoff", {"from": chain.name, "to": to}, step)
+                steps.end(run_id)
+        elif named in ("GraphInterrupt", "NodeInterrupt", "GraphBubbleUp"):
+            if chain is not None:
+                self._say_interrupts(steps, chain, error)
+            steps.end(run_id, None, lambda block: block.note(status="interrupted"))
+        else:
+            steps.end(run_id, error)
 
-    def on_resume(self, event: Any) -> None:
+    @_recording
+    def on_resume(self, steps: Steps, /, event: Any) -> None:
         """Record a resumption from a checkpoint; LangGraph only calls the handlers of a config."""
-        if (steps := self.steps) is None:
-            return
-        with steps.guarded():
-            if not event.checkpoint_ns:
-                at = self._step_of(steps, event.run_id)
-                steps.event("resumed", {"from_checkpoint": event.checkpoint_id}, at)
+        if not event.checkpoint_ns:
+            at = self._step_of(steps, event.run_id)
+            steps.event("resumed", {"from_checkpoint": event.checkpoint_id}, at)
 
     def _open_run(self, steps: Steps, run_id: Any, chain: _Runnable) -> None:
         if steps.get(run_id) is not None:
@@ -265,134 +276,134 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
 
     # Models
 
-    def on_chat_model_start(self, serialized: Any, messages: Any, **said: Any) -> None:
+    @_recording
+    def on_chat_model_start(
+        self, steps: Steps, /, serialized: Any, messages: Any, **said: Any
+    ) -> None:
         """Record the call of a chat model."""
-        self._open_model(serialized, lambda: of_messages(messages[0] if messages else ()), said)
+        self._open_model(
+            steps, serialized, lambda: of_messages(messages[0] if messages else ()), said
+        )
 
-    def on_llm_start(self, serialized: Any, prompts: Any, **said: Any) -> None:
+    @_recording
+    def on_llm_start(self, steps: Steps, /, serialized: Any, prompts: Any, **said: Any) -> None:
         """Record the call of a text completion model."""
-        self._open_model(serialized, lambda: "\n".join(prompts), said, operation="text_completion")
+        self._open_model(
+            steps, serialized, lambda: "\n".join(prompts), said, operation="text_completion"
+        )
 
-    def _open_model(self, serialized: Any, given: Any, said: Any, operation: str = "chat") -> None:
-        if (steps := self.steps) is None:
-            return
-        with steps.guarded():
-            self._say_retry(steps, said.get("tags"), said.get("parent_run_id"))
-            metadata, request = said.get("metadata") or {}, said.get("invocation_params") or {}
-            model = (
-                metadata.get("ls_model_name")
-                or request.get("model")
-                or request.get("model_name")
-                or said.get("name")
-                or ((serialized or {}).get("id") or ["unknown"])[-1]
-            )
-            request = {
-                key: value
-                for key, value in request.items()
-                if value is not None and key not in ("_type", "model_name")
-            }
-            steps.open(
-                said["run_id"],
-                self._step_of(steps, said.get("parent_run_id")),
-                lambda log: log.model(
-                    str(model),
-                    metadata.get("ls_provider"),
-                    given(),
-                    operation=operation,
-                    request=request,
-                ),
-            )
+    def _open_model(
+        self, steps: Steps, serialized: Any, given: Any, said: Any, operation: str = "chat"
+    ) -> None:
+        self._say_retry(steps, said.get("tags"), said.get("parent_run_id"))
+        metadata, request = said.get("metadata") or {}, said.get("invocation_params") or {}
+        model = (
+            metadata.get("ls_model_name")
+            or request.get("model")
+            or request.get("model_name")
+            or said.get("name")
+            or ((serialized or {}).get("id") or ["unknown"])[-1]
+        )
+        request = {
+            key: value
+            for key, value in request.items()
+            if value is not None and key not in ("_type", "model_name")
+        }
+        steps.open(
+            said["run_id"],
+            self._step_of(steps, said.get("parent_run_id")),
+            lambda log: log.model(
+                str(model),
+                metadata.get("ls_provider"),
+                given(),
+                operation=operation,
+                request=request,
+            ),
+        )
 
-    def on_llm_new_token(self, token: Any, *, run_id: Any, **_: Any) -> None:  # noqa: ARG002
+    @_recording
+    def on_llm_new_token(self, steps: Steps, /, token: Any, *, run_id: Any, **_: Any) -> None:  # noqa: ARG002
         """Set the time of the first chunk."""
-        if (steps := self.steps) is not None and (step := steps.get(run_id)) is not None:
-            with steps.guarded():
-                step.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
+        if (step := steps.get(run_id)) is not None:
+            step.block.first_chunk()  # type: ignore[attr-defined] # a ModelBlock
 
-    def on_llm_end(self, response: Any, *, run_id: Any, **_: Any) -> None:
+    @_recording
+    def on_llm_end(self, steps: Steps, /, response: Any, *, run_id: Any, **_: Any) -> None:
         """Record the response of a model."""
-        if self.steps is not None:
-            self.steps.end(run_id, None, lambda block: respond(block, response))
+        steps.end(run_id, None, lambda block: respond(block, response))
 
-    def on_llm_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
+    @_recording
+    def on_llm_error(self, steps: Steps, /, error: BaseException, *, run_id: Any, **_: Any) -> None:
         """Record that a model failed, or that its call was cancelled."""
-        if self.steps is not None:
-            self.steps.end(run_id, error)
+        steps.end(run_id, error)
 
     # Tools and searches
 
-    def on_tool_start(self, serialized: Any, input_str: Any, **said: Any) -> None:
+    @_recording
+    def on_tool_start(self, steps: Steps, /, serialized: Any, input_str: Any, **said: Any) -> None:
         """Record the call of a tool."""
-        if (steps := self.steps) is None:
-            return
-        with steps.guarded():
-            self._say_retry(steps, said.get("tags"), said.get("parent_run_id"))
-            about = serialized or {}
-            name = said.get("name") or about.get("name") or "tool"
-            given = said.get("inputs")
-            steps.open(
-                said["run_id"],
-                self._step_of(steps, said.get("parent_run_id")),
-                lambda log: log.tool(
-                    name,
-                    input_str if given is None else given,
-                    call_id=said.get("tool_call_id"),
-                    tool_type="function",
-                    description=about.get("description"),
-                ),
-            )
+        self._say_retry(steps, said.get("tags"), said.get("parent_run_id"))
+        about = serialized or {}
+        name = said.get("name") or about.get("name") or "tool"
+        given = said.get("inputs")
+        steps.open(
+            said["run_id"],
+            self._step_of(steps, said.get("parent_run_id")),
+            lambda log: log.tool(
+                name,
+                input_str if given is None else given,
+                call_id=said.get("tool_call_id"),
+                tool_type="function",
+                description=about.get("description"),
+            ),
+        )
 
-    def on_tool_end(self, output: Any, *, run_id: Any, **_: Any) -> None:
+    @_recording
+    def on_tool_end(self, steps: Steps, /, output: Any, *, run_id: Any, **_: Any) -> None:
         """Record the result of a tool."""
-        if (steps := self.steps) is not None:
-            error = None
-            with steps.guarded():
-                if getattr(output, "status", None) == "error":
-                    error = ReportedError(str(output.content), "tool_error")
-            steps.end(run_id, error, lambda block: block.note(content_of(output)))
+        error = None
+        with steps.guarded():
+            if getattr(output, "status", None) == "error":
+                error = ReportedError(str(output.content), "tool_error")
+        steps.end(run_id, error, lambda block: block.note(content_of(output)))
 
-    def on_tool_error(self, error: BaseException, *, run_id: Any, **_: Any) -> None:
+    @_recording
+    def on_tool_error(
+        self, steps: Steps, /, error: BaseException, *, run_id: Any, **_: Any
+    ) -> None:
         """Record that a tool failed, or that it is interrupted."""
-        if self.steps is not None:
-            if type(error).__name__ in ("GraphInterrupt", "NodeInterrupt"):
-                self.steps.end(run_id, None, lambda block: block.note(status="interrupted"))
-            else:
-                self.steps.end(run_id, error)
+        if type(error).__name__ in ("GraphInterrupt", "NodeInterrupt"):
+            steps.end(run_id, None, lambda block: block.note(status="interrupted"))
+        else:
+            steps.end(run_id, error)
 
-    def on_retriever_start(self, serialized: Any, query: str, **said: Any) -> None:
+    @_recording
+    def on_retriever_start(self, steps: Steps, /, serialized: Any, query: str, **said: Any) -> None:
         """Record the query of a search."""
-        if (steps := self.steps) is None:
-            return
-        with steps.guarded():
-            source = said.get("name") or (serialized or {}).get("name")
-            at = self._step_of(steps, said.get("parent_run_id"))
-            steps.event("retrieval_query", {"query": query, "source": source}, at)
+        source = said.get("name") or (serialized or {}).get("name")
+        at = self._step_of(steps, said.get("parent_run_id"))
+        steps.event("retrieval_query", {"query": query, "source": source}, at)
 
-    def on_retriever_end(self, documents: Any, **said: Any) -> None:
+    @_recording
+    def on_retriever_end(self, steps: Steps, /, documents: Any, **said: Any) -> None:
         """Record the result of a search."""
-        if (steps := self.steps) is None:
-            return
-        with steps.guarded():
-            at = self._step_of(steps, said.get("parent_run_id"))
-            steps.event("retrieval_result", {"result": [content_of(one) for one in documents]}, at)
+        at = self._step_of(steps, said.get("parent_run_id"))
+        steps.event("retrieval_result", {"result": [content_of(one) for one in documents]}, at)
 
-    def on_retriever_error(self, error: BaseException, **said: Any) -> None:
+    @_recording
+    def on_retriever_error(self, steps: Steps, /, error: BaseException, **said: Any) -> None:
         """Record that a search failed."""
-        if (steps := self.steps) is None:
-            return
-        with steps.guarded():
-            at = self._step_of(steps, said.get("parent_run_id"))
-            payload = {"error": str(error), "error_type": type(error).__qualname__}
-            steps.event("error", payload, at, status="error")
+        at = self._step_of(steps, said.get("parent_run_id"))
+        payload = {"error": str(error), "error_type": type(error).__qualname__}
+        steps.event("error", payload, at, status="error")
 
     # The rest
 
-    def on_retry(self, retry_state: Any, *, run_id: Any, **_: Any) -> None:
+    @_recording
+    def on_retry(self, steps: Steps, /, retry_state: Any, *, run_id: Any, **_: Any) -> None:
         """Record a retry."""
-        if (steps := self.steps) is not None:
-            with steps.guarded():
-                payload = {"kind": "retry", "attempt": retry_state.attempt_number}
-                steps.event("warning", payload, self._step_of(steps, run_id))
+        payload = {"kind": "retry", "attempt": retry_state.attempt_number}
+        steps.event("warning", payload, self._step_of(steps, run_id))
 
     def _say_retry(self, steps: Steps, tags: Any, parent: Any) -> None:
         """Record a retry of ``with_retry``, which LangChain reports by a tag."""
@@ -401,12 +412,13 @@ class WakelogCallbackHandler(_Base):  # type: ignore[misc] # the package may be 
                 payload = {"kind": "retry", "attempt": int(tag.removeprefix(_RETRY)) - 1}
                 steps.event("warning", payload, self._step_of(steps, parent))
 
-    def on_custom_event(self, name: str, data: Any, *, run_id: Any, **_: Any) -> None:
+    @_recording
+    def on_custom_event(
+        self, steps: Steps, /, name: str, data: Any, *, run_id: Any, **_: Any
+    ) -> None:
         """Record an event that the program has dispatched."""
-        if (steps := self.steps) is not None:
-            with steps.guarded():
-                payload = {"name": name, "data": content_of(data)}
-                steps.event("custom", payload, self._step_of(steps, run_id))
+        payload = {"name": name, "data": content_of(data)}
+        steps.event("custom", payload, self._step_of(steps, run_id))
 
 
 def _put(where: OrderedDict[Any, Any], key: Any, value: Any) -> None:

@@ -25,7 +25,7 @@ __all__ = ["WakelogHandler"]
 
 # The attributes of every log record, apart from those of ``extra``.
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_NAMES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
+LEVELS: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 
 
 class WakelogHandler(logging.Handler):
@@ -47,11 +47,8 @@ class WakelogHandler(logging.Handler):
     ) -> None:
         super().__init__(level)
         self._recorder = Recorder(log)
-
-    @property
-    def refused(self) -> Counter[str]:
+        self.refused: Counter[str] = self._recorder.refused
         """The number of records that were not accepted, by reason."""
-        return self._recorder.refused
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Record one log record, if it passes the filters.
@@ -76,7 +73,7 @@ class WakelogHandler(logging.Handler):
 
     def _record(self, scope: str, record: logging.LogRecord) -> None:
         fields: dict[str, Any] = {k: v for k, v in vars(record).items() if k not in _OWN}
-        number, level = severity_of(record.levelno), _NAMES.get(record.levelname, record.levelname)
+        number, level = severity_of(record.levelno), LEVELS.get(record.levelname, record.levelname)
         message = cast("object", record.msg)
         text: Any
         if type(message) is dict and "_logger" in fields:

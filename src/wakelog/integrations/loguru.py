@@ -6,16 +6,14 @@ logger.add(WakelogSink(), format="{message}")
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from wakelog.integrations._recorder import Recorder, exception_fields
-from wakelog.integrations.logging import severity_of
+from wakelog.integrations.logging import LEVELS, severity_of
 from wakelog.logger import AgentLogger
 from wakelog.record import parse_rfc3339
 
 __all__ = ["WakelogSink"]
-
-_NAMES: Final = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 
 
 class _Message(Protocol):
@@ -41,11 +39,8 @@ class WakelogSink:
 
     def __init__(self, log: AgentLogger | None = None) -> None:
         self._recorder = Recorder(log)
-
-    @property
-    def refused(self) -> Counter[str]:
+        self.refused: Counter[str] = self._recorder.refused
         """The number of records that were not accepted, by reason."""
-        return self._recorder.refused
 
     def __call__(self, message: _Message) -> None:
         """Record one message."""
@@ -65,6 +60,6 @@ class WakelogSink:
             record["message"],
             fields,
             severity_number=severity_of(level.no),
-            severity_text=_NAMES.get(level.name, level.name),
+            severity_text=LEVELS.get(level.name, level.name),
             timestamp=parse_rfc3339(record["time"].isoformat()),
         )

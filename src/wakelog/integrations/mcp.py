@@ -16,7 +16,7 @@ from typing import Any
 from wakelog.context import CARRIER
 from wakelog.integrations._extra import framework
 from wakelog.integrations._messages import plain
-from wakelog.integrations._steps import Instrumentor, Steps, within
+from wakelog.integrations._steps import Instrumentor, Steps, around
 from wakelog.logger import AgentLogger, ReportedError
 from wakelog.propagation import carried, headers
 
@@ -74,20 +74,15 @@ def _around(original: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if (steps := _installed.get("steps")) is None:  # uninstalled, but wrapped by other code
             return await original(self, name, arguments, *args, **kwargs)
-        key, step = object(), None
-        if _installed["calls"]:
-            step = steps.open(
-                key, None, lambda log: log.tool(name, arguments, tool_type="extension")
-            )
-        try:
-            with within(step):
-                if takes_meta:
-                    with steps.guarded():
-                        kwargs["meta"] = _with_context(kwargs.get("meta"))
-                result = await original(self, name, arguments, *args, **kwargs)
-        except BaseException as error:
-            steps.end(key, error)
-            raise
+
+        def block(log: AgentLogger) -> Any:
+            return log.tool(name, arguments, tool_type="extension")
+
+        with around(steps, block if _installed["calls"] else None) as key:
+            if takes_meta:
+                with steps.guarded():
+                    kwargs["meta"] = _with_context(kwargs.get("meta"))
+            result = await original(self, name, arguments, *args, **kwargs)
         _end(steps, key, result)
         return result
 
@@ -104,15 +99,12 @@ class WakelogMiddleware:
 
     def __init__(self, log: AgentLogger | None = None, *, spans: bool = False) -> None:
         self._steps = Steps(log, spans=spans, framework="mcp", others=_OTHERS)
-
-    @property
-    def refused(self) -> dict[str, int]:
+        self.refused: Mapping[str, int] = self._steps.refused
         """The number of steps and events that were not recorded, by reason."""
-        return dict(self._steps.refused)
 
     async def __call__(self, ctx: Any, call_next: Callable[[Any], Any]) -> Any:
         """Handle one message."""
-        steps, key, said, is_call = self._steps, object(), None, False
+        steps, said, is_call = self._steps, None, False
         with steps.guarded():
             is_call = ctx.method == "tools/call"
             meta = getattr(ctx, "meta", None)
@@ -120,13 +112,8 @@ class WakelogMiddleware:
         with carried({_KEY: said} if isinstance(said, str) else {}):
             if not is_call:
                 return await call_next(ctx)
-            step = steps.open(key, None, lambda log: _called(log, ctx.params or {}))
-            try:
-                with within(step):
-                    result = await call_next(ctx)
-            except BaseException as error:
-                steps.end(key, error)
-                raise
+            with around(steps, lambda log: _called(log, ctx.params or {})) as key:
+                result = await call_next(ctx)
             _end(steps, key, result)
             return result
 

@@ -189,7 +189,8 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
     """Records one run, and passes calls on to the program's own hooks."""
 
     def __init__(self, steps: Steps, hooks: Any, run_config: Any) -> None:
-        self.steps, self._hooks = steps, hooks
+        self.steps = steps
+        self._hooks: Any = _agents.RunHooks() if hooks is None else hooks
         with steps.guarded():
             for name in dir(hooks):  # callbacks of newer versions of the SDK
                 if name.startswith("on_") and name not in vars(_Observer):
@@ -251,14 +252,12 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
     async def on_agent_start(self, context: Any, agent: Any) -> None:
         with self.steps.guarded():
             self._run_of(agent)
-        if self._hooks is not None:
-            await self._hooks.on_agent_start(context, agent)
+        await self._hooks.on_agent_start(context, agent)
 
     async def on_agent_end(self, context: Any, agent: Any, output: Any) -> None:
         self.steps.end((self, "run"), None, lambda block: block.note(plain(output)))
         self._run = None
-        if self._hooks is not None:
-            await self._hooks.on_agent_end(context, agent, output)
+        await self._hooks.on_agent_end(context, agent, output)
 
     async def on_handoff(self, context: Any, from_agent: Any, to_agent: Any) -> None:
         with self.steps.guarded():
@@ -266,8 +265,7 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
             self.steps.event("agent_handoff", {"from": from_agent.name, "to": to_agent.name}, run)
             self.steps.end((self, "run"))
             self._run = None
-        if self._hooks is not None:
-            await self._hooks.on_handoff(context, from_agent, to_agent)
+        await self._hooks.on_handoff(context, from_agent, to_agent)
 
     async def on_llm_start(
         self, context: Any, agent: Any, system_prompt: Any, input_items: Any
@@ -284,8 +282,7 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
                     model, provider, of_items(input_items), request=self._settings(agent, request)
                 ),
             )
-        if self._hooks is not None:
-            await self._hooks.on_llm_start(context, agent, system_prompt, input_items)
+        await self._hooks.on_llm_start(context, agent, system_prompt, input_items)
 
     async def on_llm_end(self, context: Any, agent: Any, response: Any) -> None:
         self.steps.end(
@@ -297,8 +294,7 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
                 response_id=response.response_id,
             ),
         )
-        if self._hooks is not None:
-            await self._hooks.on_llm_end(context, agent, response)
+        await self._hooks.on_llm_end(context, agent, response)
 
     async def on_tool_start(self, context: Any, agent: Any, tool: Any) -> None:
         with self.steps.guarded():
@@ -318,15 +314,13 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
                     description=getattr(tool, "description", None),
                 ),
             )
-        if self._hooks is not None:
-            await self._hooks.on_tool_start(context, agent, tool)
+        await self._hooks.on_tool_start(context, agent, tool)
 
     async def on_tool_end(self, context: Any, agent: Any, tool: Any, result: Any) -> None:
         with self.steps.guarded():
             key = self._key_of(context, tool)
             self.steps.end(key, _error_here(), lambda block: block.note(plain(result)))
-        if self._hooks is not None:
-            await self._hooks.on_tool_end(context, agent, tool, result)
+        await self._hooks.on_tool_end(context, agent, tool, result)
 
     # Common methods.
 
@@ -357,8 +351,7 @@ class _Observer(_agents.RunHooks):  # type: ignore[misc] # the package may be mi
         )
 
     def _setting(self, name: str) -> Any:
-        config = self._config
-        return config.get(name) if isinstance(config, dict) else getattr(config, name, None)
+        return _field(self._config, name)
 
     def _model_of(self, agent: Any) -> tuple[str, str | None]:
         model = self._setting("model") or agent.model
@@ -395,17 +388,16 @@ def _usage(usage: Any) -> Any:
 
 
 def _call_id(item: Any) -> str:
-    raw = item.raw_item
-    return str(raw.get("call_id") if isinstance(raw, dict) else getattr(raw, "call_id", None))
+    return str(_field(item.raw_item, "call_id"))
 
 
 def _tool_name(item: Any) -> str:
-    raw = item.raw_item
-    named = raw.get("name") if isinstance(raw, dict) else getattr(raw, "name", None)
-    return str(getattr(item, "tool_name", None) or named)
+    return str(getattr(item, "tool_name", None) or _field(item.raw_item, "name"))
 
 
 def _arguments(item: Any) -> Any:
-    raw = item.raw_item
-    given = raw.get("arguments") if isinstance(raw, dict) else getattr(raw, "arguments", None)
-    return arguments_of(given)
+    return arguments_of(_field(item.raw_item, "arguments"))
+
+
+def _field(item: Any, name: str) -> Any:
+    return item.get(name) if isinstance(item, dict) else getattr(item, name, None)

@@ -5,7 +5,7 @@ An agent is recorded by ``Agent(..., capabilities=[WakelogCapability()])``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry.trace import NoOpTracer
@@ -21,7 +21,7 @@ from wakelog.integrations._messages import (
     plain,
     text_part,
 )
-from wakelog.integrations._steps import Steps, within
+from wakelog.integrations._steps import Steps, around
 from wakelog.logger import AgentLogger
 
 _capabilities: Any = framework("pydantic_ai.capabilities", "pydantic-ai")
@@ -43,29 +43,21 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
 
     def __init__(self, log: AgentLogger | None = None, *, spans: bool = True) -> None:
         self._steps = Steps(log, spans=spans, framework="pydantic-ai")
-
-    @property
-    def refused(self) -> dict[str, int]:
+        self.refused: Mapping[str, int] = self._steps.refused
         """The number of steps and events that were not recorded, by reason."""
-        return dict(self._steps.refused)
 
     async def wrap_run(self, ctx: Any, *, handler: Callable[[], Any]) -> Any:
         """Record a run."""
-        steps, key = self._steps, object()
+        steps = self._steps
         with steps.guarded():
             # The framework's own spans; other instrumentations only convert these.
             if not isinstance(getattr(ctx, "tracer", None), NoOpTracer | None):
                 steps.beside("Pydantic AI's own instrumentation")
-        step = steps.open(key, None, lambda log: _run(log, ctx))
         status = None
-        try:
-            with within(step):
-                result = await handler()
-                with steps.guarded():
-                    status = "interrupted" if self._say_waiting(result) else None
-        except BaseException as error:
-            steps.end(key, error)
-            raise
+        with around(steps, lambda log: _run(log, ctx)) as key:
+            result = await handler()
+            with steps.guarded():
+                status = "interrupted" if self._say_waiting(result) else None
         steps.end(key, None, lambda block: block.note(plain(result.output), status=status))
         return result
 
@@ -77,16 +69,11 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
         handler: Callable[[Any], Any],
     ) -> Any:
         """Record a model call."""
-        steps, key = self._steps, object()
+        steps = self._steps
         with steps.guarded():
             self._say_denied(request_context.messages)
-        step = steps.open(key, None, lambda log: _model(log, request_context))
-        try:
-            with within(step):
-                response = await handler(request_context)
-        except BaseException as error:
-            steps.end(key, error)
-            raise
+        with around(steps, lambda log: _model(log, request_context)) as key:
+            response = await handler(request_context)
         steps.end(key, None, lambda block: _respond(block, response))
         return response
 
@@ -94,35 +81,34 @@ class WakelogCapability(_capabilities.AbstractCapability):  # type: ignore[misc]
         self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Callable[[Any], Any]
     ) -> Any:
         """Record a tool call."""
-        steps, key = self._steps, object()
+        steps = self._steps
         with steps.guarded():
             about = {"tool_name": call.tool_name, "call_id": call.tool_call_id}
             if getattr(ctx, "tool_call_approved", False):
                 steps.event("human_approval", {}, None, status="approved", **about)
             if attempt := getattr(ctx, "retry", 0):
                 steps.event("warning", {"kind": "retry", "attempt": attempt}, None, **about)
-        step = steps.open(
-            key,
-            None,
-            lambda log: log.tool(
+
+        def block(log: AgentLogger) -> Any:
+            return log.tool(
                 call.tool_name,
                 args,
                 call_id=call.tool_call_id,
                 tool_type="function",
                 description=getattr(tool_def, "description", None),
-            ),
-        )
-        try:
-            with within(step):
+            )
+
+        with around(steps, block) as key:
+            try:
                 result = await handler(args)
-        except BaseException as error:
-            if type(error).__name__ in _DEFERRED:
-                steps.end(key, None, lambda block: block.note(status="interrupted"))
-            else:
-                # The framework wraps the tool's error in its own one, to have the model retry.
-                of_tool = type(error).__name__ == "ToolRetryError" and error.__cause__
-                steps.end(key, of_tool or error)
-            raise
+            except Exception as error:
+                named = type(error).__name__
+                if named in _DEFERRED:
+                    steps.end(key, None, lambda block: block.note(status="interrupted"))
+                elif named == "ToolRetryError":
+                    # The framework wraps the tool's error in its own one, to have the model retry.
+                    steps.end(key, error.__cause__ or error)
+                raise
         steps.end(key, None, lambda block: block.note(plain(result)))
         return result
 

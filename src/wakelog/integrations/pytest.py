@@ -39,14 +39,9 @@ def wakelog_recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
             AgentLogger(agent_name or "test-agent", workflow_name, None, **given)
         )
 
-    def get_logger(
-        agent_name: str | None = None, workflow_name: str | None = None, **settings: Any
-    ) -> AgentLogger:
-        return configure(agent_name, workflow_name, **settings)
-
     # Patched in the module's dict, because reading `configure` would load the OpenTelemetry SDK.
     monkeypatch.setitem(vars(wakelog), "configure", configure)
-    monkeypatch.setitem(vars(wakelog), "get_logger", get_logger)
+    monkeypatch.setitem(vars(wakelog), "get_logger", configure)
     before = set_current(recording.log)
     yield recording
     set_current(before)
