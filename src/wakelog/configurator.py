@@ -13,10 +13,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry._logs import get_logger_provider
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadableLogRecord
 from opentelemetry.sdk._logs.export import (
     BatchLogRecordProcessor,
     ConsoleLogRecordExporter,
@@ -51,9 +51,6 @@ from wakelog.otel import (
 )
 from wakelog.record import DEFAULT_PIPELINE
 from wakelog.setup import configure
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk._logs import ReadableLogRecord
 
 try:
     from opentelemetry.sdk._configuration import _OTelSDKConfigurator

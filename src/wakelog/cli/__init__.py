@@ -7,21 +7,19 @@ it prints the help and returns 0.
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from io import UnsupportedOperation
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from wakelog._printable import printable
 from wakelog.cli._parser import CommandParser, Parser, SayVersion
 from wakelog.errors import WakelogError
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
 
 COMMANDS: Final = (
     "sessions",

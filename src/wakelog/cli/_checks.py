@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import stat
@@ -12,20 +13,15 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from wakelog.cli._paths import path_of
 from wakelog.cli._place import check_journal, journal_at
 from wakelog.cli._words import counted
 from wakelog.cli.status import size_text, statuses_of, total_of
 from wakelog.errors import ConfigurationError, WakelogError
-from wakelog.journal import faults, folders, is_kept_here, quota_of, usage
+from wakelog.journal import Entry, faults, folders, is_kept_here, quota_of, usage
 from wakelog.journal import read as read_journal
-
-if TYPE_CHECKING:
-    import argparse
-
-    from wakelog.journal import Entry
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _OTHERS: Final = 0o077

@@ -12,18 +12,15 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from opentelemetry import trace
 
 import wakelog
-from wakelog import Durability
+from wakelog import AgentEvent, AgentLogger, Durability, EventSink
 from wakelog.cli._demo_process import FLUSH_TIMEOUT
 from wakelog.journal import books, read
 from wakelog.viewer import UNKNOWN, Step, every_step, load
-
-if TYPE_CHECKING:
-    from wakelog import AgentEvent, AgentLogger, EventSink
 
 SESSION: Final = "port-call-mv-aurelia"
 _REQUEST: Final = "Port call of MV Aurelia, 228 m, 14 reefer containers, tonight 21:40"

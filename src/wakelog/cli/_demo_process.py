@@ -11,14 +11,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import wakelog
 from wakelog.errors import WakelogError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 FLUSH_TIMEOUT = "WAKELOG_DEMO_PATIENCE"
 """The variable that tells the agent how long to wait for delivery when it ends, in seconds."""

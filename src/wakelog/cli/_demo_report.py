@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakelog._printable import printable
@@ -13,8 +14,6 @@ from wakelog.record import LOGS, SPANS
 from wakelog.viewer import load
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from wakelog.cli._demo_endpoint import Endpoint
 
 _DROP_IN = """\

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from wakelog.cli._parser import add_file
 from wakelog.cli._words import counted
@@ -19,11 +21,6 @@ from wakelog.evidence import (
     check_folder,
     read_anchors,
 )
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
-
 
 _WITHOUT_ANCHORS: Final = (
     "Not proved: that the newest seals were not removed with their lines, that no earlier copy was "

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from wakelog.index import Selection
+from wakelog.index import Match, Selection
 from wakelog.index import moment as time_said
-
-if TYPE_CHECKING:
-    from wakelog.record import Record
+from wakelog.record import Record
 
 
 def add_filters(parser: argparse.ArgumentParser, *, text: bool = True) -> None:
@@ -93,6 +90,4 @@ def test_of(selection: Selection) -> Callable[[Record, str | None], bool] | None
     """
     if selection == Selection():
         return None
-    from wakelog.index import Match
-
     return Match(selection)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import Cursor, Mark, folders
 from wakelog.record import SPAN_START, Record, decode, decode_unsealed
 from wakelog.runtime import is_directory, open_to_read
 from wakelog.storage import LONGEST_BLOCK, Blobs, end_of_lines, next_newline, segment_name, segments
-
-if TYPE_CHECKING:
-    from typing import BinaryIO
 
 _MOST_RECORDS = 512
 _MOST_BYTES = 1 << 20

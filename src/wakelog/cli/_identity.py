@@ -6,12 +6,10 @@ import os
 import pwd
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from wakelog.errors import JournalError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # Modules that commands import later: the owner may be unable to read an interpreter in root's home.
 _IMPORTED_LATER: Final = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -13,8 +14,6 @@ from wakelog.errors import ConfigurationError
 from wakelog.record import SPANS
 
 if TYPE_CHECKING:
-    import argparse
-
     from opentelemetry.sdk._logs.export import LogRecordExporter
     from opentelemetry.sdk.trace.export import SpanExporter
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from wakelog.cli._words import counted
 from wakelog.journal import are_ended, is_owned, open_spans, signal_of
 from wakelog.record import SPANS, rfc3339
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 _WRITER_SHOWN = 13
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import orjson
@@ -15,10 +16,6 @@ from wakelog._printable import printable, printable_json
 from wakelog.cli._place import check_journal, check_source, journal_at
 from wakelog.errors import ConfigurationError
 from wakelog.journal import default_root
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterable
 
 _DIRECTORY, _SERVICE = "WAKELOG_DIR", "OTEL_SERVICE_NAME"
 _ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wakelog.cli._parser import add_file, number_from
 from wakelog.errors import JournalError
@@ -23,10 +25,6 @@ from wakelog.evidence import (
 from wakelog.journal import Journal, owner_of, signal_of
 from wakelog.record import LOGS
 from wakelog.runtime import Alarm, Background, is_directory
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Iterator
 
 
 def add_sealing(parser: argparse.ArgumentParser, *, alone: bool = False) -> None:

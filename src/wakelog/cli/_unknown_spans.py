@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from wakelog._printable import printable
 from wakelog.cli._open_spans import OpenSpan, open_spans_of
@@ -16,9 +17,6 @@ from wakelog.errors import JournalError
 from wakelog.events import semconv as s
 from wakelog.journal import ends_with, folders, signal_of
 from wakelog.record import SPANS, Record, parse_rfc3339, rfc3339
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _MOST_SHOWN: Final = 20
 # The limit for reading the ends of spans, for which there is no index.

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from wakelog.cli._ansi import drawn, is_coloured
 from wakelog.cli._terminal import is_piped, width
 from wakelog.events import described
-from wakelog.index import Selection
+from wakelog.index import Event, EventLine, Index, Selection
 from wakelog.viewer import Session, Step, View, ViewBuilder
 from wakelog.viewer.tree import lines
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from wakelog.index import Event, EventLine, Index
 
 NEWEST_OUTSIDE: Final = 20
 """How many of the records outside runs are shown after the newest run."""

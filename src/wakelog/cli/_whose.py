@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
 from wakelog.errors import ConfigurationError
 from wakelog.journal import Owner, folders, owner_of
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterable
-    from pathlib import Path
 
 _MOST_NAMED = 8
 

@@ -13,8 +13,11 @@ replay also "replayed", and "reason" is that of the new attempt.
 
 from __future__ import annotations
 
+import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from wakelog._printable import printable
 from wakelog.cli._identity import become_owner_of
@@ -24,14 +27,7 @@ from wakelog.cli._place import check_journal, journal_at
 from wakelog.cli._whose import Whose, add_whose
 from wakelog.errors import ConfigurationError, JournalError, WakelogError
 from wakelog.gateway import dead_letter_folders
-from wakelog.journal import dead_letters, folders
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from wakelog.journal import DeadLetter
+from wakelog.journal import DeadLetter, dead_letters, folders
 
 _SHOWN = ("id", "writer", "seq", "event_name", "timestamp", "time", "outcome", "reason", "size")
 _PLACE = ("segment", "offset")

@@ -11,6 +11,7 @@ exactly the records of the journal.
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from pathlib import Path
@@ -27,8 +28,6 @@ from wakelog.record import uuid7
 from wakelog.runtime import make_directories
 
 if TYPE_CHECKING:
-    import argparse
-
     from wakelog.cli._demo_endpoint import Endpoint
 
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"

@@ -10,16 +10,14 @@ status is "ok", "warning" or "problem", and hint is what to do about it, or empt
 
 from __future__ import annotations
 
+import argparse
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from wakelog._printable import printable
 from wakelog.cli._next_hop import add_destination
 from wakelog.cli._paths import add_json, add_path, print_json
 from wakelog.cli._terminal import say
-
-if TYPE_CHECKING:
-    import argparse
 
 _MARKS: Final = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red")}
 

@@ -13,9 +13,10 @@ where RECORD is {"writer", "id", "seq", "time", "exported", "destination"}.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wakelog._printable import printable
 from wakelog.cli._identity import become_owner_of
@@ -25,9 +26,6 @@ from wakelog.cli._words import counted
 from wakelog.errors import ConfigurationError
 from wakelog.events import semconv as s
 from wakelog.evidence import Erasure, Signer, erase
-
-if TYPE_CHECKING:
-    import argparse
 
 _MOST_LISTED = 20
 

@@ -14,11 +14,12 @@ With --json, one JSON object a line, as "wakelog tail --json" prints it.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from wakelog._printable import printable_json
 from wakelog.cli._filters import add_filters, selection_of
@@ -29,14 +30,10 @@ from wakelog.cli._paths import add_path, json_text, print_json, source_of
 from wakelog.cli.tail import record_dict
 from wakelog.errors import ConfigurationError, JournalError
 from wakelog.events import described, event_type_of
+from wakelog.index import Event, ReadEvent
 from wakelog.record import rfc3339
 from wakelog.runtime import SYSTEM
 from wakelog.viewer import message_of, summary_of
-
-if TYPE_CHECKING:
-    import argparse
-
-    from wakelog.index import Event, ReadEvent
 
 _MOST_IN_A_LINE: Final = 100
 _COLUMNS: Final = (

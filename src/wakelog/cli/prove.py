@@ -9,9 +9,9 @@ With --json, nothing is written:
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import orjson
 
@@ -22,9 +22,6 @@ from wakelog.cli._place import journal_at
 from wakelog.errors import JournalError
 from wakelog.evidence import prove, verify_proof
 from wakelog.runtime import SYSTEM, make_directories, open_to_read
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

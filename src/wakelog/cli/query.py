@@ -9,8 +9,10 @@ With --json, a list of objects: one for each row, with its columns. Times are RF
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -22,9 +24,6 @@ from wakelog.cli._paths import add_json, add_path, print_json_list, source_of
 from wakelog.cli._table import aligned
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator, Sequence
-
     from wakelog.index import Index
     from wakelog.index.sql import Answer
 

@@ -12,16 +12,13 @@ done is whether it was done now, or null for what a running program repairs by i
 
 from __future__ import annotations
 
+import argparse
 import sys
-from typing import TYPE_CHECKING
 
 from wakelog._printable import printable
 from wakelog.cli._paths import add_json, add_path, journal_of, print_json
 from wakelog.cli._place import journal_at
 from wakelog.journal import faults, repair
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

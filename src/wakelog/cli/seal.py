@@ -12,10 +12,12 @@ With --json, at the end:
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from wakelog.cli._identity import become_owner_of
 from wakelog.cli._paths import add_json, add_path, journal_of, path_of, print_json
@@ -26,10 +28,6 @@ from wakelog.cli._words import counted
 from wakelog.errors import ConfigurationError, JournalError
 from wakelog.evidence import OutsideSealer, Seal, last_seal
 from wakelog.journal import folders
-
-if TYPE_CHECKING:
-    import argparse
-    from pathlib import Path
 
 _POLL_SECONDS = 0.05
 

@@ -15,8 +15,9 @@ ended.
 
 from __future__ import annotations
 
+import argparse
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from wakelog._printable import printable
 from wakelog.cli._filters import add_filters, asked, selection_of
@@ -26,13 +27,8 @@ from wakelog.cli._paths import add_json, add_path, print_json, source_of
 from wakelog.cli._table import aligned
 from wakelog.cli._words import cost_text, count_text, duration_text, time_text
 from wakelog.errors import WakelogError
-from wakelog.index import SORTS, Selection
+from wakelog.index import SORTS, Index, Selection, Summary
 from wakelog.journal import is_owned
-
-if TYPE_CHECKING:
-    import argparse
-
-    from wakelog.index import Index, Summary
 
 _FIRST: Final = 20
 _LONGEST_ID: Final = 40

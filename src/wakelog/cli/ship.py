@@ -16,11 +16,14 @@ With --json:
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wakelog._printable import printable
@@ -43,10 +46,6 @@ from wakelog.journal import books, folders, signal_of
 from wakelog.record import LOGS, SPANS
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
     from wakelog.otel import PeriodicMetrics
 
     Show = Callable[["_Shipments"], None]

@@ -20,10 +20,12 @@ is open or of unknown outcome; with filters there are none.
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from wakelog._printable import printable
 from wakelog.cli._filters import add_filters, asked, selection_of
@@ -34,15 +36,8 @@ from wakelog.cli._place import is_empty_file
 from wakelog.cli._unknown_spans import UnknownSpan, said_of_unknown, unknown_spans
 from wakelog.cli._views import drawn_lines, everything, newest, selected
 from wakelog.errors import WakelogError
-from wakelog.index import Selection, without_collections
+from wakelog.index import Index, Selection, without_collections
 from wakelog.viewer import Session, View
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from wakelog.index import Index
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

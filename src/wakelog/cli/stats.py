@@ -15,8 +15,10 @@ accurate to 5 %, or null if no call has ended. timeline divides the time between
 
 from __future__ import annotations
 
+import argparse
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from wakelog._printable import printable
 from wakelog.cli._filters import add_filters, asked, selection_of
@@ -25,14 +27,8 @@ from wakelog.cli._paths import add_json, add_path, print_json, source_of
 from wakelog.cli._table import aligned
 from wakelog.cli._words import bar, cost_text, count_text, counted, spark, time_text
 from wakelog.errors import WakelogError
-from wakelog.index import Selection
+from wakelog.index import Group, Selection, Stats
 from wakelog.viewer.tree import duration
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
-
-    from wakelog.index import Group, Stats
 
 _BAR: Final = 20
 _MOST: Final = 12

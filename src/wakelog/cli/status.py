@@ -22,10 +22,13 @@ deleted.
 
 from __future__ import annotations
 
+import argparse
 import shlex
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from wakelog._printable import printable
 from wakelog.cli._open_spans import open_spans_of, said_of
@@ -50,11 +53,6 @@ from wakelog.journal import (
     usage,
 )
 from wakelog.record import DEFAULT_PIPELINE, LOGS, SPANS
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
-    from pathlib import Path
 
 _LIFE: Final = {True: "live", False: "gone", None: "unknown"}
 _KEPT_HERE: Final = "kept here"

@@ -12,10 +12,11 @@ exception.
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wakelog._printable import printable
 from wakelog.cli._ansi import drawn, is_coloured
@@ -38,9 +39,6 @@ from wakelog.viewer import (
     summary_of,
 )
 from wakelog.viewer.tree import clock_time, level_style
-
-if TYPE_CHECKING:
-    import argparse
 
 _POLL_SECONDS = 0.2
 

@@ -15,7 +15,8 @@ BOOKS is as "wakelog status" prints it. evidence is null without --keys, else
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import argparse
+from typing import Any
 
 from wakelog._printable import printable
 from wakelog.cli._evidence import add_evidence, evidence_of
@@ -25,9 +26,6 @@ from wakelog.cli._terminal import say
 from wakelog.cli.status import balance_text, statuses_of, table, total_of
 from wakelog.evidence import erased_in
 from wakelog.journal import first_misfit, folders
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,10 +7,11 @@ letters are replayed from it, to --endpoint or the endpoint of an OTEL_EXPORTER_
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from wakelog._printable import printable
@@ -21,9 +22,6 @@ from wakelog.cli._parser import whole_number
 from wakelog.cli._paths import add_path, source_of
 from wakelog.cli._place import check_journal, journal_at
 from wakelog.errors import ConfigurationError, JournalError
-
-if TYPE_CHECKING:
-    import argparse
 
 _TRACE_URL: Final = "WAKELOG_TRACE_URL"
 _ENDPOINTS: Final = (

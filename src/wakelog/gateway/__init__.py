@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wakelog._lazy import lazy_names
 from wakelog.delivery import CircuitState
 from wakelog.errors import (
     EventSessionLoggerError,
@@ -87,7 +88,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name in _transports.__all__:
-        return getattr(_transports, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The transports that load the client library of their destination.
+__getattr__ = lazy_names(__name__, {_transports.__name__: _transports.__all__})

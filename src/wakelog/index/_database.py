@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from wakelog.errors import JournalError
 from wakelog.index._place import FILE
-from wakelog.index._refresh import Refresh
+from wakelog.index._refresh import Progress, Refresh
 from wakelog.index._schema import create, is_current
 from wakelog.runtime import SYSTEM, ForeignFileError, check_for_sqlite, open_file
 
 if TYPE_CHECKING:
-    from wakelog.index._refresh import Progress
     from wakelog.index._sources import Held
 
 _BUSY_SECONDS: Final = 30.0

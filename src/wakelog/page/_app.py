@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -26,8 +27,6 @@ from wakelog.page._scopes import ConversationScope, SearchScope, Watched, follow
 from wakelog.page._static import MEDIA, NAMES, PAGE, static
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from starlette.requests import Request
 
     from wakelog.page._server import PageSettings

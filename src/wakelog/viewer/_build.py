@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,19 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 from wakelog.errors import JournalError
 from wakelog.events import EVENT_TYPES, described, event_type_of
 from wakelog.events import semconv as s
-from wakelog.journal import folders, is_owned, signal_of
+from wakelog.journal import Entry, Mark, folders, is_owned, signal_of
 from wakelog.journal import read as read_journal
-from wakelog.record import LOGS
+from wakelog.record import LOGS, Record
 from wakelog.viewer._model import RUN, RUNNING, UNKNOWN, Session, Step, View
 from wakelog.viewer._summary import exception_of, level_of, message_of, name_of, summary_of
 from wakelog.viewer._totals import usage_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-    from wakelog.journal import Entry, Mark
-    from wakelog.record import Record
 
 _CLOSES: Final = {
     "run_end": RUN,

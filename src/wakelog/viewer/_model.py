@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from wakelog.record import rfc3339, to_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 RUN: Final = "run"
 """The ``type`` of a step that is a run."""

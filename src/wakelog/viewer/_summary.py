@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import orjson
 
 from wakelog.events import semconv as s
-from wakelog.record import to_line
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from wakelog.record import Record
+from wakelog.record import Record, to_line
 
 _LONGEST = 200
 _LONGEST_ARGUMENTS = 40  # leaves space for the result of a call on the same line

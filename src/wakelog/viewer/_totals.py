@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from wakelog.events import USAGE
 from wakelog.events import semconv as s
-from wakelog.viewer._model import RUN
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from wakelog.viewer._model import Step, View
+from wakelog.viewer._model import RUN, Step, View
 
 _TOOL: Final = "tool_call"
 
