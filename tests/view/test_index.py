@@ -165,7 +165,7 @@ def test_what_is_asked_for_by_id_is_found_without_reading_every_row(
 ) -> None:
     statements: list[str] = []
     with Index(journal) as index:
-        connection = index._connection
+        connection = index.connection
         connection.set_trace_callback(statements.append)
         assert ASKED_BY_ID[asked](index)
         connection.set_trace_callback(None)

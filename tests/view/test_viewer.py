@@ -334,8 +334,6 @@ def test_filters_keep_what_happened_inside_and_nothing_else(
     assert [step.id for step in steps_of(by_session) if step.type == RUN] == ["cc-1"]
     assert [run.id for session in inner.sessions for run in session.runs] == ["bb-1"]
     assert nothing.sessions == []
-    assert nothing.some_runs == ["aa-1", "bb-1", "cc-1"]
-    assert nothing.some_sessions == ["s-1", "s-2"]
 
 
 def test_a_step_as_plain_data_has_the_documented_shape(log: AgentLogger, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from wakelog.events._event import AgentEvent, register_event_type
 from wakelog.events._event_lines import plain_content_of
 from wakelog.events._mapping import (
     EVENT_TYPES,
+    REPEATS,
     REQUEST,
     USAGE,
     EventType,
@@ -11,6 +12,7 @@ from wakelog.events._mapping import (
     event_name_of,
     event_type_of,
     fields_of,
+    repeats,
     severity_of,
     span_attributes,
 )
@@ -20,6 +22,7 @@ from wakelog.events._usage import usage_of
 
 __all__ = [
     "EVENT_TYPES",
+    "REPEATS",
     "REQUEST",
     "SESSION_KEYS",
     "USAGE",
@@ -34,6 +37,7 @@ __all__ = [
     "plain_fields",
     "register_event_type",
     "renewed",
+    "repeats",
     "session_of",
     "severity_of",
     "span_attributes",

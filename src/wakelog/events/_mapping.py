@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.events import semconv as s
-from wakelog.record import rfc3339
+from wakelog.record import Record, rfc3339
 
 if TYPE_CHECKING:
     from wakelog.events._event import AgentEvent
@@ -303,6 +303,19 @@ def event_name_of(event_type: str) -> str:
 def event_type_of(event_name: str) -> str:
     """Return the event type of an event name; for another library's event, the name itself."""
     return _types_of_names.get(event_name) or event_name.removeprefix(s.EVENT_PREFIX)
+
+
+REPEATS: Final = frozenset({"inference_details", "inference_exception", "tool_exception"})
+"""The types of Wakelog's events that repeat others of its own, and would be counted twice."""
+
+
+def repeats(record: Record) -> bool:
+    """Return whether a record repeats another event of Wakelog; other instrumentations' do not."""
+    return (
+        event_type_of(str(record.event_name or "")) in REPEATS
+        and record.scope is not None
+        and record.scope.name == s.SCOPE_NAME
+    )
 
 
 def severity_of(event: AgentEvent) -> tuple[int, str]:

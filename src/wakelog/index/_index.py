@@ -20,6 +20,8 @@ from wakelog.index._schema import (
     OFFSET_BITS,
     RUN_END,
     RUN_START,
+    TextsOfNames,
+    number_of,
     segment_of,
 )
 from wakelog.index._search import positions_with
@@ -31,7 +33,6 @@ from wakelog.index._summaries import Summary, newest_run, summaries
 if TYPE_CHECKING:
     from wakelog.index.sql import Answer, Copy
 
-_MOST_NAMES = 50_000
 _ALL: Final = Selection()
 
 
@@ -54,14 +55,14 @@ class Index:
     def __init__(self, path: str | os.PathLike[str], progress: Progress | None = None) -> None:
         self._path = Path(path)
         self.held: Held = held_at(self._path)
-        self._names: dict[int | None, str | None] = {None: None}
         self._lines: LineReader | None = None
         self._database = Database(place_of(self.held.root) if self.held.is_journal else None)
         try:
             self._database.make_current(self.held, progress)
         except BaseException:
-            self._connection.close()
+            self.connection.close()
             raise
+        self._names = TextsOfNames(self.connection)
 
     def __enter__(self) -> Self:
         return self
@@ -81,26 +82,17 @@ class Index:
         """Close the files."""
         if self._lines is not None:
             self._lines.close()
-        self._connection.close()
+        self.connection.close()
 
     @property
     def connection(self) -> sqlite3.Connection:
         """The database connection, for other modules of this package and for SQL queries."""
-        return self._connection
+        return self._database.connection
 
     @property
     def folder(self) -> Path | None:
         """The folder of the index; None if it is in a temporary file."""
         return self._database.folder
-
-    @property
-    def _connection(self) -> sqlite3.Connection:
-        return self._database.connection
-
-    @property
-    def writer(self) -> str | None:
-        """The only writer to select, if the path is a writer's folder; else None."""
-        return self.held.only
 
     def refresh(self, progress: Progress | None = None) -> None:
         """Bring the index up to date with the journal.
@@ -109,10 +101,11 @@ class Index:
             JournalError: If reading or writing fails.
         """
         self.held = held_at(self._path)
-        self._names = {None: None}  # another reader may have reused a number for another name
-        before = self._connection
+        before = self.connection
         self._database.make_current(self.held, progress)
-        if self._connection is not before and self._lines is not None:
+        # Another reader may have reused a number for another name.
+        self._names = TextsOfNames(self.connection)
+        if self.connection is not before and self._lines is not None:
             self._lines.close()
             self._lines = None
 
@@ -123,14 +116,14 @@ class Index:
             marks: The earlier call's result; None for the first call, which returns no events.
         """
         now: dict[int, int] = dict(
-            self._connection.execute("SELECT id, offset FROM segments").fetchall()
+            self.connection.execute("SELECT id, offset FROM segments").fetchall()
         )
         found: list[Event] = []
         for segment, end in now.items() if marks is not None else ():
             seen = (marks or {}).get(segment, 0)
             if end > seen:
                 base = segment << OFFSET_BITS
-                where, values = conditions(self._connection, self._mine(_ALL))
+                where, values = self._conditions()
                 place = f"position >= ? AND position < ? AND {where}"
                 found += self._select(place, [base + seen, base + end, *values], "position")
         return sorted(found, key=lambda one: (one.time or 0, one.position)), now
@@ -146,20 +139,16 @@ class Index:
             newest: Return at most this many, the newest ones.
         """
         column, text = ("session", session) if run is None else ("run", run)
-        number = self._connection.execute("SELECT id FROM names WHERE text = ?", (text,)).fetchone()
+        number = number_of(self.connection, text)
         if number is None:
             return iter(())
-        where = f"{column} = {number[0]}"
-        runs = {
-            one
-            for (one,) in self._connection.execute(f"SELECT DISTINCT run FROM events WHERE {where}")
-        } - {None}
-        fresh = runs
-        while fresh := runs_inside(self._connection, fresh) - runs:
+        where = f"{column} = {number}"
+        fresh = runs = self._runs_in(where)
+        while fresh := runs_inside(self.connection, fresh) - runs:
             runs = runs | fresh
-        mine, values = conditions(self._connection, self._mine(_ALL))
+        mine, values = self._conditions()
         inside = f"({where} OR run IN ({', '.join(map(str, runs))})) AND {mine}"
-        (count,) = self._connection.execute(
+        (count,) = self.connection.execute(
             f"SELECT COUNT(*) FROM events WHERE {inside}", values
         ).fetchone()
         if count <= newest:
@@ -174,11 +163,11 @@ class Index:
             unit: ``session`` or ``run``.
             identity: The full id.
         """
-        return begun(self._connection, unit, identity)
+        return begun(self.connection, unit, identity)
 
     def with_open_calls(self) -> set[int]:
         """Return the numbers of the segments with calls that have begun and not ended."""
-        rows = self._connection.execute("SELECT position FROM events WHERE open = 1").fetchall()
+        rows = self.connection.execute("SELECT position FROM events WHERE open = 1").fetchall()
         return {segment_of(position) for (position,) in rows}
 
     def events(
@@ -206,8 +195,8 @@ class Index:
             yield from events if newest is None else events[-newest:]
             return
         if newest is not None and selection == _ALL:
-            selection = replace(selection, since=time_of_newest(self._connection, newest))
-        where, values = conditions(self._connection, selection)
+            selection = replace(selection, since=time_of_newest(self.connection, newest))
+        where, values = conditions(self.connection, selection)
         order = "time, position" if newest is None else "time DESC, position DESC LIMIT ?"
         if as_written:
             order = "position"
@@ -224,29 +213,20 @@ class Index:
         """
         selection = self._mine(selection)
         ids = Selection(session=selection.session, run=selection.run, writer=selection.writer)
-        where, values = conditions(self._connection, ids)
-        known = {
-            run
-            for (run,) in self._connection.execute(
-                f"SELECT DISTINCT run FROM events WHERE {where}", values
-            )
-        }
+        where, values = conditions(self.connection, ids)
         found = list(self._lines_of(where, values))
-        fresh = known - {None}
-        while fresh:
-            below = runs_inside(self._connection, fresh) - known
-            known |= below
-            if below:
-                found += self._lines_of(f"run IN ({', '.join(map(str, below))})", [])
-            fresh = below
+        fresh = known = self._runs_in(where, values)
+        while fresh := runs_inside(self.connection, fresh) - known:
+            known = known | fresh
+            found += self._lines_of(f"run IN ({', '.join(map(str, fresh))})", [])
         return found
 
     def sessions_inside(self) -> set[str]:
         """Return the sessions whose runs were all called in other sessions."""
-        return {self.name(number) or "" for number in sessions_inside(self._connection)}
+        return {self._names[number] or "" for number in sessions_inside(self.connection)}
 
     def _lines_of(self, where: str, values: Sequence[Any]) -> Iterator[EventLine]:
-        rows = self._connection.execute(
+        rows = self.connection.execute(
             f"SELECT position, length FROM events WHERE {where} ORDER BY time, position", values
         )
         return map(EventLine._make, rows)
@@ -257,7 +237,7 @@ class Index:
         pairs = {event.pair for event in found.values() if event.pair is not None} - found.keys()
         found |= {event.position: event for event in self.at(pairs)}
         names = {event.run for event in found.values() if event.run is not None}
-        for runs in batched(filter(None, map(self._number, names))):
+        for runs in batched(filter(None, (number_of(self.connection, name) for name in names))):
             rows = self._select(
                 f"run IN ({runs}) AND type IN ({RUN_START}, {RUN_END})", [], "run, type"
             )
@@ -271,8 +251,8 @@ class Index:
 
     def outside_runs(self, newest: int) -> list[EventLine]:
         """Return the lines of the newest events without a run, by time."""
-        mine, values = conditions(self._connection, self._mine(_ALL))
-        rows = self._connection.execute(
+        mine, values = self._conditions()
+        rows = self.connection.execute(
             f"SELECT position, length FROM events WHERE run IS NULL AND {mine} "
             "ORDER BY time DESC LIMIT ?",
             (*values, newest),
@@ -283,28 +263,28 @@ class Index:
         """Return the lines of a session's events, by time; for None, of runs without a session."""
         if session is None:
             return self._mine_of("session IS NULL AND run IS NOT NULL", [])
-        return self._mine_of("session = ?", [self._number(session)])
+        return self._mine_of("session = ?", [number_of(self.connection, session)])
 
     def of_nothing(self) -> Iterator[EventLine]:
         """Return the lines of events without a run and a session, by time."""
         return self._mine_of("run IS NULL AND session IS NULL", [])
 
     def _mine_of(self, where: str, values: list[Any]) -> Iterator[EventLine]:
-        mine, more = conditions(self._connection, self._mine(_ALL))
+        mine, more = self._conditions()
         return self._lines_of(f"{where} AND {mine}", [*values, *more])
 
     @property
     def is_empty(self) -> bool:
         """Whether there are no events."""
-        where, values = conditions(self._connection, self._mine(_ALL))
-        (count,) = self._connection.execute(
+        where, values = self._conditions()
+        (count,) = self.connection.execute(
             f"SELECT COUNT(*) FROM (SELECT 1 FROM events WHERE {where} LIMIT 1)", values
         ).fetchone()
         return not count
 
     def count_runs(self) -> int:
         """Return the number of runs."""
-        (count,) = self._connection.execute("SELECT COUNT(DISTINCT run) FROM slices").fetchone()
+        (count,) = self.connection.execute("SELECT COUNT(DISTINCT run) FROM slices").fetchone()
         return int(count)
 
     def read(self, events: Iterable[Event]) -> Iterator[ReadEvent]:
@@ -328,7 +308,7 @@ class Index:
     @property
     def _reader(self) -> LineReader:
         if self._lines is None:
-            self._lines = LineReader(self._connection, self.held)
+            self._lines = LineReader(self.connection, self.held)
         return self._lines
 
     @property
@@ -375,13 +355,13 @@ class Index:
             among = {
                 row[column]
                 for some in batched(self._positions(selection))
-                for row in self._connection.execute(
+                for row in self.connection.execute(
                     f"SELECT * FROM events WHERE position IN ({some})"
                 )
                 if row[column] is not None
             }
         return summaries(
-            self._connection,
+            self.connection,
             selection,
             unit=unit,
             sort=sort,
@@ -392,19 +372,19 @@ class Index:
 
     def newest_run(self) -> tuple[str, int] | None:
         """Return the id and start of the run with the newest event; None if there are no runs."""
-        return newest_run(self._connection, self.held.only)
+        return newest_run(self.connection, self.held.only)
 
     def stats(self, selection: Selection = _ALL) -> Stats:
         """Return sums over the events of a selection."""
         selection = self._mine(selection)
         if selection.text is None:
-            return stats(self._connection, selection)
-        return stats(self._connection, selection, self._positions(selection))
+            return stats(self.connection, selection)
+        return stats(self.connection, selection, self._positions(selection))
 
     def _positions(self, selection: Selection) -> Iterator[int]:
         """Yield the positions of the events of a selection with a text."""
-        where, values = conditions(self._connection, selection)
-        return positions_with(self._connection, self.held, selection.text or "", where, values)
+        where, values = conditions(self.connection, selection)
+        return positions_with(self.connection, self.held, selection.text or "", where, values)
 
     def ask(self, sql: str) -> Answer:
         """Run one SQLite statement over the view ``events``, as the last call to the index.
@@ -414,7 +394,7 @@ class Index:
         """
         from wakelog.index.sql import ask_index
 
-        return ask_index(self._connection, sql)
+        return ask_index(self.connection, sql)
 
     def copy(self, folder: Path) -> Copy:
         """Return the copy in Parquet files, for queries with DuckDB. It needs the extra ``query``.
@@ -427,35 +407,24 @@ class Index:
         """
         from wakelog.index.sql import Copy
 
-        return Copy(self._connection, folder)
+        return Copy(self.connection, folder)
 
     def folder_of(self, segment: int) -> Path | None:
         """Return the folder of a segment's writer; None for a single file."""
-        found = self._connection.execute(
+        found = self.connection.execute(
             "SELECT path FROM segments WHERE id = ?", (segment,)
         ).fetchone()
         if found is None or not self.held.is_journal:
             return None
         return (self.held.root / str(found[0])).parent
 
-    def name(self, number: int | None) -> str | None:
-        """Return the text for a number in the table ``names``."""
-        if number not in self._names:
-            if len(self._names) > _MOST_NAMES:
-                self._names = {None: None}
-            found = self._connection.execute(
-                "SELECT text FROM names WHERE id = ?", (number,)
-            ).fetchone()
-            self._names[number] = found[0] if found else None
-        return self._names[number]
+    def _runs_in(self, where: str, values: Sequence[Any] = ()) -> set[int]:
+        rows = self.connection.execute(f"SELECT DISTINCT run FROM events WHERE {where}", values)
+        return {run for (run,) in rows if run is not None}
 
-    def _number(self, name: str) -> int | None:
-        """Return the number of a name, with a query of its own.
-
-        With a subquery, SQLite would read every row to compare it with a column that has no type.
-        """
-        found = self._connection.execute("SELECT id FROM names WHERE text = ?", (name,)).fetchone()
-        return int(found[0]) if found else None
+    def _conditions(self) -> tuple[str, list[Any]]:
+        """Return the condition on ``events`` for everything at the path, and its values."""
+        return conditions(self.connection, self._mine(_ALL))
 
     def _mine(self, selection: Selection) -> Selection:
         if self.held.only is None or selection.writer is not None:
@@ -463,11 +432,11 @@ class Index:
         return replace(selection, writer=self.held.only)
 
     def _select(self, where: str, values: Sequence[Any], order: str) -> Iterator[Event]:
-        rows = self._connection.execute(
+        rows = self.connection.execute(
             f"SELECT * FROM events WHERE {where} ORDER BY {order}",
             values,
         )
-        name = self.name
+        name = self._names.__getitem__
         for row in rows:
             position, length, when, kind, tool, model, error, severity, failed = row[:9]
             yield Event._make(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from wakelog.index._event import EventLine
 from wakelog.index._rows import MINUTE
-from wakelog.index._schema import RUN_END, RUN_START, segment_of
+from wakelog.index._schema import RUN_END, RUN_START, number_of, segment_of
 
 
 def runs_inside(connection: sqlite3.Connection, runs: Iterable[int]) -> set[int]:
@@ -67,10 +67,10 @@ def begun(
         identity: The full id.
     """
     execute = connection.execute
-    number = execute("SELECT id FROM names WHERE text = ?", (identity,)).fetchone()
+    number = number_of(connection, identity)
     if number is None:
         return None, set()
-    which = f"{unit} = {number[0]}"  # not a subquery, with which SQLite would scan all rows
+    which = f"{unit} = {number}"  # not a subquery, with which SQLite would scan all rows
     first = execute(
         f"SELECT position, length FROM events WHERE {which} AND type = {RUN_START} "
         "ORDER BY position LIMIT 1"

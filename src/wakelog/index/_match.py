@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from wakelog.events import event_type_of
+from wakelog.events import event_type_of, repeats
 from wakelog.events import semconv as s
-from wakelog.index._rows import repeats
 from wakelog.index._search import stands_in
 from wakelog.index._selection import Selection, kinds_of
 from wakelog.record import Record
@@ -63,7 +62,7 @@ class Match:
 def is_failure(record: Record) -> bool:
     """Tell whether a record reports a failure."""
     attributes, severity = record.attributes, record.severity_number
-    if repeats(record.scope, event_type_of(str(record.event_name or ""))):
+    if repeats(record):
         return False
     return (
         attributes.get(s.STATUS) == "error"

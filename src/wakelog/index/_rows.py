@@ -11,7 +11,7 @@ import math
 import sqlite3
 from typing import Any, Final
 
-from wakelog.events import event_type_of, plain_fields, renewed
+from wakelog.events import REPEATS, event_type_of, plain_fields, renewed
 from wakelog.events import semconv as s
 from wakelog.events.semconv import (
     AGENT_NAME,
@@ -36,8 +36,6 @@ CLOSES: Final = {"run_end": "run", "model_response": "model", "tool_result": "to
 MINUTE: Final = 60_000_000_000
 BUCKETS_A_DOUBLING: Final = 8
 
-# Events of the semantic conventions that repeat Wakelog's own events, and would be counted twice.
-_REPEATS: Final = frozenset({"inference_details", "inference_exception", "tool_exception"})
 _COUNTED: Final = frozenset({"run_start", "run_end", "model_call", "tool_call"})
 _OF_RUNS: Final = frozenset({"run_start", "run_end"})
 _ERROR_SEVERITY: Final = 17
@@ -210,7 +208,7 @@ class Rows:
         if scope is not None and scope.get("name") == SCOPE_NAME:
             if scope.get("schema_url") != SCHEMA_URL:
                 attributes = _renewed(name, attributes)
-            again = kind in _REPEATS
+            again = kind in REPEATS
         get, names = attributes.get, self._names
         written = data.get("timestamp")
         if type(written) is not str:
@@ -383,11 +381,6 @@ class Rows:
         self._batch += 1
         if len(self._names) > _MOST_NAMES:
             self._names.clear()
-
-
-def repeats(scope: Scope | None, kind: str) -> bool:
-    """Tell whether an event of this type repeats another event of Wakelog."""
-    return scope is not None and scope.name == SCOPE_NAME and kind in _REPEATS
 
 
 def bucket_of(duration: int) -> int:

@@ -16,6 +16,7 @@ APPLICATION: Final = 0x57414B45
 OFFSET_BITS: Final = 40
 OFFSETS: Final = (1 << OFFSET_BITS) - 1
 
+_MOST_NAMES: Final = 50_000
 RUN_START: Final = 1
 """The number of the name ``run_start``, which the definition of an index uses."""
 RUN_END: Final = 2
@@ -136,6 +137,33 @@ def create_indexes(connection: sqlite3.Connection) -> None:
     """Create the tables' missing indexes."""
     for statement in _INDEXES.strip().split("\n"):
         connection.execute(statement)
+
+
+def number_of(connection: sqlite3.Connection, name: str | None) -> int | None:
+    """Return the number of a name, with a query of its own; None if no event has it.
+
+    With a subquery, SQLite would read every row to compare it with a column that has no type.
+    """
+    found = connection.execute("SELECT id FROM names WHERE text = ?", (name,)).fetchone()
+    return int(found[0]) if found else None
+
+
+class TextsOfNames(dict[int | None, str | None]):
+    """The texts of the table ``names`` by number: a cache."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__({None: None})
+        self._connection = connection
+
+    def __missing__(self, number: int | None) -> str | None:
+        if len(self) > _MOST_NAMES:
+            self.clear()
+            self[None] = None
+        found = self._connection.execute(
+            "SELECT text FROM names WHERE id = ?", (number,)
+        ).fetchone()
+        self[number] = found[0] if found else None
+        return self[number]
 
 
 def segment_of(position: int) -> int:

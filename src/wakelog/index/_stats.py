@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from wakelog.index._rows import BUCKETS_A_DOUBLING, CLOSES, MINUTE, bucket_of
-from wakelog.index._schema import FIGURES, OFFSET_BITS
+from wakelog.index._schema import FIGURES, OFFSET_BITS, TextsOfNames
 from wakelog.index._selection import Selection, batched, conditions
 from wakelog.index._summaries import Tokens
 from wakelog.record import rfc3339
@@ -173,7 +173,7 @@ class _Counted:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        names = _TextsOfNames(connection)
+        names = TextsOfNames(connection)
         self._names = names
         self._total = Group(None)
         self._types, self._tools, self._models = _Groups(names), _Groups(names), _Groups(names)
@@ -332,25 +332,10 @@ def _latency(counts: dict[int, int], longest: int) -> Latency:
     return Latency(calls, at(0.5), at(0.95), round(longest / _MILLISECOND, 3))
 
 
-class _TextsOfNames(dict[int | None, str | None]):
-    """The texts of the table ``names`` by number: a cache."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__({None: None})
-        self._connection = connection
-
-    def __missing__(self, number: int | None) -> str | None:
-        found = self._connection.execute(
-            "SELECT text FROM names WHERE id = ?", (number,)
-        ).fetchone()
-        self[number] = found[0] if found else None
-        return self[number]
-
-
 class _Groups(dict[int | None, Group]):
     """Groups by the number of their name."""
 
-    def __init__(self, names: _TextsOfNames) -> None:
+    def __init__(self, names: TextsOfNames) -> None:
         super().__init__()
         self._names = names
 
@@ -363,9 +348,7 @@ class _Groups(dict[int | None, Group]):
         return sorted(self.values(), key=lambda group: (-group.events, group.name or ""))
 
 
-def _add(group: Group | None, events: int, failed: int, figures: Iterable[Any]) -> None:
-    if group is None:
-        return
+def _add(group: Group, events: int, failed: int, figures: Iterable[Any]) -> None:
     group.events += events
     group.errors += failed
     for name, value in zip(FIGURES, figures, strict=False):

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from wakelog.index._schema import FIGURES
+from wakelog.index._schema import FIGURES, RUN_START, TextsOfNames
 from wakelog.index._selection import Selection, conditions, ids_of
 from wakelog.record import rfc3339
 
@@ -144,7 +144,8 @@ def summaries(
         f"{grouped} ORDER BY {_ORDERS[sort]} DESC, {unit} LIMIT ? OFFSET ?",
         [*values, -1 if limit is None else limit, offset],
     ).fetchall()
-    return [_summary(connection, row, runs=runs) for row in rows], count
+    names = TextsOfNames(connection)
+    return [_summary(connection, names, row, runs=runs) for row in rows], count
 
 
 def newest_run(connection: sqlite3.Connection, writer: str | None = None) -> tuple[str, int] | None:
@@ -201,10 +202,12 @@ def _meant(
     return " AND ".join(where), " AND ".join(having), [*values, *late]
 
 
-def _summary(connection: sqlite3.Connection, row: tuple[Any, ...], *, runs: bool) -> Summary:
+def _summary(
+    connection: sqlite3.Connection, names: TextsOfNames, row: tuple[Any, ...], *, runs: bool
+) -> Summary:
     number, session, count, first, last, segment, events, failed, tools, models, *figures = row
     summary = Summary(
-        id=_text(connection, number),
+        id=names[number],
         events=events,
         errors=failed,
         tool_calls=tools,
@@ -224,24 +227,13 @@ def _summary(connection: sqlite3.Connection, row: tuple[Any, ...], *, runs: bool
     if not runs:
         summary.runs = count
         return summary
-    summary.session = _text(connection, session)
+    summary.session = names[session]
     outcome = connection.execute(
         "SELECT n.text FROM slices s JOIN names n ON n.id = s.outcome WHERE s.run = ? "
         "ORDER BY s.last DESC LIMIT 1",
         (number,),
     ).fetchone()
     summary.outcome = outcome[0] if outcome else None
-    summary.open = (
-        connection.execute(
-            "SELECT 1 FROM events WHERE run = ? AND type = (SELECT id FROM names WHERE text = "
-            "'run_start') AND open = 1 LIMIT 1",
-            (number,),
-        ).fetchone()
-        is not None
-    )
+    begun = f"SELECT 1 FROM events WHERE run = ? AND type = {RUN_START} AND open = 1 LIMIT 1"
+    summary.open = connection.execute(begun, (number,)).fetchone() is not None
     return summary
-
-
-def _text(connection: sqlite3.Connection, number: int | None) -> str | None:
-    found = connection.execute("SELECT text FROM names WHERE id = ?", (number,)).fetchone()
-    return found[0] if found else None

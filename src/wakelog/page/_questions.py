@@ -96,17 +96,13 @@ def _living(index: Index, events: list[Event]) -> list[int]:
 
 def contents(index: Index, positions: Iterable[int], *, whole: bool = False) -> dict[str, Any]:
     """Return the content of events by key, without deleted and damaged lines."""
-    return dict(_contents(index, index.at(positions), whole=whole))
+    return dict(contents_of(index, index.at(positions), whole=whole))
 
 
-def contents_of(index: Index, events: Iterable[Event]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the key and the complete content of each event."""
-    return _contents(index, events, whole=True)
-
-
-def _contents(
-    index: Index, events: Iterable[Event], *, whole: bool
+def contents_of(
+    index: Index, events: Iterable[Event], *, whole: bool = True
 ) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the key and the content of each event; long texts are cut unless it is whole."""
     for found in index.read(events):
         record, event = described(found.record), found.event
         attributes = record.attributes

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.errors import JournalError
-from wakelog.events import EVENT_TYPES, described, event_type_of
+from wakelog.events import EVENT_TYPES, described, event_type_of, repeats
 from wakelog.events import semconv as s
 from wakelog.journal import Entry, Mark, folders, is_owned, signal_of
 from wakelog.journal import read as read_journal
@@ -29,13 +29,10 @@ _CLOSES: Final = {
     "tool_result": "tool_call",
 }
 _OPENS: Final = frozenset(_CLOSES.values())
-# Events of the semantic conventions that repeat Wakelog's own events.
-_REPEATS: Final = frozenset({"inference_details", "inference_exception", "tool_exception"})
 _STARTED: Final = "started"
 # A step at a greater depth is placed directly under its run, so that neither a cycle of parents nor
 # a runaway recursion creates a tree that is too deep.
 _DEEPEST = 100
-_IDS_TO_NAME = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -75,8 +72,6 @@ class ViewBuilder:
         self._late: list[_Node] = []
         # The open steps, for closing records that do not name their opening record.
         self._unended: defaultdict[tuple[str, str | None], dict[_Node, None]] = defaultdict(dict)
-        self._some_runs: dict[str, None] = {}
-        self._some_sessions: dict[str, None] = {}
 
     def add(self, record: Record, folder: Path | None = None) -> None:
         """Add one record.
@@ -88,17 +83,11 @@ class ViewBuilder:
         attributes = record.attributes
         run, session = _word(attributes, s.RUN_ID), _word(attributes, s.CONVERSATION_ID)
         parent = _word(attributes, s.PARENT_ID)
-        _note(self._some_runs, run)
-        _note(self._some_sessions, session)
         if not self._wanted(run, session, parent):
             return
         event_type = _type_of(record)
-        if (
-            event_type in _REPEATS
-            and record.scope is not None
-            and record.scope.name == s.SCOPE_NAME
-        ):
-            return  # from other instrumentations, these events are not repetitions
+        if repeats(record):
+            return
         kind = RUN if event_type == "run_start" else event_type
         start = record.timestamp if record.timestamp is not None else record.observed_timestamp
         step = Step(
@@ -149,12 +138,7 @@ class ViewBuilder:
             *(steps for session in sessions.values() for steps in (session.runs, session.steps)),
         ):
             siblings.sort(key=lambda step: step.start or 0)
-        return View(
-            sorted(sessions.values(), key=lambda session: session.start or 0),
-            others,
-            list(self._some_runs),
-            list(self._some_sessions),
-        )
+        return View(sorted(sessions.values(), key=lambda session: session.start or 0), others)
 
     def _wanted(self, run: str | None, session: str | None, parent: str | None) -> bool:
         if self._run is None and self._session is None:
@@ -381,12 +365,3 @@ def _type_of(record: Record) -> str:
 def _word(attributes: dict[str, Any], name: str) -> str | None:
     value = attributes.get(name)
     return value if isinstance(value, str) and value else None
-
-
-def _note(some: dict[str, None], value: str | None) -> None:
-    """Remember the last few distinct values."""
-    if value is None or value in some:
-        return
-    some[value] = None
-    if len(some) > _IDS_TO_NAME:
-        del some[next(iter(some))]

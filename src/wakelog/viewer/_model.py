@@ -143,14 +143,10 @@ class View:
     Attributes:
         sessions: The conversations, by time.
         other_records: The records without a run and a conversation, by time.
-        some_runs: The ids of the last few runs that were read, regardless of filters.
-        some_sessions: The ids of the last few conversations that were read, likewise.
     """
 
     sessions: list[Session] = field(default_factory=list)
     other_records: list[Step] = field(default_factory=list)
-    some_runs: list[str] = field(default_factory=list)
-    some_sessions: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the view in the form that ``wakelog show --json`` prints."""

@@ -11,10 +11,9 @@ from wakelog.events import EVENT_TYPES
 from wakelog.viewer._content import content_of
 from wakelog.viewer._model import RUN, RUNNING, UNKNOWN, Session, Step, View
 from wakelog.viewer._summary import exception_line, one_line
+from wakelog.viewer._totals import totals
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     Line = list[tuple[str, str]]  # texts and their styles
 
 _LONGEST = 80
@@ -67,30 +66,10 @@ def _below(steps: list[Step], guide: str, *, full: bool, clock: bool = False) ->
 
 def _used(session: Session) -> list[str]:
     """Return the usage of a session's calls as texts; empty if no record states it."""
-    read, written, cost = _sum(session.runs + session.steps)
+    found = totals(View([session])).all
+    read, written = found.usage["input_tokens"], found.usage["output_tokens"]
     said = [f"{read:,} → {written:,} tokens"] if read or written else []
-    return said if cost is None else [*said, f"${cost:,.4f}"]
-
-
-def _sum(steps: list[Step]) -> tuple[int, int, Decimal | None]:
-    """Add up usage like ``wakelog.viewer.totals``: figures inside a step replace its own."""
-    read = written = 0
-    cost: Decimal | None = None
-    for step in steps:
-        more_read = more_written = 0
-        more = None
-        if step.steps:
-            more_read, more_written, more = _sum(step.steps)
-        if not (more_read or more_written or more is not None) and step.usage:
-            more_read = step.usage.get("input_tokens", 0)
-            more_written = step.usage.get("output_tokens", 0)
-        if more is None:
-            more = step.cost_usd
-        read += more_read
-        written += more_written
-        if more is not None:
-            cost = more + (cost or 0)
-    return read, written, cost
+    return [*said, f"${found.cost_usd:,.4f}"] if found.unpriced < found.calls else said
 
 
 def _branches(view: View) -> Iterator[tuple[Line, list[Step], bool]]:
