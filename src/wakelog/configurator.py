@@ -177,10 +177,7 @@ class _Processors:
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
         self.durable = 0
-        given = names or names_in(LOGS_SELECTOR)
-        exporters = [name for name in given if name.strip() not in ("", "console", "none")]
-        # The order of several may change, so none of them has the default pipeline.
-        self._pipeline = named_pipeline(None) or (None if len(exporters) > 1 else DEFAULT_PIPELINE)
+        self._pipeline = _pipeline_of(names or names_in(LOGS_SELECTOR))
 
     def __call__(self, exporter: LogRecordExporter, *_: Any, **__: Any) -> LogRecordProcessor:
         if isinstance(exporter, ConsoleLogRecordExporter):
@@ -209,9 +206,7 @@ class _SpanProcessors:
     """
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
-        given = names or names_in(TRACES_SELECTOR)
-        exporters = [name for name in given if name.strip() not in ("", "console", "none")]
-        self._pipeline = named_pipeline(None) or (None if len(exporters) > 1 else DEFAULT_PIPELINE)
+        self._pipeline = _pipeline_of(names or names_in(TRACES_SELECTOR))
 
     def __call__(self, exporter: SpanExporter, *_: Any, **__: Any) -> SpanProcessor:
         if isinstance(exporter, ConsoleSpanExporter):
@@ -219,6 +214,12 @@ class _SpanProcessors:
         settings = for_journal()
         del settings["buffer"]  # a span's start has to be on disk before its process may be killed
         return DurableSpanProcessor(exporter, pipeline=self._pipeline, **settings, **for_spans())
+
+
+def _pipeline_of(names: Sequence[str]) -> str | None:
+    exporters = [name for name in names if name.strip() not in ("", "console", "none")]
+    # The order of several may change, so none of them has the default pipeline.
+    return named_pipeline(None) or (None if len(exporters) > 1 else DEFAULT_PIPELINE)
 
 
 def _leave_to_another(kwargs: dict[str, Any]) -> None:

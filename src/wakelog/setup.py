@@ -423,9 +423,7 @@ def _tracer_provider(service_name: str | None, settings: Mapping[str, Any]) -> t
         provider = TracerProvider(
             resource=resource, shutdown_on_exit=False, id_generator=TraceIds()
         )
-    for console in consoles:
-        provider.add_span_processor(SimpleSpanProcessor(console))
-    for processor in processors:
+    for processor in (*map(SimpleSpanProcessor, consoles), *processors):
         provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)
     made.spans = Spans(provider, processors)
@@ -469,9 +467,7 @@ def _logger_provider(
         "the logger provider", "OTEL_LOGRECORD_", "OTEL_BLRP_", *ATTRIBUTE_LIMITS
     ):
         provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-    for console in consoles:
-        provider.add_log_record_processor(SimpleLogRecordProcessor(console))
-    for processor in processors:
+    for processor in (*map(SimpleLogRecordProcessor, consoles), *processors):
         provider.add_log_record_processor(processor)
     if not isinstance(get_logger_provider(), LoggerProvider):
         set_logger_provider(provider)

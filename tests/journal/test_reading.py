@@ -22,7 +22,6 @@ from wakelog.journal._ledger import load, save
 from wakelog.journal._shared_file import SharedFile
 from wakelog.record import Resource, encode, rfc3339, seal, seal_header, uuid7
 from wakelog.storage import segment_name, segments
-from wakelog.viewer._build import read as read_events
 
 RESOURCE = Resource({"service.name": "tests"})
 SECOND = 1_000_000_000
@@ -83,18 +82,6 @@ def test_each_filter_keeps_what_it_names_and_all_of_it(tmp_path: Path) -> None:
     assert by_attribute == list(range(3, 24, 4))
     assert by_two == [7]
     assert by_absence == []
-
-
-def test_a_run_and_a_conversation_are_found_by_their_whole_ids(tmp_path: Path) -> None:
-    fill(tmp_path, range(24))
-
-    of_run = numbers_of(read_events(tmp_path, run="r-1"))
-    of_both = numbers_of(read_events(tmp_path, run="r-1", session="s-2"))
-    of_a_beginning = numbers_of(read_events(tmp_path, run="r-"))
-
-    assert of_run == list(range(1, 24, 4))
-    assert of_both == [5, 17]
-    assert of_a_beginning == []
 
 
 @pytest.mark.parametrize("in_a_file", [False, True])

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from io import UnsupportedOperation
-from typing import Final, Protocol, cast
+from typing import Any, Final, cast
 
 from wakelog._printable import printable
 from wakelog.cli._parser import CommandParser, Parser, SayVersion
@@ -41,7 +41,11 @@ COMMANDS: Final = (
     "doctor",
     "demo",
 )
-"""The commands. Each is a module of this package with the same name, with _ in place of -."""
+"""The commands. Each is a module of this package with the same name, with _ in place of -.
+
+Its docstring is the help, ``add_arguments(parser)`` declares the arguments, and ``run(arguments)`` runs
+the command and returns the exit code.
+"""
 
 _FAILED, _UNUSABLE, _INTERRUPTED, _NO_READER = 1, 2, 130, 141
 
@@ -53,20 +57,6 @@ _UNNAMED: Final = {
     errno.EFBIG: "write to standard output",
     errno.EIO: "write to standard output",
 }
-
-
-class Command(Protocol):
-    """The interface of a command's module, whose docstring is the command's help."""
-
-    __doc__: str | None
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the command's arguments."""
-        ...
-
-    def run(self, arguments: argparse.Namespace) -> int:
-        """Run the command and return the exit code."""
-        ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,7 +104,7 @@ def build_parser(only: str | None = None) -> Parser:
         title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
     )
     for name in COMMANDS if only is None else (only,):
-        command = cast("Command", import_module(f"wakelog.cli.{name.replace('-', '_')}"))
+        command: Any = import_module(f"wakelog.cli.{name.replace('-', '_')}")
         first, _, rest = (command.__doc__ or "").partition("\n")
         subparser = subparsers.add_parser(name, help=first, description=first, epilog=rest.strip())
         command.add_arguments(subparser)
@@ -146,7 +136,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if getattr(arguments, "json", False) or getattr(arguments, "prints_data", False):
         _write_utf8()
     try:
-        code = cast("Command", arguments.command).run(arguments)
+        code: int = arguments.command.run(arguments)
         sys.stdout.flush()
     except WakelogError as error:
         return _say(str(error), _FAILED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple
 
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import Cursor, Mark, folders
@@ -23,15 +23,7 @@ class Followed(NamedTuple):
     writer: str | None
 
 
-class Source(Protocol):
-    """A source of records that grows."""
-
-    def read(self) -> list[Followed]:
-        """Return the records written since the last call, oldest first."""
-        ...
-
-
-def follow(path: Path, *, from_start: bool) -> Source:
+def follow(path: Path, *, from_start: bool) -> FollowedDirectory | FollowedFile:
     """Begin to follow a journal directory, a writer's folder or a file.
 
     Args:

@@ -10,30 +10,11 @@ import orjson
 
 from wakelog.errors import InvalidEventTypeError
 from wakelog.events._mapping import EVENT_TYPES
+from wakelog.events._schema import ALWAYS, WHEN_SET, json_schema
 from wakelog.journal import Durability, Receipt
 from wakelog.record import from_line, kept, parse_rfc3339, rfc3339, to_line, uuid7, uuid8
 
 _registered: set[str] = set()
-
-# The keys of ``to_dict``, in this order.
-_ALWAYS = (
-    "event_type",
-    "schema_version",
-    "run_id",
-    "event_id",
-    "timestamp",
-    "agent_name",
-    "workflow_name",
-    "parent_event_id",
-    "provider",
-    "model",
-    "tool_name",
-    "status",
-    "payload",
-    "risk",
-    "metadata",
-)
-_WHEN_SET = ("session_id", "tenant_id", "call_id", "attributes", "event_key")
 
 
 def register_event_type(name: str) -> None:
@@ -207,7 +188,7 @@ class AgentEvent:
             A new dict. ``session_id``, ``tenant_id``, ``call_id``, ``attributes`` and ``event_key``
             are in it if they are set, the other keys always.
         """
-        names = (*_ALWAYS, *(name for name in _WHEN_SET if getattr(self, name) is not None))
+        names = (*ALWAYS, *(name for name in WHEN_SET if getattr(self, name) is not None))
         return {name: to_line(getattr(self, name)) for name in names}
 
     def to_json(self) -> str:
@@ -222,8 +203,6 @@ class AgentEvent:
             A new dict, by draft 2020-12. It allows any event type, because registrations are not
             stored.
         """
-        from wakelog.events._schema import json_schema
-
         return json_schema()
 
     @classmethod

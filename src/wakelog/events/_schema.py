@@ -10,7 +10,7 @@ _NAME: dict[str, Any] = {"type": "string", "minLength": 1}
 _OBJECT: dict[str, Any] = {"type": "object"}
 
 # The schemas of the fields that ``to_dict`` always has, in the same order.
-_ALWAYS: dict[str, dict[str, Any]] = {
+ALWAYS: dict[str, dict[str, Any]] = {
     "event_type": _NAME,
     "schema_version": {"const": "1.0"},
     "run_id": _NAME,
@@ -28,7 +28,7 @@ _ALWAYS: dict[str, dict[str, Any]] = {
     "metadata": _OBJECT,
 }
 # The schemas of the fields that it has if they are set.
-_WHEN_SET: dict[str, dict[str, Any]] = {
+WHEN_SET: dict[str, dict[str, Any]] = {
     "session_id": _TEXT,
     "tenant_id": _TEXT,
     "call_id": _TEXT,
@@ -39,13 +39,13 @@ _WHEN_SET: dict[str, dict[str, Any]] = {
 
 def json_schema() -> dict[str, Any]:
     """Return the schema, by JSON Schema's draft 2020-12, as a new dict."""
-    properties = {name: dict(says) for name, says in {**_ALWAYS, **_WHEN_SET}.items()}
+    properties = {name: dict(says) for name, says in {**ALWAYS, **WHEN_SET}.items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Wakelog AgentEvent",
         "description": "One thing that an AI agent did.",
         "type": "object",
         "properties": properties,
-        "required": list(_ALWAYS),
+        "required": list(ALWAYS),
         "additionalProperties": False,
     }

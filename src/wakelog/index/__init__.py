@@ -11,6 +11,7 @@ from wakelog.index._match import Match
 from wakelog.index._moments import moment
 from wakelog.index._refresh import Progress, without_collections
 from wakelog.index._selection import Selection
+from wakelog.index._sources import held_at, sources_of
 from wakelog.index._stats import Group, Latency, Stats
 from wakelog.index._summaries import SORTS, Summary, Tokens
 
@@ -29,6 +30,8 @@ __all__ = [
     "Stats",
     "Summary",
     "Tokens",
+    "held_at",
     "moment",
+    "sources_of",
     "without_collections",
 ]

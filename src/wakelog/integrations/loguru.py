@@ -6,7 +6,7 @@ logger.add(WakelogSink(), format="{message}")
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Protocol
+from typing import Any
 
 from wakelog.integrations._recorder import Recorder, exception_fields
 from wakelog.integrations.logging import LEVELS, severity_of
@@ -14,14 +14,6 @@ from wakelog.logger import AgentLogger
 from wakelog.record import parse_rfc3339
 
 __all__ = ["WakelogSink"]
-
-
-class _Message(Protocol):
-    """The argument of a loguru sink: the formatted text, with the record as an attribute."""
-
-    @property
-    def record(self) -> Any:
-        """The values of the logging call."""
 
 
 class WakelogSink:
@@ -42,14 +34,14 @@ class WakelogSink:
         self.refused: Counter[str] = self._recorder.refused
         """The number of records that were not accepted, by reason."""
 
-    def __call__(self, message: _Message) -> None:
-        """Record one message."""
+    def __call__(self, message: Any) -> None:
+        """Record one message: the formatted text, with the values of the call as ``record``."""
         try:
             self._record(message)
         except Exception as error:  # noqa: BLE001 - a user's objects may raise anything
             self._recorder.refuse(type(error).__name__, error)
 
-    def _record(self, message: _Message) -> None:
+    def _record(self, message: Any) -> None:
         record = message.record
         fields = dict(record["extra"])
         if record["exception"] is not None and record["exception"].value is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from typing import Any, Final, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any, Final
 
 from wakelog.events import described
 from wakelog.index import Event, Index, Match, Selection
@@ -19,18 +19,6 @@ _CHANGED_SECONDS: Final = 0.25
 _ENDING_SECONDS: Final = 0.25
 _RUN: Final = COLUMNS.index("run")
 _ID: Final = COLUMNS.index("id")
-
-
-class Watched(Protocol):
-    """The interface of a set of events to follow."""
-
-    def parts(self, index: Index) -> Iterable[dict[str, Any]]:
-        """Return the existing rows, in one or more parts."""
-        ...
-
-    def among(self, index: Index, events: list[Event]) -> list[Event]:
-        """Return the new events that belong to the set."""
-        ...
 
 
 class ConversationScope:
@@ -56,7 +44,7 @@ class ConversationScope:
                 if row[_ID] is not None:
                     self._ids.add(row[_ID])
 
-    def among(self, index: Index, events: list[Event]) -> list[Event]:  # noqa: ARG002 - see Watched
+    def among(self, index: Index, events: list[Event]) -> list[Event]:  # noqa: ARG002 - as in SearchScope
         """Return the new events that belong to the session or run."""
         found = []
         for event in events:
@@ -93,6 +81,10 @@ class SearchScope:
         read = index.read(events)
         found = [one.event for one in read if self._match(described(one.record), one.writer)]
         return with_pairs(index, found)
+
+
+Watched = ConversationScope | SearchScope
+"""A set of events to follow."""
 
 
 async def follow(

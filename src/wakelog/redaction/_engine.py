@@ -72,7 +72,7 @@ class Engine:
         self.suspect: Callable[[str], Any] = (lambda _: True) if self.detectors else self.search
         self.kinds = tuple(found.groupindex)
         every = judges(config, names)
-        self.judges = {kind: every[kind] for kind in self.kinds}
+        self.judges = {kind: every[kind] for kind in self.kinds if kind in every}
         self.keys: dict[str, int] = {}  # a cache: whether a key is sensitive
 
     def value(self, item: Any, above: tuple[int, ...], allowance: Allowance) -> Any:

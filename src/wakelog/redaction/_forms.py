@@ -27,7 +27,7 @@ _argument: Final = re.compile(
     r"(?P<value>(?(open)(?:(?!(?<!\\)(?P=open))[^\r\n]){1,4096}+|[^\s\"'`,;|&<>(){}\[\]]{1,4096}+))"
 ).match
 _glued: Final = re.compile(r"(?P<value>[^\s\"'`,;|&<>(){}\[\]]{1,4096}+)").match
-_proof: Final = re.compile(r"[0-9!@#$%^*+/=~]|.{20}").search
+proof: Final = re.compile(r"[0-9!@#$%^*+/=~]|.{20}").search
 _no_value: Final = re.compile(r"-|\$|<|\{|%\w+%|[A-Z_]+\Z").match
 _asks_web: Final = re.compile(r"\b(?:curl|wget|http|https|xh)\b").search
 _asks_sshpass: Final = re.compile(r"\bsshpass\s{1,3}\\{0,3}[\"']?-\Z").search
@@ -87,7 +87,7 @@ def flag(is_secret: IsSecret, text: str, m: re.Match[str], _: int) -> Span | Non
         return None
     if m["flag"] == "user":
         return _user(text, m.start(), found)
-    if not is_secret(m["flag"]) or (found["open"] is None and not _proof(found["value"])):
+    if not is_secret(m["flag"]) or (found["open"] is None and not proof(found["value"])):
         return None
     return found.span("value")
 
@@ -136,7 +136,7 @@ def pair(is_secret: IsSecret, text: str, m: re.Match[str], done: int) -> Span | 
         # If the value has no key of its own, it is the next field.
         return found.span("value") if text[at] == "=" or _has_key(text, at, found) else None
     opened = rest.rstrip("\\\"'")
-    if opened[-1:] in ("[", "(") and opened != rest and found["open"] and _proof(found["value"]):
+    if opened[-1:] in ("[", "(") and opened != rest and found["open"] and proof(found["value"]):
         return found.span("value") if _pair_ends(text, found.end("value")) else None
     return None
 
@@ -153,7 +153,7 @@ def cell(is_secret: IsSecret, text: str, m: re.Match[str], done: int) -> Span | 
         return None
     found = _cell(text, at + 1)
     value = found[0].strip(_EDGES) if found else ""
-    if not found or " " in value or value.isdigit() or len(value) < _SHORT or not _proof(value):
+    if not found or " " in value or value.isdigit() or len(value) < _SHORT or not proof(value):
         return None
     start = found.start() + found[0].index(value)
     return start, start + len(value)
@@ -168,7 +168,7 @@ def encoded_url(text: str, m: re.Match[str], scheme: str) -> Span | None:
     return m.start() - len(scheme), found.end() if found else m.end()
 
 
-def webhook(text: str, m: re.Match[str]) -> Span | None:
+def webhook(_: str, text: str, m: re.Match[str], __: int) -> Span | None:
     """Judge the address of a webhook, whose path is the secret."""
     found = _path(text, m.end("webhook"))
     return (m.start() + 1, found.end()) if found else None

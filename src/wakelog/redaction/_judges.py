@@ -175,14 +175,6 @@ def _encoded_url(_: str, text: str, m: re.Match[str], done: int) -> Span | None:
     return _forms.encoded_url(text, m, _scheme_before(text, max(done, percent - 24), percent))
 
 
-def _webhook(_: str, text: str, m: re.Match[str], __: int) -> Span | None:
-    return _forms.webhook(text, m)
-
-
-def _invisible(_: str, __: str, ___: re.Match[str], ____: int) -> Span | None:
-    return None
-
-
 _bearer_proof: Final = re.compile(r"[0-9._=+]|.{20}").search
 
 
@@ -232,8 +224,7 @@ _JUDGES: Final[Mapping[str, Judge]] = {
     "api_key": _api_key,
     "dotted_key": _dotted_key,
     "encoded_url": _encoded_url,
-    "webhook": _webhook,
-    "invisible": _invisible,
+    "webhook": _forms.webhook,
 }
 _BESIDE: Final = {
     "element": _forms.element,
@@ -254,7 +245,6 @@ _assigned: Final = re.compile(
 _called: Final = re.compile(r"[^\s\"'&;,<>(){}\[\]\\|]{1,128}+[(\[]").match
 _field: Final = re.compile(r"[\w -]*+").match
 _line: Final = re.compile(r"[^\r\n\"']{0,4096}+").match
-_proof: Final = re.compile(r"[0-9!@#$%^*+/=~]|.{20}").search
 _SHORTEST: Final = 6  # characters of a secret without quotation marks
 _LONGEST_FIELD: Final = 24  # including the characters between a name and its colon
 _NOT_VALUES: Final = frozenset(
@@ -312,7 +302,7 @@ class _Named:
             if text[at] == "=" and (kind & _PASSWORD or not found["space"]):
                 likely = kind & _PASSWORD or end - start >= _SHORTEST
             else:
-                likely = end - start >= _SHORTEST and _proof(value) is not None
+                likely = end - start >= _SHORTEST and _forms.proof(value) is not None
             if not likely:
                 return None
             if kind & _COOKIE and (line := _line(text, end)):

@@ -6,7 +6,7 @@ returns plain data, and ``wakelog.viewer.tree`` draws the view in a terminal.
 """
 
 from wakelog.viewer._blocks import blocks_of
-from wakelog.viewer._build import ViewBuilder, load, read
+from wakelog.viewer._build import ViewBuilder, load
 from wakelog.viewer._content import content_of
 from wakelog.viewer._model import RUN, RUNNING, UNKNOWN, Session, Step, View, every_step
 from wakelog.viewer._summary import (
@@ -40,7 +40,6 @@ __all__ = [
     "message_of",
     "name_of",
     "one_line",
-    "read",
     "summary_of",
     "totals",
 ]

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from wakelog.errors import JournalError
 from wakelog.events import EVENT_TYPES, described, event_type_of, repeats
 from wakelog.events import semconv as s
-from wakelog.journal import Entry, Mark, folders, is_owned, signal_of
+from wakelog.index import held_at, sources_of
+from wakelog.journal import is_owned, signal_of
 from wakelog.journal import read as read_journal
 from wakelog.record import LOGS, Record
 from wakelog.viewer._model import RUN, RUNNING, UNKNOWN, Session, Step, View
 from wakelog.viewer._summary import exception_of, level_of, message_of, name_of, summary_of
 from wakelog.viewer._totals import usage_in
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
 
 _CLOSES: Final = {
     "run_end": RUN,
@@ -281,68 +276,19 @@ def load(
     return builder.view()
 
 
-def read(
-    path: str | os.PathLike[str],
-    *,
-    session: str | None = None,
-    run: str | None = None,
-    after: Mapping[str, Mark] | None = None,
-    writer: str | None = None,
-    event_name: str | None = None,
-    since: datetime | int | None = None,
-    until: datetime | int | None = None,
-) -> Iterator[Entry]:
-    """Read the records of a conversation or of a run, like ``wakelog.journal.read``.
-
-    Args:
-        path: A journal directory, one writer's folder, or a file of lines.
-        session: Only records of the conversation with this full id.
-        run: Only records of the run with this full id.
-        after: For each writer, the mark of its last entry that was read.
-        writer: Only records of this writer.
-        event_name: Only records with this name.
-        since: Only records from this time on, a datetime or nanoseconds since 1970.
-        until: Only records before this time.
-
-    Returns:
-        The records, writer by writer, in constant memory. Damaged lines are skipped.
-
-    Raises:
-        ConfigurationError: At once, if a datetime has no time zone.
-        JournalError: While iterating, if there is nothing to read, or reading fails.
-    """
-    ids = {s.CONVERSATION_ID: session, s.RUN_ID: run}
-    return read_journal(
-        path,
-        after=after,
-        writer=writer,
-        event_name=event_name,
-        since=since,
-        until=until,
-        where={name: value for name, value in ids.items() if value is not None},
-    )
-
-
 def _sources(path: Path) -> Iterator[tuple[Path, Path | None]]:
     """Yield the sources to read, writer by writer, each with the writer's folder or None."""
     if not path.is_dir():
-        yield path, None
+        yield path, None  # reading it tells what is wrong with it
         return
-    path = Path(os.path.realpath(path))
-    writers = list(folders(path))
-    files = sorted(path.glob("*.jsonl"))
-    if writers:
+    held = held_at(path)
+    if not held.is_journal:
+        yield from ((source.path, None) for source in sources_of(held))
+    elif held.only is not None:
+        yield held.root / held.only, held.root / held.only
+    else:
         # Spans are left out, because they repeat the events that are recorded inside them.
-        yield from ((writer, writer) for writer in writers if signal_of(writer) == LOGS)
-    elif files and path in folders(path.parent):
-        yield path, path
-    elif files:
-        yield from ((file, None) for file in files)
-    elif sessions := sorted(path.glob("*/*.jsonl")):
-        yield from ((file, None) for file in sessions)  # a gateway's base directory
-    elif not any(path.glob("wakelog.json")):
-        hint = "Name a journal directory or a JSONL file"
-        raise JournalError("read", path, "there is no journal in it", hint)
+        yield from ((writer, writer) for writer in held.writers if signal_of(writer) == LOGS)
 
 
 def _is_living(folder: Path | None, known: dict[Path, bool]) -> bool:
