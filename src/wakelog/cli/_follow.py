@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from wakelog.errors import CorruptLineError, JournalError
+from wakelog.index import held_at
 from wakelog.journal import Cursor, Mark, folders
 from wakelog.record import SPAN_START, Record, decode, decode_unsealed
 from wakelog.runtime import is_directory, open_to_read
@@ -50,7 +51,7 @@ class FollowedDirectory:
 
     def __init__(self, path: Path, *, from_start: bool) -> None:
         self._path = path
-        self._alone = not any(folders(path)) and path in folders(path.parent)
+        self._alone = held_at(path).only is not None
         self._writers = {
             folder: _FollowedWriter(folder, Mark() if from_start else _end_of(folder))
             for folder in self._folders()

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from wakelog.index._schema import offset_of, segment_of
 from wakelog.record import Record, Resource
+
+OFFSET_BITS: Final = 40
+OFFSETS: Final = (1 << OFFSET_BITS) - 1
+
+
+def segment_of(position: int) -> int:
+    """Return the number of a position's segment."""
+    return position >> OFFSET_BITS
+
+
+def offset_of(position: int) -> int:
+    """Return the offset of a position in its segment."""
+    return position & OFFSETS
 
 
 class Event(NamedTuple):
@@ -48,6 +60,12 @@ class Event(NamedTuple):
     def offset(self) -> int:
         """The offset of its line in the segment, in bytes."""
         return offset_of(self.position)
+
+
+COLUMNS: Final = Event._fields
+"""The columns of the table ``events``."""
+FIGURES: Final = COLUMNS[COLUMNS.index("input_tokens") : COLUMNS.index("cost_usd") + 1]
+"""The columns with tokens and cost."""
 
 
 class EventLine(NamedTuple):

@@ -11,19 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from wakelog.errors import JournalError
 from wakelog.index._database import Database
-from wakelog.index._event import Event, EventLine, ReadEvent
+from wakelog.index._event import OFFSET_BITS, Event, EventLine, ReadEvent, segment_of
 from wakelog.index._inner import begun, runs_inside, sessions_inside, time_of_newest
 from wakelog.index._lines import LineReader, ReadLine
 from wakelog.index._place import place_of
 from wakelog.index._refresh import Progress
-from wakelog.index._schema import (
-    OFFSET_BITS,
-    RUN_END,
-    RUN_START,
-    TextsOfNames,
-    number_of,
-    segment_of,
-)
+from wakelog.index._schema import RUN_END, RUN_START, TextsOfNames, number_of
 from wakelog.index._search import positions_with
 from wakelog.index._selection import Selection, batched, conditions
 from wakelog.index._sources import Held, held_at

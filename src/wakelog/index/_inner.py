@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from wakelog.index._event import EventLine
+from wakelog.index._event import EventLine, segment_of
 from wakelog.index._rows import MINUTE
-from wakelog.index._schema import RUN_END, RUN_START, number_of, segment_of
+from wakelog.index._schema import RUN_END, RUN_START, number_of
 
 
 def runs_inside(connection: sqlite3.Connection, runs: Iterable[int]) -> set[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wakelog.errors import CorruptLineError, JournalFormatError
-from wakelog.index._schema import offset_of, segment_of
+from wakelog.index._event import offset_of, segment_of
 from wakelog.index._sources import Held, sources_of
 from wakelog.record import Record, Resource, decode, decode_unsealed, read_header, verify
 from wakelog.runtime import open_file

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from wakelog.errors import JournalError
+from wakelog.index._event import OFFSET_BITS
 from wakelog.index._rows import Rows
 from wakelog.index._scan import Scan, ScanPlace
-from wakelog.index._schema import OFFSET_BITS, ROLLUPS, create_indexes
+from wakelog.index._schema import ROLLUPS, create_indexes
 from wakelog.index._sources import Held, SourceFile, sources_of
 from wakelog.journal import owner_of
 from wakelog.journal import read as read_journal

@@ -28,7 +28,7 @@ from wakelog.events.semconv import (
     TOOL_CALL_ID,
     TOOL_NAME,
 )
-from wakelog.index._schema import COLUMNS, FIGURES, OFFSET_BITS
+from wakelog.index._event import COLUMNS, FIGURES, OFFSET_BITS
 from wakelog.record import Record, Scope, parse_rfc3339
 
 OPENS: Final = {"run_start": "run", "model_call": "model", "tool_call": "tool"}

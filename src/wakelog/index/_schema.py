@@ -10,55 +10,17 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from wakelog.index._event import COLUMNS, FIGURES
+
 VERSION: Final = 1
 """The version of these tables. An index of another version is rebuilt."""
 APPLICATION: Final = 0x57414B45
-OFFSET_BITS: Final = 40
-OFFSETS: Final = (1 << OFFSET_BITS) - 1
-
 _MOST_NAMES: Final = 50_000
 RUN_START: Final = 1
 """The number of the name ``run_start``, which the definition of an index uses."""
 RUN_END: Final = 2
 """The number of the name ``run_end``."""
 
-# In the order of the columns of ``events``.
-COLUMNS: Final = (
-    "position",
-    "length",
-    "time",
-    "type",
-    "tool",
-    "model",
-    "error",
-    "severity",
-    "failed",
-    "session",
-    "run",
-    "agent",
-    "outcome",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_write_input_tokens",
-    "reasoning_output_tokens",
-    "cost_usd",
-    "duration",
-    "pair",
-    "open",
-    "trace",
-    "span",
-    "id",
-    "parent",
-)
-FIGURES: Final = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_write_input_tokens",
-    "reasoning_output_tokens",
-    "cost_usd",
-)
 ROLLUPS: Final = ("slices", "tallies", "minutes", "latencies")
 """The tables of sums. Each of their rows belongs to a segment."""
 NAMED: Final = ("type", "session", "run", "agent", "tool", "model", "outcome", "error")
@@ -164,13 +126,3 @@ class TextsOfNames(dict[int | None, str | None]):
         ).fetchone()
         self[number] = found[0] if found else None
         return self[number]
-
-
-def segment_of(position: int) -> int:
-    """Return the number of a position's segment."""
-    return position >> OFFSET_BITS
-
-
-def offset_of(position: int) -> int:
-    """Return the offset of a position in its segment."""
-    return position & OFFSETS

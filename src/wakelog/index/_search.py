@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from wakelog.index._schema import OFFSET_BITS
+from wakelog.index._event import OFFSET_BITS
 from wakelog.index._sources import Held, sources_of
 from wakelog.runtime import open_file, open_to_read
 from wakelog.storage import APART, blob_folder, values_apart

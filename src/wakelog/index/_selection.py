@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from wakelog.index._schema import OFFSET_BITS
+from wakelog.index._event import OFFSET_BITS
 
 _AT_ONCE: Final = 5000
 # A call and its answer are two records, and a filter for the call selects both.

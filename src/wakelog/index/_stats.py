@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+from wakelog.index._event import FIGURES, OFFSET_BITS
 from wakelog.index._rows import BUCKETS_A_DOUBLING, CLOSES, MINUTE, bucket_of
-from wakelog.index._schema import FIGURES, OFFSET_BITS, TextsOfNames
+from wakelog.index._schema import TextsOfNames
 from wakelog.index._selection import Selection, batched, conditions
 from wakelog.index._summaries import Tokens
 from wakelog.record import rfc3339

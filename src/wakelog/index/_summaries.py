@@ -7,7 +7,8 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from wakelog.index._schema import FIGURES, RUN_START, TextsOfNames
+from wakelog.index._event import FIGURES
+from wakelog.index._schema import RUN_START, TextsOfNames
 from wakelog.index._selection import Selection, conditions, ids_of
 from wakelog.record import rfc3339
 

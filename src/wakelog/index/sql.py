@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.errors import ConfigurationError, JournalError
+from wakelog.index._event import OFFSET_BITS, OFFSETS
 from wakelog.index._rows import CLOSES
-from wakelog.index._schema import NAMED, OFFSET_BITS, OFFSETS
+from wakelog.index._schema import NAMED
 from wakelog.runtime import SYSTEM, FileLock, open_file
 
 if TYPE_CHECKING:

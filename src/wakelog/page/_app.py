@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from wakelog.page._following import Follower
 from wakelog.page._health import health_of, letters_to_replay
 from wakelog.page._library import Library
 from wakelog.page._prometheus import PrometheusClient
-from wakelog.page._questions import contents, conversation, matches, summaries
+from wakelog.page._questions import contents, conversation, summaries
 from wakelog.page._rows import position_of
 from wakelog.page._scopes import ConversationScope, SearchScope, Watched, follow
 from wakelog.page._static import MEDIA, NAMES, PAGE, static
@@ -68,10 +69,9 @@ class Pages:
             "/": self.page,
             "/static/{name}": self.file,
             "/api/home": self.home,
-            "/api/sessions": self.sessions,
-            "/api/runs": self.runs,
+            "/api/sessions": partial(self.summaries, runs=False),
+            "/api/runs": partial(self.summaries, runs=True),
             "/api/session": self.session,
-            "/api/events": self.events,
             "/api/contents": self.contents,
             "/api/figures": self.figures,
             "/api/health": self.health,
@@ -105,15 +105,8 @@ class Pages:
             }
         )
 
-    async def sessions(self, request: Request) -> Response:
-        """Return sessions with their totals."""
-        return await self._summaries(request, runs=False)
-
-    async def runs(self, request: Request) -> Response:
-        """Return runs with their totals."""
-        return await self._summaries(request, runs=True)
-
-    async def _summaries(self, request: Request, *, runs: bool) -> Response:
+    async def summaries(self, request: Request, *, runs: bool) -> Response:
+        """Return sessions or runs with their totals."""
         selection = selection_in(request.query_params.get("q", ""))
         sort = request.query_params.get("sort", "time")
         if sort not in SORTS:
@@ -131,12 +124,6 @@ class Pages:
         """Return the rows of a session or run."""
         session, run = _whose(request)
         return _json(await self._library.ask(lambda index: conversation(index, session, run)))
-
-    async def events(self, request: Request) -> Response:
-        """Return the rows of the newest events of a search."""
-        selection = selection_in(request.query_params.get("q", ""))
-        limit = _number(request, "limit", _LIMIT)
-        return _json(await self._library.ask(lambda index: matches(index, selection, limit)))
 
     async def contents(self, request: Request) -> Response:
         """Return the content of events."""
