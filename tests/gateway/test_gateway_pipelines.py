@@ -24,7 +24,8 @@ from wakelog.gateway import (
     RedisStreamTransport,
     TransportInterface,
 )
-from wakelog.gateway._owner import name_of, service_name
+from wakelog.gateway._owner import name_of
+from wakelog.journal import Service
 
 SECONDS = 60
 QUICK: dict[str, Any] = {"retry_delay_seconds": 0.01, "send_timeout_seconds": 0.2}
@@ -263,4 +264,4 @@ def test_destinations_have_names_without_secrets_that_tell_them_apart() -> None:
 def test_without_a_name_the_service_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "nonsense,=,a=b")
-    assert service_name() == "unknown_service"
+    assert str(Service.of_environment()) == "unknown_service"

@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.index import held_at
 from wakelog.journal import Cursor, Mark, folders
-from wakelog.record import SPAN_START, Record, decode, decode_unsealed
+from wakelog.record import SPAN_START, Record, decode_loose
 from wakelog.runtime import is_directory, open_to_read
 from wakelog.storage import LONGEST_BLOCK, Blobs, end_of_lines, next_newline, segment_name, segments
 
@@ -136,12 +136,10 @@ class FollowedFile:
             if line.startswith(b'{"writer":'):
                 continue  # a segment's header
             try:
-                record = decode(line, Blobs(self._path))
+                record_id = f"{self._path.name}:{start + len(line)}"
+                record = decode_loose(line, record_id, Blobs(self._path))
             except CorruptLineError:
-                try:
-                    record = decode_unsealed(line, f"{self._path.name}:{start + len(line)}")
-                except CorruptLineError:
-                    continue
+                continue
             if record.signal != SPAN_START:
                 found.append(Followed(record, record.writer))
         return found

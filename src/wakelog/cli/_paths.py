@@ -8,18 +8,15 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import unquote
 
 import orjson
 
 from wakelog._printable import printable, printable_json
 from wakelog.cli._place import check_journal, check_source, journal_at
 from wakelog.errors import ConfigurationError
-from wakelog.journal import default_root
+from wakelog.journal import UNNAMED_SERVICE, Service, default_root
 
-_DIRECTORY, _SERVICE = "WAKELOG_DIR", "OTEL_SERVICE_NAME"
-_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
-_UNNAMED = "unknown_service"  # the SDK's name for a service without one
+_DIRECTORY = "WAKELOG_DIR"
 _JOURNALS_TO_NAME = 5
 
 
@@ -103,13 +100,13 @@ def path_of(arguments: argparse.Namespace, *, only: bool = False) -> Path:
     given = arguments.path or os.path.expanduser(os.environ.get(_DIRECTORY) or "")
     if given:
         return Path(given)
-    service = _service_name()
+    service = Service.of_environment().name
     root = default_root(service)
     if root.is_dir():
         return root
     message = f"no PATH was given, {_DIRECTORY} is not set, and there is no journal at {root}"
     found = _journals_under(root.parent)
-    if only and service == _UNNAMED and len(found) == 1:
+    if only and service == UNNAMED_SERVICE and len(found) == 1:
         # A program may set its service's name in code, which a command cannot see.
         sys.stderr.write(f"wakelog: {printable(found[0])} is the only journal here\n")
         return Path(found[0])
@@ -117,17 +114,6 @@ def path_of(arguments: argparse.Namespace, *, only: bool = False) -> Path:
         more = ", ..." if len(found) > _JOURNALS_TO_NAME else ""
         message += f". Name one of these: {', '.join(found[:_JOURNALS_TO_NAME])}{more}"
     raise ConfigurationError(message)
-
-
-def _service_name() -> str:
-    """Return the service's name that OpenTelemetry reads from the environment."""
-    if named := os.environ.get(_SERVICE, "").strip():
-        return named
-    for pair in os.environ.get(_ATTRIBUTES, "").split(","):
-        key, _, value = pair.partition("=")
-        if key.strip() == "service.name" and value.strip():
-            return unquote(value.strip())
-    return _UNNAMED
 
 
 def _journals_under(root: Path) -> list[str]:

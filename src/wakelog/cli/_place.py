@@ -9,7 +9,7 @@ from typing import Final
 
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import folders
-from wakelog.record import decode, decode_unsealed
+from wakelog.record import decode_loose
 from wakelog.runtime import open_to_read
 
 _MARKER, _LOCK, _SEGMENTS = "wakelog.json", "lock", "[0-9]*.jsonl"
@@ -181,13 +181,11 @@ def _foreign(path: Path) -> str | None:
 def _is_ours(line: bytes) -> bool:
     if line.startswith(_OUR_BEGINNINGS):
         return True
-    for read in (decode, lambda text: decode_unsealed(text, "")):
-        try:
-            read(line)
-        except CorruptLineError:
-            continue
-        return True
-    return False
+    try:
+        decode_loose(line, "")
+    except CorruptLineError:
+        return False
+    return True
 
 
 def _refused_by_system(path: Path, error: OSError, hint: str) -> JournalError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from wakelog.cli._whose import name_of
+from wakelog.cli._whose import name_of, whose
 from wakelog.cli._words import counted
 from wakelog.journal import Owner, owner_of, unserved_answer
 from wakelog.record import SPANS
@@ -31,14 +31,7 @@ class Unserved:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures in the form that ``--json`` prints."""
-        return {
-            "service": self.owner.service.name,
-            "namespace": self.owner.service.namespace,
-            "pipeline": self.owner.pipeline,
-            "signal": self.owner.signal,
-            "pending": self.pending,
-            "answer": self.answer,
-        }
+        return {**whose(self.owner), "pending": self.pending, "answer": self.answer}
 
     @property
     def line(self) -> str:

@@ -103,6 +103,16 @@ def owners(among: Iterable[Path]) -> list[Owner]:
     return sorted(found.values(), key=lambda owner: owner.whose)
 
 
+def whose(owner: Owner | None) -> dict[str, str | None]:
+    """Return an owner in the form that ``--json`` prints; without one, all are null."""
+    return {
+        "service": None if owner is None else owner.service.name,
+        "namespace": None if owner is None else owner.service.namespace,
+        "pipeline": None if owner is None else owner.pipeline,
+        "signal": None if owner is None else owner.signal,
+    }
+
+
 def name_of(owner: Owner) -> str:
     """Return the name of a service and a pipeline for messages."""
     return f"{owner.service}, pipeline {owner.pipeline}"

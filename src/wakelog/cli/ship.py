@@ -42,7 +42,7 @@ from wakelog.cli._sealing import add_sealing, sealer_of
 from wakelog.cli._signals import Stop, until_asked, wait_for_journal
 from wakelog.cli._whose import Whose, add_whose
 from wakelog.errors import ConfigurationError
-from wakelog.journal import books, folders, signal_of
+from wakelog.journal import UNNAMED_SERVICE, books, folders, signal_of
 from wakelog.record import LOGS, SPANS
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.05
 # How long to wait for the last metrics; a program waits as long for its delivery.
 _FAREWELL_SECONDS = 0.8
-_NAMELESS = "unknown_service"  # the SDK's name for a service without one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -219,7 +218,7 @@ def _metrics() -> PeriodicMetrics | None:
     if metrics is None:
         return None
     resource = Resource.create()
-    if str(resource.attributes[s.SERVICE_NAME]).startswith(_NAMELESS):
+    if str(resource.attributes[s.SERVICE_NAME]).startswith(UNNAMED_SERVICE):
         resource = resource.merge(Resource({s.SERVICE_NAME: "wakelog-ship"}))
     let_exporters_log()
     metrics.start(resource)

@@ -38,7 +38,7 @@ from wakelog.cli._table import table_text
 from wakelog.cli._terminal import say
 from wakelog.cli._terminal import width as terminal_width
 from wakelog.cli._unserved import unserved_of
-from wakelog.cli._whose import name_of
+from wakelog.cli._whose import name_of, whose
 from wakelog.cli._words import counted
 from wakelog.errors import JournalError
 from wakelog.journal import (
@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
                     {
                         "writer": one.books.writer,
                         "live": one.books.live,
-                        **_whose(one),
+                        **whose(_owner(one)),
                         **one.to_dict(),
                     }
                     for one in shown
@@ -238,18 +238,6 @@ def waiting(statuses: Sequence[WriterStatus], root: Path) -> list[str]:
 
 def _owner(status: WriterStatus) -> Owner | None:
     return None if status.folder is None else owner_of(status.folder)
-
-
-def _whose(status: WriterStatus) -> dict[str, str | None]:
-    owner = _owner(status)
-    if owner is None:
-        return dict.fromkeys(("service", "namespace", "pipeline", "signal"))
-    return {
-        "service": owner.service.name,
-        "namespace": owner.service.namespace,
-        "pipeline": owner.pipeline,
-        "signal": owner.signal,
-    }
 
 
 def total_of(statuses: Sequence[WriterStatus]) -> WriterStatus:

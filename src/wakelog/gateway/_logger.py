@@ -41,12 +41,12 @@ from wakelog.gateway._formats import Formatter
 from wakelog.gateway._forwarding import Forwarder
 from wakelog.gateway._memory import MemoryQueue
 from wakelog.gateway._names import unknown_session
-from wakelog.gateway._owner import RunOwner, pipeline_of, service_name
+from wakelog.gateway._owner import RunOwner, pipeline_of
 from wakelog.gateway._sending import ErrorHandler, as_transport
 from wakelog.gateway._settings import Settings, check_names, from_environment
 from wakelog.gateway._stats import GatewayStats, counters_on, state_of, stats_of
 from wakelog.gateway.transports import Callback, CallbackTransport, TransportInterface
-from wakelog.journal import DeadLetter, Durability
+from wakelog.journal import DeadLetter, Durability, Service
 from wakelog.record import Content, type_name, uuid7
 from wakelog.runtime import ForkOrder, absolute, notice_fork, reset_in_child, resolved
 from wakelog.storage import FilesCommitter
@@ -178,7 +178,10 @@ class EventSessionLogger(Arguments):
         return Forwarder(
             self._base,
             self._files.run,
-            RunOwner(service_name(), pipeline_of(settings.pipeline, *downstream.destinations)),
+            RunOwner(
+                str(Service.of_environment()),
+                pipeline_of(settings.pipeline, *downstream.destinations),
+            ),
             settings,
             downstream,
             self._report,
@@ -390,7 +393,7 @@ class EventSessionLogger(Arguments):
     def _redirect(self, forwarder: Forwarder) -> None:
         if destinations := forwarder.downstream.destinations:
             pipeline = pipeline_of(self.settings.pipeline, *destinations)
-            forwarder.redirect(RunOwner(service_name(), pipeline))
+            forwarder.redirect(RunOwner(str(Service.of_environment()), pipeline))
 
     def dead_letters(self, session_id: str | None = None) -> list[DeadLetter]:
         """Return the events that were set aside, because the downstream refuses them, oldest first.

@@ -9,12 +9,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
-_SERVICE, _RESOURCE, _PIPELINE = "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "WAKELOG_PIPELINE"
-_UNNAMED = "unknown_service"
+_PIPELINE = "WAKELOG_PIPELINE"
 _DIGEST = 8
 
 
@@ -44,15 +43,6 @@ def owner_in(data: bytes) -> RunOwner | None:
         return RunOwner(str(found["service"]), str(found["pipeline"]))
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def service_name() -> str:
-    """Return the service's name that OpenTelemetry reads from the environment."""
-    pairs = (pair.partition("=") for pair in os.environ.get(_RESOURCE, "").split(","))
-    attributes = {key.strip(): unquote(value.strip()) for key, _, value in pairs}
-    name = os.environ.get(_SERVICE, "").strip() or attributes.get("service.name") or _UNNAMED
-    namespace = attributes.get("service.namespace")
-    return f"{namespace}/{name}" if namespace else name
 
 
 def pipeline_of(given: str | None, *destinations: object) -> str:

@@ -87,7 +87,6 @@ class Database:
     def _begin_anew(self) -> None:
         (tables,) = self.connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         if tables and self.folder is not None:
-            self.connection.close()
             self._delete()
             self.connection = _connect(str(self.folder / FILE))
         try:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from wakelog.errors import CorruptLineError, JournalFormatError
 from wakelog.index._event import offset_of, segment_of
 from wakelog.index._sources import Held, sources_of
-from wakelog.record import Record, Resource, decode, decode_unsealed, read_header, verify
+from wakelog.record import Record, Resource, decode, decode_loose, read_header, verify
 from wakelog.runtime import open_file
 from wakelog.storage import Blobs, item_on
 
@@ -87,11 +87,8 @@ class LineReader:
             if length > 0 and verify(data, int(seed[:8], 16)) is None:
                 raise CorruptLineError("its checksum does not match")  # noqa: TRY301 - one way out
             if segment.folder is None:
-                record = _decode_loose(
-                    item_on(data),
-                    f"{segment.path.name}:{offset + abs(length) + 1}",
-                    segment,
-                )
+                record_id = f"{segment.path.name}:{offset + abs(length) + 1}"
+                record = decode_loose(item_on(data), record_id, segment.blobs)
             else:
                 record = decode(data, segment.blobs)
         except (CorruptLineError, ValueError):
@@ -139,10 +136,3 @@ class LineReader:
             if source.number == found[1]:
                 return source.path, None
         return None, None
-
-
-def _decode_loose(line: bytes, record_id: str, segment: _OpenFile) -> Record:
-    try:
-        return decode(line, segment.blobs)
-    except CorruptLineError:
-        return decode_unsealed(line, record_id)

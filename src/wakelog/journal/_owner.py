@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
+from urllib.parse import unquote
 
 import orjson
 
@@ -26,6 +27,7 @@ UNNAMED_SERVICE = "unknown_service"
 """The name of a service without a name. What OpenTelemetry appends to it is ignored."""
 
 _NAMESPACE, _NAME = "service.namespace", "service.name"
+_SERVICE, _ATTRIBUTES = "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"
 _MODE = 0o600
 _LONGEST_HEADER = 1024 * 1024
 # A cache of folders' generations, which never change.
@@ -47,6 +49,14 @@ class Service(NamedTuple):
         if name.startswith(f"{UNNAMED_SERVICE}:"):
             name = UNNAMED_SERVICE
         return cls(str(attributes.get(_NAMESPACE) or ""), name)
+
+    @classmethod
+    def of_environment(cls) -> Self:
+        """Return the service that OpenTelemetry reads from the environment."""
+        pairs = (one.partition("=") for one in os.environ.get(_ATTRIBUTES, "").split(","))
+        said = {name.strip(): unquote(value.strip()) for name, _, value in pairs}
+        name = os.environ.get(_SERVICE, "").strip() or said.get(_NAME) or UNNAMED_SERVICE
+        return cls(said.get(_NAMESPACE, ""), name)
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name

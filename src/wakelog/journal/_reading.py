@@ -27,8 +27,7 @@ from wakelog.journal._owner import signal_of
 from wakelog.record import (
     LOGS,
     Record,
-    decode,
-    decode_unsealed,
+    decode_loose,
     from_line,
     stated_crc,
     to_line,
@@ -89,14 +88,6 @@ class Chain:
 
     def _skips_to(self, seq: int) -> bool:
         return self.seq is None or not self.seeds or seq > self.seq + 1
-
-
-def _decode_loose(line: bytes, record_id: str, blobs: Blobs) -> Record:
-    """Decode a line of a single file, which another program may have written."""
-    try:
-        return decode(line, blobs)
-    except CorruptLineError:
-        return decode_unsealed(line, record_id)
 
 
 def read(
@@ -246,7 +237,7 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
                 if is_start(line):
                     continue
                 try:
-                    record = _decode_loose(line, f"{path.name}:{end}", blobs)
+                    record = decode_loose(line, f"{path.name}:{end}", blobs)
                 except CorruptLineError:
                     continue
                 writer = str(record.writer or header_writer)

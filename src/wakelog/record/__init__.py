@@ -46,7 +46,7 @@ from wakelog.record._line import (
 )
 from wakelog.record._objects import fields_in, opened, text_of, traceback_of, type_name
 from wakelog.record._unread import UnreadRecord, is_next, rejoined, unread, unread_in_order
-from wakelog.record._unsealed import decode_unsealed
+from wakelog.record._unsealed import decode_loose
 from wakelog.record._values import TAG, from_line, is_json, kept, to_line
 
 __all__ = [
@@ -73,7 +73,7 @@ __all__ = [
     "content_on",
     "content_with",
     "decode",
-    "decode_unsealed",
+    "decode_loose",
     "encode",
     "fields_in",
     "from_line",

@@ -8,28 +8,37 @@ from datetime import UTC, datetime
 import orjson
 
 from wakelog.errors import CorruptLineError
+from wakelog.record._blobs import GetBlob
 from wakelog.record._identity import parse_rfc3339
-from wakelog.record._line import Record
+from wakelog.record._line import Record, decode
 from wakelog.record._values import from_line
 
 _SECOND = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def decode_unsealed(line: bytes, record_id: str) -> Record:
-    """Decode a line of another program that has ``timestamp`` and ``event``.
+def decode_loose(line: bytes, record_id: str, blobs: GetBlob | None = None) -> Record:
+    """Decode a line of a file into which another program may have written.
 
     Args:
         line: The line, with or without its newline.
-        record_id: The id of the record, because the line has none.
+        record_id: The id of the record, if the line has none.
+        blobs: As for ``decode``.
 
     Returns:
-        The record, with the event as its body. A time without a zone is UTC, and an invalid one is
-        left out.
+        The record; for a line of another program, which has ``timestamp`` and ``event``, with the event
+        as its body. A time without a zone is UTC, and an invalid one is left out.
 
     Raises:
-        CorruptLineError: When the bytes are not such a line, or a damaged line of Wakelog's.
+        CorruptLineError: When the bytes are no such line, or a damaged line of Wakelog's.
     """
+    try:
+        return decode(line, blobs)
+    except CorruptLineError:
+        return _decode_unsealed(line, record_id)
+
+
+def _decode_unsealed(line: bytes, record_id: str) -> Record:
     try:
         data = orjson.loads(line)
         event = data["event"]
