@@ -5,7 +5,7 @@
 Each run is a process of its own, which records tool calls, delivers them to an exporter that does nothing, seals by
 interval of a second, and ends. The kinds take turns; figures are medians over rounds: the CPU time of the thread
 that records, for each event and beyond that of the run without sealing, and the CPU time of the whole process as a ratio
-to it. The last kind also writes the content of each event beside its line, so that it can be erased.
+to it. The last kind also sets the content of each event apart on its line, so that it can be erased.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ WITH_SYNC_ERRORS = [
     pytest.param(kind, errors, id=f"{name}-{''.join('-x'[code > 0] for code in errors) or 'all'}")
     for name, kind in APPENDERS.items()
     for errors in ([], [0, 5], [0, 5, 5])
-    if name not in ("blobs", "content apart", "streams") or len(errors) != 2
+    if name not in ("blobs", "erasable content", "streams") or len(errors) != 2
 ]
 
 

@@ -45,7 +45,17 @@ from wakelog.otel._line_records import LineLogRecord
 from wakelog.otel._protobuf import Attributes, any_value, varint
 from wakelog.otel._records import Rebuilder
 from wakelog.otel._requests import compressed_like
-from wakelog.record import Resource, UnreadRecord, decode, encode, seal, unread, uuid7
+from wakelog.record import (
+    Resource,
+    UnreadRecord,
+    decode,
+    encode,
+    erased_part,
+    salted_part,
+    seal,
+    unread,
+    uuid7,
+)
 
 WRITER = "01a1fc74-cf13-7f51-9dc4-fd6f11066fc1"
 RESOURCE = Resource({"service.name": "shop", "list": ["a", "b"], "n": 1}, "https://schema/r")
@@ -716,3 +726,50 @@ def test_the_events_of_agents_are_all_ordinary(tmp_path: Path) -> None:
     request, unlooked = direct(entries)
     assert len(entries) == unlooked == len(EVENT_TYPES)
     assert parsed(request) == official(entries)
+
+
+@pytest.mark.parametrize("events", [False, True])
+@pytest.mark.parametrize("scope", [s.SCOPE_NAME, "another"])
+@pytest.mark.parametrize("body", [None, "said"])
+@pytest.mark.parametrize("encodes", [False, True])
+def test_content_that_can_be_erased_leaves_like_content_that_cannot(
+    events: bool, scope: str, body: str | None, encodes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields: dict[str, object] = {
+        "timestamp": "2026-11-29T17:00:00.000000000Z",
+        "event_name": "wakelog.tool_call",
+        "attributes": {"n": 1, s.TOOL_NAME: "search", s.TOOL_CALL_ARGUMENTS: "words"},
+        **({"body": body} if body else {}),
+    }
+    ending = b',"scope":' + orjson.dumps({"name": scope, "schema_url": s.SCHEMA_URL})
+    rebuilder = Rebuilder(ContentPolicy(events=events))
+    rebuilder.encodes = encodes
+    left = []
+    for apart in (frozenset[str](), s.CONTENT):
+        line = seal("an-id", 3, encode(fields, 1 << 20, apart=apart, ending=ending), 0)[0][:-1]
+        if (place := salted_part(line)) is not None:
+            # The compiled encoder, if there is one, leaves such lines to this one.
+            monkeypatch.setattr(rebuilder._encoder, "_native", lambda *_: pytest.fail("asked"))
+        left.append(exported(rebuilder, line))
+    assert left[0] == left[1]
+    assert ("words" in str(left)) == (events or scope != s.SCOPE_NAME)
+
+    assert place is not None
+    gone = line[: place.start] + erased_part(line[place]) + line[place.stop :]
+    assert "[wakelog: " in str(exported(rebuilder, gone))
+    assert "words" not in str(exported(rebuilder, gone))
+    broken = line.replace(b'"salted":[', b'"salted":[[],', 1)
+    with pytest.raises(CorruptLineError):
+        exported(rebuilder, broken)
+
+
+def exported(rebuilder: Rebuilder, line: bytes) -> tuple[Any, ...]:
+    """Return what leaves of a line: the body, and the attributes in any order."""
+    record = unread(line)
+    assert record is not None
+    prepared = rebuilder.prepare(Entry(record, Resource({}), "w", Mark()))
+    request = rebuilder.request([prepared])  # type: ignore[list-item] # has all its fields
+    assert request is not None
+    [message] = ExportLogsServiceRequest.FromString(request).resource_logs
+    [one] = message.scope_logs[0].log_records
+    return one.body, sorted(map(str, one.attributes))

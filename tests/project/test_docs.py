@@ -28,6 +28,7 @@ from tests.support.pages import (
 )
 from wakelog.cli import COMMANDS, build_parser
 from wakelog.events import EVENT_TYPES, semconv
+from wakelog.record import ERASED
 from wakelog.telemetry import ORIGIN
 
 SECONDS = 60
@@ -243,6 +244,7 @@ def test_dotted_names_exist(page: Path) -> None:
     constants |= {semconv.EVENT_PREFIX + name for name in EVENT_TYPES}
     constants |= {one.name for one in METRICS} | {ORIGIN}
     files = {"wakelog.json"}
+    files |= {ERASED}
     files |= {f"wakelog.too_large.{name}" for name in ("bytes", "sha256", "sizes")}
 
     named = {

@@ -202,8 +202,8 @@ class Blobs(Appender):
             self._journal.close()
 
 
-class SetApart(Blobs):
-    """What is set apart of a journal's lines, so that it can be erased."""
+class Erasable(Blobs):
+    """The lines of a journal whose content can be erased."""
 
     def append(self, name: str) -> None:
         self._journal = self._journal or Journal(
@@ -242,6 +242,6 @@ APPENDERS: dict[str, type[Appender]] = {
     "audit": Thread,
     "dead letters": DeadLetters,
     "blobs": Blobs,
-    "content apart": SetApart,
+    "erasable content": Erasable,
     "streams": Streams,
 }

@@ -39,6 +39,8 @@ CHANGED_DIRECTORY = "the working directory changes, and is deleted"
 DAMAGED_END = "the last record is damaged, at each byte, in three ways"
 DELETED = "the folder, or the whole directory, is deleted under the writer"
 OVERSIZED = "content of each size around the longest line, and of up to 16 MiB"
+ERASING = "erasing: `SIGKILL` before, after and inside each system call"
+ERASING_POWER = "erasing: the power fails after any operation"
 OWNERS = "a `SIGKILL`, then the other service starts first in the same directory"
 CODES = ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EMFILE"]
 APPENDERS = [
@@ -48,7 +50,7 @@ APPENDERS = [
     "audit",
     "dead letters",
     "blobs",
-    "content apart",
+    "erasable content",
     "streams",
 ]
 APPENDING = {
@@ -83,6 +85,8 @@ FAULTS = [
     FLIP,
     *(LEDGER.format(state) for state in LEDGERS),
     *(fault.format(name) for name in APPENDERS for fault in APPENDING.values()),
+    ERASING,
+    ERASING_POWER,
 ]
 
 TEXT = """\
@@ -117,6 +121,10 @@ delete no undelivered record.
 Rows that begin with a name are about other files to which Wakelog appends, and about values that are stored outside
 their lines. These are not delivered: *lost* counts records that cannot be read back, and *duplicated* counts records that
 are read twice because they were written again, to another file, after a failed sync.
+
+In the rows about erasing, the content of one of two people is erased from a sealed journal. *Tried* and *acknowledged*
+count its records, and *lost* counts those that a reader then calls damaged. After each fault every seal is valid, and a
+second run completes the erasure.
 
 In the rows about spans, an append is the start of a span, or, in the row about errors, a start or an end. A span counts
 as not lost if it was exported, with its own end or with an unknown outcome, and each missing end was recorded once.

@@ -148,9 +148,12 @@ def _record_of(record: Record, resource: Resource, writer: str) -> dict[str, Any
     content = {name: attributes[name] for name in sorted(s.CONTENT & attributes.keys())}
     if record.body is not None:
         content["body"] = record.body
-    if content:
+    digest = record.content_sha256  # the same after the content was erased
+    if content and not digest:
         text = json.dumps(content, sort_keys=True, default=repr).encode(errors="replace")
-        detail[_HASHES.get(kind, "content_hash")] = sha256(text).hexdigest()
+        digest = sha256(text).hexdigest()
+    if digest:
+        detail[_HASHES.get(kind, "content_hash")] = digest
     service = resource.attributes
     return {
         "record_id": record.id,

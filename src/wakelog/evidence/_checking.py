@@ -11,7 +11,7 @@ from pathlib import Path
 from wakelog.errors import JournalError
 from wakelog.evidence._anchors import Anchored, Authorities
 from wakelog.evidence._keys import PublicKeys
-from wakelog.evidence._merkle import leaf_of
+from wakelog.evidence._merkle import leaves_of
 from wakelog.evidence._scan import lines_between, scan
 from wakelog.evidence._seal import (
     ADOPTER,
@@ -32,6 +32,7 @@ from wakelog.storage import SEALS, segment_name, segments
 
 # If a time stamp is later than the seal's own time by more than this, the seal may be backdated.
 _LATEST_STAMP_SECONDS = 3600.0
+_TRIES = 3
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class FolderReport:
         unsealed: The number of lines after the last seal, about which nothing is proved.
         adopted: The number of lines that were sealed after their process had ended.
         deleted: Signed deletions, each as the first segment that stays and the reason.
-        erased: The digests of blobs with a signed erasure.
+        erased: The digests of content with a signed erasure.
         anchored: The number of the newest seal that an anchor has; 0 if none.
         stamped: When a time-stamp authority stamped the newest stamped seal.
     """
@@ -76,17 +77,19 @@ def check_folder(folder: Path, keys: PublicKeys) -> FolderReport:
     Raises:
         JournalError: If reading fails.
     """
-    for last_try in (False, False, True):
+    for attempt in range(_TRIES):
         report = FolderReport(folder)
         try:
             broken = _check_chain(report, keys)
             report.misfit = _check_lines(report) or broken or _check_rest(report, keys)
         except JournalError as error:
-            if last_try or not isinstance(error.__cause__, FileNotFoundError):
+            if attempt + 1 == _TRIES or not isinstance(error.__cause__, FileNotFoundError):
                 raise
             continue
-        if report.misfit is None or is_owned(folder) is False:
-            break  # otherwise its process may have just deleted segments and signed for that
+        # Its process may have just deleted segments and signed for that, and any process may have
+        # overwritten content that is being erased.
+        if report.misfit is None or (attempt and is_owned(folder) is False):
+            break
     return report
 
 
@@ -185,7 +188,7 @@ def _first_misfit(path: Path, seal: Seal) -> Misfit:
     number, end = 0, seal.offset
     for offset, line in lines_between(path, seal.offset, seal.end):
         mark = marks[number * MARK_BYTES : (number + 1) * MARK_BYTES]
-        if marks and leaf_of(line)[:MARK_BYTES] != mark:
+        if marks and leaves_of([line])[0][:MARK_BYTES] != mark:
             return Misfit(
                 path, first + number, offset, f"it is not the line that was sealed: {covered}"
             )
@@ -334,7 +337,7 @@ def _late(seal: Seal, stamped: datetime) -> str | None:
 
 
 def erased_in(folder: Path) -> frozenset[str]:
-    """Return the digests of erased blobs according to a folder's seals, without verifying these.
+    """Return the digests of erased content according to a folder's seals, without verifying these.
 
     Raises:
         JournalError: If reading fails.

@@ -1,8 +1,9 @@
-"""Erasing content: it is deleted from its files, the lines stay, and the erasure is signed."""
+"""Erasing content: it is overwritten on its lines, which stay valid, and the erasure is signed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,23 +18,42 @@ from wakelog.evidence._scan import lines_between
 from wakelog.evidence._seal import ERASURE
 from wakelog.evidence._seal_file import SealFile
 from wakelog.evidence._sealing import Extent
-from wakelog.journal import DeliveryLock, folders, load_ledger, owner_of
-from wakelog.record import MARK, attributes_on, read_fields, references, seal_fields
+from wakelog.journal import DeliveryLock, folders, is_owned, load_ledger, owner_of
+from wakelog.record import (
+    ERASED,
+    SALTED,
+    SMALLEST_PART,
+    attributes_on,
+    digest_of,
+    erased_digest,
+    erased_part,
+    is_cut_in_content,
+    put_content_back,
+    read_fields,
+    references,
+    salted_part,
+    seal_fields,
+)
 from wakelog.runtime import (
     SYSTEM,
     ForeignFileError,
     is_directory,
     list_regular,
+    open_file,
     open_to_read,
     regular_file,
 )
 from wakelog.storage import (
+    ERASING,
     INDEX,
     LONGEST_BLOCK,
-    Apart,
+    Overwriting,
     blob_folder,
-    erase_apart,
+    end_of_lines,
+    finish,
     lines,
+    overwrite,
+    read_again,
     segment_name,
     segments,
 )
@@ -42,8 +62,6 @@ Matches = Callable[[dict[str, Any]], bool]
 """Tells from a record's attributes whether to erase its content."""
 _DEAD_LETTERS = "dead_letters.jsonl"
 _DAMAGED_SUFFIXES = (".torn", ".damaged")
-ERASED = "wakelog.erased"
-"""The attribute of a dead letter whose content was erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +108,22 @@ class Erasure:
 
 
 @dataclass(slots=True)
-class _Found:
-    """A folder's matches: the records, and the blobs' references by segment and digest."""
+class _Place:
+    """What to erase of one segment: the salted parts by offset and size, and the blobs' names."""
 
-    digests: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    parts: list[tuple[int, int]] = field(default_factory=list)
+    blobs: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Found:
+    """A folder's matches: the records, the places by segment, and the digests of the content."""
+
+    places: dict[int, _Place] = field(default_factory=dict)
+    digests: set[str] = field(default_factory=set)
     records: list[ErasedRecord] = field(default_factory=list)
     inline: list[ErasedRecord] = field(default_factory=list)
+    damaged: int = 0
 
 
 def erase(
@@ -109,8 +137,8 @@ def erase(
 ) -> Erasure:
     """Delete the content of records, and sign for each folder that it was deleted on purpose.
 
-    The signature comes first. After a crash, a second run deletes the remaining values, and no
-    value is missing without a signed reason.
+    The signature comes first. After a crash, a second run deletes the remaining content, and none
+    is missing without a signed reason.
 
     Args:
         root: The journal's directory.
@@ -124,40 +152,48 @@ def erase(
         JournalError: If reading, writing or signing fails.
     """
     result = Erasure()
+    wanted = [orjson.dumps(word)[1:-1] for word in words if word]
     for folder in folders(root):
-        found = _find(folder, matches)
+        found = _find(folder, matches, wanted)
         result.records += found.records
         result.inline += found.inline
-        result.values += sum(map(len, found.digests.values()))
-        if apply and found.digests:
-            _sign(folder, found, signer, reason)
-            _delete(folder, found)
+        result.values += len(found.digests)
+        result.damaged += found.damaged
+        if apply and (found.digests or regular_file(folder / ERASING) is not None):
+            _delete(folder, found, signer, reason)
         _erase_dead_letters(folder, matches, result, apply=apply)
-        _erase_damaged(folder, words, result, apply=apply)
+        _erase_damaged(folder, wanted, result, apply=apply)
     if apply and (result.records or result.dead_letters):
         _forget_index(root)
     return result
 
 
-def _find(folder: Path, matches: Matches) -> _Found:
+def _find(folder: Path, matches: Matches, wanted: Sequence[bytes]) -> _Found:
     found = _Found()
     owner = owner_of(folder)
     destination = owner.destination if owner is not None else None
     delivered = load_ledger(folder, folder.name).seq
     for index in segments(folder, missing_ok=True):
         path = folder / segment_name(index)
-        place, apart = blob_folder(path), Apart(blob_folder(path))
-        mine: list[tuple[ErasedRecord, dict[str, dict[str, Any]]]] = []
+        place = _Place()
+        mine: list[tuple[ErasedRecord, str, set[str]]] = []
         others: set[str] = set()
-        for line in _lines(path):
+        for offset, line in _lines_of(path):
+            part = _part_with_content(line)
             data = _record(line)
             if data is None:
+                # Damage has made it unreadable, but not necessarily moved the part.
+                if part is not None and any(word in line for word in wanted):
+                    found.damaged += 1
+                    found.digests.add(digest_of(line[part]))
+                    place.parts.append((offset + part.start, part.stop - part.start))
                 continue
-            shared = (
-                {str(one.get("sha256")): one for one in references(data)} if MARK in line else {}
-            )
-            if not matches(attributes_on(data)):
-                others |= shared.keys()
+            is_meant, stays = matches(attributes_on(data)), _has_content(data)
+            if SALTED in data:
+                put_content_back(data)
+            blobs = {str(one.get("sha256")) for one in references(data)}
+            if not is_meant:
+                others |= blobs
                 continue
             seq = int(data.get("seq", 0))
             record = ErasedRecord(
@@ -168,70 +204,90 @@ def _find(folder: Path, matches: Matches) -> _Found:
                 seq <= delivered,
                 destination,
             )
-            if there := {d: one for d, one in shared.items() if _is_there(place, one, apart)}:
-                mine.append((record, there))
-            if _has_content(data):
+            there = {digest for digest in blobs if _is_there(blob_folder(path), digest)}
+            if part is not None:
+                place.parts.append((offset + part.start, part.stop - part.start))
+            if part is not None or there:
+                mine.append((record, "" if part is None else digest_of(line[part]), there))
+            if stays:
                 found.inline.append(record)
-        for record, digests in mine:
-            if going := {d: one for d, one in digests.items() if d not in others}:
-                found.records.append(record)
-                found.digests.setdefault(index, {}).update(going)
-            else:
-                found.inline.append(record)
+        for record, digest, there in mine:
+            going = there - others
+            place.blobs |= going
+            found.digests |= going | ({digest} if digest else set())
+            (found.records if digest or going else found.inline).append(record)
+        if place.parts or place.blobs:
+            found.places[index] = place
     return found
 
 
+def _part_with_content(line: bytes) -> slice | None:
+    """Return the place of a line's salted part, if it has one with content."""
+    part = salted_part(line)
+    if part is None or part.stop - part.start < SMALLEST_PART:
+        return None
+    return part if erased_digest(line[part]) is None else None
+
+
 def _has_content(data: dict[str, Any]) -> bool:
-    """Tell whether a line itself contains content, which cannot be removed from it."""
+    """Tell whether a line has content outside its salted part, which cannot be removed from it."""
     attributes = attributes_on(data)
     held = [form for name, form in attributes.items() if name in s.CONTENT]
     held += [data[name] for name in ("body", "event") if data.get(name) is not None]
     return any(not (isinstance(form, dict) and "sha256" in form) for form in held)
 
 
-def _sign(folder: Path, found: _Found, signer: Signer, reason: str) -> None:
-    with SealFile.hold(folder) as file:
-        last = file.last
-        fields = {
-            **Extent.after(last).fields(),
-            "reason": reason,
-            "records": len(found.records),
-            "exported": sum(one.exported for one in found.records),
-            "erased": sorted(set().union(*found.digests.values())),
-            **({"closed": True} if last is not None and last.closed else {}),
-        }
-        file.append(ERASURE, fields, signer, "eraser")
-
-
-def _is_there(place: Path, reference: dict[str, Any], apart: Apart) -> bool:
-    """Tell whether anything is left of a value; what is damaged has to be deleted, too."""
-    digest, size, offset = (reference.get(name) for name in ("sha256", "bytes", "at"))
-    if not isinstance(digest, str) or not isinstance(size, int):
-        return False
-    if isinstance(offset, int):
-        return apart.place(digest, size, offset) is not None
+def _is_there(place: Path, digest: str) -> bool:
     return "/" not in digest and regular_file(place / digest) is not None
 
 
-def _delete(folder: Path, found: _Found) -> None:
-    for index, digests in found.digests.items():
-        path = folder / segment_name(index)
-        place, apart = blob_folder(path), Apart(blob_folder(path))
+def _delete(folder: Path, found: _Found, signer: Signer, reason: str) -> None:
+    """Sign, and delete the content. Meanwhile, nobody seals the folder."""
+    with SealFile.hold(folder) as file:
         try:
-            overwritten = []
-            for digest, reference in sorted(digests.items()):
-                if (offset := reference.get("at")) is None:
-                    with suppress(FileNotFoundError):
-                        SYSTEM.unlink(place / digest)
-                elif (there := apart.place(digest, int(reference["bytes"]), offset)) is not None:
-                    overwritten.append(there)
-            if overwritten:
-                erase_apart(place, overwritten)
-            SYSTEM.sync_directory(place)
-        except FileNotFoundError:
-            continue
+            finish(folder)
+            if found.digests:
+                _sign(file, found, signer, reason)
+            for index, place in found.places.items():
+                with suppress(FileNotFoundError):  # the segment has just been deleted
+                    _delete_in(folder / segment_name(index), place)
         except OSError as error:
-            raise JournalError("erase in", place, error.strerror or error) from error
+            raise JournalError("erase in", folder, error.strerror or error) from error
+
+
+def _sign(file: SealFile, found: _Found, signer: Signer, reason: str) -> None:
+    last = file.last
+    fields = {
+        **Extent.after(last).fields(),
+        "reason": reason,
+        "records": len(found.records),
+        "exported": sum(one.exported for one in found.records),
+        "erased": sorted(found.digests),
+        **({"closed": True} if last is not None and last.closed else {}),
+    }
+    file.append(ERASURE, fields, signer, "eraser")
+
+
+def _delete_in(path: Path, place: _Place) -> None:
+    # The blobs first, because only the parts refer to them.
+    if place.blobs:
+        for digest in sorted(place.blobs):
+            with suppress(FileNotFoundError):
+                SYSTEM.unlink(blob_folder(path) / digest)
+        SYSTEM.sync_directory(blob_folder(path))
+    if not place.parts:
+        return
+    fd = open_file(path, os.O_RDONLY)
+    try:
+        overwrite(
+            path,
+            [
+                Overwriting(offset, erased_part(read_again(path, fd, offset, size)))
+                for offset, size in place.parts
+            ],
+        )
+    finally:
+        os.close(fd)
 
 
 def _erase_dead_letters(folder: Path, matches: Matches, result: Erasure, *, apply: bool) -> None:
@@ -264,6 +320,8 @@ def _without_content(line: bytes, matches: Matches) -> bytes | None:
     try:
         letter = read_fields(line)
         data = orjson.loads(letter["line"])
+        if SALTED in data:
+            put_content_back(data)
         attributes = attributes_on(data)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -277,21 +335,58 @@ def _without_content(line: bytes, matches: Matches) -> bytes | None:
     return seal_fields({**letter, "line": orjson.dumps(data).decode()})[0].removesuffix(b"\n")
 
 
-def _erase_damaged(folder: Path, words: tuple[str, ...], result: Erasure, *, apply: bool) -> None:
-    """Delete damaged and torn lines that name the person, because nothing depends on them."""
-    wanted = [orjson.dumps(word)[1:-1] for word in words if word]
+def _erase_damaged(folder: Path, wanted: Sequence[bytes], result: Erasure, *, apply: bool) -> None:
+    """Delete damaged and torn lines that name the person, because nothing depends on them.
+
+    A torn line that ends inside its content is deleted, too: its person is not known.
+    """
     for name in sorted(list_regular(folder)):
         if not name.endswith(_DAMAGED_SUFFIXES):
             continue
         path = folder / name
-        found = list(_lines(path, whole=False))
-        kept = [line for line in found if not any(word in line for word in wanted)]
+        found = list(_lines(path))
+        kept = [line for line in found if not _may_name(line, wanted)]
         result.damaged += len(found) - len(kept)
         if apply and len(kept) < len(found):
             try:
                 SYSTEM.write_whole(path, b"".join(line + b"\n" for line in kept), synced=True)
             except OSError as error:
                 raise JournalError("erase in", path, error.strerror or error) from error
+    found_segments = segments(folder, missing_ok=True)
+    # The end of the last segment may be a line that its process is writing.
+    is_open = is_owned(folder) is not False
+    for index in found_segments[:-1] if is_open else found_segments:
+        result.damaged += _erase_torn_end(folder / segment_name(index), wanted, apply=apply)
+
+
+def _may_name(line: bytes, wanted: Sequence[bytes]) -> bool:
+    return any(word in line for word in wanted) or is_cut_in_content(line)
+
+
+def _erase_torn_end(path: Path, wanted: Sequence[bytes], *, apply: bool) -> bool:
+    """Overwrite the torn line at the end of a segment with spaces, if it may name the person."""
+    try:
+        with open_to_read(path) as file:
+            end = end_of_lines(file.fileno())
+            file.seek(end)
+            torn = file.read(LONGEST_BLOCK)
+        if not torn or not _may_name(torn, wanted):
+            return False
+        if apply:
+            fd = SYSTEM.open(path, os.O_WRONLY)
+            try:
+                os.lseek(fd, end, os.SEEK_SET)
+                rest = b" " * len(torn)
+                while rest:
+                    rest = rest[SYSTEM.write(fd, rest) :]
+                SYSTEM.fdatasync(fd)
+            finally:
+                os.close(fd)
+    except (FileNotFoundError, ForeignFileError):
+        return False
+    except OSError as error:
+        raise JournalError("erase in", path, error.strerror or error) from error
+    return True
 
 
 def _forget_index(root: Path) -> None:
@@ -317,15 +412,22 @@ def _record(line: bytes) -> dict[str, Any] | None:
     return data if isinstance(data, dict) and "id" in data else None
 
 
-def _lines(path: Path, *, whole: bool = True) -> Iterator[bytes]:
-    """Yield a file's lines without their newlines; unless `whole`, also an incomplete one."""
+def _lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the complete lines of a segment with their offsets, without their newlines."""
     try:
-        if whole and path.name != _DEAD_LETTERS:
-            yield from (line for _, line in lines_between(path, 0))
-            return
+        yield from lines_between(path, 0)
+    except (FileNotFoundError, ForeignFileError):
+        return
+    except OSError as error:
+        raise JournalError("read", path, error.strerror or error) from error
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of another file without their newlines; of dead letters, the complete ones."""
+    try:
         with open_to_read(path) as file:
             for _, line, _ in lines(file, longest=2 * LONGEST_BLOCK):
-                if line.endswith(b"\n") or not whole:
+                if line.endswith(b"\n") or path.name != _DEAD_LETTERS:
                     yield line.removesuffix(b"\n")
     except (FileNotFoundError, ForeignFileError):
         return

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
+from wakelog.record import sealed_form
+
 # Subtrees of this many leaves are hashed level by level, which is fastest and limits memory.
 _SUBTREE = 4096
 
 
-def leaf_of(line: bytes) -> bytes:
-    """Return the hash of a line as a leaf, without its newline."""
-    return sha256(b"\x00" + line).digest()
+def leaf_of(data: bytes) -> bytes:
+    """Return the hash of data as a leaf."""
+    return sha256(b"\x00" + data).digest()
 
 
 def leaves_of(lines: Iterable[bytes]) -> list[bytes]:
-    """Return the hashes of lines as leaves, without their newlines."""
-    hashed = sha256
-    return [hashed(b"\x00" + line).digest() for line in lines]
+    """Return the leaves of lines without their newlines: the hashes of their sealed forms."""
+    hashed, form_of = sha256, sealed_form
+    return [hashed(form_of(line, b"\x00")).digest() for line in lines]
 
 
 class Tree:

@@ -13,7 +13,7 @@ import orjson
 from wakelog.evidence._merkle import Tree, leaves_of
 from wakelog.evidence._seal import MARK_BYTES, is_header, seal_on
 from wakelog.runtime import open_file
-from wakelog.storage import LONGEST_BLOCK
+from wakelog.storage import LONGEST_BLOCK, overwritten, patched
 
 _BLOCK = 64 * 1024
 _SEQ = re.compile(rb'\{"id":"[^"\\]*","seq":(\d+)')
@@ -129,6 +129,7 @@ def _blocks_of_lines(path: Path, offset: int, end: int | None) -> Iterator[list[
     """Yield blocks of complete lines without their newlines."""
     descriptor = open_file(path, os.O_RDONLY)
     try:
+        parts = overwritten(path)
         begun: list[bytes] = []
         waiting = 0
         while True:
@@ -136,6 +137,8 @@ def _blocks_of_lines(path: Path, offset: int, end: int | None) -> Iterator[list[
             block = os.pread(descriptor, wanted, offset) if wanted > 0 else b""
             if not block or waiting > LONGEST_BLOCK:
                 return  # the rest is an incomplete line, or too long for a line
+            if parts:  # a crash has interrupted an erasure
+                block = patched(parts, offset, block)
             offset += len(block)
             cut = block.rfind(b"\n")
             if cut < 0:

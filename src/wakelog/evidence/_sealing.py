@@ -17,7 +17,7 @@ from wakelog.evidence._seal_file import SealFile, read_seals
 from wakelog.journal import wanted_deletion
 from wakelog.record import parse_rfc3339
 from wakelog.runtime import SYSTEM, FileSystem, open_file, regular_file
-from wakelog.storage import SEALS, blob_folder, segment_name, segments, sync_apart
+from wakelog.storage import SEALS, segment_name, segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,6 @@ def _read(path: Path, begin: int, fs: FileSystem | None) -> Part:
     try:
         part = scan(path, begin)
         if part.lines and fs is not None:
-            sync_apart(blob_folder(path), fs)
             descriptor = open_file(path, os.O_RDONLY)
             try:
                 fs.fdatasync(descriptor)

@@ -2,11 +2,9 @@
 
     python verify_proof.py PROOF.json EVENT.jsonl PUBLIC_KEY.pem
 
-PROOF.json is what "wakelog prove ID" has written, EVENT.jsonl is the event's line, and PUBLIC_KEY.pem is the
-signer's key: get it from a person whom you trust, and not from the one who gave you the proof. Exit code 0 means
-that the signer has signed this very line, at the time and position that are printed.
-
-This checks the line's hash (RFC 9162, 2.1.1), the path to the seal's root (2.1.3.2) and its signature (RFC 8032, 5.1.7).
+"wakelog prove ID" has written PROOF.json and the event's line. PUBLIC_KEY.pem is the signer's key: get it from a
+person whom you trust. Exit code 0 means that the signer has signed this line, at the time and position printed. It
+checks the hash (RFC 9162, 2.1.1), the path to the root (2.1.3.2) and the seal's signature (RFC 8032, 5.1.7).
 """
 
 from __future__ import annotations
@@ -14,19 +12,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import sys
 
 # Ed25519 (RFC 8032, 5.1): the field, the order of the group, the curve's constant, the base point.
 P = 2**255 - 19
 ORDER = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
-Point = tuple[int, int]
+PART = re.compile(
+    rb'{"id":"[^"\\]*(?:\\.[^"\\]*)*","seq":\d+(?:,"signal":"[a-z_]+")?,"salted":\[(\d{1,9}),'
+)
+ERASED = re.compile(rb'"([0-9a-f]{64})","[01]*"')
 
 
-def decode_point(data: bytes) -> Point:
+def decode_point(data: bytes) -> tuple[int, int]:
     """Decode a point from 32 bytes (5.1.3)."""
-    number = int.from_bytes(data, "little")
-    sign, y = number >> 255, number & (2**255 - 1)
+    sign, y = divmod(int.from_bytes(data, "little"), 2**255)
     square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
     x = pow(square, (P + 3) // 8, P)
     if (x * x - square) % P:
@@ -36,7 +37,7 @@ def decode_point(data: bytes) -> Point:
     return (P - x if x & 1 != sign else x), y
 
 
-def add(one: Point, other: Point) -> Point:
+def add(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
     """Return the sum of two points (5.1.4, in affine coordinates: slower, but easier to read)."""
     (x1, y1), (x2, y2) = one, other
     t = D * x1 * x2 * y1 * y2 % P
@@ -45,30 +46,35 @@ def add(one: Point, other: Point) -> Point:
     return x % P, y % P
 
 
-def times(number: int, point: Point) -> Point:
+def times(number: int, point: tuple[int, int]) -> tuple[int, int]:
     """Return a multiple of a point."""
-    result: Point = (0, 1)
-    while number:
-        if number & 1:
-            result = add(result, point)
-        point, number = add(point, point), number >> 1
-    return result
-
-
-BASE = decode_point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
+    if number == 0:
+        return 0, 1
+    rest = times(number >> 1, add(point, point))
+    return add(rest, point) if number & 1 else rest
 
 
 def is_signature(key: bytes, message: bytes, signature: bytes) -> bool:
     """Tell whether a signature of a message was made with a key (5.1.7)."""
     s = int.from_bytes(signature[32:], "little")
-    if len(key) != 32 or len(signature) != 64 or s >= ORDER:
-        return False
     try:
         a, r = decode_point(key), decode_point(signature[:32])
     except ValueError:
         return False
     k = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % ORDER
-    return times(s, BASE) == add(r, times(k, a))
+    base = decode_point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
+    valid = len(key) == 32 and len(signature) == 64 and s < ORDER
+    return valid and times(s, base) == add(r, times(k, a))
+
+
+def sealed_form(line: bytes) -> bytes:
+    """Return a line with the SHA-256 of its erasable content, see docs/journal.md, in its place."""
+    if (found := PART.match(line)) is None:
+        return line
+    begin, end = found.end(), found.end() + int(found[1])
+    erased = ERASED.fullmatch(line, begin, end)
+    digest = erased[1].decode() if erased else hashlib.sha256(line[begin:end]).hexdigest()
+    return line[:begin] + f'"{digest}"'.encode() + line[end:]
 
 
 def root_from(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes:
@@ -103,8 +109,7 @@ def check(proof: dict[str, object], line: bytes, pem: str) -> dict[str, object]:
     index, joined = proof["index"], base64.b64decode(str(proof["path"]), validate=True)
     if proof["wakelog_proof"] != 1 or type(index) is not int or len(joined) % 32:
         raise ValueError("it is not a proof of a known form")
-    text = str(proof["seal"]).encode()
-    seal = json.loads(text, object_pairs_hook=object_of)
+    seal = json.loads(text := str(proof["seal"]).encode(), object_pairs_hook=object_of)
     key = base64.b64decode("".join(pem.strip().splitlines()[1:-1]))[-32:]
     if hashlib.sha256(key).hexdigest()[:32] != seal["signer"]:
         raise ValueError("the seal is signed with another key than the one given")
@@ -112,18 +117,16 @@ def check(proof: dict[str, object], line: bytes, pem: str) -> dict[str, object]:
     if not is_signature(key, signed, base64.b64decode(seal["signature"], validate=True)):
         raise ValueError("the signature of the seal does not fit")
     path = [joined[at : at + 32] for at in range(0, len(joined), 32)]
-    leaf = hashlib.sha256(b"\x00" + line.removesuffix(b"\n")).digest()
+    leaf = hashlib.sha256(b"\x00" + sealed_form(line.removesuffix(b"\n"))).digest()
     if seal["kind"] != "seal" or root_from(leaf, index, seal["lines"], path).hex() != seal["root"]:
         raise ValueError("the line is not the one that was sealed at this place")
     return dict(seal)
 
 
 def read(name: str, most: int) -> bytes:
-    """Return the content of a file, which must not be larger than expected."""
+    """Return the content of a file, or its beginning if it is larger than expected."""
     with open(name, "rb") as file:
-        if len(data := file.read(most + 1)) > most:
-            raise ValueError(f"{name} is too large: more than {most:,} bytes")
-    return data
+        return file.read(most)
 
 
 def main(arguments: list[str]) -> int:
@@ -133,15 +136,12 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         proof = json.loads(read(arguments[0], 4096), object_pairs_hook=object_of)
-        pem = read(arguments[2], 65_536).decode("ascii")
-        seal = check(proof, read(arguments[1], 1 << 28), pem)
+        seal = check(proof, read(arguments[1], 1 << 28), read(arguments[2], 65_536).decode())
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         sys.stderr.write(f"NOT PROVED: {type(error).__name__}: {error}\n")
         return 1
-    number = seal["first_line"] + proof["index"]
-    print(
-        f"PROVED: this event is line {number} of segment {seal['segment']} of writer {seal['writer']},"
-    )
+    place = f"line {seal['first_line'] + proof['index']} of segment {seal['segment']}"
+    print(f"PROVED: this event is {place} of writer {seal['writer']},")
     print(f"sealed at {seal['time']} (the signer's clock) by {seal['by']}, key {seal['signer']}.")
     return 0
 

@@ -12,7 +12,7 @@ from wakelog.index._event import offset_of, segment_of
 from wakelog.index._sources import Held, sources_of
 from wakelog.record import Record, Resource, decode, decode_loose, read_header, verify
 from wakelog.runtime import open_file
-from wakelog.storage import Blobs, item_on
+from wakelog.storage import Blobs, item_on, read_again
 
 _BLOCK = 256 * 1024
 _SEAL_END = len(b'00000000"}\n')
@@ -85,7 +85,9 @@ class LineReader:
         seed, data = data[:before], data[before:]
         try:
             if length > 0 and verify(data, int(seed[:8], 16)) is None:
-                raise CorruptLineError("its checksum does not match")  # noqa: TRY301 - one way out
+                data = read_again(segment.path, segment.fd, offset, length)
+                if verify(data, int(seed[:8], 16)) is None:
+                    raise CorruptLineError("its checksum does not match")  # noqa: TRY301 - one way out
             if segment.folder is None:
                 record_id = f"{segment.path.name}:{offset + abs(length) + 1}"
                 record = decode_loose(item_on(data), record_id, segment.blobs)

@@ -19,7 +19,7 @@ from wakelog.errors import CorruptLineError, JournalFormatError
 from wakelog.journal import Cursor, Mark
 from wakelog.record import decode, read_header
 from wakelog.runtime import open_file
-from wakelog.storage import Blobs, end_of_lines, line_before
+from wakelog.storage import Blobs, end_of_lines, line_before, overwritten, patched, read_again
 
 _BLOCK = 1 << 16
 _HEADER = b'{"writer":'
@@ -89,6 +89,7 @@ class Scan:
                 self.ended = True
                 return []
             wanted *= 4
+        block = patched(overwritten(self._path), place.offset, block)
         lines = block[: block.rfind(b"\n")].split(b"\n")
         if place.offset == 0:
             if not self._begin(lines[0]):
@@ -149,6 +150,8 @@ class Scan:
                 for entry in here:
                     after = entry.mark.offset
                     begin, line = line_before(fd, after)
+                    # Its content may just be being erased.
+                    line = read_again(self._path, fd, begin, len(line))
                     if begin < before:  # a damaged newline has joined two lines
                         begin, line = before, line[before - begin :]
                     place.damaged += begin > before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import orjson
 
 from wakelog.index._event import OFFSET_BITS
 from wakelog.index._sources import Held, sources_of
+from wakelog.record import SALTED, put_content_back
 from wakelog.runtime import open_file, open_to_read
-from wakelog.storage import APART, blob_folder, values_apart
+from wakelog.storage import blob_folder
 
 _BLOCK = 4 << 20
 
@@ -86,12 +86,6 @@ def _digests_with(path: Path, text: str) -> list[bytes]:
         return []
     for name in names:
         try:
-            if name == APART:
-                for value in values_apart(folder / name):
-                    lower = value.lower()
-                    if plain in lower or escaped in lower:
-                        found.append(sha256(value).hexdigest().encode())
-                continue
             with open_to_read(folder / name) as file:
                 data = file.read().lower()
         except OSError:
@@ -158,6 +152,8 @@ def _has(line: bytes, needle: bytes) -> bool:
         return True  # an item of a user's JSON document
     if not isinstance(data, dict):
         return True
+    if SALTED in data:
+        put_content_back(data)
     content = (data.get(name) for name in ("attributes", "body", "event", "severity_text"))
     return any(stands_in(value, needle) for value in content)
 

@@ -28,7 +28,6 @@ from wakelog.record import (
     decode,
     is_next,
     read_header,
-    rejoined,
     salvage_resource,
     stated_crc,
     unread,
@@ -41,6 +40,7 @@ from wakelog.storage import (
     Blobs,
     end_of_lines,
     next_newline,
+    read_again,
     segment_name,
     segments,
 )
@@ -315,15 +315,7 @@ class Cursor:
                 if not is_next(line, seq + 1):
                     break
                 if b"$" in line and MARK in line:  # searching for one byte first is twice as fast
-                    get = self._blobs
-                    if get is None:
-                        break
-                    before = get.taken
-                    whole = rejoined(line, get, splices=not spans)
-                    taken += get.taken - before
-                    if whole is None:
-                        break
-                    line = whole
+                    break
                 seq += 1
                 entries.append(LaterEntry.of(line, resource, writer, mark, seq, begins + after))
             taken += after - start
@@ -340,6 +332,11 @@ class Cursor:
             return
         seeds = [crc for crc in (mark.crc, self._actual_crc) if crc is not None]
         stated = verify(line, *seeds) if seeds else stated_crc(line)
+        if seeds and stated is None and not self._left_out:
+            # Its content may just be being erased.
+            path = self.folder / segment_name(mark.segment)
+            line = read_again(path, self._fd, mark.offset, len(line))
+            stated = verify(line, *seeds)
         fits = not seeds or stated is not None
         if not fits:
             # If a newline was damaged, two lines are joined: read the first by itself.
@@ -473,7 +470,8 @@ def save_torn_tail(folder: Path, fs: FileSystem = SYSTEM) -> Path | None:
         with open_to_read(path) as file:
             file.seek(end_of_lines(file.fileno()))
             tail = file.read(LONGEST_BLOCK + 1)
-        if not tail or len(tail) > LONGEST_BLOCK or os.path.lexists(saved):
+        # After an erasure it consists of spaces.
+        if not tail.strip(b" ") or len(tail) > LONGEST_BLOCK or os.path.lexists(saved):
             return None  # a torn line is never longer than a block
         fs.write_whole(saved, tail)
     return saved

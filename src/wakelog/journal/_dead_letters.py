@@ -24,12 +24,15 @@ from wakelog.journal._file_rotation import one_at_a_time
 from wakelog.journal._mark import Mark
 from wakelog.record import (
     MARK,
+    SALTED,
     Resource,
     decode,
     from_line,
+    put_content_back,
     read_fields,
     resolve,
     rfc3339,
+    salted_part,
     seal_fields,
     to_line,
 )
@@ -42,6 +45,7 @@ from wakelog.storage import (
     ends_with_a_line,
     line_before,
     lines,
+    read_again,
     segment_name,
     write_whole_lines,
 )
@@ -137,10 +141,15 @@ def write_dead_letter(
 
 
 def _whole(path: Path, line: bytes) -> bytes:
-    """Return a line with its blobs inlined, because blobs are deleted before dead letters."""
-    if MARK not in line:
+    """Return a line with its content among its fields, and with its blobs inlined.
+
+    Blobs are deleted before dead letters, and dead letters are rewritten to erase their content.
+    """
+    if MARK not in line and salted_part(line) is None:
         return line
     plain = orjson.loads(line)
+    if SALTED in plain:
+        put_content_back(plain)
     resolve(plain, Blobs(path))
     return orjson.dumps(plain, default=lambda data: b64encode(data).decode())
 
@@ -166,7 +175,9 @@ def line_of(folder: Path, entry: Entry) -> bytes:
     mark = entry.mark
     path = folder / segment_name(mark.segment)
     with JournalErrors("read", path), open_to_read(path) as file:
-        _, line = line_before(file.fileno(), mark.offset)
+        begin, line = line_before(file.fileno(), mark.offset)
+        if salted_part(line) is not None:  # its content may just be being erased
+            line = read_again(path, file.fileno(), begin, len(line))
     # If the newline of the line before was damaged, two lines are joined.
     begin = line.rfind(b'{"id":"%b"' % entry.record.id.encode())
     return line[begin:] if begin > 0 else line

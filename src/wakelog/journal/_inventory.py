@@ -28,6 +28,7 @@ from wakelog.runtime import (
     size_of,
 )
 from wakelog.storage import (
+    ERASING,
     INDEX,
     SUFFIX,
     folder_bytes,
@@ -38,7 +39,7 @@ from wakelog.storage import (
 
 # Files of a folder that are deleted with it. Segments are not among them.
 _OWN_NAMES = frozenset(
-    {LOCK, OWNER, DELIVERY_LOCK, ENDED, LEDGER, UNSERVED, WANTED, deletions.NAME}
+    {LOCK, OWNER, DELIVERY_LOCK, ENDED, LEDGER, UNSERVED, WANTED, ERASING, deletions.NAME}
 )
 # Files of Wakelog that are never deleted. All other files are not Wakelog's.
 _KEPT = re.compile(r"\A(\d{8,}\.(torn|damaged)|dead_letters\.jsonl|seals\.jsonl)\Z")

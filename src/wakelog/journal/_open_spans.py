@@ -14,7 +14,15 @@ from wakelog.journal._cursor import NO_RESOURCE, header_of
 from wakelog.journal._folder import ENDED, LOCK
 from wakelog.record import Record, Resource, decode, seal_fields, stated_crc, verify
 from wakelog.runtime import SYSTEM, FileSystem, JournalErrors, regular_file, touch
-from wakelog.storage import Blobs, lines_of, segment_name, segments
+from wakelog.storage import (
+    Blobs,
+    line_again,
+    lines_of,
+    overwritten,
+    patched,
+    segment_name,
+    segments,
+)
 
 _SPAN_LINE = re.compile(rb'\{"id":"([0-9a-f]{32}-[0-9a-f]{16})","seq":\d+,"signal":"span(_start)?"')
 _BEGINS_A_HEADER = b'{"writer":'
@@ -58,14 +66,15 @@ def open_spans(folder: Path, *, thorough: bool = True) -> OpenSpans:
     last = b""
     for segment in _paths(folder)[0 if thorough else -2 :]:
         resource, before = NO_RESOURCE, None
-        for line in _lines(segment):
+        for offset, line in _lines_at(segment):
             stated = stated_crc(line)
             if line.startswith(_BEGINS_A_HEADER):
                 resource = _resource_of(line, segment)
             elif (found := _SPAN_LINE.match(line)) and (
-                before is None or verify(line, before) is not None
+                (whole := _intact(segment, offset, line, before)) is not None
             ):
-                last, record_id = line, found[1].decode()
+                last = whole
+                record_id = found[1].decode()
                 if found[2] is None:
                     begun.pop(record_id, None)
                     ended.add(record_id)
@@ -178,7 +187,20 @@ def _resource_of(line: bytes, path: Path) -> Resource:
         return NO_RESOURCE
 
 
+def _intact(path: Path, offset: int, line: bytes, before: int | None) -> bytes | None:
+    """Return a line if its checksum is right, or that of the line before is unknown."""
+    if before is None or verify(line, before) is not None:
+        return line
+    again = line_again(path, offset, line)
+    return again if verify(again, before) is not None else None
+
+
 def _lines(path: Path) -> Iterator[bytes]:
-    for _, line, _ in lines_of(path):
+    return (line for _, line in _lines_at(path))
+
+
+def _lines_at(path: Path) -> Iterator[tuple[int, bytes]]:
+    parts = overwritten(path)
+    for offset, line, _ in lines_of(path):
         if line.endswith(b"\n"):
-            yield line[:-1]
+            yield offset, patched(parts, offset, line[:-1])

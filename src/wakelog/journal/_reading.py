@@ -34,7 +34,7 @@ from wakelog.record import (
     verify,
 )
 from wakelog.runtime import JournalErrors, absolute, open_to_read
-from wakelog.storage import Blobs, item_on, lines, segments
+from wakelog.storage import Blobs, item_on, lines, overwritten, patched, segments
 
 _BEGINS_A_HEADER = b'{"writer":'
 # The beginning of a line with a writer, by which unwanted lines are skipped without decoding.
@@ -218,7 +218,7 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
         return chains[writer]
 
     with JournalErrors("read", path), open_to_read(path) as file:
-        for given, whole_end in _lines(file):
+        for given, whole_end in _lines(path, file):
             whole = item_on(given)
             if whole.startswith(_BEGINS_A_HEADER):
                 try:
@@ -261,8 +261,9 @@ def _parted(line: bytes, end: int, chain_of: Callable[[bytes], Chain]) -> list[t
     return [(line, end)]
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Yield a file's lines without their newlines, and for each the offset after it."""
+    parts = overwritten(path)
     for offset, line, end in lines(file):
         if offset + len(line) == end:  # a longer line is not Wakelog's
-            yield line.removesuffix(b"\n"), end
+            yield patched(parts, offset, line.removesuffix(b"\n")), end

@@ -14,7 +14,7 @@ from wakelog.journal._owner import Owner
 from wakelog.journal._rotation import Rotation
 from wakelog.record import Header, Resource, seal_header, stated_crc
 from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, is_refusal, read_small
-from wakelog.storage import AppendFile, File, blob_folder, close, open_apart, segment_name
+from wakelog.storage import AppendFile, File, close, segment_name
 
 _FILE_MODE = 0o600
 BY_SIZE_ALONE = Rotation()
@@ -56,10 +56,8 @@ class Segments(AppendFile):
         # The resource of the current segment, and its size.
         self._resource: Resource | None = None
         self._offset = 0
-        # The bytes of its blobs; the size of its file of separate values, and whether the name of
-        # that file is synced.
+        # The bytes of its blobs.
         self._beside = 0
-        self._beside_end, self._beside_named = 0, False
         self._deleted_below = 0
         # The argument of a `tick` call that is due, or None: True if a segment was begun.
         self._tick_due: bool | None = None
@@ -158,14 +156,13 @@ class Segments(AppendFile):
     ) -> bool:
         """Switch to another file or to none, unless a signal handler has come in between."""
         kept, unsynced = self._sync_wanted, self._unsynced_files
-        ended = [File(self._segment, self._beside_fd), File(self._segment, self._fd)]
-        if kept:
-            unsynced = [*unsynced, *(file for file in ended if file.descriptor >= 0)]
+        ended = File(self._segment, self._fd)
+        if kept and ended.descriptor >= 0:
+            unsynced = [*unsynced, ended]
         if epoch != self._epoch:
             return False
         self._epoch = epoch + 1
         self._fd = fd
-        self._beside_fd = -1
         self._segment = segment
         self._offset = offset
         self._beside = 0
@@ -174,23 +171,8 @@ class Segments(AppendFile):
         self._unsynced_files = unsynced
         self._sync_wanted = False
         if not kept:
-            close(ended)
+            close([ended])
         return True
-
-    def _open_beside(self, *, synced: bool) -> None:
-        """Open the file for the separate values of the current segment. The caller holds the lock.
-
-        Raises:
-            OSError: When a system call fails.
-        """
-        epoch = self._epoch
-        folder = blob_folder(self.folder.path / segment_name(self._segment))
-        fd = open_apart(folder, self._fs, synced=synced)
-        end = os.fstat(fd).st_size
-        if epoch != self._epoch or self._beside_fd >= 0:
-            os.close(fd)  # a signal handler has opened it in between
-            return
-        self._beside_fd, self._beside_end, self._beside_named = fd, end, synced
 
     def _write_rest(self, line: bytes, written: int) -> None:
         """Write the rest of a line after a short write on a nearly full disk."""

@@ -13,9 +13,16 @@ from wakelog.journal import _deletions as deletions
 from wakelog.journal._cursor import header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_ids
 from wakelog.journal._ledger import load, noted
-from wakelog.record import decode, verify
+from wakelog.record import decode, erased_digest, salted_part, verify
 from wakelog.runtime import JournalErrors, list_directory, regular_file
-from wakelog.storage import blob_misfit, lines_of, segment_index, segment_name, segments
+from wakelog.storage import (
+    blob_misfit,
+    line_again,
+    lines_of,
+    segment_index,
+    segment_name,
+    segments,
+)
 
 
 class Misfit(NamedTuple):
@@ -45,10 +52,12 @@ class _Chain:
     crc: int | None = None
     header_due: bool = True
 
-    def misfit(self, index: int, line: bytes) -> str | None:
+    def misfit(self, index: int, offset: int, line: bytes) -> str | None:
         """Return the fault of the next line, or None."""
         try:
-            return self._header(index, line) if self.header_due else self._record(index, line)
+            if self.header_due:
+                return self._header(index, line)
+            return self._record(self.folder / segment_name(index), offset, line)
         except CorruptLineError as error:
             return str(error)
 
@@ -69,8 +78,11 @@ class _Chain:
         self.crc = header.crc
         return None
 
-    def _record(self, index: int, line: bytes) -> str | None:
-        crc = verify(line, *([] if self.crc is None else [self.crc]))
+    def _record(self, path: Path, offset: int, line: bytes) -> str | None:
+        seeds = [] if self.crc is None else [self.crc]
+        if (crc := verify(line, *seeds)) is None:
+            line = line_again(path, offset, line)
+            crc = verify(line, *seeds)
         if crc is None:
             return "its checksum does not match"
         seq = decode(line).seq
@@ -78,7 +90,11 @@ class _Chain:
             return f"the records {self.seq + 1} to {seq - 1} are missing before it"
         # A repeated number is a second copy, written because the sync of its file failed.
         self.seq, self.crc = max(self.seq, seq), crc
-        return blob_misfit(self.folder / segment_name(index), line, self.erased)
+        if (part := salted_part(line)) is not None:
+            digest = erased_digest(line[part])
+            if digest is not None and digest not in self.erased:
+                return f"its content was erased, and no seal says so (sha256 {digest})"
+        return blob_misfit(path, line, self.erased)
 
 
 def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit | None:
@@ -89,7 +105,7 @@ def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit |
 
     Args:
         folder: The writer's folder.
-        erased: The digests of blobs that were erased on purpose.
+        erased: The digests of content that was erased on purpose.
 
     Returns:
         The fault, or None.
@@ -107,7 +123,7 @@ def first_misfit(folder: Path, erased: frozenset[str] = frozenset()) -> Misfit |
         path = folder / segment_name(index)
         chain.header_due = True
         for number, (offset, line) in enumerate(_lines(path), 1):
-            if (what := chain.misfit(index, line)) is not None:
+            if (what := chain.misfit(index, offset, line)) is not None:
                 return Misfit(path, number, offset, what)
     if (count := noted(folder)) > chain.seq:
         what = f"{count} records have been dealt with, and there are {chain.seq}"

@@ -15,16 +15,9 @@ from wakelog.journal._observer import MEASURED, Observer
 from wakelog.journal._owner import Owner
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._segments import BY_SIZE_ALONE, Segments
-from wakelog.record import Blob, Content, Resource, blobs_of, placed, seal, size_beside
+from wakelog.record import Blob, Resource, blobs_of, seal
 from wakelog.runtime import SYSTEM, FileSystem, is_refusal
-from wakelog.storage import (
-    BETWEEN,
-    Unsynced,
-    blob_folder,
-    name_apart,
-    put_blobs,
-    segment_name,
-)
+from wakelog.storage import BETWEEN, Unsynced, put_blobs, segment_name
 
 _TICK_SECONDS = 1.0
 # Maximum number of bytes by which a line is longer than its content, including a segment's header.
@@ -117,13 +110,9 @@ class Writer(Segments):
         Raises:
             JournalError: When a system call fails.
         """
-        size = len(content)
-        blobs: tuple[Blob, ...] = ()
-        apart = b""
-        whole, put, apart_in = content, 0, 0
-        if type(content) is Content:
-            blobs, apart = content.blobs, content.apart
-            size += size_beside(content) if blobs else len(apart)
+        size, put = len(content), 0
+        if blobs := blobs_of(content):
+            size += sum(len(blob.data) for blob in blobs)
         if self._written + size > self._granted:
             self._get_leave(size)
         if blobs:
@@ -150,13 +139,8 @@ class Writer(Segments):
                 if blobs and put != self._segment:  # another segment was begun meanwhile
                     put = self._put_blobs(self._segment, blobs, durability)
                     continue
-                if apart and apart_in != self._segment:
-                    apart_in = self._segment
-                    whole = placed(content, self._put_apart(apart, durability))
-                    if epoch != self._epoch:
-                        continue
                 seq = self._seq + counted
-                line, crc = seal(record_id, seq, whole, self._crc)
+                line, crc = seal(record_id, seq, content, self._crc)
                 if durability is _FSYNC or durability is _PERIODIC:
                     self._sync_wanted = True
                 measured = self._observer is not None and not seq % MEASURED
@@ -234,39 +218,6 @@ class Writer(Segments):
             if segment == self._segment:
                 self._beside += size
         return segment
-
-    def _put_apart(self, value: bytes, durability: Durability) -> int:
-        """Write a line's separate values to their file. The caller holds the lock.
-
-        The file is synced with the segment, and before it.
-
-        Returns:
-            The offset of the values. If a signal handler has written in between, it may be wrong,
-            and readers search for the values.
-        """
-        synced = durability is _FSYNC or durability is _PERIODIC
-        segment, begin = self._segment, -1
-        try:
-            while self._beside_fd < 0:
-                self._open_beside(synced=synced)
-            if synced and not self._beside_named:
-                name_apart(blob_folder(self.folder.path / segment_name(segment)), self._fs)
-                self._beside_named = True
-            begin = self._beside_end
-            written = self._fs.write(self._beside_fd, value)
-            self._beside_end += written
-            self._beside += written
-            self._written += written
-            if written != len(value):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - one way out
-        except OSError as error:
-            if not is_refusal(error):
-                raise
-            torn = begin not in (-1, self._beside_end) or error.errno == errno.EIO
-            if torn and segment == self._segment:
-                self._offset = self._segment_bytes  # the next record gets another file
-            raise self._refused("write content beside", error) from error
-        return begin
 
     def commit(self, seq: int) -> None:
         """Sync all lines up to a record.
@@ -361,8 +312,6 @@ class Writer(Segments):
         content = line.content
         if blobs := blobs_of(content):
             self._put_blobs(self._segment, blobs, Durability.FSYNC)
-        if type(content) is Content and content.apart:
-            content = placed(content, self._put_apart(content.apart, Durability.FSYNC))
         sealed, crc = seal(line.id, line.seq, content, self._crc)
         try:
             written = self._fs.write(self._fd, sealed)
@@ -385,10 +334,9 @@ class Writer(Segments):
             self._granted = granted
 
     def _check_names(self, now: float) -> None:
-        """Once a second, check that the open files were not deleted."""
+        """Once a second, check that the open file was not deleted."""
         self._tick_at = now + _TICK_SECONDS
-        for fd in (self._fd, self._beside_fd):
-            if fd >= 0 and os.fstat(fd).st_nlink == 0:
-                self._offset = self._segment_bytes
+        if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:
+            self._offset = self._segment_bytes
         if self._tick_due is None:  # keeps a True, which says that a segment was begun
             self._tick_due = False

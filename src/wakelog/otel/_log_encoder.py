@@ -24,7 +24,15 @@ from wakelog.events import semconv as s
 from wakelog.otel._content import NAMES, body_of, without_content
 from wakelog.otel._protobuf import FLAT, Attributes, any_value, field, sized, text_field, varint
 from wakelog.otel._request import resource_message
-from wakelog.record import attributes_on, from_line, parse_rfc3339
+from wakelog.record import (
+    SALTED,
+    SALTED_FIELD,
+    attributes_on,
+    from_line,
+    is_salted_part,
+    parse_rfc3339,
+    put_content_back,
+)
 
 _TAGGED = b'"$wakelog"'
 _UINT64, _UINT32 = Struct("<Q").pack, Struct("<I").pack
@@ -32,6 +40,7 @@ _TIME, _TIMES = Struct("<cQ").pack, Struct("<cQcQ").pack
 _LATEST, _MOST_FLAGS = 2**64 - 1, 2**32 - 1
 _MOST_SEVERE = 24
 _ID_LENGTH = 36  # of a UUID
+_ITEMS = 3  # of a salted part: its size, the salt and the content
 _TRACE_DIGITS, _SPAN_DIGITS = 32, 16
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _ADDED = frozenset({s.LOG_RECORD_UID, s.WRITER_ID, s.SEQ, s.REPLAYED})
@@ -94,11 +103,21 @@ class LogEncoder:
         Raises:
             ValueError: If the line is not JSON.
         """
-        if self._native is not None and (self._most is None or len(line) <= self._most):
+        if (
+            self._native is not None
+            and (self._most is None or len(line) <= self._most)
+            and SALTED_FIELD not in line  # which it does not know, and would leave out
+        ):
             encoded: bytes | None = self._native(line, seq, writer, own, replayed)
             if encoded is not None:
                 return encoded
-        return self.encode(orjson.loads(line), line, seq, writer, own, replayed)
+        data = orjson.loads(line)
+        if SALTED in data:
+            if own and not self._events and _has_attributes_only(data[SALTED]):
+                del data[SALTED]  # it would only be taken out again
+            elif not put_content_back(data):
+                return None
+        return self.encode(data, line, seq, writer, own, replayed)
 
     # Long: every record is encoded here, and each call costs time.
     def encode(
@@ -300,16 +319,27 @@ def _body(value: Any) -> bytes:
     return field(b"\x2a", field(b"\x0a", text))
 
 
-def is_ordinary(data: Mapping[str, Any], line: bytes) -> bool:
+def _has_attributes_only(part: Any) -> bool:
+    """Return whether a parsed salted part has content, which is attributes and nothing else."""
+    if type(part) is not list or len(part) != _ITEMS:
+        return False
+    content = part[-1]
+    return type(content) is dict and len(content) == 1 and "attributes" in content
+
+
+def is_ordinary(line: bytes) -> bool:
     """Return whether a line can certainly be decoded and its record rebuilt, without doing so.
 
     It is True for every line that Wakelog writes, except for those with values that JSON lacks.
 
     Args:
-        data: The parsed JSON of the line.
         line: The line.
+
+    Raises:
+        ValueError: If the line is not JSON.
     """
-    if _TAGGED in line:
+    data = orjson.loads(line)
+    if _TAGGED in line or (SALTED in data and not is_salted_part(data[SALTED])):
         return False
     try:
         times_of(data.get("timestamp"), data.get("observed_timestamp"))

@@ -17,7 +17,7 @@ from opentelemetry.trace import TraceFlags
 
 from wakelog._native import native
 from wakelog.events import semconv as s
-from wakelog.record import TAG, apart_of, content_with, is_json, uuid7
+from wakelog.record import TAG, is_json, salted_field, uuid7
 
 LONGEST_ID = 200
 _SECOND = 1_000_000_000
@@ -59,7 +59,7 @@ def plain_content(
         body: Whether to write the body.
         ending: The end of the middle part, already encoded.
         longest: The maximum size of the middle part, in bytes.
-        apart: The attributes that are stored outside the line, together with the body, so that they
+        apart: The attributes that are set apart on the line, together with the body, so that they
             can be erased.
 
     Returns:
@@ -122,7 +122,6 @@ def plain_content(
     if times is None or head is None or span is None:
         return None
     parts = [times, head]
-    moved, digest, reference = b"", "", b""
     try:
         said = record.body if body else None
         if said is not None and type(said) is not str and not is_json(said):
@@ -135,22 +134,18 @@ def plain_content(
             if leaving or said is not None:
                 text = b'{"attributes":' + _dumps(leaving or {})
                 text += b"}" if said is None else b',"body":%b}' % _dumps(said)
-                moved, digest, reference = apart_of(text)
+                parts = [salted_field(text), times, head]
         elif said is not None:
             parts += (b',"body":', _dumps(said))
         if attributes:
             parts += (span, b',"attributes":', _dumps(attributes))
         else:
             parts.append(span)
-        if moved:
-            parts += (b',"apart":', reference)
         parts.append(ending)
     except TypeError:  # lone surrogates, integers beyond 64 bits, and keys that are not text
         return None
     middle = b"".join(parts)
-    if len(middle) + len(moved) > longest:
-        return None
-    return record_id, content_with(middle, (), moved, digest) if moved else middle
+    return None if len(middle) > longest else (record_id, middle)
 
 
 def _times_of(record: LogRecord) -> bytes | None:

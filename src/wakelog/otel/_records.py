@@ -180,7 +180,7 @@ def content_of(
         max_event_bytes: The maximum size of all fields, in bytes.
         redactor: Redacts records of other loggers. Wakelog's own loggers have already redacted
             theirs.
-        erasable: Whether content is stored outside the line, in a file that can be deleted.
+        erasable: Whether content is set apart on the line, so that it can be erased.
 
     Returns:
         The record's ``log.record.uid`` if it has one, else a new id; and the encoded fields.
@@ -336,7 +336,7 @@ class Rebuilder:
         encoded = None
         if self.encodes:
             encoded = self._encoder.encode_line(line, seq, entry.writer, own, replayed)
-        if (encoded is None) if self.encodes else not is_ordinary(orjson.loads(line), line):
+        if (encoded is None) if self.encodes else not is_ordinary(line):
             return self.rebuild(entry, replayed=replayed)
         log_record = LineLogRecord(self._later, entry, replayed, encoded)
         resource = self._origins.resource(entry.resource)

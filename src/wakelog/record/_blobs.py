@@ -13,15 +13,13 @@ A value that is too large for its line is stored as a *blob*. The line has a tag
 The unit is the body or one top-level attribute. If an event has so many attributes that moving the
 largest ones is not enough, the others are moved together, as the field ``more_attributes``.
 
-Content that must be erasable is moved to a separate value, the field ``apart``, which begins with a
-salt. Unless it is large, it is stored in one file with those of other lines, and ``apart_at`` is
-its offset there.
+A blob with content that must be erasable begins with a random salt, so that no other record has the
+same blob and its content cannot be guessed from its name. The reference says how long the salt is.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -30,25 +28,15 @@ from typing import Any, NamedTuple
 import orjson
 
 from wakelog.record._values import TAG
-from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
 
 BLOB = "blob"
 TEXT, BYTES, JSON = "text/plain", "application/octet-stream", "application/json"
 MORE_ATTRIBUTES = "more_attributes"
-APART, APART_AT = "apart", "apart_at"
-"""The fields with the reference to a line's separate value, and with its offset."""
-APART_FIELD = b',"apart":{'
-"""The bytes that every line with such a reference contains."""
-APART_REFERENCE = APART_FIELD + b'"$wakelog":"blob","sha256":"'
-"""The beginning of such a reference, up to its digest."""
 MARK = b'"$wakelog":"blob"'
 """The bytes that every line with a reference contains. Other lines may contain them too."""
 
-GetBlob = Callable[..., "bytes | None"]
-"""Returns the bytes of a blob by its digest and size, or None if they are missing or damaged.
-
-For a value in the file of separate values, the third argument is its offset there.
-"""
+GetBlob = Callable[[str, int], "bytes | None"]
+"""Returns the bytes of a blob by its digest and size, or None if they are missing or damaged."""
 
 # Moving a smaller value saves little, because of the size of its reference.
 _SMALLEST = 1024
@@ -56,10 +44,6 @@ _MOST_BLOBS = 64
 _PREVIEW = 256
 _UNITS = ("body", "event")
 _SALT_BYTES = 16
-_SALT_SIZE = 2 * _SALT_BYTES  # in hexadecimal
-_SALTS = 256
-# A larger separate value is a blob with a file of its own, written without the writer's lock.
-_LARGEST_APART = 64 * 1024
 _LARGEST_SHOWN = 10
 
 
@@ -79,53 +63,29 @@ class Content(bytes):
     """The middle part of a line, some values of which are stored outside it.
 
     Attributes:
-        blobs: The values with files of their own, to be written before the line.
-        apart: The separate value, to be written before the line; empty without one. The line then
-            ends with its offset, see ``placed``.
+        blobs: The values, to be written before the line.
     """
 
     blobs: tuple[Blob, ...] = ()
-    apart: bytes = b""
 
 
-def content_with(
-    text: bytes, blobs: tuple[Blob, ...], apart: bytes = b"", digest: str = ""
-) -> bytes:
+def content_with(text: bytes, blobs: tuple[Blob, ...]) -> bytes:
     """Return the middle part of a line, as ``Content`` if values are stored outside it.
 
     Args:
         text: The middle part.
         blobs: The values that were moved out of it.
-        apart: The separate value, as ``apart_of`` returns it; empty for none.
-        digest: The SHA-256 of the separate value, in hexadecimal.
     """
-    if not apart and not blobs:
+    if not blobs:
         return text
     content = Content(text)
-    if len(apart) > _LARGEST_APART:
-        blobs = (Blob(digest, apart, unique=True), *blobs)
-    elif apart:
-        content.apart = apart
-    if blobs:
-        content.blobs = blobs
+    content.blobs = blobs
     return content
-
-
-def placed(content: bytes, offset: int) -> bytes:
-    """Return the middle part of a line with the offset of its separate value."""
-    return content + b',"apart_at":%d' % offset
 
 
 def blobs_of(content: bytes) -> tuple[Blob, ...]:
     """Return the blobs that have to be written before a line."""
     return content.blobs if type(content) is Content else ()
-
-
-def size_beside(content: bytes) -> int:
-    """Return the number of bytes that are stored outside a line."""
-    if type(content) is not Content:
-        return 0
-    return sum((len(blob.data) for blob in content.blobs), len(content.apart))
 
 
 class _Unit(NamedTuple):
@@ -138,7 +98,10 @@ class _Unit(NamedTuple):
 
 
 def part(
-    line: dict[str, Any], max_bytes: int, staying: frozenset[str]
+    line: dict[str, Any],
+    max_bytes: int,
+    staying: frozenset[str],
+    erasable: frozenset[str] = frozenset(),
 ) -> tuple[dict[str, Any], tuple[Blob, ...]]:
     """Move the largest values out of a line until the rest fits.
 
@@ -147,6 +110,8 @@ def part(
         max_bytes: Maximum size of the rest as JSON, in bytes. It is exceeded only by names and ids,
             which are never moved.
         staying: The attributes that are never moved.
+        erasable: The attributes whose blobs, and that of the body, begin with a salt; none, if
+            content need not be erasable.
 
     Returns:
         The fields, and the values that were moved.
@@ -164,7 +129,8 @@ def part(
     for unit in units[:_MOST_BLOBS]:
         if size <= max_bytes or unit.size < _SMALLEST:
             break
-        blob, reference = _moved(unit.form, longest)
+        salted = bool(erasable) and (unit.field != "attributes" or unit.name in erasable)
+        blob, reference = _moved(unit.form, longest, salted=salted)
         blobs.append(blob)
         size += len(orjson.dumps(reference)) - unit.size
         if unit.field == "attributes":
@@ -172,76 +138,34 @@ def part(
         else:
             line[unit.field] = reference
     if size > max_bytes:
-        blobs += _move_the_rest(line, staying, longest)
+        blobs += _move_the_rest(line, staying, longest, salted=bool(erasable))
     if TAG in line.get("attributes", ()):
         line["attributes"] = {TAG: "map", "value": line["attributes"]}
     return line, tuple(blobs)
 
 
-def set_apart(line: dict[str, Any], names: frozenset[str]) -> tuple[dict[str, Any], bytes, str]:
-    """Move the body and some attributes of a line to a separate value, so that they can be erased.
+def take_content(line: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """Take the content out of the fields of a line.
 
     Args:
         line: The fields of the line, in their form there. It is changed.
-        names: The attributes.
+        names: The attributes that are content.
 
     Returns:
-        The fields, the separate value, which is empty if nothing was moved, and its SHA-256.
+        The content: ``attributes``, the body, and ``more_attributes``, which may be content; empty
+        without any.
     """
     attributes = attributes_on(line)
     rest = {name: form for name, form in attributes.items() if name not in names}
-    units = {name: line.pop(name) for name in _UNITS if name in line}
-    if len(rest) == len(attributes) and not units:
-        return line, b"", ""
+    units = {name: line.pop(name) for name in (*_UNITS, MORE_ATTRIBUTES) if name in line}
     moved = {name: form for name, form in attributes.items() if name in names}
+    if not moved and not units:
+        return {}
     if rest:
         line["attributes"] = {TAG: "map", "value": rest} if TAG in rest else rest
     else:
         line.pop("attributes", None)
-    data, digest, reference = apart_of(orjson.dumps({"attributes": moved, **units}))
-    line[APART] = orjson.Fragment(reference)
-    return line, data, digest
-
-
-def apart_of(text: bytes) -> tuple[bytes, str, bytes]:
-    """Return a line's separate value, its SHA-256, and the encoded reference to it.
-
-    The value begins with a random salt, so that its content cannot be guessed from the digest on
-    the line, which has no preview either. It ends with a newline, so that a file has one value on
-    each line.
-
-    Args:
-        text: The attributes and the body, encoded.
-    """
-    notice_fork()
-    try:
-        salt = _salts.pop()
-    except IndexError:
-        salt = _make_salts()
-    data = salt + text + b"\n"
-    digest = sha256(data).hexdigest()
-    return data, digest, _REFERENCE % (digest.encode(), len(data))
-
-
-_REFERENCE = (
-    b'{"$wakelog":"blob","sha256":"%%b","bytes":%%d,"media":"application/json","preview":"","salt":%d}'
-    % _SALT_SIZE
-)
-# Unused salts. Creating many at once takes a tenth of the time.
-_salts: list[bytes] = []
-_EACH_SALT = [slice(at * _SALT_SIZE, (at + 1) * _SALT_SIZE) for at in range(_SALTS)]
-
-
-def _make_salts() -> bytes:
-    """Create salts, and return one that is not used elsewhere."""
-    text = os.urandom(_SALTS * _SALT_BYTES).hex().encode()
-    first, *others = map(text.__getitem__, _EACH_SALT)
-    _salts.extend(others)
-    return first
-
-
-# A forked child would otherwise use the same salts as its parent.
-reset_in_child(_salts.clear, ForkOrder.IDENTITY)
+    return {"attributes": moved, **units}
 
 
 def _unit(field: str, name: str, form: object) -> _Unit:
@@ -255,7 +179,9 @@ def attributes_on(line: Mapping[str, Any]) -> dict[str, Any]:
     return attributes["value"] if attributes.get(TAG) == "map" else attributes
 
 
-def _move_the_rest(line: dict[str, Any], staying: frozenset[str], longest: int) -> list[Blob]:
+def _move_the_rest(
+    line: dict[str, Any], staying: frozenset[str], longest: int, *, salted: bool
+) -> list[Blob]:
     """Move all other attributes that may be moved, together."""
     attributes = line.get("attributes", {})
     rest = {
@@ -267,25 +193,30 @@ def _move_the_rest(line: dict[str, Any], staying: frozenset[str], longest: int) 
         return []
     line["attributes"] = {name: form for name, form in attributes.items() if name not in rest}
     # `_moved` would take `rest` for a tagged form if an attribute had the name of the tag.
-    blob, line[MORE_ATTRIBUTES] = _as_json(rest, longest)
+    blob, line[MORE_ATTRIBUTES] = _as_json(rest, longest, salted=salted)
     return [blob]
 
 
-def _moved(form: object, longest: int) -> tuple[Blob, dict[str, object]]:
+def _moved(form: object, longest: int, *, salted: bool) -> tuple[Blob, dict[str, object]]:
     """Return a value as a blob, and the reference to it."""
     if isinstance(form, str):
-        return _put_beside(form.encode(), TEXT, form[:longest])
+        return _put_beside(form.encode(), TEXT, form[:longest], salted=salted)
     if isinstance(form, dict) and form.get(TAG) == "bytes":
-        return _put_beside(b64decode(form["value"]), BYTES, "")
-    return _as_json(form, longest)
+        return _put_beside(b64decode(form["value"]), BYTES, "", salted=salted)
+    return _as_json(form, longest, salted=salted)
 
 
-def _as_json(form: object, longest: int) -> tuple[Blob, dict[str, object]]:
+def _as_json(form: object, longest: int, *, salted: bool) -> tuple[Blob, dict[str, object]]:
     data = orjson.dumps(form)
-    return _put_beside(data, JSON, data[:longest].decode(errors="ignore"))
+    preview = data[:longest].decode(errors="ignore")
+    return _put_beside(data, JSON, preview, salted=salted)
 
 
-def _put_beside(data: bytes, media: str, preview: str) -> tuple[Blob, dict[str, object]]:
+def _put_beside(
+    data: bytes, media: str, preview: str, *, salted: bool
+) -> tuple[Blob, dict[str, object]]:
+    salt = os.urandom(_SALT_BYTES).hex().encode() if salted else b""
+    data = salt + data
     digest = sha256(data).hexdigest()
     reference: dict[str, object] = {
         TAG: BLOB,
@@ -293,8 +224,9 @@ def _put_beside(data: bytes, media: str, preview: str) -> tuple[Blob, dict[str, 
         "bytes": len(data),
         "media": media,
         "preview": preview,
+        **({"salt": len(salt)} if salt else {}),
     }
-    return Blob(digest, data), reference
+    return Blob(digest, data, unique=salted), reference
 
 
 def is_reference(form: object) -> bool:
@@ -306,24 +238,18 @@ def references(line: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the references on a parsed line."""
     forms = [*attributes_on(line).values()]
     forms += [line.get(name) for name in (*_UNITS, MORE_ATTRIBUTES)]
-    forms.append(_reference_apart(line.get(APART), line.get(APART_AT)))
     return [form for form in forms if is_reference(form)]
-
-
-def _reference_apart(form: Any, offset: Any) -> Any:
-    """Return the reference to a separate value, with its offset if it has one."""
-    return {**form, "at": offset} if type(offset) is int and is_reference(form) else form
 
 
 def value_of(reference: dict[str, Any], get: GetBlob) -> bytes | None:
     """Return the bytes of a referenced value, or None if they are missing or damaged."""
-    digest, size, offset = reference.get("sha256"), reference.get("bytes"), reference.get("at")
+    digest, size = reference.get("sha256"), reference.get("bytes")
     if not isinstance(digest, str) or not isinstance(size, int):
         return None
-    return get(digest, size) if offset is None else get(digest, size, offset)
+    return get(digest, size)
 
 
-def resolve(line: dict[str, Any], get: GetBlob | None, count: int = sys.maxsize) -> None:
+def resolve(line: dict[str, Any], get: GetBlob | None) -> None:
     """Replace the references on a parsed line by their values.
 
     A value that is not available is replaced by its preview and a note.
@@ -331,23 +257,14 @@ def resolve(line: dict[str, Any], get: GetBlob | None, count: int = sys.maxsize)
     Args:
         line: The parsed line. It is changed.
         get: Returns the bytes of values; None if they are not available.
-        count: The maximum number of references on the line.
     """
     attributes = attributes_on(line)
-    if count > 1 or APART not in line:
-        for name in _UNITS:
-            if is_reference(line.get(name)):
-                line[name] = _value_of(line[name], get)
-        for name, form in attributes.items():
-            if is_reference(form):
-                attributes[name] = _value_of(form, get)
-    if APART in line:
-        apart = _reference_apart(line.pop(APART), line.pop(APART_AT, None))
-        if is_reference(apart):
-            units = _value_of(apart, get)
-            units = units if isinstance(units, dict) else {"attributes": {APART: units}}
-            attributes.update(units.pop("attributes", {}))
-            line.update(units)
+    for name in _UNITS:
+        if is_reference(line.get(name)):
+            line[name] = _value_of(line[name], get)
+    for name, form in attributes.items():
+        if is_reference(form):
+            attributes[name] = _value_of(form, get)
     more = line.pop(MORE_ATTRIBUTES, None)
     if is_reference(more):
         rest = _value_of(more, get)

@@ -20,15 +20,22 @@ from wakelog._native import native
 from wakelog.errors import CorruptLineError, EventTooLargeError, JournalFormatError
 from wakelog.record._blobs import (
     MARK,
+    Blob,
     GetBlob,
     attributes_on,
     content_with,
     part,
     resolve,
-    set_apart,
     stub,
 )
 from wakelog.record._identity import parse_rfc3339
+from wakelog.record._salted import (
+    SALTED,
+    SALTED_BYTES,
+    digest_on,
+    middle_of,
+    put_content_back,
+)
 from wakelog.record._values import TAG, from_line, is_json, to_line
 
 FORMAT = 2
@@ -103,6 +110,8 @@ class Record:
         span: The fields that only spans have, by the names of ``docs/journal.md``: name, kind,
             start, parent, trace state, status, and the dropped counts. The body has events and
             links.
+        content_sha256: The digest of content that can be erased, which is the same after it was;
+            empty if the record has no such content.
     """
 
     id: str
@@ -122,6 +131,7 @@ class Record:
     writer: str | None = None
     signal: str = ""
     span: dict[str, Any] | None = None
+    content_sha256: str = ""
 
 
 def encode(
@@ -142,8 +152,8 @@ def encode(
             moved out of the line, see ``Content``; names and ids never are.
         max_event_bytes: Maximum size of the fields in bytes.
         staying: The attributes that are never moved, because they say what the event is part of.
-        apart: The attributes that are moved to a separate value, together with the body, so that
-            they can be erased. By default neither is.
+        apart: The attributes that are set apart on the line, together with the body, so that they
+            can be erased. By default neither is.
         ending: A further part of the line, already encoded.
 
     Returns:
@@ -165,17 +175,18 @@ def encode(
         text = orjson.dumps(fields)
     if len(text) > max_event_bytes:
         raise _too_large(fields, len(text), max_event_bytes, staying, ending)
-    moved, digest = b"", ""
-    if apart:
-        line, moved, digest = set_apart(orjson.loads(text), apart)
-        text = orjson.dumps(line)
-    if len(text) <= max_line_bytes - SEAL_BYTES - len(ending):
-        plain = b",%b%b" % (text[1:-1], ending) if text != b"{}" else ending
-        return content_with(plain, (), moved, digest)
-    line, blobs = part(orjson.loads(text), max_line_bytes - SEAL_BYTES - len(ending), staying)
-    content = b",%b%b" % (orjson.dumps(line)[1:-1], ending)
-    decode(b'{"id":""%b}' % content)  # an undecodable line must not count as recorded
-    return content_with(content, blobs, moved, digest)
+    longest = max_line_bytes - SEAL_BYTES - len(ending) - (SALTED_BYTES if apart else 0)
+    blobs: tuple[Blob, ...] = ()
+    if apart or len(text) > longest:
+        line = orjson.loads(text)
+        if len(text) > longest:
+            line, blobs = part(line, longest, staying, apart)
+        content = middle_of(line, apart, ending)
+    else:
+        content = b",%b%b" % (text[1:-1], ending) if text != b"{}" else ending
+    if len(text) > longest:
+        decode(b'{"id":"","seq":0%b}' % content)  # an undecodable line must not count as recorded
+    return content_with(content, blobs)
 
 
 def _too_large(
@@ -287,8 +298,14 @@ def decode(line: bytes, blobs: GetBlob | None = None) -> Record:
     """
     try:
         data = orjson.loads(line)
+        digest = ""
+        if SALTED in data:
+            digest = digest_on(line)
+            if not put_content_back(data):
+                message = "its salted part has no known form"
+                raise ValueError(message)
         if MARK in line:
-            resolve(data, blobs, line.count(MARK))
+            resolve(data, blobs)
         attributes = data.get("attributes")
         if attributes and TAG in attributes:
             attributes = attributes_on(data)
@@ -313,6 +330,7 @@ def decode(line: bytes, blobs: GetBlob | None = None) -> Record:
             writer=data.get("writer"),
             signal=data.get("signal", ""),
             span=data.get("span"),
+            content_sha256=digest,
         )
     except _NOT_OURS as error:
         shown = bytes(line[:80])

@@ -1,14 +1,5 @@
 """Files of lines: their names, ends and content, without any knowledge of writers."""
 
-from wakelog.storage._apart import (
-    APART,
-    Apart,
-    erase_apart,
-    name_apart,
-    open_apart,
-    sync_apart,
-    values_apart,
-)
 from wakelog.storage._append_file import (
     BETWEEN,
     AppendFile,
@@ -31,6 +22,16 @@ from wakelog.storage._blobs import (
     put_blobs,
 )
 from wakelog.storage._committer import Committer, FilesCommitter
+from wakelog.storage._erasing import (
+    ERASING,
+    Overwriting,
+    finish,
+    line_again,
+    overwrite,
+    overwritten,
+    patched,
+    read_again,
+)
 from wakelog.storage._lines import (
     LONGEST_BLOCK,
     LONGEST_LINE,
@@ -47,20 +48,20 @@ from wakelog.storage._lines import (
 from wakelog.storage._names import COMPRESSED, INDEX, SEALS, segment_index, segment_name, segments
 
 __all__ = [
-    "APART",
     "BETWEEN",
     "COMPRESSED",
+    "ERASING",
     "INDEX",
     "LONGEST_BLOCK",
     "LONGEST_LINE",
     "SEALS",
     "SUFFIX",
-    "Apart",
     "AppendFile",
     "Blobs",
     "Committer",
     "File",
     "FilesCommitter",
+    "Overwriting",
     "Unsynced",
     "Written",
     "blob_bytes",
@@ -72,22 +73,23 @@ __all__ = [
     "delete_blobs",
     "end_of_lines",
     "ends_with_a_line",
-    "erase_apart",
+    "finish",
     "folder_bytes",
     "item_on",
+    "line_again",
     "line_before",
     "lines",
     "lines_of",
-    "name_apart",
     "next_newline",
-    "open_apart",
+    "overwrite",
+    "overwritten",
+    "patched",
     "put_blobs",
+    "read_again",
     "segment_index",
     "segment_name",
     "segments",
-    "sync_apart",
     "sync_made",
-    "values_apart",
     "whole_lines",
     "write_whole_lines",
 ]

@@ -85,8 +85,6 @@ class AppendFile(ABC):
         # The current file, -1 between two files, and its number.
         self._fd = -1
         self._segment = 0
-        # The file of separate values, which is synced before the current file; usually none.
-        self._beside_fd = -1
         # The last record's number, and the last line's checksum.
         self._seq = 0
         self._crc = 0
@@ -224,8 +222,7 @@ class AppendFile(ABC):
             ended, lines = self._unsynced_files, len(self._unsynced)
             files: list[File] = []
             try:
-                beside = File(self._segment, self._beside_fd)
-                for file in (*ended, beside, File(self._segment, self._fd)):
+                for file in (*ended, File(self._segment, self._fd)):
                     if file.descriptor >= 0:  # on an error, the duplicates so far are closed
                         files.append(File(file.segment, os.dup(file.descriptor)))  # noqa: PERF401
                 written = Written(self._seq, self._segment, files, len(ended), lines)
@@ -300,11 +297,10 @@ class AppendFile(ABC):
         self._unsynced, self._distrusted = [], False
 
     def _close_files(self) -> None:
-        files = [File(self._segment, self._beside_fd), File(self._segment, self._fd)]
-        files = [*self._unsynced_files, *files]
+        files = [*self._unsynced_files, File(self._segment, self._fd)]
         none: list[File] = []
         self._epoch += 1
-        self._fd = self._beside_fd = -1
+        self._fd = -1
         self._unsynced_files = none
         close(files)
 

@@ -1,7 +1,6 @@
 """Blobs: values that are too large for their lines, each in a file named by its digest.
 
-Each file of lines has one folder of blobs, which is renamed and deleted with it. The folder also
-has the file of separate values, see ``_apart``.
+Each file of lines has one folder of blobs, which is renamed and deleted with it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import orjson
 
-from wakelog.record import MARK, Blob, references, value_of
+from wakelog.record import MARK, SALTED, Blob, put_content_back, references, value_of
 from wakelog.runtime import (
     SYSTEM,
     FileSystem,
@@ -25,7 +24,6 @@ from wakelog.runtime import (
     open_file,
     size_of,
 )
-from wakelog.storage._apart import APART, Apart
 from wakelog.storage._append_file import write_whole_lines
 
 SUFFIX = ".blobs"
@@ -159,23 +157,15 @@ class Blobs:
 
     def __init__(self, path: Path) -> None:
         self._folder = blob_folder(path)
-        self._apart = Apart(self._folder)
         self.taken = 0
 
-    def __call__(self, digest: str, size: int, offset: int | None = None) -> bytes | None:
+    def __call__(self, digest: str, size: int) -> bytes | None:
         """Return the content of a blob, or None if it is missing or damaged.
 
         Args:
             digest: Its SHA-256, in hexadecimal.
             size: Its size in bytes.
-            offset: Its offset in the file of separate values; None for a blob with a file of its
-                own.
         """
-        if offset is not None:
-            if size < 0 or offset < 0 or (found := self._apart.find(digest, size, offset)) is None:
-                return None
-            self.taken += size
-            return found[1]
         if not _DIGEST.fullmatch(digest) or (fd := _open(self._folder / digest, size)) < 0:
             return None
         try:
@@ -197,8 +187,10 @@ def blob_misfit(path: Path, line: bytes, erased: frozenset[str] = frozenset()) -
     """
     if MARK not in line:
         return None
-    get = Blobs(path)
-    for reference in references(orjson.loads(line)):
+    get, data = Blobs(path), orjson.loads(line)
+    if SALTED in data:
+        put_content_back(data)
+    for reference in references(data):
         digest, size = str(reference.get("sha256")), reference.get("bytes")
         if digest not in erased and value_of(reference, get) is None:
             return f"its blob {digest} of {size} bytes is missing or damaged"
@@ -212,7 +204,7 @@ def blob_bytes(path: Path) -> int:
 
 def _is_ours(name: str) -> bool:
     """Return whether a file name in a folder of blobs is one of Wakelog's."""
-    return name == APART or bool(_DIGEST.fullmatch(name) or _UNFINISHED.fullmatch(name))
+    return bool(_DIGEST.fullmatch(name) or _UNFINISHED.fullmatch(name))
 
 
 def folder_bytes(folder: str | os.PathLike[str]) -> int:
