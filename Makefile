@@ -33,7 +33,7 @@ demo: | $(INSTALLED) ## Records, breaks, recovers: the whole story in one run
 # The compiled encoders, built where Rust is.
 NATIVE := $(VENV)/.native
 $(NATIVE): native/Cargo.toml native/Cargo.lock native/pyproject.toml $(wildcard native/src/*.rs) | $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./native
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./native
 	@touch $@
 
 native: $(NATIVE) ## Builds the compiled encoders into .venv (needs Rust); without them their tests are skipped
