@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from tests.support.attack import times
 from tests.support.delivering import Clock
 from wakelog.delivery import (
-    LONGEST_DELAY,
     BatchBisection,
     Circuit,
     CircuitState,
@@ -28,6 +27,7 @@ from wakelog.delivery import (
     Throttle,
     backoff,
 )
+from wakelog.delivery._circuit import LONGEST_DELAY
 
 FEW = settings(max_examples=times(600), deadline=None)
 DOWN = ExportOutcome(Outcome.RETRYABLE, "down")

@@ -225,23 +225,21 @@ def test_ids_are_uuids_of_version_7_that_sort_and_differ_in_every_thread() -> No
 
 def test_a_forked_child_makes_other_ids_than_its_parent() -> None:
     new_ids(1)
-    children = []
+    children, processes = [], []
     for _ in range(3):
         reads, writes = os.pipe()
-        if os.fork() == 0:
+        if (process := os.fork()) == 0:
             os.write(writes, new_ids(1)[0].encode())
             os._exit(0)
         os.close(writes)
         children.append(reads)
+        processes.append(process)
     parent = new_ids(1)
     made = [os.read(reads, 100).decode() for reads in children] + parent
     for reads in children:
         os.close(reads)
-    while True:
-        try:
-            os.wait()
-        except ChildProcessError:
-            break
+    for process in processes:
+        os.waitpid(process, 0)
 
     # From the variant on, an id has only the process's random part and its counter.
     assert len({one[19:23] for one in made}) > 1
