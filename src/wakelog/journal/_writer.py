@@ -111,7 +111,8 @@ class Writer(Segments):
             JournalError: When a system call fails.
         """
         size, put = len(content), 0
-        if blobs := blobs_of(content):
+        blobs = () if type(content) is bytes else blobs_of(content)
+        if blobs:
             size += sum(len(blob.data) for blob in blobs)
         if self._written + size > self._granted:
             self._get_leave(size)
