@@ -56,7 +56,7 @@ def counted(config):
 
         return ask
 
-    for kind in engine.kinds:
+    for kind in list(engine.judges):  # candidates of other kinds are not judged
         engine.judges[kind] = counting(kind, engine.judges[kind])
     return asked
 

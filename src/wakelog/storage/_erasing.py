@@ -17,7 +17,7 @@ from typing import NamedTuple
 from wakelog.errors import CorruptLineError
 from wakelog.record import read_fields, seal_fields
 from wakelog.runtime import SYSTEM, FileSystem, open_file, open_to_read
-from wakelog.storage._names import segment_index, segment_name
+from wakelog.storage._names import segment_index, segment_name, segments
 
 ERASING = "erasing"
 """The name of the file."""
@@ -98,11 +98,22 @@ def overwritten(path: Path) -> list[Overwriting]:
 def _overwritings(folder: Path) -> dict[Path, list[Overwriting]]:
     try:
         with open_to_read(folder / ERASING) as file:
+            if os.fstat(file.fileno()).st_size > _longest(folder):
+                return {}  # it would be as large as memory
             fields = read_fields(file.read())
         parts = [Overwriting(int(at), text.encode("ascii")) for at, text in fields["parts"]]
         return {folder / segment_name(int(fields["segment"])): parts}
     except (OSError, CorruptLineError, ValueError, KeyError, TypeError, AttributeError):
         return {}  # there is none, or it is damaged and can no longer be completed
+
+
+def _longest(folder: Path) -> int:
+    """Return the largest size of the file: its parts are in one segment, each with an offset."""
+    longest = 0
+    for index in segments(folder):
+        with suppress(FileNotFoundError):  # it has just been deleted
+            longest = max(longest, (folder / segment_name(index)).stat().st_size)
+    return 2 * longest
 
 
 def patched(parts: Iterable[Overwriting], offset: int, block: bytes) -> bytes:
