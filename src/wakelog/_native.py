@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, Final
 
 VARIABLE: Final = "WAKELOG_NATIVE"
-_INTERFACE = 1
+_INTERFACE: Final = 1  # as in ``native/src/lib.rs``
 
 
 def _load() -> Any:
@@ -21,7 +21,7 @@ def _load() -> Any:
         module = import_module("wakelog_native")
     except ImportError:
         return None
-    return module if module.INTERFACE == _INTERFACE else None
+    return module if getattr(module, "INTERFACE", None) == _INTERFACE else None
 
 
 native: Final[Any] = _load()

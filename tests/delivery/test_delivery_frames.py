@@ -31,7 +31,7 @@ RECORDS = 512
 # Whatever the delivery floor does, it does for rounds and batches, save feeding the batch processor.
 MOST = 0.5
 # What all of Wakelog does. More is a step back; fewer is a reason to lower the number.
-MOST_IN_ALL = 26
+MOST_IN_ALL = 24
 FLOOR = ("/delivery/", "/otel/_export_pipeline.py")
 OURS = str(Path(wakelog.__file__).parent)
 

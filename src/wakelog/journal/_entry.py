@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 from wakelog.journal._mark import Mark
@@ -35,15 +36,9 @@ class LaterEntry(Entry):
         """Return the entry of a line that is a whole record."""
         return _new_entry(cls, (line, resource, writer, before, seq, end))
 
-    @property
-    def line(self) -> bytes:
-        """The line, without its newline."""
-        return self[0]  # type: ignore[return-value] # see above
-
-    @property
-    def seq(self) -> int:
-        """The record's sequence number."""
-        return self[4]  # type: ignore[misc, no-any-return]
+    # Properties in C, because both are read for every record.
+    line = property(itemgetter(0), doc="The line, without its newline.")
+    seq = property(itemgetter(4), doc="The record's sequence number.")
 
     @property
     def record(self) -> UnreadRecord:

@@ -90,49 +90,18 @@ class LogEncoder:
         self._span: tuple[tuple[Any, Any, Any], bytes] = ((None, None, None), b"")
         self._native = None if native is None else _native_encoder(events=events)
 
-    def encode_line(
-        self,
-        line: bytes,
-        seq: int,
-        writer: str,
-        own: bool,  # noqa: FBT001 - passed on for every record
-        replayed: bool,  # noqa: FBT001 - likewise
-    ) -> bytes | None:
-        """Encode the record of a line, with the compiled encoder if there is one; see ``encode``.
-
-        Raises:
-            ValueError: If the line is not JSON.
-        """
-        if (
-            self._native is not None
-            and (self._most is None or len(line) <= self._most)
-            and SALTED_FIELD not in line  # which it does not know, and would leave out
-        ):
-            encoded: bytes | None = self._native(line, seq, writer, own, replayed)
-            if encoded is not None:
-                return encoded
-        data = orjson.loads(line)
-        if SALTED in data:
-            if own and not self._events and _has_attributes_only(data[SALTED]):
-                del data[SALTED]  # it would only be taken out again
-            elif not put_content_back(data):
-                return None
-        return self.encode(data, line, seq, writer, own, replayed)
-
     # Long: every record is encoded here, and each call costs time.
     def encode(
         self,
-        data: Mapping[str, Any],
         line: bytes,
         seq: int,
         writer: str,
         own: bool,  # noqa: FBT001 - passed on for every record
         replayed: bool,  # noqa: FBT001 - likewise
     ) -> bytes | None:
-        """Encode the record of a line.
+        """Encode the record of a line, with the compiled encoder if there is one.
 
         Args:
-            data: The parsed JSON of the line.
             line: The line.
             seq: The record's number.
             writer: The id of the writer that recorded it.
@@ -141,10 +110,24 @@ class LogEncoder:
 
         Returns:
             A ``log_records`` field of ``ScopeLogs``; None if the record has to be rebuilt.
+
+        Raises:
+            ValueError: If the line is not JSON.
         """
-        get = data.get
         if self._most is not None and len(line) > self._most:
             return None
+        # The compiled encoder does not know a salted part, and would leave it out.
+        if self._native is not None and SALTED_FIELD not in line:
+            encoded: bytes | None = self._native(line, seq, writer, own, replayed)
+            if encoded is not None:
+                return encoded
+        data = orjson.loads(line)
+        get = data.get
+        if SALTED in data:
+            if own and not self._events and _has_attributes_only(data[SALTED]):
+                del data[SALTED]  # it would only be taken out again
+            elif not put_content_back(data):
+                return None
         if "dropped_attributes_count" in data or "event" in data:
             return None
         try:
@@ -290,7 +273,7 @@ class LogEncoder:
 
 
 def _native_encoder(*, events: bool) -> Any:
-    """Return the compiled form of ``LogEncoder.encode``, which is given no parsed JSON."""
+    """Return the compiled form of ``LogEncoder.encode``."""
     return native.LogEncoder(
         events,
         set(s.CONTENT),

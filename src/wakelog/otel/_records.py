@@ -335,7 +335,7 @@ class Rebuilder:
             return self.rebuild(entry, replayed=replayed)
         encoded = None
         if self.encodes:
-            encoded = self._encoder.encode_line(line, seq, entry.writer, own, replayed)
+            encoded = self._encoder.encode(line, seq, entry.writer, own, replayed)
         if (encoded is None) if self.encodes else not is_ordinary(line):
             return self.rebuild(entry, replayed=replayed)
         log_record = LineLogRecord(self._later, entry, replayed, encoded)

@@ -54,8 +54,11 @@ class SpanEncoder:
         self._names: dict[str, bytes] = {}
         self._native = None if native is None else native.encode_span
 
-    def encode_line(self, line: bytes) -> tuple[bytes, str, str] | None:
+    def encode(self, line: bytes) -> tuple[bytes, str, str] | None:
         """Encode the span of a line, with the compiled encoder if there is one.
+
+        Args:
+            line: The line.
 
         Returns:
             A ``spans`` field of ``ScopeSpans``, and the span's trace id and span id in hexadecimal;
@@ -64,35 +67,22 @@ class SpanEncoder:
         Raises:
             ValueError: If the line is not JSON.
         """
-        if self._native is not None and SALTED_FIELD not in line:  # it would leave this out
+        # The compiled encoder does not know a salted part, and would leave it out.
+        if self._native is not None and SALTED_FIELD not in line:
             found: tuple[bytes, str, str] | None = self._native(line)
             if found is not None:
                 return found
         data = orjson.loads(line)
-        if SALTED in data and not put_content_back(data):
+        if _TAGGED in line or (SALTED in data and not put_content_back(data)):
             return None
         if not data.get("trace_flags", 0) & TraceFlags.SAMPLED:
             return None
-        encoded = self.encode(data, line)
-        return None if encoded is None else (encoded, data["trace_id"], data["span_id"])
-
-    def encode(self, data: Mapping[str, Any], line: bytes) -> bytes | None:
-        """Encode the span of a line.
-
-        Args:
-            data: The parsed JSON of the line.
-            line: The line.
-
-        Returns:
-            A ``spans`` field of ``ScopeSpans``; None if the span has to be rebuilt.
-        """
-        if _TAGGED in line:
-            return None
         try:
             message = self._span(data)
-            return b"".join((b"\x12", varint(len(message)), message))
+            encoded = b"".join((b"\x12", varint(len(message)), message))
         except _OUT_OF_THE_ORDINARY:
             return None
+        return encoded, data["trace_id"], data["span_id"]
 
     def _span(self, data: Mapping[str, Any]) -> bytes:
         about: Mapping[str, Any] = data["span"]

@@ -93,7 +93,7 @@ class Begun:
         # before it is encoded, and empty if the span needs ``encode``.
         self._about: str | None = None
         self._began = ""
-        self._name = span.name
+        self._name: str | None = None  # with which it was encoded
         self._scope = scope_of(span)
         self.content = b""
         self.resource: Resource | None = None

@@ -68,7 +68,7 @@ class SpanRebuilder:
             return self.rebuild(entry, replayed=replayed)
         if not self.encodes:
             return self.rebuild(entry, replayed=replayed)
-        found = self._encoder.encode_line(line)
+        found = self._encoder.encode(line)
         if found is None:
             return self.rebuild(entry, replayed=replayed)
         encoded, trace_id, span_id = found
