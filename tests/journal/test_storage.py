@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import given, settings
@@ -67,6 +68,22 @@ def test_the_systems_error_becomes_one_of_the_journal_with_its_words(tmp_path):
     words = f"cannot read {path}: No such file.*[.] Look again"
     with pytest.raises(JournalError, match=words), JournalErrors("read", path, "Look again"):
         path.read_bytes()
+
+
+@pytest.mark.parametrize("errors", [JournalErrors, UnlessMissing])
+@pytest.mark.parametrize("raised", [TimeoutError("late"), FileNotFoundError(2, "mine")], ids=str)
+def test_an_error_of_a_signal_handler_is_the_programs(errors, raised, tmp_path):
+    def handler(*_: object) -> None:
+        raise raised
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(type(raised)) as found, errors("read", tmp_path):
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert found.value is raised
 
 
 def test_only_a_missing_file_or_if_asked_for_a_link_ends_a_block_without_an_error(tmp_path):

@@ -56,6 +56,7 @@ from wakelog.storage import (
     read_again,
     segment_name,
     segments,
+    write_whole_lines,
 )
 
 Matches = Callable[[dict[str, Any]], bool]
@@ -376,9 +377,7 @@ def _erase_torn_end(path: Path, wanted: Sequence[bytes], *, apply: bool) -> bool
             fd = SYSTEM.open(path, os.O_WRONLY)
             try:
                 os.lseek(fd, end, os.SEEK_SET)
-                rest = b" " * len(torn)
-                while rest:
-                    rest = rest[SYSTEM.write(fd, rest) :]
+                write_whole_lines(SYSTEM, fd, b" " * len(torn))
                 SYSTEM.fdatasync(fd)
             finally:
                 os.close(fd)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 
 from wakelog.errors import JournalError
+from wakelog.runtime._handlers import raised_by_handler
 from wakelog.runtime._opening import ForeignFileError
 
 
 class JournalErrors:
     """Raises a ``JournalError`` for an ``OSError`` inside the block.
+
+    An ``OSError`` of a signal handler, such as a time-out, is the program's, and passes through.
 
     Args:
         operation: The operation, as a verb phrase ("write to", "open").
@@ -26,7 +29,7 @@ class JournalErrors:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not raised_by_handler(error):
             raise JournalError(self._operation, self._path, error, self._hint) from error
 
 
@@ -57,7 +60,7 @@ class UnlessMissing:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, self._ignored):
+        if isinstance(error, self._ignored) and not raised_by_handler(error):
             return True
         self._errors.__exit__(kind, error, trace)
         return False

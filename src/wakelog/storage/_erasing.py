@@ -17,6 +17,7 @@ from typing import NamedTuple
 from wakelog.errors import CorruptLineError
 from wakelog.record import read_fields, seal_fields
 from wakelog.runtime import SYSTEM, FileSystem, open_file, open_to_read
+from wakelog.storage._append_file import write_whole_lines
 from wakelog.storage._names import segment_index, segment_name, segments
 
 ERASING = "erasing"
@@ -79,9 +80,7 @@ def _overwrite(path: Path, parts: list[Overwriting], fs: FileSystem) -> None:
             if not around.startswith(before) or around[len(before) + len(data) :] != b"]":
                 continue  # the file names another place, so it was damaged or forged
             os.lseek(fd, offset, os.SEEK_SET)
-            rest = data
-            while rest:
-                rest = rest[fs.write(fd, rest) :]
+            write_whole_lines(fs, fd, data)
         fs.fdatasync(fd)
     finally:
         os.close(reading)
