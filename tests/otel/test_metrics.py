@@ -433,6 +433,29 @@ def test_what_was_delivered_is_not_evicted_as_well(tmp_path: Path) -> None:
     assert (now.accepted, now.delivered, now.evicted["quota"], now.pending) == (10, 5, 5, 0)
 
 
+@pytest.mark.parametrize("fate", ["dead_lettered", "corrupt"])
+def test_what_is_evicted_is_not_set_aside_or_damaged_as_well(tmp_path: Path, fate: str) -> None:
+    """The quota deletes a record, its tombstone is read before the mark that says its fate."""
+    with processing(None, tmp_path) as gone:
+        emitting(gone)(*"abcdefghij")
+        assert gone.journal.writer is not None
+        folder = gone.journal.writer.folder.path
+    account = WriterBooks(folder, (Mark(), ()))
+    lanes: Any = SimpleNamespace(marks=(Mark(1, 1000, 5), ()), gone=False)
+    account.update(lanes)
+    record = Deletion(2, 10, Mark(2, 0, 10), (Tombstone(5, 10, 5, "quota"),))
+    (folder / deletions.NAME).write_bytes(record.to_bytes(folder.name))
+    account.update(lanes)
+    figures = account.figures
+    assert (figures.delivered, figures.evicted["quota"], figures.pending) == (5, 5, 0)
+
+    lanes.marks = (Mark(1, 1200, 6, **{fate: 1}), ())
+    account.update(lanes)
+
+    assert (figures.accepted, figures.pending) == (10, 0)
+    assert figures.accepted == figures.delivered + 5 + figures.dead_lettered + figures.corrupt
+
+
 def test_a_folder_that_somebody_deletes_is_not_pending_for_ever(
     tmp_path: Path, meter: Meter
 ) -> None:

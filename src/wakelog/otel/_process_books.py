@@ -146,8 +146,11 @@ class WriterBooks:
         if more > 0:
             now.evicted[reason] += more
             self._evicted += more
-        now.dead_lettered = max(now.dead_lettered, known.dead_lettered - start.dead_lettered)
-        now.corrupt = max(now.corrupt, known.corrupt - start.corrupt)
+        # Of what is set aside or damaged, too, a part may be counted as evicted already.
+        more = known.dead_lettered - start.dead_lettered - now.dead_lettered
+        now.dead_lettered += max(0, min(more, now.pending))
+        more = known.corrupt - start.corrupt - now.corrupt
+        now.corrupt += max(0, min(more, now.pending))
         rest = acknowledged - now.dead_lettered - now.corrupt - self._evicted
         now.delivered = max(now.delivered, rest)
 
