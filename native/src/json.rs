@@ -45,8 +45,7 @@ pub fn put_text(out: &mut Vec<u8>, text: &str) {
             b'\r' => out.extend_from_slice(b"\\r"),
             _ => {
                 out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
+                put_byte(out, byte);
             }
         }
     }
@@ -142,6 +141,12 @@ impl Writer {
         out.push(b']');
         Some(())
     }
+}
+
+/// Write a byte in hexadecimal.
+pub fn put_byte(out: &mut Vec<u8>, byte: u8) {
+    out.push(HEX[usize::from(byte >> 4)]);
+    out.push(HEX[usize::from(byte & 15)]);
 }
 
 /// Write an integer.

@@ -10,6 +10,7 @@ mod line;
 mod log_encoder;
 mod protobuf;
 mod reading;
+mod salts;
 mod span_encoder;
 mod span_line;
 mod times;
@@ -17,7 +18,7 @@ mod times;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 1;
+const INTERFACE: u32 = 2;
 
 #[pymodule]
 fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -3,9 +3,9 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyInt, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyFrozenSet, PyInt, PyString, PyTuple, PyType};
 
-use crate::{ids, json, times};
+use crate::{ids, json, salts, times};
 
 const LONGEST_ID: usize = 200;
 
@@ -32,6 +32,9 @@ impl LineEncoder {
     }
 
     /// Return the id and the middle part of the line of an ordinary log record, else `None`.
+    ///
+    /// The attributes of `apart`, and with them the body, are in the salted part of the line.
+    #[allow(clippy::too_many_arguments)] // as its one caller
     fn encode<'py>(
         &self,
         py: Python<'py>,
@@ -40,11 +43,20 @@ impl LineEncoder {
         body: bool,
         ending: &[u8],
         longest: usize,
+        apart: &Bound<'py, PyFrozenSet>,
     ) -> PyResult<Option<(Bound<'py, PyString>, Bound<'py, PyBytes>)>> {
         let mut out = Vec::with_capacity(1024);
-        let Some(id) = self.put(py, &mut out, record, content, body, longest)? else {
+        let mut salted = (!apart.is_empty()).then(|| Salted::new(apart));
+        let Some(id) = self.put(py, &mut out, salted.as_mut(), record, content, body, longest)?
+        else {
             return Ok(None);
         };
+        if let Some(text) = salted.and_then(Salted::content) {
+            let mut whole = Vec::with_capacity(text.len() + out.len() + ending.len() + 128);
+            salts::put_field(&mut whole, text)?;
+            whole.append(&mut out);
+            out = whole;
+        }
         out.extend_from_slice(ending);
         if out.len() > longest {
             return Ok(None);
@@ -57,14 +69,44 @@ impl LineEncoder {
     }
 }
 
+/// The content of a record that is set apart on its line.
+struct Salted<'a, 'py> {
+    names: &'a Bound<'py, PyFrozenSet>,
+    attributes: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl<'a, 'py> Salted<'a, 'py> {
+    const BEGINNING: &'static [u8] = b"{\"attributes\":{";
+
+    fn new(names: &'a Bound<'py, PyFrozenSet>) -> Self {
+        let mut attributes = Vec::with_capacity(512);
+        attributes.extend_from_slice(Self::BEGINNING);
+        Self { names, attributes, body: Vec::new() }
+    }
+
+    /// Return the content as a JSON object, `None` if there is none.
+    fn content(mut self) -> Option<Vec<u8>> {
+        if self.attributes.len() == Self::BEGINNING.len() && self.body.is_empty() {
+            return None;
+        }
+        self.attributes.push(b'}');
+        self.attributes.append(&mut self.body);
+        self.attributes.push(b'}');
+        Some(self.attributes)
+    }
+}
+
 /// The id that a record has, if it has one; `None` outside if the record is not ordinary.
 type Id<'py> = Option<Option<Bound<'py, PyString>>>;
 
 impl LineEncoder {
+    #[allow(clippy::too_many_arguments)] // as `encode`
     fn put<'py>(
         &self,
         py: Python<'py>,
         out: &mut Vec<u8>,
+        mut salted: Option<&mut Salted<'_, 'py>>,
         record: &Bound<'py, PyAny>,
         content: Option<&Bound<'py, PyDict>>,
         body: bool,
@@ -83,8 +125,9 @@ impl LineEncoder {
         if body {
             let body = record.getattr(intern!(py, "body"))?;
             if !body.is_none() {
-                out.extend_from_slice(b",\"body\":");
-                if json::put_value(out, &body, longest).is_none() {
+                let place = salted.as_mut().map_or(&mut *out, |salted| &mut salted.body);
+                place.extend_from_slice(b",\"body\":");
+                if json::put_value(place, &body, longest).is_none() {
                     return Ok(None);
                 }
             }
@@ -98,7 +141,7 @@ impl LineEncoder {
         let Some(attributes) = self.attributes_of(py, record)? else {
             return Ok(None);
         };
-        Ok(self.put_attributes(out, attributes.as_ref(), content, longest))
+        Ok(self.put_attributes(out, salted, attributes.as_ref(), content, longest))
     }
 
     /// Return a record's attributes, `None` outside if they are not ordinary.
@@ -174,6 +217,7 @@ impl LineEncoder {
     fn put_attributes<'py>(
         &self,
         out: &mut Vec<u8>,
+        mut salted: Option<&mut Salted<'_, 'py>>,
         attributes: Option<&Bound<'py, PyDict>>,
         content: Option<&Bound<'py, PyDict>>,
         longest: usize,
@@ -181,6 +225,12 @@ impl LineEncoder {
         let before = out.len();
         out.extend_from_slice(b",\"attributes\":{");
         let begin = out.len();
+        let mut put = |key: &Bound<'py, PyString>, value: &Bound<'py, PyAny>| match &mut salted {
+            Some(salted) if salted.names.contains(key).ok()? => {
+                put_attribute(&mut salted.attributes, Salted::BEGINNING.len(), key, value, longest)
+            }
+            _ => put_attribute(out, begin, key, value, longest),
+        };
         let mut id = None;
         if let Some(attributes) = attributes {
             for (key, value) in attributes.iter() {
@@ -189,7 +239,7 @@ impl LineEncoder {
                     id = Some(id_of(&value)?);
                     continue;
                 }
-                put_attribute(out, begin, key, &value, longest)?;
+                put(key, &value)?;
             }
         }
         if let Some(content) = content {
@@ -200,7 +250,7 @@ impl LineEncoder {
                 {
                     return None;
                 }
-                put_attribute(out, begin, key, &value, longest)?;
+                put(key, &value)?;
             }
         }
         if out.len() == begin {
@@ -306,9 +356,8 @@ fn time_of(value: &Bound<'_, PyAny>) -> Option<u64> {
 /// Write a field of bytes in hexadecimal; the name has the quotation mark before them.
 pub fn put_id(out: &mut Vec<u8>, name: &[u8], id: &[u8]) {
     out.extend_from_slice(name);
-    for byte in id {
-        out.push(json::HEX[usize::from(byte >> 4)]);
-        out.push(json::HEX[usize::from(byte & 15)]);
+    for &byte in id {
+        json::put_byte(out, byte);
     }
     out.push(b'"');
 }

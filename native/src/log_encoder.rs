@@ -55,6 +55,9 @@ struct Fields {
     body: Vec<u8>,
     attributes: Vec<u8>,
     names: Vec<Option<String>>,
+    /// Names and encoded attributes of the salted part, which belong behind the others.
+    salted_names: Vec<String>,
+    salted_attributes: Vec<u8>,
 }
 
 #[pymethods]
@@ -115,13 +118,15 @@ impl LogEncoder {
             let known = seen.note(&FIELDS, name)?;
             match (name, peek) {
                 ("dropped_attributes_count" | "event", _) => return None,
-                ("attributes", Peek::Object) => self.read_attributes(json, &mut fields, own)?,
-                ("body", Peek::Null) => json.known_null().ok()?,
-                ("body", _) => {
-                    let mut value = Vec::new();
-                    put_any_value(&mut value, json, peek, LEVELS)?;
-                    put_field(&mut fields.body, 0x2a, &value);
+                ("salted", Peek::Array) => {
+                    // Whether names are there twice is known if this part comes first.
+                    if !fields.attributes.is_empty() {
+                        return None;
+                    }
+                    self.read_salted(json, &mut fields, &mut seen, own)?;
                 }
+                ("attributes", Peek::Object) => self.read_attributes(json, &mut fields, own)?,
+                ("body", _) => read_body(json, peek, &mut fields.body)?,
                 ("id", Peek::String) => fields.id = Some(json.known_str().ok()?.to_owned()),
                 ("timestamp", Peek::String) => {
                     fields.happened = Some(times::parse(json.known_str().ok()?)?);
@@ -149,22 +154,78 @@ impl LogEncoder {
     }
 
     fn read_attributes(&self, json: &mut Jiter<'_>, fields: &mut Fields, own: bool) -> Option<()> {
-        let hidden = own && !self.events;
-        let Fields { attributes, names, .. } = fields;
+        let Fields { attributes, names, salted_names, .. } = fields;
         put_attributes(attributes, 0x32, json, |key, text| {
-            if key == self.uid || key == self.writer_id || key == self.seq || key == self.replayed {
+            if salted_names.iter().any(|name| name == key) {
                 return None;
             }
-            if hidden && self.content.contains(key) {
-                return Some(false);
-            }
-            if own {
-                if let Some(number) = self.names.iter().position(|name| name == key) {
-                    names[number] = text.map(str::to_owned);
-                }
-            }
-            Some(true)
+            self.is_kept(key, text, names, own)
         })
+    }
+
+    /// Read the salted part, a size, a salt and the content; erased content is not ordinary.
+    fn read_salted(
+        &self,
+        json: &mut Jiter<'_>,
+        fields: &mut Fields,
+        seen: &mut Seen,
+        own: bool,
+    ) -> Option<()> {
+        let peek = json.known_array().ok()??;
+        read_integer(json, peek)?;
+        let peek = json.array_step().ok()??;
+        (peek == Peek::String).then_some(())?;
+        json.known_str().ok()?;
+        let peek = json.array_step().ok()??;
+        (peek == Peek::Object).then_some(())?;
+        let mut inner = Seen::default();
+        let mut has_body = false;
+        read_object(json, |json, name, peek| {
+            inner.note(&FIELDS, name)?;
+            match (name, peek) {
+                ("attributes", Peek::Object) => {
+                    let Fields { salted_attributes, salted_names, names, .. } = &mut *fields;
+                    put_attributes(salted_attributes, 0x32, json, |key, text| {
+                        salted_names.push(key.to_owned());
+                        self.is_kept(key, text, names, own)
+                    })
+                }
+                ("body", _) => {
+                    has_body = true;
+                    seen.note(&FIELDS, name)?;
+                    read_body(json, peek, &mut fields.body)
+                }
+                _ => None,
+            }
+        })?;
+        if own && !self.events && !has_body {
+            fields.salted_attributes.clear();
+            fields.salted_names.clear();
+            fields.names.fill(None);
+        }
+        json.array_step().ok()?.is_none().then_some(())
+    }
+
+    /// Return whether an attribute is exported, and note it if it may name an event's subject.
+    fn is_kept(
+        &self,
+        key: &str,
+        text: Option<&str>,
+        names: &mut [Option<String>],
+        own: bool,
+    ) -> Option<bool> {
+        if key == self.uid || key == self.writer_id || key == self.seq || key == self.replayed {
+            return None;
+        }
+        if own && !self.events && self.content.contains(key) {
+            return Some(false);
+        }
+        if own {
+            if let Some(number) = self.names.iter().position(|name| name == key) {
+                names[number] = text.map(str::to_owned);
+            }
+        }
+        Some(true)
     }
 
     /// Assemble a record, in the order in which the encoder in Python does.
@@ -175,7 +236,8 @@ impl LogEncoder {
             return None;
         }
         let id = fields.id.as_ref()?;
-        let parts = fields.attributes.len() + fields.body.len() + id.len() + writer.len();
+        let content = fields.body.len() + fields.salted_attributes.len();
+        let parts = fields.attributes.len() + content + id.len() + writer.len();
         let mut out = Vec::with_capacity(parts + 256);
         if fields.severity != 0 {
             out.extend_from_slice(&[0x10, fields.severity as u8]);
@@ -206,6 +268,7 @@ impl LogEncoder {
         }
         out.extend_from_slice(&fields.body);
         out.extend_from_slice(&fields.attributes);
+        out.extend_from_slice(&fields.salted_attributes);
         put_text_attribute(&mut out, 0x32, self.uid.as_bytes(), id.as_bytes());
         put_text_attribute(&mut out, 0x32, self.writer_id.as_bytes(), writer.as_bytes());
         let mut number = vec![0x18];
@@ -253,9 +316,20 @@ impl LogEncoder {
     }
 }
 
+fn read_body(json: &mut Jiter<'_>, peek: Peek, body: &mut Vec<u8>) -> Option<()> {
+    if peek == Peek::Null {
+        return json.known_null().ok();
+    }
+    let mut value = Vec::new();
+    put_any_value(&mut value, json, peek, LEVELS)?;
+    put_field(body, 0x2a, &value);
+    Some(())
+}
+
 /// The fields that a line may have and that are read here.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "id",
+    "salted",
     "timestamp",
     "observed_timestamp",
     "event_name",

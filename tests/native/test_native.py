@@ -19,14 +19,17 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry._logs import SeverityNumber
+from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.trace import TraceFlags
 
 from tests.support.attack import times
 from tests.support.parts import REQUIRED
 from wakelog.events import semconv as s
-from wakelog.record import seal
+from wakelog.otel._content import NAMES, body_of
+from wakelog.otel._log_encoder import LogEncoder
+from wakelog.otel._plain_lines import plain_content
+from wakelog.record import salted_part, seal
 
 if importlib.util.find_spec("wakelog_native") is None:
     reason = "wakelog-native is not installed: run `make native` (needs Rust)"
@@ -36,6 +39,8 @@ if importlib.util.find_spec("wakelog_native") is None:
 
 import wakelog_native
 
+NOTHING: frozenset[str] = frozenset()
+SALT = re.compile(rb"(?<=,\")[0-9a-f]{32}(?=\",\{)")
 Encode = Callable[..., tuple[str, bytes] | None]
 encode: Encode = wakelog_native.LineEncoder(
     BoundedAttributes, SeverityNumber, TraceFlags, s.LOG_RECORD_UID
@@ -51,7 +56,7 @@ def record(**fields: Any) -> Any:
 
 
 def middle(**fields: Any) -> bytes | None:
-    found = encode(record(**fields), None, True, b"", 1 << 30)
+    found = encode(record(**fields), None, True, b"", 1 << 30, NOTHING)
     return None if found is None else found[1]
 
 
@@ -185,32 +190,126 @@ def test_a_field_that_is_not_ordinary_is_left_to_python(fields: dict[str, Any]) 
 def test_content_beside_an_attribute_of_the_same_name_is_left_to_python() -> None:
     one = record(attributes={"a": 1})
 
-    assert encode(one, {"b": 2}, True, b"", 1 << 30) is not None
-    assert encode(one, {"a": 2}, True, b"", 1 << 30) is None
-    assert encode(one, {s.LOG_RECORD_UID: "x"}, True, b"", 1 << 30) is None
+    assert encode(one, {"b": 2}, True, b"", 1 << 30, NOTHING) is not None
+    assert encode(one, {"a": 2}, True, b"", 1 << 30, NOTHING) is None
+    assert encode(one, {s.LOG_RECORD_UID: "x"}, True, b"", 1 << 30, NOTHING) is None
+
+
+NAMES_USED = ("n", s.TOOL_NAME, s.TOOL_CALL_ARGUMENTS, s.PAYLOAD, s.LOG_RECORD_UID, s.SEQ)
+VALUES = st.one_of(st.none(), st.text(max_size=3), st.integers(-9, 9), st.just({"a": [1]}))
+ATTRIBUTES = st.dictionaries(st.sampled_from(NAMES_USED), VALUES, max_size=4)
+
+
+@settings(max_examples=times(3000), deadline=None)
+@given(ATTRIBUTES, st.none() | ATTRIBUTES, VALUES, st.integers(0, 400))
+def test_content_is_set_apart_on_a_line_as_it_is_in_python(
+    attributes: dict[str, Any], content: dict[str, Any] | None, body: object, longest: int
+) -> None:
+    one: Any = LogRecord(timestamp=5, event_name="e")
+    one.body, one.attributes = body, attributes
+    compiled = encode(one, content, True, b",ending", longest, s.CONTENT)
+    if compiled is not None:
+        found = plain_content(one, content, True, b",ending", longest, s.CONTENT)
+        assert found is not None
+        assert SALT.sub(b"salt", compiled[1]) == SALT.sub(b"salt", found[1])
+        assert salted_part(b'{"id":"i","seq":1%b}' % compiled[1]) == salted_part(
+            b'{"id":"i","seq":1%b}' % found[1]
+        )
+    elif attributes.keys().isdisjoint(content or ()) and s.LOG_RECORD_UID not in attributes:
+        assert plain_content(one, content, True, b",ending", longest, s.CONTENT) is None
+
+
+PARTS: st.SearchStrategy[Any] = st.one_of(
+    st.fixed_dictionaries({}, optional={"attributes": ATTRIBUTES, "body": VALUES, "more": VALUES}),
+    st.sampled_from(["010101", None, [], {"attributes": None}]),
+)
+
+
+@settings(max_examples=times(3000), deadline=None)
+@given(st.data(), st.booleans(), st.booleans(), st.booleans())
+def test_content_set_apart_leaves_as_it_does_in_python(
+    data: st.DataObject, events: bool, own: bool, replayed: bool
+) -> None:
+    fields = {
+        "timestamp": "2026-11-29T17:00:00.000000000Z",
+        "salted": data.draw(st.tuples(st.just(7), st.just("0" * 64), PARTS)),
+        "event_name": data.draw(st.sampled_from(["", "wakelog.tool_call"])),
+        "attributes": data.draw(ATTRIBUTES),
+        "body": data.draw(VALUES),
+    }
+    names = data.draw(st.lists(st.sampled_from([*fields]), unique=True))
+    line = orjson.dumps({"id": "i", "seq": 3} | {name: fields[name] for name in names})
+    plain = LogEncoder(events=events, max_record_bytes=None)
+    compiled = compiled_encoder(events)(line, 3, "w", own, replayed)
+    expected = plain.encode(line, 3, "w", own, replayed)
+    assert compiled in (None, expected)
+
+
+def compiled_encoder(events: bool) -> Callable[..., bytes | None]:
+    names = (s.LOG_RECORD_UID, s.WRITER_ID, s.SEQ, s.REPLAYED)
+    made = wakelog_native.LogEncoder(events, set(s.CONTENT), *names, [*NAMES], body_of)
+    encoded: Callable[..., bytes | None] = made.encode
+    return encoded
+
+
+def test_content_set_apart_by_agents_is_not_left_to_python() -> None:
+    one = record(timestamp=5, attributes={s.TOOL_NAME: "x", s.TOOL_CALL_ARGUMENTS: {"a": 1}})
+    found = encode(one, None, True, b"", 1 << 20, s.CONTENT)
+    assert found is not None
+    line = seal("i", 1, found[1], 0)[0][:-1]
+    assert salted_part(line) is not None
+    for events in (False, True):
+        encoded = compiled_encoder(events)(line, 1, "w", True, False)
+        assert encoded is not None
+        assert (s.TOOL_CALL_ARGUMENTS.encode() in encoded) == events
+
+
+def salts(count: int) -> list[bytes]:
+    content = {s.TOOL_CALL_ARGUMENTS: "x"}
+    made = [encode(record(), content, True, b"", 1000, s.CONTENT) for _ in range(count)]
+    return [one for found in made if found for one in SALT.findall(found[1])]
+
+
+def test_salts_differ_in_every_thread_and_in_a_forked_child() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = [one for found in pool.map(salts, [500] * 8) for one in found]
+    reads, writes = os.pipe()
+    if (process := os.fork()) == 0:
+        os.write(writes, b"".join(salts(100)))
+        os._exit(0)
+    os.close(writes)
+    os.waitpid(process, 0)
+    with os.fdopen(reads, "rb") as pipe:
+        child = re.findall(b".{32}", pipe.read())
+    made += salts(100) + child
+
+    assert len(child) == 100
+    assert len({*made}) == 4200
 
 
 def test_a_line_above_the_limit_is_left_to_python() -> None:
     size = len(middle(body="x") or b"")
 
-    assert encode(record(body="x"), None, True, b"", size) is not None
-    assert encode(record(body="x"), None, True, b"", size - 1) is None
+    assert encode(record(body="x"), None, True, b"", size, NOTHING) is not None
+    assert encode(record(body="x"), None, True, b"", size - 1, NOTHING) is None
 
 
 def test_a_text_that_a_value_has_many_times_is_not_written_beyond_the_limit() -> None:
     shared = "x" * (1 << 20)
 
-    assert encode(record(body=[shared] * 900), None, True, b"", 1 << 22) is None
-    assert encode(record(attributes={"a": {shared: 1}}), None, True, b"", 1 << 19) is None
+    assert encode(record(body=[shared] * 900), None, True, b"", 1 << 22, NOTHING) is None
+    assert encode(record(attributes={"a": {shared: 1}}), None, True, b"", 1 << 19, NOTHING) is None
 
 
 def test_an_exception_of_a_record_reaches_the_caller() -> None:
     with pytest.raises(AttributeError, match="timestamp"):
-        encode(object(), None, True, b"", 100)
+        encode(object(), None, True, b"", 100, NOTHING)
 
 
 def new_ids(count: int) -> list[str]:
-    return [(encode(record(), None, True, b"", 1000) or ("", b""))[0] for _ in range(count)]
+    return [
+        (encode(record(), None, True, b"", 1000, NOTHING) or ("", b""))[0] for _ in range(count)
+    ]
 
 
 def test_ids_are_uuids_of_version_7_that_sort_and_differ_in_every_thread() -> None:

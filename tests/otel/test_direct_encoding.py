@@ -737,7 +737,7 @@ def test_the_events_of_agents_are_all_ordinary(tmp_path: Path) -> None:
 @pytest.mark.parametrize("body", [None, "said"])
 @pytest.mark.parametrize("encodes", [False, True])
 def test_content_that_can_be_erased_leaves_like_content_that_cannot(
-    events: bool, scope: str, body: str | None, encodes: bool, monkeypatch: pytest.MonkeyPatch
+    events: bool, scope: str, body: str | None, encodes: bool
 ) -> None:
     fields: dict[str, object] = {
         "timestamp": "2026-11-29T17:00:00.000000000Z",
@@ -751,9 +751,7 @@ def test_content_that_can_be_erased_leaves_like_content_that_cannot(
     left = []
     for apart in (frozenset[str](), s.CONTENT):
         line = seal("an-id", 3, encode(fields, 1 << 20, apart=apart, ending=ending), 0)[0][:-1]
-        if (place := salted_part(line)) is not None:
-            # The compiled encoder, if there is one, leaves such lines to this one.
-            monkeypatch.setattr(rebuilder._encoder, "_native", lambda *_: pytest.fail("asked"))
+        place = salted_part(line)
         left.append(exported(rebuilder, line))
     assert left[0] == left[1]
     assert ("words" in str(left)) == (events or scope != s.SCOPE_NAME)

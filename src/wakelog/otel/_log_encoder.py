@@ -26,7 +26,6 @@ from wakelog.otel._protobuf import FLAT, Attributes, any_value, field, sized, te
 from wakelog.otel._request import resource_message
 from wakelog.record import (
     SALTED,
-    SALTED_FIELD,
     attributes_on,
     from_line,
     is_salted_part,
@@ -116,8 +115,7 @@ class LogEncoder:
         """
         if self._most is not None and len(line) > self._most:
             return None
-        # The compiled encoder does not know a salted part, and would leave it out.
-        if self._native is not None and SALTED_FIELD not in line:
+        if self._native is not None:
             encoded: bytes | None = self._native(line, seq, writer, own, replayed)
             if encoded is not None:
                 return encoded

@@ -65,8 +65,8 @@ def plain_content(
     Returns:
         The result of ``content_of``; None if the record is not ordinary, or too long.
     """
-    if _encode is not None and not apart:
-        encoded: tuple[str, bytes] | None = _encode(record, content, body, ending, longest)
+    if _encode is not None:
+        encoded: tuple[str, bytes] | None = _encode(record, content, body, ending, longest, apart)
         if encoded is not None:
             return encoded
     given: Any = record.attributes
