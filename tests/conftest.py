@@ -19,6 +19,7 @@ from tests.support.collector import Collector
 from tests.support.parts import REQUIRED, unavailable
 from tests.support.postgres import Postgres
 from wakelog._native import VARIABLE as NATIVE
+from wakelog.otel import ANSWER_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,8 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         if name.startswith(("OTEL_", "WAKELOG_", "AGENT_LOG_")) and name not in KEPT_VARIABLES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    # Longer than by default, for the first answer of a server on a busy machine.
+    monkeypatch.setenv(ANSWER_TIMEOUT, "2")
 
 
 @pytest.fixture(autouse=True)

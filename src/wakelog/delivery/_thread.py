@@ -31,7 +31,7 @@ _log = logging.getLogger("wakelog")
 
 # A batch stays below the default limits of servers; that of gRPC is 4 MiB.
 _CHUNK_BYTES = 3 * 1024 * 1024
-ANSWER_SECONDS: Final = 0.8
+ANSWER_SECONDS: Final = 0.45
 """Time limit for an answer of the next hop at an exit, in seconds."""
 # Time limit at an exit for the records of ended processes, in seconds.
 _LEFTOVERS_SECONDS = 1.0
