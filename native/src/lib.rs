@@ -18,7 +18,7 @@ mod times;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 2;
+const INTERFACE: u32 = 3;
 
 #[pymodule]
 fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -2,138 +2,252 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyInt, PyMappingProxy, PyString, PyType};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple, PyType};
 
 use crate::line::{put_attribute, put_id};
 use crate::{json, times};
 
-/// The length of a trace id in hexadecimal; an id of a line has it, a hyphen and the span id.
-const TRACE_DIGITS: usize = 32;
+/// The length of a line's id: the trace id in hexadecimal, a hyphen, and the span id.
+const ID_LENGTH: usize = 32 + 1 + 16;
+const SAMPLED: u32 = 1;
 const KINDS: [&str; 5] = ["internal", "server", "client", "producer", "consumer"];
 const STATUS_CODES: [&str; 3] = ["UNSET", "OK", "ERROR"];
+
+/// Where the SDK's objects have their values: `wakelog.otel._span_storage.SpanStorage`.
+///
+/// Reading these instead of the public properties saves a call of Python for each, and copies.
+#[derive(FromPyObject)]
+struct Storage {
+    name: Py<PyString>,
+    context: Py<PyString>,
+    parent: Py<PyString>,
+    resource: Py<PyString>,
+    attributes: Py<PyString>,
+    events: Py<PyString>,
+    links: Py<PyString>,
+    kind: Py<PyString>,
+    status: Py<PyString>,
+    start_time: Py<PyString>,
+    end_time: Py<PyString>,
+    instrumentation_scope: Py<PyString>,
+    status_code: Py<PyString>,
+    description: Py<PyString>,
+    /// The dict of bounded attributes, and the queue of a bounded list.
+    held: Py<PyString>,
+    queue: Py<PyString>,
+    /// For each class of spans whether its objects have their values there.
+    classes: Py<PyAny>,
+}
+
+/// The SDK's classes, whose objects are ordinary; those of subclasses are not.
+#[derive(FromPyObject)]
+struct Classes {
+    span_kind: Py<PyType>,
+    status_code: Py<PyType>,
+    status: Py<PyType>,
+    span_context: Py<PyType>,
+    bounded_attributes: Py<PyType>,
+    bounded_list: Py<PyType>,
+    /// The trace state of contexts without one.
+    no_state: Py<PyAny>,
+}
 
 /// Encodes the middle parts of lines of spans.
 #[pyclass(frozen)]
 pub struct SpanLineEncoder {
-    span_kind: Py<PyType>,
-    status_code: Py<PyType>,
-    span_context: Py<PyType>,
+    at: Storage,
+    sdk: Classes,
+    /// The encoded scopes by the scope's id, and what returns, and adds, that of a span.
+    scopes: Py<PyDict>,
+    scope_of: Py<PyAny>,
 }
+
+/// A span's id, the id of its line, the middle part of the line, and the SDK's resource.
+type Encoded<'py> =
+    (Bound<'py, PyInt>, Bound<'py, PyString>, Bound<'py, PyBytes>, Bound<'py, PyAny>);
 
 #[pymethods]
 impl SpanLineEncoder {
     #[new]
-    fn new(span_kind: Py<PyType>, status_code: Py<PyType>, span_context: Py<PyType>) -> Self {
-        Self { span_kind, status_code, span_context }
+    fn new(at: Storage, sdk: Classes, scopes: Py<PyDict>, scope_of: Py<PyAny>) -> Self {
+        Self { at, sdk, scopes, scope_of }
     }
 
-    /// Return the middle part of the line of a span's start, or of its end.
+    /// Encode the line of a span's start, or of its end.
     ///
-    /// `id` is the id of the line, and `ending` its encoded scope. Returns `None` for a span that is
-    /// not ordinary, such as one with links, with events, or with a trace state.
-    #[allow(clippy::too_many_arguments)] // what its one caller knows of a span
+    /// Returns `None` for a span that is not sampled, or not ordinary, such as one with links, with
+    /// events, or with a trace state, and if the middle part would be longer than `longest`.
     fn encode<'py>(
         &self,
         py: Python<'py>,
         span: &Bound<'py, PyAny>,
-        context: &Bound<'py, PyAny>,
-        id: &str,
         ended: bool,
-        ending: &[u8],
         longest: usize,
-    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    ) -> PyResult<Option<Encoded<'py>>> {
+        if !self.at.classes.bind(py).get_item(span.get_type())?.is_truthy()? {
+            return Ok(None);
+        }
+        let context = span.getattr(self.at.context.bind(py))?;
+        let Some(context) = context_of(&self.sdk, &context)? else {
+            return Ok(None);
+        };
+        if context.flags & SAMPLED == 0 || context.remote || context.has_state {
+            return Ok(None);
+        }
+        let id = context.line_id();
         let mut out = Vec::with_capacity(1024);
-        let line = Line { encoder: self, py, span, id, longest };
-        Ok(line.put(&mut out, context, ended)?.map(|()| {
-            out.extend_from_slice(ending);
-            PyBytes::new(py, &out)
-        }))
+        let line = Line { at: &self.at, sdk: &self.sdk, py, span, context, longest };
+        if line.put(&mut out, ended)?.is_none() {
+            return Ok(None);
+        }
+        self.put_scope(&mut out, span)?;
+        if out.len() > longest {
+            return Ok(None);
+        }
+        let id = PyString::from_bytes(py, &id)?;
+        let resource = span.getattr(self.at.resource.bind(py))?;
+        Ok(Some((line.context.span, id, PyBytes::new(py, &out), resource)))
     }
+}
+
+impl SpanLineEncoder {
+    fn put_scope(&self, out: &mut Vec<u8>, span: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = span.py();
+        let scope = span.getattr(self.at.instrumentation_scope.bind(py))?;
+        match self.scopes.bind(py).get_item(scope.as_ptr() as usize)? {
+            Some(known) => out.extend_from_slice(known.get_item(1)?.cast::<PyBytes>()?.as_bytes()),
+            None => {
+                let scope = self.scope_of.bind(py).call1((span,))?;
+                out.extend_from_slice(scope.cast::<PyBytes>()?.as_bytes());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The values of a `SpanContext`.
+struct Context<'py> {
+    trace_id: u128,
+    span_id: u64,
+    /// The span id as an object of Python.
+    span: Bound<'py, PyInt>,
+    flags: u32,
+    remote: bool,
+    has_state: bool,
+}
+
+impl Context<'_> {
+    fn line_id(&self) -> [u8; ID_LENGTH] {
+        let mut id = [b'-'; ID_LENGTH];
+        put_digits(&mut id[..32], &self.trace_id.to_be_bytes());
+        put_digits(&mut id[33..], &self.span_id.to_be_bytes());
+        id
+    }
+}
+
+fn put_digits(digits: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = json::HEX[usize::from(byte >> 4)];
+        pair[1] = json::HEX[usize::from(byte & 15)];
+    }
+}
+
+/// Return the values of a context, which is a tuple; `None` for one that is not ordinary.
+fn context_of<'py>(sdk: &Classes, given: &Bound<'py, PyAny>) -> PyResult<Option<Context<'py>>> {
+    let py = given.py();
+    if !given.get_type().is(sdk.span_context.bind(py)) {
+        return Ok(None);
+    }
+    let Ok(items) = given.cast::<PyTuple>() else {
+        return Ok(None);
+    };
+    let Some((trace_id, span_id, span)) = ids_of(items) else {
+        return Ok(None);
+    };
+    let Some(flags) = flags_of(&items.get_item(3)?) else {
+        return Ok(None);
+    };
+    let state = items.get_item(4)?;
+    let has_state = !state.is(sdk.no_state.bind(py)) && state.is_truthy()?;
+    let remote = items.get_item(2)?.is_truthy()?;
+    Ok(Some(Context { trace_id, span_id, span, flags, remote, has_state }))
+}
+
+fn ids_of<'py>(items: &Bound<'py, PyTuple>) -> Option<(u128, u64, Bound<'py, PyInt>)> {
+    let trace_id = items.get_item(0).ok()?.cast_exact::<PyInt>().ok()?.extract().ok()?;
+    let span = items.get_item(1).ok()?.cast_into_exact::<PyInt>().ok()?;
+    Some((trace_id, span.extract().ok()?, span))
 }
 
 /// A line that is being written. Its methods return `None` for what is not ordinary.
 struct Line<'a, 'py> {
-    encoder: &'a SpanLineEncoder,
+    at: &'a Storage,
+    sdk: &'a Classes,
     py: Python<'py>,
     span: &'a Bound<'py, PyAny>,
-    id: &'a str,
+    context: Context<'py>,
     longest: usize,
 }
 
 impl<'py> Line<'_, 'py> {
-    fn put(
-        &self,
-        out: &mut Vec<u8>,
-        context: &Bound<'py, PyAny>,
-        ended: bool,
-    ) -> PyResult<Option<()>> {
-        let (py, span) = (self.py, self.span);
-        if span.getattr(intern!(py, "links"))?.is_truthy()?
-            || span.getattr(intern!(py, "dropped_attributes"))?.is_truthy()?
-            || context.getattr(intern!(py, "trace_state"))?.is_truthy()?
-            || context.getattr(intern!(py, "is_remote"))?.is_truthy()?
-        {
+    fn put(&self, out: &mut Vec<u8>, ended: bool) -> PyResult<Option<()>> {
+        if !self.is_empty(&self.at.events)? || !self.is_empty(&self.at.links)? {
             return Ok(None);
         }
-        let began = span.getattr(intern!(py, "start_time"))?;
-        let flags = context.getattr(intern!(py, "trace_flags"))?;
+        let began = self.get(&self.at.start_time)?;
         if ended {
-            for name in
-                [intern!(py, "events"), intern!(py, "dropped_events"), intern!(py, "dropped_links")]
-            {
-                if span.getattr(name)?.is_truthy()? {
-                    return Ok(None);
-                }
-            }
-            let time = span.getattr(intern!(py, "end_time"))?;
-            let head = self.put_head(out, b",\"signal\":\"span\"", &time, &flags);
-            if head.is_none() || self.put_about(out)?.is_none() {
-                return Ok(None);
-            }
-            let status = span.getattr(intern!(py, "status"))?;
-            if put_time(out, b",\"start\":\"", &began).is_none()
-                || self.put_status(out, &status)?.is_none()
+            let time = self.get(&self.at.end_time)?;
+            if self.put_head(out, b",\"signal\":\"span\"", &time).is_none()
+                || self.put_about(out)?.is_none()
+                || put_time(out, b",\"start\":\"", &began).is_none()
+                || self.put_status(out, &self.get(&self.at.status)?)?.is_none()
             {
                 return Ok(None);
             }
-        } else {
-            let head = self.put_head(out, b",\"signal\":\"span_start\"", &began, &flags);
-            if head.is_none() || self.put_about(out)?.is_none() {
-                return Ok(None);
-            }
+        } else if self.put_head(out, b",\"signal\":\"span_start\"", &began).is_none()
+            || self.put_about(out)?.is_none()
+        {
+            return Ok(None);
         }
         out.push(b'}');
         self.put_attributes(out)
     }
 
-    fn put_head(
-        &self,
-        out: &mut Vec<u8>,
-        signal: &[u8],
-        time: &Bound<'py, PyAny>,
-        flags: &Bound<'py, PyAny>,
-    ) -> Option<()> {
+    fn get(&self, name: &Py<PyString>) -> PyResult<Bound<'py, PyAny>> {
+        self.span.getattr(name.bind(self.py))
+    }
+
+    /// Return whether a span has no events or no links, and none were dropped.
+    fn is_empty(&self, name: &Py<PyString>) -> PyResult<bool> {
+        let given = self.get(name)?;
+        if given.get_type().is(self.sdk.bounded_list.bind(self.py)) {
+            return Ok(given.getattr(self.at.queue.bind(self.py))?.len()? == 0
+                && !given.getattr(intern!(self.py, "dropped"))?.is_truthy()?);
+        }
+        Ok((given.is_exact_instance_of::<PyTuple>() || given.is_exact_instance_of::<PyList>())
+            && given.len()? == 0)
+    }
+
+    fn put_head(&self, out: &mut Vec<u8>, signal: &[u8], time: &Bound<'py, PyAny>) -> Option<()> {
         out.extend_from_slice(signal);
         put_time(out, b",\"timestamp\":\"", time)?;
-        out.extend_from_slice(b",\"trace_id\":\"");
-        out.extend_from_slice(self.id.get(..TRACE_DIGITS)?.as_bytes());
-        out.extend_from_slice(b"\",\"span_id\":\"");
-        out.extend_from_slice(self.id.get(TRACE_DIGITS + 1..)?.as_bytes());
-        out.push(b'"');
-        put_flags(out, flags)
+        put_id(out, b",\"trace_id\":\"", &self.context.trace_id.to_be_bytes());
+        put_id(out, b",\"span_id\":\"", &self.context.span_id.to_be_bytes());
+        put_flags(out, self.context.flags);
+        Some(())
     }
 
     /// Write name, kind and parent.
     fn put_about(&self, out: &mut Vec<u8>) -> PyResult<Option<()>> {
-        let (py, span) = (self.py, self.span);
-        let name = span.getattr(intern!(py, "name"))?;
+        let py = self.py;
+        let name = self.get(&self.at.name)?;
         let Some(name) = text_of(&name) else {
             return Ok(None);
         };
         out.extend_from_slice(b",\"span\":{\"name\":");
         json::put_text(out, name);
-        let kind = span.getattr(intern!(py, "kind"))?;
-        if !kind.get_type().is(self.encoder.span_kind.bind(py)) {
+        let kind = self.get(&self.at.kind)?;
+        if !kind.get_type().is(self.sdk.span_kind.bind(py)) {
             return Ok(None);
         }
         match kind.getattr(intern!(py, "_value_"))?.extract::<usize>()? {
@@ -146,50 +260,38 @@ impl<'py> Line<'_, 'py> {
                 json::put_text(out, kind);
             }
         }
-        let parent = span.getattr(intern!(py, "parent"))?;
+        let parent = self.get(&self.at.parent)?;
         if parent.is_none() {
             return Ok(Some(()));
         }
-        if !parent.get_type().is(self.encoder.span_context.bind(py))
-            || parent.getattr(intern!(py, "trace_state"))?.is_truthy()?
-        {
+        let Some(parent) = context_of(self.sdk, &parent)? else {
             return Ok(None);
-        }
-        let trace_id = parent.getattr(intern!(py, "trace_id"))?;
-        let span_id = parent.getattr(intern!(py, "span_id"))?;
-        let remote = parent.getattr(intern!(py, "is_remote"))?.is_truthy()?;
-        let flags = parent.getattr(intern!(py, "trace_flags"))?;
-        Ok(self.put_parent(out, &trace_id, &span_id, remote, &flags))
+        };
+        Ok((!parent.has_state).then(|| self.put_parent(out, &parent)))
     }
 
-    fn put_parent(
-        &self,
-        out: &mut Vec<u8>,
-        trace_id: &Bound<'py, PyAny>,
-        span_id: &Bound<'py, PyAny>,
-        remote: bool,
-        flags: &Bound<'py, PyAny>,
-    ) -> Option<()> {
-        let trace_id: u128 = trace_id.cast_exact::<PyInt>().ok()?.extract().ok()?;
-        let span_id: u64 = span_id.cast_exact::<PyInt>().ok()?.extract().ok()?;
-        put_id(out, b",\"parent\":{\"span_id\":\"", &span_id.to_be_bytes());
-        if trace_id != u128::from_str_radix(self.id.get(..TRACE_DIGITS)?, 16).ok()? {
-            put_id(out, b",\"trace_id\":\"", &trace_id.to_be_bytes());
+    fn put_parent(&self, out: &mut Vec<u8>, parent: &Context<'py>) {
+        put_id(out, b",\"parent\":{\"span_id\":\"", &parent.span_id.to_be_bytes());
+        if parent.trace_id != self.context.trace_id {
+            put_id(out, b",\"trace_id\":\"", &parent.trace_id.to_be_bytes());
         }
-        if remote {
+        if parent.remote {
             out.extend_from_slice(b",\"remote\":true");
         }
-        put_flags(out, flags)?;
+        put_flags(out, parent.flags);
         out.push(b'}');
-        Some(())
     }
 
     fn put_status(&self, out: &mut Vec<u8>, status: &Bound<'py, PyAny>) -> PyResult<Option<()>> {
-        let code = status.getattr(intern!(self.py, "status_code"))?;
-        if !code.get_type().is(self.encoder.status_code.bind(self.py)) {
+        let py = self.py;
+        if !status.get_type().is(self.sdk.status.bind(py)) {
             return Ok(None);
         }
-        let number: usize = code.getattr(intern!(self.py, "_value_"))?.extract()?;
+        let code = status.getattr(self.at.status_code.bind(py))?;
+        if !code.get_type().is(self.sdk.status_code.bind(py)) {
+            return Ok(None);
+        }
+        let number: usize = code.getattr(intern!(py, "_value_"))?.extract()?;
         if number == 0 {
             return Ok(Some(()));
         }
@@ -198,7 +300,7 @@ impl<'py> Line<'_, 'py> {
         };
         out.extend_from_slice(b",\"status\":");
         json::put_text(out, code);
-        let description = status.getattr(intern!(self.py, "description"))?;
+        let description = status.getattr(self.at.description.bind(py))?;
         if description.is_none() {
             return Ok(Some(()));
         }
@@ -208,16 +310,19 @@ impl<'py> Line<'_, 'py> {
         }))
     }
 
+    /// Write the attributes. No code of Python runs meanwhile, so no thread changes them.
     fn put_attributes(&self, out: &mut Vec<u8>) -> PyResult<Option<()>> {
-        let given = self.span.getattr(intern!(self.py, "attributes"))?;
-        let attributes = if given.is_none() {
+        let mut given = self.get(&self.at.attributes)?;
+        if given.is_none() {
             return Ok(Some(()));
-        } else if given.is_exact_instance_of::<PyMappingProxy>() {
-            given.call_method0(intern!(self.py, "copy"))? // of the mapping behind the proxy
-        } else {
-            given
-        };
-        Ok(attributes.cast_exact::<PyDict>().ok().and_then(|given| self.put_all(out, given)))
+        }
+        if given.get_type().is(self.sdk.bounded_attributes.bind(self.py)) {
+            if given.getattr(intern!(self.py, "dropped"))?.is_truthy()? {
+                return Ok(None);
+            }
+            given = given.getattr(self.at.held.bind(self.py))?;
+        }
+        Ok(given.cast_exact::<PyDict>().ok().and_then(|given| self.put_all(out, given)))
     }
 
     fn put_all(&self, out: &mut Vec<u8>, attributes: &Bound<'py, PyDict>) -> Option<()> {
@@ -246,11 +351,13 @@ fn put_time(out: &mut Vec<u8>, name: &[u8], value: &Bound<'_, PyAny>) -> Option<
     Some(())
 }
 
-fn put_flags(out: &mut Vec<u8>, flags: &Bound<'_, PyAny>) -> Option<()> {
-    let flags: u32 = flags.cast::<PyInt>().ok()?.extract().ok()?;
+fn flags_of(flags: &Bound<'_, PyAny>) -> Option<u32> {
+    flags.cast::<PyInt>().ok()?.extract().ok()
+}
+
+fn put_flags(out: &mut Vec<u8>, flags: u32) {
     if flags != 0 {
         out.extend_from_slice(b",\"trace_flags\":");
         json::put_integer(out, flags.into());
     }
-    Some(())
 }

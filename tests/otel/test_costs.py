@@ -46,8 +46,8 @@ NOTED = {
     "tool_call": (88, 59),
     "tool_call into a file": (79, 78),
     "a record on its way": (87, 15),
-    "a span": (63, 45),
-    "a span without the line of its start": (40, 27),
+    "a span": (55, 27),
+    "a span without the line of its start": (31, 16),
 }
 _MORE, _FEWER = 1.1, 0.85
 

@@ -29,7 +29,8 @@ from opentelemetry.trace import (
 from tests.support.attack import times
 from wakelog.journal import Entry, Mark
 from wakelog.otel._records import resource_of
-from wakelog.otel._span_fields import Begun, fields_of_span, scope_of
+from wakelog.otel._span_fields import fields_of_span, scope_of
+from wakelog.otel._span_lines import SpanLines
 from wakelog.otel._span_records import SpanRebuilder
 from wakelog.record import decode, encode, seal, unread
 
@@ -75,11 +76,13 @@ def written_and_read(span: ReadableSpan) -> ReadableSpan:
     """Takes a span to its line and back."""
     context = span.get_span_context()
     assert context is not None
-    begun = Begun(span, context)
-    content = begun.end_line(span, context, 1 << 20, 1 << 20)
+    found = SpanLines(max_line_bytes=1 << 20, max_event_bytes=1 << 20).encode(span, ended=True)
+    assert found is not None
+    span_id, record_id, content, _ = found
+    assert (span_id, record_id) == (context.span_id, f"{context.trace_id:032x}-{span_id:016x}")
     careful = encode(fields_of_span(span, context), 1 << 20, ending=scope_of(span))
     assert json.loads(b'{"id":""' + content + b"}") == json.loads(b'{"id":""' + careful + b"}")
-    line, _ = seal(begun.id, 1, content, 0)
+    line, _ = seal(record_id, 1, content, 0)
     resource = resource_of(span.resource)
     rebuilder = SpanRebuilder()
     rebuilder.encodes = True

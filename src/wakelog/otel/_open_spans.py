@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TypeAlias
 
 from opentelemetry.sdk.trace import ReadableSpan
 
 from wakelog.errors import JournalError
 from wakelog.journal import Journal, show_sign_of_life
 from wakelog.otel._idle_spans import IdleSpans
-from wakelog.otel._span_fields import Begun
+from wakelog.record import Resource
 from wakelog.runtime import Alarm, Background, ForkOrder, reset_in_child
 
 _SIGN_SECONDS = 10.0
 # The number of checks for idle spans within their limit.
 _LOOKS = 4
+Start: TypeAlias = tuple[str, bytes, Resource]
+"""The line of a span's start: its id, its middle part, and the span's resource on disk."""
 
 
 class SpanTracker:
@@ -43,7 +46,7 @@ class SpanTracker:
 
     def _reset(self) -> None:
         """Reset everything: at the start, and in a forked child, which has none of these spans."""
-        self._starts: dict[int, Begun] = {}
+        self._starts: dict[int, Start] = {}
         if self._idle is not None:
             self._idle.clear()
         self._repeating = threading.local()
@@ -54,15 +57,15 @@ class SpanTracker:
         """Return the number of open spans."""
         return len(self._starts)
 
-    def add(self, span_id: int, begun: Begun, span: ReadableSpan) -> None:
+    def add(self, span_id: int, start: Start, span: ReadableSpan) -> None:
         """Add the start of a span, before it is written."""
-        self._starts[span_id] = begun
+        self._starts[span_id] = start
         if self._idle is not None:
             self._idle.add(span_id, span)
         if not self._thread.running:
             self._thread.start()
 
-    def remove(self, span_id: int) -> Begun | None:
+    def remove(self, span_id: int) -> Start | None:
         """Remove a span before its end is written, and return its start."""
         if self._idle is not None:
             self._idle.remove(span_id)
@@ -78,9 +81,9 @@ class SpanTracker:
             return
         self._repeating.now = True
         try:
-            for span_id, begun in list(self._starts.items()):
-                if span_id in self._starts and begun.content and begun.resource is not None:
-                    journal.append(begun.id, begun.content, begun.resource, counted=False)
+            for span_id, start in list(self._starts.items()):
+                if span_id in self._starts:
+                    journal.append(*start, counted=False)
         except JournalError as error:
             self._refused(error)
         finally:

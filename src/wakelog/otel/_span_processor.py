@@ -10,10 +10,9 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource as SDKResource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
-from opentelemetry.trace import TraceFlags
 
 from wakelog import _arguments as a
-from wakelog.delivery import is_suppressed
+from wakelog.delivery import is_suppressed, suppressing
 from wakelog.errors import ConfigurationError, EventTooLargeError
 from wakelog.evidence import Sealing
 from wakelog.journal import Durability, Journal, Service, Space
@@ -26,16 +25,15 @@ from wakelog.otel._settings import (
     UnknownOutcome,
     unknown_outcome_of,
 )
-from wakelog.otel._span_fields import Begun
+from wakelog.otel._span_lines import Encoded, SpanLines, line_id
 from wakelog.otel._span_metrics import SpanMetrics, span_metrics_on
 from wakelog.otel._span_records import SpanRebuilder, spans
 from wakelog.otel._unfinished import IDLE, MissingEnds, SpanSources, say_unknown
 from wakelog.record import SPANS
 from wakelog.redaction import RedactionConfig
-from wakelog.runtime import notice_fork
+from wakelog.runtime import notice_fork, noticed
 
 _DEFAULT_SPACE = Space()
-_SAMPLED = int(TraceFlags.SAMPLED)
 
 
 class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
@@ -163,6 +161,12 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
             redact=redact,
             sealing=sealing,
         )
+        self._lines = SpanLines(
+            self._redactor,
+            erasable=self._erasable,
+            max_line_bytes=self._max_line_bytes,
+            max_event_bytes=self._max_event_bytes,
+        )
         if self._metrics is not None:
             self._metrics.count_open(partial(len, self.open_spans))
 
@@ -195,62 +199,68 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the interface's
         """Record the start of a span."""
-        context = span.get_span_context()
-        if not self._starts or not context.trace_flags & _SAMPLED or is_suppressed():
+        if not self._starts or (suppressing and is_suppressed()):
             return
-        notice_fork()
+        if not noticed[0]:
+            notice_fork()
         try:
-            begun = Begun(span, context, self._redactor, erasable=self._erasable)
+            lines = self._lines
+            found = lines.ordinary(span, False, lines.longest) or lines.encode(span, ended=False)
+            if found is None:
+                return
+            span_id, record_id, content, given = found
             known, resource = self._resource
-            if known is not span.resource:
-                resource = self._cached_resource(span.resource)
-            begun.resource = resource
-            content = begun.start_line(span, context, self._max_line_bytes, self._max_event_bytes)
-            self.open_spans.add(context.span_id, begun, span)
+            if known is not given:
+                resource = self._cached_resource(given)
+            self.open_spans.add(span_id, (record_id, content, resource), span)
             journal = self._journal or self._journal_of(resource)
-            journal.put(begun.id, content, resource, journal.durability, counted=False)
+            journal.put(record_id, content, resource, journal.durability, counted=False)
         except Exception as error:  # noqa: BLE001 - counted and logged: a pipeline must not raise
             self._refuse(error)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Record the end of a span."""
-        context = span.get_span_context()
-        if context is None or not context.trace_flags & _SAMPLED or is_suppressed():
+        if suppressing and is_suppressed():
             return
-        notice_fork()
-        begun = self.open_spans.remove(context.span_id)
+        if not noticed[0]:
+            notice_fork()
         try:
-            if begun is None:
-                begun = Begun(span, context, self._redactor, erasable=self._erasable)
-            resource = begun.resource or self._cached_resource(span.resource)
-            try:
-                content = begun.end_line(span, context, self._max_line_bytes, self._max_event_bytes)
-            except EventTooLargeError as error:
-                if error.stub is None:
-                    raise
-                self._refuse(error)
-                content = error.stub
+            lines = self._lines
+            found = lines.ordinary(span, True, lines.longest) or self._end_line(span)
+            if found is None:
+                return
+            span_id, record_id, content, given = found
+            start = self.open_spans.remove(span_id)
+            resource = self._cached_resource(given) if start is None else start[2]
             journal = self._journal or self._journal_of(resource)
-            _, seq = journal.put(begun.id, content, resource, journal.durability)
+            _, seq = journal.put(record_id, content, resource, journal.durability)
         except Exception as error:  # noqa: BLE001 - counted and logged: a pipeline must not raise
+            if (context := span.get_span_context()) is not None:
+                self.open_spans.remove(context.span_id)
             self._refuse(error)
             return
         self._accepted(seq)
 
+    def _end_line(self, span: ReadableSpan) -> Encoded | None:
+        """Encode the line of the end of a span that is not ordinary, None if it is not sampled."""
+        try:
+            return self._lines.encode(span, ended=True)
+        except EventTooLargeError as error:
+            context = span.get_span_context()
+            if error.stub is None or context is None:
+                raise
+            self._refuse(error)
+            return context.span_id, line_id(context), error.stub, span.resource
+
     def _end_idle(self, span_id: int, span: ReadableSpan, at: int) -> None:
         """Record the end of an open span that has been idle for too long."""
-        begun, context = self.open_spans.remove(span_id), span.get_span_context()
-        if begun is None or begun.resource is None or context is None:
+        start, context = self.open_spans.remove(span_id), span.get_span_context()
+        if start is None or context is None:
             return  # the span itself ends at this moment
         try:
-            content = begun.unknown_line(
-                span,
-                context,
-                partial(say_unknown, outcome=self._outcome, reason=IDLE),
-                at,
-                (self._max_line_bytes, self._max_event_bytes),
-            )
-            receipt = self.journal.append(begun.id, content, begun.resource)
+            end = partial(say_unknown, outcome=self._outcome, reason=IDLE)
+            content = self._lines.unknown(span, context, end, at)
+            receipt = self.journal.append(start[0], content, start[2])
         except Exception as error:  # noqa: BLE001 - counted and logged: no caller waits for it
             self._refuse(error)
             return
