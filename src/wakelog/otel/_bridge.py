@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry import trace
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 
-from wakelog.otel._others import failures
+from wakelog.otel._others import failures, span_of
+from wakelog.otel._span_event import add_event
 
 
 class EventToSpanEventBridge(LogRecordProcessor):
@@ -32,16 +32,16 @@ class EventToSpanEventBridge(LogRecordProcessor):
         if not record.event_name or not record.trace_id or not record.span_id:
             return
         try:  # inlined from `asked`, because every record comes through here
-            span = trace.get_current_span(record.context)
+            span, ids = span_of(record.context)
+            if ids is None or ids[0] != record.trace_id or ids[1] != record.span_id:
+                return
             if not span.is_recording():
                 return
-            span_context = span.get_span_context()
-            if span_context.trace_id != record.trace_id or span_context.span_id != record.span_id:
-                return
-            span.add_event(
+            add_event(
+                span,
                 str(record.event_name),
-                attributes=self.attributes_of(log_record),
-                timestamp=record.timestamp or record.observed_timestamp,
+                self.attributes_of(log_record),
+                record.timestamp or record.observed_timestamp,
             )
         except Exception as error:  # noqa: BLE001 - counted and logged: the span is the user's
             failures.note(error)

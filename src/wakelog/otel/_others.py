@@ -6,8 +6,10 @@ once in a burst.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -19,6 +21,12 @@ Answer = TypeVar("Answer")
 failures = Refusals(
     "calls into spans, tracers or providers of others that failed (records are kept)"
 )
+
+# Cache of the last context's span and its ids: a context never changes, and a span's ids are "the
+# same for the entire Span lifetime" (trace API, "Get Context"). The references are weak, because it
+# must not keep a span alive.
+_last: tuple[Callable[[], object], Callable[[], Any], tuple[int, int, int]]
+_last = (lambda: None, lambda: None, (0, 0, 0))
 
 
 def asked(call: Callable[[], Answer], otherwise: Answer) -> Answer:
@@ -38,10 +46,31 @@ def asked(call: Callable[[], Answer], otherwise: Answer) -> Answer:
 def span_context_of(context: Context | None = None) -> tuple[int, int, int] | None:
     """Return trace id, span id and trace flags of the current span, None without a valid one."""
     try:  # inlined from `asked`, because every record comes through here
-        span_context = trace.get_current_span(context).get_span_context()
-        if not span_context.is_valid:
-            return None
-        return int(span_context.trace_id), int(span_context.span_id), int(span_context.trace_flags)
+        return span_of(context)[1]
     except Exception as error:  # noqa: BLE001 - counted and logged: it is the user's object
         failures.note(error)
         return None
+
+
+def span_of(context: Context | None) -> tuple[trace.Span, tuple[int, int, int] | None]:
+    """Return the current span with its trace id, span id and flags, None if they are not valid.
+
+    Args:
+        context: The context; None for the current one.
+
+    Raises:
+        Exception: Anything that a span of another library raises.
+    """
+    global _last  # noqa: PLW0603 - one tuple, replaced whole, so threads see either
+    known, found, ids = _last
+    if context is not None and known() is context and (span := found()) is not None:
+        return span, ids
+    span = trace.get_current_span(context)
+    span_context = span.get_span_context()
+    if not span_context.is_valid:
+        return span, None
+    ids = int(span_context.trace_id), int(span_context.span_id), int(span_context.trace_flags)
+    if context is not None:
+        with suppress(TypeError):  # a class with slots has no weak references
+            _last = weakref.ref(context), weakref.ref(span), ids
+    return span, ids
