@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::PyOSError;
-use pyo3::PyResult;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::json::HEX;
 
@@ -39,6 +40,12 @@ pub fn uuid7() -> PyResult<[u8; 36]> {
     put_hex(&mut id[19..23], seed.variant.into());
     put_hex(&mut id[24..36], seed.count);
     Ok(id)
+}
+
+/// Return a new UUID of version 7 as a text.
+#[pyfunction]
+pub fn new_id(py: Python<'_>) -> PyResult<Bound<'_, PyString>> {
+    PyString::from_bytes(py, &uuid7()?)
 }
 
 /// Write the lowest digits of a number, as many as there is place for.

@@ -3,6 +3,7 @@
 //! Each function handles ordinary records and lines, and returns `None` for all others, which
 //! Wakelog then encodes in Python. Wakelog's tests compare the two byte for byte.
 
+mod copies;
 mod cursor;
 mod ids;
 mod json;
@@ -28,6 +29,8 @@ fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<log_encoder::LogEncoder>()?;
     module.add_function(wrap_pyfunction!(span_encoder::encode_span, module)?)?;
     module.add_function(wrap_pyfunction!(cursor::take_lines, module)?)?;
+    module.add_function(wrap_pyfunction!(copies::copy_untouched, module)?)?;
+    module.add_function(wrap_pyfunction!(ids::new_id, module)?)?;
     module.add_function(wrap_pyfunction!(line::seal, module)?)?;
     Ok(())
 }

@@ -158,6 +158,12 @@ impl LineEncoder {
             if given.getattr(intern!(py, "dropped"))?.is_truthy()? {
                 return Ok(None);
             }
+            // The dict inside is read at once, while no other code runs, and need not be copied.
+            if let Ok(inside) = given.getattr(intern!(py, "_dict")) {
+                if let Ok(inside) = inside.cast_into_exact::<PyDict>() {
+                    return Ok(Some(Some(inside)));
+                }
+            }
             let copy = given.call_method0(intern!(py, "copy"))?;
             return Ok(copy.cast_into_exact::<PyDict>().ok().map(Some));
         }

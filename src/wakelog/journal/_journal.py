@@ -200,9 +200,8 @@ class Journal:
         content: bytes,
         resource: Resource,
         level: Durability,
-        *,
-        counted: bool = True,
-        waits: bool = True,
+        waits: bool = True,  # noqa: FBT001, FBT002 - positional for speed
+        counted: bool = True,  # noqa: FBT001, FBT002 - likewise
     ) -> tuple[Writer, int]:
         """Write one record without creating a receipt.
 
@@ -211,8 +210,8 @@ class Journal:
             content: As of ``append``.
             resource: As of ``append``.
             level: The durability, at least the journal's own.
-            counted: As of ``append``.
             waits: Whether to wait for a sync if ``level`` requires one; if not, call ``settle``.
+            counted: As of ``append``.
 
         Returns:
             The record's writer and sequence number.

@@ -15,7 +15,7 @@ from wakelog.journal._observer import MEASURED, Observer
 from wakelog.journal._owner import Owner
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._segments import BY_SIZE_ALONE, Segments
-from wakelog.record import Blob, Resource, blobs_of, seal
+from wakelog.record import Blob, Resource, blobs_of, seal, seal_own
 from wakelog.runtime import SYSTEM, FileSystem, is_refusal
 from wakelog.storage import BETWEEN, Unsynced, put_blobs, segment_name
 
@@ -133,7 +133,8 @@ class Writer(Segments):
                 if epoch != begun and (
                     resource is not self._resource
                     # Blobs that were just written for this line do not end the segment.
-                    or self._offset + (put != self._segment) * self._beside >= self._segment_bytes
+                    or self._offset + (self._beside if put != self._segment else 0)
+                    >= self._segment_bytes
                 ):
                     begun = self._begin_segment_for(resource, epoch)
                     continue
@@ -141,7 +142,7 @@ class Writer(Segments):
                     put = self._put_blobs(self._segment, blobs, durability)
                     continue
                 seq = self._seq + counted
-                line, crc = seal(record_id, seq, content, self._crc)
+                line, crc = seal_own(record_id, seq, content, self._crc)
                 if durability is _FSYNC or durability is _PERIODIC:
                     self._sync_wanted = True
                 measured = self._observer is not None and not seq % MEASURED
@@ -172,7 +173,8 @@ class Writer(Segments):
             took = time.perf_counter() - began if measured else 0.0
             if durability is _FSYNC and counted:
                 self._unsynced.append(Unsynced(record_id, seq, content, resource))
-            self._sync_alone |= not counted
+            if not counted:
+                self._sync_alone = True
         if self._tick_due is not None:
             rotated, self._tick_due = self._tick_due, None
             if self._tick is not None:

@@ -308,6 +308,11 @@ class BaseLogger(Copying, EventMethods[Recorded]):
         parent_event_id: str | None = None,
         session_id: str | None = None,
         tenant_id: str | None = None,
+        provider: str | None = None,
+        model: str | None = None,
+        tool_name: str | None = None,
+        call_id: str | None = None,
+        status: str | None = None,
         event_key: str | None = None,
         full_event_key: str | None = None,
         **fields: Any,
@@ -329,6 +334,11 @@ class BaseLogger(Copying, EventMethods[Recorded]):
             parent_event_id: The event to which this one belongs, or which it answers.
             session_id: The conversation.
             tenant_id: The customer.
+            provider: The model's provider.
+            model: The requested model.
+            tool_name: The called tool.
+            call_id: The model's id of the tool call.
+            status: The result.
             event_key: Identifies the event among those of its type in its run, the same in every
                 replay of the code; appended to the prefix that ``bound(event_key=...)`` has set.
             full_event_key: The key including the prefix.
@@ -356,23 +366,44 @@ class BaseLogger(Copying, EventMethods[Recorded]):
             attributes = {**around, **as_dict(attributes, "attributes")}
         elif attributes is not None:
             attributes = as_dict(attributes, "attributes") or None
+        # Copies, so that later changes to the objects do not change the event.
+        payload = copied(payload) if payload else None
+        attributes = copied(attributes) if attributes else None
+        agent_name = agent_name or context.agent.get() or self.agent_name
+        workflow_name = workflow_name or context.workflow.get() or self.workflow_name
+        parent_event_id = parent_event_id or context.parent_id.get()
+        session_id = session_id or context.session_id.get()
+        tenant_id = tenant_id or context.tenant_id.get()
         try:
-            event = AgentEvent(
-                event_type,
-                run_id=run_id,
-                agent_name=agent_name or context.agent.get() or self.agent_name,
-                workflow_name=workflow_name or context.workflow.get() or self.workflow_name,
-                parent_event_id=parent_event_id or context.parent_id.get(),
-                session_id=session_id or context.session_id.get(),
-                tenant_id=tenant_id or context.tenant_id.get(),
-                # Copies, so that later changes to the objects do not change the event.
-                payload=copied(payload) if payload else None,
-                risk=risk,
-                metadata=metadata,
-                attributes=copied(attributes) if attributes else None,
-                event_key=full_event_key,
-                **fields,
-            )
+            if not fields:  # by position, which takes less time
+                event = AgentEvent(
+                    event_type, AgentEvent.CURRENT_SCHEMA_VERSION, run_id, None, None,
+                    agent_name, workflow_name, parent_event_id, provider, model, tool_name, status,
+                    payload, risk, metadata,
+                    session_id=session_id, tenant_id=tenant_id, call_id=call_id,
+                    attributes=attributes, event_key=full_event_key,
+                )  # fmt: skip
+            else:
+                event = AgentEvent(
+                    event_type,
+                    run_id=run_id,
+                    agent_name=agent_name,
+                    workflow_name=workflow_name,
+                    parent_event_id=parent_event_id,
+                    provider=provider,
+                    model=model,
+                    tool_name=tool_name,
+                    status=status,
+                    payload=payload,
+                    risk=risk,
+                    metadata=metadata,
+                    session_id=session_id,
+                    tenant_id=tenant_id,
+                    call_id=call_id,
+                    attributes=attributes,
+                    event_key=full_event_key,
+                    **fields,
+                )
         except TypeError as error:
             if not (unknown := sorted(fields.keys() - _FIELDS)):
                 raise

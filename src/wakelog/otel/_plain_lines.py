@@ -8,6 +8,7 @@ that are texts, numbers and containers of these. Other records go through ``fiel
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -28,11 +29,12 @@ _FLAGS = frozenset({int, TraceFlags})
 _MOST_FLAGS = 2**32 - 1
 _MOST_HEADS, _LONGEST_HEAD = 256, 512
 _dumps = orjson.dumps
-_encode = (
+compiled_content: Callable[..., tuple[str, bytes] | None] | None = (
     None
     if native is None
     else native.LineEncoder(BoundedAttributes, SeverityNumber, TraceFlags, s.LOG_RECORD_UID).encode
 )
+"""The compiled form of ``plain_content``, if there is one; it takes fewer records."""
 
 # Caches, each replaced as a whole, so that threads need no lock: the last second, and the last
 # span, whose ids are usually the same objects in the next record.
@@ -65,10 +67,6 @@ def plain_content(
     Returns:
         The result of ``content_of``; None if the record is not ordinary, or too long.
     """
-    if _encode is not None:
-        encoded: tuple[str, bytes] | None = _encode(record, content, body, ending, longest, apart)
-        if encoded is not None:
-            return encoded
     given: Any = record.attributes
     kind = type(given)
     if kind is dict or (kind is BoundedAttributes and not given.dropped):

@@ -188,7 +188,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
                 self._max_line_bytes,
                 self._max_event_bytes,
                 self._redactor,
-                erasable=self._erasable,
+                self._erasable,
             )
             known, resource = self._resource
             if known is not log_record.resource:
@@ -202,7 +202,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
                 waits = not event.deferred
                 if event.durability is not None:
                     level = level.at_least(event.durability)
-            writer, seq = journal.put(record_id, content, resource, level, waits=waits)
+            writer, seq = journal.put(record_id, content, resource, level, waits)
         except Exception as error:
             if isinstance(error, EventTooLargeError):
                 self._record_stub(log_record, error)

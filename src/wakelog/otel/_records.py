@@ -32,7 +32,7 @@ from wakelog.otel._fields import fields_of_record, scope_fields
 from wakelog.otel._line_records import LineLogRecord, PreparedRecord
 from wakelog.otel._log_encoder import LogEncoder, is_ordinary
 from wakelog.otel._origins import Origins
-from wakelog.otel._plain_lines import LONGEST_ID, plain_content
+from wakelog.otel._plain_lines import LONGEST_ID, compiled_content, plain_content
 from wakelog.otel._previews import previewed, size_of
 from wakelog.otel._redactor import Redactor
 from wakelog.record import (
@@ -169,8 +169,7 @@ def content_of(
     max_line_bytes: int,
     max_event_bytes: int = sys.maxsize,
     redactor: Redactor | None = None,
-    *,
-    erasable: bool = False,
+    erasable: bool = False,  # noqa: FBT001, FBT002 - passed on for every record
 ) -> tuple[str, bytes]:
     """Return the id and the encoded middle part of the line of a log record.
 
@@ -201,9 +200,13 @@ def content_of(
         redactor = None
     apart = s.CONTENT if erasable else _NOTHING
     if redactor is None:
-        longest = max_line_bytes - SEAL_BYTES
+        longest, body = max_line_bytes - SEAL_BYTES, not derived_body
         longest = min(longest, max_event_bytes)
-        plain = plain_content(record, content, not derived_body, ending, longest, apart)
+        plain = None
+        if compiled_content is not None:
+            plain = compiled_content(record, content, body, ending, longest, apart)
+        if plain is None:
+            plain = plain_content(record, content, body, ending, longest, apart)
         if plain is not None:
             return plain
     fields, attributes = fields_of_record(record)

@@ -37,6 +37,7 @@ from wakelog.record._line import (
     seal,
     seal_fields,
     seal_header,
+    seal_own,
     stated_crc,
     verify,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "seal",
     "seal_fields",
     "seal_header",
+    "seal_own",
     "sealed_form",
     "stated_crc",
     "text_of",

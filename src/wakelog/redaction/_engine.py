@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 from uuid import UUID
 
+from wakelog._native import native
 from wakelog.errors import RedactionError
 from wakelog.record import kept, opened, text_of
 from wakelog.redaction._allowance import Allowance, passage
@@ -47,6 +48,7 @@ _PAIR: Final = 2
 _TEXT: Final = frozenset({str})
 _VALUE_KEYS: Final = frozenset(VALUE_KEYS)
 _FEW, _SHALLOW = 32, 3  # the items and the levels of a dict that is copied at once
+_copy_untouched = None if native is None else native.copy_untouched
 
 
 class Engine:
@@ -74,6 +76,8 @@ class Engine:
         every = judges(config, names)
         self.judges = {kind: every[kind] for kind in self.kinds if kind in every}
         self.keys: dict[str, int] = {}  # a cache: whether a key is sensitive
+        # The compiled copy of a dict in which nothing is redacted, for a search without own code.
+        self.copy_untouched = None if self.detectors else _copy_untouched
 
     def value(self, item: Any, above: tuple[int, ...], allowance: Allowance) -> Any:
         """Return the redacted ``item``; ``above`` are the ids of the containers around it."""
@@ -104,10 +108,14 @@ class Engine:
         Few dicts of known names with texts and numbers, the usual payload, are copied and redacted
         in one pass.
         """
-        if type(value) is str and len(value) <= LONG and self.suspect(value) is None:
-            return value
         if type(value) is not dict or len(value) > _FEW:
+            if type(value) is str and len(value) <= LONG and self.suspect(value) is None:
+                return value
             return self.redacted(kept(value))
+        if self.copy_untouched is not None:
+            copy = self.copy_untouched(value, self.keys, self.suspect, VALUE_KEYS)
+            if copy is not None:
+                return copy
         keys, suspect = self.keys, self.suspect
         allowance: Allowance = [self.candidates]
         whole = item = value.copy()  # in one step, as another thread may change it
