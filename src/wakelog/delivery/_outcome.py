@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from wakelog._dataclass import dataclass
 
 Address = tuple[str, int]
 """Host and TCP port."""

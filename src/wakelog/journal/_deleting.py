@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from wakelog._dataclass import dataclass
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
+from wakelog._dataclass import dataclass
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
@@ -48,7 +49,7 @@ _NAMES_OF_ROOTS = frozenset({"wakelog.json", "generation", "space", retired.NAME
 _CHECK_EVERY = 64
 
 
-@dataclass(frozen=True, order=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A segment as it was found; ``size`` is in bytes and includes its blobs."""
 
@@ -209,7 +210,7 @@ def contents_of(path: Path) -> FolderContents:
                     found.books = True
     except FileNotFoundError:
         return FolderContents(path)
-    found.segments.sort()
+    found.segments.sort(key=lambda segment: segment.index)
     if beside:
         found.segments = [
             replace(segment, size=segment.size + beside.pop(segment.index, 0))

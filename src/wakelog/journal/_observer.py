@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from wakelog._dataclass import dataclass
 
 # One in this many writes is measured.
 MEASURED: Final = 16

@@ -11,11 +11,12 @@ is limited; beyond it, whole passages around candidates are replaced.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cached_property
 from typing import Any, Final
 
 from wakelog import _arguments as a
+from wakelog._dataclass import dataclass
 from wakelog.errors import ConfigurationError, RedactionError
 from wakelog.redaction._engine import CYCLE_MARKER, DEPTH_MARKER, MAX_DEPTH, Engine
 from wakelog.redaction._rules import ONLY_FIELDS, SECRET_FIELDS
