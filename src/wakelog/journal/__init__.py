@@ -6,6 +6,9 @@ A *ledger* beside the segments stores what has been delivered. It is a hint: wit
 everything is delivered again.
 """
 
+from typing import TYPE_CHECKING
+
+from wakelog._lazy import lazy_names
 from wakelog.journal._awaiting import (
     AwaitingSigner,
     wanted_deletion,
@@ -28,7 +31,6 @@ from wakelog.journal._deletions import load as load_deletions
 from wakelog.journal._delivery_lock import DeliveryLock
 from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._entry import Entry, EntryBatch, LaterEntry
-from wakelog.journal._file_rotation import FileRotation
 from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._generation import next_generation
 from wakelog.journal._holding import holding
@@ -52,18 +54,21 @@ from wakelog.journal._open_spans import (
     show_sign_of_life,
 )
 from wakelog.journal._owner import UNNAMED_SERVICE, Owner, Service, owner_of, signal_of
-from wakelog.journal._prune import Prunable, prunable, prune
 from wakelog.journal._quota import quota_of
-from wakelog.journal._reading import read
-from wakelog.journal._repair import faults, repair
 from wakelog.journal._retired_totals import load as load_retired_totals
 from wakelog.journal._root import default_root, make_parent_of
 from wakelog.journal._rotation import Rotation
-from wakelog.journal._shared_file import SharedFile
 from wakelog.journal._space import QuotaPolicy, Space
 from wakelog.journal._unserved import note_unserved, unserved_answer
-from wakelog.journal._verify import Misfit, first_misfit
 from wakelog.journal._writer import Writer
+
+if TYPE_CHECKING:
+    from wakelog.journal._file_rotation import FileRotation
+    from wakelog.journal._prune import Prunable, prunable, prune
+    from wakelog.journal._reading import read
+    from wakelog.journal._repair import faults, repair
+    from wakelog.journal._shared_file import SharedFile
+    from wakelog.journal._verify import Misfit, first_misfit
 
 __all__ = [
     "DEFAULT_SEGMENT_BYTES",
@@ -139,3 +144,16 @@ __all__ = [
     "wanted_deletion",
     "write_dead_letter",
 ]
+
+# Neither recording nor delivery needs these.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "wakelog.journal._file_rotation": ["FileRotation"],
+        "wakelog.journal._prune": ["Prunable", "prunable", "prune"],
+        "wakelog.journal._reading": ["read"],
+        "wakelog.journal._repair": ["faults", "repair"],
+        "wakelog.journal._shared_file": ["SharedFile"],
+        "wakelog.journal._verify": ["Misfit", "first_misfit"],
+    },
+)

@@ -20,7 +20,7 @@ import orjson
 from wakelog._dataclass import dataclass
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal._entry import Entry
-from wakelog.journal._file_rotation import one_at_a_time
+from wakelog.journal._folder import one_at_a_time
 from wakelog.journal._mark import Mark
 from wakelog.record import (
     MARK,

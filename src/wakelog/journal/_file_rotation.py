@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from wakelog.errors import ConfigurationError
+from wakelog.journal._folder import one_at_a_time
 from wakelog.journal._rotation import Rotation
 from wakelog.record import parse_rfc3339
 from wakelog.runtime import (
@@ -24,7 +24,6 @@ from wakelog.runtime import (
     is_directory,
     list_directory,
     list_regular,
-    open_directory,
     regular_file,
     size_of,
 )
@@ -237,14 +236,3 @@ def _free_name(path: Path, now: Callable[[], float]) -> Path:
         name = path.with_name(f"{path.stem}.{stamp}{path.suffix}")
         if not os.path.lexists(name):  # else the rename would silently replace it
             return name
-
-
-@contextmanager
-def one_at_a_time(directory: Path) -> Iterator[None]:
-    """Keep other processes from renaming in a directory at the same time."""
-    fd = open_directory(directory)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

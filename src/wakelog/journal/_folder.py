@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -17,8 +17,10 @@ from wakelog.runtime import (
     FileLock,
     FileSystem,
     JournalErrors,
+    fcntl,
     is_anothers,
     is_locked,
+    open_directory,
     open_root,
     regular_file,
 )
@@ -230,3 +232,14 @@ def folders(root: Path, writer: str | None = None) -> Iterator[Path]:
         names = folder_names(root, writer)
     found = [root / name for name in names]
     yield from sorted(found, key=lambda path: (generation_of(path), path.name))
+
+
+@contextmanager
+def one_at_a_time(directory: Path) -> Iterator[None]:
+    """Keep other processes from renaming in a directory at the same time."""
+    fd = open_directory(directory)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

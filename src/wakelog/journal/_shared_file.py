@@ -21,10 +21,10 @@ from wakelog.journal._file_rotation import (
     delete_rotated,
     finish_rotation,
     identity,
-    one_at_a_time,
     rotate,
     share,
 )
+from wakelog.journal._folder import one_at_a_time
 from wakelog.record import Content, seal, uuid7
 from wakelog.runtime import (
     SYSTEM,

@@ -27,10 +27,11 @@ from wakelog.logger._prices import prices
 from wakelog.otel import span_context_of
 from wakelog.record import kept, text_of, type_name, uuid8
 from wakelog.redaction import RedactionConfig, redact
-from wakelog.sinks import EventSink, JSONLSink, NullSink
+from wakelog.sinks import EventSink, NullSink
 
 if TYPE_CHECKING:
     from wakelog.otel import DeliveryResult, GenAIMetrics
+    from wakelog.sinks import JSONLSink
 
 _FIELDS = frozenset(inspect.signature(AgentEvent).parameters) - {"event_type", "payload"}
 
@@ -77,10 +78,12 @@ class BaseLogger(Copying, EventMethods[Recorded]):
         super().__init__(on_error)
         self.agent_name = agent_name
         self.workflow_name = workflow_name
-        self._owns_sink = isinstance(sink, str | os.PathLike)
+        self._own_sink: JSONLSink | None = None
         self.sink: EventSink
         if isinstance(sink, str | os.PathLike):
-            self.sink = JSONLSink(sink)
+            from wakelog.sinks import JSONLSink  # `configure` needs none
+
+            self.sink = self._own_sink = JSONLSink(sink)
         else:
             self.sink = NullSink() if sink is None else sink
         self.choose_copy(redact_payloads, redaction_config)
@@ -448,8 +451,8 @@ class BaseLogger(Copying, EventMethods[Recorded]):
 
     def close(self) -> None:
         """Close the sink that the logger created from a path. Other sinks stay open."""
-        if self._owns_sink and isinstance(self.sink, JSONLSink):
-            self.sink.close()
+        if self._own_sink is not None:
+            self._own_sink.close()
 
     def tracer(self) -> trace.Tracer:
         """Return the tracer for the spans of blocks."""

@@ -132,13 +132,13 @@ _said_misspelt: set[str] = set()
 
 def misspelt() -> dict[str, str | None]:
     """Return the unknown variables with the prefix ``WAKELOG_``, each with a likely correction."""
-    from difflib import get_close_matches
-
     found: dict[str, str | None] = {}
     for name in os.environ:
         if name.startswith("WAKELOG_") and name not in _KNOWN:
             if name.startswith(_OF_DEVELOPMENT):
                 continue
+            from difflib import get_close_matches  # a slow import, for a rare case
+
             # A known name that is a prefix is a better match than a similar name.
             close = [known for known in sorted(_KNOWN) if name.startswith(known)]
             close = close or get_close_matches(name, sorted(_KNOWN), n=1, cutoff=0.75)

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wakelog import _arguments as a
 from wakelog._dataclass import dataclass
+from wakelog._lazy import lazy_names
 from wakelog.errors import ConfigurationError, RedactionError
-from wakelog.redaction._engine import CYCLE_MARKER, DEPTH_MARKER, MAX_DEPTH, Engine
-from wakelog.redaction._rules import ONLY_FIELDS, SECRET_FIELDS
+from wakelog.redaction._fields import ONLY_FIELDS, PERSONAL_FIELDS, SECRET_FIELDS
 from wakelog.redaction._strategies import (
     HashStrategy,
     RedactionDetector,
@@ -28,6 +28,9 @@ from wakelog.redaction._strategies import (
     ReplacementStrategy,
     TokenizationStrategy,
 )
+
+if TYPE_CHECKING:
+    from wakelog.redaction._engine import CYCLE_MARKER, DEPTH_MARKER, MAX_DEPTH, Engine
 
 __all__ = [
     "CYCLE_MARKER",
@@ -44,12 +47,9 @@ __all__ = [
     "redact",
 ]
 
-# ruff: noqa: SIM905 - a table of short words is read, and compared, best as a text
-
-_PERSONAL_FIELDS: Final = tuple(
-    "email email_address phone phone_number ssn iban national_id card_number cvv".split()
+__getattr__ = lazy_names(
+    __name__, {"wakelog.redaction._engine": ["CYCLE_MARKER", "DEPTH_MARKER", "MAX_DEPTH"]}
 )
-
 
 _SEVERAL: Final = (tuple, list, set, frozenset)
 _KINDS: Final[dict[str, tuple[a.Kind, ...]]] = {
@@ -90,7 +90,7 @@ class RedactionConfig:
     redact_api_keys: bool = True
     redact_connection_strings: bool = True
     redact_signed_urls: bool = True
-    sensitive_field_names: tuple[str, ...] = SECRET_FIELDS + ONLY_FIELDS + _PERSONAL_FIELDS
+    sensitive_field_names: tuple[str, ...] = SECRET_FIELDS + ONLY_FIELDS + PERSONAL_FIELDS
     redact_payment_cards: bool = True
     max_candidates: int | None = 5_000
 
@@ -111,6 +111,8 @@ class RedactionConfig:
 
     @cached_property
     def _engine(self) -> Engine:
+        from wakelog.redaction._engine import Engine  # a program may redact nothing
+
         return Engine(self)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Final
 
+from wakelog.redaction._fields import SECRET_FIELDS
 from wakelog.redaction._names import compact, words_of
 
 if TYPE_CHECKING:
@@ -15,15 +16,6 @@ if TYPE_CHECKING:
 
 # ruff: noqa: SIM905 - a table of short words is read, and compared, best as a text
 
-SECRET_FIELDS: Final = tuple(
-    "password passwd pwd passphrase secret token api_key apikey access_key account_key private_key "
-    "secret_key authorization auth cookie set_cookie client_secret credentials connection_string "
-    "database_url db_url otp webhook_url signing_key encryption_key".split()
-)
-# Sensitive as fields only, because in texts too many other words end like them.
-ONLY_FIELDS: Final = tuple(
-    "credential dsn jwt passcode pin_code card_pin user_pin mfa_code security_code recovery_code".split()
-)
 # Sensitive as a whole field only, because with another word they differ (``gpio_pin``).
 WHOLE_FIELDS: Final = frozenset({"pin", "bearer"})
 CODES: Final = frozenset({"pin", "otp"})  # their values are a few digits

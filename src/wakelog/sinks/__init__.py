@@ -1,12 +1,17 @@
 """Sinks: their interface, and those that need no OpenTelemetry."""
 
+from typing import TYPE_CHECKING
+
+from wakelog._lazy import lazy_names
 from wakelog.buffer import Buffer, OverflowPolicy
-from wakelog.sinks._buffered import AsyncBufferedSink, BufferedSink
-from wakelog.sinks._fan_out import FanOutSink
-from wakelog.sinks._jsonl import AsyncJSONLSink, JSONLSink
-from wakelog.sinks._logging import StructuredLoggingSink
 from wakelog.sinks._memory import MemorySink, NullSink
 from wakelog.sinks._protocol import AsyncEventSink, EventSink
+
+if TYPE_CHECKING:
+    from wakelog.sinks._buffered import AsyncBufferedSink, BufferedSink
+    from wakelog.sinks._fan_out import FanOutSink
+    from wakelog.sinks._jsonl import AsyncJSONLSink, JSONLSink
+    from wakelog.sinks._logging import StructuredLoggingSink
 
 __all__ = [
     "AsyncBufferedSink",
@@ -22,3 +27,14 @@ __all__ = [
     "OverflowPolicy",
     "StructuredLoggingSink",
 ]
+
+# Only the sinks that `configure` needs are loaded with it.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "wakelog.sinks._buffered": ["AsyncBufferedSink", "BufferedSink"],
+        "wakelog.sinks._fan_out": ["FanOutSink"],
+        "wakelog.sinks._jsonl": ["AsyncJSONLSink", "JSONLSink"],
+        "wakelog.sinks._logging": ["StructuredLoggingSink"],
+    },
+)
