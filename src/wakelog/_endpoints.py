@@ -9,15 +9,25 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-_USER: Final = re.compile(r"(?<=://)[^\s/?#'\"]*@")
-# A text in the place of a port that is not one: the password of an address without its host.
-# Schemes of gRPC, as in unix:path, do not match.
-_NO_PORT: Final = re.compile(
-    r"(?<!^unix)(?<!^dns)(?<!^vsock)(?<!^ipv[46])(?<!-abstract):[^:/\[\]]*[^:/\[\]\d][^:/\[\]]*$"
-)
+
+@cache
+def _user() -> re.Pattern[str]:
+    return re.compile(r"(?<=://)[^\s/?#'\"]*@")
+
+
+@cache
+def _no_port() -> re.Pattern[str]:
+    # A text in the place of a port that is not one: the password of an address without its host.
+    # Schemes of gRPC, as in unix:path, do not match.
+    return re.compile(
+        r"(?<!^unix)(?<!^dns)(?<!^vsock)(?<!^ipv[46])(?<!-abstract):[^:/\[\]]*[^:/\[\]\d][^:/\[\]]*$"
+    )
+
+
 _HIDDEN: Final = "…"
 _SHORTEST: Final = 3  # a shorter text occurs everywhere
 
@@ -39,8 +49,8 @@ def endpoint_name(address: str, *, path: bool = True) -> str:
         parts = None
     if parts is None or not parts.netloc:
         bare = re.split("[?#]", address, maxsplit=1)[0].rpartition("@")[2]
-        return _NO_PORT.sub(f":{_HIDDEN}", bare)
-    host = _NO_PORT.sub(f":{_HIDDEN}", parts.netloc.rpartition("@")[2])
+        return _no_port().sub(f":{_HIDDEN}", bare)
+    host = _no_port().sub(f":{_HIDDEN}", parts.netloc.rpartition("@")[2])
     rest = address.partition("://")[2]
     if "@" in rest and "@" not in parts.netloc and ":" in host:
         # A password with a slash or a question mark in it looks like a port and a path.
@@ -61,7 +71,7 @@ def without_secrets(text: str, address: str = "", *, path: bool = True) -> str:
     if address:
         text = text.replace(address, endpoint_name(address, path=path))
         text = _hidden(text, secrets_of(address, path=path))
-    return _USER.sub("", text)
+    return _user().sub("", text)
 
 
 def secrets_of(address: str, *, path: bool = True) -> list[str]:
@@ -121,13 +131,13 @@ def _hide(error: BaseException, secrets: list[str], seen: set[int]) -> bool:
 
 def _tells(error: BaseException, secrets: list[str]) -> bool:
     said = "\n".join([str(error), repr(error), *getattr(error, "__notes__", ())])
-    return any(secret in said for secret in secrets) or _USER.search(said) is not None
+    return any(secret in said for secret in secrets) or _user().search(said) is not None
 
 
 def _hidden(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, _HIDDEN)
-    return _USER.sub("", text)
+    return _user().sub("", text)
 
 
 def hide_in_log(name: str, address: str, *, path: bool = True) -> None:

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import cache
 from typing import Final
 
-# Control characters (C0, DEL, C1), line and paragraph separators, lone surrogates, invisible
-# characters, and those that change the direction of writing; not the two joiners, which scripts and
-# emoji need.
-_UNSAFE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
-)
+
+@cache
+def _unsafe() -> re.Pattern[str]:
+    # Control characters (C0, DEL, C1), line and paragraph separators, lone surrogates, invisible
+    # characters, and those that change the direction of writing; not the two joiners, which scripts and
+    # emoji need.
+    return re.compile(
+        "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+        "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+    )
+
+
 _C0: Final = 0x20
 _SURROGATES: Final = 0x10000
 
@@ -32,7 +38,9 @@ def printable(text: str) -> str:
     Returns:
         The same text if it has none of them, else a text with a backslash and the code of each.
     """
-    return _UNSAFE.sub(_escaped, text)
+    if text.isascii() and text.isprintable():
+        return text
+    return _unsafe().sub(_escaped, text)
 
 
 def printable_json(text: str) -> str:
@@ -42,7 +50,7 @@ def printable_json(text: str) -> str:
         text: JSON. White space between values is kept.
     """
     # The encoder has escaped C0 in strings, so the remaining ones are between values.
-    return _UNSAFE.sub(lambda found: found[0] if ord(found[0]) < _C0 else _json(found[0]), text)
+    return _unsafe().sub(lambda found: found[0] if ord(found[0]) < _C0 else _json(found[0]), text)
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -115,6 +115,52 @@ def test_recording_loads_neither_seals_nor_metrics_nor_an_http_client(
     assert [name for name in loaded if name.startswith((*others, *ours))] == []
 
 
+@pytest.mark.parametrize(
+    "code, modules, sources",
+    [
+        ("from wakelog.otel import DurableLogRecordProcessor", 154, 151),
+        ("import wakelog; wakelog.configure", 192, 172),
+    ],
+)
+def test_little_is_loaded_and_compiled_above_the_sdk(
+    program: Program, code: str, modules: int, sources: int
+) -> None:
+    """Their number is what importing takes; `benchmarks/bench_imports.py` has the time.
+
+    A source is compiled for each named tuple, and for the methods of data classes.
+    """
+    sdk = (
+        "import opentelemetry.sdk._logs.export, opentelemetry.sdk.trace.export\n"
+        "import opentelemetry.exporter.otlp.proto.http._log_exporter\n"
+    )
+    counting = (
+        "import sys\nbefore, compiled = set(sys.modules), []\n"
+        "sys.addaudithook(lambda event, args: event == 'compile' and args[1] == '<string>'"
+        " and compiled.append(args))\n"
+    )
+
+    loaded, compiled = program.run(
+        f"{sdk}{counting}{code}\n"
+        "more = sorted(set(sys.modules) - before)\nprint(json.dumps([more, len(compiled)]))"
+    )
+
+    unused = (
+        "asyncio",
+        "difflib",
+        "wakelog.journal._file_rotation",
+        "wakelog.journal._prune",
+        "wakelog.journal._repair",
+        "wakelog.journal._verify",
+        "wakelog.redaction._engine",
+        "wakelog.redaction._forms",
+        "wakelog.sinks._buffered",
+        "wakelog.sinks._jsonl",
+    )
+    assert [name for name in loaded if name in unused] == []
+    assert len(loaded) <= modules, loaded
+    assert compiled <= sources
+
+
 def test_all_is_sorted_and_every_name_in_it_can_be_had() -> None:
     found = {name: getattr(wakelog, name) for name in wakelog.__all__}
 

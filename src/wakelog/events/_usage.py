@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from wakelog.record import kept
@@ -20,7 +21,13 @@ Usage = dict[str, int]
 # The fields of a response that may contain the usage.
 _WITHIN: Final = ("usage", "usage_metadata", "usageMetadata", "meta", "response")
 _DEPTH: Final = 3
-_CAMEL: Final = re.compile(r"(?<=[a-z])([A-Z])")
+
+
+@cache
+def _camel() -> re.Pattern[str]:
+    return re.compile(r"(?<=[a-z])([A-Z])")
+
+
 _MODALITIES: Final = ("text", "image", "audio")
 
 
@@ -153,7 +160,7 @@ def _plain(fields: Fields) -> Usage:
 
 def _gemini(fields: Fields) -> Usage:
     """Read Gemini's usage metadata, which counts thoughts and tools' prompts separately."""
-    fields = {_CAMEL.sub(r"_\1", name).lower(): value for name, value in fields.items()}
+    fields = {_camel().sub(r"_\1", name).lower(): value for name, value in fields.items()}
     thoughts = _number(fields, "thoughts_token_count")
     usage = {
         "input_tokens": _number(fields, "prompt_token_count")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from zlib import crc32
 
@@ -48,8 +49,18 @@ from wakelog.storage import (
 BLOCK = 256 * 1024
 NO_RESOURCE = Resource({})
 BEGINS_A_RECORD = b'{"id":"'
-_SEED_FIELD = re.compile(rb'"last_crc":"([0-9a-f]{8})"')
-_FORMAT_FIELD = re.compile(rb'"format":[^,]*')
+
+
+@cache
+def _seed_field() -> re.Pattern[bytes]:
+    return re.compile(rb'"last_crc":"([0-9a-f]{8})"')
+
+
+@cache
+def _format_field() -> re.Pattern[bytes]:
+    return re.compile(rb'"format":[^,]*')
+
+
 _SHOWN = 200
 _NUMBER = re.compile(rb'","seq":(\d{1,18})[,}]')
 _CRC_LENGTH = len(b',"crc":"00000000"}')
@@ -426,7 +437,7 @@ def header_of(line: bytes, path: Path) -> Header:
     except JournalFormatError:
         for known in range(FORMAT, 0, -1):
             try:
-                meant = _FORMAT_FIELD.sub(b'"format":%d' % known, line, count=1)
+                meant = _format_field().sub(b'"format":%d' % known, line, count=1)
                 return read_header(meant, str(path))
             except CorruptLineError:
                 continue
@@ -435,7 +446,7 @@ def header_of(line: bytes, path: Path) -> Header:
 
 def _stated_seed(header: bytes) -> int | None:
     """Return the checksum of the line before it that a damaged header states."""
-    found = _SEED_FIELD.search(header)
+    found = _seed_field().search(header)
     return int(found[1], 16) if found else None
 
 

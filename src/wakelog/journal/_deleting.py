@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from wakelog._dataclass import dataclass
@@ -40,7 +41,11 @@ from wakelog.storage import (
 )
 
 _RETENTION = "retention"
-_SEQ = re.compile(rb'\{"id":"[^"\\]*","seq":(\d+)')
+
+
+@cache
+def _seq_of() -> re.Pattern[bytes]:
+    return re.compile(rb'\{"id":"[^"\\]*","seq":(\d+)')
 
 
 @dataclass(slots=True)
@@ -200,7 +205,7 @@ def _seqs(path: Path) -> Iterator[int | None]:
             if not line.endswith(b"\n") and offset + len(line) == end:
                 return
             crc = None if crc is None else verify(line[:-1], crc)
-            numbered = _SEQ.match(line)
+            numbered = _seq_of().match(line)
             if crc is None or numbered is None:
                 yield None
                 return

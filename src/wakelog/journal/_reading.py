@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,9 +38,19 @@ from wakelog.runtime import JournalErrors, absolute, open_to_read
 from wakelog.storage import Blobs, item_on, lines, overwritten, patched, segments
 
 _BEGINS_A_HEADER = b'{"writer":'
-# The beginning of a line with a writer, by which unwanted lines are skipped without decoding.
-_NAMES_ITS_WRITER = re.compile(rb'\{"id":"[^"\\]*","seq":\d+,"writer":"([^"\\]*)"')
-_NUMBER = re.compile(rb'(\{"id":"[^"\\]*","seq":)(\d+)')
+
+
+@cache
+def _names_its_writer() -> re.Pattern[bytes]:
+    # The beginning of a line with a writer, by which unwanted lines are skipped without decoding.
+    return re.compile(rb'\{"id":"[^"\\]*","seq":\d+,"writer":"([^"\\]*)"')
+
+
+@cache
+def _numbered() -> re.Pattern[bytes]:
+    return re.compile(rb'(\{"id":"[^"\\]*","seq":)(\d+)')
+
+
 # Damaged newlines join few lines. A line that looks like more than this was made to look so.
 _MOST_PARTS = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -70,13 +81,13 @@ class Chain:
 
     def takes(self, line: bytes) -> bool:
         """Advance to the next line, and return whether it is intact."""
-        stated, numbered = stated_crc(line), _NUMBER.match(line)
+        stated, numbered = stated_crc(line), _numbered().match(line)
         seq = int(numbered[2]) if numbered else None
         good = self.fits(line) or stated is None  # a line without a checksum is not Wakelog's
         if not good and seq is not None and self._skips_to(seq):
             # Lines are missing before it, unless only its number is damaged.
             numbers = (self.seq + 1, self.seq + 2) if self.seq is not None else ()
-            good = not any(self.fits(_NUMBER.sub(rb"\g<1>%d" % n, line, 1)) for n in numbers)
+            good = not any(self.fits(_numbered().sub(rb"\g<1>%d" % n, line, 1)) for n in numbers)
         added = {adds_up_to(line, seed) for seed in self.seeds} if not good else set()
         seeds = {crc for crc in (stated, *added) if crc is not None}
         self.seeds = tuple(seeds)
@@ -210,7 +221,7 @@ def _read_file(path: Path, after: Mapping[str, Mark], only: str | None) -> Itera
         return is_ahead and only in (None, writer)
 
     def chain_of(line: bytes) -> Chain:
-        named = _NAMES_ITS_WRITER.match(line)
+        named = _names_its_writer().match(line)
         writer = named[1].decode(errors="replace") if named else header_writer
         if writer not in chains:
             # In a file that names its writers, the first line of each is seeded with 0.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 from opentelemetry import trace
 
@@ -11,7 +12,10 @@ from wakelog.events import AgentEvent
 from wakelog.otel import asked
 from wakelog.record import uuid7
 
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+
+@cache
+def _traceparent() -> re.Pattern[str]:
+    return re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
 class Evaluated(NamedTuple):
@@ -52,7 +56,7 @@ def evaluated_by(of: object, run_id: str | None) -> Evaluated:
         return Evaluated(
             _apart(fields), of.span_context, answered if type(answered) is str else None
         )
-    if isinstance(of, str) and (match := _TRACEPARENT.fullmatch(of)) is None:
+    if isinstance(of, str) and (match := _traceparent().fullmatch(of)) is None:
         return Evaluated(_apart({"run_id": run_id, "parent_event_id": of}))
     if isinstance(of, str):
         assert match is not None  # noqa: S101 - else it is an event's id

@@ -9,6 +9,10 @@ because Python has no time-out for it.
 from __future__ import annotations
 
 import io
+
+# requests imports netrc in its first request. A child that is forked at that moment would inherit
+# the module's import lock, and wait for it in its own first request for ever.
+import netrc  # noqa: F401
 import os
 import time
 import zlib

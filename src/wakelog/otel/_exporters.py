@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import logging
-
-# requests imports netrc in its first request. A child that is forked at that moment would inherit
-# the module's import lock, and wait for it in its own first request for ever.
-import netrc  # noqa: F401
 import os
 from collections.abc import Mapping
 from importlib import import_module

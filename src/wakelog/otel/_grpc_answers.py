@@ -24,7 +24,6 @@ from wakelog.delivery import Address, ExportOutcome, Outcome, address_of
 from wakelog.otel._response_capture import (
     LOGS,
     NO_TLS,
-    SAYS_TOO_LARGE,
     TRACES,
     UNREADABLE,
     Capturing,
@@ -33,6 +32,7 @@ from wakelog.otel._response_capture import (
     is_official,
     readable,
     retry_delay,
+    too_large,
     within,
 )
 
@@ -130,7 +130,7 @@ def outcome_of_code(
     if _ANSWER_TOO_LONG.search(details) or (not compressed and details == _UNPACKED_TOO_LONG):
         why = f"{hop} gave an answer that is too long to be read; check the endpoint"
         return ExportOutcome(Outcome.RETRYABLE, why)
-    if code in _SIZE_CODES and SAYS_TOO_LARGE.search(details):
+    if code in _SIZE_CODES and too_large().search(details):
         return ExportOutcome(Outcome.TOO_LARGE, reason)
     if code in _REFUSED:
         return ExportOutcome(Outcome.REJECTED, reason)

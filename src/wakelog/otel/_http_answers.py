@@ -37,7 +37,6 @@ from wakelog.otel._requests import compressed_like
 from wakelog.otel._response_capture import (
     LOGS,
     NO_TLS,
-    SAYS_TOO_LARGE,
     TRACES,
     UNREADABLE,
     Capturing,
@@ -46,6 +45,7 @@ from wakelog.otel._response_capture import (
     is_official,
     readable,
     retry_delay,
+    too_large,
     within,
 )
 
@@ -121,7 +121,7 @@ def outcome_of_status(
     match status:
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return ExportOutcome(Outcome.TOO_LARGE, reason)
-        case HTTPStatus.BAD_REQUEST if SAYS_TOO_LARGE.search(message):
+        case HTTPStatus.BAD_REQUEST if too_large().search(message):
             return ExportOutcome(Outcome.TOO_LARGE, reason)
         case _ if status in _REDIRECTS:
             to = endpoint_name(_header(headers, "Location"))

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
@@ -31,15 +32,25 @@ _log = logging.getLogger("wakelog")
 LONGEST_RETRY_AFTER = 3600.0
 NO_TLS = "it does not speak TLS; an address that begins with http:// is used without"
 UNREADABLE = "but what it said cannot be read, and records may have been rejected"
-# Few servers have a separate status code for it, and their messages differ: C++, Go, Java, .NET and
-# Rust over gRPC, and the Collector (Go) over HTTP.
-SAYS_TOO_LARGE = re.compile(
-    r"larger than max|exceeds? (the )?max|(message|message length|request body) too large"
-    r"|http2 header with status: 413",
-    re.IGNORECASE,
-)
+
+
+@cache
+def too_large() -> re.Pattern[str]:
+    # Few servers have a separate status code for it, and their messages differ: C++, Go, Java, .NET and
+    # Rust over gRPC, and the Collector (Go) over HTTP.
+    return re.compile(
+        r"larger than max|exceeds? (the )?max|(message|message length|request body) too large"
+        r"|http2 header with status: 413",
+        re.IGNORECASE,
+    )
+
+
 _LONGEST_MESSAGE = 300
-_UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
+
+
+@cache
+def _unreadable() -> re.Pattern[str]:
+    return re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 
 
 LOGS, TRACES = "logs", "traces"
@@ -259,7 +270,7 @@ def accepted(hop: str, partial: PartialSuccess, records: int) -> ExportOutcome:
 
 def readable(text: str) -> str:
     """Return a foreign text as a short, printable text on one line, without secrets."""
-    line = printable(_UNREADABLE.sub(" ", without_secrets(text)).strip())
+    line = printable(_unreadable().sub(" ", without_secrets(text)).strip())
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}…"
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from hashlib import sha256
 from typing import Any
 from zlib import crc32
@@ -37,7 +38,13 @@ ERASED = "wakelog.erased"
 _FIELD = re.compile(
     rb'\{"id":"[^"\\]*+(?:\\.[^"\\]*+)*+","seq":\d++(?:,"signal":"[a-z_]++")?+,"salted":\[(\d{1,9}),'
 )
-_ERASED_PART = re.compile(rb'"([0-9a-f]{64})","[01]*"')
+
+
+@cache
+def _erased_part_of() -> re.Pattern[bytes]:
+    return re.compile(rb'"([0-9a-f]{64})","[01]*"')
+
+
 _SALT_BYTES = 16
 _SALT_SIZE = 2 * _SALT_BYTES  # in hexadecimal
 _AROUND = _SALT_SIZE + 3  # the salt, its quotation marks and the comma
@@ -136,7 +143,7 @@ def erased_digest(part: bytes) -> str | None:
     """Return the digest in a part whose content was erased; None for a part with content."""
     if part.startswith(b'",', _SALT_SIZE + 1):
         return None
-    found = _ERASED_PART.fullmatch(part)
+    found = _erased_part_of().fullmatch(part)
     return found[1].decode() if found else None
 
 

@@ -27,6 +27,7 @@ from collections.abc import Collection, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from itertools import islice
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -54,7 +55,13 @@ _MOST_ITEMS = 4_000_000
 _MOST_REMEMBERED = 1_000
 NO_STACK = "[wakelog: nested too deeply for the stack that is left]"
 _SURROGATES = re.compile("[\ud800-\udfff]+")
-_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+@cache
+def _pair() -> re.Pattern[str]:
+    return re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
 # Longer texts are cached, so that a shared text is checked once.
 _SHORT = 64
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
@@ -431,7 +438,7 @@ def _text(value: str) -> str:
     """
     if value.isascii() or _SURROGATES.search(value) is None:
         return value
-    if _PAIR.search(value):
+    if _pair().search(value):
         value = json.loads(json.dumps(value))
     return _SURROGATES.sub(_replacement, value)
 

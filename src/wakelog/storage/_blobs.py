@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,8 +28,18 @@ from wakelog.runtime import (
 from wakelog.storage._append_file import write_whole_lines
 
 SUFFIX = ".blobs"
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{16}\.new")
+
+
+@cache
+def _digest() -> re.Pattern[str]:
+    return re.compile(r"[0-9a-f]{64}")
+
+
+@cache
+def _unfinished() -> re.Pattern[str]:
+    return re.compile(r"\.[0-9a-f]{16}\.[0-9a-f]{16}\.new")
+
+
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -166,7 +177,7 @@ class Blobs:
             digest: Its SHA-256, in hexadecimal.
             size: Its size in bytes.
         """
-        if not _DIGEST.fullmatch(digest) or (fd := _open(self._folder / digest, size)) < 0:
+        if not _digest().fullmatch(digest) or (fd := _open(self._folder / digest, size)) < 0:
             return None
         try:
             with os.fdopen(fd, "rb") as file:
@@ -204,7 +215,7 @@ def blob_bytes(path: Path) -> int:
 
 def _is_ours(name: str) -> bool:
     """Return whether a file name in a folder of blobs is one of Wakelog's."""
-    return bool(_DIGEST.fullmatch(name) or _UNFINISHED.fullmatch(name))
+    return bool(_digest().fullmatch(name) or _unfinished().fullmatch(name))
 
 
 def folder_bytes(folder: str | os.PathLike[str]) -> int:
