@@ -161,6 +161,39 @@ def test_little_is_loaded_and_compiled_above_the_sdk(
     assert compiled <= sources
 
 
+def test_neither_recording_nor_a_fork_nor_the_exit_imports_anything(
+    program: Program, tmp_path: Path
+) -> None:
+    """An import of another thread at a fork would be locked in the child for ever."""
+    code = f"""
+import atexit, json, os, sys
+
+def write():  # registered first, and so called last
+    with open({str(tmp_path)!r} + "/loaded-" + str(os.getpid()), "w") as file:
+        json.dump(sorted(set(sys.modules) - before), file)
+
+atexit.register(write)
+import wakelog
+log = wakelog.configure("agent")
+before = set(sys.modules)
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+log.user_message("mail a@example.org, password=hunter2!")
+with log.run(session_id="s"):
+    with log.model("gpt-4o", "openai") as model:
+        model.respond("x", input_tokens=1)
+    with log.tool("t", {{"a": [1.5, None]}}) as tool:
+        tool.result({{"b": "\u00e9"}})
+"""
+    # Nothing listens there: the exit decides that, and keeps the records.
+    program.run(code, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    program.run(code, OTEL_EXPORTER_OTLP_ENDPOINT="")
+
+    loaded = [json.loads(path.read_text()) for path in tmp_path.glob("loaded-*")]
+    assert loaded == [[]] * 4
+
+
 def test_all_is_sorted_and_every_name_in_it_can_be_had() -> None:
     found = {name: getattr(wakelog, name) for name in wakelog.__all__}
 
