@@ -1,6 +1,9 @@
 //! Lines of a segment, as `wakelog.journal.Cursor` takes them.
 
-use memchr::{memchr, memmem};
+use std::sync::LazyLock;
+
+use memchr::memchr;
+use memchr::memmem::Finder;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -11,10 +14,11 @@ const CRC: &[u8] = b",\"crc\":\"";
 /// The length of `,"crc":"00000000"}`.
 const CRC_LENGTH: usize = CRC.len() + 10;
 /// What follows `seq` on the line of a span's start, and where it is looked for.
-const START: &[u8] = b",\"signal\":\"span_start\"";
+static START: LazyLock<Finder<'static>> =
+    LazyLock::new(|| Finder::new(b",\"signal\":\"span_start\""));
 const LONGEST_BEGINNING: usize = 160;
 /// What marks a value that was moved out of a line.
-const MARK: &[u8] = b"\"$wakelog\":\"blob\"";
+static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"$wakelog\":\"blob\""));
 
 /// Take intact lines of a block, up to the first that is not ordinary.
 ///
@@ -47,7 +51,7 @@ pub fn take_lines<'py>(
         };
         let end = start + line.len() + 1;
         if !(spans && is_start(line)) {
-            if !is_next(line, seq + 1) || memmem::find(line, MARK).is_some() {
+            if !is_next(line, seq + 1) || MARK.find(line).is_some() {
                 break;
             }
             seq += 1;
@@ -91,5 +95,5 @@ fn is_next(line: &[u8], seq: u64) -> bool {
 
 /// Return whether a line is the start of a span.
 fn is_start(line: &[u8]) -> bool {
-    memmem::find(&line[..line.len().min(LONGEST_BEGINNING)], START).is_some_and(|at| at > 0)
+    START.find(&line[..line.len().min(LONGEST_BEGINNING)]).is_some_and(|at| at > 0)
 }

@@ -23,13 +23,32 @@ const ESCAPED: [bool; 256] = {
     table
 };
 
+/// Return whether one of eight bytes has to be escaped in a text.
+fn any_escaped(eight: [u8; 8]) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGH: u64 = ONES << 7;
+    // The high bit of each byte that is less than `least`, if there is one, for `least` below 0x80.
+    let less = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least)) & !word & HIGH;
+    let word = u64::from_ne_bytes(eight);
+    let equal = |byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
+    (less(word, 0x20) | equal(b'"') | equal(b'\\')) != 0
+}
+
+/// Return the length of a beginning of a text in which nothing has to be escaped.
+fn plain_beginning(bytes: &[u8]) -> usize {
+    let mut chunks = bytes.chunks_exact(8);
+    let plain =
+        chunks.by_ref().take_while(|chunk| !any_escaped((*chunk).try_into().unwrap_or_default()));
+    8 * plain.count()
+}
+
 /// Write a text.
 pub fn put_text(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     out.reserve(bytes.len() + 2);
     out.push(b'"');
     let mut written = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
+    for (at, &byte) in bytes.iter().enumerate().skip(plain_beginning(bytes)) {
         if !ESCAPED[byte as usize] {
             continue;
         }

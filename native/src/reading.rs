@@ -3,14 +3,15 @@
 //! Every function returns `None` for what is not ordinary, such as malformed JSON.
 
 use jiter::{Jiter, NumberInt, Peek};
-use memchr::memmem;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 /// The key of a value in one of Wakelog's own forms, as on a line.
-const TAGGED: &[u8] = b"\"$wakelog\"";
+static TAGGED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"$wakelog\""));
 
 /// Return whether a line may have a value in one of Wakelog's own forms.
 pub fn is_tagged(line: &[u8]) -> bool {
-    memmem::find(line, TAGGED).is_some()
+    TAGGED.find(line).is_some()
 }
 
 /// Call `field` for each field of an object, with its name and the kind of its value.

@@ -4,10 +4,10 @@
 
 use jiter::{Jiter, Peek};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyTuple};
 
 use crate::protobuf::{field_of, put_attributes, put_field, put_varint};
-use crate::reading::{is_tagged, parse_id, read_id, read_integer, read_object, Seen};
+use crate::reading::{is_tagged, read_id, read_integer, read_object, Seen};
 use crate::times;
 
 const SAMPLED: i64 = 1;
@@ -34,8 +34,8 @@ const ABOUT: [&str; 9] = [
 /// The fields of a span; attributes and events are encoded as they are read.
 #[derive(Default)]
 struct Span {
-    trace_id: Option<String>,
-    span_id: Option<String>,
+    trace_id: Option<[u8; 16]>,
+    span_id: Option<[u8; 8]>,
     flags: i64,
     ended: u64,
     began: u64,
@@ -52,7 +52,7 @@ struct Span {
     dropped_links: i64,
 }
 
-/// Return the `spans` field of `ScopeSpans` for a line, with trace id and span id as texts.
+/// Return the `spans` field of `ScopeSpans` for a line, with trace id and span id.
 ///
 /// Returns `None` for a line that is not ordinary, such as that of a span with links.
 #[pyfunction]
@@ -67,25 +67,27 @@ pub fn encode_span<'py>(py: Python<'py>, line: &[u8]) -> PyResult<Option<Bound<'
         return Ok(None);
     };
     let encoded: Bound<'py, PyBytes> = field_of(py, 0x12, &message)?;
-    let ids = [span.trace_id, span.span_id].map(|id| PyString::new(py, &id.unwrap_or_default()));
-    let [trace_id, span_id] = ids;
+    let trace_id = u128::from_be_bytes(span.trace_id.unwrap_or_default());
+    let span_id = u64::from_be_bytes(span.span_id.unwrap_or_default());
     (encoded, trace_id, span_id).into_pyobject(py).map(Some)
 }
 
 fn read(line: &[u8]) -> Option<Span> {
     let (mut json, mut span, mut seen) = (Jiter::new(line), Span::default(), Seen::default());
+    span.attributes.reserve(line.len());
     read_object(&mut json, |json, name, peek| {
         let known = seen.note(&FIELDS, name)?;
         match (name, peek) {
             ("timestamp", Peek::String) => span.ended = times::parse(json.known_str().ok()?)?,
-            ("trace_id", Peek::String) => span.trace_id = Some(json.known_str().ok()?.to_owned()),
-            ("span_id", Peek::String) => span.span_id = Some(json.known_str().ok()?.to_owned()),
+            ("trace_id", Peek::String) => span.trace_id = Some(read_new_id(json)?),
+            ("span_id", Peek::String) => span.span_id = Some(read_new_id(json)?),
             ("trace_flags", _) => span.flags = read_integer(json, peek)?,
             ("span", Peek::Object) => read_about(json, &mut span)?,
             ("attributes", Peek::Object) => {
                 put_attributes(&mut span.attributes, 0x4a, json, |_, _| Some(true))?;
             }
             ("body", Peek::Object) => read_body(json, &mut span.events)?,
+            ("salted", _) => return None,
             _ if known => return None, // a field with a value of another type
             _ => json.known_skip(peek).ok()?,
         }
@@ -122,21 +124,24 @@ fn read_about(json: &mut Jiter<'_>, span: &mut Span) -> Option<()> {
     })
 }
 
+fn read_new_id<const SIZE: usize>(json: &mut Jiter<'_>) -> Option<[u8; SIZE]> {
+    let mut id = [0; SIZE];
+    read_id(json, &mut id)?;
+    Some(id)
+}
+
 fn read_parent(json: &mut Jiter<'_>) -> Option<(Option<[u8; 8]>, bool)> {
-    let (mut id, mut given, mut remote) = ([0; 8], false, false);
+    let (mut id, mut remote) = (None, false);
     read_object(json, |json, name, peek| {
         match (name, peek) {
-            ("span_id", Peek::String) if !given => {
-                read_id(json, &mut id)?;
-                given = true;
-            }
+            ("span_id", Peek::String) if id.is_none() => id = Some(read_new_id(json)?),
             ("remote", Peek::True | Peek::False) => remote = json.known_bool(peek).ok()?,
             ("span_id" | "remote", _) => return None,
             _ => json.known_skip(peek).ok()?,
         }
         Some(())
     })?;
-    given.then_some((Some(id), remote))
+    id.is_some().then_some((id, remote))
 }
 
 /// Encode the events in the body of a line, which has no links.
@@ -190,8 +195,8 @@ fn message(span: &Span) -> Option<Vec<u8>> {
         return None;
     }
     let mut out = Vec::with_capacity(span.attributes.len() + span.events.len() + 256);
-    put_id::<16>(&mut out, 0x0a, span.trace_id.as_ref()?)?;
-    put_id::<8>(&mut out, 0x12, span.span_id.as_ref()?)?;
+    put_field(&mut out, 0x0a, span.trace_id.as_ref()?);
+    put_field(&mut out, 0x12, span.span_id.as_ref()?);
     if let Some(parent) = &span.parent {
         put_field(&mut out, 0x22, parent);
     }
@@ -238,12 +243,5 @@ fn put_count(out: &mut Vec<u8>, tag: u8, count: i64) -> Option<()> {
         out.push(tag);
         put_varint(out, count);
     }
-    Some(())
-}
-
-fn put_id<const SIZE: usize>(out: &mut Vec<u8>, tag: u8, text: &str) -> Option<()> {
-    let mut id = [0; SIZE];
-    parse_id(text.as_bytes(), &mut id)?;
-    put_field(out, tag, &id);
     Some(())
 }

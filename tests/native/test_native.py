@@ -82,6 +82,13 @@ def test_a_text_is_written_as_the_codec_writes_it(text: str) -> None:
     )
 
 
+def test_a_character_is_escaped_at_each_place_of_a_text() -> None:
+    for character in [*map(chr, range(0x100)), "\u2028", "\U0001f600"]:
+        for before in range(17):
+            text = "x" * before + character + "y" * (17 - before)
+            assert (middle(body=text) or b"").endswith(b',"body":%b' % orjson.dumps(text))
+
+
 @settings(max_examples=times(2000), deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_is_written_as_the_codec_writes_it(number: float) -> None:

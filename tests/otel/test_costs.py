@@ -18,6 +18,8 @@ import pytest
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import wakelog
 from wakelog import AgentLogger, JSONLSink, OTelSink
@@ -26,6 +28,7 @@ from wakelog.journal import Cursor, Mark
 from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor
 from wakelog.otel._content import ContentPolicy
 from wakelog.otel._records import Rebuilder
+from wakelog.otel._span_records import SpanRebuilder
 
 OURS = os.path.dirname(wakelog.__file__) + os.sep
 WARM, TIMES, BATCH = 20, 31, 256
@@ -46,8 +49,9 @@ NOTED = {
     "tool_call": (88, 59),
     "tool_call into a file": (79, 78),
     "a record on its way": (87, 15),
-    "a span": (55, 27),
-    "a span without the line of its start": (31, 16),
+    "a span": (55, 25),
+    "a span on its way": (86, 15),
+    "a span without the line of its start": (31, 15),
 }
 _MORE, _FEWER = 1.1, 0.85
 
@@ -158,6 +162,32 @@ def test_a_record_makes_as_many_calls_on_its_way_as_are_noted(
 
     deliver()
     check("a record on its way", statistics.median(calls_in(deliver) for _ in range(2)) / BATCH)
+
+
+def test_a_span_makes_as_many_calls_on_its_way_as_are_noted(tmp_path: Path) -> None:
+    processor = DurableSpanProcessor(None, directory=tmp_path)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("costs")
+    for _ in range(3 * BATCH):
+        tracer.start_span("execute_tool search", attributes=ATTRIBUTES).end()
+    [folder] = [path.parent for path in tmp_path.glob("*/00000001.jsonl")]
+    cursor, rebuilder = Cursor(folder, Mark(), later=True), SpanRebuilder()
+    rebuilder.encodes = True
+    queue = BatchSpanProcessor(InMemorySpanExporter())
+
+    def deliver() -> None:
+        entries = cursor.read(BATCH, 1 << 20).entries
+        assert len(entries) == BATCH
+        batch = [rebuilder.prepare(entry) for entry in entries]
+        for span in batch:
+            queue.on_end(span)
+        assert rebuilder.request(batch)
+
+    deliver()
+    check("a span on its way", statistics.median(calls_in(deliver) for _ in range(2)) / BATCH)
+    queue.shutdown()
+    processor.shutdown()
 
 
 def readable(record: Any) -> ReadableLogRecord:

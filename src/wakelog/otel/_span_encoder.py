@@ -24,7 +24,7 @@ from wakelog.journal import Entry
 from wakelog.otel._protobuf import Attributes, field, text_field, varint
 from wakelog.otel._request import resource_message
 from wakelog.otel._span_fields import KINDS
-from wakelog.record import SALTED, SALTED_FIELD, parse_rfc3339, put_content_back
+from wakelog.record import SALTED, parse_rfc3339, put_content_back
 
 _TAGGED: Final = b'"$wakelog"'
 _UINT64, _UINT32 = Struct("<Q").pack, Struct("<I").pack
@@ -54,22 +54,21 @@ class SpanEncoder:
         self._names: dict[str, bytes] = {}
         self._native = None if native is None else native.encode_span
 
-    def encode(self, line: bytes) -> tuple[bytes, str, str] | None:
+    def encode(self, line: bytes) -> tuple[bytes, int, int] | None:
         """Encode the span of a line, with the compiled encoder if there is one.
 
         Args:
             line: The line.
 
         Returns:
-            A ``spans`` field of ``ScopeSpans``, and the span's trace id and span id in hexadecimal;
-            None if the span has to be rebuilt.
+            A ``spans`` field of ``ScopeSpans``, and the span's trace id and span id; None if the
+            span has to be rebuilt.
 
         Raises:
             ValueError: If the line is not JSON.
         """
-        # The compiled encoder does not know a salted part, and would leave it out.
-        if self._native is not None and SALTED_FIELD not in line:
-            found: tuple[bytes, str, str] | None = self._native(line)
+        if self._native is not None:
+            found: tuple[bytes, int, int] | None = self._native(line)
             if found is not None:
                 return found
         data = orjson.loads(line)
@@ -82,7 +81,7 @@ class SpanEncoder:
             encoded = b"".join((b"\x12", varint(len(message)), message))
         except _OUT_OF_THE_ORDINARY:
             return None
-        return encoded, data["trace_id"], data["span_id"]
+        return encoded, int(data["trace_id"], 16), int(data["span_id"], 16)
 
     def _span(self, data: Mapping[str, Any]) -> bytes:
         about: Mapping[str, Any] = data["span"]
@@ -194,7 +193,7 @@ class LineSpan(ReadableSpan):
         rebuild: Rebuilds the span of an entry.
         entry: The entry with the line.
         encoded: The span encoded for OTLP.
-        ids: Its trace id and span id in hexadecimal.
+        ids: Its trace id and span id.
         resource: Its resource.
         scope: Its instrumentation scope.
     """
@@ -204,7 +203,7 @@ class LineSpan(ReadableSpan):
         rebuild: Callable[[Entry], ReadableSpan],
         entry: Entry,
         encoded: bytes,
-        ids: tuple[str, str],
+        ids: tuple[int, int],
         resource: Resource,
         scope: InstrumentationScope | None,
     ) -> None:
@@ -216,15 +215,11 @@ class LineSpan(ReadableSpan):
     @property
     def context(self) -> SpanContext:
         """The span's context, from which the batch processor reads whether it is sampled."""
-        if "_context" in self.__dict__:
-            context: SpanContext = super().context
-            return context
-        if self._known_context is None:  # the batch processor reads it twice
-            trace_id, span_id = self._known_ids
-            self._known_context = SpanContext(
-                int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=_SAMPLED
-            )
-        return self._known_context
+        known = self._known_context
+        if known is None:  # the batch processor reads it twice
+            known = SpanContext(*self._known_ids, False, _SAMPLED)
+            self._known_context = known
+        return known
 
     @property
     def resource(self) -> Resource:
@@ -250,6 +245,7 @@ class LineSpan(ReadableSpan):
             raise AttributeError(message)
         for field_name, value in made.items():
             self.__dict__.setdefault(field_name, value)
+        self._known_context = made["_context"]  # with its trace state
         return made[name]
 
 
