@@ -112,9 +112,9 @@ def test_an_ended_span_gets_no_event() -> None:
     assert not span.events
 
 
-def test_without_the_private_name_the_span_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_private_names_the_span_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     span = span_with(SpanLimits())
-    monkeypatch.setattr(_span_event, "_add_made", None)
+    monkeypatch.setattr(_span_event, "_add_event", object())
 
     add_event(span, "sent", FLAT, 1)
 

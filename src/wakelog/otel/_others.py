@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from opentelemetry import trace
@@ -71,6 +70,8 @@ def span_of(context: Context | None) -> tuple[trace.Span, tuple[int, int, int] |
         return span, None
     ids = int(span_context.trace_id), int(span_context.span_id), int(span_context.trace_flags)
     if context is not None:
-        with suppress(TypeError):  # a class with slots has no weak references
+        try:  # `suppress` would take as long as the lookup
             _last = weakref.ref(context), weakref.ref(span), ids
+        except TypeError:  # a class with slots has no weak references
+            return span, ids
     return span, ids

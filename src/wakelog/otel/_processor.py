@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -35,6 +36,8 @@ MAX_RECORD_BYTES: Final = "WAKELOG_MAX_RECORD_BYTES"
 _DEFAULT_SPACE = Space()
 # A cache: access to an enumeration's member takes four times as long as to a module's name.
 _FSYNC = Durability.FSYNC
+# A named tuple's own constructor is a function in Python.
+_receipt: Callable[[tuple[str, str, int, Durability]], Receipt] = partial(tuple.__new__, Receipt)
 
 
 class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProcessor):
@@ -216,7 +219,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
             message = f"the event could not be written: {type(error).__name__}: {error}"
             raise SinkError(message) from error
         if event is not None:
-            receipt = Receipt(record_id, writer.id, seq, level)
+            receipt = _receipt((record_id, writer.id, seq, level))
             if level is _FSYNC and not waits:
                 event.settling = partial(journal.settle, receipt)
             event.receipt, event.answered = receipt, True

@@ -6,7 +6,7 @@ costs. The events here equal its own; a test compares them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
@@ -15,9 +15,10 @@ from opentelemetry.trace import Span as APISpan
 
 _FLAT = frozenset({str, int, bool, float, bytes, type(None)})
 _TEXT = frozenset({str})
-_add_event = Span.add_event
-# A private name of the SDK. Without it, its spans are called like all others.
-_add_made: Callable[[Any, Event], None] | None = getattr(Span, "_add_event", None)
+# Private names of the SDK. Without one of them, its spans are called like all others.
+_add_made: Any = getattr(Span, "_add_event", None)
+_known = _add_made is not None and type(getattr(BoundedAttributes(), "_dict", None)) is dict
+_add_event: object = Span.add_event if _known else object()
 
 
 def add_event(
@@ -31,35 +32,24 @@ def add_event(
         attributes: The event's attributes, which are copied.
         timestamp: The event's time in nanoseconds since 1970, None for now.
     """
+    kind = type(attributes)
     # Neither a subclass nor the object has an `add_event` of its own.
-    if getattr(span.add_event, "__func__", None) is _add_event and _add_made is not None:
-        valid = _valid(span, attributes)
-        if valid is not None:
+    if (
+        (kind is dict or kind is BoundedAttributes)
+        and getattr(span.add_event, "__func__", None) is _add_event
+        and (limits := getattr(span, "_limits", None)) is not None
+        and limits.max_attribute_length is None
+    ):
+        plain: Any = attributes.copy()  # type: ignore[attr-defined] # of both kinds
+        most = limits.max_event_attributes
+        if (
+            (most is None or len(plain) <= most)
+            and "" not in plain
+            and _FLAT.issuperset(map(type, plain.values()))
+            and _TEXT.issuperset(map(type, plain))
+        ):
+            valid = BoundedAttributes(most)
+            valid._dict = plain  # noqa: SLF001 - a private name, as below
             _add_made(span, Event(name, valid, timestamp))
             return
     span.add_event(name, attributes=attributes, timestamp=timestamp)
-
-
-def _valid(span: Any, attributes: Any) -> BoundedAttributes | None:
-    """Return attributes in the form that the SDK gives them, None if it has to check them."""
-    if type(attributes) is not dict and type(attributes) is not BoundedAttributes:
-        return None
-    plain: dict[str, Any] = attributes.copy()  # type: ignore[assignment] # it is a dict of both
-    try:
-        limits = span._limits  # noqa: SLF001 - a private name, as above
-        most = limits.max_event_attributes
-        if (
-            limits.max_attribute_length is not None
-            or (most is not None and len(plain) > most)
-            or "" in plain
-            or not _FLAT.issuperset(map(type, plain.values()))
-            or not _TEXT.issuperset(map(type, plain))
-        ):
-            return None
-        valid = BoundedAttributes(most)
-        if type(valid._dict) is not dict:  # noqa: SLF001 - likewise
-            return None
-    except AttributeError:
-        return None
-    valid._dict = plain  # noqa: SLF001 - likewise
-    return valid
