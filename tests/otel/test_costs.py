@@ -45,9 +45,11 @@ ATTRIBUTES: dict[str, Any] = {
 
 # Calls for each event or record, noted on 29 November 2026: with the encoders in Python, and with the compiled ones.
 NOTED = {
-    "Logger.emit": (39, 15),
-    "tool_call": (88, 59),
-    "tool_call into a file": (79, 78),
+    "Logger.emit": (36, 12),
+    "tool_call": (86, 39),
+    "tool_call into a file": (79, 58),
+    "tool_call in a run": (100, 53),
+    "with log.tool": (234, 141),
     "a record on its way": (87, 15),
     "a span": (55, 25),
     "a span on its way": (86, 15),
@@ -127,6 +129,27 @@ def test_an_agents_event_makes_as_many_calls_as_are_noted(
 
     check(name, usual(lambda: log.tool_call("search", arguments, call_id="c", session_id="s")))
     file.close()
+
+
+@pytest.mark.parametrize("name", ["tool_call in a run", "with log.tool"])
+def test_an_event_in_a_span_makes_as_many_calls_as_are_noted(name: str, tmp_path: Path) -> None:
+    provider, tracers = LoggerProvider(shutdown_on_exit=False), TracerProvider()
+    provider.add_log_record_processor(
+        DurableLogRecordProcessor(None, directory=tmp_path, span_events=True)
+    )
+    sink = OTelSink(provider, without_limits=True)
+    log = AgentLogger("clerk", sink=sink, tracer_provider=tracers)
+    arguments = {"query": "flights to Lisbon", "limit": 3}
+
+    def block() -> None:
+        with log.tool("search", arguments) as tool:
+            tool.result({"found": 3})
+
+    with log.run():
+        call = block if "with" in name else lambda: log.tool_call("search", arguments)
+        check(name, usual(call))
+    provider.shutdown()
+    tracers.shutdown()
 
 
 @pytest.mark.parametrize("starts", [True, False])

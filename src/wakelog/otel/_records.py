@@ -201,7 +201,8 @@ def content_of(
     apart = s.CONTENT if erasable else _NOTHING
     if redactor is None:
         longest, body = max_line_bytes - SEAL_BYTES, not derived_body
-        longest = min(longest, max_event_bytes)
+        if longest > max_event_bytes:  # noqa: PLR1730 - `min` would be one more call
+            longest = max_event_bytes
         plain = None
         if compiled_content is not None:
             plain = compiled_content(record, content, body, ending, longest, apart)
