@@ -77,7 +77,7 @@ guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarante
 	  tests/journal/test_append_files.py tests/journal/test_space_faults.py tests/journal/test_space.py tests/delivery/test_answers.py tests/journal/test_interruptions.py tests/journal/test_owners.py \
 	  tests/spans/test_span_faults.py \
 	  tests/processes/test_forks.py tests/journal/test_working_directory.py tests/journal/test_damage_at_the_end.py \
-	  tests/evidence/test_evidence_table.py \
+	  tests/evidence/test_evidence_table.py tests/evidence/test_evidence_erasure.py \
 	  tests/delivery/test_end_to_end.py::test_nothing_accepted_is_missing_after_twenty_kills_at_random_moments $(PYTEST_ARGS)
 
 attack: $(STAMP) ## Tries what goes by chance with the full counts; hours (WAKELOG_TEST_SEED=... repeats a run)

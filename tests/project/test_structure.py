@@ -145,3 +145,16 @@ def test_each_term_of_the_glossary_is_one_sentence_and_in_use() -> None:
 @pytest.mark.parametrize("name", sorted({name for _, name, _ in entries() if name}))
 def test_each_name_in_the_glossary_is_one_in_the_code(name: str) -> None:
     assert pkgutil.resolve_name(name) is not None
+
+
+def test_every_module_with_figures_for_the_guarantees_is_asked_for_them() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = makefile.partition("\nguarantees:")[2].partition("\n\n")[0]
+    with_figures = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if "record_property(" in path.read_text(encoding="utf-8")
+    }
+
+    assert len(with_figures) > 10
+    assert {path for path in with_figures if path not in recipe} == set()
