@@ -153,7 +153,9 @@ def test_every_module_with_figures_for_the_guarantees_is_asked_for_them() -> Non
     with_figures = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "tests").rglob("test_*.py")
-        if "record_property(" in path.read_text(encoding="utf-8")
+        if re.search(
+            r"^from tests\.support\.guarantees import", path.read_text("utf-8"), re.MULTILINE
+        )
     }
 
     assert len(with_figures) > 10
