@@ -79,13 +79,11 @@ class BaseLogger(Copying, EventMethods[Recorded]):
         self.agent_name = agent_name
         self.workflow_name = workflow_name
         self._own_sink: JSONLSink | None = None
-        self.sink: EventSink
         if isinstance(sink, str | os.PathLike):
             from wakelog.sinks import JSONLSink  # `configure` needs none
 
-            self.sink = self._own_sink = JSONLSink(sink)
-        else:
-            self.sink = NullSink() if sink is None else sink
+            sink = self._own_sink = JSONLSink(sink)
+        self.sink: EventSink = NullSink() if sink is None else sink
         self.choose_copy(redact_payloads, redaction_config)
         self.default_risk: dict[str, Any] = kept(dict(default_risk or {}))
         self.metadata: dict[str, Any] = kept(dict(metadata or {}))
