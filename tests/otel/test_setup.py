@@ -118,8 +118,8 @@ def test_recording_loads_neither_seals_nor_metrics_nor_an_http_client(
 @pytest.mark.parametrize(
     "code, modules, sources",
     [
-        ("from wakelog.otel import DurableLogRecordProcessor", 154, 151),
-        ("import wakelog; wakelog.configure", 192, 172),
+        ("from wakelog.otel import DurableLogRecordProcessor", 155, 292),
+        ("import wakelog; wakelog.configure", 195, 346),
     ],
 )
 def test_little_is_loaded_and_compiled_above_the_sdk(

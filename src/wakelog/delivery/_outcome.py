@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-
-from wakelog._dataclass import dataclass
+from dataclasses import dataclass
 
 Address = tuple[str, int]
 """Host and TCP port."""

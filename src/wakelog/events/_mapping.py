@@ -8,11 +8,10 @@ are Wakelog's own. Attributes are those of the conventions where one fits (see
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from wakelog._dataclass import dataclass
 from wakelog.events import semconv as s
 from wakelog.record import Record, rfc3339
 

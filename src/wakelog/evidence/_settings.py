@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
-from wakelog._dataclass import dataclass
 from wakelog.errors import ConfigurationError
 from wakelog.evidence._keys import Signer
 

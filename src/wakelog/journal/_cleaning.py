@@ -6,10 +6,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wakelog._dataclass import dataclass
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from wakelog._dataclass import dataclass
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve

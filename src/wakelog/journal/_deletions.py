@@ -6,13 +6,12 @@ where to go on and what to count.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
 import orjson
 
-from wakelog._dataclass import dataclass
 from wakelog.journal._mark import Mark
 from wakelog.runtime import read_small
 

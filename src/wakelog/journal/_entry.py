@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import NamedTuple
 
-from wakelog._dataclass import dataclass
 from wakelog.journal._mark import Mark
 from wakelog.record import Record, Resource, UnreadRecord, stated_crc, unread_in_order
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wakelog._dataclass import dataclass
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
-
-from wakelog._dataclass import dataclass
 
 # One in this many writes is measured.
 MEASURED: Final = 16

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from wakelog._dataclass import dataclass
 from wakelog.journal._counts import RecordCounts
 from wakelog.record import read_fields, seal_fields
 from wakelog.runtime import read_small

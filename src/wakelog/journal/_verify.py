@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from wakelog._dataclass import dataclass
 from wakelog.errors import CorruptLineError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal._cursor import header_of

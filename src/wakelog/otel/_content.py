@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 from opentelemetry.sdk._logs import ReadWriteLogRecord
 
-from wakelog._dataclass import dataclass
 from wakelog.errors import ConfigurationError
 from wakelog.events import event_type_of
 from wakelog.events import semconv as s

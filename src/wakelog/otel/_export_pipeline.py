@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.metrics import NoOpMeterProvider
@@ -14,7 +15,6 @@ from opentelemetry.sdk._logs.export import (
     LogRecordExportResult,
 )
 
-from wakelog._dataclass import dataclass
 from wakelog.delivery import BatchBisection, ExportOutcome, ExportRound, Outcome, suppress_recording
 from wakelog.errors import WakelogError
 from wakelog.journal import Entry, dead_letter_line, write_dead_letter

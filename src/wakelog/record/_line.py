@@ -11,13 +11,12 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import orjson
 
-from wakelog._dataclass import dataclass
 from wakelog._native import native
 from wakelog.errors import CorruptLineError, EventTooLargeError, JournalFormatError
 from wakelog.record._blobs import (
