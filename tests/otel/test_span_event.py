@@ -13,9 +13,9 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Event, Span, SpanLimits, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
-from wakelog.otel import _span_event
+from wakelog.otel import _bridge
+from wakelog.otel._bridge import add_event
 from wakelog.otel._others import span_context_of, span_of
-from wakelog.otel._span_event import add_event
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +114,7 @@ def test_an_ended_span_gets_no_event() -> None:
 
 def test_without_the_private_names_the_span_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     span = span_with(SpanLimits())
-    monkeypatch.setattr(_span_event, "_add_event", object())
+    monkeypatch.setattr(_bridge, "_add_event", object())
 
     add_event(span, "sent", FLAT, 1)
 
