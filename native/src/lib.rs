@@ -19,7 +19,7 @@ mod times;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 4;
+const INTERFACE: u32 = 5;
 
 #[pymodule]
 fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -8,7 +8,8 @@ use crate::line::{put_attribute, put_id};
 use crate::{json, times};
 
 /// The length of a line's id: the trace id in hexadecimal, a hyphen, and the span id.
-const ID_LENGTH: usize = 32 + 1 + 16;
+const ID_LENGTH: usize = TRACE_DIGITS + 1 + 16;
+const TRACE_DIGITS: usize = 32;
 const SAMPLED: u32 = 1;
 const KINDS: [&str; 5] = ["internal", "server", "client", "producer", "consumer"];
 const STATUS_CODES: [&str; 3] = ["UNSET", "OK", "ERROR"];
@@ -48,6 +49,9 @@ struct Classes {
     span_context: Py<PyType>,
     bounded_attributes: Py<PyType>,
     bounded_list: Py<PyType>,
+    /// The kind and the status of most spans.
+    internal: Py<PyAny>,
+    unset: Py<PyAny>,
     /// The trace state of contexts without one.
     no_state: Py<PyAny>,
 }
@@ -96,7 +100,7 @@ impl SpanLineEncoder {
         }
         let id = context.line_id();
         let mut out = Vec::with_capacity(1024);
-        let line = Line { at: &self.at, sdk: &self.sdk, py, span, context, longest };
+        let line = Line { at: &self.at, sdk: &self.sdk, py, span, context, id: &id, longest };
         if line.put(&mut out, ended)?.is_none() {
             return Ok(None);
         }
@@ -139,8 +143,8 @@ struct Context<'py> {
 impl Context<'_> {
     fn line_id(&self) -> [u8; ID_LENGTH] {
         let mut id = [b'-'; ID_LENGTH];
-        put_digits(&mut id[..32], &self.trace_id.to_be_bytes());
-        put_digits(&mut id[33..], &self.span_id.to_be_bytes());
+        put_digits(&mut id[..TRACE_DIGITS], &self.trace_id.to_be_bytes());
+        put_digits(&mut id[TRACE_DIGITS + 1..], &self.span_id.to_be_bytes());
         id
     }
 }
@@ -186,6 +190,8 @@ struct Line<'a, 'py> {
     py: Python<'py>,
     span: &'a Bound<'py, PyAny>,
     context: Context<'py>,
+    /// The id of the line.
+    id: &'a [u8; ID_LENGTH],
     longest: usize,
 }
 
@@ -231,8 +237,11 @@ impl<'py> Line<'_, 'py> {
     fn put_head(&self, out: &mut Vec<u8>, signal: &[u8], time: &Bound<'py, PyAny>) -> Option<()> {
         out.extend_from_slice(signal);
         put_time(out, b",\"timestamp\":\"", time)?;
-        put_id(out, b",\"trace_id\":\"", &self.context.trace_id.to_be_bytes());
-        put_id(out, b",\"span_id\":\"", &self.context.span_id.to_be_bytes());
+        out.extend_from_slice(b",\"trace_id\":\"");
+        out.extend_from_slice(&self.id[..TRACE_DIGITS]);
+        out.extend_from_slice(b"\",\"span_id\":\"");
+        out.extend_from_slice(&self.id[TRACE_DIGITS + 1..]);
+        out.push(b'"');
         put_flags(out, self.context.flags);
         Some(())
     }
@@ -247,18 +256,16 @@ impl<'py> Line<'_, 'py> {
         out.extend_from_slice(b",\"span\":{\"name\":");
         json::put_text(out, name);
         let kind = self.get(&self.at.kind)?;
-        if !kind.get_type().is(self.sdk.span_kind.bind(py)) {
-            return Ok(None);
-        }
-        match kind.getattr(intern!(py, "_value_"))?.extract::<usize>()? {
-            0 => {}
-            number => {
-                let Some(kind) = KINDS.get(number) else {
-                    return Ok(None);
-                };
-                out.extend_from_slice(b",\"kind\":");
-                json::put_text(out, kind);
+        if !kind.is(self.sdk.internal.bind(py)) {
+            if !kind.get_type().is(self.sdk.span_kind.bind(py)) {
+                return Ok(None);
             }
+            let number: usize = kind.getattr(intern!(py, "_value_"))?.extract()?;
+            let Some(kind) = KINDS.get(number) else {
+                return Ok(None);
+            };
+            out.extend_from_slice(b",\"kind\":");
+            json::put_text(out, kind);
         }
         let parent = self.get(&self.at.parent)?;
         if parent.is_none() {
@@ -288,13 +295,13 @@ impl<'py> Line<'_, 'py> {
             return Ok(None);
         }
         let code = status.getattr(self.at.status_code.bind(py))?;
+        if code.is(self.sdk.unset.bind(py)) {
+            return Ok(Some(()));
+        }
         if !code.get_type().is(self.sdk.status_code.bind(py)) {
             return Ok(None);
         }
         let number: usize = code.getattr(intern!(py, "_value_"))?.extract()?;
-        if number == 0 {
-            return Ok(Some(()));
-        }
         let Some(code) = STATUS_CODES.get(number) else {
             return Ok(None);
         };

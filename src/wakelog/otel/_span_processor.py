@@ -239,7 +239,9 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
                 self.open_spans.remove(context.span_id)
             self._refuse(error)
             return
-        self._accepted(seq)
+        delivery = self._delivery  # another thread may be shutting down
+        if delivery is not None:
+            delivery.accepted(seq)
 
     def _end_line(self, span: ReadableSpan) -> Encoded | None:
         """Encode the line of the end of a span that is not ordinary, None if it is not sampled."""

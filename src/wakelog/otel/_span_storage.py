@@ -44,7 +44,7 @@ _COUNTS: Final = ("dropped_attributes", "dropped_events", "dropped_links")
 
 
 class SDKClasses(NamedTuple):
-    """The SDK's classes whose objects are read without their properties."""
+    """The SDK's classes whose objects are read without their properties, and its usual values."""
 
     span_kind: type = SpanKind
     status_code: type = StatusCode
@@ -52,6 +52,8 @@ class SDKClasses(NamedTuple):
     span_context: type = SpanContext
     bounded_attributes: type = BoundedAttributes
     bounded_list: type = BoundedList
+    internal: SpanKind = SpanKind.INTERNAL
+    unset: StatusCode = StatusCode.UNSET
     no_state: TraceState = SpanContext(0, 0, is_remote=False).trace_state
 
 
