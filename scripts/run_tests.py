@@ -35,6 +35,7 @@ ENCODING = (
     "tests/otel/test_processor.py",
     "tests/journal/test_damage_at_the_end.py",
     "tests/journal/test_reading.py",
+    "tests/spans/test_ordinary_spans.py",
     "tests/spans/test_span_lines.py",
     "tests/spans/test_span_processor.py",
     "tests/delivery/test_end_to_end.py",

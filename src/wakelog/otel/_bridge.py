@@ -98,7 +98,7 @@ def add_event(
             and _TEXT.issuperset(map(type, plain))
         ):
             valid = BoundedAttributes(most)
-            valid._dict = plain  # noqa: SLF001 - a private name, as below
+            valid._dict = plain  # noqa: SLF001 - a private name, as above
             _add_made(span, Event(name, valid, timestamp))
             return
     span.add_event(name, attributes=attributes, timestamp=timestamp)
