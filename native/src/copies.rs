@@ -17,8 +17,9 @@ const SEVERAL: u8 = 2;
 /// Return a copy of a dict of known names with texts and numbers, if nothing in it is redacted.
 ///
 /// `keys` has what is known of names: `False` for one that is not sensitive. `suspect` is the search
-/// for what has to be examined; it runs no Python code, and returns `None` without a result. Under
-/// one of the names `special`, a value may be a secret because of another value.
+/// for what has to be examined, which returns `None` without a result; its exceptions, which may be
+/// those of a signal's handler, are passed on. Under one of the names `special`, a value may be a
+/// secret because of another value.
 ///
 /// Returns `None` for all other values, which are copied and redacted in Python.
 #[pyfunction]
@@ -27,15 +28,25 @@ pub fn copy_untouched<'py>(
     keys: &Bound<'py, PyDict>,
     suspect: &Bound<'py, PyAny>,
     special: &Bound<'py, PyTuple>,
-) -> Option<Bound<'py, PyDict>> {
-    Copier { keys, suspect, special, left: MOST }.copy(value, MOST_LEVELS)
+) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let mut copier = Copier { keys, special, left: MOST, texts: Vec::new() };
+    let Some(copy) = copier.copy(value, MOST_LEVELS) else {
+        return Ok(None);
+    };
+    for text in copier.texts {
+        if !suspect.call1((text,))?.is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(copy))
 }
 
 struct Copier<'a, 'py> {
     keys: &'a Bound<'py, PyDict>,
-    suspect: &'a Bound<'py, PyAny>,
     special: &'a Bound<'py, PyTuple>,
     left: usize,
+    /// The texts of the copy, which are searched last because that takes longest.
+    texts: Vec<Bound<'py, PyString>>,
 }
 
 impl<'py> Copier<'_, 'py> {
@@ -58,13 +69,12 @@ impl<'py> Copier<'_, 'py> {
             if plain {
                 continue;
             }
-            if let Ok(text) = child.cast_exact::<PyString>() {
-                if !self.is_clean(text)? {
-                    return None;
+            match child.cast_into_exact::<PyString>() {
+                Ok(text) => self.note(text)?,
+                Err(other) => {
+                    let child = other.into_inner().cast_into_exact::<PyDict>().ok()?;
+                    inner.push((key, self.copy(&child, levels.checked_sub(1)?)?));
                 }
-            } else {
-                let child = child.cast_into_exact::<PyDict>().ok()?;
-                inner.push((key, self.copy(&child, levels.checked_sub(1)?)?));
             }
         }
         for (key, child) in inner {
@@ -78,16 +88,16 @@ impl<'py> Copier<'_, 'py> {
         Some(copy)
     }
 
-    /// Return whether a text needs no examination, which for long ones with other than ASCII
-    /// characters is not known here.
-    fn is_clean(&mut self, text: &Bound<'py, PyString>) -> Option<bool> {
+    /// Note a text to search; `None` for a long one with other than ASCII characters.
+    fn note(&mut self, text: Bound<'py, PyString>) -> Option<()> {
         let length = text.len().ok()?;
         self.left = self.left.checked_sub(length)?;
         let is_short = length <= LONG;
         if !is_short && !text.call_method0(intern!(text.py(), "isascii")).ok()?.is_truthy().ok()? {
             return None;
         }
-        Some(self.suspect.call1((text,)).ok()?.is_none())
+        self.texts.push(text);
+        Some(())
     }
 }
 

@@ -42,6 +42,11 @@ pub fn uuid7() -> PyResult<[u8; 36]> {
     Ok(id)
 }
 
+/// Forget the seed, as a forked child may even have its parent's process id.
+pub fn forget() {
+    *SEED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+}
+
 /// Return a new UUID of version 7 as a text.
 #[pyfunction]
 pub fn new_id(py: Python<'_>) -> PyResult<Bound<'_, PyString>> {

@@ -19,7 +19,14 @@ mod times;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 5;
+const INTERFACE: u32 = 6;
+
+/// Forget what a forked child must not share with its parent.
+#[pyfunction]
+fn forget() {
+    ids::forget();
+    salts::forget();
+}
 
 #[pymodule]
 fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -32,5 +39,6 @@ fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(copies::copy_untouched, module)?)?;
     module.add_function(wrap_pyfunction!(ids::new_id, module)?)?;
     module.add_function(wrap_pyfunction!(line::seal, module)?)?;
+    module.add_function(wrap_pyfunction!(forget, module)?)?;
     Ok(())
 }

@@ -222,7 +222,7 @@ impl LogEncoder {
         }
         if own {
             if let Some(number) = self.names.iter().position(|name| name == key) {
-                names[number] = text.map(str::to_owned);
+                names[number] = Some(text?.to_owned()); // another value is shown as Python shows it
             }
         }
         Some(true)

@@ -41,6 +41,11 @@ pub fn put_field(out: &mut Vec<u8>, mut content: Vec<u8>) -> PyResult<()> {
     Ok(())
 }
 
+/// Forget the unused salts, as a forked child may even have its parent's process id.
+pub fn forget() {
+    SALTS_LEFT.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).unused.clear();
+}
+
 /// Return a salt that is not used elsewhere, also not in a forked child.
 fn salt() -> PyResult<[u8; SALT_BYTES]> {
     let process = std::process::id();

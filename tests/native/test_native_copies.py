@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+import signal
 from collections import OrderedDict
 from typing import Any
 
@@ -183,11 +184,44 @@ def test_detectors_of_the_user_see_every_text() -> None:
         assert engine.copy_of({"query": "seat on TP 559"}) != {"query": "seat on TP 559"}
 
 
-def test_a_search_that_fails_leaves_the_value_to_python() -> None:
+def test_an_exception_of_a_search_is_passed_on() -> None:
     engine = in_python()
     engine.copy_of({"query": 1})
 
     def fail(_: str) -> None:
         raise RecursionError
 
-    assert wakelog_native.copy_untouched({"query": "x"}, engine.keys, fail, VALUE_KEYS) is None
+    with pytest.raises(RecursionError):
+        wakelog_native.copy_untouched({"query": "x"}, engine.keys, fail, VALUE_KEYS)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError, SystemExit, ValueError])
+def test_an_exception_of_a_signals_handler_reaches_the_program(kind: type[BaseException]) -> None:
+    engine = in_python()
+    engine.copy_untouched = wakelog_native.copy_untouched
+    engine.copy_of({"query": 1})
+
+    def stop(*_: object) -> None:
+        raise kind
+
+    def search(_: str) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        engine.suspect = search
+        with pytest.raises(kind):
+            engine.copy_of({"query": "x"})
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_search_that_fails_by_itself_leaves_the_value_to_python() -> None:
+    engine = in_python()
+    engine.copy_of({"query": 1})
+
+    def fail(*_: object) -> None:
+        raise RecursionError
+
+    engine.copy_untouched = fail
+    assert engine.copy_of({"query": "x"}) == {"query": "x"}

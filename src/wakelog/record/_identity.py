@@ -34,6 +34,8 @@ _count: Callable[[], int]
 _seed()
 # A forked child would otherwise create the same ids as its parent.
 reset_in_child(_seed, ForkOrder.IDENTITY)
+if native is not None:
+    reset_in_child(native.forget, ForkOrder.IDENTITY)
 
 # A cache of the last second that was formatted: events of one second share its text.
 _last_second = (-1, "")

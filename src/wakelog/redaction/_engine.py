@@ -113,7 +113,11 @@ class Engine:
                 return value
             return self.redacted(kept(value))
         if self.copy_untouched is not None:
-            copy = self.copy_untouched(value, self.keys, self.suspect, VALUE_KEYS)
+            try:
+                copy = self.copy_untouched(value, self.keys, self.suspect, VALUE_KEYS)
+            except Exception as error:  # noqa: BLE001 - a search may run a signal's handler
+                let_through(error)
+                copy = None
             if copy is not None:
                 return copy
         keys, suspect = self.keys, self.suspect
