@@ -9,7 +9,7 @@ from typing import Any
 
 
 def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """Return a package's ``__getattr__``, as PEP 562 has it.
+    """Return a package's ``__getattr__``, as PEP 562 has it, and let ``dir`` show the names.
 
     Args:
         package: The name of the package.
@@ -27,7 +27,9 @@ def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[st
             message = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(message)
         value = getattr(import_module(home), name)
-        setattr(sys.modules[package], name, value)
+        setattr(module, name, value)
         return value
 
+    module = sys.modules[package]
+    module.__dict__["__dir__"] = lambda: sorted({*vars(module), *home_of})
     return load

@@ -203,6 +203,20 @@ def test_all_is_sorted_and_every_name_in_it_can_be_had() -> None:
     assert {name: value.__name__ for name, value in found.items()} == {name: name for name in found}
 
 
+def test_every_public_name_is_shown_before_it_is_used(program: Program) -> None:
+    packages = ["sinks", "journal", "otel", "redaction", "evidence", "gateway", "delivery"]
+    code = f"""
+import json
+from importlib import import_module
+missing = {{}}
+for name in {packages!r}:
+    package = import_module("wakelog." + name)
+    missing[name] = sorted(set(package.__all__) - set(dir(package)))
+print(json.dumps(missing))
+"""
+    assert program.run(code) == {name: [] for name in packages}
+
+
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"'wakelog'.*'AgentLoger'"):
         wakelog.AgentLoger  # noqa: B018

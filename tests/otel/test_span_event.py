@@ -141,6 +141,20 @@ def test_a_method_of_the_users_is_called(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not span.events
 
 
+def test_a_subclass_that_sees_every_event_still_does() -> None:
+    seen: list[str] = []
+
+    class Own(Span):
+        def _add_event(self, event: Any) -> None:
+            seen.append(event.name)
+
+    span = span_with(SpanLimits())
+    span.__class__ = Own
+    add_event(span, "sent", FLAT, 1)
+
+    assert seen == ["sent"]
+
+
 def test_the_span_of_a_context_is_looked_up_once_and_not_kept_alive() -> None:
     span = span_with(SpanLimits())
     context = trace.set_span_in_context(span)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ from opentelemetry.trace import (
 )
 
 from tests.support.attack import times
-from wakelog.otel import _span_storage
+from wakelog.journal import read
+from wakelog.otel import DurableSpanProcessor, _span_storage
 from wakelog.otel._span_fields import fields_of_span, scope_of
 from wakelog.otel._span_lines import (
     Encoded,
@@ -212,3 +214,25 @@ def test_another_sdk_is_read_through_its_properties(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(_span_storage, "ReadableSpan", Other)
 
     assert span_storage() is None
+
+
+@pytest.mark.parametrize("encode_line", [_line_in_python, ordinary_line])
+def test_one_parent_of_spans_in_two_traces_is_written_for_each(encode_line: Any) -> None:
+    parent = SpanContext(1, 7, is_remote=False, trace_flags=TraceFlags(1))
+    for trace_id in (1, 9, 1):
+        context = SpanContext(trace_id, 2, is_remote=False, trace_flags=TraceFlags(1))
+        span = span_with(context=context, parent=parent)
+        check(encode_line(span, True, LONGEST), span)
+
+
+def test_an_end_that_cannot_be_read_raises_nothing_and_is_counted(tmp_path: Path) -> None:
+    class Broken(ReadableSpan):
+        def get_span_context(self) -> SpanContext:
+            raise RuntimeError
+
+    processor = DurableSpanProcessor(None, directory=tmp_path)
+    processor.on_end(Broken("broken", resource=SDKResource({})))
+    processor.on_end(span_with())
+    processor.shutdown()
+
+    assert len(list(read(tmp_path, signal="spans"))) == 1

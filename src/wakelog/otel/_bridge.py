@@ -82,10 +82,11 @@ def add_event(
         timestamp: The event's time in nanoseconds since 1970, None for now.
     """
     kind = type(attributes)
-    # Neither a subclass nor the object has an `add_event` of its own.
+    # Neither a subclass nor the object has one of these methods of its own.
     if (
         (kind is dict or kind is BoundedAttributes)
         and getattr(span.add_event, "__func__", None) is _add_event
+        and getattr(type(span), "_add_event", None) == _add_made  # `is` would narrow its type
         and (limits := getattr(span, "_limits", None)) is not None
         and limits.max_attribute_length is None
     ):

@@ -43,7 +43,7 @@ _KIND_FIELDS: Final = {kind: f',"kind":"{name}"' for kind, name in KINDS.items()
 _NO_STATE: Final = SDKClasses().no_state
 # Caches of the encoded names, and of the parent of the last span.
 _names: dict[object, str] = {}
-_last_parent: tuple[SpanContext | None, str] = (None, "")
+_last_parent: tuple[SpanContext | None, int, str] = (None, 0, "")
 _storage: Final = span_storage()
 
 
@@ -251,10 +251,10 @@ def _named(name: object) -> str:
 def _parent(parent: SpanContext, trace_id: int) -> str:
     """Return the field of a parent, usually the cached one of the last span."""
     global _last_parent  # noqa: PLW0603 - one tuple, replaced whole
-    known, text = _last_parent
-    if known is not parent:
+    known, known_trace_id, text = _last_parent
+    if known is not parent or known_trace_id != trace_id:
         text = f',"parent":{orjson.dumps(context_fields(parent, trace_id)).decode()}'
-        _last_parent = (parent, text)
+        _last_parent = (parent, trace_id, text)
     return text
 
 

@@ -20,6 +20,7 @@ from wakelog.otel._content import ContentPolicy
 from wakelog.otel._durable import DurablePipeline
 from wakelog.otel._idle_spans import IdleSpans
 from wakelog.otel._open_spans import SpanTracker
+from wakelog.otel._others import asked
 from wakelog.otel._redactor import Redactor
 from wakelog.otel._settings import (
     UnknownOutcome,
@@ -235,7 +236,7 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
             journal = self._journal or self._journal_of(resource)
             _, seq = journal.put(record_id, content, resource, journal.durability)
         except Exception as error:  # noqa: BLE001 - counted and logged: a pipeline must not raise
-            if (context := span.get_span_context()) is not None:
+            if (context := asked(span.get_span_context, None)) is not None:
                 self.open_spans.remove(context.span_id)
             self._refuse(error)
             return
