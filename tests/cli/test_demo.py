@@ -29,7 +29,9 @@ SECONDS = 200
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR")}
+    # The fixture of a module is made before the developer's settings are hidden from its tests.
+    hidden = ("COLUMNS", "FORCE_COLOR", "OTEL_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
     return subprocess.run(
         [sys.executable, "-m", "wakelog.cli", *arguments],
         env={**kept, "PYTHONPATH": SOURCE, **variables},
