@@ -352,6 +352,26 @@ def test_a_forked_child_makes_other_ids_than_its_parent() -> None:
     assert len({one[19:] for one in made}) == 4
 
 
+def test_a_child_forgets_its_parents_ids_even_with_the_same_process_id() -> None:
+    first, second = new_ids(2)
+    wakelog_native.forget()  # what a forked child calls
+    (third,) = new_ids(1)
+
+    assert int(second[24:], 16) == int(first[24:], 16) + 1
+    assert int(third[24:], 16) != int(second[24:], 16) + 1
+    program = """
+import os, wakelog_native
+called, forget = [], wakelog_native.forget
+wakelog_native.forget = lambda: called.append(forget())
+import wakelog.record
+if os.fork() == 0:
+    print(len(called), flush=True)
+    os._exit(0)
+os.wait()
+"""
+    assert said(program) == "1"
+
+
 def said(program: str, **variables: str) -> str:
     environment = {k: v for k, v in os.environ.items() if k != "WAKELOG_NATIVE"} | variables
     done = subprocess.run(
