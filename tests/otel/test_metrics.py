@@ -412,8 +412,8 @@ def test_what_somebody_else_delivers_is_not_pending(tmp_path: Path, meter: Meter
         assert meter.read().balanced()["delivered"] == 3
 
 
-def test_what_was_delivered_is_not_evicted_as_well(tmp_path: Path) -> None:
-    """The ledger of a writer that is let go is one round behind, and its file has been evicted."""
+def half_delivered(tmp_path: Path) -> tuple[Path, WriterBooks, Any]:
+    """Return the folder of a writer with ten records, its books, and lanes that have delivered five."""
     with processing(None, tmp_path) as gone:
         emitting(gone)(*"abcdefghij")
         assert gone.journal.writer is not None
@@ -421,6 +421,12 @@ def test_what_was_delivered_is_not_evicted_as_well(tmp_path: Path) -> None:
     account = WriterBooks(folder, (Mark(), ()))
     lanes: Any = SimpleNamespace(marks=(Mark(1, 1000, 5), ()), gone=False)
     account.update(lanes)
+    return folder, account, lanes
+
+
+def test_what_was_delivered_is_not_evicted_as_well(tmp_path: Path) -> None:
+    """The ledger of a writer that is let go is one round behind, and its file has been evicted."""
+    folder, account, _ = half_delivered(tmp_path)
     assert (account.figures.delivered, account.figures.pending) == (5, 5)
 
     stone = Tombstone(5, 10, 6, "quota")
@@ -436,13 +442,7 @@ def test_what_was_delivered_is_not_evicted_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fate", ["dead_lettered", "corrupt"])
 def test_what_is_evicted_is_not_set_aside_or_damaged_as_well(tmp_path: Path, fate: str) -> None:
     """The quota deletes a record, its tombstone is read before the mark that says its fate."""
-    with processing(None, tmp_path) as gone:
-        emitting(gone)(*"abcdefghij")
-        assert gone.journal.writer is not None
-        folder = gone.journal.writer.folder.path
-    account = WriterBooks(folder, (Mark(), ()))
-    lanes: Any = SimpleNamespace(marks=(Mark(1, 1000, 5), ()), gone=False)
-    account.update(lanes)
+    folder, account, lanes = half_delivered(tmp_path)
     record = Deletion(2, 10, Mark(2, 0, 10), (Tombstone(5, 10, 5, "quota"),))
     (folder / deletions.NAME).write_bytes(record.to_bytes(folder.name))
     account.update(lanes)

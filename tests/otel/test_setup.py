@@ -203,6 +203,15 @@ def test_all_is_sorted_and_every_name_in_it_can_be_had() -> None:
     assert {name: value.__name__ for name, value in found.items()} == {name: name for name in found}
 
 
+def test_a_switch_of_the_compiled_encoders_that_is_no_boolean_is_refused_without_an_exporter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAKELOG_NATIVE", "maybe")
+
+    with pytest.raises(wakelog.ConfigurationError, match=r"WAKELOG_NATIVE='maybe'.*true or false"):
+        wakelog.otel.DurableLogRecordProcessor(None, directory=tmp_path)
+
+
 def test_every_public_name_is_shown_before_it_is_used(program: Program) -> None:
     packages = ["sinks", "journal", "otel", "redaction", "evidence", "gateway", "delivery"]
     code = f"""

@@ -16,6 +16,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource as SDKResource
 
 from wakelog import _arguments as a
+from wakelog._native import VARIABLE as NATIVE
 from wakelog.delivery import Delivery, Destination, Sources, suppress_recording
 from wakelog.errors import ConfigurationError
 from wakelog.evidence import Sealing
@@ -44,6 +45,7 @@ from wakelog.otel._settings import (
     ExitTimeouts,
     batching,
     durability_of,
+    flag,
     say_misspelt,
 )
 from wakelog.record import LOGS, SPANS, Resource
@@ -128,6 +130,7 @@ class DurablePipeline(Generic[Metrics]):
         redact: bool | RedactionConfig | Redactor | None,
         sealing: Sealing | None,
     ) -> None:
+        flag(None, NATIVE, default=True)  # at import, an invalid value counts as true
         a.check(
             schedule_delay_millis=(schedule_delay_millis, *a.NUMBER),
             max_export_batch_size=(max_export_batch_size, *a.COUNT),

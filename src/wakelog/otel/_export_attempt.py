@@ -16,7 +16,6 @@ from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportRes
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from wakelog._native import VARIABLE as NATIVE
 from wakelog.delivery import ExportOutcome, Outcome, suppress_recording
 from wakelog.otel._requests import DIRECT_ENCODING
 from wakelog.otel._response_capture import (
@@ -77,9 +76,8 @@ def encode_for(attempt: ExportAttempt, encode: Encode) -> bool:
         Whether requests are encoded here.
 
     Raises:
-        ConfigurationError: If ``WAKELOG_DIRECT_ENCODING`` or ``WAKELOG_NATIVE`` is not a boolean.
+        ConfigurationError: If ``WAKELOG_DIRECT_ENCODING`` is not a boolean.
     """
-    flag(None, NATIVE, default=True)  # at import, an invalid value counts as true
     wanted = flag(None, DIRECT_ENCODING, default=True)
     return wanted and isinstance(attempt, CapturedAttempt) and attempt.encode_with(encode)
 
