@@ -604,10 +604,6 @@ def test_a_variable_leaves_the_encoding_to_the_exporter(
     with pytest.raises(ConfigurationError, match="WAKELOG_DIRECT_ENCODING='sometimes'"):
         set_up(exporter_to(hop))
 
-    monkeypatch.setenv("WAKELOG_NATIVE", "of")
-    with pytest.raises(ConfigurationError, match="WAKELOG_NATIVE='of' is not known: use true or"):
-        set_up(exporter_to(hop))
-
 
 def test_a_subclass_of_an_exporter_is_given_the_records(hop: Scripted) -> None:
     seen: list[Any] = []
