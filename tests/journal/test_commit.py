@@ -153,6 +153,37 @@ def test_waiting_for_the_disk_never_blocks_the_event_loop(tmp_path: Path, make: 
 
 
 @pytest.mark.parametrize("make", MAKERS)
+def test_few_of_the_tasks_that_waited_run_in_one_round_of_the_event_loop(
+    tmp_path: Path, make: Any
+) -> None:
+    async def main() -> list[int]:
+        log, _ = make(tmp_path, Disk())
+        rounds = [0]
+        watching = True
+
+        def next_round() -> None:
+            rounds.append(0)
+            if watching:
+                asyncio.get_running_loop().call_soon(next_round)
+
+        async def work() -> None:
+            for number in range(5):
+                await log.user_message(str(number))
+                rounds[-1] += 1
+
+        workers = [asyncio.create_task(work()) for _ in range(64)]
+        await asyncio.sleep(0)
+        next_round()
+        await asyncio.gather(*workers)
+        watching = False
+        return rounds
+
+    rounds = asyncio.run(main())
+    assert sum(rounds) == 64 * 5
+    assert max(rounds) <= 4  # several syncs may end in one round: they do not add up
+
+
+@pytest.mark.parametrize("make", MAKERS)
 def test_a_disk_that_refuses_is_raised_to_every_task_that_waits(tmp_path: Path, make: Any) -> None:
     disk = Disk()
 

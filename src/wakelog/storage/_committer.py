@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     import asyncio  # a slow import, which a waiting task has already done
 
     _Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
+    _Answer = tuple[asyncio.Future[None], JournalError | None]
 
 _log = logging.getLogger("wakelog")
+
+_WOKEN_AT_ONCE = 3
 
 
 class Committer:
@@ -30,7 +33,7 @@ class Committer:
     is first needed. If no thread can be started, because the interpreter is exiting, the caller
     syncs.
 
-    ``_lock`` guards the waiting tasks and the due time; nothing is synced under it. It is reentrant
+    ``_lock`` guards the tasks and the due time; nothing is synced under it. It is reentrant
     for signal handlers and finalizers.
 
     Args:
@@ -44,6 +47,8 @@ class Committer:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._waiters: list[_Waiter] = []
+        # Tasks whose sync has ended, and that are still to be woken.
+        self._answered: dict[asyncio.AbstractEventLoop, deque[_Answer]] = {}
         self._due: float | None = None
         self._stopping = False
         self._thread = Background(self._run, "wakelog-commit")
@@ -120,14 +125,36 @@ class Committer:
         self._failing = False
         return None
 
-    @staticmethod
-    def _answer(waiters: list[_Waiter], error: JournalError | None) -> None:
-        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
-        for loop, future in waiters:
-            by_loop[loop].append(future)
-        for loop, futures in by_loop.items():
+    def _answer(self, waiters: list[_Waiter], error: JournalError | None) -> None:
+        """Wake waiting tasks, a few in each round of their event loop.
+
+        All tasks that are woken run in the loop's next round, and most of them record another
+        event. All at once would hold up everything else that the loop does.
+        """
+        begun: list[asyncio.AbstractEventLoop] = []
+        with self._lock:
+            self._answered = {
+                loop: futures for loop, futures in self._answered.items() if not loop.is_closed()
+            }
+            for loop, future in waiters:
+                if loop not in self._answered:
+                    self._answered[loop] = deque()
+                    begun.append(loop)
+                self._answered[loop].append((future, error))
+        for loop in begun:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(_resolve, futures, error)
+                loop.call_soon_threadsafe(self._wake, loop)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            futures = self._answered[loop]
+            woken = [futures.popleft() for _ in range(min(_WOKEN_AT_ONCE, len(futures)))]
+            if futures:
+                loop.call_soon(self._wake, loop)
+            else:
+                del self._answered[loop]
+        for future, error in woken:
+            complete(future, None, error)
 
 
 class FilesCommitter(Committer):
@@ -177,8 +204,3 @@ class FilesCommitter(Committer):
     def _want(self, file: AppendFile, ticket: int) -> None:
         with self._lock:
             self._files[file] = max(ticket, self._files.get(file, 0))
-
-
-def _resolve(futures: list[asyncio.Future[None]], error: JournalError | None) -> None:
-    for future in futures:
-        complete(future, None, error)
