@@ -386,6 +386,14 @@ def test_it_is_used_unless_it_is_switched_off() -> None:
     assert said(SHOWN, WAKELOG_NATIVE="false") == "False"
 
 
+def test_the_tests_switch_it_off_for_themselves_alone() -> None:
+    # Benchmarks import the tests' servers.
+    assert (
+        said("import tests.support.collector\n" + SHOWN, PYTHONPATH=str(Path(__file__).parents[2]))
+        == "True"
+    )
+
+
 def test_one_with_another_interface_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "wakelog_native.py").write_text("INTERFACE = 0\n")
 
