@@ -78,9 +78,8 @@ def span_with(**fields: Any) -> ReadableSpan:
 def careful(span: ReadableSpan) -> Any:
     context = span.get_span_context()
     assert context is not None
-    return json.loads(
-        b'{"id":""' + encode(fields_of_span(span, context), LONGEST, ending=scope_of(span)) + b"}"
-    )
+    fields = fields_of_span(span, context, ended=span.end_time is not None)
+    return json.loads(b'{"id":""' + encode(fields, LONGEST, ending=scope_of(span)) + b"}")
 
 
 def check(found: Encoded, span: ReadableSpan) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
     OTLPSpanExporter as GRPCSpanExporter,
 )
@@ -30,7 +31,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import Link, SpanContext, SpanKind, Tracer
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, Tracer
 
 from tests.support.collector import Collector
 from tests.support.waiting import until
@@ -356,6 +357,23 @@ def test_a_processor_takes_what_is_sampled_and_nothing_is_read_as_a_log(
     names = [(entry.record.span or {})["name"] for entry in read(tmp_path, signal="spans")]
     assert names == ["kept"]
     assert list(read(tmp_path)) == []
+
+
+def test_a_span_that_a_program_ends_without_a_time_arrives_as_the_sdk_sends_it(
+    make: Make, tmp_path: Path
+) -> None:
+    context = SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(1))
+    span = ReadableSpan("made", context, resource=RESOURCE, attributes={"a": 1}, start_time=5)
+    hop = Hop()
+    processor, _ = make(hop)
+    processor.on_end(span)
+
+    assert processor.force_flush()
+    [arrived] = hop.spans
+    assert encode_spans([arrived]) == encode_spans([span])
+    assert arrived.end_time is None
+    assert [b.pending for b in books(tmp_path)] == [0]
+    assert not any(open_spans(folder).starts for folder in folders(tmp_path))
 
 
 def test_without_starts_only_ends_are_recorded(make: Make, tmp_path: Path) -> None:

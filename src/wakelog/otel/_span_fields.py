@@ -33,24 +33,25 @@ def scope_of(span: ReadableSpan) -> bytes:
 
 
 def fields_of_span(
-    span: ReadableSpan, context: SpanContext, ended: int | None = None
+    span: ReadableSpan, context: SpanContext, *, ended: bool, at: int | None = None
 ) -> dict[str, Any]:
     """Return the fields of a span's line by the names of the line format.
 
     Args:
-        span: The span, which is not changed. One without an end time gives the line of a start.
+        span: The span, which is not changed.
         context: Its context.
-        ended: The end time to use in place of the span's.
+        ended: Whether it has ended; if not, the line is that of a start.
+        at: The end time to use in place of the span's, in nanoseconds since 1970.
 
     Returns:
         A new dict without ``id``, ``seq`` and scope. Events and links are the body.
     """
     began = span.start_time
-    if ended is None:
-        ended = span.end_time
+    if at is None:
+        at = span.end_time
     about: dict[str, Any] = {"name": plain_text(span.name)}
-    fields: dict[str, Any] = {"signal": SPAN_START if ended is None else SPAN}
-    time = began if ended is None else ended
+    fields: dict[str, Any] = {"signal": SPAN if ended else SPAN_START}
+    time = at if ended else began
     if type(time) is int:
         fields["timestamp"] = rfc3339(time)
     fields["trace_id"] = f"{context.trace_id:032x}"
@@ -59,7 +60,7 @@ def fields_of_span(
         fields["trace_flags"] = int(context.trace_flags)
     if span.kind is not _INTERNAL:
         about["kind"] = KINDS.get(span.kind, "internal")
-    if ended is not None and type(began) is int:
+    if ended and type(began) is int:
         about["start"] = rfc3339(began)
     if (parent := span.parent) is not None:
         about["parent"] = context_fields(parent, context.trace_id)

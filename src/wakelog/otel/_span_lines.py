@@ -99,7 +99,7 @@ class SpanLines:
         context = span.get_span_context()
         if context is None or not context.trace_flags & _SAMPLED:
             return None
-        content = self._encoded(fields_of_span(span, context), scope_of(span))
+        content = self._encoded(fields_of_span(span, context, ended=ended), scope_of(span))
         return context.span_id, line_id(context), content, span.resource
 
     def unknown(
@@ -121,7 +121,7 @@ class SpanLines:
             EventTooLargeError: As for ``encode``.
             RedactionError: As for ``encode``.
         """
-        fields = fields_of_span(span, context, at)
+        fields = fields_of_span(span, context, ended=True, at=at)
         end(fields)
         return self._encoded(fields, scope_of(span))
 
