@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Address = tuple[str, int]
 """Host and TCP port."""
@@ -22,8 +22,7 @@ class Outcome(enum.Enum):
     """The batch is too large for the next hop."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExportOutcome:
+class ExportOutcome(NamedTuple):
     """The result that an export attempt has proved for its records.
 
     Attributes:

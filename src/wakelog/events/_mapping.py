@@ -8,9 +8,9 @@ are Wakelog's own. Attributes are those of the conventions where one fits (see
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from wakelog.events import semconv as s
 from wakelog.record import Record, rfc3339
@@ -52,8 +52,10 @@ def _instructions(value: object) -> object:
     return [{"type": "text", "content": value}] if type(value) is str else value
 
 
-@dataclass(frozen=True, slots=True)
-class EventType:
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class EventType(NamedTuple):
     """The mapping of one event type to log records.
 
     Attributes:
@@ -67,9 +69,9 @@ class EventType:
             ``wakelog.<type>``.
     """
 
-    constant: Mapping[str, object] = field(default_factory=dict)
-    payload: Mapping[str, str] = field(default_factory=dict)
-    wrap: Mapping[str, Callable[[object], object]] = field(default_factory=dict)
+    constant: Mapping[str, object] = _NONE
+    payload: Mapping[str, str] = _NONE
+    wrap: Mapping[str, Callable[[object], object]] = _NONE
     severity: tuple[int, str] = _INFO
     name: str | None = None
 

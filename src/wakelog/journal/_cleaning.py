@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wakelog.errors import JournalError
@@ -337,7 +337,7 @@ class Cleaner:
                         ready.append(found)
             if ready:
                 going = [name for name in total.going if is_directory(self._root / name)]
-                total = replace(total, going=tuple(going))
+                total = total._replace(going=tuple(going))
                 path = self._root / retired.NAME
                 with result.noting(path):
                     if total != before:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -161,7 +161,7 @@ def _next(
     if evicted and reason is not None:
         stone = deletions.Tombstone(mark.seq + 1, last_seq, evicted, reason)
         deletion = deletion.with_tombstone(stone)
-    return replace(deletion, segment=below, seq=last_seq, mark=after), evicted
+    return deletion._replace(segment=below, seq=last_seq, mark=after), evicted
 
 
 def _scan(folder: Path, index: int, mark: Mark) -> _Scan:

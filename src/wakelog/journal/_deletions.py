@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 import orjson
@@ -46,8 +47,7 @@ class Tombstone:
         return evicted, length - evicted
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(NamedTuple):
     """The record of one writer's deletions.
 
     Attributes:
@@ -100,7 +100,7 @@ class Deletion:
                 left = replace(stone, first_seq=first, count=records)
                 stones.insert(0, left)
             excess -= twice
-        return replace(self, tombstones=tuple(stones))
+        return self._replace(tombstones=tuple(stones))
 
     def with_tombstone(self, stone: Tombstone) -> Deletion:
         """Return a copy with one more tombstone, joined with the last one if it continues that."""
@@ -112,7 +112,7 @@ class Deletion:
             stones.append(stone)
         if len(stones) > _MOST_TOMBSTONES:
             stones[:2] = [_joined(stones[0], stones[1])]
-        return replace(self, tombstones=tuple(stones))
+        return self._replace(tombstones=tuple(stones))
 
     def to_bytes(self, writer: str) -> bytes:
         """Return the content: a line of figures, a line for each tombstone, and a checksum."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 # One in this many writes is measured.
 MEASURED: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Observer:
+class Observer(NamedTuple):
     """Callbacks for measurements, called in the measured thread; they have to return at once.
 
     No lock of the journal is held during a call.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from wakelog.journal._counts import RecordCounts
 from wakelog.record import read_fields, seal_fields
@@ -13,8 +12,7 @@ from wakelog.runtime import read_small
 NAME = "swept"
 
 
-@dataclass(frozen=True, slots=True)
-class RetiredTotals:
+class RetiredTotals(NamedTuple):
     """The sum of the books of deleted folders.
 
     Attributes:
@@ -24,7 +22,7 @@ class RetiredTotals:
     """
 
     writers: int = 0
-    counts: RecordCounts = field(default_factory=RecordCounts)
+    counts: RecordCounts = RecordCounts()
     going: tuple[str, ...] = ()
 
     def plus(self, writer: str, counts: RecordCounts) -> RetiredTotals:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from opentelemetry.sdk._logs import ReadWriteLogRecord
 
@@ -21,8 +20,7 @@ _LONGEST_BODY = 120
 VARIABLE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
-@dataclass(frozen=True, slots=True)
-class ContentPolicy:
+class ContentPolicy(NamedTuple):
     """Where the content of Wakelog's own events may go, besides the local journal.
 
     Attributes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs.export import (
@@ -33,8 +32,7 @@ _log = logging.getLogger("wakelog")
 _TURN_RECORDS, _TURN_SECONDS = 16, 0.0002
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(NamedTuple):
     """How the export pipeline handles one signal: log records, or spans.
 
     Attributes:

@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
@@ -134,7 +133,7 @@ class ResponseCapture:
         elif before.kind is Outcome.DELIVERED:
             both = min(before.rejected + outcome.rejected, attempt.records)
             reason = outcome.reason or before.reason
-            attempt.outcome = replace(outcome, reason=reason, rejected=both)
+            attempt.outcome = outcome._replace(reason=reason, rejected=both)
 
 
 class Capturing(NamedTuple):
