@@ -1,7 +1,7 @@
 """Runs the tests in two processes side by side, each with files of its own.
 
-The tests try the encoders in Python. Where the compiled encoders are installed, a last part runs the tests of
-encoding again with them.
+The tests try the code in Python. Where the compiled encoders are installed, a last part runs the tests of encoding
+and writing again with them.
 
 Arguments go to every pytest; with a path among them there is one pytest, and this is plain `pytest`.
 
@@ -28,12 +28,18 @@ SIDE_BY_SIDE = 2
 PARTS = 6  # more than run at once, so that no process is idle for long at the end
 
 # What the last part runs.
-ENCODING = (
+COMPILED = (
+    "tests/otel/test_compiled_records.py",
     "tests/otel/test_costs.py",
     "tests/otel/test_direct_encoding.py",
     "tests/otel/test_plain_lines.py",
     "tests/otel/test_processor.py",
+    "tests/journal/test_compiled_writer.py",
     "tests/journal/test_damage_at_the_end.py",
+    "tests/journal/test_faults.py",
+    "tests/journal/test_interruptions.py::test_the_journal_keeps_what_it_acknowledged_whatever_comes_between",
+    "tests/journal/test_interruptions.py::test_signals_of_the_system_may_come_at_any_time",
+    "tests/journal/test_journal.py",
     "tests/journal/test_reading.py",
     "tests/spans/test_ordinary_spans.py",
     "tests/spans/test_span_lines.py",
@@ -95,7 +101,7 @@ def main(arguments: list[str]) -> int:
     parts = [[*arguments, *files()[first::PARTS]] for first in range(PARTS)]
     native = ["false"] * PARTS
     if importlib.util.find_spec("wakelog_native") is not None:
-        parts.append([*arguments, *ENCODING])
+        parts.append([*arguments, *COMPILED])
         native.append("true")
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         outcomes = list(pool.map(run, range(1, len(parts) + 1), parts, native))

@@ -1,4 +1,5 @@
-//! Compiled encoders for Wakelog: lines of log records, and OTLP messages made from lines.
+//! Compiled encoders for Wakelog: lines of log records and spans, with the writing of ordinary ones,
+//! and OTLP messages made from lines.
 //!
 //! Each function handles ordinary records and lines, and returns `None` for all others, which
 //! Wakelog then encodes in Python. Wakelog's tests compare the two byte for byte.
@@ -11,15 +12,17 @@ mod line;
 mod log_encoder;
 mod protobuf;
 mod reading;
+mod recorder;
 mod salts;
 mod span_encoder;
 mod span_line;
 mod times;
+mod writer;
 
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 6;
+const INTERFACE: u32 = 7;
 
 /// Forget what a forked child must not share with its parent.
 #[pyfunction]
@@ -34,6 +37,8 @@ fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<line::LineEncoder>()?;
     module.add_class::<span_line::SpanLineEncoder>()?;
     module.add_class::<log_encoder::LogEncoder>()?;
+    module.add_class::<writer::LineWriter>()?;
+    module.add_class::<recorder::LogRecorder>()?;
     module.add_function(wrap_pyfunction!(span_encoder::encode_span, module)?)?;
     module.add_function(wrap_pyfunction!(cursor::take_lines, module)?)?;
     module.add_function(wrap_pyfunction!(copies::copy_untouched, module)?)?;

@@ -46,26 +46,14 @@ impl LineEncoder {
         apart: &Bound<'py, PyFrozenSet>,
     ) -> PyResult<Option<(Bound<'py, PyString>, Bound<'py, PyBytes>)>> {
         let mut out = Vec::with_capacity(1024);
-        let mut salted = (!apart.is_empty()).then(|| Salted::new(apart));
-        let Some(id) = self.put(py, &mut out, salted.as_mut(), record, content, body, longest)?
-        else {
+        let Some(id) = self.put_middle(py, &mut out, record, content, body, longest, apart)? else {
             return Ok(None);
         };
-        if let Some(text) = salted.and_then(Salted::content) {
-            let mut whole = Vec::with_capacity(text.len() + out.len() + ending.len() + 128);
-            salts::put_field(&mut whole, text)?;
-            whole.append(&mut out);
-            out = whole;
-        }
         out.extend_from_slice(ending);
         if out.len() > longest {
             return Ok(None);
         }
-        let id = match id {
-            Some(id) => id,
-            None => PyString::from_bytes(py, &ids::uuid7()?)?,
-        };
-        Ok(Some((id, PyBytes::new(py, &out))))
+        Ok(Some((id_or_new(py, id)?, PyBytes::new(py, &out))))
     }
 }
 
@@ -98,9 +86,32 @@ impl<'a, 'py> Salted<'a, 'py> {
 }
 
 /// The id that a record has, if it has one; `None` outside if the record is not ordinary.
-type Id<'py> = Option<Option<Bound<'py, PyString>>>;
+pub type Id<'py> = Option<Option<Bound<'py, PyString>>>;
 
 impl LineEncoder {
+    /// Write the middle part without its ending, and return the record's id.
+    #[allow(clippy::too_many_arguments)] // as `encode`
+    pub fn put_middle<'py>(
+        &self,
+        py: Python<'py>,
+        out: &mut Vec<u8>,
+        record: &Bound<'py, PyAny>,
+        content: Option<&Bound<'py, PyDict>>,
+        body: bool,
+        longest: usize,
+        apart: &Bound<'py, PyFrozenSet>,
+    ) -> PyResult<Id<'py>> {
+        let mut salted = (!apart.is_empty()).then(|| Salted::new(apart));
+        let id = self.put(py, out, salted.as_mut(), record, content, body, longest)?;
+        if let Some(text) = salted.and_then(Salted::content) {
+            let mut whole = Vec::with_capacity(text.len() + out.len() + 256);
+            salts::put_field(&mut whole, text)?;
+            whole.append(out);
+            *out = whole;
+        }
+        Ok(id)
+    }
+
     #[allow(clippy::too_many_arguments)] // as `encode`
     fn put<'py>(
         &self,
@@ -277,6 +288,18 @@ pub fn seal<'py>(
     content: &[u8],
     previous_crc: u32,
 ) -> PyResult<Bound<'py, PyTuple>> {
+    let (line, crc) = seal_line(py, record_id, seq, content, previous_crc)?;
+    (line, crc).into_pyobject(py)
+}
+
+/// Do what `seal` does, for callers in Rust.
+pub fn seal_line<'py>(
+    py: Python<'py>,
+    record_id: &Bound<'py, PyString>,
+    seq: i64,
+    content: &[u8],
+    previous_crc: u32,
+) -> PyResult<(Bound<'py, PyBytes>, u32)> {
     let id = record_id
         .to_str()
         .map_err(|_| PyTypeError::new_err("str is not valid UTF-8: surrogates not allowed"))?;
@@ -291,7 +314,33 @@ pub fn seal<'py>(
     let crc = hasher.finalize();
     put_id(&mut line, b",\"crc\":\"", &crc.to_be_bytes());
     line.extend_from_slice(b"}\n");
-    (PyBytes::new(py, &line), crc).into_pyobject(py)
+    Ok((PyBytes::new(py, &line), crc))
+}
+
+/// Return a record's id, a new one if it has none.
+pub fn id_or_new<'py>(
+    py: Python<'py>,
+    id: Option<Bound<'py, PyString>>,
+) -> PyResult<Bound<'py, PyString>> {
+    id.map_or_else(|| PyString::from_bytes(py, &ids::uuid7()?), Ok)
+}
+
+/// Write the last field of the middle part, the encoded scope of a record or a span.
+pub fn put_scope(
+    out: &mut Vec<u8>,
+    given: &Bound<'_, PyAny>,
+    scope: &Bound<'_, PyAny>,
+    scopes: &Bound<'_, PyDict>,
+    scope_of: &Py<PyAny>,
+) -> PyResult<()> {
+    match scopes.get_item(scope.as_ptr() as usize)? {
+        Some(known) => out.extend_from_slice(known.get_item(1)?.cast::<PyBytes>()?.as_bytes()),
+        None => {
+            let text = scope_of.bind(given.py()).call1((given,))?;
+            out.extend_from_slice(text.cast::<PyBytes>()?.as_bytes());
+        }
+    }
+    Ok(())
 }
 
 /// Write an attribute of the object that begins at `begin`; `None` if it is not ordinary.

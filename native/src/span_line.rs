@@ -4,7 +4,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple, PyType};
 
-use crate::line::{put_attribute, put_id};
+use crate::line::{put_attribute, put_id, put_scope};
 use crate::{json, times};
 
 /// The length of a line's id: the trace id in hexadecimal, a hyphen, and the span id.
@@ -118,14 +118,7 @@ impl SpanLineEncoder {
     fn put_scope(&self, out: &mut Vec<u8>, span: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = span.py();
         let scope = span.getattr(self.at.instrumentation_scope.bind(py))?;
-        match self.scopes.bind(py).get_item(scope.as_ptr() as usize)? {
-            Some(known) => out.extend_from_slice(known.get_item(1)?.cast::<PyBytes>()?.as_bytes()),
-            None => {
-                let scope = self.scope_of.bind(py).call1((span,))?;
-                out.extend_from_slice(scope.cast::<PyBytes>()?.as_bytes());
-            }
-        }
-        Ok(())
+        put_scope(out, span, &scope, self.scopes.bind(py), &self.scope_of)
     }
 }
 

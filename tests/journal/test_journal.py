@@ -33,6 +33,7 @@ from wakelog.journal import (
 )
 from wakelog.journal._ledger import load, save
 from wakelog.journal._shared_file import SharedFile
+from wakelog.journal._writer import write_line
 from wakelog.record import Resource, encode, uuid7
 from wakelog.runtime._filesystem import FileSystem
 from wakelog.storage import segment_name, segments
@@ -214,7 +215,7 @@ def writer_on(disk: Disk, root: Path, segment_bytes: int = 1 << 20) -> Writer:
 
 
 def append(writer: Writer, number: int, level: Durability = Durability.OS_BUFFERED) -> int:
-    seq = writer.write(uuid7(), content(number), RESOURCE, level)
+    seq = write_line(writer, uuid7(), content(number), RESOURCE, level, True)
     if level is Durability.FSYNC:
         writer.commit(seq)
     return seq

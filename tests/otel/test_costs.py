@@ -45,15 +45,15 @@ ATTRIBUTES: dict[str, Any] = {
 
 # Calls for each event or record, noted on 29 November 2026: with the encoders in Python, and with the compiled ones.
 NOTED = {
-    "Logger.emit": (36, 12),
-    "tool_call": (86, 39),
+    "Logger.emit": (36, 3),
+    "tool_call": (86, 30),
     "tool_call into a file": (79, 58),
-    "tool_call in a run": (100, 53),
+    "tool_call in a run": (100, 45),
     "with log.tool": (234, 141),
     "a record on its way": (87, 15),
-    "a span": (55, 25),
+    "a span": (55, 12),
     "a span on its way": (86, 15),
-    "a span without the line of its start": (31, 15),
+    "a span without the line of its start": (31, 8),
 }
 _MORE, _FEWER = 1.1, 0.85
 

@@ -27,7 +27,8 @@ from opentelemetry.trace import (
 from tests.support.attack import times
 from wakelog.journal import read
 from wakelog.otel import DurableSpanProcessor, _span_storage
-from wakelog.otel._span_fields import fields_of_span, scope_of
+from wakelog.otel._scopes import scope_of
+from wakelog.otel._span_fields import fields_of_span
 from wakelog.otel._span_lines import (
     Encoded,
     SpanLines,

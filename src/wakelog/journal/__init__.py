@@ -60,7 +60,7 @@ from wakelog.journal._root import default_root, make_parent_of
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._space import QuotaPolicy, Space
 from wakelog.journal._unserved import note_unserved, unserved_answer
-from wakelog.journal._writer import Writer
+from wakelog.journal._writer import Writer, line_writer
 
 if TYPE_CHECKING:
     from wakelog.journal._file_rotation import FileRotation
@@ -119,6 +119,7 @@ __all__ = [
     "is_kept_here",
     "is_owned",
     "last_sign_of_life",
+    "line_writer",
     "load_deletions",
     "load_ledger",
     "load_ledger_with_ranges",

@@ -23,7 +23,7 @@ from wakelog.journal._quota import Quota, is_full
 from wakelog.journal._root import prepare
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._space import Space
-from wakelog.journal._writer import Writer
+from wakelog.journal._writer import Writer, write_line
 from wakelog.record import DEFAULT_PIPELINE, LOGS, Resource, uuid7
 from wakelog.runtime import (
     SYSTEM,
@@ -229,10 +229,10 @@ class Journal:
                     opened = current[1]
                 else:
                     opened = self._writer_for(resource)
-                writer = opened.writer
-                seq = writer.write(record_id, content, resource, level, counted)
+                writer = opened[0]
+                seq = write_line(writer, record_id, content, resource, level, counted)
             except JournalError as error:
-                if tried_again or not is_full(error) or not self._quota.room_on_disk():
+                if tried_again or not self.makes_room(error):
                     raise
                 tried_again = True
                 continue
@@ -316,6 +316,10 @@ class Journal:
                     yield folder
                 else:
                     folder.release()
+
+    def makes_room(self, error: JournalError) -> bool:
+        """Return whether, after a write failed on a full disk, room was made to try it again."""
+        return is_full(error) and self._quota.room_on_disk()
 
     def clean_up(self) -> None:
         """Delete segments that need not be kept; this also runs automatically while recording.

@@ -7,7 +7,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
+from wakelog._native import native
 from wakelog.journal._durability import Durability
 from wakelog.journal._folder import Folder
 from wakelog.journal._listener import SegmentListener
@@ -25,6 +27,8 @@ _LINE_BYTES = 1024
 _NO_LIMIT = 1 << 62
 # A cache: access to an enumeration's member takes four times as long as to a module's name.
 _FSYNC, _PERIODIC = Durability.FSYNC, Durability.PERIODIC
+_State: TypeAlias = tuple[int, int, int, int]
+"""The epoch, the last number, the last checksum and the segment's size before a line."""
 
 
 class Writer(Segments):
@@ -157,19 +161,11 @@ class Writer(Segments):
             try:
                 written = self._fs.write(self._fd, line)
                 self._written += written
-                if written != size:
-                    self._write_rest(line, written)
-                    self._offset = offset + size if self._epoch == epoch + 1 else self._offset
             except OSError as error:
-                if not is_refusal(error):
-                    raise
-                if self._epoch == epoch + 1:
-                    self._seq, self._crc = seq - counted, crc_before
-                    # If a part of the line may be in the file, the next record begins a new
-                    # segment, so that the part is never joined with it.
-                    torn = self._offset != offset + size or error.errno == errno.EIO
-                    self._offset = self._segment_bytes if torn else offset
-                raise self._refused("write to", error) from error
+                self._complete(line, 0, (epoch, seq - counted, crc_before, offset), error)
+            else:
+                if written != size:
+                    self._complete(line, written, (epoch, seq - counted, crc_before, offset))
             took = time.perf_counter() - began if measured else 0.0
             if durability is _FSYNC and counted:
                 self._unsynced.append(Unsynced(record_id, seq, content, resource))
@@ -182,6 +178,38 @@ class Writer(Segments):
         if took and self._observer is not None:
             self._observer.wrote(took)
         return seq or -1
+
+    def _complete(
+        self, line: bytes, written: int, before: _State, failure: OSError | None = None
+    ) -> None:
+        """Write the rest of a line after a short write, or take it back after an error.
+
+        Args:
+            line: The line.
+            written: The number of its bytes that were written.
+            before: The state before it.
+            failure: The error of the write.
+
+        Raises:
+            JournalError: When the line could not be written.
+        """
+        epoch, seq, crc, offset = before
+        end = offset + len(line)
+        try:
+            if failure is not None:
+                raise failure
+            self._write_rest(line, written)
+            self._offset = end if self._epoch == epoch + 1 else self._offset
+        except OSError as error:
+            if not is_refusal(error):
+                raise
+            if self._epoch == epoch + 1:
+                self._seq, self._crc = seq, crc
+                # If a part of the line may be in the file, the next record begins a new
+                # segment, so that the part is never joined with it.
+                torn = self._offset != end or error.errno == errno.EIO
+                self._offset = self._segment_bytes if torn else offset
+            raise self._refused("write to", error) from error
 
     def _place(self, blobs: tuple[Blob, ...], resource: Resource, durability: Durability) -> int:
         """Write blobs for the segment that will probably have the next line, without the lock.
@@ -343,3 +371,15 @@ class Writer(Segments):
             self._offset = self._segment_bytes
         if self._tick_due is None:  # keeps a True, which says that a segment was begun
             self._tick_due = False
+
+
+line_writer: Any = (
+    None
+    if native is None
+    else native.LineWriter(Writer.write, _FSYNC, _PERIODIC, MEASURED, time.monotonic)
+)
+write_line: Callable[[Writer, str, bytes, Resource, Durability, bool], int] = (
+    Writer.write if line_writer is None else line_writer.write
+)
+"""``Writer.write``, which the compiled form calls unless a line goes into the open segment with
+nothing else due."""

@@ -29,10 +29,13 @@ _FLAGS = frozenset({int, TraceFlags})
 _MOST_FLAGS = 2**32 - 1
 _MOST_HEADS, _LONGEST_HEAD = 256, 512
 _dumps = orjson.dumps
-compiled_content: Callable[..., tuple[str, bytes] | None] | None = (
+compiled_lines: Any = (
     None
     if native is None
-    else native.LineEncoder(BoundedAttributes, SeverityNumber, TraceFlags, s.LOG_RECORD_UID).encode
+    else native.LineEncoder(BoundedAttributes, SeverityNumber, TraceFlags, s.LOG_RECORD_UID)
+)
+compiled_content: Callable[..., tuple[str, bytes] | None] | None = (
+    None if compiled_lines is None else compiled_lines.encode
 )
 """The compiled form of ``plain_content``, if there is one; it takes fewer records."""
 

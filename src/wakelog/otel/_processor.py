@@ -17,7 +17,8 @@ from opentelemetry.sdk.resources import Resource as SDKResource
 from wakelog import _arguments as a
 from wakelog.buffer import Buffer, Queue
 from wakelog.delivery import is_suppressed, suppressing
-from wakelog.errors import EventTooLargeError, SinkError
+from wakelog.errors import EventTooLargeError, JournalError, SinkError
+from wakelog.events import semconv as s
 from wakelog.evidence import Sealing
 from wakelog.journal import Durability, Receipt, Space
 from wakelog.otel._buffer import Encoded, JournalBuffer
@@ -26,10 +27,11 @@ from wakelog.otel._durable import DurablePipeline, positive_setting
 from wakelog.otel._export_pipeline import log_records
 from wakelog.otel._metric_table import REFUSED
 from wakelog.otel._metrics import ProcessorMetrics, metrics_on
-from wakelog.otel._records import EventLogRecord, Rebuilder, content_of
+from wakelog.otel._records import EventLogRecord, Rebuilder, compiled_record, content_of
 from wakelog.otel._redactor import Redactor
+from wakelog.record import SEAL_BYTES
 from wakelog.redaction import RedactionConfig
-from wakelog.runtime import notice_fork
+from wakelog.runtime import notice_fork, noticed
 from wakelog.telemetry import reason_of
 
 MAX_RECORD_BYTES: Final = "WAKELOG_MAX_RECORD_BYTES"
@@ -167,12 +169,17 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
             sealing=sealing,
         )
         self._bridge = ContentAwareBridge(policy, self._redactor) if span_events else None
+        self._longest = max(0, min(self._max_line_bytes - SEAL_BYTES, self._max_event_bytes))
+        self._apart = s.CONTENT if self._erasable else frozenset[str]()
+        # Writes ordinary records without a buffer.
+        self._record = compiled_record if buffer is None else None
         if buffer is not None:
             self._buffer = JournalBuffer(buffer, self._journal_of, self._accepted, self._refuse)
             self.buffer = self._buffer.queue
             if self._metrics is not None and self._source is not None:
                 self._metrics.watch(self._source, self.buffer)
 
+    # Long: every record takes this path, and each call costs time.
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Record one log record.
 
@@ -185,27 +192,45 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
         if self._bridge is not None and record.span_id:
             self._bridge.on_emit(log_record)
         event = record if type(record) is EventLogRecord else None
+        journal, written, waits = self._journal, None, True
         try:
-            record_id, content = content_of(
-                log_record,
-                self._max_line_bytes,
-                self._max_event_bytes,
-                self._redactor,
-                self._erasable,
-            )
-            known, resource = self._resource
-            if known is not log_record.resource:
-                resource = self._cached_resource(log_record.resource)
-            buffer = self._buffer
-            if buffer is not None and buffer.put(Encoded(record_id, content, resource, event)):
-                return
-            journal = self._journal or self._journal_of(resource)
-            level, waits = journal.durability, True
-            if event is not None:
-                waits = not event.deferred
-                if event.durability is not None:
-                    level = level.at_least(event.durability)
-            writer, seq = journal.put(record_id, content, resource, level, waits)
+            if self._record is not None and journal is not None and noticed[0]:
+                level = journal.durability
+                try:
+                    written = self._record(
+                        journal,
+                        log_record,
+                        self._resource,
+                        self._longest,
+                        self._apart,
+                        self._redactor is None,
+                    )
+                except JournalError as error:
+                    if not journal.makes_room(error):
+                        raise
+            if written is not None:
+                record_id, writer, seq = written
+            else:
+                record_id, content = content_of(
+                    log_record,
+                    self._max_line_bytes,
+                    self._max_event_bytes,
+                    self._redactor,
+                    self._erasable,
+                )
+                known, resource = self._resource
+                if known is not log_record.resource:
+                    resource = self._cached_resource(log_record.resource)
+                buffer = self._buffer
+                if buffer is not None and buffer.put(Encoded(record_id, content, resource, event)):
+                    return
+                journal = journal or self._journal_of(resource)
+                level = journal.durability
+                if event is not None:
+                    waits = not event.deferred
+                    if event.durability is not None:
+                        level = level.at_least(event.durability)
+                writer, seq = journal.put(record_id, content, resource, level, waits)
         except Exception as error:
             if isinstance(error, EventTooLargeError):
                 self._record_stub(log_record, error)
@@ -220,7 +245,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
             raise SinkError(message) from error
         if event is not None:
             receipt = _receipt((record_id, writer.id, seq, level))
-            if level is _FSYNC and not waits:
+            if level is _FSYNC and not waits and journal is not None:
                 event.settling = partial(journal.settle, receipt)
             event.receipt, event.answered = receipt, True
         delivery = self._delivery  # another thread may be shutting down

@@ -23,18 +23,20 @@ from opentelemetry.trace import TraceFlags
 from opentelemetry.util.types import AnyValue
 
 from wakelog._endpoints import without_secrets
+from wakelog._native import native
 from wakelog.errors import EventTooLargeError
 from wakelog.events import renewed
 from wakelog.events import semconv as s
-from wakelog.journal import Durability, Entry, LaterEntry, Receipt
+from wakelog.journal import Durability, Entry, LaterEntry, Receipt, Writer, line_writer
 from wakelog.otel._content import ContentPolicy, body_of, without_content
-from wakelog.otel._fields import fields_of_record, scope_fields
+from wakelog.otel._fields import fields_of_record
 from wakelog.otel._line_records import LineLogRecord, PreparedRecord
 from wakelog.otel._log_encoder import LogEncoder, is_ordinary
 from wakelog.otel._origins import Origins
-from wakelog.otel._plain_lines import LONGEST_ID, compiled_content, plain_content
+from wakelog.otel._plain_lines import LONGEST_ID, compiled_content, compiled_lines, plain_content
 from wakelog.otel._previews import previewed, size_of
 from wakelog.otel._redactor import Redactor
+from wakelog.otel._scopes import encoded_scopes, scope_of
 from wakelog.record import (
     SEAL_BYTES,
     Record,
@@ -192,7 +194,7 @@ def content_of(
     record, scope = log_record.log_record, log_record.instrumentation_scope
     known, ending = _scope
     if known is not scope:
-        ending = _scope_field(scope)
+        ending = _scope_field(log_record)
     content, derived_body = None, False
     if type(record) is EventLogRecord:
         # A derived body is derived again when the record is exported.
@@ -203,6 +205,8 @@ def content_of(
         longest, body = max_line_bytes - SEAL_BYTES, not derived_body
         if longest > max_event_bytes:  # noqa: PLR1730 - `min` would be one more call
             longest = max_event_bytes
+        if longest < 0:  # noqa: PLR1730 - likewise
+            longest = 0
         plain = None
         if compiled_content is not None:
             plain = compiled_content(record, content, body, ending, longest, apart)
@@ -241,12 +245,28 @@ def content_of(
     return record_id, middle
 
 
-def _scope_field(scope: InstrumentationScope | None) -> bytes:
+def _scope_field(log_record: ReadWriteLogRecord) -> bytes:
     """Return the last field of a line, the encoded instrumentation scope, and cache it."""
     global _scope  # noqa: PLW0603 - a cache of one, replaced whole
-    text = encode({"scope": scope_fields(scope)}, sys.maxsize) if scope else b""
-    _scope = (scope, text)
+    text = scope_of(log_record)
+    _scope = (log_record.instrumentation_scope, text)
     return text
+
+
+compiled_record: Callable[..., tuple[str, Writer, int] | None] | None = (
+    None
+    if native is None
+    else native.LogRecorder(
+        compiled_lines, line_writer, EventLogRecord, encoded_scopes, scope_of
+    ).record
+)
+"""The compiled form of ``content_of`` and ``Journal.put`` together, if there is one.
+
+It takes the journal, the record, its resource as the SDK and as the journal has it, the maximum
+size of the middle part of a line, the attributes that are set apart, and whether it may write
+records of other loggers. It returns the record's id, writer and number, or None, with nothing
+changed, if it is not an ordinary record that goes into the open segment.
+"""
 
 
 def _exportable(nanoseconds: int | None) -> int | None:

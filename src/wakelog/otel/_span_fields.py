@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceState
 
-from wakelog.otel._fields import attributes_of, scope_fields
-from wakelog.record import SPAN, SPAN_START, encode, rfc3339, text_of
+from wakelog.otel._fields import attributes_of
+from wakelog.record import SPAN, SPAN_START, rfc3339, text_of
 
 KINDS: Final = {kind: kind.name.lower() for kind in SpanKind}
 _INTERNAL: Final = SpanKind.INTERNAL
 _UNSET: Final = StatusCode.UNSET
-_MOST_SCOPES: Final = 1000
-encoded_scopes: Final[dict[int, tuple[object, bytes]]] = {}
-"""A cache of what ``scope_of`` returns, by the scope's id; it holds the scopes, so no id is reused."""
-
-
-def scope_of(span: ReadableSpan) -> bytes:
-    """Return the last field of a span's line, the encoded instrumentation scope."""
-    scope = span.instrumentation_scope
-    known = encoded_scopes.get(id(scope))
-    if known is None:
-        text = encode({"scope": scope_fields(scope)}, sys.maxsize) if scope else b""
-        if len(encoded_scopes) >= _MOST_SCOPES:
-            encoded_scopes.clear()
-        known = encoded_scopes[id(scope)] = (scope, text)
-    return known[1]
 
 
 def fields_of_span(

@@ -16,13 +16,12 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from wakelog._native import native
 from wakelog.events import semconv as s
 from wakelog.otel._redactor import Redactor
+from wakelog.otel._scopes import encoded_scopes, scope_of
 from wakelog.otel._span_fields import (
     KINDS,
     context_fields,
-    encoded_scopes,
     fields_of_span,
     plain_text,
-    scope_of,
 )
 from wakelog.otel._span_storage import SDKClasses, span_storage
 from wakelog.record import SEAL_BYTES, TAG, encode, is_json, rfc3339

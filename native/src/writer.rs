@@ -1,0 +1,198 @@
+//! The writing of ordinary lines, as `wakelog.journal._writer.Writer.write` does it.
+
+use pyo3::exceptions::{PyAttributeError, PyOSError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyString};
+
+use crate::line::seal_line;
+
+/// Writes lines: ordinary ones here, all others with `Writer.write`.
+///
+/// An ordinary line goes into the open segment with nothing else due. Between taking the lock and
+/// the call of the file system no code of Python runs, so no signal handler can come in between.
+#[pyclass(frozen)]
+pub struct LineWriter {
+    /// `Writer.write`.
+    other: Py<PyAny>,
+    fsync: Py<PyAny>,
+    periodic: Py<PyAny>,
+    /// One in this many writes is measured, if there is an observer.
+    measured: i64,
+    /// Returns monotonic time in seconds.
+    monotonic: Py<PyAny>,
+}
+
+#[pymethods]
+impl LineWriter {
+    #[new]
+    fn new(
+        other: Py<PyAny>,
+        fsync: Py<PyAny>,
+        periodic: Py<PyAny>,
+        measured: i64,
+        monotonic: Py<PyAny>,
+    ) -> Self {
+        Self { other, fsync, periodic, measured, monotonic }
+    }
+
+    /// Do what `Writer.write` does.
+    #[allow(clippy::too_many_arguments)] // as `Writer.write`
+    fn write<'py>(
+        &self,
+        py: Python<'py>,
+        writer: &Bound<'py, PyAny>,
+        record_id: &Bound<'py, PyString>,
+        content: &Bound<'py, PyAny>,
+        resource: &Bound<'py, PyAny>,
+        durability: &Bound<'py, PyAny>,
+        counted: bool,
+    ) -> PyResult<i64> {
+        if let Ok(content) = content.cast_exact::<PyBytes>() {
+            if !durability.is(self.fsync.bind(py)) {
+                let line = Line::new(writer, record_id, content.as_bytes(), resource, counted)?;
+                if let Some(seq) = self.try_write(&line, durability.is(self.periodic.bind(py)))? {
+                    return Ok(if seq == 0 { -1 } else { seq });
+                }
+            }
+        }
+        self.other
+            .bind(py)
+            .call1((writer, record_id, content, resource, durability, counted))?
+            .extract()
+    }
+}
+
+/// A line to be written, and the attributes of its writer.
+pub struct Line<'a, 'py> {
+    py: Python<'py>,
+    writer: &'a Bound<'py, PyAny>,
+    record_id: &'a Bound<'py, PyString>,
+    content: &'a [u8],
+    resource: &'a Bound<'py, PyAny>,
+    counted: bool,
+    state: Bound<'py, PyDict>,
+}
+
+impl LineWriter {
+    /// Return whether a line of a durability has to be synced.
+    pub fn syncs(&self, py: Python<'_>, durability: &Bound<'_, PyAny>) -> bool {
+        durability.is(self.fsync.bind(py)) || durability.is(self.periodic.bind(py))
+    }
+
+    /// Write a line and return its number; `None`, with nothing changed, if it is not ordinary.
+    pub fn try_write(&self, line: &Line<'_, '_>, periodic: bool) -> PyResult<Option<i64>> {
+        let py = line.py;
+        let size = line.content.len() as i64;
+        if line.number(intern!(py, "_written"))? + size > line.number(intern!(py, "_granted"))? {
+            return Ok(None);
+        }
+        let lock = line.get(intern!(py, "_lock"))?;
+        lock.call_method0(intern!(py, "acquire"))?;
+        let written = self
+            .find_place(line)
+            .and_then(|place| place.map(|place| place.append(line, periodic)).transpose());
+        lock.call_method0(intern!(py, "release"))?;
+        written
+    }
+
+    /// Return where an ordinary line goes. The caller holds the lock.
+    fn find_place<'py>(&self, line: &Line<'_, 'py>) -> PyResult<Option<Place<'py>>> {
+        let py = line.py;
+        if !line.resource.is(&line.get(intern!(py, "_resource"))?)
+            || line.get(intern!(py, "_closed"))?.is_truthy()?
+            || line.get(intern!(py, "_saving"))?.is_truthy()?
+            || !line.get(intern!(py, "_ends"))?.is_none()
+            || !line.get(intern!(py, "_tick_due"))?.is_none()
+        {
+            return Ok(None);
+        }
+        let now: f64 = self.monotonic.bind(py).call0()?.extract()?;
+        let place = Place {
+            epoch: line.number(intern!(py, "_epoch"))?,
+            seq: line.number(intern!(py, "_seq"))?,
+            crc: line.get(intern!(py, "_crc"))?.extract()?,
+            offset: line.number(intern!(py, "_offset"))?,
+            file: line.get(intern!(py, "_fd"))?,
+            write: line.get(intern!(py, "_fs"))?.getattr(intern!(py, "write"))?,
+        };
+        let used = place.offset + line.number(intern!(py, "_beside"))?;
+        let measured = (place.seq + i64::from(line.counted)) % self.measured == 0
+            && !line.get(intern!(py, "_observer"))?.is_none();
+        let ordinary = now < line.get(intern!(py, "_tick_at"))?.extract()?
+            && used < line.number(intern!(py, "_segment_bytes"))?
+            && !measured;
+        Ok(ordinary.then_some(place))
+    }
+}
+
+/// The end of a segment: the state of its writer before a line.
+struct Place<'py> {
+    epoch: i64,
+    seq: i64,
+    crc: u32,
+    offset: i64,
+    file: Bound<'py, PyAny>,
+    write: Bound<'py, PyAny>,
+}
+
+impl Place<'_> {
+    /// Append a line and return its number. The caller holds the lock.
+    fn append(self, line: &Line<'_, '_>, periodic: bool) -> PyResult<i64> {
+        let py = line.py;
+        let seq = self.seq + i64::from(line.counted);
+        let (sealed, crc) = seal_line(py, line.record_id, seq, line.content, self.crc)?;
+        let size = sealed.as_bytes().len() as i64;
+        if periodic {
+            line.set(intern!(py, "_sync_wanted"), true)?;
+        }
+        line.set(intern!(py, "_epoch"), self.epoch + 1)?;
+        line.set(intern!(py, "_seq"), seq)?;
+        line.set(intern!(py, "_crc"), crc)?;
+        line.set(intern!(py, "_offset"), self.offset + size)?;
+        let (written, error) = match self.write.call1((self.file, &sealed)) {
+            Ok(written) => (written.extract()?, None),
+            Err(error) if error.is_instance_of::<PyOSError>(py) => (0, Some(error)),
+            Err(error) => return Err(error),
+        };
+        // Read again, because a signal handler may have recorded during the call.
+        let before = line.number(intern!(py, "_written"))?;
+        line.set(intern!(py, "_written"), before + written)?;
+        if written != size {
+            let before = (self.epoch, self.seq, self.crc, self.offset);
+            line.writer
+                .call_method1(intern!(py, "_complete"), (&sealed, written, before, error))?;
+        }
+        if !line.counted {
+            line.set(intern!(py, "_sync_alone"), true)?;
+        }
+        Ok(seq)
+    }
+}
+
+impl<'a, 'py> Line<'a, 'py> {
+    pub fn new(
+        writer: &'a Bound<'py, PyAny>,
+        record_id: &'a Bound<'py, PyString>,
+        content: &'a [u8],
+        resource: &'a Bound<'py, PyAny>,
+        counted: bool,
+    ) -> PyResult<Self> {
+        let py = writer.py();
+        let state = writer.getattr(intern!(py, "__dict__"))?.cast_into()?;
+        Ok(Self { py, writer, record_id, content, resource, counted, state })
+    }
+
+    fn get(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        let found = self.state.get_item(name)?;
+        found.ok_or_else(|| PyAttributeError::new_err(name.clone().unbind()))
+    }
+
+    fn number(&self, name: &Bound<'py, PyString>) -> PyResult<i64> {
+        self.get(name)?.extract()
+    }
+
+    fn set<T: IntoPyObject<'py>>(&self, name: &Bound<'py, PyString>, value: T) -> PyResult<()> {
+        self.state.set_item(name, value)
+    }
+}
