@@ -428,7 +428,46 @@ def test_an_enforced_budget_stops_the_call_and_what_was_used_is_recorded() -> No
 
     with pytest.raises(UsageLimitError, match="model_calls"):
         asks_twice()
-    assert sink.events[-4].event_type == "model_call", "its answer was not asked for"
+    *_, call, exceeded, response, error, end = sink.events
+    assert (call.event_type, exceeded.event_type) == ("model_call", "usage_limit_exceeded")
+    assert (response.event_type, response.status) == ("model_response", "error")
+    assert response.payload == {"error_type": "wakelog.errors.UsageLimitError"}
+    assert (error.event_type, end.event_type) == ("error", "run_end")
+
+
+def fails(_: LimitExceeded) -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "budget, raised",
+    [
+        (Budget(tool_calls=0, enforce=True), UsageLimitError),
+        (Budget(tool_calls=0, on_limit=fails), ZeroDivisionError),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_tool_that_a_budget_stops_before_it_runs_has_a_known_outcome(
+    budget: Budget, raised: type[Exception], is_async: bool
+) -> None:
+    sink = MemorySink()
+    log = AgentLogger(sink=sink)
+
+    async def main() -> None:
+        slow = AsyncAgentLogger.over(log)
+        async with slow.run(budget=budget), slow.tool("pay"):
+            raise AssertionError
+
+    with pytest.raises(raised):  # noqa: PT012 - the blocks are the point
+        if is_async:
+            asyncio.run(main())
+        else:
+            with log.run(budget=budget), log.tool("pay"):
+                raise AssertionError
+
+    (call,) = [one for one in sink.events if one.event_type == "tool_call"]
+    (result,) = [one for one in sink.events if one.event_type == "tool_result"]
+    assert (result.parent_event_id, result.status) == (call.event_id, "error")
 
 
 def test_what_a_sub_agent_uses_counts_for_every_run_around_it() -> None:

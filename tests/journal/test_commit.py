@@ -23,6 +23,7 @@ from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.record import Resource, encode, uuid7
 from wakelog.runtime._filesystem import FileSystem
 from wakelog.sinks import JSONLSink
+from wakelog.storage._committer import Committer
 
 RESOURCE = Resource({})
 
@@ -261,6 +262,64 @@ def test_a_cancelled_wait_leaves_the_event_written_once(tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert len(list(read(tmp_path))) == 2
+
+
+def test_a_block_that_is_cancelled_before_its_body_runs_has_a_known_outcome(
+    tmp_path: Path,
+) -> None:
+    disk = Disk()
+
+    async def charge(log: AsyncAgentLogger) -> None:
+        async with log.tool("charge"):
+            raise AssertionError
+
+    async def main() -> None:
+        log, _ = durable_logger(tmp_path, disk)
+        disk.open.clear()
+        task = asyncio.create_task(charge(log))
+        await asyncio.to_thread(disk.entered.wait, 10)
+        task.cancel()
+        disk.open.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    call, result = [entry.record for entry in read(tmp_path)]
+    assert (call.event_name, result.event_name) == ("wakelog.tool_call", "wakelog.tool_result")
+    assert result.attributes["wakelog.status"] == "cancelled"
+
+
+def test_a_loop_that_closes_while_its_tasks_are_woken_does_not_hold_up_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    going_on = threading.Event()
+
+    def sync() -> None:
+        going_on.wait(60)
+
+    committer = Committer(sync, 60)
+    closing = asyncio.new_event_loop()
+    first = closing.create_task(committer.synced())
+    closing.run_until_complete(asyncio.sleep(0))
+
+    async def another() -> None:
+        waits = asyncio.ensure_future(committer.synced())
+        await asyncio.sleep(0)
+        going_on.set()
+        await asyncio.wait_for(waits, 60)
+        await asyncio.wait_for(committer.synced(), 60)
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    first.cancel()
+    closing.run_until_complete(asyncio.sleep(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(closing, "is_closed", lambda: False)  # it closes right after the question
+        patch.setattr(closing, "call_soon_threadsafe", refuse)
+        asyncio.run(another())
+    closing.close()
+    committer.stop()
 
 
 def test_after_a_failed_sync_a_named_file_is_rotated_and_begun_anew_with_what_is_waited_for(

@@ -7,6 +7,7 @@ import inspect
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from wakelog.runtime import complete
@@ -49,7 +50,7 @@ class BlockingCalls:
                 result = function(*arguments)
             except Exception as caught:  # noqa: BLE001 - it is passed to the caller
                 error = caught
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed, and so nobody waits
                 loop.call_soon_threadsafe(complete, future, result, error)
 
 

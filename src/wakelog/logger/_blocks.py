@@ -89,6 +89,8 @@ class Block(abc.ABC, Generic[Given]):
         """Open the span and record the opening event."""
         try:
             self._prepare()
+            if context.spending.get() is not None:  # then recording may raise after it has recorded
+                self.__dict__.pop("_record", None)
             name, kind, attributes, links = self._describe()
             if self._event_key is not None:
                 links = [*(links or []), *self._log.links_to_earlier(self._event_key, self._opens)]
@@ -100,7 +102,9 @@ class Block(abc.ABC, Generic[Given]):
                 failures.note(error)
             self._attach()
             self._opening = self._open()
-        except BaseException:
+        except BaseException as error:
+            if self._opening is not None:
+                self._end_unentered(error)
             self._leave()
             raise
         self._bind(context.parent_id, self._opening.event_id)
@@ -140,8 +144,11 @@ class Block(abc.ABC, Generic[Given]):
         given = self.__enter__()
         try:
             await self._settle()
-        except BaseException:
+        except WakelogError:  # the opening event was not accepted
             self._leave()
+            raise
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
             raise
         return given
 
@@ -157,6 +164,13 @@ class Block(abc.ABC, Generic[Given]):
         finally:
             self._leave()
 
+    def _end_unentered(self, error: BaseException) -> None:
+        """Record the end of a block whose body does not run, although its start is recorded."""
+        try:
+            self._end(error)
+        except WakelogError as failure:
+            _yield_to(error, failure)
+
     def _end(self, error: BaseException | None) -> AgentEvent:
         assert self._opening is not None  # noqa: S101 - __enter__ has returned
         # A generator that is closed early has not failed.
@@ -170,6 +184,8 @@ class Block(abc.ABC, Generic[Given]):
     def _record(self, event_type: str, payload: dict[str, Any], **fields: Any) -> AgentEvent:
         event = self._log.made(event_type, payload, **fields)
         self._log.record(event)
+        if self._opening is None:
+            self._opening = event
         if event.settling is not None:
             self._unsettled.append(event)
         if (spending := context.spending.get()) is not None:

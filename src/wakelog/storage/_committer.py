@@ -142,7 +142,7 @@ class Committer:
                     begun.append(loop)
                 self._answered[loop].append((future, error))
         for loop in begun:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed, and so nobody waits
                 loop.call_soon_threadsafe(self._wake, loop)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
