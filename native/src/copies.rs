@@ -2,24 +2,27 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyString, PyTuple};
+use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-/// Limits of a dict that is copied here, as in Python.
+/// Limits of a dict that is copied here, and of the containers in it.
 const MOST_ITEMS: usize = 32;
-const MOST_LEVELS: usize = 3;
+const MOST_LEVELS: usize = 8;
 /// The length up to which a text is searched as it is, whatever its characters are.
 const LONG: usize = 64;
 /// The most characters and items of a whole value, which may have one text or dict many times.
 const MOST: usize = 1 << 16;
+/// The length from which a text in a list of two is no name, and a text under `naming` is left to Python.
+const LONGEST_NAME: usize = 64;
 /// What is known of a name in the plural, under which a number is no secret.
 const SEVERAL: u8 = 2;
 
-/// Return a copy of a dict of known names with texts and numbers, if nothing in it is redacted.
+/// Return a copy of a dict of known names with texts, numbers and lists, if nothing in it is redacted.
 ///
 /// `keys` has what is known of names: `False` for one that is not sensitive. `suspect` is the search
-/// for what has to be examined, which returns `None` without a result; its exceptions, which may be
-/// those of a signal's handler, are passed on. Under one of the names `special`, a value may be a
-/// secret because of another value.
+/// for what has to be examined, which returns `None` without a result, and `is_secret` says whether
+/// a name is sensitive; their exceptions, which may be those of a signal's handler, are passed on.
+/// Under one of the names `special`, a value is a secret if a text under one of the names `naming` is
+/// a sensitive name.
 ///
 /// Returns `None` for all other values, which are copied and redacted in Python.
 #[pyfunction]
@@ -28,11 +31,19 @@ pub fn copy_untouched<'py>(
     keys: &Bound<'py, PyDict>,
     suspect: &Bound<'py, PyAny>,
     special: &Bound<'py, PyTuple>,
+    naming: &Bound<'py, PyTuple>,
+    is_secret: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyDict>>> {
-    let mut copier = Copier { keys, special, left: MOST, texts: Vec::new() };
+    let (texts, names) = (Vec::new(), Vec::new());
+    let mut copier = Copier { keys, special, naming, left: MOST, texts, names };
     let Some(copy) = copier.copy(value, MOST_LEVELS) else {
         return Ok(None);
     };
+    for name in copier.names {
+        if is_secret.call1((name,))?.is_truthy()? {
+            return Ok(None);
+        }
+    }
     for text in copier.texts {
         if !suspect.call1((text,))?.is_none() {
             return Ok(None);
@@ -44,9 +55,12 @@ pub fn copy_untouched<'py>(
 struct Copier<'a, 'py> {
     keys: &'a Bound<'py, PyDict>,
     special: &'a Bound<'py, PyTuple>,
+    naming: &'a Bound<'py, PyTuple>,
     left: usize,
     /// The texts of the copy, which are searched last because that takes longest.
     texts: Vec<Bound<'py, PyString>>,
+    /// The texts that are a secret's name if they are sensitive.
+    names: Vec<Bound<'py, PyString>>,
 }
 
 impl<'py> Copier<'_, 'py> {
@@ -72,17 +86,78 @@ impl<'py> Copier<'_, 'py> {
             match child.cast_into_exact::<PyString>() {
                 Ok(text) => self.note(text)?,
                 Err(other) => {
-                    let child = other.into_inner().cast_into_exact::<PyDict>().ok()?;
-                    inner.push((key, self.copy(&child, levels.checked_sub(1)?)?));
+                    let child = self.copy_container(other.into_inner(), levels)?;
+                    inner.push((key, child));
                 }
             }
         }
         for (key, child) in inner {
             copy.set_item(key, child).ok()?;
         }
-        for name in self.special.iter_borrowed() {
-            if copy.contains(name).ok()? {
-                return None;
+        if self.special.iter_borrowed().any(|name| copy.contains(name).unwrap_or(true)) {
+            self.note_names(&copy)?;
+        }
+        Some(copy)
+    }
+
+    /// Note the texts that may say that another value of a dict is a secret.
+    fn note_names(&mut self, map: &Bound<'py, PyDict>) -> Option<()> {
+        for key in self.naming.iter_borrowed() {
+            if let Some(Ok(name)) =
+                map.get_item(key).ok()?.map(|name| name.cast_into_exact::<PyString>())
+            {
+                if name.len().ok()? >= LONGEST_NAME {
+                    return None;
+                }
+                self.names.push(name);
+            }
+        }
+        Some(())
+    }
+
+    /// Copy a dict or a list that is inside a container with that many levels.
+    fn copy_container(
+        &mut self,
+        value: Bound<'py, PyAny>,
+        levels: usize,
+    ) -> Option<Bound<'py, PyAny>> {
+        let levels = levels.checked_sub(1)?;
+        match value.cast_into_exact::<PyDict>() {
+            Ok(map) => self.copy(&map, levels).map(Bound::into_any),
+            Err(other) => {
+                let list = other.into_inner().cast_into_exact::<PyList>().ok()?;
+                self.copy_list(&list, levels).map(Bound::into_any)
+            }
+        }
+    }
+
+    /// Copy a list; `None` if an item may say that the next one is a secret.
+    fn copy_list(
+        &mut self,
+        value: &Bound<'py, PyList>,
+        levels: usize,
+    ) -> Option<Bound<'py, PyList>> {
+        let copy = value.get_slice(0, value.len());
+        self.left = self.left.checked_sub(copy.len() + 1)?;
+        let mut inner = Vec::new();
+        for (at, child) in copy.iter().enumerate() {
+            if is_plain(&child) {
+                continue;
+            }
+            match child.cast_into_exact::<PyString>() {
+                Ok(text) if text.to_str().ok()?.starts_with('-') => return None,
+                Ok(text) => self.note(text)?,
+                Err(other) => inner.push((at, self.copy_container(other.into_inner(), levels)?)),
+            }
+        }
+        for (at, child) in inner {
+            copy.set_item(at, child).ok()?;
+        }
+        if copy.len() == 2 {
+            if let Ok(name) = copy.get_item(0).ok()?.cast_into_exact::<PyString>() {
+                if name.len().ok()? < LONGEST_NAME {
+                    self.names.push(name);
+                }
             }
         }
         Some(copy)

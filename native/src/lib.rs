@@ -22,7 +22,7 @@ mod writer;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 7;
+const INTERFACE: u32 = 8;
 
 /// Forget what a forked child must not share with its parent.
 #[pyfunction]

@@ -18,7 +18,7 @@ from tests.support.redaction_corpus import GOES, STAYS
 from wakelog.record import kept
 from wakelog.redaction import RedactionConfig, RegexDetector
 from wakelog.redaction._engine import Engine
-from wakelog.redaction._forms import VALUE_KEYS
+from wakelog.redaction._forms import NAME_KEYS, VALUE_KEYS
 
 if importlib.util.find_spec("wakelog_native") is None:
     pytest.skip("wakelog-native is not installed", allow_module_level=True)
@@ -40,7 +40,7 @@ class Map(dict[str, Any]):
 
 def compiled(value: Any, engine: Engine) -> dict[str, Any] | None:
     found: dict[str, Any] | None = wakelog_native.copy_untouched(
-        value, engine.keys, engine.suspect, VALUE_KEYS
+        value, engine.keys, engine.suspect, VALUE_KEYS, NAME_KEYS, engine.is_secret
     )
     return found
 
@@ -52,10 +52,11 @@ def in_python() -> Engine:
 
 
 def shared(one: Any, other: Any) -> bool:
-    """Return whether two equal values have a dict in common."""
-    if type(one) is not dict or type(other) is not dict:
+    """Return whether two equal values have a dict or a list in common."""
+    if type(one) is not type(other) or type(one) not in (dict, list):
         return False
-    return one is other or any(shared(one[key], other[key]) for key in one)
+    pairs = zip(one, other, strict=True) if type(one) is list else ((one[k], other[k]) for k in one)
+    return one is other or any(shared(*pair) for pair in pairs)
 
 
 def compare(value: dict[Any, Any], engine: Engine) -> None:
@@ -76,6 +77,7 @@ VALUES = st.recursive(
     lambda inner: (
         st.dictionaries(NAMES | TEXTS, inner)
         | st.lists(inner)
+        | st.lists(NAMES | st.sampled_from(["-u", "--password", "curl"]) | inner, max_size=3)
         | st.dictionaries(NAMES, inner).map(Map)
         | st.dictionaries(st.integers() | NAMES.map(Name), inner)
     ),
@@ -113,6 +115,13 @@ def bomb() -> dict[str, Any]:
     return value
 
 
+def lists(levels: int) -> dict[str, Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value] * 32
+    return {"n": value}
+
+
 def circle() -> dict[str, Any]:
     value: dict[str, Any] = {"n": 1}
     value["map"] = value
@@ -122,7 +131,14 @@ def circle() -> dict[str, Any]:
 @pytest.mark.parametrize(
     "value",
     [
-        {"query": [1]},
+        {"query": ["password", "x"]},
+        {"query": ["api key", 5]},
+        {"query": [["n", 1], ["x-api-key", "x"]]},
+        {"query": ["curl", "-u", "ada:x"]},
+        {"query": [{"password": 1}]},
+        {"query": [b"x"]},
+        {"query": ["\ud83d"]},
+        {"tokens": [1, 2]},
         {"query": (1,)},
         {"query": b"x"},
         {"query": Name("x")},
@@ -135,20 +151,23 @@ def circle() -> dict[str, Any]:
         {"query": "ä" * 100},
         {"query": "\ud83d" * 100},
         {f"name{number}": number for number in range(33)},
-        nested(4),
+        nested(9),
         nested(100_000),
         circle(),
         bomb(),
+        lists(4),
         {"password": "x"},
         {"tokens": "x"},
-        {"value": 1},
+        {"value": 1, "name": "password"},
+        {"value": 1, "name": "x" * 64},
         {"new": 1},
     ],
-    ids=range(21),
+    ids=range(30),
 )
 def test_other_values_are_left_to_python(value: dict[str, Any]) -> None:
     engine = in_python()
     engine.copy_of({"query": 1, "n": 1, "map": 1, "tokens": 1, "password": 1, "value": 1})
+    engine.copy_of({"name": 1})
     engine.copy_of({f"n{number}": 1 for number in range(32)})
 
     assert compiled(value, engine) is None
@@ -163,11 +182,16 @@ def test_other_values_are_left_to_python(value: dict[str, Any]) -> None:
         {"query": "x" * 10_000, "n": -(10**100), "map": {}},
         {"query": "äöü", "n": True, "map": None},
         {"tokens": 12, "n": 1j},
+        {"query": ["new", "web"], "n": [], "map": [[1, 2.5], ["a", None, "b"]]},
+        {"query": [{"n": "user", "map": [{"n": "text", "content": "flights to Lisbon"}]}]},
+        {"value": 1, "name": "color"},
+        {"query": ["x" * 100, 5], "n": [0.25] * 1536},
+        nested(8),
     ],
 )
 def test_usual_values_are_copied(value: dict[str, Any]) -> None:
     engine = in_python()
-    engine.copy_of({"query": 1, "n": 1, "map": 1, "tokens": 1})
+    engine.copy_of({"query": 1, "n": 1, "map": 1, "tokens": 1, "value": 1, "name": 1, "content": 1})
 
     found = compiled(value, engine)
 
@@ -192,7 +216,9 @@ def test_an_exception_of_a_search_is_passed_on() -> None:
         raise RecursionError
 
     with pytest.raises(RecursionError):
-        wakelog_native.copy_untouched({"query": "x"}, engine.keys, fail, VALUE_KEYS)
+        wakelog_native.copy_untouched(
+            {"query": "x"}, engine.keys, fail, VALUE_KEYS, NAME_KEYS, engine.is_secret
+        )
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError, SystemExit, ValueError])

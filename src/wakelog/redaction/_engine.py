@@ -114,7 +114,9 @@ class Engine:
             return self.redacted(kept(value))
         if self.copy_untouched is not None:
             try:
-                copy = self.copy_untouched(value, self.keys, self.suspect, VALUE_KEYS)
+                copy = self.copy_untouched(
+                    value, self.keys, self.suspect, VALUE_KEYS, NAME_KEYS, self.is_secret
+                )
             except Exception as error:  # noqa: BLE001 - a search may run a signal's handler
                 let_through(error)
                 copy = None
