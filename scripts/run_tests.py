@@ -1,6 +1,6 @@
 """Runs the tests in two processes side by side, each with files of its own.
 
-The tests try the code in Python. Where the compiled encoders are installed, a last part runs the tests of encoding
+The tests try the code in Python. Where the compiled encoders are installed, a first part runs the tests of encoding
 and writing again with them.
 
 Arguments go to every pytest; with a path among them there is one pytest, and this is plain `pytest`.
@@ -25,9 +25,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE_BY_SIDE = 2
-PARTS = 6  # more than run at once, so that no process is idle for long at the end
+PARTS = 12  # many more than run at once, so that no process is idle for long at the end
 
-# What the last part runs.
+# What the part with the compiled encoders runs.
 COMPILED = (
     "tests/otel/test_compiled_records.py",
     "tests/otel/test_costs.py",
@@ -67,6 +67,21 @@ def files() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py"))
 
 
+def parts() -> list[list[str]]:
+    """Returns the files of each part; what takes long together stands in one folder, so neighbours are separated."""
+    return [files()[first::PARTS] for first in range(PARTS)]
+
+
+def environment(native: str) -> dict[str, str]:
+    """Returns the environment of a pytest.
+
+    The thousands of programs that tests start compile the sources once, and not each for itself, even where
+    the environment (as those of many containers) asks Python not to keep what it has compiled.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"WAKELOG_NATIVE": native}
+
+
 def run(number: int, arguments: list[str], native: str) -> Outcome:
     """Runs one pytest, and prints what it printed when it has ended."""
     began = time.monotonic()
@@ -74,7 +89,7 @@ def run(number: int, arguments: list[str], native: str) -> Outcome:
         exit_code = subprocess.run(
             [sys.executable, "-m", "pytest", *arguments],
             cwd=ROOT,
-            env=os.environ | {"WAKELOG_NATIVE": native},
+            env=environment(native),
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
@@ -98,13 +113,13 @@ def main(arguments: list[str]) -> int:
         command = [sys.executable, "-m", "pytest", *arguments]
         return subprocess.run(command, cwd=ROOT, check=False).returncode
     print(f"{len(files())} files in {PARTS} parts, {SIDE_BY_SIDE} side by side", flush=True)
-    parts = [[*arguments, *files()[first::PARTS]] for first in range(PARTS)]
-    native = ["false"] * PARTS
-    if importlib.util.find_spec("wakelog_native") is not None:
-        parts.append([*arguments, *COMPILED])
-        native.append("true")
+    with_native = importlib.util.find_spec("wakelog_native") is not None
+    # It is the longest, so it comes first.
+    of_each = [[*COMPILED]] * with_native + parts()
+    native = ["true"] * with_native + ["false"] * PARTS
+    given = [[*arguments, *of_part] for of_part in of_each]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        outcomes = list(pool.map(run, range(1, len(parts) + 1), parts, native))
+        outcomes = list(pool.map(run, range(1, len(given) + 1), given, native))
 
     total: Counter[str] = Counter()
     for outcome in outcomes:
