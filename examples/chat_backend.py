@@ -1,6 +1,6 @@
 """A chat back end that streams model answers to a web page while it records them.
 
-    pip install "wakelog[web]"
+    pip install 'wakelog[web]'
     python examples/chat_backend.py --directory chat-streams
     # then open http://127.0.0.1:8000/
 
@@ -16,11 +16,14 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
+try:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import FileResponse, JSONResponse, Response
+    from starlette.routing import Mount, Route
+except ImportError as error:
+    raise SystemExit(f"{error}: pip install 'wakelog[web]'") from None
 
 from wakelog.streams import SessionStreams, StreamsApp
 

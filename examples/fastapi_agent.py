@@ -1,5 +1,6 @@
 """An agent behind FastAPI, whose code imports neither OpenTelemetry nor Wakelog.
 
+    pip install fastapi uvicorn
     OTEL_PYTHON_CONFIGURATOR=wakelog OTEL_LOGS_EXPORTER=otlp OTEL_SERVICE_NAME=answers \
         opentelemetry-instrument python examples/fastapi_agent.py --port 8000
 
@@ -15,8 +16,11 @@ import argparse
 import logging
 import os
 
-import uvicorn
-from fastapi import FastAPI
+try:
+    import uvicorn
+    from fastapi import FastAPI
+except ImportError as error:
+    raise SystemExit(f"{error}: pip install fastapi uvicorn") from None
 
 log = logging.getLogger("answers")
 app = FastAPI()

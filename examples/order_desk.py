@@ -1,6 +1,6 @@
 """Two agents of OpenAI's Agents SDK, recorded with one line: a hand-off, a failing tool, and an approval.
 
-    pip install "wakelog[openai-agents]"
+    pip install 'wakelog[openai-agents]'
     python examples/order_desk.py /tmp/desk
     wakelog show /tmp/desk
 
@@ -18,21 +18,24 @@ import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agents import (
-    Agent,
-    Model,
-    ModelResponse,
-    RunConfig,
-    Runner,
-    Usage,
-    function_tool,
-    set_trace_processors,
-)
-from openai.types.responses import (
-    ResponseFunctionToolCall,
-    ResponseOutputMessage,
-    ResponseOutputText,
-)
+try:
+    from agents import (
+        Agent,
+        Model,
+        ModelResponse,
+        RunConfig,
+        Runner,
+        Usage,
+        function_tool,
+        set_trace_processors,
+    )
+    from openai.types.responses import (
+        ResponseFunctionToolCall,
+        ResponseOutputMessage,
+        ResponseOutputText,
+    )
+except ImportError as error:
+    raise SystemExit(f"{error}: pip install 'wakelog[openai-agents]'") from None
 
 import wakelog
 from wakelog.integrations import openai_agents

@@ -1,6 +1,6 @@
 """A recorded run as a test double: a Pydantic AI agent runs again without its model and its tools.
 
-    pip install "wakelog[pydantic-ai]"
+    pip install 'wakelog[pydantic-ai]'
     python examples/replayed_agent.py /tmp/weather
 
 The first part is the program, with a scripted model instead of a provider's, so that no network is needed. The
@@ -13,9 +13,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pydantic_ai import Agent
-from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
-from pydantic_ai.models.function import FunctionModel
+try:
+    from pydantic_ai import Agent
+    from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+    from pydantic_ai.models.function import FunctionModel
+except ImportError as error:
+    raise SystemExit(f"{error}: pip install 'wakelog[pydantic-ai]'") from None
 
 import wakelog
 from wakelog.integrations.pydantic_ai import WakelogCapability

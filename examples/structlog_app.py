@@ -1,5 +1,6 @@
 """A service that logs with structlog, with Wakelog in its processor chain.
 
+    pip install structlog
     python examples/structlog_app.py [--directory DIR] [--orders N]
 
 Each log event is printed as JSON, is in the journal before the call returns, and is delivered to
@@ -12,7 +13,10 @@ import argparse
 import asyncio
 from pathlib import Path
 
-import structlog
+try:
+    import structlog
+except ImportError as error:
+    raise SystemExit(f"{error}: pip install structlog") from None
 
 import wakelog
 from wakelog.integrations.structlog import production_chain
