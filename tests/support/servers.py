@@ -37,6 +37,21 @@ def _answers(port: int) -> bool:
         return False
 
 
+def _processes_of(session: int) -> list[str]:
+    """Return a line for each process of a session: its id, its parent, its state, and where its threads wait."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended in between
+            state, parent, _, of_session = (
+                (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            )
+            if int(of_session) == session:
+                command = (folder / "cmdline").read_text().replace("\0", " ")
+                waits = sorted((task / "wchan").read_text() for task in (folder / "task").iterdir())
+                found.append(f"{folder.name}, child of {parent}, {state}, in {waits}: {command}")
+    return found
+
+
 class Server:
     """A process that can be killed and started again on the same port and data."""
 
@@ -77,13 +92,31 @@ class Server:
                 unavailable(self._part, reason)
             time.sleep(0.05)
 
-    def stop(self) -> None:
-        """Have it end by itself, or kill it when it does not."""
+    def stop(self, seconds: float = _SECONDS) -> str:
+        """Have it end by itself, or kill it when it does not.
+
+        Args:
+            seconds: How long it may take.
+
+        Returns:
+            Nothing where it has ended, else its processes and what they do, and what it has said last. Those
+            that have registered it with `faulthandler` say at SIGXCPU where their threads are.
+        """
+        hung = ""
         if self._process is not None:
-            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGTERM)
-                self._process.wait(_SECONDS)
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                hung = "\n".join(_processes_of(self._process.pid))
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGXCPU)
+                time.sleep(1)
+                said = (self._folder / "output.txt").read_text(errors="replace")[-20_000:]
+                hung = f"not ended after {seconds:g} s:\n{hung}\n{said}"
         self.kill()
+        return hung
 
     def kill(self) -> None:
         """Kill it, with the processes that it has started in its session."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,6 +12,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 
 from wakelog.otel import DurableLogRecordProcessor
 
+faulthandler.register(signal.SIGXCPU)  # for `Server.stop`
 provider = LoggerProvider()
 provider.add_log_record_processor(DurableLogRecordProcessor(None))
 log = provider.get_logger("wsgi")
