@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -126,11 +128,26 @@ def check_spans(
     assert not any(event.attributes.keys() & s.CONTENT for event in on_spans)
 
 
+# Starts a program for each line that it reads, and says "ended" once that has been killed. A program says its id, and
+# then what it has recorded. Programs are forked after the imports, which take as long as what they record.
 REPLAY_UNTIL_KILLED = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
-import wakelog
+import wakelog.otel
+import opentelemetry.exporter.otlp.proto.grpc._log_exporter
+import opentelemetry.exporter.otlp.proto.grpc.trace_exporter
+import opentelemetry.exporter.otlp.proto.http._log_exporter
+import opentelemetry.exporter.otlp.proto.http.trace_exporter
 from record_trajectories import replay
+assert len(os.listdir("/proc/self/task")) == 1
+while os.read(0, 1):
+    if not (child := os.fork()):
+        break
+    os.waitpid(child, 0)
+    os.write(1, b"ended\\n")
+else:
+    sys.exit()
+os.write(1, b"%d\\n" % os.getpid())
 log = wakelog.configure("airline-agent", service_name="killed", directory=sys.argv[3])
 write = log.sink.write
 def acknowledged(event):
@@ -162,19 +179,27 @@ def test_nothing_accepted_is_missing_after_twenty_kills_at_random_moments(
     env = environment(collector, protocol, OTEL_BLRP_SCHEDULE_DELAY="20")
     acknowledged: list[str] = []
     kills = times(200)
-    for _ in range(kills):
-        with subprocess.Popen(
-            [sys.executable, "-c", REPLAY_UNTIL_KILLED, EXAMPLES, source, journal],
-            env=env,
-            stdout=subprocess.PIPE,
-        ) as process:
-            assert process.stdout is not None
+    with subprocess.Popen(
+        [sys.executable, "-c", REPLAY_UNTIL_KILLED, EXAMPLES, source, journal],
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(kills):
+            process.stdin.write("\n")
+            process.stdin.flush()
+            program = int(process.stdout.readline())
             acknowledged += [
-                process.stdout.readline().decode().strip() for _ in range(choose.randint(1, 1500))
+                process.stdout.readline().strip() for _ in range(choose.randint(1, 1500))
             ]
-            process.kill()
-            # A line without its end was cut by the kill: nobody was told.
-            acknowledged += process.stdout.read().decode().split("\n")[:-1]
+            os.kill(program, signal.SIGKILL)
+            # No line is cut, as a pipe takes so few bytes at once or not at all.
+            rest = itertools.takewhile(lambda line: line != "ended\n", process.stdout)
+            acknowledged += [line.strip() for line in rest]
+    assert process.returncode == 0
 
     drain = (
         "import sys, time, wakelog; from wakelog.journal import books; from pathlib import Path\n"

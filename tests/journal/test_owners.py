@@ -389,8 +389,12 @@ def test_a_generation_is_greater_than_all_whatever_clock_and_counter_say(
     "command", [["ship", "--endpoint", "http://localhost:9"], ["dead-letters", "replay"]]
 )
 def test_a_command_sends_nobody_s_records_unasked(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "what the command sets for its own process")
     fill(tmp_path, "a")
     fill(tmp_path, "b", pipeline="x")
 

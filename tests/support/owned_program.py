@@ -18,8 +18,11 @@ from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 
+from wakelog.delivery import _writers
 from wakelog.otel import DurableLogRecordProcessor
 
+# What others left is looked for again after half a second, one second and two: sooner here.
+_writers._FIRST_SEARCH_PAUSE = PAUSE = 0.05
 SERVICE, PIPELINE, DESTINATION, COUNT, HOW = sys.argv[1:6]
 
 
@@ -58,7 +61,9 @@ deadline = time.monotonic() + 30
 while delivery._writers.orphan is not None or (
     not delivery._writers._done and time.monotonic() < deadline
 ):
-    if delivery._writers._search_pause > 2:  # it has looked twice, and found nothing of its own
+    if (
+        delivery._writers._search_pause > 4 * PAUSE
+    ):  # it has looked twice, and found nothing of its own
         break
-    time.sleep(0.05)
+    time.sleep(0.01)
 durable.shutdown()
