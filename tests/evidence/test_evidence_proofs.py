@@ -323,8 +323,10 @@ def test_it_has_to_be_said_whose_and_with_which_key(tmp_path: Path, capsys: Any)
 
 
 def test_the_shipping_process_signs_and_its_checkpoints_leave(
-    tmp_path: Path, collector: Collector, capsys: Any
+    tmp_path: Path, collector: Collector, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for variable in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        monkeypatch.setenv(variable, "what the command sets for its own process")
     private, public = key_files(tmp_path / "keys")
     durable = DurableLogRecordProcessor(
         None, directory=tmp_path / "j", sealing=Sealing(), pipeline="default"
