@@ -155,10 +155,10 @@ def emit(number):
 stop = threading.Event()
 threads = [threading.Thread(target=emit, args=(n,)) for n in range(4)]
 for thread in threads: thread.start()
-while len(accepted) < 200: pass
+while len(accepted) < 200: time.sleep(0.001)
 wakelog.shutdown(5)
 after = len(accepted)
-while len(accepted) < after + 50: pass
+while len(accepted) < after + 50: time.sleep(0.001)
 stop.set()
 for thread in threads: thread.join()
 print("\\n".join(accepted))
@@ -291,7 +291,8 @@ time.sleep(0.05)
 def test_emitting_while_the_interpreter_ends_neither_hangs_nor_complains(
     tmp_path: Path, next_hop: str
 ) -> None:
-    process = start(FINALIZING, tmp_path, next_hop)
+    # The daemon records without a pause for as long as the exit waits.
+    process = start(FINALIZING, tmp_path, next_hop, WAKELOG_EXIT_ANSWER_TIMEOUT="0.5")
     _, errors = finish(process)
 
     assert process.returncode == 0, errors

@@ -19,7 +19,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 
 import wakelog
 from tests.conftest import KEPT_VARIABLES, ROOT
-from tests.support.programs import INSTRUMENT, SECONDS, environment
+from tests.support.programs import INSTRUMENT, SECONDS, UNUSED, environment
 from wakelog import ConfigurationError
 from wakelog._native import VARIABLE as NATIVE
 from wakelog.configurator import JournalExporter
@@ -246,7 +246,9 @@ def test_zero_code_without_an_instrumentation_for_logs_says_so(
             **QUIET,
             OTEL_PYTHON_CONFIGURATOR="wakelog",
             OTEL_LOGS_EXPORTER="none",
-            OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="logging, structlog" if disabled else "",
+            OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=f"{UNUSED}, logging, structlog"
+            if disabled
+            else "",
             WAKELOG_DIR=str(tmp_path),
         ),
         capture_output=True,

@@ -476,6 +476,9 @@ def test_the_variables_for_space_and_buffer_hold_without_code_too(tmp_path: Path
         WAKELOG_DIR=str(tmp_path / "journal"),
         WAKELOG_QUOTA_BYTES="9000000",
         WAKELOG_BUFFER_CAPACITY="77",
+        # Nothing answers, and the exit would wait for it.
+        OTEL_TRACES_EXPORTER="none",
+        OTEL_METRICS_EXPORTER="none",
     )
 
     done = subprocess.run(
