@@ -18,6 +18,7 @@ mod span_encoder;
 mod span_line;
 mod times;
 mod writer;
+mod writer_fields;
 
 use pyo3::prelude::*;
 
@@ -38,6 +39,7 @@ fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<span_line::SpanLineEncoder>()?;
     module.add_class::<log_encoder::LogEncoder>()?;
     module.add_class::<writer::LineWriter>()?;
+    module.add_class::<writer_fields::WriterFields>()?;
     module.add_class::<recorder::LogRecorder>()?;
     module.add_function(wrap_pyfunction!(span_encoder::encode_span, module)?)?;
     module.add_function(wrap_pyfunction!(cursor::take_lines, module)?)?;

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::line::seal_line;
+use crate::writer_fields::WriterFields;
 
 /// Writes lines: ordinary ones here, all others with `Writer.write`.
 ///
@@ -63,7 +64,7 @@ impl LineWriter {
     }
 }
 
-/// A line to be written, and the attributes of its writer.
+/// A line to be written, and its writer's fields and other attributes.
 pub struct Line<'a, 'py> {
     py: Python<'py>,
     writer: &'a Bound<'py, PyAny>,
@@ -71,6 +72,7 @@ pub struct Line<'a, 'py> {
     content: &'a [u8],
     resource: &'a Bound<'py, PyAny>,
     counted: bool,
+    fields: &'a WriterFields,
     state: Bound<'py, PyDict>,
 }
 
@@ -84,7 +86,7 @@ impl LineWriter {
     pub fn try_write(&self, line: &Line<'_, '_>, periodic: bool) -> PyResult<Option<i64>> {
         let py = line.py;
         let size = line.content.len() as i64;
-        if line.number(intern!(py, "_written"))? + size > line.number(intern!(py, "_granted"))? {
+        if line.fields.written.get() + size > line.fields.granted.get() {
             return Ok(None);
         }
         let lock = line.get(intern!(py, "_lock"))?;
@@ -100,8 +102,8 @@ impl LineWriter {
     fn find_place<'py>(&self, line: &Line<'_, 'py>) -> PyResult<Option<Place<'py>>> {
         let py = line.py;
         if !line.resource.is(&line.get(intern!(py, "_resource"))?)
-            || line.get(intern!(py, "_closed"))?.is_truthy()?
-            || line.get(intern!(py, "_saving"))?.is_truthy()?
+            || line.fields.closed.get()
+            || line.fields.saving.get()
             || !line.get(intern!(py, "_ends"))?.is_none()
             || !line.get(intern!(py, "_tick_due"))?.is_none()
         {
@@ -109,19 +111,18 @@ impl LineWriter {
         }
         let now: f64 = self.monotonic.bind(py).call0()?.extract()?;
         let place = Place {
-            epoch: line.number(intern!(py, "_epoch"))?,
-            seq: line.number(intern!(py, "_seq"))?,
-            crc: line.get(intern!(py, "_crc"))?.extract()?,
-            offset: line.number(intern!(py, "_offset"))?,
+            epoch: line.fields.epoch.get(),
+            seq: line.fields.seq.get(),
+            crc: line.fields.crc.get() as u32,
+            offset: line.fields.offset.get(),
             file: line.get(intern!(py, "_fd"))?,
             write: line.get(intern!(py, "_fs"))?.getattr(intern!(py, "write"))?,
         };
-        let used = place.offset + line.number(intern!(py, "_beside"))?;
+        let used = place.offset + line.fields.beside.get();
         let measured = (place.seq + i64::from(line.counted)) % self.measured == 0
             && !line.get(intern!(py, "_observer"))?.is_none();
-        let ordinary = now < line.get(intern!(py, "_tick_at"))?.extract()?
-            && used < line.number(intern!(py, "_segment_bytes"))?
-            && !measured;
+        let ordinary =
+            now < line.fields.tick_at.get() && used < line.fields.segment_bytes.get() && !measured;
         Ok(ordinary.then_some(place))
     }
 }
@@ -144,27 +145,27 @@ impl Place<'_> {
         let (sealed, crc) = seal_line(py, line.record_id, seq, line.content, self.crc)?;
         let size = sealed.as_bytes().len() as i64;
         if periodic {
-            line.set(intern!(py, "_sync_wanted"), true)?;
+            line.fields.sync_wanted.set(true);
         }
-        line.set(intern!(py, "_epoch"), self.epoch + 1)?;
-        line.set(intern!(py, "_seq"), seq)?;
-        line.set(intern!(py, "_crc"), crc)?;
-        line.set(intern!(py, "_offset"), self.offset + size)?;
+        line.fields.epoch.set(self.epoch + 1);
+        line.fields.seq.set(seq);
+        line.fields.crc.set(crc.into());
+        line.fields.offset.set(self.offset + size);
         let (written, error) = match self.write.call1((self.file, &sealed)) {
             Ok(written) => (written.extract()?, None),
             Err(error) if error.is_instance_of::<PyOSError>(py) => (0, Some(error)),
             Err(error) => return Err(error),
         };
         // Read again, because a signal handler may have recorded during the call.
-        let before = line.number(intern!(py, "_written"))?;
-        line.set(intern!(py, "_written"), before + written)?;
+        let before = line.fields.written.get();
+        line.fields.written.set(before + written);
         if written != size {
             let before = (self.epoch, self.seq, self.crc, self.offset);
             line.writer
                 .call_method1(intern!(py, "_complete"), (&sealed, written, before, error))?;
         }
         if !line.counted {
-            line.set(intern!(py, "_sync_alone"), true)?;
+            line.fields.sync_alone.set(true);
         }
         Ok(seq)
     }
@@ -180,19 +181,12 @@ impl<'a, 'py> Line<'a, 'py> {
     ) -> PyResult<Self> {
         let py = writer.py();
         let state = writer.getattr(intern!(py, "__dict__"))?.cast_into()?;
-        Ok(Self { py, writer, record_id, content, resource, counted, state })
+        let fields = writer.cast::<WriterFields>()?.get();
+        Ok(Self { py, writer, record_id, content, resource, counted, fields, state })
     }
 
     fn get(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
         let found = self.state.get_item(name)?;
         found.ok_or_else(|| PyAttributeError::new_err(name.clone().unbind()))
-    }
-
-    fn number(&self, name: &Bound<'py, PyString>) -> PyResult<i64> {
-        self.get(name)?.extract()
-    }
-
-    fn set<T: IntoPyObject<'py>>(&self, name: &Bound<'py, PyString>, value: T) -> PyResult<()> {
-        self.state.set_item(name, value)
     }
 }

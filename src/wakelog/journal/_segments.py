@@ -18,6 +18,7 @@ from wakelog.storage import AppendFile, File, close, segment_name
 
 _FILE_MODE = 0o600
 BY_SIZE_ALONE = Rotation()
+NO_LIMIT = 1 << 62
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
@@ -46,7 +47,7 @@ class Segments(AppendFile):
         self.folder = folder
         self.owner = owner
         self.id = folder.writer
-        self._segment_bytes = segment_bytes
+        self._segment_bytes = min(segment_bytes, NO_LIMIT)
         self._rotation, self._clock = rotation, clock
         # The number of bytes that have been written.
         self._written = 0

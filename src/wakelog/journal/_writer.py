@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wakelog._native import native
 from wakelog.journal._durability import Durability
@@ -16,7 +16,7 @@ from wakelog.journal._listener import SegmentListener
 from wakelog.journal._observer import MEASURED, Observer
 from wakelog.journal._owner import Owner
 from wakelog.journal._rotation import Rotation
-from wakelog.journal._segments import BY_SIZE_ALONE, Segments
+from wakelog.journal._segments import BY_SIZE_ALONE, NO_LIMIT, Segments
 from wakelog.record import Blob, Resource, blobs_of, seal, seal_own
 from wakelog.runtime import SYSTEM, FileSystem, is_refusal
 from wakelog.storage import BETWEEN, Unsynced, put_blobs, segment_name
@@ -24,14 +24,21 @@ from wakelog.storage import BETWEEN, Unsynced, put_blobs, segment_name
 _TICK_SECONDS = 1.0
 # Maximum number of bytes by which a line is longer than its content, including a segment's header.
 _LINE_BYTES = 1024
-_NO_LIMIT = 1 << 62
 # A cache: access to an enumeration's member takes four times as long as to a module's name.
 _FSYNC, _PERIODIC = Durability.FSYNC, Durability.PERIODIC
 _State: TypeAlias = tuple[int, int, int, int]
 """The epoch, the last number, the last checksum and the segment's size before a line."""
 
+if TYPE_CHECKING or native is None:
 
-class Writer(Segments):
+    class _Fields:
+        """The compiled writer keeps the fields of a line in a base class of its own."""
+
+else:
+    _Fields = native.WriterFields
+
+
+class Writer(Segments, _Fields):
     """Appends lines to the segments of one folder.
 
     ``_lock`` guards the order of lines: the sequence number, the checksum chain and the open
@@ -72,7 +79,7 @@ class Writer(Segments):
         self._grant, self._tick = grant, tick
         self._observer = observer
         # The value of `_written` at which the next grant is needed.
-        self._granted = _NO_LIMIT if grant is None else -1
+        self._granted = NO_LIMIT if grant is None else -1
         # Whether uncounted lines have been written since the last sync.
         self._sync_alone = False
         self._tick_at = 0.0
@@ -361,7 +368,7 @@ class Writer(Segments):
         """Ask for a grant, without the lock, because it may have to wait or to delete segments."""
         while not self._closed and self._written + size > self._granted:
             granted = self._written - _LINE_BYTES
-            granted += self._grant(size + _LINE_BYTES) if self._grant else _NO_LIMIT
+            granted += self._grant(size + _LINE_BYTES) if self._grant else NO_LIMIT
             self._granted = granted
 
     def _check_names(self, now: float) -> None:
