@@ -311,6 +311,72 @@ def test_the_content_of_spans_is_erased_too(tmp_path: Path, capsys: Any) -> None
     assert verify(tmp_path / "j", public, capsys=capsys)["fits"]
 
 
+def spans_of_ann(tmp_path: Path, **more: Any) -> tuple[Path, Path, Path, DurableSpanProcessor, Any]:
+    private, public = key_files(tmp_path / "keys")
+    durable = DurableSpanProcessor(
+        None, directory=tmp_path / "j", sealing=Sealing(private), pipeline="p", **more
+    )
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(durable)
+    return tmp_path / "j", private, public, durable, provider.get_tracer("x")
+
+
+@pytest.mark.parametrize("longest", [1024 * 1024, 4096])
+def test_a_span_is_selected_by_its_events(tmp_path: Path, longest: int, capsys: Any) -> None:
+    """Its event has the bound attributes; the span itself has not."""
+    root, private, public, durable, tracer = spans_of_ann(tmp_path, max_line_bytes=longest)
+    for user in ("ann", "bob"):
+        with tracer.start_as_current_span("execute_tool", attributes={"app": "x"}) as span:
+            said = {"user.id": user, "gen_ai.tool.call.arguments": f"{user} says " * 500}
+            span.add_event("wakelog.tool_call", said)
+    durable.close(5)
+
+    code, did = erase(root, private, "--apply", capsys=capsys)
+    assert (code, len(did["records"])) == (0, 1)
+    assert b"ann says" not in everything(root)
+    assert b"bob says" in everything(root)
+    assert verify(root, public, capsys=capsys)["fits"]
+    assert erase(root, private, "--apply", capsys=capsys)[1]["values"] == 0
+
+
+def test_the_start_of_a_span_that_is_the_persons_only_later_is_erased_too(
+    tmp_path: Path, capsys: Any
+) -> None:
+    root, private, public, durable, tracer = spans_of_ann(tmp_path)
+    span = tracer.start_span("chat", attributes={"gen_ai.input.messages": "ann asks"})
+    span.set_attribute("user.id", "ann")
+    pid = os.fork()
+    if pid == 0:  # its end is in another folder
+        span.end()
+        durable.close(5)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    durable.close(5)
+
+    code, did = erase(root, private, "--apply", capsys=capsys)
+    assert (code, len(did["records"])) == (0, 2)
+    assert b"ann asks" not in everything(root)
+    assert verify(root, public, capsys=capsys)["fits"]
+
+
+def test_an_event_whose_attributes_are_in_a_file_is_found(tmp_path: Path, capsys: Any) -> None:
+    private, public = key_files(tmp_path / "keys")
+    durable = DurableLogRecordProcessor(
+        None, directory=tmp_path / "j", sealing=Sealing(private), pipeline="p", max_line_bytes=4096
+    )
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(durable)
+    many = {f"app.{number}": "x" * 50 for number in range(100)}
+    attributes = {**many, "user.id": "ann", "gen_ai.input.messages": "ann says"}
+    provider.get_logger("x").emit(LogRecord(body="ann says", attributes=attributes))
+    durable.close(5)
+
+    code, _ = erase(tmp_path / "j", private, "--apply", capsys=capsys)
+    assert code == 0
+    assert b"ann says" not in everything(tmp_path / "j")
+    assert verify(tmp_path / "j", public, capsys=capsys)["fits"]
+
+
 def test_it_has_to_be_said_whose_and_with_which_key(tmp_path: Path, capsys: Any) -> None:
     root, _, _ = recorded(tmp_path)
     assert main(["erase", str(root)]) == 1

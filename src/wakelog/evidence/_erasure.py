@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,13 @@ from wakelog.evidence._scan import lines_between
 from wakelog.evidence._seal import ERASURE
 from wakelog.evidence._seal_file import SealFile
 from wakelog.evidence._sealing import Extent
+from wakelog.evidence._selection import Matches, SelectedLines
 from wakelog.journal import DeliveryLock, folders, is_owned, load_ledger, owner_of
 from wakelog.record import (
     ERASED,
     SALTED,
     SMALLEST_PART,
+    SPANS,
     attributes_on,
     digest_of,
     erased_digest,
@@ -59,8 +61,6 @@ from wakelog.storage import (
     write_whole_lines,
 )
 
-Matches = Callable[[dict[str, Any]], bool]
-"""Tells from a record's attributes whether to erase its content."""
 _DEAD_LETTERS = "dead_letters.jsonl"
 _DAMAGED_SUFFIXES = (".torn", ".damaged")
 
@@ -143,7 +143,7 @@ def erase(
 
     Args:
         root: The journal's directory.
-        matches: Selects the records.
+        matches: Selects the records by their attributes.
         words: Texts that identify the person. Damaged lines that contain one of them are deleted.
         signer: Signs the erasure.
         reason: The reason, for the signed line.
@@ -154,22 +154,40 @@ def erase(
     """
     result = Erasure()
     wanted = [orjson.dumps(word)[1:-1] for word in words if word]
+    selection = _selection(root, matches)
     for folder in folders(root):
-        found = _find(folder, matches, wanted)
+        found = _find(folder, selection, wanted)
         result.records += found.records
         result.inline += found.inline
         result.values += len(found.digests)
         result.damaged += found.damaged
         if apply and (found.digests or regular_file(folder / ERASING) is not None):
             _delete(folder, found, signer, reason)
-        _erase_dead_letters(folder, matches, result, apply=apply)
+        _erase_dead_letters(folder, selection, result, apply=apply)
         _erase_damaged(folder, wanted, result, apply=apply)
     if apply and (result.records or result.dead_letters):
         _forget_index(root)
     return result
 
 
-def _find(folder: Path, matches: Matches, wanted: Sequence[bytes]) -> _Found:
+def _selection(root: Path, matches: Matches) -> SelectedLines:
+    """Select by attributes, and first find the spans, whose lines may be in several folders."""
+    selection = SelectedLines(matches)
+    for folder in folders(root):
+        owner = owner_of(folder)
+        if owner is not None and owner.signal != SPANS:
+            continue
+        for index in segments(folder, missing_ok=True):
+            path = folder / segment_name(index)
+            for _, line in _lines_of(path):
+                if (data := _record(line)) is not None:
+                    if SALTED in data:
+                        put_content_back(data)
+                    selection.note_span(data, path)
+    return selection
+
+
+def _find(folder: Path, selection: SelectedLines, wanted: Sequence[bytes]) -> _Found:
     found = _Found()
     owner = owner_of(folder)
     destination = owner.destination if owner is not None else None
@@ -189,11 +207,11 @@ def _find(folder: Path, matches: Matches, wanted: Sequence[bytes]) -> _Found:
                     found.digests.add(digest_of(line[part]))
                     place.parts.append((offset + part.start, part.stop - part.start))
                 continue
-            is_meant, stays = matches(attributes_on(data)), _has_content(data)
+            stays = _has_content(data)
             if SALTED in data:
                 put_content_back(data)
             blobs = {str(one.get("sha256")) for one in references(data)}
-            if not is_meant:
+            if not selection.includes(data, path):
                 others |= blobs
                 continue
             seq = int(data.get("seq", 0))
@@ -291,14 +309,16 @@ def _delete_in(path: Path, place: _Place) -> None:
         os.close(fd)
 
 
-def _erase_dead_letters(folder: Path, matches: Matches, result: Erasure, *, apply: bool) -> None:
+def _erase_dead_letters(
+    folder: Path, selection: SelectedLines, result: Erasure, *, apply: bool
+) -> None:
     """Remove content from dead letters, which contain complete records and are not sealed."""
     path = folder / _DEAD_LETTERS
     if regular_file(path) is None:
         return
     out, changed = [], 0
     for line in _lines(path):
-        without = _without_content(line, matches)
+        without = _without_content(line, selection)
         changed += without is not None
         out.append((without or line) + b"\n")
     if not changed:
@@ -316,17 +336,17 @@ def _erase_dead_letters(folder: Path, matches: Matches, result: Erasure, *, appl
     result.dead_letters += changed
 
 
-def _without_content(line: bytes, matches: Matches) -> bytes | None:
+def _without_content(line: bytes, selection: SelectedLines) -> bytes | None:
     """Return a dead letter without its content; None if it does not match or has none."""
     try:
         letter = read_fields(line)
         data = orjson.loads(letter["line"])
         if SALTED in data:
             put_content_back(data)
-        attributes = attributes_on(data)
+        attributes, is_selected = attributes_on(data), selection.includes(data, None)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    if not matches(attributes) or ERASED in attributes or not _has_content(data):
+    if not is_selected or ERASED in attributes or not _has_content(data):
         return None
     for name in s.CONTENT & attributes.keys():
         del attributes[name]
