@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import json
 import multiprocessing
+import os
 import sys
 import threading
 from collections import defaultdict
@@ -42,7 +43,10 @@ from wakelog import (
     context,
 )
 from wakelog.errors import ConfigurationError
-from wakelog.journal import read
+from wakelog.journal import Journal, read
+from wakelog.journal._shared_file import SharedFile
+from wakelog.record import Resource, encode, uuid7
+from wakelog.runtime._filesystem import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -1145,3 +1149,56 @@ def test_a_redaction_config_of_another_kind_is_refused_at_once() -> None:
 
     with pytest.raises(ConfigurationError, match="of type dict; give a RedactionConfig"):
         AgentLogger("a", redaction_config=wrong)
+
+
+# --- durability as text -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_journal", [True, False])
+def test_a_durability_given_as_text_is_waited_for(tmp_path: Path, *, is_journal: bool) -> None:
+    syncs: list[int] = []
+
+    def sync(fd: int) -> None:
+        os.fdatasync(fd)
+        syncs.append(fd)
+
+    fs = FileSystem(fdatasync=sync)
+    if is_journal:
+        journal = Journal(tmp_path, fs=fs)
+        receipt = journal.append(uuid7(), encode({"body": 1}, 4096), Resource({}), "fsync")  # type: ignore[arg-type] # as a program without types
+        journal.close()
+    else:
+        file = SharedFile(tmp_path / "f.jsonl", fs=fs)
+        level = Durability.OS_BUFFERED.at_least("fsync")  # type: ignore[arg-type] # likewise
+        receipt = file.append(uuid7(), encode({"body": 1}, 4096), level)
+        file.close()
+
+    assert receipt.durability is Durability.FSYNC
+    assert syncs
+
+
+@pytest.mark.parametrize("wrong", ["FSYNC", "fsnyc", 1, True])
+def test_a_call_with_an_unknown_durability_raises(wrong: Any) -> None:
+    recorded = Recorded(on_error="log")
+
+    with pytest.raises(ConfigurationError, match=r"durability=.* is not known"):
+        recorded.log.user_message("hello", durability=wrong)
+    with (
+        pytest.raises(ConfigurationError, match=r"durability=.* is not known"),
+        recorded.log.tool("pay", durability=wrong),
+    ):
+        raise AssertionError
+
+    assert recorded.events == []
+
+
+def test_an_event_with_a_durability_as_text_has_the_level() -> None:
+    event = Recorded().log.user_message("hello", durability="fsync")
+    assert event.durability is Durability.FSYNC
+
+
+def test_a_failure_of_an_event_with_fsync_as_text_raises() -> None:
+    log = Recorded(sink=FailingSink("user_message", error=SinkError("full")), on_error="log").log
+
+    with pytest.raises(SinkError):
+        log.user_message("hello", durability="fsync")

@@ -126,7 +126,7 @@ class AgentEvent:
         call_id: str | None = None,
         attributes: dict[str, Any] | None = None,
         time_unix_nano: int | None = None,
-        durability: Durability | None = None,
+        durability: Durability | str | None = None,
         event_key: str | None = None,
     ) -> None:
         if event_type not in EVENT_TYPES and not (
@@ -157,7 +157,9 @@ class AgentEvent:
         self.tenant_id = tenant_id
         self.call_id = call_id
         self.attributes = attributes
-        self.durability = durability
+        if durability is not None and type(durability) is not Durability:
+            durability = Durability(durability)
+        self.durability: Durability | None = durability
         # Set when the event is recorded: (trace id, span id, trace flags) as integers, and the
         # receipt.
         self.span_context: tuple[int, int, int] | None = None

@@ -27,9 +27,11 @@ class Durability(enum.StrEnum):
 
     def at_least(self, other: Durability | None) -> Durability:
         """Return the stronger of two levels; None is the weakest."""
-        if other is None or _STRENGTH[other] <= _STRENGTH[self]:
+        if other is None:
             return self
-        return other
+        if type(other) is not Durability:  # its text is equal, and has the same hash
+            other = Durability(other)
+        return other if _STRENGTH[other] > _STRENGTH[self] else self
 
 
 _STRENGTH = {level: strength for strength, level in enumerate(Durability)}

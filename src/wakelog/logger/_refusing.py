@@ -96,7 +96,7 @@ class Refusing(abc.ABC):
         Raises:
             Exception: The error, in the cases of ``made``.
         """
-        if isinstance(error, TypeError | InvalidEventTypeError):
+        if isinstance(error, TypeError | InvalidEventTypeError | ConfigurationError):
             raise error
         self.refuse(error, fields.get("durability"))
         run_id = fields.get("run_id") or context.run_id.get()
@@ -166,7 +166,7 @@ class Refusing(abc.ABC):
             durability: The requested durability: with ``FSYNC``, the error is always raised.
         """
         let_through(error)
-        if self.on_error == "raise" or durability is Durability.FSYNC:
+        if self.on_error == "raise" or durability == Durability.FSYNC:
             raise error
         self.refused[type(error).__name__] += 1
         _not_recorded.note(error, hint=_HINT)
