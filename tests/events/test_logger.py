@@ -29,6 +29,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from wakelog import (
     AgentEvent,
     AgentLogger,
+    AsyncAgentLogger,
     Durability,
     EventSink,
     JournalError,
@@ -1149,6 +1150,40 @@ def test_a_redaction_config_of_another_kind_is_refused_at_once() -> None:
 
     with pytest.raises(ConfigurationError, match="of type dict; give a RedactionConfig"):
         AgentLogger("a", redaction_config=wrong)
+
+
+# --- blocks that are closed elsewhere -----------------------------------------------------------
+
+
+def test_a_generator_that_is_closed_inside_another_run_ends_its_own(tmp_path: Path) -> None:
+    recorded = Recorded()
+    log = AsyncAgentLogger.over(recorded.log)
+
+    async def stream() -> AsyncIterator[int]:
+        with bound(**{"user.id": "ann"}):
+            async with log.run(run_id="first", session_id="s-1"), log.tool("t"):
+                yield 1
+
+    async def begun() -> Any:
+        items = stream()
+        await anext(items)
+        return items
+
+    async def main() -> None:
+        items = await asyncio.create_task(begun())
+        async with log.run(run_id="second", session_id="s-2"):
+            await items.aclose()
+            await log.user_message("goes on")
+
+    asyncio.run(main())
+    ends = {e.run_id: e for e in recorded.events if e.event_type == "run_end"}
+    assert (ends["first"].status, ends["second"].status) == ("cancelled", "success")
+    assert ends["first"].attributes == {"user.id": "ann"}
+    assert ends["second"].session_id == "s-2"
+    call, result = [e for e in recorded.events if e.tool_name == "t"]
+    assert (result.run_id, result.parent_event_id) == ("first", call.event_id)
+    (said,) = [e for e in recorded.events if e.event_type == "user_message"]
+    assert (said.run_id, said.attributes) == ("second", None)
 
 
 # --- durability as text -------------------------------------------------------------------------

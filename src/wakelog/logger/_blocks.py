@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import time
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token, copy_context
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from opentelemetry import context as otel_context
@@ -16,10 +16,10 @@ from wakelog.errors import UsageLimitError, WakelogError
 from wakelog.events import semconv as s
 from wakelog.logger._budget import Budget, Spending
 from wakelog.logger._decorators import Function, decorated
+from wakelog.logger._failures import kind_of, payload_of, status_of
 from wakelog.logger._keys import full_key
 from wakelog.otel import asked, failures
-from wakelog.record import kept, text_of, traceback_of, type_name, uuid7
-from wakelog.runtime import is_cancellation
+from wakelog.record import kept, uuid7
 
 if TYPE_CHECKING:
     from wakelog.events import AgentEvent
@@ -37,6 +37,8 @@ class Block(abc.ABC, Generic[Given]):
         self._span: trace.Span = trace.INVALID_SPAN
         self._attached: Token[otel_context.Context] | None = None
         self._opening: AgentEvent | None = None
+        # The context of the body.
+        self._context: Context | None = None
         self._outcome: dict[str, Any] = {}
         self._began = 0.0
         # Recorded events that still have to be settled.
@@ -108,6 +110,7 @@ class Block(abc.ABC, Generic[Given]):
             self._leave()
             raise
         self._bind(context.parent_id, self._opening.event_id)
+        self._context = copy_context()
         return self._given()
 
     def suspend(self) -> None:
@@ -167,18 +170,26 @@ class Block(abc.ABC, Generic[Given]):
     def _end_unentered(self, error: BaseException) -> None:
         """Record the end of a block whose body does not run, although its start is recorded."""
         try:
-            self._end(error)
+            self._end_here(error)
         except WakelogError as failure:
             _yield_to(error, failure)
 
     def _end(self, error: BaseException | None) -> AgentEvent:
         assert self._opening is not None  # noqa: S101 - __enter__ has returned
+        assert self._context is not None  # noqa: S101 - likewise
+        if context.parent_id.get() == self._opening.event_id:
+            return self._end_here(error)
+        # A coroutine or a generator is closed elsewhere, perhaps inside the block of another run.
+        return self._context.run(self._end_here, error)
+
+    def _end_here(self, error: BaseException | None) -> AgentEvent:
+        assert self._opening is not None  # noqa: S101 - __enter__ has recorded it
         # A generator that is closed early has not failed.
         if error is not None and not issubclass(type(error), GeneratorExit):
             said = self._log.redacted_text(error)
             asked(lambda: self._span.set_status(StatusCode.ERROR, said), None)
             asked(lambda: self._span.set_attribute(s.ERROR_TYPE, kind_of(error)), None)
-        status = self._status or ("success" if error is None else _status_of(error))
+        status = self._status or ("success" if error is None else status_of(error))
         return self._close(status, error, self._opening.event_id)
 
     def _record(self, event_type: str, payload: dict[str, Any], **fields: Any) -> AgentEvent:
@@ -452,34 +463,6 @@ class ToolBlock(Block["ToolBlock"]):
         return self
 
 
-class ReportedError(Exception):
-    """An error that a library reports as text, without an exception.
-
-    Args:
-        text: The message.
-        kind: The library's name for the type of the error.
-    """
-
-    def __init__(self, text: str, kind: str) -> None:
-        super().__init__(text)
-        self.kind = kind
-
-
-def kind_of(error: BaseException | str) -> str:
-    """Return the ``error.type`` of an error."""
-    return error.kind if type(error) is ReportedError else type_name(type(error))
-
-
-def payload_of(error: BaseException | str) -> dict[str, Any]:
-    """Return the payload of an ``error`` event for an exception, or for a description in words."""
-    kind = type(error)
-    payload: dict[str, Any] = {"error": text_of(error)}
-    if issubclass(kind, BaseException):
-        payload["error_type"] = payload["exception_type"] = kind_of(error)
-        payload["stacktrace"] = traceback_of(error)  # type: ignore[arg-type] # an exception
-    return payload
-
-
 def _yield_to(error: BaseException | None, failure: WakelogError) -> None:
     """Raise a failure of the logger, or add it as a note to the program's own exception."""
     if error is None:
@@ -488,8 +471,3 @@ def _yield_to(error: BaseException | None, failure: WakelogError) -> None:
         error.add_note(f"wakelog: {failure}")
         return
     error.add_note(f"wakelog could not record how this ended: {failure}")
-
-
-def _status_of(error: BaseException) -> str:
-    stopped = issubclass(type(error), GeneratorExit) or is_cancellation(error)
-    return "cancelled" if stopped else "error"

@@ -9,8 +9,8 @@ from opentelemetry import trace
 
 from wakelog.events import AgentEvent
 from wakelog.events.semconv import OPERATION_NAME
-from wakelog.logger._blocks import payload_of
 from wakelog.logger._evaluated import evaluated_by
+from wakelog.logger._failures import payload_of
 from wakelog.logger._prices import Prices, add_cost
 from wakelog.logger._refusing import Refusing
 from wakelog.logger._request import payload_of_usage

@@ -11,7 +11,8 @@ from opentelemetry.trace import SpanKind
 
 from wakelog.events import semconv as s
 from wakelog.events import span_attributes
-from wakelog.logger._blocks import Block, kind_of, payload_of
+from wakelog.logger._blocks import Block
+from wakelog.logger._failures import kind_of, payload_of
 from wakelog.logger._prices import add_cost
 from wakelog.logger._request import payload_of_request, payload_of_usage
 from wakelog.otel import asked
