@@ -238,6 +238,7 @@ def test_ship_sends_spans_and_the_missing_ends_and_makes_no_log_exporter(
 ) -> None:
     for _ in range(2):
         kill_a_program(tmp_path / "j", ended=ended)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "what the command sets for its own process")
     monkeypatch.setattr("wakelog.cli.ship.exporter_of", lambda _: pytest.fail("not needed"))
     made: list[Journal] = []
 
