@@ -59,7 +59,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def unchanged_environment() -> Iterator[None]:
+    """Fails a test that leaves the environment changed for those after it."""
+    before = os.environ.copy()
+    yield
+    after = os.environ.copy()
+    for variables in (before, after):
+        variables.pop("PYTEST_CURRENT_TEST", None)  # pytest changes it itself
+    if before != after:
+        os.environ.clear()
+        os.environ.update(before)
+        changed = sorted(name for name, _ in before.items() ^ after.items())
+        pytest.fail(f"the test has left the environment changed: {', '.join(changed)}")
+
+
+@pytest.fixture(autouse=True)
+def isolated_environment(
+    unchanged_environment: None,  # before monkeypatch, so that it ends after that
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     """Hides the developer's OpenTelemetry and Wakelog settings, and keeps journals in `tmp_path`."""
     for name in list(os.environ):
         if name.startswith(("OTEL_", "WAKELOG_", "AGENT_LOG_")) and name not in KEPT_VARIABLES:
