@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -27,14 +28,14 @@ ROOT = Path(__file__).resolve().parent.parent
 SIDE_BY_SIDE = 2
 PARTS = 12  # many more than run at once, so that no process is idle for long at the end
 
-# What the part with the compiled encoders runs.
+# What needs the compiled encoders, and what the part with them runs.
+ONLY_COMPILED = ("tests/journal/test_compiled_writer.py", "tests/otel/test_compiled_records.py")
 COMPILED = (
-    "tests/otel/test_compiled_records.py",
+    *ONLY_COMPILED,
     "tests/otel/test_costs.py",
     "tests/otel/test_direct_encoding.py",
     "tests/otel/test_plain_lines.py",
     "tests/otel/test_processor.py",
-    "tests/journal/test_compiled_writer.py",
     "tests/journal/test_damage_at_the_end.py",
     "tests/journal/test_faults.py",
     "tests/journal/test_interruptions.py::test_the_journal_keeps_what_it_acknowledged_whatever_comes_between",
@@ -67,9 +68,10 @@ def files() -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py"))
 
 
-def parts() -> list[list[str]]:
+def parts(left_out: Sequence[str] = ()) -> list[list[str]]:
     """Returns the files of each part; what takes long together stands in one folder, so neighbours are separated."""
-    return [files()[first::PARTS] for first in range(PARTS)]
+    shared_out = [file for file in files() if file not in left_out]
+    return [shared_out[first::PARTS] for first in range(PARTS)]
 
 
 def environment(native: str) -> dict[str, str]:
@@ -115,7 +117,7 @@ def main(arguments: list[str]) -> int:
     print(f"{len(files())} files in {PARTS} parts, {SIDE_BY_SIDE} side by side", flush=True)
     with_native = importlib.util.find_spec("wakelog_native") is not None
     # It is the longest, so it comes first.
-    of_each = [[*COMPILED]] * with_native + parts()
+    of_each = [[*COMPILED], *parts(ONLY_COMPILED)] if with_native else parts()
     native = ["true"] * with_native + ["false"] * PARTS
     given = [[*arguments, *of_part] for of_part in of_each]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:

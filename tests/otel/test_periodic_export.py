@@ -230,7 +230,7 @@ print(json.dumps({{
     "kind": type(metrics.get_meter_provider()).__name__,
     "threads": sum(t.name == "wakelog-metrics" for t in threading.enumerate()),
     "added": len(theirs._metric_readers) - 1,
-}}))
+}}), flush=True)
 os._exit(0)
 """
 NOWHERE = "http://127.0.0.1:9"

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from scripts.run_tests import COMPILED, PARTS, ROOT, environment, files, parts
+from scripts.run_tests import COMPILED, ONLY_COMPILED, PARTS, ROOT, environment, files, parts
 
 
 def test_every_file_is_in_one_part() -> None:
     assert Counter(file for part in parts() for file in part) == Counter(files())
     assert "tests/project/test_run_tests.py" in files()
+    without = {file for part in parts(ONLY_COMPILED) for file in part}
+    assert without == set(files()) - set(ONLY_COMPILED)
     assert len(parts()) == PARTS
     assert all(parts())
 
