@@ -29,7 +29,11 @@ SIDE_BY_SIDE = 2
 PARTS = 12  # many more than run at once, so that no process is idle for long at the end
 
 # What needs the compiled encoders, and what the part with them runs.
-ONLY_COMPILED = ("tests/journal/test_compiled_writer.py", "tests/otel/test_compiled_records.py")
+ONLY_COMPILED = (
+    "tests/evidence/test_compiled_sealing.py",
+    "tests/journal/test_compiled_writer.py",
+    "tests/otel/test_compiled_records.py",
+)
 COMPILED = (
     *ONLY_COMPILED,
     "tests/otel/test_costs.py",
@@ -46,6 +50,9 @@ COMPILED = (
     "tests/spans/test_span_lines.py",
     "tests/spans/test_span_processor.py",
     "tests/delivery/test_end_to_end.py",
+    "tests/evidence/test_evidence.py",
+    "tests/evidence/test_evidence_forging.py",
+    "tests/evidence/test_evidence_proofs.py",
 )
 
 _COUNT = re.compile(r"(\d+) (passed|failed|skipped|error)")

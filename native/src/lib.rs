@@ -1,5 +1,5 @@
 //! Compiled encoders for Wakelog: lines of log records and spans, with the writing of ordinary ones,
-//! and OTLP messages made from lines.
+//! OTLP messages made from lines, and the hashes that seals have of lines.
 //!
 //! Each function handles ordinary records and lines, and returns `None` for all others, which
 //! Wakelog then encodes in Python. Wakelog's tests compare the two byte for byte.
@@ -14,6 +14,7 @@ mod protobuf;
 mod reading;
 mod recorder;
 mod salts;
+mod sealing;
 mod span_encoder;
 mod span_line;
 mod times;
@@ -23,7 +24,7 @@ mod writer_fields;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 8;
+const INTERFACE: u32 = 9;
 
 /// Forget what a forked child must not share with its parent.
 #[pyfunction]
@@ -46,6 +47,8 @@ fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(copies::copy_untouched, module)?)?;
     module.add_function(wrap_pyfunction!(ids::new_id, module)?)?;
     module.add_function(wrap_pyfunction!(line::seal, module)?)?;
+    module.add_function(wrap_pyfunction!(sealing::leaves_of, module)?)?;
+    module.add_function(wrap_pyfunction!(sealing::root_of, module)?)?;
     module.add_function(wrap_pyfunction!(forget, module)?)?;
     Ok(())
 }

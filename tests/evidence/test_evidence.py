@@ -62,9 +62,9 @@ ROOTS = [
 
 def test_the_tree_is_that_of_rfc_9162() -> None:
     leaves = [leaf_of(bytes.fromhex(text)) for text in INPUTS]
-    assert [root_of(leaves[: n + 1]).hex() for n in range(len(leaves))] == ROOTS
-    path = path_of(leaves, 0)
-    assert path == [leaves[1], root_of(leaves[2:4]), root_of(leaves[4:])]
+    assert [root_of(b"".join(leaves[: n + 1])).hex() for n in range(len(leaves))] == ROOTS
+    path = path_of(b"".join(leaves), 0)
+    assert path == [leaves[1], root_of(b"".join(leaves[2:4])), root_of(b"".join(leaves[4:]))]
 
 
 @settings(max_examples=15, deadline=None)
@@ -76,8 +76,8 @@ def test_a_tree_that_takes_its_leaves_in_parts_has_the_same_root(size: int, part
     leaves = [leaf_of(b"%d" % number) for number in range(size)]
     tree = Tree()
     for part in range(parts):
-        tree.add(leaves[part * size // parts : (part + 1) * size // parts])
-    assert tree.finish() == root_of(leaves)
+        tree.add(b"".join(leaves[part * size // parts : (part + 1) * size // parts]))
+    assert tree.finish() == root_of(b"".join(leaves))
     assert tree.size == size
 
 

@@ -174,7 +174,7 @@ def proof_of(tmp_path: Path) -> tuple[dict[str, Any], bytes, str, Sealed]:
 
 def with_another_root(proof: dict[str, Any], line: bytes) -> None:
     """Say the root a second time, after the signature, where nothing is signed."""
-    root = root_of([leaf_of(line.removesuffix(b"\n"))]).hex()
+    root = root_of(leaf_of(line.removesuffix(b"\n"))).hex()
     proof["seal"] = proof["seal"][:-1] + f',"root":"{root}","lines":1}}'
     proof["index"], proof["path"] = 0, ""
 

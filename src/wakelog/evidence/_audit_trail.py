@@ -127,7 +127,7 @@ def audit_trail(
     leaves = [leaf_of(_canonical(one)) for one in records]
     if not leaves:
         return
-    root, epoch = root_of(leaves).hex(), str(records[0]["record_id"])
+    root, epoch = root_of(b"".join(leaves)).hex(), str(records[0]["record_id"])
     for index, (made, proof) in enumerate(zip(records, _proofs_of(leaves), strict=True)):
         made["batch"] = {
             "epoch_id": epoch,
@@ -192,7 +192,7 @@ def _proofs_of(leaves: list[bytes]) -> list[list[dict[str, str]]]:
                 proofs[index].append({"side": "right", "hash": right.hex()})
             for index in under_right:
                 proofs[index].append({"side": "left", "hash": left.hex()})
-            above.append((root_of([left, right]), under_left + under_right))
+            above.append((root_of(left + right), under_left + under_right))
         level = above + level[len(above) * 2 :]
     return proofs
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from wakelog.errors import JournalError
 from wakelog.evidence._anchors import Anchored, Authorities
 from wakelog.evidence._keys import PublicKeys
-from wakelog.evidence._merkle import leaves_of
-from wakelog.evidence._scan import lines_between, scan
+from wakelog.evidence._scan import count_lines, hashes_between, lines_between, scan
 from wakelog.evidence._seal import (
     ADOPTER,
     DELETION,
@@ -186,13 +185,13 @@ def _first_misfit(path: Path, seal: Seal) -> Misfit:
     lines = int(seal.fields.get("lines", 0))
     covered = f"the seal {seal.number} of {seal.time} covers lines {first} to {first + lines - 1}"
     number, end = 0, seal.offset
-    for offset, line in lines_between(path, seal.offset, seal.end):
+    for begin, after, leaf in hashes_between(path, seal.offset, seal.end):
         mark = marks[number * MARK_BYTES : (number + 1) * MARK_BYTES]
-        if marks and leaves_of([line])[0][:MARK_BYTES] != mark:
+        if marks and leaf[:MARK_BYTES] != mark:
             return Misfit(
-                path, first + number, offset, f"it is not the line that was sealed: {covered}"
+                path, first + number, begin, f"it is not the line that was sealed: {covered}"
             )
-        number, end = number + 1, offset + len(line) + 1
+        number, end = number + 1, after
     if number < lines:
         return Misfit(path, first + number, end, f"the file ends here: {covered}")
     return Misfit(
@@ -240,7 +239,7 @@ def _says_nothing(folder: Path, keys: PublicKeys) -> bool:
 
 def _count(path: Path, begin: int) -> int:
     try:
-        return sum(1 for _ in lines_between(path, begin))
+        return count_lines(path, begin)
     except FileNotFoundError:
         return 0  # it has just been deleted
     except OSError as error:

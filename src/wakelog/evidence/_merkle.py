@@ -1,12 +1,18 @@
-"""The Merkle tree of RFC 9162, section 2.1: its root, and the inclusion path of a leaf."""
+"""The Merkle tree of RFC 9162, section 2.1: its root, and the inclusion path of a leaf.
+
+Hashes are kept one after another in one ``bytes`` object, each of ``HASH_BYTES``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from hashlib import sha256
 
+from wakelog._native import native
 from wakelog.record import sealed_form
 
+HASH_BYTES = 32
+"""The size of a hash."""
 # Subtrees of this many leaves are hashed level by level, which is fastest and limits memory.
 _SUBTREE = 4096
 
@@ -16,10 +22,33 @@ def leaf_of(data: bytes) -> bytes:
     return sha256(b"\x00" + data).digest()
 
 
-def leaves_of(lines: Iterable[bytes]) -> list[bytes]:
-    """Return the leaves of lines without their newlines: the hashes of their sealed forms."""
+def _leaves_of(block: bytes) -> bytes:
+    """Return the leaves of the lines of a block: the hashes of their sealed forms.
+
+    Args:
+        block: The lines, with a newline between two of them and none at the end.
+    """
     hashed, form_of = sha256, sealed_form
-    return [hashed(form_of(line, b"\x00")).digest() for line in lines]
+    return b"".join([hashed(form_of(line, b"\x00")).digest() for line in block.split(b"\n")])
+
+
+def _root_of(leaves: bytes) -> bytes:
+    """Return the root of a tree from its leaves' hashes."""
+    if not leaves:
+        return sha256(b"").digest()
+    hashed, level = sha256, leaves
+    while (size := len(level)) > HASH_BYTES:
+        rest = size % (2 * HASH_BYTES)  # an incomplete subtree keeps its root
+        above = [
+            hashed(b"\x01" + level[at : at + 2 * HASH_BYTES]).digest()
+            for at in range(0, size - rest, 2 * HASH_BYTES)
+        ]
+        level = b"".join(above) + level[size - rest :]
+    return level
+
+
+leaves_of: Callable[[bytes], bytes] = _leaves_of if native is None else native.leaves_of
+root_of: Callable[[bytes], bytes] = _root_of if native is None else native.root_of
 
 
 class Tree:
@@ -31,17 +60,18 @@ class Tree:
 
     def __init__(self) -> None:
         self.size = 0
-        self._leaves: list[bytes] = []
+        self._leaves = b""
         # Roots of complete subtrees, each with the number of its leaves in units of ``_SUBTREE``.
         self._roots: list[tuple[int, bytes]] = []
 
-    def add(self, leaves: Iterable[bytes]) -> None:
-        """Add leaves at the end."""
-        self._leaves.extend(leaves)
-        while len(self._leaves) >= _SUBTREE:
-            part, self._leaves = self._leaves[:_SUBTREE], self._leaves[_SUBTREE:]
-            self.size += _SUBTREE
-            size, root = 1, root_of(part)
+    def add(self, leaves: bytes) -> None:
+        """Add the hashes of leaves at the end."""
+        self.size += len(leaves) // HASH_BYTES
+        self._leaves += leaves
+        cut = _SUBTREE * HASH_BYTES
+        while len(self._leaves) >= cut:
+            size, root = 1, root_of(self._leaves[:cut])
+            self._leaves = self._leaves[cut:]
             while self._roots and self._roots[-1][0] == size:
                 root = _node(self._roots.pop()[1], root)
                 size *= 2
@@ -49,7 +79,6 @@ class Tree:
 
     def finish(self) -> bytes:
         """Return the root. No leaves may be added afterwards."""
-        self.size += len(self._leaves)
         parts = [root for _, root in self._roots]
         if self._leaves or not parts:
             parts.append(root_of(self._leaves))
@@ -59,24 +88,7 @@ class Tree:
         return root
 
 
-def root_of(leaves: Sequence[bytes]) -> bytes:
-    """Return the root of a tree from its leaves' hashes."""
-    level = list(leaves)
-    if not level:
-        return sha256(b"").digest()
-    hashed = sha256
-    while len(level) > 1:
-        above = [
-            hashed(b"\x01" + left + right).digest()
-            for left, right in zip(level[::2], level[1::2], strict=False)
-        ]
-        if len(level) % 2:
-            above.append(level[-1])  # an incomplete subtree keeps its root
-        level = above
-    return level[0]
-
-
-def path_of(leaves: Sequence[bytes], index: int) -> list[bytes]:
+def path_of(leaves: bytes, index: int) -> list[bytes]:
     """Return the inclusion path of one leaf, from its sibling upwards.
 
     Args:
@@ -84,16 +96,12 @@ def path_of(leaves: Sequence[bytes], index: int) -> list[bytes]:
         index: The leaf's index, from 0.
     """
     path: list[bytes] = []
-    level = list(leaves)
-    while len(level) > 1:
-        sibling = index ^ 1
-        if sibling < len(level):
-            path.append(level[sibling])
-        level = [
-            _node(level[at], level[at + 1]) if at + 1 < len(level) else level[at]
-            for at in range(0, len(level), 2)
-        ]
-        index //= 2
+    width = HASH_BYTES  # of the subtree with the leaf, as that of its sibling
+    while width < len(leaves):
+        begin = (index * HASH_BYTES // width ^ 1) * width
+        if begin < len(leaves):
+            path.append(root_of(leaves[begin : begin + width]))
+        width *= 2
     return path
 
 

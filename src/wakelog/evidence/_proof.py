@@ -10,7 +10,7 @@ import orjson
 
 from wakelog.errors import ConfigurationError, JournalError
 from wakelog.evidence._merkle import path_of
-from wakelog.evidence._scan import lines_between, scan
+from wakelog.evidence._scan import count_lines, lines_between, scan
 from wakelog.evidence._seal import SEAL, Seal
 from wakelog.evidence._seal_file import read_seals
 from wakelog.journal import folders
@@ -68,7 +68,7 @@ def _proof_of(folder: Path, index: int, offset: int, line: bytes) -> Proof:
         if part.root.hex() != seal.fields.get("root"):
             cause = f"it is not what was sealed (seal {seal.number}): run wakelog verify --keys"
             raise JournalError("prove from", path, cause)
-        place = sum(1 for at, _ in lines_between(path, seal.offset, seal.end) if at < offset)
+        place = count_lines(path, seal.offset, offset)
         bundle = {
             "wakelog_proof": 1,
             "index": place,

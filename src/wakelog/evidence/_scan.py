@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
-from wakelog.evidence._merkle import Tree, leaves_of
+from wakelog.evidence._merkle import HASH_BYTES, Tree, leaves_of
 from wakelog.evidence._seal import MARK_BYTES, is_header, seal_on
 from wakelog.runtime import open_file
 from wakelog.storage import LONGEST_BLOCK, overwritten, patched
@@ -33,7 +33,7 @@ class Part:
         first_seq: The number of the first record; 0 if there is none.
         last_seq: The number of the last record.
         marks: The first bytes of each line's hash.
-        leaves: The hashes, if requested.
+        leaves: The hashes, one after another, if requested.
         only_checkpoints: Whether the lines are only checkpoints of earlier seals.
     """
 
@@ -44,14 +44,15 @@ class Part:
     first_seq: int = 0
     last_seq: int = 0
     marks: bytes = b""
-    leaves: list[bytes] = field(default_factory=list)
+    leaves: bytes = b""
     only_checkpoints: bool = False
 
 
 def scan(path: Path, offset: int, end: int | None = None, *, keep: bool = False) -> Part:
     """Read and hash the complete lines of a segment from an offset on.
 
-    Between two blocks other threads can run, so that recording is not delayed.
+    Between two blocks other threads can run, so that recording is not delayed. With the compiled
+    encoders, they can also run while a block is hashed.
 
     Args:
         path: The segment.
@@ -64,24 +65,35 @@ def scan(path: Path, offset: int, end: int | None = None, *, keep: bool = False)
     """
     part, tree = Part(offset), Tree()
     marks: list[bytes] = []
+    kept: list[bytes] = []
     only_checkpoints = True
-    for lines in _blocks_of_lines(path, offset, end):
-        leaves = leaves_of(lines)
+    for block in _blocks_of_lines(path, offset, end):
+        leaves = leaves_of(block)
         tree.add(leaves)
-        marks += [leaf[:MARK_BYTES] for leaf in leaves]
-        part.leaves += leaves if keep else ()
-        part.size += sum(map(len, lines)) + len(lines)
+        marks.append(marks_of(leaves))
+        kept += [leaves] if keep else ()
+        part.size += len(block) + 1
         if not part.first_seq:
-            part.first_seq = next(filter(None, map(seq_of, lines)), 0)
-        part.last_seq = next(filter(None, map(seq_of, reversed(lines))), part.last_seq)
+            part.first_seq = _first_seq(block)
+        part.last_seq = _last_seq(block) or part.last_seq
         only_checkpoints = (
-            only_checkpoints and part.size <= _FEW_BYTES and not any(map(_is_news, lines))
+            only_checkpoints
+            and part.size <= _FEW_BYTES
+            and not any(map(_is_news, block.split(b"\n")))
         )
     part.root = tree.finish()
     part.lines = tree.size
-    part.marks = b"".join(marks)
+    part.marks, part.leaves = b"".join(marks), b"".join(kept)
     part.only_checkpoints = only_checkpoints and part.lines > 0
     return part
+
+
+def marks_of(leaves: bytes) -> bytes:
+    """Return the first bytes of each hash."""
+    marks = bytearray(len(leaves) // HASH_BYTES * MARK_BYTES)
+    for at in range(MARK_BYTES):
+        marks[at::MARK_BYTES] = leaves[at::HASH_BYTES]
+    return bytes(marks)
 
 
 def has_news(path: Path) -> bool:
@@ -113,20 +125,58 @@ def seq_of(line: bytes) -> int:
         return 0
 
 
+def _first_seq(block: bytes) -> int:
+    # Usually the first line has a record, so that the block need not be split.
+    return seq_of(block.split(b"\n", 1)[0]) or _next_seq(block.split(b"\n"))
+
+
+def _last_seq(block: bytes) -> int:
+    return seq_of(block.rsplit(b"\n", 1)[-1]) or _next_seq(reversed(block.split(b"\n")))
+
+
+def _next_seq(lines: Iterable[bytes]) -> int:
+    return next(filter(None, map(seq_of, lines)), 0)
+
+
 def lines_between(path: Path, offset: int, end: int | None = None) -> Iterator[tuple[int, bytes]]:
     """Yield the complete lines of a part of a segment with their offsets, without newlines.
 
     Raises:
         OSError: If the file cannot be read.
     """
-    for lines in _blocks_of_lines(path, offset, end):
-        for line in lines:
+    for block in _blocks_of_lines(path, offset, end):
+        for line in block.split(b"\n"):
             yield offset, line
             offset += len(line) + 1
 
 
-def _blocks_of_lines(path: Path, offset: int, end: int | None) -> Iterator[list[bytes]]:
-    """Yield blocks of complete lines without their newlines."""
+def count_lines(path: Path, offset: int, end: int | None = None) -> int:
+    """Return the number of complete lines of a part of a segment.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    return sum(block.count(b"\n") + 1 for block in _blocks_of_lines(path, offset, end))
+
+
+def hashes_between(path: Path, offset: int, end: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the hashes of the complete lines of a part of a segment.
+
+    Yields:
+        The offset of the line, the offset after it, and the hash of its sealed form.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    for block in _blocks_of_lines(path, offset, end):
+        leaves = leaves_of(block)
+        for number, line in enumerate(block.split(b"\n")):
+            begin, offset = offset, offset + len(line) + 1
+            yield begin, offset, leaves[number * HASH_BYTES : (number + 1) * HASH_BYTES]
+
+
+def _blocks_of_lines(path: Path, offset: int, end: int | None) -> Iterator[bytes]:
+    """Yield blocks of complete lines, without the newline after the last one."""
     descriptor = open_file(path, os.O_RDONLY)
     try:
         parts = overwritten(path)
@@ -145,8 +195,7 @@ def _blocks_of_lines(path: Path, offset: int, end: int | None) -> Iterator[list[
                 begun.append(block)
                 waiting += len(block)
                 continue
-            whole = b"".join([*begun, block[:cut]])
+            yield b"".join([*begun, block[:cut]])
             begun, waiting = [block[cut + 1 :]], len(block) - cut - 1
-            yield whole.split(b"\n")
     finally:
         os.close(descriptor)
