@@ -16,6 +16,7 @@ mod recorder;
 mod salts;
 mod sealing;
 mod span_encoder;
+mod span_event;
 mod span_line;
 mod times;
 mod writer;
@@ -24,7 +25,7 @@ mod writer_fields;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 9;
+const INTERFACE: u32 = 10;
 
 /// Forget what a forked child must not share with its parent.
 #[pyfunction]
@@ -42,6 +43,7 @@ fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<writer::LineWriter>()?;
     module.add_class::<writer_fields::WriterFields>()?;
     module.add_class::<recorder::LogRecorder>()?;
+    module.add_class::<span_event::SpanEvents>()?;
     module.add_function(wrap_pyfunction!(span_encoder::encode_span, module)?)?;
     module.add_function(wrap_pyfunction!(cursor::take_lines, module)?)?;
     module.add_function(wrap_pyfunction!(copies::copy_untouched, module)?)?;

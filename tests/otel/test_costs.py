@@ -43,13 +43,13 @@ ATTRIBUTES: dict[str, Any] = {
     "ok": True,
 }
 
-# Calls for each event or record, noted on 29 November 2026: with the encoders in Python, and with the compiled ones.
+# Calls for each event or record, noted on 30 November 2026: with the encoders in Python, and with the compiled ones.
 NOTED = {
     "Logger.emit": (36, 3),
     "tool_call": (86, 30),
     "tool_call into a file": (79, 58),
-    "tool_call in a run": (100, 45),
-    "with log.tool": (234, 141),
+    "tool_call in a run": (100, 34),
+    "with log.tool": (234, 106),
     "a record on its way": (87, 15),
     "a span": (55, 12),
     "a span on its way": (86, 15),

@@ -168,7 +168,12 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
             redact=redact,
             sealing=sealing,
         )
-        self._bridge = ContentAwareBridge(policy, self._redactor) if span_events else None
+        self._bridge, self._compiled = None, None
+        if span_events:
+            from wakelog.otel._event_storage import compiled  # not loaded without it
+
+            self._bridge, self._compiled = ContentAwareBridge(policy, self._redactor), compiled
+        self._shows_content = policy.spans
         self._longest = max(0, min(self._max_line_bytes - SEAL_BYTES, self._max_event_bytes))
         self._apart = s.CONTENT if self._erasable else frozenset[str]()
         # Writes ordinary records without a buffer.
@@ -189,9 +194,13 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
         if threading.get_ident() in suppressing and is_suppressed():
             return
         record = log_record.log_record
-        if self._bridge is not None and record.span_id:
-            self._bridge.on_emit(log_record)
         event = record if type(record) is EventLogRecord else None
+        if self._bridge is not None and record.span_id:
+            compiled, added = self._compiled, False
+            if compiled is not None and event is not None:
+                added = compiled.add(log_record, self._shows_content)
+            if not added:
+                self._bridge.on_emit(log_record)
         journal, written, waits = self._journal, None, True
         try:
             if self._record is not None and journal is not None and noticed[0]:
