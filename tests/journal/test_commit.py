@@ -154,6 +154,36 @@ def test_waiting_for_the_disk_never_blocks_the_event_loop(tmp_path: Path, make: 
 
 
 @pytest.mark.parametrize("make", MAKERS)
+def test_tasks_that_record_in_the_same_round_of_the_event_loop_share_a_sync(
+    tmp_path: Path, make: Any
+) -> None:
+    disk = Disk()
+
+    async def main() -> int:
+        log, _ = make(tmp_path, disk)
+        await log.user_message("first")
+        before = disk.syncs
+        await asyncio.gather(*(log.user_message(str(n)) for n in range(50)))
+        return disk.syncs - before
+
+    assert asyncio.run(main()) == 1
+
+
+def test_a_loop_at_rest_does_not_hold_up_the_tasks_of_another() -> None:
+    committer = Committer(lambda: None, 60)
+    resting = asyncio.new_event_loop()
+    first = resting.create_task(committer.synced())
+    resting.call_soon(resting.stop)
+    resting.run_forever()  # the task waits now, and nothing runs this loop
+
+    asyncio.run(asyncio.wait_for(committer.synced(), 60))
+
+    resting.run_until_complete(asyncio.wait_for(first, 60))
+    resting.close()
+    committer.stop()
+
+
+@pytest.mark.parametrize("make", MAKERS)
 def test_few_of_the_tasks_that_waited_run_in_one_round_of_the_event_loop(
     tmp_path: Path, make: Any
 ) -> None:

@@ -207,7 +207,7 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
             raise
         except Exception as error:
             raise SinkError(_not_accepted(self.sink, event, error)) from error
-        if inspect.isawaitable(answer):
+        if answer is not None and inspect.isawaitable(answer):
             event.settling = lambda: answer
 
     async def settle(self, event: AgentEvent) -> None:

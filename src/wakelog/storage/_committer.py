@@ -28,10 +28,10 @@ _WOKEN_AT_ONCE = 3
 class Committer:
     """Syncs for ``PERIODIC`` appends and for asyncio tasks.
 
-    One sync serves all tasks that wait at that moment, and begins at once; without tasks, a sync
-    follows ``interval`` seconds after the first ``PERIODIC`` append. The thread is started when it
-    is first needed. If no thread can be started, because the interpreter is exiting, the caller
-    syncs.
+    One sync serves all tasks that wait at that moment. It begins when the sync before it has ended,
+    and the event loop has run the tasks that were ready. Without tasks, a sync follows ``interval``
+    seconds after the first ``PERIODIC`` append. The thread is started when it is first needed. If
+    no thread can be started, because the interpreter is exiting, the caller syncs.
 
     ``_lock`` guards the tasks and the due time; nothing is synced under it. It is reentrant
     for signal handlers and finalizers.
@@ -47,6 +47,7 @@ class Committer:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._waiters: list[_Waiter] = []
+        self._begun = False  # whether to sync for them at once
         # Tasks whose sync has ended, and that are still to be woken.
         self._answered: dict[asyncio.AbstractEventLoop, deque[_Answer]] = {}
         self._due: float | None = None
@@ -82,11 +83,20 @@ class Committer:
         with self._lock:
             started = started and not self._stopping
             if started:
+                # The sync begins when the other tasks of this round have written, too. That must not
+                # depend on another loop, which may have been stopped.
+                if not self._waiters or self._waiters[-1][0] is not loop:
+                    loop.call_soon(self._begin)
                 self._waiters.append((loop, future))
-                self._changed.notify()
         if not started:
             self._answer([(loop, future)], self._try_sync())
         await future
+
+    def _begin(self) -> None:
+        """Wake the thread to sync for the tasks that wait."""
+        with self._lock:
+            self._begun = bool(self._waiters)
+            self._changed.notify()
 
     def stop(self) -> None:
         """Sync a last time if a sync is due, and end the thread."""
@@ -102,12 +112,12 @@ class Committer:
     def _run(self) -> None:
         while True:
             with self._lock:
-                while not self._waiters and not self._stopping:
+                while not self._begun and not self._stopping:
                     left = None if self._due is None else self._due - time.monotonic()
                     if left is not None and left <= 0:
                         break
                     self._changed.wait(left)
-                waiters, self._waiters = self._waiters, []
+                waiters, self._waiters, self._begun = self._waiters, [], False
                 wanted = bool(waiters) or self._due is not None
                 self._due = None
                 if self._stopping and not wanted:
