@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 
 from opentelemetry import trace
-from opentelemetry.context import get_current
 
 from wakelog import _arguments as a
 from wakelog import context
@@ -24,7 +23,7 @@ from wakelog.logger._event_methods import EventMethods, Recorded
 from wakelog.logger._keys import full_key, keys_of
 from wakelog.logger._model_block import ModelBlock
 from wakelog.logger._prices import prices
-from wakelog.otel import span_context_of
+from wakelog.otel import current_context, span_context_of
 from wakelog.record import kept, text_of, type_name, uuid8
 from wakelog.redaction import RedactionConfig, redact
 from wakelog.sinks import EventSink, NullSink
@@ -413,7 +412,7 @@ class BaseLogger(Copying, EventMethods[Recorded]):
                 f"metadata={{...}}. The fields of every event are {', '.join(sorted(_FIELDS))}"
             )
             raise TypeError(message) from error
-        if current := get_current():  # there is no span in an empty context
+        if current := current_context():  # there is no span in an empty context
             event.span_context = span_context_of(current)
         return event
 

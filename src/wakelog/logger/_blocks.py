@@ -18,7 +18,7 @@ from wakelog.logger._budget import Budget, Spending
 from wakelog.logger._decorators import Function, decorated
 from wakelog.logger._failures import kind_of, payload_of, status_of
 from wakelog.logger._keys import full_key
-from wakelog.otel import asked, failures
+from wakelog.otel import asked, context_with, failures
 from wakelog.record import kept, uuid7
 
 if TYPE_CHECKING:
@@ -102,14 +102,14 @@ class Block(abc.ABC, Generic[Given]):
                 )
             except Exception as error:  # noqa: BLE001 - counted and logged: the tracer is the user's
                 failures.note(error)
-            self._attach()
-            self._opening = self._open()
+            self._attached = otel_context.attach(context_with(self._span))
+            self._opening = opening = self._open()
         except BaseException as error:
             if self._opening is not None:
                 self._end_unentered(error)
             self._leave()
             raise
-        self._bind(context.parent_id, self._opening.event_id)
+        self._tokens.append(context.parent_id.set(opening.event_id))
         self._context = copy_context()
         return self._given()
 
@@ -117,7 +117,11 @@ class Block(abc.ABC, Generic[Given]):
         """Unset the block's context variables and detach its span, but leave the block open."""
         here = True
         while self._tokens:
-            here = context.unset(self._tokens.pop()) and here
+            token = self._tokens.pop()
+            try:  # inlined from `context.unset`, because every block comes through here
+                token.var.reset(token)
+            except ValueError:
+                here = False
         # If the variables were not set in this context, the span was not attached in it either.
         if self._attached is not None and here:
             otel_context.detach(self._attached)
@@ -127,13 +131,18 @@ class Block(abc.ABC, Generic[Given]):
         """Set the context variables and attach the span again, after ``suspend``."""
         assert self._opening is not None  # noqa: S101 - __enter__ has returned
         self._prepare()
-        self._attach()
+        self._attached = otel_context.attach(context_with(self._span))
         self._bind(context.parent_id, self._opening.event_id)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Record the closing event and end the span; an exception propagates."""
         try:
-            self._end(error)
+            opening = self._opening
+            assert opening is not None  # noqa: S101 - __enter__ has returned
+            if error is None and context.parent_id.get() == opening.event_id:  # the usual case
+                self._close(self._status or "success", None, opening.event_id)
+            else:
+                self._end(error)
         except WakelogError as failure:
             _yield_to(error, failure)
         finally:
@@ -225,9 +234,6 @@ class Block(abc.ABC, Generic[Given]):
 
     def _bind(self, variable: ContextVar[Any], value: Any) -> None:
         self._tokens.append(variable.set(value))
-
-    def _attach(self) -> None:
-        self._attached = otel_context.attach(trace.set_span_in_context(self._span))
 
     def _leave(self) -> None:
         self.suspend()
@@ -449,6 +455,10 @@ class ToolBlock(Block["ToolBlock"]):
     ) -> AgentEvent:
         if self._type is not None:
             payload["tool_type"] = self._type
+        if not self._fields and self._log.blocking and context.spending.get() is None:
+            return self._log.record_for_block(
+                event_type, payload, status, parent, None, None, self._tool, self._call_id
+            )
         return self._record(
             event_type,
             payload,

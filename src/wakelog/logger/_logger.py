@@ -11,7 +11,7 @@ from wakelog.errors import SinkError, UsageLimitError, WakelogError
 from wakelog.events import AgentEvent
 from wakelog.logger._base_logger import BaseLogger
 from wakelog.logger._keys import keys_of
-from wakelog.logger._refusing import RefusedEvent
+from wakelog.logger._refusing import RefusedEvent, not_accepted
 
 _SIZED = frozenset({str, bytes})
 # A smaller value is written faster than another thread starts.
@@ -79,9 +79,9 @@ class AgentLogger(BaseLogger[AgentEvent]):
         if event.event_key is not None or context.spending.get() is not None:
             return self._finish(event)
         try:
-            self.put(event)
-        except WakelogError as error:
-            self.refuse(error, event.durability)
+            self.sink.write(event)
+        except Exception as error:  # noqa: BLE001 - raised again if on_error is "raise"
+            self.refuse_any(event, error)
         return event
 
     recorded = emit
@@ -105,7 +105,7 @@ class AgentLogger(BaseLogger[AgentEvent]):
         except WakelogError:
             raise
         except Exception as error:
-            raise SinkError(_not_accepted(self.sink, event, error)) from error
+            raise SinkError(not_accepted(self.sink, event, error)) from error
 
     async def settle(self, event: AgentEvent) -> None:
         """Do nothing: ``record`` has waited."""
@@ -186,13 +186,7 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
         try:
             self.sink.write(event)
         except Exception as error:  # noqa: BLE001 - raised as a SinkError if on_error is "raise"
-            self._refuse_any(event, error)
-
-    def _refuse_any(self, event: AgentEvent, error: Exception) -> None:
-        if not isinstance(error, WakelogError):
-            cause, error = error, SinkError(_not_accepted(self.sink, event, error))
-            error.__cause__ = cause
-        self.refuse(error, event.durability)
+            self.refuse_any(event, error)
 
     def put(self, event: AgentEvent) -> None:
         """Write an event to the sink; ``settle`` waits for its durability.
@@ -206,7 +200,7 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
         except WakelogError:
             raise
         except Exception as error:
-            raise SinkError(_not_accepted(self.sink, event, error)) from error
+            raise SinkError(not_accepted(self.sink, event, error)) from error
         if answer is not None and inspect.isawaitable(answer):
             event.settling = lambda: answer
 
@@ -222,7 +216,7 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
         try:
             await settling()
         except Exception as error:  # noqa: BLE001 - raised as a SinkError if on_error is "raise"
-            self._refuse_any(event, error)
+            self.refuse_any(event, error)
 
 
 def is_large(event: AgentEvent) -> bool:
@@ -232,7 +226,3 @@ def is_large(event: AgentEvent) -> bool:
         for top in event.payload.values()
         for value in (top.values() if type(top) is dict else (top,))
     )
-
-
-def _not_accepted(sink: object, event: AgentEvent, error: Exception) -> str:
-    return f"{type(sink).__name__} did not accept {event!r}: {type(error).__name__}: {error}"

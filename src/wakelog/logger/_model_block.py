@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
+from wakelog import context
 from wakelog.events import semconv as s
 from wakelog.events import span_attributes
 from wakelog.logger._blocks import Block
@@ -182,6 +183,10 @@ class ModelBlock(Block["ModelBlock"]):
     def _emit(
         self, event_type: str, payload: dict[str, Any], status: str, parent: str | None
     ) -> AgentEvent:
+        if not self._fields and self._log.blocking and context.spending.get() is None:
+            return self._log.record_for_block(
+                event_type, payload, status, parent, self._provider, self._model, None, None
+            )
         return self._record(
             event_type,
             payload,

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any, Literal
 
 from wakelog import context
-from wakelog.errors import ConfigurationError, InvalidEventTypeError, WakelogError
+from wakelog.errors import ConfigurationError, InvalidEventTypeError, SinkError, WakelogError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability
 from wakelog.logger._budget import Spending
@@ -102,6 +102,40 @@ class Refusing(abc.ABC):
         run_id = fields.get("run_id") or context.run_id.get()
         return RefusedEvent(event_type, run_id=run_id, allow_custom_event_types=True)
 
+    def record_for_block(
+        self,
+        event_type: str,
+        payload: dict[str, Any],
+        status: str,
+        parent: str | None,
+        provider: str | None,
+        model: str | None,
+        tool_name: str | None,
+        call_id: str | None,
+    ) -> AgentEvent:
+        """Do what ``emit`` does for a block of a blocking logger that has no other fields or budget.
+
+        Passing the fields on by keyword, twice, takes as long as creating the event.
+        """
+        try:
+            event = self.event(
+                event_type,
+                payload,
+                status=status,
+                parent_event_id=parent,
+                provider=provider,
+                model=model,
+                tool_name=tool_name,
+                call_id=call_id,
+            )
+        except Exception as error:  # noqa: BLE001 - raised again if on_error is "raise"
+            return self.refused_event(error, event_type, {})
+        try:
+            self.sink.write(event)
+        except Exception as error:  # noqa: BLE001 - likewise
+            self.refuse_any(event, error)
+        return event
+
     def record(self, event: AgentEvent) -> None:
         """Write an event to the sink, and handle an error as ``on_error`` says.
 
@@ -158,6 +192,18 @@ class Refusing(abc.ABC):
                 why = f"run {run_id} has used {observed:g} of {limit:g} {kind}: {_ENFORCED}"
         return recorded, why
 
+    def refuse_any(self, event: AgentEvent, error: Exception) -> None:
+        """Do what ``refuse`` does, for any exception of a sink.
+
+        Args:
+            event: The event that was not recorded.
+            error: Why; a ``SinkError`` is made of an error that is none of Wakelog's.
+        """
+        if not isinstance(error, WakelogError):
+            cause, error = error, SinkError(not_accepted(self.sink, event, error))
+            error.__cause__ = cause
+        self.refuse(error, event.durability)
+
     def refuse(self, error: Exception, durability: object) -> None:
         """Raise an error, or count it and log it once in a burst, as ``on_error`` says.
 
@@ -170,3 +216,8 @@ class Refusing(abc.ABC):
             raise error
         self.refused[type(error).__name__] += 1
         _not_recorded.note(error, hint=_HINT)
+
+
+def not_accepted(sink: object, event: AgentEvent, error: Exception) -> str:
+    """Return what to say of a sink that raised an exception."""
+    return f"{type(sink).__name__} did not accept {event!r}: {type(error).__name__}: {error}"

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from wakelog.otel._made import in_time as in_time
     from wakelog.otel._made import made as made
     from wakelog.otel._others import asked as asked
+    from wakelog.otel._others import context_with as context_with
+    from wakelog.otel._others import current_context as current_context
     from wakelog.otel._others import failures as failures
     from wakelog.otel._others import span_context_of as span_context_of
     from wakelog.otel._periodic_export import PeriodicMetrics as PeriodicMetrics
@@ -93,7 +95,13 @@ __getattr__ = lazy_names(
         ],
         "wakelog.otel._genai_metrics": ["GenAIMetrics", "genai_metrics"],
         "wakelog.otel._made": ["SetUp", "Spans", "in_time", "made"],
-        "wakelog.otel._others": ["asked", "failures", "span_context_of"],
+        "wakelog.otel._others": [
+            "asked",
+            "context_with",
+            "current_context",
+            "failures",
+            "span_context_of",
+        ],
         "wakelog.otel._pipeline": ["named_pipeline"],
         "wakelog.otel._durable": ["REPLAY_RATE"],
         "wakelog.otel._processor": ["DurableLogRecordProcessor", "MAX_RECORD_BYTES"],

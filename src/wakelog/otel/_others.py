@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 
 from wakelog.otel._refusals import Refusals
 
@@ -38,6 +41,32 @@ def take_ids_from(ids_in: Callable[[Context], tuple[int, int, int] | None]) -> N
     """
     global _ids_in  # noqa: PLW0603 - set once, when the SDK's spans are known
     _ids_in = ids_in
+
+
+def _getter() -> Callable[[], Context]:
+    """Return a function that returns the current context.
+
+    It is the method of the variable that holds it, which saves two calls of Python functions for each
+    event; the API's own if contexts are kept in another way.
+    """
+    runtime = getattr(otel_context, "_RUNTIME_CONTEXT", None)
+    if type(runtime) is not ContextVarsRuntimeContext:
+        return otel_context.get_current
+    probe = Context({"probe": True})
+    token = otel_context.attach(probe)
+    found = [one for one in vars(runtime).values() if type(one) is ContextVar]
+    sure = len(found) == 1 and found[0].get() is probe
+    otel_context.detach(token)
+    return found[0].get if sure else otel_context.get_current
+
+
+current_context: Final = _getter()
+[_SPAN_KEY] = trace.set_span_in_context(trace.INVALID_SPAN, Context())
+
+
+def context_with(span: trace.Span) -> Context:
+    """Return the current context with another span, as ``trace.set_span_in_context`` does."""
+    return Context({**current_context(), _SPAN_KEY: span})
 
 
 def asked(call: Callable[[], Answer], otherwise: Answer) -> Answer:

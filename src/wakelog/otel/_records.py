@@ -15,7 +15,7 @@ from typing import Any, cast
 import orjson
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.sdk._logs import ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource as SDKResource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -33,6 +33,7 @@ from wakelog.otel._fields import fields_of_record
 from wakelog.otel._line_records import LineLogRecord, PreparedRecord
 from wakelog.otel._log_encoder import LogEncoder, is_ordinary
 from wakelog.otel._origins import Origins
+from wakelog.otel._others import current_context
 from wakelog.otel._plain_lines import LONGEST_ID, compiled_content, compiled_lines, plain_content
 from wakelog.otel._previews import previewed, size_of
 from wakelog.otel._redactor import Redactor
@@ -60,6 +61,18 @@ _SMALL_RECORD = 16 * 1024
 _NOTHING: frozenset[str] = frozenset()
 # Cache of the encoded last scope, because one scope usually emits many records in succession.
 _scope: tuple[InstrumentationScope | None, bytes] = (None, b"")
+
+
+class _DerivedBody:
+    """The body of an agent event, derived from its name and attributes when it is first read.
+
+    It has no ``__set__``, so that the record's own body takes precedence. A ``__getattr__`` of the
+    record would make each read of its fields slower.
+    """
+
+    def __get__(self, record: EventLogRecord, _: type) -> Any:
+        record.body = body = body_of(record.event_name or "", record.attributes or {})
+        return body
 
 
 class EventLogRecord(LogRecord):
@@ -90,6 +103,8 @@ class EventLogRecord(LogRecord):
         settling: Waits until the receipt's durability is reached, if the caller has to wait for it.
     """
 
+    body: Any = _DerivedBody()
+
     def __init__(
         self,
         timestamp: int,
@@ -105,7 +120,7 @@ class EventLogRecord(LogRecord):
         body: Any = None,
     ) -> None:
         self.timestamp = self.observed_timestamp = timestamp
-        self.context = get_current()
+        self.context = current_context()
         if span_context is None:
             self.trace_id, self.span_id, self.trace_flags = 0, 0, _NO_FLAGS
         else:
@@ -125,14 +140,6 @@ class EventLogRecord(LogRecord):
         self.answered = False
         self.receipt: Receipt | None = None
         self.settling: Callable[[], Awaitable[object]] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        """Derive the body of an agent event from its name and attributes, when it is first read."""
-        if name != "body":
-            message = f"{type(self).__name__!r} object has no attribute {name!r}"
-            raise AttributeError(message)
-        self.body = body_of(self.event_name or "", self.attributes or {})
-        return self.body
 
 
 class _ReadLogRecord(LogRecord):

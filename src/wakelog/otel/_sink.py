@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber, get_logger_provider
 from opentelemetry.sdk._logs import Logger as SDKLogger
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from wakelog import _arguments as a
 from wakelog.delivery import is_suppressed, suppressing
@@ -93,6 +95,7 @@ class OTelSink:
         self._logger = self._provider.get_logger(s.SCOPE_NAME, schema_url=s.SCHEMA_URL)
         fast = without_limits and isinstance(self._logger, SDKLogger)
         self._unlimited = cast("SDKLogger", self._logger) if fast else None
+        self._origin_of = _getter(self._logger)
         # Cache of the loggers of log records, by scope.
         self._loggers: dict[str, Logger] = {}
 
@@ -141,7 +144,8 @@ class OTelSink:
             if logger is not None:
                 # The prepared record saves a check and a copy of its attributes. The SDK's logger
                 # accepts both kinds of records; the API's signature names only the other one.
-                whole = PreparedRecord(record, logger.resource, logger.instrumentation_scope)
+                resource, scope = self._origin_of(logger)
+                whole = PreparedRecord(record, resource, scope)
                 logger.emit(whole)  # type: ignore[arg-type]
             else:
                 self._logger.emit(record)
@@ -257,6 +261,23 @@ class OTelSink:
             if not self._flush_spans(left) and (left or result):
                 result += NO_SPANS
         return result
+
+
+def _getter(logger: Logger) -> Callable[[Any], tuple[Resource, InstrumentationScope]]:
+    """Return a function that returns an SDK's logger's resource and scope.
+
+    It reads them where the properties do, which saves two calls of Python functions for each event.
+    """
+    names = ("resource", "instrumentation_scope")
+    if type(logger) is not SDKLogger:
+        return attrgetter(*names)
+    held = [
+        [own for own, value in vars(logger).items() if value is getattr(logger, name)]
+        for name in names
+    ]
+    return attrgetter(
+        *(own[0] if len(own) == 1 else name for own, name in zip(held, names, strict=True))
+    )
 
 
 def _head_of(event: AgentEvent) -> tuple[str, SeverityNumber, str]:
