@@ -19,6 +19,10 @@ use crate::times;
 const MOST_SEVERE: i64 = 24;
 const MOST_BODIES: usize = 256;
 const LONGEST_NAMES: usize = 256;
+/// How many bytes of attributes have place without more allocations.
+const MOST_AT_FIRST: usize = 4096;
+/// The same for attributes of the salted part.
+const MOST_SALTED_AT_FIRST: usize = 512;
 /// A byte between names, which UTF-8 does not have.
 const SEPARATOR: u8 = 0xFF;
 
@@ -112,7 +116,9 @@ impl LogEncoder {
     /// Read a line; `None` if anything on it is not ordinary.
     fn read(&self, line: &[u8], own: bool) -> Option<Fields> {
         let mut json = Jiter::new(line);
-        let mut fields = Fields { names: vec![None; self.names.len()], ..Fields::default() };
+        let attributes = Vec::with_capacity(line.len().min(MOST_AT_FIRST));
+        let names = vec![None; self.names.len()];
+        let mut fields = Fields { attributes, names, ..Fields::default() };
         let mut seen = Seen::default();
         read_object(&mut json, |json, name, peek| {
             let known = seen.note(&FIELDS, name)?;
@@ -178,6 +184,7 @@ impl LogEncoder {
         json.known_str().ok()?;
         let peek = json.array_step().ok()??;
         (peek == Peek::Object).then_some(())?;
+        fields.salted_attributes.reserve(MOST_SALTED_AT_FIRST);
         let mut inner = Seen::default();
         let mut has_body = false;
         read_object(json, |json, name, peek| {
