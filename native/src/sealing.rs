@@ -24,12 +24,12 @@ type Hash = [u8; HASH];
 pub fn leaves_of<'py>(py: Python<'py>, block: &[u8]) -> Bound<'py, PyBytes> {
     let leaves: Vec<u8> = py.detach(|| {
         let mut leaves = Vec::with_capacity(block.len() / 8);
-        let mut rest = block;
+        let (mut rest, mut form) = (block, Vec::with_capacity(1024));
         while let Some(end) = memchr(b'\n', rest) {
-            leaves.extend_from_slice(&leaf_of(&rest[..end]));
+            leaves.extend_from_slice(&leaf_of(&rest[..end], &mut form));
             rest = &rest[end + 1..];
         }
-        leaves.extend_from_slice(&leaf_of(rest));
+        leaves.extend_from_slice(&leaf_of(rest, &mut form));
         leaves
     });
     PyBytes::new(py, &leaves)
@@ -61,21 +61,23 @@ fn above(pair: &[u8]) -> Hash {
     }
 }
 
-fn leaf_of(line: &[u8]) -> Hash {
-    let hasher = Sha256::new_with_prefix([0]);
-    let Some((begin, size)) = salted_part(line) else {
-        return hasher.chain_update(line).finalize().into();
-    };
-    let (before, rest) = line.split_at(begin);
-    let (part, after) = rest.split_at(size.min(rest.len()));
-    hasher
-        .chain_update(before)
-        .chain_update(b"\"")
-        .chain_update(digest_of(part))
-        .chain_update(b"\"")
-        .chain_update(after)
-        .finalize()
-        .into()
+/// Return the hash of a line's sealed form, which is put together in `form`.
+fn leaf_of(line: &[u8], form: &mut Vec<u8>) -> Hash {
+    form.clear();
+    form.push(0);
+    match salted_part(line) {
+        None => form.extend_from_slice(line),
+        Some((begin, size)) => {
+            let (before, rest) = line.split_at(begin);
+            let (part, after) = rest.split_at(size.min(rest.len()));
+            form.extend_from_slice(before);
+            form.push(b'"');
+            form.extend_from_slice(&digest_of(part));
+            form.push(b'"');
+            form.extend_from_slice(after);
+        }
+    }
+    Sha256::digest(form).into()
 }
 
 /// Return where the salted part of a line begins, and the size that the line states for it.

@@ -131,7 +131,7 @@ def _first_seq(block: bytes) -> int:
 
 
 def _last_seq(block: bytes) -> int:
-    return seq_of(block.rsplit(b"\n", 1)[-1]) or _next_seq(reversed(block.split(b"\n")))
+    return seq_of(block[block.rfind(b"\n") + 1 :]) or _next_seq(reversed(block.split(b"\n")))
 
 
 def _next_seq(lines: Iterable[bytes]) -> int:
