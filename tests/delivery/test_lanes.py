@@ -435,3 +435,26 @@ def test_an_outage_that_comes_back_before_all_is_caught_up_is_one_outage(
 
     assert len(caplog.messages) == 2
     assert "events caught up: 500" in caplog.messages[1]
+
+
+def test_a_journal_without_new_records_is_not_read_and_the_next_record_is(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = bench()
+    one.record(*range(40))  # several segments
+    one.drain()
+    reads: list[int] = []
+    pread = os.pread
+
+    def count(fd: int, size: int, offset: int) -> bytes:
+        reads.append(offset)
+        return pread(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", count)
+    one.step(5)
+    assert reads == []
+
+    one.record("next")
+    one.drain()
+    assert one.hop.bodies == [*range(40), "next"]
+    assert reads

@@ -278,15 +278,19 @@ class Delivery:
                 return 0.0
         return self._fills_until - self._clock()
 
-    def _whole_batches(self, lane: JournalLane, most: int) -> int:
-        """Return the size of a round: only whole batches while there are enough records."""
-        if lane.replayed or not self._threaded or self._flushes or self._stopping:
-            return most
-        batch, writer_id = self._destination.max_batch, lane.lanes.writer
-        for writer in self._journal.open_writers:
-            if writer.id == writer_id and (pending := writer.seq - lane.mark.seq) >= batch:
-                return min(most, pending - pending % batch)
-        return most
+    def _read(self, lane: JournalLane, most: int) -> EntryBatch:
+        """Read the next records of a lane: only whole batches while there are enough records."""
+        own = self._journal.open_writers if not lane.replayed else []
+        writer = next((one for one in own if one.id == lane.lanes.writer), None)
+        if writer is not None:
+            if writer.is_at_end(lane.mark):
+                return EntryBatch([], lane.mark)  # to look for more would take many system calls
+            batch, pending = self._destination.max_batch, writer.seq - lane.mark.seq
+            hurries = self._flushes or self._stopping
+            if self._threaded and not hurries and pending >= batch:
+                pending -= pending % batch
+            most = min(most, pending or most)
+        return lane.read(most, _CHUNK_BYTES)
 
     def _rest(self, step: Sleep) -> float:
         """Note that there is nothing to send, and return the seconds until the next step."""
@@ -354,7 +358,7 @@ class Delivery:
         sent: ExportRound[Entry] = ExportRound([])
         busy = False
         try:
-            chunk = lane.read(self._whole_batches(lane, step.most), _CHUNK_BYTES)
+            chunk = self._read(lane, step.most)
             sent = ExportRound(chunk.entries, lane, lanes.path, lane.replayed)
             if own := self._journal.open_writers:
                 sent.position = lambda: sum(writer.seq for writer in own)

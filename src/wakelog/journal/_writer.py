@@ -13,6 +13,7 @@ from wakelog._native import native
 from wakelog.journal._durability import Durability
 from wakelog.journal._folder import Folder
 from wakelog.journal._listener import SegmentListener
+from wakelog.journal._mark import Mark
 from wakelog.journal._observer import MEASURED, Observer
 from wakelog.journal._owner import Owner
 from wakelog.journal._rotation import Rotation
@@ -88,6 +89,10 @@ class Writer(Segments, _Fields):
     def seq(self) -> int:
         """The sequence number of the last accepted record, which is the number of records."""
         return self._seq
+
+    def is_at_end(self, mark: Mark) -> bool:
+        """Return whether a mark is after the last line, without reading the segment."""
+        return mark.offset == self._offset and mark.segment == self._segment
 
     @property
     def ended(self) -> bool:

@@ -280,8 +280,13 @@ def rename(old: StrPath, new: StrPath) -> None:
     Raises:
         OSError: When a system call fails.
     """
-    with _place(old) as (source, before), _place(new) as (target, after):
-        os.rename(before, after, src_dir_fd=source, dst_dir_fd=target)
+    with _place(old) as (source, before):
+        folder, after = os.path.split(os.fspath(new))
+        if folder == os.path.dirname(os.fspath(old)):
+            os.rename(before, after, src_dir_fd=source, dst_dir_fd=source)
+            return
+        with _place(new) as (target, _):
+            os.rename(before, after, src_dir_fd=source, dst_dir_fd=target)
 
 
 def unlink(path: StrPath) -> None:
