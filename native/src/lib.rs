@@ -10,6 +10,7 @@ mod ids;
 mod json;
 mod line;
 mod log_encoder;
+mod ordinary;
 mod protobuf;
 mod reading;
 mod recorder;
@@ -25,7 +26,7 @@ mod writer_fields;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 10;
+const INTERFACE: u32 = 11;
 
 /// Forget what a forked child must not share with its parent.
 #[pyfunction]
@@ -48,6 +49,7 @@ fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cursor::take_lines, module)?)?;
     module.add_function(wrap_pyfunction!(copies::copy_untouched, module)?)?;
     module.add_function(wrap_pyfunction!(ids::new_id, module)?)?;
+    module.add_function(wrap_pyfunction!(ordinary::is_ordinary, module)?)?;
     module.add_function(wrap_pyfunction!(line::seal, module)?)?;
     module.add_function(wrap_pyfunction!(sealing::leaves_of, module)?)?;
     module.add_function(wrap_pyfunction!(sealing::root_of, module)?)?;

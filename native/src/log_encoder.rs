@@ -16,7 +16,7 @@ use crate::protobuf::{
 use crate::reading::{is_tagged, read_id, read_integer, read_object, Seen};
 use crate::times;
 
-const MOST_SEVERE: i64 = 24;
+pub const MOST_SEVERE: i64 = 24;
 const MOST_BODIES: usize = 256;
 const LONGEST_NAMES: usize = 256;
 /// How many bytes of attributes have place without more allocations.
@@ -334,7 +334,7 @@ fn read_body(json: &mut Jiter<'_>, peek: Peek, body: &mut Vec<u8>) -> Option<()>
 }
 
 /// The fields that a line may have and that are read here.
-const FIELDS: [&str; 12] = [
+pub const FIELDS: [&str; 12] = [
     "id",
     "salted",
     "timestamp",

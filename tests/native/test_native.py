@@ -26,8 +26,9 @@ from opentelemetry.trace import TraceFlags
 from tests.support.attack import times
 from tests.support.parts import REQUIRED
 from wakelog.events import semconv as s
+from wakelog.otel import _log_encoder
 from wakelog.otel._content import NAMES, body_of
-from wakelog.otel._log_encoder import LogEncoder
+from wakelog.otel._log_encoder import LogEncoder, is_ordinary
 from wakelog.otel._plain_lines import plain_content
 from wakelog.record import salted_part, seal
 
@@ -431,3 +432,37 @@ def journals(tmp_path: Path) -> dict[str, list[bytes]]:
 
 def test_a_program_writes_the_same_lines_with_it(journals: dict[str, list[bytes]]) -> None:
     assert journals["true"] == journals["false"] != []
+
+
+LINE = (
+    b'{"id":"a","seq":12,"timestamp":"2026-11-30T12:00:00.000000001Z","observed_timestamp":'
+    b'"2026-11-30T12:00:00.000000002Z","event_name":"b","severity_number":9,"severity_text":"INFO",'
+    b'"body":"c \\"d\\u0001","attributes":{"n":3,"f":-1.5e-3,"l":[1,2.0,{"a":null}],"t":"\\u00e9"},'
+    b'"trace_id":"0af7651916cd43dd8448eb211c80319c","span_id":"b7ad6b7169203331","trace_flags":1,'
+    b'"scope":{"name":"e"},"crc":"00000000"}'
+)
+LINES = (LINE, '{"id":"1","seq":1,"body":"é€","attributes":{}}'.encode())
+PIECES = (
+    b'null 1e999 01 1. - .5 1e \\ud800 \\uD83D\\uDE00 \\x " { } [ ] , : NaN \x00 \xff 99999999999999999999 '
+    b'\\u true tru "salted":[], "event":1, "id":2, 24 25 4294967296 "$wakelog"'
+).split(b" ")
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_an_ordinary_line_is_known_as_one_without_python(line: bytes) -> None:
+    assert wakelog_native.is_ordinary(line)
+
+
+@settings(max_examples=times(20_000), deadline=None)
+@given(st.data())
+def test_a_line_is_ordinary_only_if_it_is_so_in_python(data: st.DataObject) -> None:
+    line = data.draw(st.sampled_from(LINES))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at, cut = data.draw(st.integers(0, len(line))), data.draw(st.integers(0, 3))
+        piece = data.draw(st.sampled_from(PIECES) | st.binary(max_size=2))
+        line = line[:at] + piece + line[at + cut :]
+
+    if wakelog_native.is_ordinary(line):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_log_encoder, "_surely_ordinary", None)
+            assert is_ordinary(line)
