@@ -26,7 +26,7 @@ from zlib import crc32
 import orjson
 
 from wakelog.record._blobs import take_content
-from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
+from wakelog.runtime import ForkOrder, notice_fork, noticed, reset_in_child
 
 SALTED = "salted"
 """The field with the part."""
@@ -68,7 +68,8 @@ def salted_field(text: bytes) -> bytes:
     Args:
         text: The content as an encoded JSON object: ``attributes``, and ``body`` if there is one.
     """
-    notice_fork()
+    if not noticed[0]:
+        notice_fork()
     try:
         salt = _salts.pop()
     except IndexError:
