@@ -310,6 +310,7 @@ def test_an_error_is_one_line_and_no_traceback(arguments: list[str], message: st
     "arguments, message",
     [
         (["shwo"], "Did you mean 'show'?"),
+        (["stauts"], "Did you mean 'stats' or 'status'?"),
         (["help"], "Did you mean '--help'?"),
         (["tail", "-f"], "unrecognized arguments: -f\n"),
         (["show", "--jsno"], "Did you mean '--json'?"),

@@ -43,14 +43,16 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, with the most similar valid word, and exit."""
+        """Print the usage and the message, with the most similar valid words, and exit."""
         message = printable(message)
         options = [option for action in self._actions for option in action.option_strings]
         choices = [str(word) for action in self._actions for word in action.choices or ()]
         for pattern, words in ((_CHOICE, [*choices, *options]), (_UNKNOWN, options)):
             if (match := pattern.search(message)) is not None:
-                close = get_close_matches(match.group(1), words, n=1, cutoff=0.5)
-                message += f"\nDid you mean {close[0]!r}?" if close else ""
+                word = match.group(1)
+                close = get_close_matches(word, words, n=2, cutoff=0.8)
+                close = close or get_close_matches(word, words, n=1, cutoff=0.5)
+                message += f"\nDid you mean {' or '.join(map(repr, close))}?" if close else ""
         super().error(message)
 
 
