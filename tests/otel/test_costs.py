@@ -46,12 +46,12 @@ ATTRIBUTES: dict[str, Any] = {
 
 # Calls for each event or record, noted on 30 November 2026: with the encoders in Python, and with the compiled ones.
 NOTED = {
-    "Logger.emit": (36, 3),
-    "tool_call": (87, 31),
+    "Logger.emit": (35, 2),
+    "tool_call": (86, 30),
     "tool_call into a file": (79, 58),
-    "tool_call in a run": (102, 35),
-    "with log.tool": (239, 105),
-    "a record on its way": (87, 15),
+    "tool_call in a run": (101, 34),
+    "with log.tool": (237, 103),
+    "a record on its way": (85, 13),
     "a span": (55, 12),
     "a span on its way": (86, 15),
     "a span without the line of its start": (31, 8),

@@ -34,17 +34,19 @@ class Block(abc.ABC, Generic[Given]):
     def __init__(self, log: BaseLogger[Any]) -> None:
         self._log = log
         self._tokens: list[Token[Any]] = []
-        self._span: trace.Span = trace.INVALID_SPAN
-        self._attached: Token[otel_context.Context] | None = None
-        self._opening: AgentEvent | None = None
-        # The context of the body.
-        self._context: Context | None = None
         self._outcome: dict[str, Any] = {}
-        self._began = 0.0
         # Recorded events that still have to be settled.
         self._unsettled: list[AgentEvent] = []
         if log.blocking:  # then there is nothing to settle
             self._record = log.recorded  # type: ignore[method-assign]
+
+    # Values of the beginning, here because setting each of them takes time.
+    _span: trace.Span = trace.INVALID_SPAN
+    _attached: Token[otel_context.Context] | None = None
+    _opening: AgentEvent | None = None
+    # The context of the body.
+    _context: Context | None = None
+    _began = 0.0
 
     _result_key = "result"
     _opens: ClassVar[str]

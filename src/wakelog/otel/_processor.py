@@ -191,7 +191,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
         Raises:
             SinkError: If the journal did not accept a record of Wakelog's own loggers.
         """
-        if threading.get_ident() in suppressing and is_suppressed():
+        if suppressing and threading.get_ident() in suppressing and is_suppressed():
             return
         record = log_record.log_record
         event = record if type(record) is EventLogRecord else None

@@ -104,6 +104,9 @@ class EventLogRecord(LogRecord):
     """
 
     body: Any = _DerivedBody()
+    answered = False
+    receipt: Receipt | None = None
+    settling: Callable[[], Awaitable[object]] | None = None
 
     def __init__(
         self,
@@ -137,9 +140,6 @@ class EventLogRecord(LogRecord):
         self.durability = durability
         self.deferred = deferred
         self.content = content
-        self.answered = False
-        self.receipt: Receipt | None = None
-        self.settling: Callable[[], Awaitable[object]] | None = None
 
 
 class _ReadLogRecord(LogRecord):
