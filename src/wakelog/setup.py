@@ -37,11 +37,9 @@ from wakelog.otel import (
     REPLAY_RATE,
     DeliveryResult,
     DurableLogRecordProcessor,
-    DurableSpanProcessor,
     OTelSink,
     SetUp,
     Spans,
-    TraceIds,
     disabled,
     flag,
     for_journal,
@@ -405,6 +403,11 @@ def _tracer_provider(service_name: str | None, settings: Mapping[str, Any]) -> t
     exporters = span_exporters()
     consoles = [one for one in exporters if isinstance(one, ConsoleSpanExporter)]
     durable = [one for one in exporters if one not in consoles]
+    # Imported when needed: a program may have a tracer provider of its own, or export no spans.
+    from wakelog.otel import TraceIds
+
+    if durable:
+        from wakelog.otel import DurableSpanProcessor
     resource = _own_resource(service_name)
     pipeline = settings["pipeline"] or (DEFAULT_PIPELINE if len(durable) == 1 else None)
     processors = [

@@ -114,6 +114,14 @@ WAYS = {
         ),
         2,
     ),
+    "multiprocessing fork, with its exit loaded before": (
+        (
+            "import multiprocessing.util; wakelog.configure('a'); work('a')\n"
+            "child = multiprocessing.get_context('fork').Process(target=work, args=('b',))\n"
+            "child.start(); child.join(); end()"
+        ),
+        2,
+    ),
     "pool": (
         (
             "wakelog.configure('a'); work('a')\n"

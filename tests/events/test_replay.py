@@ -282,7 +282,7 @@ def test_a_journal_that_cannot_be_read_costs_a_copy_and_no_event(
     def refuses(*_: Any) -> Any:
         raise JournalError("read", path, "permission denied")
 
-    monkeypatch.setattr(_keys, "holding", refuses)
+    monkeypatch.setattr("wakelog.journal.holding", refuses)
 
     assert not AgentLogger(sink=JSONLSink(path)).decision("d", run_id="r", event_key="k").repeated
     assert len(list(read(path))) == 2

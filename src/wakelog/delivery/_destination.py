@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from wakelog._plain_classes import dataclass
 from wakelog.delivery._outcome import ExportOutcome, Outcome
 
 Entry = TypeVar("Entry")

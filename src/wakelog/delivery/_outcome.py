@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+
+from wakelog._plain_classes import NamedTuple
 
 Address = tuple[str, int]
 """Host and TCP port."""

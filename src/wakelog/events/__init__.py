@@ -1,7 +1,9 @@
 """Agent events: their types, and how each becomes a log record."""
 
+from typing import TYPE_CHECKING
+
+from wakelog._lazy import lazy_names
 from wakelog.events._event import AgentEvent, register_event_type
-from wakelog.events._event_lines import plain_content_of
 from wakelog.events._mapping import (
     EVENT_TYPES,
     REPEATS,
@@ -17,8 +19,11 @@ from wakelog.events._mapping import (
     span_attributes,
 )
 from wakelog.events._older_lines import renewed
-from wakelog.events._plain import SESSION_KEYS, described, plain_fields, session_of
-from wakelog.events._usage import usage_of
+
+if TYPE_CHECKING:
+    from wakelog.events._event_lines import plain_content_of
+    from wakelog.events._plain import SESSION_KEYS, described, plain_fields, session_of
+    from wakelog.events._usage import usage_of
 
 __all__ = [
     "EVENT_TYPES",
@@ -43,3 +48,13 @@ __all__ = [
     "span_attributes",
     "usage_of",
 ]
+
+# A processor needs none of these.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "wakelog.events._event_lines": ["plain_content_of"],
+        "wakelog.events._plain": ["SESSION_KEYS", "described", "plain_fields", "session_of"],
+        "wakelog.events._usage": ["usage_of"],
+    },
+)

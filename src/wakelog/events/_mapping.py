@@ -8,12 +8,12 @@ are Wakelog's own. Attributes are those of the conventions where one fits (see
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from wakelog._plain_classes import NamedTuple
 from wakelog.events import semconv as s
-from wakelog.record import Record, rfc3339
+from wakelog.record import Record, loaded_numbers, rfc3339
 
 if TYPE_CHECKING:
     from wakelog.events._event import AgentEvent
@@ -37,7 +37,10 @@ def _message(role: str) -> Callable[[object], object]:
 
 
 def _double(value: object) -> object:
-    return float(value) if type(value) is int or type(value) is Decimal else value
+    kind = type(value)
+    if kind is int or (kind is not float and kind in loaded_numbers()):
+        return float(cast("float", value))
+    return value
 
 
 def _list(value: object) -> object:

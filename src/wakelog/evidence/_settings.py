@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
+from wakelog._plain_classes import dataclass
 from wakelog.errors import ConfigurationError
-from wakelog.evidence._keys import Signer
+
+if TYPE_CHECKING:
+    from wakelog.evidence._keys import Signer
 
 _KEY, _SEALING = "WAKELOG_SEAL_KEY", "WAKELOG_SEALING"
 _INTERVAL, _CHECKPOINTS = "WAKELOG_SEAL_INTERVAL", "WAKELOG_CHECKPOINTS"
@@ -98,9 +100,11 @@ class Sealing:
         Raises:
             ConfigurationError: If the key cannot be used.
         """
-        if self.key is None or isinstance(self.key, Signer):
-            return self.key
-        return Signer.from_file(self.key)
+        if self.key is None:
+            return None
+        from wakelog.evidence._keys import Signer
+
+        return self.key if isinstance(self.key, Signer) else Signer.from_file(self.key)
 
 
 def _anchors(checkpoints: str, url: str) -> tuple[Anchor, ...]:

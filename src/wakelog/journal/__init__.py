@@ -13,7 +13,6 @@ from wakelog.journal._awaiting import (
     AwaitingSigner,
     wanted_deletion,
 )
-from wakelog.journal._books import Books, books, end_of
 from wakelog.journal._counts import FIGURES, RecordCounts
 from wakelog.journal._cursor import Cursor, save_torn_tail
 from wakelog.journal._dead_letters import (
@@ -30,6 +29,7 @@ from wakelog.journal._deletions import Deletion
 from wakelog.journal._deletions import load as load_deletions
 from wakelog.journal._delivery_lock import DeliveryLock
 from wakelog.journal._durability import Durability, Receipt
+from wakelog.journal._ends import end_of
 from wakelog.journal._entry import Entry, EntryBatch, LaterEntry
 from wakelog.journal._folder import Folder, folders, is_owned
 from wakelog.journal._generation import next_generation
@@ -43,16 +43,6 @@ from wakelog.journal._ledger import save as save_ledger
 from wakelog.journal._listener import SegmentListener
 from wakelog.journal._mark import Mark, MarkRange
 from wakelog.journal._observer import Observer
-from wakelog.journal._open_spans import (
-    Start,
-    are_ended,
-    ends_among,
-    ends_with,
-    last_sign_of_life,
-    note_ended,
-    open_spans,
-    show_sign_of_life,
-)
 from wakelog.journal._owner import UNNAMED_SERVICE, Owner, Service, owner_of, signal_of
 from wakelog.journal._quota import quota_of
 from wakelog.journal._retired_totals import load as load_retired_totals
@@ -63,7 +53,18 @@ from wakelog.journal._unserved import note_unserved, unserved_answer
 from wakelog.journal._writer import Writer, line_writer
 
 if TYPE_CHECKING:
+    from wakelog.journal._books import Books, books
     from wakelog.journal._file_rotation import FileRotation
+    from wakelog.journal._open_spans import (
+        Start,
+        are_ended,
+        ends_among,
+        ends_with,
+        last_sign_of_life,
+        note_ended,
+        open_spans,
+        show_sign_of_life,
+    )
     from wakelog.journal._prune import Prunable, prunable, prune
     from wakelog.journal._reading import read
     from wakelog.journal._repair import faults, repair
@@ -146,11 +147,22 @@ __all__ = [
     "write_dead_letter",
 ]
 
-# Neither recording nor delivery needs these.
+# Neither recording nor delivery of log records needs these.
 __getattr__ = lazy_names(
     __name__,
     {
+        "wakelog.journal._books": ["Books", "books"],
         "wakelog.journal._file_rotation": ["FileRotation"],
+        "wakelog.journal._open_spans": [
+            "Start",
+            "are_ended",
+            "ends_among",
+            "ends_with",
+            "last_sign_of_life",
+            "note_ended",
+            "open_spans",
+            "show_sign_of_life",
+        ],
         "wakelog.journal._prune": ["Prunable", "prunable", "prune"],
         "wakelog.journal._reading": ["read"],
         "wakelog.journal._repair": ["faults", "repair"],

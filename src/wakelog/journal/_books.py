@@ -10,14 +10,15 @@ from pathlib import Path
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _retired_totals as retired
 from wakelog.journal._counts import RecordCounts
-from wakelog.journal._cursor import Cursor, header_of
+from wakelog.journal._cursor import header_of
 from wakelog.journal._dead_letters import DEAD_LETTERS, dead_letter_seqs, replayed_ids
+from wakelog.journal._ends import end_of_segment, last_mark
 from wakelog.journal._folder import folders, is_owned
 from wakelog.journal._ledger import load_with_ranges
 from wakelog.journal._mark import Mark, MarkRange
-from wakelog.record import Header, decode, stated_crc
+from wakelog.record import Header
 from wakelog.runtime import ForeignFileError, open_to_read, regular_file, size_of
-from wakelog.storage import LONGEST_LINE, end_of_lines, line_before, segment_name, segments
+from wakelog.storage import LONGEST_LINE, segment_name, segments
 
 # Cleaning may delete folders, in batches, while the books are read.
 _TRIES = 20
@@ -148,57 +149,5 @@ def _header(folder: Path, index: int) -> Header | None:
 
 def _last_seq(folder: Path, index: int) -> int | None:
     """Return the ``seq`` of a segment's last line, or None if that line cannot be read."""
-    mark = _end_of_segment(folder, index)
+    mark = end_of_segment(folder, index)
     return None if mark is None else mark.seq
-
-
-def end_of(folder: Path) -> Mark | None:
-    """Find the end of a writer's records without reading the records before it.
-
-    Args:
-        folder: The writer's folder.
-
-    Returns:
-        The mark after the last complete line, of whose counts only ``seq`` is set; None if there is
-        no line yet or the last one is damaged.
-
-    Raises:
-        JournalError: When a file operation fails.
-    """
-    found = segments(folder)
-    return _end_of_segment(folder, found[-1]) if found else None
-
-
-def _end_of_segment(folder: Path, index: int) -> Mark | None:
-    path = folder / segment_name(index)
-    try:
-        with open_to_read(path) as file:
-            end = end_of_lines(file.fileno())
-            if end == 0:
-                return None
-            begin, line = line_before(file.fileno(), end)
-        if begin == 0:
-            header = header_of(line, path)
-            return Mark(index, end, header.last_seq, header.crc)
-        return Mark(index, end, decode(line).seq, stated_crc(line))
-    except (CorruptLineError, ForeignFileError):
-        return None
-    except OSError as error:
-        raise JournalError("read", path, error) from error
-
-
-def last_mark(folder: Path, after: Mark) -> Mark:
-    """Find the end of a writer's records.
-
-    Args:
-        folder: The writer's folder.
-        after: A mark to begin at; records before it are not read.
-
-    Returns:
-        The mark after the last line. Damaged lines at the end are counted by an estimate.
-    """
-    cursor = Cursor(folder, after, blobs=False)
-    while (chunk := cursor.read(4096, 1 << 20)).entries or chunk.damaged:
-        pass
-    cursor.close()
-    return cursor.end

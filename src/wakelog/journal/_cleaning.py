@@ -6,17 +6,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from wakelog._plain_classes import dataclass
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
 from wakelog.journal import _retired_totals as retired
 from wakelog.journal._awaiting import AwaitingSigner, is_sealed
-from wakelog.journal._books import last_mark
 from wakelog.journal._counts import RecordCounts
 from wakelog.journal._deleting import delete_folder, delete_segments, is_clean
+from wakelog.journal._ends import last_mark
 from wakelog.journal._folder import Folder
 from wakelog.journal._inventory import FolderContents, Inventory, Segment, take_inventory
 from wakelog.journal._ledger import load

@@ -62,7 +62,13 @@ def _format_field() -> re.Pattern[bytes]:
 
 
 _SHOWN = 200
-_NUMBER = re.compile(rb'","seq":(\d{1,18})[,}]')
+
+
+@cache
+def _number() -> re.Pattern[bytes]:
+    return re.compile(rb'","seq":(\d{1,18})[,}]')
+
+
 _CRC_LENGTH = len(b',"crc":"00000000"}')
 # What follows ``seq`` on the line of a span's start, whose ``seq`` is that of the record before it.
 _START = b',"signal":"%b"' % SPAN_START.encode()
@@ -393,10 +399,10 @@ class Cursor:
         Damage may have joined several lines into one. Or it has split one: then the first part has
         no end, and the second has no beginning.
         """
-        if is_start(line) and len(_NUMBER.findall(line)) == 1:
+        if is_start(line) and len(_number().findall(line)) == 1:
             return  # not a record
         following = self.mark.seq + self._uncounted + 1
-        numbers = [int(digits) for digits in _NUMBER.findall(line)]
+        numbers = [int(digits) for digits in _number().findall(line)]
         is_rest = self._broken_off and not line.startswith(BEGINS_A_RECORD)
         told = [n for n in numbers if following - is_rest <= n < following + len(numbers)]
         ends = stated_crc(line) is not None

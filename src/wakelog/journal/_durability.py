@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple, Never
+from typing import Never
 
+from wakelog._plain_classes import NamedTuple
 from wakelog.errors import ConfigurationError
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import itemgetter
-from typing import NamedTuple
 
+from wakelog._plain_classes import NamedTuple, dataclass
 from wakelog.journal._mark import Mark
 from wakelog.record import Record, Resource, UnreadRecord, stated_crc, unread_in_order
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
+from functools import cache
 from pathlib import Path
 
+from wakelog._plain_classes import dataclass
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
@@ -42,7 +44,13 @@ _OWN_NAMES = frozenset(
     {LOCK, OWNER, DELIVERY_LOCK, ENDED, LEDGER, UNSERVED, WANTED, ERASING, deletions.NAME}
 )
 # Files of Wakelog that are never deleted. All other files are not Wakelog's.
-_KEPT = re.compile(r"\A(\d{8,}\.(torn|damaged)|dead_letters\.jsonl|seals\.jsonl)\Z")
+
+
+@cache
+def _kept() -> re.Pattern[str]:
+    return re.compile(r"\A(\d{8,}\.(torn|damaged)|dead_letters\.jsonl|seals\.jsonl)\Z")
+
+
 # Files in the journal's directory itself.
 _NAMES_OF_ROOTS = frozenset({"wakelog.json", "generation", "space", retired.NAME, reserve.NAME})
 _CHECK_EVERY = 64
@@ -201,7 +209,7 @@ def contents_of(path: Path) -> FolderContents:
                     found.segments.append(Segment(index, size_of(status), status.st_mtime))
                     continue
                 own = entry.name in _OWN_NAMES or entry.name.endswith(UNFINISHED)
-                if own or _KEPT.search(entry.name):
+                if own or _kept().search(entry.name):
                     found.others += size_of(status)
                 if not own:
                     found.keeps_files = True
@@ -220,7 +228,8 @@ def contents_of(path: Path) -> FolderContents:
     latest = 0.0
     for place, segment in enumerate(found.segments):
         latest = max(latest, segment.changed)
-        found.segments[place] = replace(segment, changed=latest)
+        if latest > segment.changed:
+            found.segments[place] = replace(segment, changed=latest)
     return found
 
 

@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+from wakelog._plain_classes import NamedTuple
 from wakelog.errors import JournalError
 from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._folder import Folder, folders
@@ -24,7 +24,7 @@ from wakelog.journal._root import prepare
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._space import Space
 from wakelog.journal._writer import Writer, write_line
-from wakelog.record import DEFAULT_PIPELINE, LOGS, Resource, uuid7
+from wakelog.record import DEFAULT_PIPELINE, LOGS, Resource, sha256, uuid7
 from wakelog.runtime import (
     SYSTEM,
     FileSystem,
@@ -129,6 +129,7 @@ class Journal:
         self.writers: list[Writer] = []
         """Every writer of this process in the directory, oldest first, including ended ones."""
         prepare(self.root, fs)
+        sha256()  # an import while something is recorded may coincide with a fork
         self._quota = Quota(self.root, space, fs, clock, local=local, listener=listener)
         self._listener = listener
         self._on_segment = on_segment

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
+
+from wakelog._plain_classes import NamedTuple
 
 # One in this many writes is measured.
 MEASURED: Final = 16

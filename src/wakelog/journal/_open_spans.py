@@ -6,9 +6,10 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
+from wakelog._plain_classes import NamedTuple
 from wakelog.errors import CorruptLineError
 from wakelog.journal._cursor import NO_RESOURCE, header_of
 from wakelog.journal._folder import ENDED, LOCK
@@ -24,7 +25,12 @@ from wakelog.storage import (
     segments,
 )
 
-_SPAN_LINE = re.compile(rb'\{"id":"([0-9a-f]{32}-[0-9a-f]{16})","seq":\d+,"signal":"span(_start)?"')
+
+@cache
+def _span_line() -> re.Pattern[bytes]:
+    return re.compile(rb'\{"id":"([0-9a-f]{32}-[0-9a-f]{16})","seq":\d+,"signal":"span(_start)?"')
+
+
 _BEGINS_A_HEADER = b'{"writer":'
 
 
@@ -70,7 +76,7 @@ def open_spans(folder: Path, *, thorough: bool = True) -> OpenSpans:
             stated = stated_crc(line)
             if line.startswith(_BEGINS_A_HEADER):
                 resource = _resource_of(line, segment)
-            elif (found := _SPAN_LINE.match(line)) and (
+            elif (found := _span_line().match(line)) and (
                 (whole := _intact(segment, offset, line, before)) is not None
             ):
                 last = whole
@@ -105,7 +111,7 @@ def ends_among(folder: Path, ids: Collection[str]) -> set[str]:
         record_id
         for segment in _paths(folder)
         for line in _lines(segment)
-        if (found := _SPAN_LINE.match(line)) is not None
+        if (found := _span_line().match(line)) is not None
         and found[2] is None
         and (record_id := found[1].decode()) in ids
     }
@@ -132,7 +138,7 @@ def ends_with(folder: Path, text: bytes, most_bytes: int) -> tuple[list[Record],
         matching: list[bytes] = []
         for line in _lines(segment):
             most_bytes -= len(line)
-            if text in line and (named := _SPAN_LINE.match(line)) is not None and not named[2]:
+            if text in line and (named := _span_line().match(line)) is not None and not named[2]:
                 matching.append(line)
         for line in reversed(matching):
             with suppress(CorruptLineError):

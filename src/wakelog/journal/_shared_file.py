@@ -25,7 +25,7 @@ from wakelog.journal._file_rotation import (
     share,
 )
 from wakelog.journal._folder import one_at_a_time
-from wakelog.record import Content, seal, uuid7
+from wakelog.record import Content, seal, sha256, uuid7
 from wakelog.runtime import (
     SYSTEM,
     FileSystem,
@@ -103,6 +103,7 @@ class SharedFile(AppendFile):
         fs: FileSystem = SYSTEM,
     ) -> None:
         super().__init__(fs)
+        sha256()  # an import while something is recorded may coincide with a fork
         self.path = absolute(path)
         self._sync_interval = sync_interval
         self._new_id = new_id

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 from opentelemetry import trace
 
 from wakelog import _arguments as a
-from wakelog import context
+from wakelog import context, otel
 from wakelog.errors import RedactionError
 from wakelog.events import AgentEvent
 from wakelog.events.semconv import CHAT, REPLAYED, SCHEMA_URL, SCOPE_NAME
 from wakelog.logger._blocks import RunBlock, ToolBlock
-from wakelog.logger._budget import Budget
 from wakelog.logger._copying import Copying, as_dict
 from wakelog.logger._decorators import Function, decorated, name_of
 from wakelog.logger._event_methods import EventMethods, Recorded
 from wakelog.logger._keys import full_key, keys_of
 from wakelog.logger._model_block import ModelBlock
-from wakelog.logger._prices import prices
 from wakelog.otel import current_context, span_context_of
 from wakelog.record import kept, text_of, type_name, uuid8
 from wakelog.redaction import RedactionConfig, redact
 from wakelog.sinks import EventSink, NullSink
 
 if TYPE_CHECKING:
-    from wakelog.otel import DeliveryResult, GenAIMetrics
+    from wakelog.logger._budget import Budget
+    from wakelog.logger._prices import Prices
+    from wakelog.otel import DeliveryResult
     from wakelog.sinks import JSONLSink
 
 _FIELDS = frozenset(inspect.signature(AgentEvent).parameters) - {"event_type", "payload"}
@@ -90,8 +90,8 @@ class BaseLogger(Copying, EventMethods[Recorded]):
         # Cache of the last provider's tracer: the global provider may be set later.
         self._tracer: tuple[Any, trace.Tracer] = (None, trace.NoOpTracer())
         self.genai_events = genai_events
-        self.genai_metrics = _genai_metrics() if genai_metrics else None
-        self.prices = prices() if costs else None
+        self.genai_metrics = otel.genai_metrics() if genai_metrics else None
+        self.prices = _prices() if costs else None
 
     # Blocks
 
@@ -492,7 +492,7 @@ class BaseLogger(Copying, EventMethods[Recorded]):
             return type_name(type(error))
 
 
-def _genai_metrics() -> GenAIMetrics:
-    from wakelog.otel import genai_metrics
+def _prices() -> Prices:
+    from wakelog.logger._prices import prices
 
-    return genai_metrics()
+    return prices()

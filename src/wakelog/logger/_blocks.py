@@ -14,7 +14,6 @@ from opentelemetry.trace import SpanKind, StatusCode
 from wakelog import context
 from wakelog.errors import UsageLimitError, WakelogError
 from wakelog.events import semconv as s
-from wakelog.logger._budget import Budget, Spending
 from wakelog.logger._decorators import Function, decorated
 from wakelog.logger._failures import kind_of, payload_of, status_of
 from wakelog.logger._keys import full_key
@@ -24,6 +23,7 @@ from wakelog.record import kept, uuid7
 if TYPE_CHECKING:
     from wakelog.events import AgentEvent
     from wakelog.logger._base_logger import BaseLogger
+    from wakelog.logger._budget import Budget, Spending
 
 Given = TypeVar("Given")
 
@@ -287,8 +287,10 @@ class RunBlock(Block[str]):
         self._agent, self._session_id = agent, session_id
         self._parent_session: str | None = None
         self.run_id = self._run_of_keys = run_id or uuid7()
-        self._spending = None
+        self._spending: Spending | None = None
         if budget is not None:
+            from wakelog.logger._budget import Spending  # loaded with `Budget`
+
             key = None if event_key is None else full_key(event_key, run_id)
             self._spending = Spending(budget, self.run_id, context.spending.get(), key)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from wakelog.logger._keys import prepare_keys
 from wakelog.record import kept
 from wakelog.redaction import RedactionConfig, prepare
 
@@ -50,6 +51,7 @@ class Copying:
         Raises:
             ConfigurationError: If the configuration is not a ``RedactionConfig``.
         """
+        prepare_keys()
         self._redact_payloads, self._redaction_config = redact_payloads, redaction_config
         self.copied = prepare(redaction_config) if redact_payloads else kept
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from opentelemetry import trace
 
+from wakelog._plain_classes import NamedTuple
 from wakelog.events import AgentEvent
 from wakelog.otel import asked
 from wakelog.record import uuid7

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from opentelemetry import trace
 
@@ -11,9 +11,11 @@ from wakelog.events import AgentEvent
 from wakelog.events.semconv import OPERATION_NAME
 from wakelog.logger._evaluated import evaluated_by
 from wakelog.logger._failures import payload_of
-from wakelog.logger._prices import Prices, add_cost
 from wakelog.logger._refusing import Refusing
 from wakelog.logger._request import payload_of_usage
+
+if TYPE_CHECKING:
+    from wakelog.logger._prices import Prices
 
 Recorded = TypeVar("Recorded")
 
@@ -78,7 +80,10 @@ class EventMethods(Refusing, Generic[Recorded]):
             fields: As for every event.
         """
         data = {**payload_of_usage(usage), **(payload or {})}
-        add_cost(data, model, provider, self.prices)
+        if self.prices is not None:
+            from wakelog.logger._prices import add_cost  # loaded with the prices
+
+            add_cost(data, model, provider, self.prices)
         return self.recorded("model_response", data, provider=provider, model=model, **fields)
 
     def tool_call(

@@ -12,18 +12,17 @@ import threading
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
 from wakelog import context
+from wakelog._plain_classes import NamedTuple
 from wakelog.errors import JournalError
 from wakelog.events import AgentEvent, attributes_of
 from wakelog.events import semconv as s
-from wakelog.journal import holding, read
-from wakelog.record import Record, from_line, to_line
+from wakelog.record import Record, from_line, sha256, to_line
 from wakelog.runtime import ForkOrder, reset_in_child
 
 _log = logging.getLogger("wakelog")
@@ -142,6 +141,8 @@ class RecordedKeys:
         return known
 
     def _read(self, run_id: str) -> Iterable[tuple[str, Earlier]]:
+        from wakelog.journal import holding, read
+
         text = orjson.dumps(run_id)
         left = MOST_KEYS
         for path in self._paths:
@@ -150,6 +151,12 @@ class RecordedKeys:
                     if left and s.EVENT_KEY in entry.record.attributes:
                         left -= 1
                         yield entry.record.id, _earlier(entry.record)
+
+
+def prepare_keys() -> None:
+    """Load what the first event with a key needs: an import then may coincide with a fork."""
+    sha256()
+    from wakelog.journal import holding, read  # noqa: F401
 
 
 def keys_of(sink: object) -> RecordedKeys:

@@ -14,7 +14,6 @@ from wakelog.events import semconv as s
 from wakelog.events import span_attributes
 from wakelog.logger._blocks import Block
 from wakelog.logger._failures import kind_of, payload_of
-from wakelog.logger._prices import add_cost
 from wakelog.logger._request import payload_of_request, payload_of_usage
 from wakelog.otel import asked
 from wakelog.record import kept
@@ -145,6 +144,8 @@ class ModelBlock(Block["ModelBlock"]):
         if error is not None:
             payload["error_type"] = kind_of(error)
         if self._log.prices is not None:
+            from wakelog.logger._prices import add_cost  # loaded with the prices
+
             add_cost(payload, self._model, self._provider, self._log.prices)
         said = span_attributes("model_response", payload)
         if said:

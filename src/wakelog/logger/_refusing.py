@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import abc
 from collections import Counter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from wakelog import context
 from wakelog.errors import ConfigurationError, InvalidEventTypeError, SinkError, WakelogError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability
-from wakelog.logger._budget import Spending
 from wakelog.logger._keys import keys_of
 from wakelog.otel import Refusals
 from wakelog.runtime import let_through
+
+if TYPE_CHECKING:
+    from wakelog.logger._budget import Spending
 
 _HINT = (
     ". The program goes on; on_error='raise' or WAKELOG_ON_ERROR=raise raises in the call instead"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
 
+from wakelog._plain_classes import NamedTuple
 from wakelog.buffer import WAIT, AsyncQueue, Buffer, Queue, QueueClosedError
 from wakelog.errors import JournalError
 from wakelog.journal import Durability, Journal, Receipt
@@ -34,6 +34,8 @@ class Encoded(NamedTuple):
 class JournalBuffer:
     """Holds encoded records in memory and writes them to a journal in a thread of its own.
 
+    ``item`` makes what it holds.
+
     A batch of records that need to be synced to disk costs one sync. A record with a ``durability``
     of its own is waited for.
 
@@ -43,6 +45,8 @@ class JournalBuffer:
         accepted: Called with the last sequence number of a batch that was written.
         refused: Called with the error when a record could not be written.
     """
+
+    item = Encoded
 
     def __init__(
         self,

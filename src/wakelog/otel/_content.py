@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from opentelemetry.sdk._logs import ReadWriteLogRecord
 
+from wakelog._plain_classes import NamedTuple
 from wakelog.errors import ConfigurationError
 from wakelog.events import event_type_of
 from wakelog.events import semconv as s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shlex
+import string
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +22,9 @@ from wakelog.journal import load_ledger_with_ranges as load_with_ranges
 from wakelog.otel._pipeline import NAMES
 
 _log = logging.getLogger("wakelog")
+
+# Characters that need no quotes in a shell.
+_ORDINARY = frozenset(string.ascii_letters + string.digits + "_@%+=:,./-")
 
 
 class OwnJournal:
@@ -114,9 +117,9 @@ class OwnJournal:
                     pipeline,
                     journal.pipeline,
                     pipeline,
-                    shlex.quote(str(service)),
-                    shlex.quote(pipeline),
-                    shlex.quote(str(journal.root)),
+                    _quoted(str(service)),
+                    _quoted(pipeline),
+                    _quoted(str(journal.root)),
                 )
         if unknown:
             _log.warning(
@@ -124,8 +127,15 @@ class OwnJournal:
                 "cannot be read; if all of them have one destination, run: wakelog ship --all %s",
                 unknown,
                 journal.root,
-                shlex.quote(str(journal.root)),
+                _quoted(str(journal.root)),
             )
+
+
+def _quoted(word: str) -> str:
+    """Return a word for a shell, as ``shlex.quote`` does, whose import takes 0.3 ms."""
+    if word and _ORDINARY.issuperset(word):
+        return word
+    return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def pending_of(path: Path) -> int:

@@ -7,7 +7,7 @@ combination of settings with which ``configure`` was called.
 from __future__ import annotations
 
 import atexit
-import multiprocessing.util
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,13 +20,13 @@ from wakelog.otel._others import failures
 from wakelog.otel._processor import DurableLogRecordProcessor
 from wakelog.otel._result import NO_SPANS, DeliveryResult
 from wakelog.otel._settings import ExitTimeouts
-from wakelog.otel._span_processor import DurableSpanProcessor
 from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
 from wakelog.sinks import EventSink
 from wakelog.telemetry.instruments import finish
 
 if TYPE_CHECKING:
     from wakelog.otel._periodic_export import PeriodicMetrics
+    from wakelog.otel._span_processor import DurableSpanProcessor
 
 _UNREACHABLE_SECONDS = 0.05
 _NOT_FLUSHED: Final = DeliveryResult(
@@ -130,8 +130,9 @@ class Made:
         self.metrics: PeriodicMetrics | None = None
         self.timeouts = ExitTimeouts()
         self.exit_timeout = self.timeouts.whole
-        self._watching = False
+        self._watching = self._registered = False
         reset_in_child(self._make_locks, ForkOrder.THREADS)
+        reset_in_child(self._watch_children, ForkOrder.THREADS)
 
     def _make_locks(self) -> None:
         """Create the locks: at the start, and in a forked child, which may inherit them locked."""
@@ -154,10 +155,22 @@ class Made:
             self.set_ups.append(set_up)
             watching, self._watching = self._watching, True
         if not watching:
-            # A child of multiprocessing exits without running the handlers of ``atexit``.
-            multiprocessing.util.register_after_fork(self, Made.end_with_the_child)
-            if multiprocessing.parent_process() is not None:
+            self._watch_children()
+            processes = sys.modules.get("multiprocessing.process")
+            if processes is not None and processes.parent_process() is not None:
                 self.end_with_the_child()
+
+    def _watch_children(self) -> None:
+        """See to the children of multiprocessing, which exit without the handlers of ``atexit``.
+
+        Nothing imports multiprocessing for this, which takes 3 ms. A program that starts such
+        children may import it after ``configure``, so a forked child calls this, too; later in the
+        child's start, multiprocessing calls the functions that are registered with it.
+        """
+        register = getattr(sys.modules.get("multiprocessing.util"), "register_after_fork", None)
+        if self._watching and register is not None and not self._registered:
+            self._registered = True
+            register(self, Made.end_with_the_child)
 
     def like(self, settings: Mapping[str, object]) -> SetUp | None:
         """Return the active set-up with these settings, and make it the current one."""
@@ -250,7 +263,9 @@ class Made:
 
     def end_with_the_child(self) -> None:
         """Make this process, a child of multiprocessing, deliver before it exits."""
-        multiprocessing.util.Finalize(None, self._at_the_childs_end, exitpriority=0)
+        from multiprocessing.util import Finalize  # which is loaded in such a child
+
+        Finalize(None, self._at_the_childs_end, exitpriority=0)
 
     def _at_the_childs_end(self) -> None:
         self.shutdown(self.timeouts.whole, self.timeouts.answer)

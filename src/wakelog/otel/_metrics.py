@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.metrics import MeterProvider
 
-from wakelog.buffer import OverflowPolicy, Queue
+from wakelog.buffer import OverflowPolicy
 from wakelog.events import semconv as s
 from wakelog.journal import Journal, Observer
 from wakelog.otel import _metric_table as t
@@ -24,6 +24,7 @@ from wakelog.telemetry.instruments import Instruments, Observations, PerProvider
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
+    from wakelog.buffer import Queue
     from wakelog.delivery import Delivery
 
 _DROPPING = (OverflowPolicy.DROP_NEWEST, OverflowPolicy.DROP_OLDEST)

@@ -11,12 +11,11 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from wakelog._endpoints import endpoint_name
 from wakelog.errors import ConfigurationError
-from wakelog.record import LOGS
+from wakelog.record import LOGS, sha256
 from wakelog.runtime import ForkOrder, reset_in_child
 
 if TYPE_CHECKING:

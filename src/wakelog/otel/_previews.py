@@ -6,13 +6,12 @@ Identity, time, ids, names and numbers stay unchanged, and so does the record in
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
 import orjson
 
 from wakelog.events import semconv as s
-from wakelog.record import Record, to_line
+from wakelog.record import Record, sha256, to_line
 
 # A smaller value is probably an id, a name or a number, and shortening it saves little.
 _SMALLEST = 256

@@ -13,11 +13,11 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
+from wakelog._plain_classes import NamedTuple, dataclass
 from wakelog.delivery import WriterLanes
 from wakelog.errors import JournalError
 from wakelog.journal import (

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
@@ -15,13 +15,12 @@ from opentelemetry.sdk._logs.export import LogRecordExporter
 from opentelemetry.sdk.resources import Resource as SDKResource
 
 from wakelog import _arguments as a
-from wakelog.buffer import Buffer, Queue
+from wakelog.buffer import Buffer
 from wakelog.delivery import is_suppressed, suppressing
 from wakelog.errors import EventTooLargeError, JournalError, SinkError
 from wakelog.events import semconv as s
 from wakelog.evidence import Sealing
 from wakelog.journal import Durability, Receipt, Space
-from wakelog.otel._buffer import Encoded, JournalBuffer
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
 from wakelog.otel._durable import DurablePipeline, positive_setting
 from wakelog.otel._export_pipeline import log_records
@@ -33,6 +32,10 @@ from wakelog.record import SEAL_BYTES
 from wakelog.redaction import RedactionConfig
 from wakelog.runtime import notice_fork, noticed
 from wakelog.telemetry import reason_of
+
+if TYPE_CHECKING:
+    from wakelog.buffer import Queue
+    from wakelog.otel._buffer import Encoded, JournalBuffer
 
 MAX_RECORD_BYTES: Final = "WAKELOG_MAX_RECORD_BYTES"
 _DEFAULT_SPACE = Space()
@@ -179,6 +182,8 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
         # Writes ordinary records without a buffer.
         self._record = compiled_record if buffer is None else None
         if buffer is not None:
+            from wakelog.otel._buffer import JournalBuffer
+
             self._buffer = JournalBuffer(buffer, self._journal_of, self._accepted, self._refuse)
             self.buffer = self._buffer.queue
             if self._metrics is not None and self._source is not None:
@@ -231,7 +236,9 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
                 if known is not log_record.resource:
                     resource = self._cached_resource(log_record.resource)
                 buffer = self._buffer
-                if buffer is not None and buffer.put(Encoded(record_id, content, resource, event)):
+                if buffer is not None and buffer.put(
+                    buffer.item(record_id, content, resource, event)
+                ):
                     return
                 journal = journal or self._journal_of(resource)
                 level = journal.durability

@@ -4,6 +4,9 @@ A *record* is a line at a position. This package knows the line only: its fields
 values that JSON lacks, ids and time. It knows no files and no OpenTelemetry.
 """
 
+from typing import TYPE_CHECKING
+
+from wakelog._lazy import lazy_names
 from wakelog.record._blobs import (
     MARK,
     MORE_ATTRIBUTES,
@@ -17,19 +20,10 @@ from wakelog.record._blobs import (
     resolve,
     value_of,
 )
-from wakelog.record._identity import parse_rfc3339, rfc3339, uuid7, uuid8
+from wakelog.record._identity import parse_rfc3339, rfc3339, sha256, uuid7, uuid8
 from wakelog.record._line import (
-    DEFAULT_PIPELINE,
     FORMAT,
-    LOGS,
     SEAL_BYTES,
-    SPAN,
-    SPAN_START,
-    SPANS,
-    Header,
-    Record,
-    Resource,
-    Scope,
     content_on,
     decode,
     encode,
@@ -43,7 +37,25 @@ from wakelog.record._line import (
     stated_crc,
     verify,
 )
-from wakelog.record._objects import fields_in, opened, text_of, traceback_of, type_name
+from wakelog.record._objects import (
+    fields_in,
+    loaded_numbers,
+    opened,
+    text_of,
+    traceback_of,
+    type_name,
+)
+from wakelog.record._parts import (
+    DEFAULT_PIPELINE,
+    LOGS,
+    SPAN,
+    SPAN_START,
+    SPANS,
+    Header,
+    Record,
+    Resource,
+    Scope,
+)
 from wakelog.record._salted import (
     ERASED,
     SALTED,
@@ -60,8 +72,10 @@ from wakelog.record._salted import (
     sealed_form,
 )
 from wakelog.record._unread import UnreadRecord, is_next, unread, unread_in_order
-from wakelog.record._unsealed import decode_loose
 from wakelog.record._values import TAG, from_line, is_json, kept, to_line
+
+if TYPE_CHECKING:
+    from wakelog.record._unsealed import decode_loose
 
 __all__ = [
     "DEFAULT_PIPELINE",
@@ -103,6 +117,7 @@ __all__ = [
     "is_reference",
     "is_salted_part",
     "kept",
+    "loaded_numbers",
     "opened",
     "parse_rfc3339",
     "put_content_back",
@@ -119,6 +134,7 @@ __all__ = [
     "seal_header",
     "seal_own",
     "sealed_form",
+    "sha256",
     "stated_crc",
     "text_of",
     "to_line",
@@ -131,3 +147,6 @@ __all__ = [
     "value_of",
     "verify",
 ]
+
+# Only readers need it.
+__getattr__ = lazy_names(__name__, {"wakelog.record._unsealed": ["decode_loose"]})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import random
 import re
@@ -10,15 +9,24 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING
 
 from wakelog._native import native
 from wakelog.runtime import ForkOrder, notice_fork, noticed, reset_in_child
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 _SECOND = 1_000_000_000
 _MILLISECOND = 1_000_000
 # The last nanosecond of RFC 3339: the end of the year 9999.
 _LATEST = 253_402_300_800 * _SECOND - 1
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+
+
+@cache
+def _rfc3339_form() -> re.Pattern[str]:
+    return re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
 def _seed() -> None:
@@ -45,6 +53,18 @@ _last_millisecond = (-1 << 80, "")
 _parsed_second: tuple[str, int] = ("-", 0)
 
 
+def sha256(data: bytes = b"") -> _Hash:
+    """Return ``hashlib.sha256(data)``.
+
+    The first call loads OpenSSL, which takes 3 ms unless an exporter has loaded it. What may
+    compute digests while it records makes this call before, because an import during an event may
+    coincide with a fork.
+    """
+    from hashlib import sha256 as new
+
+    return new(data)
+
+
 def uuid8(*parts: str) -> str:
     """Return a UUID of version 8 for texts, the same in every process.
 
@@ -55,7 +75,7 @@ def uuid8(*parts: str) -> str:
         The canonical text, 36 characters in lower case (RFC 9562, section 5.8: the first bits of a
         SHA-256).
     """
-    digest = hashlib.sha256()
+    digest = sha256()
     for part in parts:
         encoded = part.encode("utf-8", "surrogatepass")
         digest.update(b"%d:%b" % (len(encoded), encoded))
@@ -131,7 +151,7 @@ def parse_rfc3339(value: str) -> int:
     known, base = _parsed_second
     if value[:20] == known and value[29:] == "Z" and (nanoseconds := value[20:29]).isdecimal():
         return base + int(nanoseconds)
-    match = _RFC3339.fullmatch(value)
+    match = _rfc3339_form().fullmatch(value)
     if match is None and value.removeprefix("-").isdecimal():
         return int(value)
     if match is None:

@@ -11,8 +11,8 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any
 from zlib import crc32
 
 import orjson
@@ -30,6 +30,7 @@ from wakelog.record._blobs import (
     stub,
 )
 from wakelog.record._identity import parse_rfc3339
+from wakelog.record._parts import DEFAULT_PIPELINE, LOGS, Header, Record, Resource, Scope
 from wakelog.record._salted import (
     SALTED,
     SALTED_BYTES,
@@ -41,12 +42,6 @@ from wakelog.record._values import TAG, from_line, is_json, to_line
 
 FORMAT = 2
 """The version of the line format that this package writes. It reads all versions up to it."""
-DEFAULT_PIPELINE = "default"
-"""The pipeline of records for which none was named."""
-LOGS, SPANS = "logs", "spans"
-"""The signals of folders: log records or spans."""
-SPAN, SPAN_START = "span", "span_start"
-"""The values of the field ``signal`` on a line: an ended span, or the start of a span."""
 
 _PLAIN = frozenset({str, int, bool})
 _CRC_FIELD = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
@@ -55,84 +50,6 @@ SEAL_BYTES = 512
 # Exceptions of parsing bytes of other programs; the last one is for deep nesting.
 _NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _CRC_LENGTH = len(b',"crc":"00000000"}')
-
-
-class Resource(NamedTuple):
-    """The OpenTelemetry resource of a segment's records, as plain data."""
-
-    attributes: dict[str, object]
-    schema_url: str = ""
-
-
-class Scope(NamedTuple):
-    """The instrumentation scope of a record, as plain data."""
-
-    name: str
-    version: str | None = None
-    schema_url: str | None = None
-    attributes: dict[str, object] | None = None
-
-
-class Header(NamedTuple):
-    """The first line of a segment.
-
-    Attributes:
-        writer: The id of the writer that the segment belongs to.
-        segment: Its index, from 1.
-        last_seq: The ``seq`` of the last record before this segment, or 0.
-        last_crc: The checksum of the line before this segment.
-        resource: The resource of every record in the segment.
-        crc: The checksum of the header itself, which seeds that of the next line.
-        generation: The writer's generation; 0 in format 1.
-        pipeline: The pipeline that the records were recorded for.
-        signal: The signal of the records.
-    """
-
-    writer: str
-    segment: int
-    last_seq: int
-    last_crc: int
-    resource: Resource
-    crc: int
-    generation: int = 0
-    pipeline: str = DEFAULT_PIPELINE
-    signal: str = LOGS
-
-
-@dataclass(slots=True)
-class Record:
-    """One log record or span, decoded from a line.
-
-    Times are nanoseconds since 1970, ids lower-case hexadecimal, absent fields their defaults.
-
-    Attributes:
-        signal: Empty for a log record, ``span`` for a span that has ended, ``span_start`` for the
-            start of one.
-        span: The fields that only spans have, by the names of ``docs/journal.md``: name, kind,
-            start, parent, trace state, status, and the dropped counts. The body has events and
-            links.
-        content_sha256: The digest of content that can be erased, which is the same after it was;
-            empty if the record has no such content.
-    """
-
-    id: str
-    seq: int
-    timestamp: int | None = None
-    observed_timestamp: int | None = None
-    event_name: str | None = None
-    severity_number: int | None = None
-    severity_text: str | None = None
-    body: object = None
-    attributes: dict[str, Any] = field(default_factory=dict)
-    dropped_attributes_count: int = 0
-    trace_id: str | None = None
-    span_id: str | None = None
-    trace_flags: int = 0
-    scope: Scope | None = None
-    writer: str | None = None
-    signal: str = ""
-    span: dict[str, Any] | None = None
-    content_sha256: str = ""
 
 
 def encode(
@@ -216,7 +133,11 @@ def _is_plain(fields: dict[str, object]) -> bool:
 
 
 _seal = None if native is None else native.seal
-_BEGINNING = re.compile(rb'\{"id":"(?:[^"\\]|\\.)*","seq":\d+')
+
+
+@cache
+def _beginning() -> re.Pattern[bytes]:
+    return re.compile(rb'\{"id":"(?:[^"\\]|\\.)*","seq":\d+')
 
 
 def seal(
@@ -254,7 +175,7 @@ def content_on(line: bytes) -> bytes:
     Args:
         line: The line without its newline, from a file whose lines do not name writers.
     """
-    match = _BEGINNING.match(line)
+    match = _beginning().match(line)
     return line[match.end() if match else 0 : -_CRC_LENGTH]
 
 

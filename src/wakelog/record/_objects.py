@@ -17,10 +17,9 @@ from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from itertools import islice
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from wakelog.runtime import let_through
@@ -136,8 +135,8 @@ def _opened(value: Any, kind: type, most: int) -> object:
         return timedelta.total_seconds(value)
     if issubclass(kind, UUID):
         return UUID.__str__(value)
-    if issubclass(kind, Decimal):
-        return Decimal.__str__(value)
+    if _is_of(kind, "decimal", "Decimal"):
+        return cast("Any", _class("decimal", "Decimal")).__str__(value)
     if _is_of(kind, *_MOCKS) or issubclass(kind, type):
         return text_of(value)
     if issubclass(kind, PathLike):
@@ -249,6 +248,15 @@ def _class(module: str, name: str) -> type | None:
     """Return a class of a loaded module, or None."""
     found = getattr(sys.modules.get(module), name, None)
     return found if type(found) is type or issubclass(type(found), type) else None
+
+
+def loaded_numbers() -> tuple[type, ...]:
+    """Return ``Decimal`` and ``Fraction`` if their modules are loaded: else no value is one.
+
+    Importing both takes 2 ms, and few programs use them.
+    """
+    found = (_class("decimal", "Decimal"), _class("fractions", "Fraction"))
+    return tuple(kind for kind in found if kind is not None)
 
 
 def _is_of(kind: type, module: str, name: str) -> bool:

@@ -19,13 +19,13 @@ from __future__ import annotations
 import os
 import re
 from functools import cache
-from hashlib import sha256
 from typing import Any
 from zlib import crc32
 
 import orjson
 
 from wakelog.record._blobs import take_content
+from wakelog.record._identity import sha256
 from wakelog.runtime import ForkOrder, notice_fork, noticed, reset_in_child
 
 SALTED = "salted"
@@ -35,9 +35,13 @@ SALTED_FIELD = b',"salted":['
 ERASED = "wakelog.erased"
 """The attribute that a record has in place of its erased content."""
 # Possessive quantifiers: a line without the field is refused without backtracking.
-_FIELD = re.compile(
-    rb'\{"id":"[^"\\]*+(?:\\.[^"\\]*+)*+","seq":\d++(?:,"signal":"[a-z_]++")?+,"salted":\[(\d{1,9}),'
-)
+
+
+@cache
+def _field() -> re.Pattern[bytes]:
+    return re.compile(
+        rb'\{"id":"[^"\\]*+(?:\\.[^"\\]*+)*+","seq":\d++(?:,"signal":"[a-z_]++")?+,"salted":\[(\d{1,9}),'
+    )
 
 
 @cache
@@ -59,7 +63,6 @@ SALTED_BYTES = SMALLEST_PART + 32
 
 # Unused salts. Creating many at once takes a tenth of the time.
 _salts: list[bytes] = []
-_EACH_SALT = [slice(at * _SALT_SIZE, (at + 1) * _SALT_SIZE) for at in range(_SALTS)]
 
 
 def salted_field(text: bytes) -> bytes:
@@ -98,10 +101,15 @@ def middle_of(line: dict[str, Any], apart: frozenset[str], ending: bytes) -> byt
     return beginning + rest + ending
 
 
+@cache
+def _each_salt() -> list[slice[int, int, None]]:
+    return [slice(at * _SALT_SIZE, (at + 1) * _SALT_SIZE) for at in range(_SALTS)]
+
+
 def _make_salts() -> bytes:
     """Create salts, and return one that is not used elsewhere."""
     text = os.urandom(_SALTS * _SALT_BYTES).hex().encode()
-    first, *others = map(text.__getitem__, _EACH_SALT)
+    first, *others = map(text.__getitem__, _each_salt())
     _salts.extend(others)
     return first
 
@@ -121,7 +129,7 @@ def salted_part(line: bytes) -> slice | None:
     Returns:
         The place, or None without such a part.
     """
-    found = _FIELD.match(line)
+    found = _field().match(line)
     if found is None:
         return None
     begin = found.end()
@@ -131,7 +139,7 @@ def salted_part(line: bytes) -> slice | None:
 
 def is_cut_in_content(line: bytes) -> bool:
     """Return whether an incomplete line ends inside its salted part."""
-    return _FIELD.match(line) is not None and salted_part(line) is None
+    return _field().match(line) is not None and salted_part(line) is None
 
 
 def digest_of(part: bytes) -> str:
@@ -204,7 +212,7 @@ def sealed_form(line: bytes, before: bytes = b"") -> bytes:
         line: The line, without its newline.
         before: Bytes to put before them.
     """
-    found = _FIELD.match(line)
+    found = _field().match(line)
     if found is None:
         return before + line
     begin = found.end()

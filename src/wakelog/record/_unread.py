@@ -6,7 +6,8 @@ from typing import Any
 
 import orjson
 
-from wakelog.record._line import Record, decode
+from wakelog.record._line import decode
+from wakelog.record._parts import Record
 
 _BEGINNING = b'{"id":"'  # of 7 bytes
 _LATER = tuple(name for name in Record.__slots__ if name != "seq")

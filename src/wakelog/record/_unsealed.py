@@ -10,7 +10,8 @@ import orjson
 from wakelog.errors import CorruptLineError
 from wakelog.record._blobs import GetBlob
 from wakelog.record._identity import parse_rfc3339
-from wakelog.record._line import Record, decode
+from wakelog.record._line import decode
+from wakelog.record._parts import Record
 from wakelog.record._values import from_line
 
 _SECOND = 1_000_000_000

@@ -24,16 +24,15 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from fractions import Fraction
 from functools import cache
 from itertools import islice
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath
 from typing import Any
 from uuid import UUID
 
-from wakelog.record._objects import LEFT_OUT, left_out, nothing_of, opened, text_of
+from wakelog.record._objects import LEFT_OUT, left_out, loaded_numbers, nothing_of, opened, text_of
 from wakelog.runtime import let_through
 
 TAG = "$wakelog"
@@ -54,7 +53,11 @@ _MOST_ITEMS = 4_000_000
 # Maximum number of objects whose content is cached, so that a shared object is read once.
 _MOST_REMEMBERED = 1_000
 NO_STACK = "[wakelog: nested too deeply for the stack that is left]"
-_SURROGATES = re.compile("[\ud800-\udfff]+")
+
+
+@cache
+def _surrogates() -> re.Pattern[str]:
+    return re.compile("[\ud800-\udfff]+")
 
 
 @cache
@@ -74,9 +77,10 @@ _TEXT = frozenset({str})
 # A container with at most this many items, at this many levels, is copied without counting.
 _SMALL_LENGTH, _SMALL_DEPTH = 32, 3
 _NOT_SMALL = object()
-_IMMUTABLE = frozenset(
+# Those of `loaded_numbers` are added when a value is copied that has an unknown type.
+_IMMUTABLE: set[type] = (
     {str, bool, int, float, complex, bytes, type(None)}
-    | {date, datetime, time, timedelta, Decimal, Fraction, UUID}
+    | {date, datetime, time, timedelta, UUID}
     | {PosixPath, PurePosixPath, PureWindowsPath}
 )
 
@@ -111,7 +115,10 @@ def kept(value: Any) -> Any:
     except Exception as error:  # noqa: BLE001 - a metaclass may raise even when its class is hashed
         let_through(error)
         copy = _NOT_SMALL
-    return _Copy().of(value, 0) if copy is _NOT_SMALL else copy
+    if copy is _NOT_SMALL:
+        _IMMUTABLE.update(loaded_numbers())
+        return _Copy().of(value, 0)
+    return copy
 
 
 def _small_copy(value: Any, depth: int) -> Any:
@@ -219,7 +226,7 @@ class _Walk:
 
     __slots__ = ("_above", "_left", "_remembered", "_repeats_left", "_seen", "_text_left", "_texts")
 
-    leaves = frozenset({str, bool, int, float, bytes, type(None)})
+    leaves: AbstractSet[type] = frozenset({str, bool, int, float, bytes, type(None)})
 
     def __init__(self) -> None:
         self._above: set[int] = set()
@@ -436,11 +443,11 @@ def _text(value: str) -> str:
 
     An error handler of the codecs could do this, but takes a microsecond for each.
     """
-    if value.isascii() or _SURROGATES.search(value) is None:
+    if value.isascii() or _surrogates().search(value) is None:
         return value
     if _pair().search(value):
         value = json.loads(json.dumps(value))
-    return _SURROGATES.sub(_replacement, value)
+    return _surrogates().sub(_replacement, value)
 
 
 def _replacement(lone: re.Match[str]) -> str:

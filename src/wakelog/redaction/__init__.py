@@ -11,25 +11,26 @@ is limited; beyond it, whole passages around candidates are replaced.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from wakelog import _arguments as a
 from wakelog._lazy import lazy_names
+from wakelog._plain_classes import dataclass
 from wakelog.errors import ConfigurationError, RedactionError
 from wakelog.redaction._fields import ONLY_FIELDS, PERSONAL_FIELDS, SECRET_FIELDS
-from wakelog.redaction._strategies import (
-    HashStrategy,
-    RedactionDetector,
-    RedactionStrategy,
-    RegexDetector,
-    ReplacementStrategy,
-    TokenizationStrategy,
-)
 
 if TYPE_CHECKING:
     from wakelog.redaction._engine import CYCLE_MARKER, DEPTH_MARKER, MAX_DEPTH, Engine
+    from wakelog.redaction._strategies import (
+        HashStrategy,
+        RedactionDetector,
+        RedactionStrategy,
+        RegexDetector,
+        ReplacementStrategy,
+        TokenizationStrategy,
+    )
 
 __all__ = [
     "CYCLE_MARKER",
@@ -47,7 +48,18 @@ __all__ = [
 ]
 
 __getattr__ = lazy_names(
-    __name__, {"wakelog.redaction._engine": ["CYCLE_MARKER", "DEPTH_MARKER", "MAX_DEPTH"]}
+    __name__,
+    {
+        "wakelog.redaction._engine": ["CYCLE_MARKER", "DEPTH_MARKER", "MAX_DEPTH"],
+        "wakelog.redaction._strategies": [
+            "HashStrategy",
+            "RedactionDetector",
+            "RedactionStrategy",
+            "RegexDetector",
+            "ReplacementStrategy",
+            "TokenizationStrategy",
+        ],
+    },
 )
 
 _SEVERAL: Final = (tuple, list, set, frozenset)
@@ -106,7 +118,11 @@ class RedactionConfig:
     @property
     def active_strategy(self) -> RedactionStrategy:
         """The given strategy, or replacement."""
-        return ReplacementStrategy(self.replacement) if self.strategy is None else self.strategy
+        if self.strategy is not None:
+            return self.strategy
+        from wakelog.redaction._strategies import ReplacementStrategy
+
+        return ReplacementStrategy(self.replacement)
 
     @cached_property
     def _engine(self) -> Engine:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, time, timedelta, tzinfo
-from decimal import Decimal
 from enum import Enum
-from fractions import Fraction
 from math import inf
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +13,7 @@ from uuid import UUID
 
 from wakelog._native import native
 from wakelog.errors import RedactionError
-from wakelog.record import kept, opened, text_of
+from wakelog.record import kept, loaded_numbers, opened, text_of
 from wakelog.redaction._allowance import Allowance, passage
 from wakelog.redaction._forms import NAME_KEYS, VALUE_KEYS, is_flag_value
 from wakelog.redaction._names import KNOWN_NAMES, LONGEST_NAME, Names
@@ -33,7 +31,7 @@ DEPTH_MARKER: Final = "[TOO DEEP]"
 MAX_DEPTH: Final = 100
 PLAIN: Final = frozenset({int, float, bool, complex, type(None)})
 # Types with only a number, a time or an id; not enums, whose values may be anything.
-NUMBERS: Final = (int, float, complex, date, time, timedelta, tzinfo, UUID, Decimal, Fraction)
+NUMBERS: Final = (int, float, complex, date, time, timedelta, tzinfo, UUID)
 BYTES: Final = (bytes, bytearray, memoryview)
 # Types that wrap other values, and are kept if nothing in these is replaced.
 WRAPPERS: Final = (dict, tuple, Enum, PathLike)
@@ -300,7 +298,7 @@ class Engine:
 
     def _other(self, item: Any, above: tuple[int, ...], allowance: Allowance) -> Any:
         kind = type(item)
-        if issubclass(kind, NUMBERS) and not issubclass(kind, Enum):
+        if issubclass(kind, (*NUMBERS, *loaded_numbers())) and not issubclass(kind, Enum):
             return item
         if id(item) in above or len(above) >= MAX_DEPTH:
             return CYCLE_MARKER if id(item) in above else DEPTH_MARKER

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, runtime_checkable
 
+from wakelog._plain_classes import dataclass
 from wakelog.errors import ConfigurationError
 
 

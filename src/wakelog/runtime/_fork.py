@@ -7,7 +7,6 @@ child resets all registered state. Python's own hook makes the same call earlier
 
 from __future__ import annotations
 
-import enum
 import mmap
 import os
 import threading
@@ -20,15 +19,10 @@ from typing import Protocol
 _MADV_WIPEONFORK = 18
 
 
-class ForkOrder(enum.IntEnum):
+class ForkOrder:
     """The order in which a child resets state; equal values in the order of registration."""
 
-    IDENTITY = enum.auto()
-    LOCKS = enum.auto()
-    METRICS = enum.auto()
-    STORAGE = enum.auto()
-    BUFFERS = enum.auto()
-    THREADS = enum.auto()
+    IDENTITY, LOCKS, METRICS, STORAGE, BUFFERS, THREADS = range(6)
 
 
 class _Mark(Protocol):
@@ -65,7 +59,7 @@ def _make_mark() -> _Mark:
 
 
 _Reset = Callable[[], object]
-_registered: list[tuple[ForkOrder, Callable[[], _Reset | None]]] = []
+_registered: list[tuple[int, Callable[[], _Reset | None]]] = []
 noticed = _make_mark()
 """``noticed[0]`` is 0 in a forked child until ``notice_fork`` was called in it.
 
@@ -77,7 +71,7 @@ _resetting: dict[int, threading.RLock] = {}
 _thread_that_resets = 0
 
 
-def reset_in_child(reset: _Reset, order: ForkOrder) -> None:
+def reset_in_child(reset: _Reset, order: int) -> None:
     """Register a function that a forked child calls before it uses inherited state.
 
     Args:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 import stat
+from functools import cache
 from pathlib import Path
 
 from wakelog.errors import ConfigurationError
 from wakelog.runtime._opening import TRUST_VARIABLE, others_are_trusted
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+@cache
+def _url() -> re.Pattern[str]:
+    return re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
@@ -71,6 +75,6 @@ def _refuse_url(path: str | os.PathLike[str]) -> None:
         ConfigurationError: For a text that begins like a URL.
     """
     text = os.fsdecode(path)
-    if _URL.match(text):
+    if "://" in text and _url().match(text):
         message = f"{text!r} is a URL: give the path of a directory or file on this machine"
         raise ConfigurationError(message)

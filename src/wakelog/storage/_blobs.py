@@ -10,12 +10,11 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 import orjson
 
-from wakelog.record import MARK, SALTED, Blob, put_content_back, references, value_of
+from wakelog.record import MARK, SALTED, Blob, put_content_back, references, sha256, value_of
 from wakelog.runtime import (
     SYSTEM,
     FileSystem,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
+
+from wakelog._plain_classes import NamedTuple
 
 Kind = Literal["counter", "up_down_counter", "gauge", "histogram"]
 
