@@ -458,3 +458,23 @@ def test_a_journal_without_new_records_is_not_read_and_the_next_record_is(
     one.drain()
     assert one.hop.bodies == [*range(40), "next"]
     assert reads
+
+
+@pytest.mark.parametrize("foreign", [b" ", b"x"])
+def test_bytes_that_others_append_never_hide_a_record_of_the_same_length(
+    tmp_path: Path, bench: Make, foreign: bytes
+) -> None:
+    one = bench()
+    one.record("a", "b")
+    one.drain()
+    [segment] = tmp_path.glob("*/*.jsonl")
+    length = len(segment.read_bytes().splitlines(keepends=True)[-1])
+
+    with segment.open("ab") as file:
+        file.write(foreign * (length - 1) + b"\n")
+    one.record("c")
+    one.drain()
+    one.record("d")
+    one.drain()
+
+    assert one.hop.bodies == ["a", "b", "c", "d"]

@@ -91,8 +91,14 @@ class Writer(Segments, _Fields):
         return self._seq
 
     def is_at_end(self, mark: Mark) -> bool:
-        """Return whether a mark is after the last line, without reading the segment."""
-        return mark.offset == self._offset and mark.segment == self._segment
+        """Return whether a mark is after the last record, without reading the segment.
+
+        The offset alone does not tell: bytes that another process has appended are not counted in
+        it, so a mark may be there and still be before the last record.
+        """
+        return (
+            mark.offset == self._offset and mark.segment == self._segment and mark.seq == self._seq
+        )
 
     @property
     def ended(self) -> bool:
