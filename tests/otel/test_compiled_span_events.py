@@ -228,6 +228,18 @@ def test_the_ids_of_a_contexts_span_are_those_that_are_looked_up_in_python(
     detach(token)
 
 
+def test_a_span_that_was_never_initialized_has_no_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unready(Span):
+        def __init__(self) -> None:
+            pass
+
+    context = trace.set_span_in_context(Unready(), Context())
+    found = _others.span_context_of(context)
+    monkeypatch.setattr(_others, "_ids_in", None)
+
+    assert found is _others.span_context_of(context) is None
+
+
 def test_this_sdk_keeps_events_where_compiled_code_finds_them() -> None:
     assert event_storage() is not None
     assert compiled is not None

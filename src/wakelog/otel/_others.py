@@ -85,13 +85,13 @@ def asked(call: Callable[[], Answer], otherwise: Answer) -> Answer:
 
 def span_context_of(context: Context | None = None) -> tuple[int, int, int] | None:
     """Return trace id, span id and trace flags of the current span, None without a valid one."""
-    if context is not None:
-        if _ids_in is not None and (compiled := _ids_in(context)) is not None:
-            return compiled
-        known, found, ids = _last  # the usual case of `span_of`, inlined as the next
-        if known() is context and found() is not None:
-            return ids
     try:  # inlined from `asked`, because every record comes through here
+        if context is not None:
+            if _ids_in is not None and (compiled := _ids_in(context)) is not None:
+                return compiled
+            known, found, ids = _last  # the usual case of `span_of`, inlined as the next
+            if known() is context and found() is not None:
+                return ids
         return span_of(context)[1]
     except Exception as error:  # noqa: BLE001 - counted and logged: it is the user's object
         failures.note(error)
