@@ -1237,3 +1237,21 @@ def test_a_failure_of_an_event_with_fsync_as_text_raises() -> None:
 
     with pytest.raises(SinkError):
         log.user_message("hello", durability="fsync")
+
+
+def test_a_subclass_with_a_put_of_its_own_gets_every_event() -> None:
+    seen: list[str] = []
+
+    class Noting(AgentLogger):
+        def put(self, event: AgentEvent) -> None:
+            seen.append(event.event_type)
+            super().put(event)
+
+    sink = MemorySink()
+    log = Noting(sink=sink)
+    log.user_message("hello")
+    with log.run(), log.tool("search"), log.model("gpt-4o", "openai") as model:
+        model.respond("hi")
+
+    assert seen == [event.event_type for event in sink.events]
+    assert len(seen) == 7

@@ -53,6 +53,11 @@ class AgentLogger(BaseLogger[AgentEvent]):
         JournalError: If the JSONL file cannot be opened.
     """
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Note whether a subclass has a ``put`` of its own."""
+        super().__init_subclass__(**arguments)
+        cls.own_put = cls.put is not AgentLogger.put
+
     def emit(
         self, event_type: str, payload: dict[str, Any] | None = None, **fields: Any
     ) -> AgentEvent:
@@ -76,7 +81,7 @@ class AgentLogger(BaseLogger[AgentEvent]):
             event = self.event(event_type, payload, **fields)
         except Exception as error:  # noqa: BLE001 - raised again if on_error is "raise"
             return self._finish(self.refused_event(error, event_type, fields))
-        if event.event_key is not None or context.spending.get() is not None:
+        if event.event_key is not None or self.own_put or context.spending.get() is not None:
             return self._finish(event)
         try:
             self.sink.write(event)

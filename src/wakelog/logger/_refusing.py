@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from wakelog import context
 from wakelog.errors import ConfigurationError, InvalidEventTypeError, SinkError, WakelogError
@@ -51,6 +51,8 @@ class Refusing(abc.ABC):
         self.refused: Counter[str] = Counter()
 
     sink: Any
+    own_put: ClassVar[bool] = False
+    """Whether a subclass of the user has a ``put`` of its own, which then gets every event."""
 
     @abc.abstractmethod
     def event(
@@ -132,6 +134,9 @@ class Refusing(abc.ABC):
             )
         except Exception as error:  # noqa: BLE001 - raised again if on_error is "raise"
             return self.refused_event(error, event_type, {})
+        if self.own_put:
+            self.record(event)
+            return event
         try:
             self.sink.write(event)
         except Exception as error:  # noqa: BLE001 - likewise
