@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wakelog.cli._words import counted
-from wakelog.journal import are_ended, is_owned, open_spans, signal_of
+from wakelog.journal import are_ended, may_end_spans, open_spans, signal_of
 from wakelog.record import SPANS, rfc3339
 
 _WRITER_SHOWN = 13
@@ -64,7 +64,7 @@ def open_spans_of(among: Iterable[Path]) -> list[OpenSpan]:
     found = [
         OpenSpan(
             folder.name,
-            is_owned(folder),
+            may_end_spans(folder),
             str((start.record.span or {}).get("name", "")),
             start.record.trace_id or "",
             start.record.span_id or "",

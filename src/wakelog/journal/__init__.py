@@ -31,7 +31,14 @@ from wakelog.journal._delivery_lock import DeliveryLock
 from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._ends import end_of
 from wakelog.journal._entry import Entry, EntryBatch, LaterEntry
-from wakelog.journal._folder import Folder, folders, is_owned
+from wakelog.journal._folder import (
+    Folder,
+    are_inherited,
+    folders,
+    inherit,
+    is_owned,
+    may_end_spans,
+)
 from wakelog.journal._generation import next_generation
 from wakelog.journal._holding import holding
 from wakelog.journal._inventory import usage
@@ -106,6 +113,7 @@ __all__ = [
     "Writer",
     "add_dead_letter",
     "are_ended",
+    "are_inherited",
     "books",
     "dead_letter_line",
     "dead_letters",
@@ -117,6 +125,7 @@ __all__ = [
     "first_misfit",
     "folders",
     "holding",
+    "inherit",
     "is_kept_here",
     "is_owned",
     "last_sign_of_life",
@@ -126,6 +135,7 @@ __all__ = [
     "load_ledger_with_ranges",
     "load_retired_totals",
     "make_parent_of",
+    "may_end_spans",
     "next_generation",
     "note_ended",
     "note_replayed",

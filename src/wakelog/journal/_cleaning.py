@@ -18,7 +18,7 @@ from wakelog.journal._awaiting import AwaitingSigner, is_sealed
 from wakelog.journal._counts import RecordCounts
 from wakelog.journal._deleting import delete_folder, delete_segments, is_clean
 from wakelog.journal._ends import last_mark
-from wakelog.journal._folder import Folder
+from wakelog.journal._folder import Folder, are_inherited
 from wakelog.journal._inventory import FolderContents, Inventory, Segment, take_inventory
 from wakelog.journal._ledger import load
 from wakelog.journal._listener import SegmentListener
@@ -152,6 +152,9 @@ class Cleaner:
             with result.working_on(found):
                 if index != open_segment and not found.has_pending(index, mark.offset):
                     index = max(index, found.segments[-1].index) + 1
+                    if found.inherited and are_inherited(found.path):
+                        # Their starts are in the last two, in case that nobody ends them.
+                        index = found.segments[-2:][0].index
                 result.kept_from[found.path] = index
                 result.pending += found.size - found.others - found.size_below(index)
 

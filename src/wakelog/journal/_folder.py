@@ -21,6 +21,7 @@ from wakelog.runtime import (
     is_anothers,
     is_locked,
     open_directory,
+    open_file,
     open_root,
     regular_file,
 )
@@ -28,6 +29,8 @@ from wakelog.runtime import (
 LOCK = "lock"
 # The file which records that spans without an end have been given one.
 ENDED = "ended"
+# The file that forked children lock while they have spans of the folder that they may end.
+INHERITED = "inherited"
 _DIRECTORY_MODE = 0o700
 
 
@@ -144,6 +147,44 @@ def is_owned(path: Path) -> bool | None:
         None if that is unknown: the lock may not be read, or the file system has no locks.
     """
     return is_locked(path / LOCK)
+
+
+def inherit(folder: Path) -> int:
+    """Keep the spans of a folder without an end, in a forked child that may end them.
+
+    Other processes do not end them until every child has closed its descriptor or has ended.
+
+    Returns:
+        The descriptor, which children of this process inherit; -1 if the folder cannot be locked.
+    """
+    descriptor = -1
+    try:
+        descriptor = open_file(folder / INHERITED, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # then the spans are ended as if there were no child
+        if descriptor >= 0:
+            os.close(descriptor)
+        return -1
+    return descriptor
+
+
+def are_inherited(folder: Path) -> bool:
+    """Return whether a forked child may still end spans of a folder that have no end."""
+    if regular_file(folder / ENDED) is not None:
+        return False
+    try:
+        lock = FileLock.take(folder / INHERITED)
+    except OSError:
+        return False
+    if lock is not None:
+        lock.release()
+    return lock is None
+
+
+def may_end_spans(folder: Path) -> bool | None:
+    """Return whether a process lives that may still end a folder's open spans; None if unknown."""
+    owned = is_owned(folder)
+    return are_inherited(folder) if owned is False else owned
 
 
 def folder_names(root: Path, writer: str | None = None) -> list[str]:

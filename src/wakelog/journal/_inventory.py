@@ -16,7 +16,7 @@ from wakelog.journal import _reserve as reserve
 from wakelog.journal import _retired_totals as retired
 from wakelog.journal._awaiting import WANTED
 from wakelog.journal._delivery_lock import DELIVERY_LOCK
-from wakelog.journal._folder import ENDED, LOCK, is_writers
+from wakelog.journal._folder import ENDED, INHERITED, LOCK, is_writers
 from wakelog.journal._ledger import NAME as LEDGER
 from wakelog.journal._owner import OWNER
 from wakelog.journal._unserved import UNSERVED
@@ -41,7 +41,18 @@ from wakelog.storage import (
 
 # Files of a folder that are deleted with it. Segments are not among them.
 _OWN_NAMES = frozenset(
-    {LOCK, OWNER, DELIVERY_LOCK, ENDED, LEDGER, UNSERVED, WANTED, ERASING, deletions.NAME}
+    {
+        LOCK,
+        OWNER,
+        DELIVERY_LOCK,
+        ENDED,
+        INHERITED,
+        LEDGER,
+        UNSERVED,
+        WANTED,
+        ERASING,
+        deletions.NAME,
+    }
 )
 # Files of Wakelog that are never deleted. All other files are not Wakelog's.
 
@@ -76,6 +87,7 @@ class FolderContents:
         others: The bytes in its other files.
         books: Whether it has a ledger or a record of deletions.
         keeps_files: Whether it has any file that Wakelog never deletes.
+        inherited: Whether a forked child has inherited open spans from it.
     """
 
     path: Path
@@ -83,6 +95,7 @@ class FolderContents:
     others: int = 0
     books: bool = False
     keeps_files: bool = False
+    inherited: bool = False
 
     @property
     def size(self) -> int:
@@ -213,6 +226,8 @@ def contents_of(path: Path) -> FolderContents:
                     found.others += size_of(status)
                 if not own:
                     found.keeps_files = True
+                elif entry.name == INHERITED:
+                    found.inherited = True
                 elif entry.name not in (LOCK, OWNER):
                     found.books = True
     except FileNotFoundError:

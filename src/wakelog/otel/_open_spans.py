@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import TypeAlias
@@ -9,7 +10,7 @@ from typing import TypeAlias
 from opentelemetry.sdk.trace import ReadableSpan
 
 from wakelog.errors import JournalError
-from wakelog.journal import Journal, show_sign_of_life
+from wakelog.journal import Journal, inherit, show_sign_of_life
 from wakelog.otel._idle_spans import IdleSpans
 from wakelog.record import Resource
 from wakelog.runtime import Alarm, Background, ForkOrder, reset_in_child
@@ -41,8 +42,29 @@ class SpanTracker:
         idle: IdleSpans | None = None,
     ) -> None:
         self._journal_of, self._refused, self._idle = journal_of, refused, idle
+        # In a forked child: the spans of its ancestors that have not ended here, and the descriptors
+        # that keep other processes from ending them meanwhile.
+        self.inherited: set[int] = set()
+        self._kept: list[int] = []
         self._reset()
+        # First of all, while the child still has the descriptors that lock the parent's folders.
+        reset_in_child(self._inherit, ForkOrder.IDENTITY)
         reset_in_child(self._reset, ForkOrder.THREADS)
+
+    def _inherit(self) -> None:
+        journal = self._journal_of()
+        if journal is not None and self._starts:
+            self.inherited.update(self._starts)
+            kept = [inherit(writer.folder.path) for writer in journal.open_writers]
+            self._kept += [descriptor for descriptor in kept if descriptor >= 0]
+
+    def end_inherited(self, span_id: int) -> None:
+        """Note that the end of a span of an ancestor has been written, if it is one."""
+        self.inherited.discard(span_id)
+        if not self.inherited:
+            kept, self._kept = self._kept, []
+            for descriptor in kept:
+                os.close(descriptor)
 
     def _reset(self) -> None:
         """Reset everything: at the start, and in a forked child, which has none of these spans."""

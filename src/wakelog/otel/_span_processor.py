@@ -235,6 +235,8 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
             resource = self._cached_resource(given) if start is None else start[2]
             journal = self._journal or self._journal_of(resource)
             _, seq = journal.put(record_id, content, resource, journal.durability)
+            if start is None and self.open_spans.inherited:
+                self.open_spans.end_inherited(span_id)
         except Exception as error:  # noqa: BLE001 - counted and logged: a pipeline must not raise
             if (context := asked(span.get_span_context, None)) is not None:
                 self.open_spans.remove(context.span_id)

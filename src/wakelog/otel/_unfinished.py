@@ -19,6 +19,7 @@ from wakelog.journal import (
     Service,
     Start,
     are_ended,
+    are_inherited,
     ends_among,
     folders,
     last_sign_of_life,
@@ -121,13 +122,17 @@ class MissingEnds:
         self._journal = journal
         self._outcome, self._policy = outcome, policy
         self._max_line_bytes = max_line_bytes
+        # Folders with spans that a forked child may still end.
+        self._inherited: set[Path] = set()
 
     def after(self, adopted: Iterator[Folder]) -> Iterator[Folder]:
         """Yield adopted folders, each after the missing ends of its spans have been recorded."""
         for folder in adopted:
             try:
-                if is_unfinished(folder.path):
-                    self._end_spans(folder.path)
+                path = folder.path
+                waits = path in self._inherited and are_inherited(path)
+                if is_unfinished(path) and not waits:
+                    self._end_spans(path)
             except JournalError as error:
                 _log.warning("spans without an end are left as they are for now: %s", error)
             except BaseException:
@@ -136,6 +141,8 @@ class MissingEnds:
             yield folder
 
     def _end_spans(self, path: Path) -> None:
+        # Asked first: a child that does not hold it any more has recorded its ends before.
+        inherited = are_inherited(path)
         found = open_spans(path)
         starts = dict(found.starts)
         if starts and self._outcome != "drop":
@@ -144,6 +151,9 @@ class MissingEnds:
             for other in self._others(path):
                 for record_id in ends_among(other, starts.keys()):
                     del starts[record_id]
+            if starts and inherited:
+                self._inherited.add(path)
+                return
         if starts and self._outcome != "drop":
             until = max(found.last_time, last_sign_of_life(path))
             events, missing = self._events_of(path, starts)

@@ -21,8 +21,8 @@ from wakelog.journal import (
     dead_letters,
     folders,
     is_kept_here,
-    is_owned,
     load_ledger,
+    may_end_spans,
     open_spans,
     owner_of,
     quota_of,
@@ -192,7 +192,7 @@ def _open_spans(root: Path) -> Iterator[dict[str, Any]]:
     for folder in folders(root):
         if signal_of(folder) != SPANS or are_ended(folder):
             continue
-        live = is_owned(folder)
+        live = may_end_spans(folder)
         for start in open_spans(folder, thorough=False).starts.values():
             record = start.record
             yield {
