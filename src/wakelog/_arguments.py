@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.errors import ConfigurationError
 
 

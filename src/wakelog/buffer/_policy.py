@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 import math
+from dataclasses import dataclass
 from typing import Never
 
-from wakelog._plain_classes import dataclass
 from wakelog.errors import ConfigurationError
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.delivery._circuit import FIRST_DELAY, Choose, Circuit, Clock, Throttle, backoff
 from wakelog.delivery._destination import ExportRound
 from wakelog.delivery._outcome import ExportOutcome

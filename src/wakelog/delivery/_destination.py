@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from wakelog._plain_classes import dataclass
 from wakelog.delivery._outcome import ExportOutcome, Outcome
 
 Entry = TypeVar("Entry")
@@ -14,7 +13,6 @@ Entry = TypeVar("Entry")
 _NOWHERE = Path()
 
 
-@dataclass(slots=True)
 class ExportRound(Generic[Entry]):
     """Entries of a lane that are sent together, in order, and the progress so far.
 
@@ -35,16 +33,20 @@ class ExportRound(Generic[Entry]):
         stopped: The outcome at which the round stopped, or None.
     """
 
-    entries: Sequence[Entry]
-    lane: Any = None
-    folder: Path = _NOWHERE
-    replayed: bool = False
-    position: Callable[[], int] | None = None
-    meanwhile: Callable[[], None] | None = None
-    moved: Callable[[Entry], None] | None = None
-    acknowledged: int = 0
-    dead_lettered: int = 0
-    stopped: ExportOutcome | None = None
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        lane: Any = None,
+        folder: Path = _NOWHERE,
+        replayed: bool = False,  # noqa: FBT001, FBT002 - as in a lane
+        moved: Callable[[Entry], None] | None = None,
+    ) -> None:
+        self.entries, self.lane, self.folder, self.replayed = entries, lane, folder, replayed
+        self.position: Callable[[], int] | None = None
+        self.meanwhile: Callable[[], None] | None = None
+        self.moved = moved
+        self.acknowledged = self.dead_lettered = 0
+        self.stopped: ExportOutcome | None = None
 
     @property
     def is_complete(self) -> bool:

@@ -198,7 +198,7 @@ class WriterLanes:
         if lane.mark == before and not lane.finished:
             return
         if lane is self.live and self._ahead:
-            self._ahead[-1] = replace(self._ahead[-1], end=lane.mark)
+            self._ahead[-1] = self._ahead[-1]._replace(end=lane.mark)
         else:
             self._prefix = lane.mark
         if lane.finished:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-
-from wakelog._plain_classes import NamedTuple
+from typing import NamedTuple
 
 Address = tuple[str, int]
 """Host and TCP port."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.events import semconv as s
 from wakelog.record import Record, loaded_numbers, rfc3339
 

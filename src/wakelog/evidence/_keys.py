@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.errors import ConfigurationError
 from wakelog.record import sha256
 from wakelog.runtime import is_directory, list_regular, read_small

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from wakelog._plain_classes import dataclass
 from wakelog.errors import ConfigurationError
 
 if TYPE_CHECKING:

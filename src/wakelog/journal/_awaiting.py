@@ -8,10 +8,10 @@ verify`` checks the signatures; this module does not.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.runtime import (
     SYSTEM,
     FileSystem,

@@ -6,10 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import field
 from pathlib import Path
 
-from wakelog._plain_classes import dataclass
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
@@ -35,7 +33,6 @@ _PART_ASKED_FOR = 4
 _BATCH = 32
 
 
-@dataclass(slots=True)
 class Cleaned:
     """The result of cleaning.
 
@@ -47,11 +44,12 @@ class Cleaned:
         kept_from: For each folder, the index of the first segment that is kept for delivery.
     """
 
-    inventory: Inventory
-    evicted: Counter[Path] = field(default_factory=Counter)
-    pending: int = 0
-    error: JournalError | None = None
-    kept_from: dict[Path, int] = field(default_factory=dict)
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.evicted: Counter[Path] = Counter()
+        self.pending = 0
+        self.error: JournalError | None = None
+        self.kept_from: dict[Path, int] = {}
 
     @contextmanager
     def noting(self, path: Path) -> Iterator[None]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
-
-from wakelog._plain_classes import dataclass
 
 _COUNTED: Final = ("accepted", "delivered", "dead_lettered", "evicted", "corrupt")
 FIGURES: Final = ("accepted", "delivered", "pending", "dead_lettered", "evicted", "corrupt")

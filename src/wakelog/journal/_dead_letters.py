@@ -12,12 +12,12 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from wakelog._plain_classes import dataclass
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal._entry import Entry
 from wakelog.journal._folder import one_at_a_time

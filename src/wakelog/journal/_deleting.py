@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from wakelog._plain_classes import dataclass
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
@@ -47,7 +46,6 @@ def _seq_of() -> re.Pattern[bytes]:
     return re.compile(rb'\{"id":"[^"\\]*","seq":(\d+)')
 
 
-@dataclass(slots=True)
 class _Scan:
     """The result of reading a segment.
 
@@ -57,9 +55,9 @@ class _Scan:
         damaged: Its damaged lines.
     """
 
-    last_seq: int
-    wanted: int
-    damaged: list[bytes]
+    def __init__(self, last_seq: int = 0, wanted: int = 0) -> None:
+        self.last_seq, self.wanted = last_seq, wanted
+        self.damaged: list[bytes] = []
 
 
 def delete_segments(
@@ -173,7 +171,7 @@ def _scan(folder: Path, index: int, mark: Mark) -> _Scan:
         if seq > max(last_seq, mark.seq):
             wanted += 1
         last_seq = max(last_seq, seq)
-    return _Scan(last_seq, wanted, [])
+    return _Scan(last_seq, wanted)
 
 
 def is_clean(folder: Path, index: int) -> bool:
@@ -214,7 +212,7 @@ def _seqs(path: Path) -> Iterator[int | None]:
 def _careful_scan(folder: Path, index: int, mark: Mark) -> _Scan:
     """Scan a damaged segment by a cursor, which skips damaged lines."""
     cursor = Cursor(folder, Mark(segment=index), complete=True, whole=True, blobs=False)
-    result = _Scan(0, 0, [])
+    result = _Scan()
     try:
         while True:
             chunk = cursor.read(1, 1)

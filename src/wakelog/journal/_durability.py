@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import Never
+from typing import NamedTuple, Never
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.errors import ConfigurationError
 
 

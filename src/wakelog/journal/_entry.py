@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from operator import itemgetter
+from typing import NamedTuple
 
-from wakelog._plain_classes import NamedTuple, dataclass
 from wakelog.journal._mark import Mark
 from wakelog.record import Record, Resource, UnreadRecord, stated_crc, unread_in_order
 
@@ -54,7 +53,6 @@ class LaterEntry(Entry):
 _new_entry = tuple.__new__
 
 
-@dataclass(slots=True)
 class EntryBatch:
     """Some records in order.
 
@@ -67,6 +65,8 @@ class EntryBatch:
             with ``whole``.
     """
 
-    entries: list[Entry]
-    mark: Mark
-    damaged: list[bytes] = field(default_factory=list)
+    def __init__(
+        self, entries: list[Entry], mark: Mark, damaged: list[bytes] | None = None
+    ) -> None:
+        self.entries, self.mark = entries, mark
+        self.damaged = [] if damaged is None else damaged

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import field, replace
 from functools import cache
 from pathlib import Path
 
-from wakelog._plain_classes import dataclass
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
 from wakelog.journal import _reserve as reserve
@@ -67,17 +65,19 @@ _NAMES_OF_ROOTS = frozenset({"wakelog.json", "generation", "space", retired.NAME
 _CHECK_EVERY = 64
 
 
-@dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment as it was found; ``size`` is in bytes and includes its blobs."""
+    """A segment as it was found.
 
-    index: int
-    size: int
-    changed: float
-    """When it was last written, in seconds since 1970."""
+    Attributes:
+        index: Its index.
+        size: Its size in bytes, with its blobs.
+        changed: When it was last written, in seconds since 1970.
+    """
+
+    def __init__(self, index: int, size: int, changed: float) -> None:
+        self.index, self.size, self.changed = index, size, changed
 
 
-@dataclass(slots=True)
 class FolderContents:
     """A writer's folder as it was found.
 
@@ -90,12 +90,11 @@ class FolderContents:
         inherited: Whether a forked child has inherited open spans from it.
     """
 
-    path: Path
-    segments: list[Segment] = field(default_factory=list)
-    others: int = 0
-    books: bool = False
-    keeps_files: bool = False
-    inherited: bool = False
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.segments: list[Segment] = []
+        self.others = 0
+        self.books = self.keeps_files = self.inherited = False
 
     @property
     def size(self) -> int:
@@ -134,7 +133,6 @@ class FolderContents:
             return False  # replaced in the meantime
 
 
-@dataclass(slots=True)
 class Inventory:
     """A journal's directory as it was found.
 
@@ -145,10 +143,11 @@ class Inventory:
         complete: Whether everything was listed within the timeout.
     """
 
-    folders: list[FolderContents] = field(default_factory=list)
-    others: int = 0
-    leftovers: list[Path] = field(default_factory=list)
-    complete: bool = True
+    def __init__(self) -> None:
+        self.folders: list[FolderContents] = []
+        self.others = 0
+        self.leftovers: list[Path] = []
+        self.complete = True
 
     @property
     def size(self) -> int:
@@ -234,17 +233,13 @@ def contents_of(path: Path) -> FolderContents:
         return FolderContents(path)
     found.segments.sort(key=lambda segment: segment.index)
     if beside:
-        found.segments = [
-            replace(segment, size=segment.size + beside.pop(segment.index, 0))
-            for segment in found.segments
-        ]
+        for segment in found.segments:
+            segment.size += beside.pop(segment.index, 0)
         found.others += sum(beside.values())
     # The clock may have been set back, but a segment is never older than the one before it.
     latest = 0.0
-    for place, segment in enumerate(found.segments):
-        latest = max(latest, segment.changed)
-        if latest > segment.changed:
-            found.segments[place] = replace(segment, changed=latest)
+    for segment in found.segments:
+        latest = segment.changed = max(latest, segment.changed)
     return found
 
 

@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.errors import JournalError
 from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._folder import Folder, folders

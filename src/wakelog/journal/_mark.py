@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from wakelog._plain_classes import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +79,7 @@ _new = object.__new__
 ) = (vars(Mark)[name].__set__ for name in Mark.__slots__)
 
 
-@dataclass(frozen=True, slots=True)
-class MarkRange:
+class MarkRange(NamedTuple):
     """A range of finished records ahead of the ledger's mark.
 
     Attributes:

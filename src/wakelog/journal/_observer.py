@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
-
-from wakelog._plain_classes import NamedTuple
+from typing import Final, NamedTuple
 
 # One in this many writes is measured.
 MEASURED: Final = 16

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.errors import CorruptLineError
 from wakelog.journal._cursor import NO_RESOURCE, header_of
 from wakelog.journal._folder import ENDED, LOCK

@@ -11,12 +11,11 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 from urllib.parse import unquote
 
 import orjson
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.errors import CorruptLineError, JournalError, JournalFormatError
 from wakelog.record import DEFAULT_PIPELINE, LOGS, Resource, read_header, seal_fields, verify
 from wakelog.runtime import SYSTEM, FileSystem, ForeignFileError, open_to_read, read_small

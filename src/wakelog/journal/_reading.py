@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-from wakelog._plain_classes import dataclass
 from wakelog.errors import ConfigurationError, CorruptLineError, JournalError
 from wakelog.journal._cursor import (
     BEGINS_A_RECORD,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.journal._counts import RecordCounts
 from wakelog.record import read_fields, seal_fields
 from wakelog.runtime import read_small

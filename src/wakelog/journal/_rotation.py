@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
-from wakelog._plain_classes import dataclass
 from wakelog.errors import ConfigurationError
 
 _HOUR = 3600.0

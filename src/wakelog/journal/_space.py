@@ -5,10 +5,9 @@ from __future__ import annotations
 import enum
 import os
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from wakelog._plain_classes import dataclass
 from wakelog.errors import ConfigurationError
 
 _DAY = 86_400.0

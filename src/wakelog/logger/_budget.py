@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from wakelog._plain_classes import NamedTuple, dataclass
 from wakelog.errors import ConfigurationError
 from wakelog.runtime import ForkOrder, reset_in_child
 

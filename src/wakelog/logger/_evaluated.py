@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry import trace
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.events import AgentEvent
 from wakelog.otel import asked
 from wakelog.record import uuid7

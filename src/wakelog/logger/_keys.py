@@ -13,12 +13,11 @@ import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from wakelog import context
-from wakelog._plain_classes import NamedTuple
 from wakelog.errors import JournalError
 from wakelog.events import AgentEvent, attributes_of
 from wakelog.events import semconv as s

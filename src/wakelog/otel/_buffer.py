@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import NamedTuple
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.buffer import WAIT, AsyncQueue, Buffer, Queue, QueueClosedError
 from wakelog.errors import JournalError
 from wakelog.journal import Durability, Journal, Receipt

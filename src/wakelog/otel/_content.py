@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from opentelemetry.sdk._logs import ReadWriteLogRecord
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.errors import ConfigurationError
 from wakelog.events import event_type_of
 from wakelog.events import semconv as s

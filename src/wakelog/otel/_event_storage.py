@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
@@ -19,7 +19,6 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags, set_span_in_context
 
 from wakelog._native import native
-from wakelog._plain_classes import NamedTuple
 from wakelog.events import semconv as s
 from wakelog.otel._line_records import PreparedRecord
 from wakelog.otel._others import take_ids_from

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs.export import (
@@ -14,7 +14,6 @@ from opentelemetry.sdk._logs.export import (
     LogRecordExportResult,
 )
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.delivery import BatchBisection, ExportOutcome, ExportRound, Outcome, suppress_recording
 from wakelog.errors import WakelogError
 from wakelog.journal import Entry, dead_letter_line, write_dead_letter

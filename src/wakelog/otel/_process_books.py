@@ -13,11 +13,10 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import field
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
-from wakelog._plain_classes import NamedTuple, dataclass
 from wakelog.delivery import WriterLanes
 from wakelog.errors import JournalError
 from wakelog.journal import (
@@ -42,15 +41,12 @@ DELETED = "deleted"
 _ENDLESS = 1 << 62
 
 
-@dataclass(slots=True)
 class RecordTotals:
     """Counts of records by outcome; ``pending`` is the rest."""
 
-    accepted: int = 0
-    delivered: int = 0
-    dead_lettered: int = 0
-    corrupt: int = 0
-    evicted: Counter[str] = field(default_factory=Counter)
+    def __init__(self) -> None:
+        self.accepted = self.delivered = self.dead_lettered = self.corrupt = 0
+        self.evicted: Counter[str] = Counter()
 
     @property
     def pending(self) -> int:

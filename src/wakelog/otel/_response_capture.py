@@ -15,13 +15,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from wakelog._endpoints import without_secrets
-from wakelog._plain_classes import NamedTuple
 from wakelog._printable import printable
 from wakelog.delivery import ExportOutcome, Outcome, suppress_recording
 from wakelog.otel._requests import CountedBatch

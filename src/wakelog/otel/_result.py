@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wakelog._plain_classes import dataclass
 from wakelog.journal import Mark, Writer
 from wakelog.otel._process_books import RecordTotals, WriterBooks
 

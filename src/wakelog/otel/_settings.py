@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Literal, Self, TypeVar, get_args
+from typing import Any, Final, Literal, NamedTuple, Self, TypeVar, get_args
 
 from opentelemetry.sdk.environment_variables import (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
@@ -27,7 +27,6 @@ from opentelemetry.sdk.environment_variables import (
 
 from wakelog._arguments import MAX_EVENT_BYTES
 from wakelog._native import VARIABLE as NATIVE
-from wakelog._plain_classes import NamedTuple
 from wakelog.buffer import Buffer
 from wakelog.delivery import ANSWER_SECONDS
 from wakelog.errors import ConfigurationError

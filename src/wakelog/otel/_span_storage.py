@@ -8,7 +8,7 @@ they are read through the properties.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource as SDKResource
@@ -24,8 +24,6 @@ from opentelemetry.trace import (
     TraceFlags,
     TraceState,
 )
-
-from wakelog._plain_classes import NamedTuple
 
 _MOST_CLASSES: Final = 100
 _PROPERTIES: Final = (

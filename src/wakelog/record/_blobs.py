@@ -22,11 +22,10 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.record._identity import sha256
 from wakelog.record._values import TAG
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import field
-from typing import Any
-
-from wakelog._plain_classes import NamedTuple, dataclass
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 DEFAULT_PIPELINE = "default"
 """The pipeline of records for which none was named."""
@@ -91,44 +89,3 @@ class Record:
     signal: str = ""
     span: dict[str, Any] | None = None
     content_sha256: str = ""
-
-    # There may be one for each record, for which the constructor of other data classes is slow.
-    def __init__(
-        self,
-        id: str,  # noqa: A002 - the name of the field
-        seq: int,
-        timestamp: int | None = None,
-        observed_timestamp: int | None = None,
-        event_name: str | None = None,
-        severity_number: int | None = None,
-        severity_text: str | None = None,
-        body: object = None,
-        attributes: dict[str, Any] | None = None,
-        dropped_attributes_count: int = 0,
-        trace_id: str | None = None,
-        span_id: str | None = None,
-        trace_flags: int = 0,
-        scope: Scope | None = None,
-        writer: str | None = None,
-        signal: str = "",
-        span: dict[str, Any] | None = None,
-        content_sha256: str = "",
-    ) -> None:
-        self.id = id
-        self.seq = seq
-        self.timestamp = timestamp
-        self.observed_timestamp = observed_timestamp
-        self.event_name = event_name
-        self.severity_number = severity_number
-        self.severity_text = severity_text
-        self.body = body
-        self.attributes = {} if attributes is None else attributes
-        self.dropped_attributes_count = dropped_attributes_count
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self.trace_flags = trace_flags
-        self.scope = scope
-        self.writer = writer
-        self.signal = signal
-        self.span = span
-        self.content_sha256 = content_sha256

@@ -11,13 +11,12 @@ is limited; beyond it, whole passages around candidates are replaced.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from wakelog import _arguments as a
 from wakelog._lazy import lazy_names
-from wakelog._plain_classes import dataclass
 from wakelog.errors import ConfigurationError, RedactionError
 from wakelog.redaction._fields import ONLY_FIELDS, PERSONAL_FIELDS, SECRET_FIELDS
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from wakelog._plain_classes import dataclass
 from wakelog.errors import ConfigurationError
 
 

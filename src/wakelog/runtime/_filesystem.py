@@ -6,8 +6,8 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
-from wakelog._plain_classes import dataclass
 from wakelog.runtime import _opening
 
 # macOS has no fdatasync.

@@ -15,9 +15,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.errors import JournalError
 from wakelog.runtime import FileSystem, is_refusal
 from wakelog.storage._group import GroupCommit

@@ -12,8 +12,8 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from wakelog._plain_classes import NamedTuple
 from wakelog.errors import CorruptLineError
 from wakelog.record import read_fields, seal_fields
 from wakelog.runtime import SYSTEM, FileSystem, open_file, open_to_read

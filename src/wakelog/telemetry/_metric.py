@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Final, Literal
-
-from wakelog._plain_classes import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 Kind = Literal["counter", "up_down_counter", "gauge", "histogram"]
 
