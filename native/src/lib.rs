@@ -16,6 +16,7 @@ mod reading;
 mod recorder;
 mod salts;
 mod sealing;
+mod span_body;
 mod span_encoder;
 mod span_event;
 mod span_line;
@@ -26,7 +27,7 @@ mod writer_fields;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 11;
+const INTERFACE: u32 = 12;
 
 /// Forget what a forked child must not share with its parent.
 #[pyfunction]

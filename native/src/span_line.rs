@@ -2,9 +2,10 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyString, PyTuple, PyType};
 
-use crate::line::{put_attribute, put_id, put_scope};
+use crate::line::{put_id, put_scope};
+use crate::span_body::{put_count, Body};
 use crate::{json, times};
 
 /// The length of a line's id: the trace id in hexadecimal, a hyphen, and the span id.
@@ -18,42 +19,50 @@ const STATUS_CODES: [&str; 3] = ["UNSET", "OK", "ERROR"];
 ///
 /// Reading these instead of the public properties saves a call of Python for each, and copies.
 #[derive(FromPyObject)]
-struct Storage {
-    name: Py<PyString>,
-    context: Py<PyString>,
-    parent: Py<PyString>,
-    resource: Py<PyString>,
-    attributes: Py<PyString>,
-    events: Py<PyString>,
-    links: Py<PyString>,
-    kind: Py<PyString>,
-    status: Py<PyString>,
-    start_time: Py<PyString>,
-    end_time: Py<PyString>,
-    instrumentation_scope: Py<PyString>,
-    status_code: Py<PyString>,
-    description: Py<PyString>,
+pub struct Storage {
+    pub name: Py<PyString>,
+    pub context: Py<PyString>,
+    pub parent: Py<PyString>,
+    pub resource: Py<PyString>,
+    pub attributes: Py<PyString>,
+    pub events: Py<PyString>,
+    pub links: Py<PyString>,
+    pub kind: Py<PyString>,
+    pub status: Py<PyString>,
+    pub start_time: Py<PyString>,
+    pub end_time: Py<PyString>,
+    pub instrumentation_scope: Py<PyString>,
+    pub status_code: Py<PyString>,
+    pub description: Py<PyString>,
     /// The dict of bounded attributes, and the queue of a bounded list.
-    held: Py<PyString>,
-    queue: Py<PyString>,
+    pub held: Py<PyString>,
+    pub queue: Py<PyString>,
+    /// Of an event, and of a link.
+    pub event_name: Py<PyString>,
+    pub event_time: Py<PyString>,
+    pub event_attributes: Py<PyString>,
+    pub link_context: Py<PyString>,
+    pub link_attributes: Py<PyString>,
     /// For each class of spans whether its objects have their values there.
-    classes: Py<PyAny>,
+    pub classes: Py<PyAny>,
 }
 
 /// The SDK's classes, whose objects are ordinary; those of subclasses are not.
 #[derive(FromPyObject)]
-struct Classes {
-    span_kind: Py<PyType>,
-    status_code: Py<PyType>,
-    status: Py<PyType>,
-    span_context: Py<PyType>,
-    bounded_attributes: Py<PyType>,
-    bounded_list: Py<PyType>,
+pub struct Classes {
+    pub span_kind: Py<PyType>,
+    pub status_code: Py<PyType>,
+    pub status: Py<PyType>,
+    pub span_context: Py<PyType>,
+    pub bounded_attributes: Py<PyType>,
+    pub bounded_list: Py<PyType>,
+    pub event: Py<PyType>,
+    pub link: Py<PyType>,
     /// The kind and the status of most spans.
-    internal: Py<PyAny>,
-    unset: Py<PyAny>,
+    pub internal: Py<PyAny>,
+    pub unset: Py<PyAny>,
     /// The trace state of contexts without one.
-    no_state: Py<PyAny>,
+    pub no_state: Py<PyAny>,
 }
 
 /// Encodes the middle parts of lines of spans.
@@ -79,8 +88,8 @@ impl SpanLineEncoder {
 
     /// Encode the line of a span's start, or of its end.
     ///
-    /// Returns `None` for a span that is not sampled, or not ordinary, such as one with links, with
-    /// events, or with a trace state, and if the middle part would be longer than `longest`.
+    /// Returns `None` for a span that is not sampled, or not ordinary, such as one with a trace
+    /// state, and if the middle part would be longer than `longest`.
     fn encode<'py>(
         &self,
         py: Python<'py>,
@@ -123,14 +132,14 @@ impl SpanLineEncoder {
 }
 
 /// The values of a `SpanContext`.
-struct Context<'py> {
+pub struct Context<'py> {
     trace_id: u128,
     span_id: u64,
     /// The span id as an object of Python.
     span: Bound<'py, PyInt>,
     flags: u32,
     remote: bool,
-    has_state: bool,
+    pub has_state: bool,
 }
 
 impl Context<'_> {
@@ -150,7 +159,7 @@ fn put_digits(digits: &mut [u8], bytes: &[u8]) {
 }
 
 /// Return the values of a context, which is a tuple; `None` for one that is not ordinary.
-fn context_of<'py>(sdk: &Classes, given: &Bound<'py, PyAny>) -> PyResult<Option<Context<'py>>> {
+pub fn context_of<'py>(sdk: &Classes, given: &Bound<'py, PyAny>) -> PyResult<Option<Context<'py>>> {
     let py = given.py();
     if !given.get_type().is(sdk.span_context.bind(py)) {
         return Ok(None);
@@ -190,9 +199,13 @@ struct Line<'a, 'py> {
 
 impl<'py> Line<'_, 'py> {
     fn put(&self, out: &mut Vec<u8>, ended: bool) -> PyResult<Option<()>> {
-        if !self.is_empty(&self.at.events)? || !self.is_empty(&self.at.links)? {
+        let body = Body { at: self.at, sdk: self.sdk, longest: self.longest };
+        let Some(events) = body.items_of(&self.get(&self.at.events)?) else {
             return Ok(None);
-        }
+        };
+        let Some(links) = body.items_of(&self.get(&self.at.links)?) else {
+            return Ok(None);
+        };
         let began = self.get(&self.at.start_time)?;
         if ended {
             let time = self.get(&self.at.end_time)?;
@@ -208,23 +221,21 @@ impl<'py> Line<'_, 'py> {
         {
             return Ok(None);
         }
+        let Some(attributes) = body.attributes_of(&self.get(&self.at.attributes)?) else {
+            return Ok(None);
+        };
+        put_count(out, b",\"dropped_attributes\":", attributes.dropped);
+        put_count(out, b",\"dropped_events\":", events.dropped);
+        put_count(out, b",\"dropped_links\":", links.dropped);
         out.push(b'}');
-        self.put_attributes(out)
+        if body.put(out, &events.items, &links.items).is_none() {
+            return Ok(None);
+        }
+        Ok(attributes.held.map_or(Some(()), |held| body.put_attributes(out, &held)))
     }
 
     fn get(&self, name: &Py<PyString>) -> PyResult<Bound<'py, PyAny>> {
         self.span.getattr(name.bind(self.py))
-    }
-
-    /// Return whether a span has no events or no links, and none were dropped.
-    fn is_empty(&self, name: &Py<PyString>) -> PyResult<bool> {
-        let given = self.get(name)?;
-        if given.get_type().is(self.sdk.bounded_list.bind(self.py)) {
-            return Ok(given.getattr(self.at.queue.bind(self.py))?.len()? == 0
-                && !given.getattr(intern!(self.py, "dropped"))?.is_truthy()?);
-        }
-        Ok((given.is_exact_instance_of::<PyTuple>() || given.is_exact_instance_of::<PyList>())
-            && given.len()? == 0)
     }
 
     fn put_head(&self, out: &mut Vec<u8>, signal: &[u8], time: &Bound<'py, PyAny>) -> Option<()> {
@@ -267,19 +278,10 @@ impl<'py> Line<'_, 'py> {
         let Some(parent) = context_of(self.sdk, &parent)? else {
             return Ok(None);
         };
-        Ok((!parent.has_state).then(|| self.put_parent(out, &parent)))
-    }
-
-    fn put_parent(&self, out: &mut Vec<u8>, parent: &Context<'py>) {
-        put_id(out, b",\"parent\":{\"span_id\":\"", &parent.span_id.to_be_bytes());
-        if parent.trace_id != self.context.trace_id {
-            put_id(out, b",\"trace_id\":\"", &parent.trace_id.to_be_bytes());
-        }
-        if parent.remote {
-            out.extend_from_slice(b",\"remote\":true");
-        }
-        put_flags(out, parent.flags);
-        out.push(b'}');
+        Ok((!parent.has_state).then(|| {
+            put_context(out, b",\"parent\":{\"span_id\":\"", &parent, Some(self.context.trace_id));
+            out.push(b'}');
+        }))
     }
 
     fn put_status(&self, out: &mut Vec<u8>, status: &Bound<'py, PyAny>) -> PyResult<Option<()>> {
@@ -309,37 +311,21 @@ impl<'py> Line<'_, 'py> {
             json::put_text(out, text);
         }))
     }
-
-    /// Write the attributes. No code of Python runs meanwhile, so no thread changes them.
-    fn put_attributes(&self, out: &mut Vec<u8>) -> PyResult<Option<()>> {
-        let mut given = self.get(&self.at.attributes)?;
-        if given.is_none() {
-            return Ok(Some(()));
-        }
-        if given.get_type().is(self.sdk.bounded_attributes.bind(self.py)) {
-            if given.getattr(intern!(self.py, "dropped"))?.is_truthy()? {
-                return Ok(None);
-            }
-            given = given.getattr(self.at.held.bind(self.py))?;
-        }
-        Ok(given.cast_exact::<PyDict>().ok().and_then(|given| self.put_all(out, given)))
-    }
-
-    fn put_all(&self, out: &mut Vec<u8>, attributes: &Bound<'py, PyDict>) -> Option<()> {
-        if attributes.is_empty() {
-            return Some(());
-        }
-        out.extend_from_slice(b",\"attributes\":{");
-        let begin = out.len();
-        for (key, value) in attributes.iter() {
-            put_attribute(out, begin, key.cast_exact().ok()?, &value, self.longest)?;
-        }
-        out.push(b'}');
-        Some(())
-    }
 }
 
-fn text_of<'a>(value: &'a Bound<'_, PyAny>) -> Option<&'a str> {
+/// Write the fields of another span's context; its trace id only if it is not the given one.
+pub fn put_context(out: &mut Vec<u8>, name: &[u8], of: &Context<'_>, trace_id: Option<u128>) {
+    put_id(out, name, &of.span_id.to_be_bytes());
+    if trace_id != Some(of.trace_id) {
+        put_id(out, b",\"trace_id\":\"", &of.trace_id.to_be_bytes());
+    }
+    if of.remote {
+        out.extend_from_slice(b",\"remote\":true");
+    }
+    put_flags(out, of.flags);
+}
+
+pub fn text_of<'a>(value: &'a Bound<'_, PyAny>) -> Option<&'a str> {
     value.cast_exact::<PyString>().ok()?.to_str().ok()
 }
 

@@ -53,7 +53,9 @@ NOTED = {
     "with log.tool": (237, 103),
     "a record on its way": (85, 13),
     "a span": (55, 12),
+    "a span with two events": (102, 12),
     "a span on its way": (86, 15),
+    "a span with two events on its way": (175, 16),
     "a span without the line of its start": (31, 8),
 }
 _MORE, _FEWER = 1.1, 0.85
@@ -153,18 +155,21 @@ def test_an_event_in_a_span_makes_as_many_calls_as_are_noted(name: str, tmp_path
     tracers.shutdown()
 
 
-@pytest.mark.parametrize("starts", [True, False])
-def test_a_span_makes_as_many_calls_as_are_noted(starts: bool, tmp_path: Path) -> None:
-    processor = DurableSpanProcessor(None, directory=tmp_path, starts=starts)
+@pytest.mark.parametrize(
+    "name", ["a span", "a span with two events", "a span without the line of its start"]
+)
+def test_a_span_makes_as_many_calls_as_are_noted(name: str, tmp_path: Path) -> None:
+    processor = DurableSpanProcessor(None, directory=tmp_path, starts="without" not in name)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     tracer = provider.get_tracer("costs")
 
     def span() -> None:
-        with tracer.start_as_current_span("execute_tool search", attributes=ATTRIBUTES):
-            pass
+        with tracer.start_as_current_span("execute_tool search", attributes=ATTRIBUTES) as made:
+            for _ in range(2 if "events" in name else 0):
+                made.add_event("agent.tool.call", ATTRIBUTES)
 
-    check("a span" if starts else "a span without the line of its start", usual(span))
+    check(name, usual(span))
     processor.shutdown()
 
 
@@ -188,13 +193,17 @@ def test_a_record_makes_as_many_calls_on_its_way_as_are_noted(
     check("a record on its way", statistics.median(calls_in(deliver) for _ in range(2)) / BATCH)
 
 
-def test_a_span_makes_as_many_calls_on_its_way_as_are_noted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a span on its way", "a span with two events on its way"])
+def test_a_span_makes_as_many_calls_on_its_way_as_are_noted(name: str, tmp_path: Path) -> None:
     processor = DurableSpanProcessor(None, directory=tmp_path)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
     tracer = provider.get_tracer("costs")
     for _ in range(3 * BATCH):
-        tracer.start_span("execute_tool search", attributes=ATTRIBUTES).end()
+        span = tracer.start_span("execute_tool search", attributes=ATTRIBUTES)
+        for _ in range(2 if "events" in name else 0):
+            span.add_event("agent.tool.call", ATTRIBUTES)
+        span.end()
     [folder] = [path.parent for path in tmp_path.glob("*/00000001.jsonl")]
     cursor, rebuilder = Cursor(folder, Mark(), later=True), SpanRebuilder()
     rebuilder.encodes = True
@@ -209,7 +218,7 @@ def test_a_span_makes_as_many_calls_on_its_way_as_are_noted(tmp_path: Path) -> N
         assert rebuilder.request(batch)
 
     deliver()
-    check("a span on its way", statistics.median(calls_in(deliver) for _ in range(2)) / BATCH)
+    check(name, statistics.median(calls_in(deliver) for _ in range(2)) / BATCH)
     queue.shutdown()
     processor.shutdown()
 

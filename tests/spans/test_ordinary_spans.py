@@ -2,147 +2,100 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource as SDKResource
-from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, TracerProvider
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
     INVALID_SPAN_CONTEXT,
+    Link,
     SpanContext,
-    SpanKind,
     Status,
     StatusCode,
     TraceFlags,
-    TraceState,
 )
 
 from tests.support.attack import times
+from tests.support.generated_spans import (
+    CONTEXT,
+    LONGEST,
+    ONE_ODD,
+    ORDINARY,
+    PLAIN,
+    STATE,
+    TIMES,
+    OtherAttributes,
+    OtherEvent,
+    OtherLink,
+    OtherText,
+    careful,
+    check,
+    events,
+    span_with,
+)
+from wakelog._native import native
 from wakelog.journal import read
 from wakelog.otel import DurableSpanProcessor, _span_storage
-from wakelog.otel._scopes import scope_of
-from wakelog.otel._span_fields import fields_of_span
-from wakelog.otel._span_lines import (
-    Encoded,
-    SpanLines,
-    _line_in_python,
-    line_id,
-    ordinary_line,
-)
+from wakelog.otel._span_encoder import SpanEncoder
+from wakelog.otel._span_lines import SpanLines, _line_in_python, ordinary_line
 from wakelog.otel._span_storage import span_storage
-from wakelog.record import encode
+from wakelog.record import seal
 
-LONGEST = 1 << 20
-STATE = TraceState([("a", "b")])
-CONTEXTS = st.builds(
-    SpanContext,
-    st.integers(0, 2**128),
-    st.integers(0, 2**64),
-    st.sampled_from([False, False, True]),
-    st.sampled_from([TraceFlags(1), TraceFlags(1), TraceFlags(0), TraceFlags(3)]),
-    st.sampled_from([None, None, TraceState(), STATE]),
-)
-TEXT = st.one_of(st.text(max_size=8), st.sampled_from(["$wakelog", "\ud800", 'a"\n\\']))
-VALUES = st.one_of(
-    TEXT,
-    st.booleans(),
-    st.integers(-(2**64), 2**64),
-    st.floats(),
-    st.lists(st.integers(-5, 5), max_size=3).map(tuple),
-    st.none(),
-    st.binary(max_size=3),
-)
-ATTRIBUTES = st.dictionaries(TEXT.filter(bool), VALUES, max_size=5)
-
-
-def span_with(**fields: Any) -> ReadableSpan:
-    usual: dict[str, Any] = {
-        "name": "tool",
-        "context": SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(1)),
-        "resource": SDKResource({}),
-        "attributes": BoundedAttributes(attributes={"a": 1}),
-        "events": BoundedList(2),
-        "links": BoundedList(2),
-        "start_time": 5,
-        "end_time": 6,
-    }
-    return ReadableSpan(**usual | fields)
-
-
-def careful(span: ReadableSpan) -> Any:
-    context = span.get_span_context()
-    assert context is not None
-    fields = fields_of_span(span, context, ended=span.end_time is not None)
-    return json.loads(b'{"id":""' + encode(fields, LONGEST, ending=scope_of(span)) + b"}")
-
-
-def check(found: Encoded, span: ReadableSpan) -> None:
-    span_id, record_id, content, resource = found
-    context = span.get_span_context()
-    assert context is not None
-    assert (span_id, record_id) == (context.span_id, line_id(context))
-    assert resource is span.resource
-    assert json.loads(b'{"id":""' + content + b"}") == careful(span)
+ENCODERS = [_line_in_python, ordinary_line]
 
 
 @settings(max_examples=times(1000), deadline=None)
-@given(
-    context=CONTEXTS,
-    parent=st.one_of(st.none(), CONTEXTS),
-    name=TEXT,
-    attributes=ATTRIBUTES,
-    kind=st.sampled_from(SpanKind),
-    status=st.one_of(
-        st.builds(Status, st.sampled_from(StatusCode)),
-        st.builds(Status, st.just(StatusCode.ERROR), TEXT),
-    ),
-    span_times=st.tuples(st.integers(0, 2**63), st.one_of(st.none(), st.integers(0, 2**63))),
-)
-def test_both_encoders_write_the_same_or_leave_the_span(
-    context: SpanContext,
-    parent: SpanContext | None,
-    name: str,
-    attributes: dict[str, Any],
-    kind: SpanKind,
-    status: Status,
-    span_times: tuple[int, int | None],
-) -> None:
-    began, end = span_times
-    ended = end is not None
-    span = span_with(
-        name=name,
-        context=context,
-        parent=parent,
-        attributes=BoundedAttributes(attributes=attributes),
-        kind=kind,
-        status=status if ended else Status(),
-        start_time=began,
-        end_time=end,
-    )
+@given(ORDINARY)
+def test_both_encoders_write_each_ordinary_span(fields: dict[str, Any]) -> None:
+    ended = fields["end_time"] is not None
+    span = span_with(**fields if ended else fields | {"status": Status()})
 
-    in_python = _line_in_python(span, ended, LONGEST)
     found = ordinary_line(span, ended, LONGEST)
 
-    assert found is None or in_python is None or found == in_python
-    if in_python is not None:
-        check(in_python, span)
-    if found is not None:
-        check(found, span)
+    assert found is not None
+    assert found == _line_in_python(span, ended, LONGEST)
+    check(found, span)
+
+
+@settings(max_examples=times(1000), deadline=None)
+@given(ORDINARY, ONE_ODD)
+def test_both_encoders_write_the_same_or_leave_the_span(
+    fields: dict[str, Any], odd: dict[str, Any]
+) -> None:
+    ended = fields["end_time"] is not None
+    span = span_with(**fields | odd | ({} if ended else {"status": Status()}))
+
+    for encode_line in ENCODERS:
+        found = encode_line(span, ended, LONGEST)
+
+        if found is not None:
+            check(found, span)
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"attributes": BoundedAttributes(1, {"a": 1, "b": 2})},
-        {"events": BoundedList.from_seq(1, [1, 2])},
-        {"links": BoundedList.from_seq(0, [1])},
+        events({"a": float("nan")}),
+        events({"a": 2**64}),
+        events({"a": b"bytes"}),
+        events({"a": OtherText("text")}),
+        events({"$wakelog": 1}),
+        events({"a": "\ud800"}),
+        events({"a": "b" * LONGEST}),
+        events(*[{"a": "b" * 5000}] * 250),
+        events(OtherAttributes(attributes={"a": 1})),
+        {"events": BoundedList.from_seq(1, [OtherEvent("a", {}, 1)])},
+        {"events": BoundedList.from_seq(1, [Event(OtherText("a"), {}, 1)])},
+        {"events": BoundedList.from_seq(1, [Event("\ud800", {}, 1)])},
+        {"events": BoundedList.from_seq(1, [Event("a", {}, 2**63)])},
+        {"links": BoundedList.from_seq(1, [OtherLink(CONTEXT)])},
+        {"links": BoundedList.from_seq(1, [Link(SpanContext(1, 2, False, trace_state=STATE))])},
         {"name": "\ud800"},
         {"name": 7},
         {"start_time": 1.5},
@@ -166,7 +119,91 @@ def test_an_unusual_span_is_left_to_the_properties(fields: dict[str, Any]) -> No
     if found is not None:
         check(found, span)
         # The encoder in Python writes these itself.
-        assert "parent" in fields or "name" in fields
+        assert fields.keys() & {"parent", "name", "events", "links"}
+        assert native is None
+
+
+@pytest.mark.parametrize("encode_line", ENCODERS)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        events(BoundedAttributes(attributes=PLAIN), BoundedAttributes(attributes={"a": 1})),
+        events(None, {}, BoundedAttributes(), PLAIN),
+        events(BoundedAttributes(1, {"a": 1, "b": 2, "c": 3}), {"a": 1}),
+        events({}, {}, {}, most=2),
+        events({}, most=0),
+        events(*[PLAIN] * 128),
+        {"events": BoundedList.from_seq(1, [Event('a"\n\u00e9', None, 2**63 - 1)])},
+        {"links": BoundedList.from_seq(1, [Link(CONTEXT), Link(CONTEXT, PLAIN)])},
+        {"links": BoundedList.from_seq(0, [Link(CONTEXT)])},
+        {
+            "links": BoundedList.from_seq(
+                9, [Link(SpanContext(3, 4, is_remote=True), BoundedAttributes(0, PLAIN))]
+            )
+        }
+        | events({"a": 1}),
+        {"attributes": BoundedAttributes(1, {"a": 1, "b": 2})},
+        {"attributes": BoundedAttributes(0, {"a": 1})} | events({"a": 1}, {}, most=1),
+    ],
+)
+def test_events_links_and_dropped_counts_are_ordinary(
+    encode_line: Any, fields: dict[str, Any]
+) -> None:
+    for end in (6, None):
+        span = span_with(**fields, end_time=end)
+
+        found = encode_line(span, end is not None, LONGEST)
+
+        assert found is not None
+        check(found, span)
+
+
+@pytest.mark.parametrize("encode_line", ENCODERS)
+def test_the_events_of_the_sdk_are_ordinary(encode_line: Any) -> None:
+    span: Any = TracerProvider(shutdown_on_exit=False).get_tracer("a").start_span("tool")
+    span.add_event("called", {"a": 1, "b": ["c"]})
+    span.add_event("done")
+    span.add_link(CONTEXT, {"d": 1.5})
+    try:
+        raise ValueError("no such file")
+    except ValueError as error:
+        span.record_exception(error, {"e": True})
+    span.set_status(StatusCode.ERROR, "failed")
+    span.end()
+
+    found = encode_line(span, True, LONGEST)
+
+    assert found is not None
+    check(found, span)
+    assert found[2].count(b'"name":') == 5
+
+
+@pytest.mark.parametrize("encode_line", ENCODERS)
+def test_a_line_with_events_is_as_long_as_it_may_be(encode_line: Any) -> None:
+    span = span_with(**events(PLAIN, PLAIN))
+    length = len(careful(span))
+
+    assert encode_line(span, True, length) is not None
+    assert encode_line(span, True, length - 1) is None
+
+
+@pytest.mark.skipif(native is None, reason="wakelog-native is not used")
+@settings(max_examples=times(500), deadline=None)
+@given(ORDINARY, TIMES.filter(bool), TIMES.filter(bool))
+def test_a_line_with_events_is_encoded_for_otlp_by_compiled_code(
+    fields: dict[str, Any], began: int, end: int
+) -> None:
+    span = span_with(**fields | {"start_time": began, "end_time": end, "links": BoundedList(1)})
+    found = ordinary_line(span, True, LONGEST)
+    assert found is not None
+    line, _ = seal(found[1], 1, found[2], 0)
+    in_python = SpanEncoder()
+    in_python._native = None
+
+    encoded = native.encode_span(line)
+
+    assert encoded is not None
+    assert encoded == in_python.encode(line)
 
 
 def test_a_span_of_a_class_with_another_property_is_read_through_it() -> None:
@@ -211,12 +248,24 @@ def test_another_sdk_is_read_through_its_properties(monkeypatch: pytest.MonkeyPa
             super().__init__(**fields)
             self._name = self._name.encode().decode() * 2
 
-    monkeypatch.setattr(_span_storage, "ReadableSpan", Other)
+    class Shouting(Event):
+        @property
+        def name(self) -> str:
+            return super().name.upper()
 
-    assert span_storage() is None
+    class Copying(Link):
+        @property
+        def attributes(self) -> Any:
+            return dict(super().attributes or {})
+
+    for name, kind in (("ReadableSpan", Other), ("Event", Shouting), ("Link", Copying)):
+        with monkeypatch.context() as patch:
+            patch.setattr(_span_storage, name, kind)
+            assert span_storage() is None
+    assert span_storage() is not None
 
 
-@pytest.mark.parametrize("encode_line", [_line_in_python, ordinary_line])
+@pytest.mark.parametrize("encode_line", ENCODERS)
 def test_one_parent_of_spans_in_two_traces_is_written_for_each(encode_line: Any) -> None:
     parent = SpanContext(1, 7, is_remote=False, trace_flags=TraceFlags(1))
     for trace_id in (1, 9, 1):

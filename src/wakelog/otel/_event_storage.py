@@ -129,7 +129,7 @@ def event_storage() -> EventStorage | None:
     bounded = vars(BoundedAttributes(_MOST))
     kinds = list(map(type, bounded.values()))
     try:
-        [event], [key] = span.events, context
+        [key] = context
         events = before[known.events]
         found = EventStorage(
             known.context,
@@ -139,9 +139,9 @@ def event_storage() -> EventStorage | None:
             _only(span, SpanLimits),
             known.queue,
             _only(events, _LOCK),
-            _name_of(event, "b"),
-            _name_of(event, _TIME),
-            _only(event, BoundedAttributes),
+            known.event_name,
+            known.event_time,
+            known.event_attributes,
             list(bounded.items()),
             kinds.index(dict),
             kinds.index(_LOCK),
@@ -201,11 +201,6 @@ def _state(value: object) -> object:
     if type(value) in (Event, BoundedAttributes, BoundedList):
         return type(value), [(name, _state(item)) for name, item in vars(value).items()]
     return value
-
-
-def _name_of(kept_in: object, value: object) -> str:
-    """Return under which name an object has a value, empty without it."""
-    return next((name for name, own in vars(kept_in).items() if own is value), "")
 
 
 def _only(kept_in: object, kind: type) -> str:

@@ -44,14 +44,14 @@ def fields_of_span(
         fields["trace_flags"] = int(context.trace_flags)
     if span.kind is not _INTERNAL:
         about["kind"] = KINDS.get(span.kind, "internal")
-    if ended and type(began) is int:
-        about["start"] = rfc3339(began)
     if (parent := span.parent) is not None:
         about["parent"] = context_fields(parent, context.trace_id)
     if context.trace_state:
         about["trace_state"] = _state(context.trace_state)
     if context.is_remote:
         about["remote"] = True
+    if ended and type(began) is int:
+        about["start"] = rfc3339(began)
     status = span.status
     if status.status_code is not _UNSET:
         about["status"] = status.status_code.name
@@ -64,17 +64,22 @@ def fields_of_span(
         "dropped_links": span.dropped_links,
     }
     about.update({name: count for name, count in counts.items() if count})
-    body: dict[str, Any] = {}
-    if events := span.events:
-        body["events"] = _events(events)
-    if links := span.links:
-        body["links"] = _links(links)
     fields["span"] = about
-    if body:
+    if body := body_of(span.events, span.links):
         fields["body"] = body
     if attributes:
         fields["attributes"] = attributes
     return fields
+
+
+def body_of(events: Sequence[Event], links: Sequence[Link]) -> dict[str, Any]:
+    """Return the body of a span's line, which is empty for a span without events and links."""
+    body: dict[str, Any] = {}
+    if events:
+        body["events"] = _events(events)
+    if links:
+        body["links"] = _links(links)
+    return body
 
 
 def _events(events: Sequence[Event]) -> list[dict[str, Any]]:

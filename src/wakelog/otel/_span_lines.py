@@ -19,6 +19,7 @@ from wakelog.otel._redactor import Redactor
 from wakelog.otel._scopes import encoded_scopes, scope_of
 from wakelog.otel._span_fields import (
     KINDS,
+    body_of,
     context_fields,
     fields_of_span,
     plain_text,
@@ -168,7 +169,6 @@ def _line_in_python(span: ReadableSpan, ended: bool, longest: int) -> Encoded | 
     if (
         type(context) is not SpanContext
         or not type(events) is type(links) is BoundedList
-        or (_queue_of(events) or _queue_of(links) or events.dropped or links.dropped)
         or not type(began) is int is type(end if ended else began)
         or (parent is not None and type(parent) is not SpanContext)
     ):
@@ -176,11 +176,11 @@ def _line_in_python(span: ReadableSpan, ended: bool, longest: int) -> Encoded | 
     trace_id, span_id, remote, flags, state, *_ = context
     if not flags & _SAMPLED or remote or (state is not _NO_STATE and state):
         return None
+    dropped = 0
     if type(attributes) is BoundedAttributes:
-        if attributes.dropped:
-            return None
+        dropped = attributes.dropped
         attributes = attributes.copy()  # another thread may change them
-    if attributes and type(attributes) is not dict:
+    if attributes is not None and type(attributes) is not dict:
         return None
     known = encoded_scopes.get(id(scope))
     try:
@@ -200,17 +200,36 @@ def _line_in_python(span: ReadableSpan, ended: bool, longest: int) -> Encoded | 
                 head += _status(status)
         else:
             signal, time = "span_start", beginning
+        if dropped or events.dropped or links.dropped:
+            head += _counts(dropped, events.dropped, links.dropped)
         about = (
             f',"signal":"{signal}","timestamp":"{time}","trace_id":"{trace}","span_id":"{digits}"'
             f'{_flags(flags)},"span":{{{head}}}'
         ).encode()
+        body = _body(events, links) if _queue_of(events) or _queue_of(links) else b""
         rest = _attributes(attributes) if attributes else b""
     except (TypeError, UnicodeEncodeError):  # lone surrogates, integers beyond 64 bits
         return None
-    if rest is None:
+    if rest is None or body is None:
         return None
-    content = b"%b%b%b" % (about, rest, scope_of(span) if known is None else known[1])
+    content = b"%b%b%b%b" % (about, body, rest, scope_of(span) if known is None else known[1])
     return (span_id, f"{trace}-{digits}", content, resource) if len(content) <= longest else None
+
+
+def _counts(*dropped: int) -> str:
+    """Return the fields of the numbers of attributes, events and links that the SDK has dropped."""
+    names = ("attributes", "events", "links")
+    return "".join(
+        f',"dropped_{name}":{int(count)}'
+        for name, count in zip(names, dropped, strict=True)
+        if count
+    )
+
+
+def _body(events: BoundedList[Any], links: BoundedList[Any]) -> bytes | None:
+    """Return the field of the body, None if it needs ``encode``."""
+    body = body_of(list(_queue_of(events)), list(_queue_of(links)))
+    return b',"body":' + orjson.dumps(body) if is_json(body) else None
 
 
 def _attributes(attributes: dict[str, Any]) -> bytes | None:

@@ -52,6 +52,8 @@ class SDKClasses(NamedTuple):
     span_context: type = SpanContext
     bounded_attributes: type = BoundedAttributes
     bounded_list: type = BoundedList
+    event: type = Event
+    link: type = Link
     internal: SpanKind = SpanKind.INTERNAL
     unset: StatusCode = StatusCode.UNSET
     no_state: TraceState = SpanContext(0, 0, is_remote=False).trace_state
@@ -63,6 +65,11 @@ class SpanStorage(NamedTuple):
     Attributes:
         held: Where bounded attributes have their dict.
         queue: Where a bounded list has its deque.
+        event_name: Where an event has its name, like the next ones.
+        event_time: Its time.
+        event_attributes: Its attributes.
+        link_context: Where a link has its context.
+        link_attributes: Where a link has its attributes.
         classes: For each class of spans, whether its spans keep their values there.
     """
 
@@ -82,6 +89,11 @@ class SpanStorage(NamedTuple):
     description: str
     held: str
     queue: str
+    event_name: str
+    event_time: str
+    event_attributes: str
+    link_context: str
+    link_attributes: str
     classes: Classes
 
 
@@ -117,14 +129,15 @@ class Classes(dict[type, bool]):
 def span_storage() -> SpanStorage | None:
     """Return where this SDK's spans keep their values, None if that is not known."""
     context = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=_STATE)
+    event, link = Event("b", {"e": 1}, 7 << 60), Link(context, {"f": 1})
     given: dict[str, Any] = {
         "name": "a",
         "context": context,
         "parent": SpanContext(3, 4, is_remote=False),
         "resource": SDKResource({}),
         "attributes": BoundedAttributes(attributes={"a": 1}),
-        "events": BoundedList.from_seq(1, [Event("b", {}, 1)]),
-        "links": BoundedList.from_seq(1, [Link(context)]),
+        "events": BoundedList.from_seq(1, [event]),
+        "links": BoundedList.from_seq(1, [link]),
         "kind": SpanKind.CLIENT,
         "status": Status(StatusCode.ERROR, "c"),
         "start_time": 5 << 60,
@@ -135,13 +148,17 @@ def span_storage() -> SpanStorage | None:
     names = [_name_of(span, given[name]) for name in _PROPERTIES]
     status, held, queue = given["status"], given["attributes"], given["events"]
     names += [_name_of(status, status.status_code), _name_of(status, status.description)]
-    names += [_only(held, dict), _only(queue, deque)]
+    at, kept = _only(held, dict), _only(queue, deque)
+    names += [at, kept, *(_name_of(event, value) for value in _values_of(event))]
+    names += [_name_of(link, context), _name_of(link, link.attributes)]
     usual = {"attributes": {"a": 1}, "events": tuple(queue), "links": tuple(given["links"])}
     if (
         not all(names)
         or any(getattr(span, name) != usual.get(name, given[name]) for name in _PROPERTIES)
-        or getattr(held, names[-2]) != {"a": 1}
-        or list(getattr(queue, names[-1])) != list(queue)
+        or getattr(held, at) != {"a": 1}
+        or list(getattr(queue, kept)) != list(queue)
+        or _values_of(event) != ("b", 7 << 60, {"e": 1})
+        or (link.context, link.attributes) != (context, {"f": 1})
         or tuple(context)[:5] != (1, 2, True, 1, _STATE)
     ):
         return None
@@ -149,6 +166,10 @@ def span_storage() -> SpanStorage | None:
 
 
 _STATE: Final = TraceState([("a", "b")])
+
+
+def _values_of(event: Event) -> tuple[object, ...]:
+    return event.name, event.timestamp, event.attributes
 
 
 def _name_of(kept_in: object, value: object) -> str:
