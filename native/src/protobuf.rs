@@ -2,12 +2,12 @@
 //!
 //! Source: the protocol buffers' encoding guide, and `opentelemetry/proto/common/v1/common.proto`.
 
-use jiter::{Jiter, NumberAny, NumberInt, Peek};
+use jiter::{Jiter, Peek};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::reading::read_object;
+use crate::reading::{read_number, read_object, Number};
 
 /// The maximum nesting of containers that is encoded here.
 pub const LEVELS: usize = 30;
@@ -134,12 +134,12 @@ pub fn put_any_value(
             })?;
             put_field(out, 0x32, &items);
         }
-        _ => match json.known_number(peek).ok()? {
-            NumberAny::Int(NumberInt::Int(number)) => {
+        _ => match read_number(json, peek)? {
+            Number::Integer(number) => {
                 out.push(0x18);
                 put_varint(out, number as u64);
             }
-            NumberAny::Float(number) => {
+            Number::Float(number) => {
                 out.push(0x21);
                 out.extend_from_slice(&number.to_le_bytes());
             }

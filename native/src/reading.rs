@@ -2,7 +2,7 @@
 //!
 //! Every function returns `None` for what is not ordinary, such as malformed JSON.
 
-use jiter::{Jiter, NumberInt, Peek};
+use jiter::{Jiter, Peek};
 use memchr::memmem::Finder;
 use std::sync::LazyLock;
 
@@ -34,9 +34,29 @@ pub fn read_object<'j>(
 
 /// Read an integer that fits into 64 bits.
 pub fn read_integer(json: &mut Jiter<'_>, peek: Peek) -> Option<i64> {
-    match json.known_int(peek).ok()? {
-        NumberInt::Int(number) => Some(number),
+    match read_number(json, peek)? {
+        Number::Integer(number) => Some(number),
+        Number::Float(_) => None,
     }
+}
+
+/// A number as the codec in Python reads it.
+pub enum Number {
+    Integer(i64),
+    Float(f64),
+}
+
+/// Read a number: an integer that fits into 64 bits, or a finite one with a fraction or an exponent.
+///
+/// The functions of `jiter` for this refuse integers of more than 18 digits, such as times.
+pub fn read_number(json: &mut Jiter<'_>, peek: Peek) -> Option<Number> {
+    let digits = std::str::from_utf8(json.known_number_bytes(peek).ok()?).ok()?;
+    if let Ok(number) = digits.parse() {
+        return Some(Number::Integer(number));
+    }
+    let is_float = digits.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+    let number: f64 = digits.parse().ok()?;
+    (is_float && number.is_finite()).then_some(Number::Float(number))
 }
 
 /// Read a text that is an id in hexadecimal.

@@ -272,6 +272,39 @@ def test_content_set_apart_by_agents_is_not_left_to_python() -> None:
         assert (s.TOOL_CALL_ARGUMENTS.encode() in encoded) == events
 
 
+@pytest.mark.parametrize(
+    "number, is_encoded",
+    [
+        ("1790000000000000001", True),
+        ("9223372036854775807", True),
+        ("-9223372036854775808", True),
+        ("0", True),
+        ("1.5", True),
+        ("-1e-7", True),
+        ("12345678901234567890.5", True),
+        ("9223372036854775808", False),
+        ("-9223372036854775809", False),
+        ("1e999", False),
+        ("01", False),
+        ("+1", False),
+        ("NaN", False),
+        ("-Infinity", False),
+        ("1.", False),
+        ("-", False),
+    ],
+)
+def test_a_number_leaves_as_it_does_in_python(number: str, is_encoded: bool) -> None:
+    time = '"timestamp":"2026-11-29T17:00:00.000000000Z"'
+    line = f'{{"id":"i","seq":1,{time},"attributes":{{"a":{number},"b":[{number}]}}}}'.encode()
+
+    encoded = compiled_encoder(False)(line, 1, "w", True, False)
+
+    assert (encoded is not None) == is_encoded
+    if is_encoded:
+        in_python = LogEncoder(events=False, max_record_bytes=None)
+        assert encoded == in_python.encode(line, 1, "w", True, False)
+
+
 def salts(count: int) -> list[bytes]:
     content = {s.TOOL_CALL_ARGUMENTS: "x"}
     made = [encode(record(), content, True, b"", 1000, s.CONTENT) for _ in range(count)]
