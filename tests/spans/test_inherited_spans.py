@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +17,19 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.support.waiting import until
 from wakelog.cli import main
-from wakelog.journal import Journal, Space, are_inherited, folders, may_end_spans, open_spans
+from wakelog.journal import (
+    Journal,
+    Space,
+    are_inherited,
+    folders,
+    inherit,
+    may_end_spans,
+    open_spans,
+)
 from wakelog.journal._open_spans import are_ended
 from wakelog.otel import DurableSpanProcessor
 from wakelog.record import SPANS
+from wakelog.runtime import FileLock
 
 # The program becomes a daemon, which does what it reads on its standard input.
 DAEMON = """
@@ -107,7 +117,8 @@ def test_a_span_that_a_daemon_ends_is_exported_once_with_its_own_end(
 
     daemon.end("first")
     daemon.end("second")
-    assert not are_inherited(folder)
+    # With two forks, the process between may still be ending.
+    until(lambda: not are_inherited(folder), "the child to leave the spans")
     daemon.kill()
 
     assert exported(tmp_path) == [("first", None), ("second", None)]
@@ -153,3 +164,19 @@ def test_status_says_that_a_span_of_a_daemon_is_open(
 
     main(["status", str(tmp_path)])
     assert "did not end before their process did" in capsys.readouterr().out
+
+
+def test_a_child_waits_for_a_process_that_only_looks(tmp_path: Path) -> None:
+    (tmp_path / "inherited").touch()
+    looking = FileLock.take(tmp_path / "inherited")
+    assert looking is not None
+    looks_away = threading.Timer(0.01, looking.release)
+    looks_away.start()
+
+    descriptor = inherit(tmp_path)
+
+    looks_away.join()
+    assert descriptor >= 0
+    assert are_inherited(tmp_path)
+    os.close(descriptor)
+    assert not are_inherited(tmp_path)

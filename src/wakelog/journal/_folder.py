@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,8 @@ ENDED = "ended"
 # The file that forked children lock while they have spans of the folder that they may end.
 INHERITED = "inherited"
 _DIRECTORY_MODE = 0o700
+# How long a forked child waits for a process that only looks whether there is such a child.
+_SHARING_SECONDS = 0.1
 
 
 class Folder:
@@ -158,14 +161,24 @@ def inherit(folder: Path) -> int:
         The descriptor, which children of this process inherit; -1 if the folder cannot be locked.
     """
     descriptor = -1
-    try:
+    with suppress(OSError):
         descriptor = open_file(folder / INHERITED, os.O_RDWR | os.O_CREAT)
+        deadline = time.monotonic() + _SHARING_SECONDS
+        while not (shared := _is_shared(descriptor)) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if shared:
+            return descriptor
+    if descriptor >= 0:
+        os.close(descriptor)
+    return -1  # the spans are ended as if there were no child
+
+
+def _is_shared(descriptor: int) -> bool:
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:  # then the spans are ended as if there were no child
-        if descriptor >= 0:
-            os.close(descriptor)
-        return -1
-    return descriptor
+    except BlockingIOError:
+        return False
+    return True
 
 
 def are_inherited(folder: Path) -> bool:
