@@ -81,6 +81,9 @@ impl SpanEvents {
         let Some(span) = self.span_in(context)? else {
             return Ok(None);
         };
+        if !is_of_class(&span, intern!(py, "get_span_context"))? {
+            return Ok(None);
+        }
         let Some(items) = self.context_of(&span)? else {
             return Ok(None);
         };
@@ -176,6 +179,9 @@ impl SpanEvents {
     /// Return whether neither the span nor its class has another way to add events.
     fn adds_as_the_sdk(&self, span: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = span.py();
+        if !is_of_class(span, intern!(py, "is_recording"))? {
+            return Ok(false);
+        }
         let add_event = span.getattr(intern!(py, "add_event"))?;
         let add_made = span.get_type().getattr(intern!(py, "_add_event"))?;
         Ok(add_event.getattr(intern!(py, "__func__"))?.is(&self.known.add_event)
@@ -284,6 +290,13 @@ impl SpanEvents {
         Ok(!lock.get_type().is(self.at.lock_type.bind(py))
             || lock.call_method0(intern!(py, "locked"))?.is_truthy()?)
     }
+}
+
+/// Return whether an object has the method of its class, and none of its own.
+fn is_of_class(object: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+    let function = object.getattr(name)?.getattr_opt(intern!(object.py(), "__func__"))?;
+    let own = object.get_type().getattr(name)?;
+    Ok(function.is_some_and(|function| function.is(&own)))
 }
 
 /// Return a new object of a class of Python without initializing it.

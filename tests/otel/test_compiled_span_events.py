@@ -184,6 +184,23 @@ def test_a_span_with_a_method_of_its_own_is_left_to_the_bridge() -> None:
     assert not compiled.add(record(of), False)
 
 
+def test_a_span_that_says_itself_whether_it_is_recording_is_left_to_the_bridge() -> None:
+    of = span()
+    of.is_recording = lambda: False
+
+    assert not compiled.add(record(of), False)
+
+
+def test_the_ids_that_a_span_returns_itself_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = span()
+    of.get_span_context = lambda: SpanContext(7, 8, is_remote=False)
+    context = trace.set_span_in_context(of, Context())
+
+    assert _others.span_context_of(context) == (7, 8, 0)
+    monkeypatch.setattr(_others, "_ids_in", None)
+    assert _others.span_context_of(context) == (7, 8, 0)
+
+
 def test_a_class_that_was_changed_later_is_left_to_the_bridge(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
