@@ -34,7 +34,9 @@ fn read(line: &[u8]) -> Option<()> {
     read_object(&mut json, |json, name, peek| {
         seen.note(&FIELDS, name)?;
         match (name, peek) {
-            ("dropped_attributes_count" | "event" | "salted", _) => None,
+            ("dropped_attributes_count" | "event", _) => None,
+            ("salted", Peek::Array) => read_salted(json),
+            ("salted", _) => None,
             ("timestamp" | "observed_timestamp", Peek::String) => {
                 times::parse(json.known_str().ok()?).map(drop)
             }
@@ -51,6 +53,24 @@ fn read(line: &[u8]) -> Option<()> {
         }
     })?;
     json.finish().ok()
+}
+
+/// Read a salted part: a size, a salt and the content, or what its erasure has left.
+fn read_salted(json: &mut Jiter<'_>) -> Option<()> {
+    let levels = LEVELS - 2;
+    let peek = json.known_array().ok()??;
+    skip(json, peek, levels)?;
+    let peek = json.array_step().ok()??;
+    skip(json, peek, levels)?;
+    match json.array_step().ok()?? {
+        Peek::String => json.known_skip(Peek::String).ok()?,
+        Peek::Object => read_object(json, |json, name, peek| {
+            (name != "attributes" || peek == Peek::Object).then_some(())?;
+            skip(json, peek, levels)
+        })?,
+        _ => return None,
+    }
+    json.array_step().ok()?.is_none().then_some(())
 }
 
 /// Read a value that is not looked at; `None` if a number in it is beyond the largest one.

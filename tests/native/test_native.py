@@ -474,10 +474,17 @@ LINE = (
     b'"trace_id":"0af7651916cd43dd8448eb211c80319c","span_id":"b7ad6b7169203331","trace_flags":1,'
     b'"scope":{"name":"e"},"crc":"00000000"}'
 )
-LINES = (LINE, '{"id":"1","seq":1,"body":"é€","attributes":{}}'.encode())
+SALTED = (
+    b'{"id":"1","seq":1,"salted":[66,"00112233445566778899aabbccddeeff",{"attributes":{"a":["b"]},'
+    b'"body":{"c":1}}],"attributes":{"d":true},"crc":"00000000"}'
+)
+ERASED = (
+    b'{"id":"1","seq":1,"signal":"span","salted":[66,"0123456789abcdef","0101"],"crc":"00000000"}'
+)
+LINES = (LINE, '{"id":"1","seq":1,"body":"é€","attributes":{}}'.encode(), SALTED, ERASED)
 PIECES = (
     b'null 1e999 01 1. - .5 1e \\ud800 \\uD83D\\uDE00 \\x " { } [ ] , : NaN \x00 \xff 99999999999999999999 '
-    b'\\u true tru "salted":[], "event":1, "id":2, 24 25 4294967296 "$wakelog"'
+    b'\\u true tru "salted":[], "salted":{}, [] {}] ,{}] "attributes":[], "event":1, "id":2, 24 25 4294967296 "$wakelog"'
 ).split(b" ")
 
 
