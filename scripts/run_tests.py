@@ -33,6 +33,7 @@ ONLY_COMPILED = (
     "tests/evidence/test_compiled_sealing.py",
     "tests/journal/test_compiled_writer.py",
     "tests/otel/test_compiled_records.py",
+    "tests/otel/test_compiled_span_events.py",
 )
 COMPILED = (
     *ONLY_COMPILED,

@@ -92,11 +92,17 @@ class Server:
                 unavailable(self._part, reason)
             time.sleep(0.05)
 
-    def stop(self, seconds: float = _SECONDS) -> str:
+    def waits_for_requests(self) -> bool:
+        """Return whether it, and every process of its session, waits for a request."""
+        assert self._process is not None
+        return all("epoll" in one for one in _processes_of(self._process.pid))
+
+    def stop(self, seconds: float = _SECONDS, *, alone: bool = False) -> str:
         """Have it end by itself, or kill it when it does not.
 
         Args:
             seconds: How long it may take.
+            alone: Whether the signal is for the process that was started, and not for its children.
 
         Returns:
             Nothing where it has ended, else its processes and what they do, and what it has said last. Those
@@ -105,7 +111,7 @@ class Server:
         hung = ""
         if self._process is not None:
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGTERM)
+                (os.kill if alone else os.killpg)(self._process.pid, signal.SIGTERM)
             try:
                 self._process.wait(seconds)
             except subprocess.TimeoutExpired:
