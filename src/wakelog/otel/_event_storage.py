@@ -23,12 +23,12 @@ from wakelog.events import semconv as s
 from wakelog.otel._line_records import PreparedRecord
 from wakelog.otel._others import take_ids_from
 from wakelog.otel._records import EventLogRecord
-from wakelog.otel._span_storage import span_storage
+from wakelog.otel._span_storage import Classes, span_storage
 
-_MOST_CLASSES: Final = 100
 _LOCK: Final = type(threading.Lock())
 _MOST, _TIME = 12345, 5 << 60
 _FULL: Final = 2
+_METHODS: Final = ("get_span_context", "is_recording")
 _NO_RESOURCE: Final = SDKResource({})
 _SCOPE: Final = InstrumentationScope(s.SCOPE_NAME)
 
@@ -72,31 +72,7 @@ class EventStorage(NamedTuple):
     most: int
     lock_type: type
     key: str
-    classes: EventClasses
-
-
-class EventClasses(dict[type, bool]):
-    """For each class of spans, whether its spans keep their events as the SDK's own do.
-
-    Args:
-        names: The names of the attributes that are read.
-    """
-
-    def __init__(self, names: list[str]) -> None:
-        super().__init__()
-        self._names = names
-
-    def __missing__(self, kind: type) -> bool:
-        if len(self) >= _MOST_CLASSES:
-            self.clear()
-        self[kind] = plain = (
-            issubclass(kind, Span)
-            and kind.__getattribute__ is object.__getattribute__
-            and kind.get_span_context is Span.get_span_context
-            and kind.is_recording is Span.is_recording
-            and not any(hasattr(kind, name) for name in self._names)
-        )
-        return plain
+    classes: Classes
 
 
 class _KnownClasses(NamedTuple):
@@ -148,7 +124,7 @@ def event_storage() -> EventStorage | None:
             list(bounded.values()).index(_MOST),
             _LOCK,
             key,
-            EventClasses([known.context, known.end_time, known.events]),
+            Classes(Span, _METHODS, (known.context, known.end_time, known.events)),
         )
     except (KeyError, ValueError):
         return None

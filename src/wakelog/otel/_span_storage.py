@@ -8,6 +8,7 @@ they are read through the properties.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.attributes import BoundedAttributes
@@ -100,26 +101,28 @@ class SpanStorage(NamedTuple):
 class Classes(dict[type, bool]):
     """For each class of spans, whether its spans keep their values as the SDK's own do.
 
-    A class of a user that has another property, or an attribute of one of the names, does not.
+    A class of a user that has another method or property, or an attribute of one of the names, does
+    not.
 
     Args:
-        names: The names behind the properties.
+        base: The SDK's class from which it has to inherit.
+        methods: The names of the methods and properties that have to be the SDK's.
+        names: The names of the attributes that are read.
     """
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, base: type, methods: Sequence[str], names: Sequence[str]) -> None:
         super().__init__()
-        self._names = names
+        self._base, self._methods, self._names = base, methods, names
 
     def __missing__(self, kind: type) -> bool:
         if len(self) >= _MOST_CLASSES:
             self.clear()
         self[kind] = plain = (
-            issubclass(kind, ReadableSpan)
+            issubclass(kind, self._base)
             and kind.__getattribute__ is object.__getattribute__
-            and kind.get_span_context in (ReadableSpan.get_span_context, Span.get_span_context)
             and all(
-                getattr(kind, name) is getattr(ReadableSpan, name)
-                for name in (*_PROPERTIES, *_COUNTS)
+                getattr(kind, name) in (getattr(self._base, name), getattr(Span, name))
+                for name in self._methods
             )
             and not any(hasattr(kind, name) for name in self._names)
         )
@@ -162,7 +165,9 @@ def span_storage() -> SpanStorage | None:
         or tuple(context)[:5] != (1, 2, True, 1, _STATE)
     ):
         return None
-    return SpanStorage(*names, Classes(names[: len(_PROPERTIES)]))  # type: ignore[call-arg, arg-type] # as many
+    methods = ("get_span_context", *_PROPERTIES, *_COUNTS)
+    classes = Classes(ReadableSpan, methods, names[: len(_PROPERTIES)])
+    return SpanStorage(*names, classes)  # type: ignore[call-arg, arg-type] # as many
 
 
 _STATE: Final = TraceState([("a", "b")])
