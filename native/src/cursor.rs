@@ -12,7 +12,7 @@ use crate::json::HEX;
 const BEGINS_A_RECORD: &[u8] = b"{\"id\":\"";
 const CRC: &[u8] = b",\"crc\":\"";
 /// The length of `,"crc":"00000000"}`.
-const CRC_LENGTH: usize = CRC.len() + 10;
+pub const CRC_LENGTH: usize = CRC.len() + 10;
 /// What follows `seq` on the line of a span's start, and where it is looked for.
 static START: LazyLock<Finder<'static>> =
     LazyLock::new(|| Finder::new(b",\"signal\":\"span_start\""));
@@ -23,10 +23,12 @@ static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"$wakel
 /// Take intact lines of a block, up to the first that is not ordinary.
 ///
 /// `crc` is the checksum of the line before, `seq` its number, `spans` whether lines may be those of
-/// starts, which are skipped. At most `most` lines are taken, and none after `most_bytes`.
+/// starts, which are skipped. At most `most` lines are taken, and none after `most_bytes`. `made`
+/// makes an entry from its items: the line, the resource, the writer, the mark before the block, the
+/// number, and the offset of the next line in the segment, in which the block begins at `begins`.
 ///
-/// Returns the lines, each with its number and the offset after it, then the offset after the last
-/// line, skipped ones included, and that line's checksum.
+/// Appends the entries to a list, and returns the last number, the offset after the last line, skipped ones included, and that line's
+/// checksum.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)] // the state of one caller, which is not an object of its own
 pub fn take_lines<'py>(
@@ -38,10 +40,16 @@ pub fn take_lines<'py>(
     spans: bool,
     most: usize,
     most_bytes: usize,
-) -> PyResult<(Bound<'py, PyList>, usize, u32)> {
-    let found = PyList::empty(py);
+    entries: &Bound<'py, PyList>,
+    made: &Bound<'py, PyAny>,
+    resource: &Bound<'py, PyAny>,
+    writer: &Bound<'py, PyAny>,
+    mark: &Bound<'py, PyAny>,
+    begins: usize,
+) -> PyResult<(u64, usize, u32)> {
     let stop = start.saturating_add(most_bytes);
-    while start < stop && found.len() < most {
+    let most = entries.len().saturating_add(most);
+    while start < stop && entries.len() < most {
         let Some(line) = block.get(start..).and_then(|rest| Some(&rest[..memchr(b'\n', rest)?]))
         else {
             break;
@@ -55,11 +63,12 @@ pub fn take_lines<'py>(
                 break;
             }
             seq += 1;
-            found.append((PyBytes::new(py, line), seq, end))?;
+            let items = (PyBytes::new(py, line), resource, writer, mark, seq, begins + end);
+            entries.append(made.call1((items,))?)?;
         }
         (start, crc) = (end, added);
     }
-    Ok((found, start, crc))
+    Ok((seq, start, crc))
 }
 
 /// Return the checksum of a line, `None` if it is not the one that the line states.

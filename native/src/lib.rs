@@ -11,6 +11,7 @@ mod json;
 mod line;
 mod log_encoder;
 mod ordinary;
+mod prepared;
 mod protobuf;
 mod reading;
 mod recorder;
@@ -27,7 +28,7 @@ mod writer_fields;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 12;
+const INTERFACE: u32 = 13;
 
 /// Forget what a forked child must not share with its parent.
 #[pyfunction]
@@ -42,6 +43,7 @@ fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<line::LineEncoder>()?;
     module.add_class::<span_line::SpanLineEncoder>()?;
     module.add_class::<log_encoder::LogEncoder>()?;
+    module.add_class::<prepared::RecordPreparer>()?;
     module.add_class::<writer::LineWriter>()?;
     module.add_class::<writer_fields::WriterFields>()?;
     module.add_class::<recorder::LogRecorder>()?;

@@ -83,7 +83,7 @@ impl LogEncoder {
     }
 
     /// Return the `log_records` field of `ScopeLogs` for a line, `None` if it is not ordinary.
-    fn encode<'py>(
+    pub fn encode<'py>(
         &self,
         py: Python<'py>,
         line: &[u8],

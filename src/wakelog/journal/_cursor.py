@@ -16,7 +16,7 @@ from wakelog.errors import (
     JournalFormatError,
 )
 from wakelog.journal import _deletions as deletions
-from wakelog.journal._entry import Entry, EntryBatch, LaterEntry
+from wakelog.journal._entry import Entry, EntryBatch, later_entry
 from wakelog.journal._mark import Mark
 from wakelog.record import (
     FORMAT,
@@ -313,14 +313,11 @@ class Cursor:
         spans = self._header is None or self._header.signal == SPANS
         if _take_lines is not None:
             most = max_records - len(entries)
-            found, after, added = _take_lines(
-                block, start, crc, seq, spans, most, max(0, max_bytes)
-            )
-            for line, number, end in found:
-                entries.append(LaterEntry.of(line, resource, writer, mark, number, begins + end))
-            if found:
-                seq = found[-1][1]
-            taken, start, crc = after - start, after, added
+            seq, after, crc = _take_lines(
+                block, start, crc, seq, spans, most, max(0, max_bytes),
+                entries, later_entry, resource, writer, mark, begins,
+            )  # fmt: skip
+            taken, start = after - start, after
         while taken < max_bytes and len(entries) < max_records:
             end = block.find(b"\n", start)
             line = block[start:end]
@@ -334,7 +331,7 @@ class Cursor:
                 if b"$" in line and MARK in line:  # searching for one byte first is twice as fast
                     break
                 seq += 1
-                entries.append(LaterEntry.of(line, resource, writer, mark, seq, begins + after))
+                entries.append(later_entry((line, resource, writer, mark, seq, begins + after)))
             taken += after - start
             start, crc = after, added
         if taken:

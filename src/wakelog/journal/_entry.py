@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -27,13 +29,7 @@ class LaterEntry(Entry):
     """
 
     __slots__ = ()
-
-    @classmethod
-    def of(
-        cls, line: bytes, resource: Resource, writer: str, before: Mark, seq: int, end: int
-    ) -> LaterEntry:
-        """Return the entry of a line that is a whole record."""
-        return _new_entry(cls, (line, resource, writer, before, seq, end))
+    __repr__ = tuple.__repr__  # it has other items than `Entry`
 
     # Properties in C, because both are read for every record.
     line = property(itemgetter(0), doc="The line, without its newline.")
@@ -50,7 +46,10 @@ class LaterEntry(Entry):
         return self[3].after(self[5], self.seq, stated_crc(self.line))  # type: ignore[misc]
 
 
-_new_entry = tuple.__new__
+later_entry: Callable[[tuple[bytes, Resource, str, Mark, int, int]], LaterEntry] = partial(
+    tuple.__new__, LaterEntry
+)
+"""Returns a ``LaterEntry`` of its items, without calling a function in Python."""
 
 
 class EntryBatch:

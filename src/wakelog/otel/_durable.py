@@ -33,11 +33,11 @@ from wakelog.journal import (
 )
 from wakelog.otel._export_pipeline import ExportPipeline, Signal
 from wakelog.otel._exporters import endpoint_of
+from wakelog.otel._fields import resource_of
 from wakelog.otel._leftovers import OwnJournal
 from wakelog.otel._metric_table import REFUSED
 from wakelog.otel._metrics import SignalMetrics
 from wakelog.otel._pipeline import LOCAL, NAMES, destination_of, named_pipeline
-from wakelog.otel._records import resource_of
 from wakelog.otel._redactor import Redactor, redactor_of
 from wakelog.otel._result import UNWRITTEN, DeliveryResult, result_of
 from wakelog.otel._settings import (

@@ -14,6 +14,7 @@ from opentelemetry.sdk._logs.export import (
     LogRecordExportResult,
 )
 
+from wakelog._native import native
 from wakelog.delivery import BatchBisection, ExportOutcome, ExportRound, Outcome, suppress_recording
 from wakelog.errors import WakelogError
 from wakelog.journal import Entry, dead_letter_line, write_dead_letter
@@ -42,6 +43,9 @@ class Signal(NamedTuple):
         smaller: Returns the record with previews of large values, None if it has none.
         stand_in: Returns the record that reports a missing record downstream, None for none.
         exported_by: Called with the export attempt before the first batch.
+        rebuild_some: Converts some entries at once, given all, the number of the first, the maximum
+            number of records, and whether they are replayed; returns no record if ``rebuild`` has
+            to convert the first one. None if it always has to.
     """
 
     processor: Callable[..., Any]
@@ -50,6 +54,7 @@ class Signal(NamedTuple):
     smaller: Callable[[Entry, bool], Any | None]
     stand_in: Callable[[Entry, Any, str, str, int], Any | None]
     exported_by: Callable[[ExportAttempt], object] = lambda _: None
+    rebuild_some: Callable[[Sequence[Entry], int, int, bool], Sequence[Any]] | None = None
 
 
 def log_records(rebuilder: Rebuilder) -> Signal:
@@ -65,6 +70,7 @@ def log_records(rebuilder: Rebuilder) -> Signal:
         rebuilder.smaller,
         stand_in,
         exported_by,
+        None if native is None else rebuilder.prepare_some,
     )
 
 
@@ -229,20 +235,28 @@ class ExportPipeline:
 
     def _feed(self, sending: ExportRound[Entry]) -> str | None:
         """Feed the batch processor; return why the next entry cannot be rebuilt, None if it can."""
-        position, rebuild, feed = sending.position, self._signal.rebuild, self._signal.feed
-        replayed, batches = sending.replayed, self._batches
+        signal, batches, position = self._signal, self._batches, sending.position
+        rebuild, rebuild_some, feed = signal.rebuild, signal.rebuild_some, signal.feed
+        entries, replayed = sending.entries, sending.replayed
         seen = position() if position else 0
-        for number, entry in enumerate(sending.entries):
-            if sending.stopped is not None:
-                break
+        fed = turn_ends = 0
+        while fed < len(entries) and sending.stopped is None:
+            records: Sequence[Any] = ()
             try:
-                record = rebuild(entry, replayed)
+                if rebuild_some is not None:
+                    records = rebuild_some(entries, fed, _TURN_RECORDS, replayed)
+                if not records:
+                    records = (rebuild(entries[fed], replayed),)
             except Exception as error:  # noqa: BLE001 - one bad record must not cost the others
                 return f"no log record can be made of it: {type(error).__name__}: {error}"
-            feed(batches, record)
-            if number % _TURN_RECORDS == 0 and position is not None and position() != seen:
-                seen = position()
-                time.sleep(_TURN_SECONDS)
+            for record in records:
+                feed(batches, record)
+            if fed >= turn_ends:
+                turn_ends += _TURN_RECORDS
+                if position is not None and position() != seen:
+                    seen = position()
+                    time.sleep(_TURN_SECONDS)
+            fed += len(records)
         return None
 
     def flush(self, timeout: float) -> bool:

@@ -14,9 +14,11 @@ from typing import Any, Final
 
 from opentelemetry._logs import LogRecord
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource as SDKResource
 
+from wakelog._endpoints import without_secrets
 from wakelog.events import semconv as s
-from wakelog.record import kept, opened, parse_rfc3339, rfc3339, text_of
+from wakelog.record import Resource, kept, opened, parse_rfc3339, rfc3339, text_of
 
 _MOST_SEVERE: Final = 24
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -149,3 +151,17 @@ def _time(given: Any) -> int | None:
     if type(held) is float and math.isfinite(held):
         held = int(held)
     return held if type(held) is int else None
+
+
+def resource_of(resource: SDKResource | None) -> Resource:
+    """Return OpenTelemetry's resource as plain data, without user names and passwords in URLs."""
+    if resource is None:
+        return Resource({})
+    attributes = {name: _without_users(value) for name, value in resource.attributes.items()}
+    return Resource(attributes, resource.schema_url or "")
+
+
+def _without_users(value: Any) -> Any:
+    if type(value) is str:
+        return without_secrets(value) if "://" in value else value
+    return tuple(map(_without_users, value)) if type(value) is tuple else value

@@ -8,6 +8,7 @@ Source: ``opentelemetry/proto/logs/v1/logs.proto`` and ``collector/logs/v1/logs_
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
@@ -79,7 +80,8 @@ class LogEncoder:
 
     def __init__(self, *, events: bool, max_record_bytes: int | None) -> None:
         self._events = events
-        self._most = None if max_record_bytes is None else max_record_bytes - _MADE_BODY
+        self.longest = sys.maxsize if max_record_bytes is None else max_record_bytes - _MADE_BODY
+        """The size of a line above which its record may have to be shortened, in bytes."""
         self._attributes = Attributes()
         self._writer = ("", b"")
         # Cache of the encoded severities and event names.
@@ -87,7 +89,9 @@ class LogEncoder:
         # Caches of the bodies of Wakelog's own events, and of the last span.
         self._bodies: dict[tuple[Any, ...], bytes] = {}
         self._span: tuple[tuple[Any, Any, Any], bytes] = ((None, None, None), b"")
-        self._native = None if native is None else _native_encoder(events=events)
+        self.compiled = None if native is None else _native_encoder(events=events)
+        """The compiled encoder, None without one."""
+        self._native = None if self.compiled is None else self.compiled.encode
 
     # Long: every record is encoded here, and each call costs time.
     def encode(
@@ -113,7 +117,7 @@ class LogEncoder:
         Raises:
             ValueError: If the line is not JSON.
         """
-        if self._most is not None and len(line) > self._most:
+        if len(line) > self.longest:
             return None
         if self._native is not None:
             encoded: bytes | None = self._native(line, seq, writer, own, replayed)
@@ -271,7 +275,7 @@ class LogEncoder:
 
 
 def _native_encoder(*, events: bool) -> Any:
-    """Return the compiled form of ``LogEncoder.encode``."""
+    """Return the compiled form of ``LogEncoder``."""
     return native.LogEncoder(
         events,
         set(s.CONTENT),
@@ -281,7 +285,7 @@ def _native_encoder(*, events: bool) -> Any:
         s.REPLAYED,
         list(NAMES),
         body_of,
-    ).encode
+    )
 
 
 def _body(value: Any) -> bytes:

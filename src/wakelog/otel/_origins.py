@@ -67,6 +67,11 @@ class Origins:
         self._last = (text, scope)
         return scope
 
+    @property
+    def ending(self) -> bytes:
+        """How the last line whose scope is cached ends before its checksum."""
+        return self._last[0]
+
     def scope(self, scope: Scope | None) -> InstrumentationScope | None:
         """Return the SDK's scope, the same object for equal scopes."""
         if scope is None:

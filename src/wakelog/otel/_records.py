@@ -22,7 +22,6 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import TraceFlags
 from opentelemetry.util.types import AnyValue
 
-from wakelog._endpoints import without_secrets
 from wakelog._native import native
 from wakelog.errors import EventTooLargeError
 from wakelog.events import renewed
@@ -41,7 +40,6 @@ from wakelog.otel._scopes import encoded_scopes, scope_of
 from wakelog.record import (
     SEAL_BYTES,
     Record,
-    Resource,
     UnreadRecord,
     encode,
     to_line,
@@ -301,20 +299,6 @@ def _is_deeper(value: Any, levels: int) -> bool:
     return not levels or any(_is_deeper(item, levels - 1) for item in items)
 
 
-def resource_of(resource: SDKResource | None) -> Resource:
-    """Return OpenTelemetry's resource as plain data, without user names and passwords in URLs."""
-    if resource is None:
-        return Resource({})
-    attributes = {name: _without_users(value) for name, value in resource.attributes.items()}
-    return Resource(attributes, resource.schema_url or "")
-
-
-def _without_users(value: Any) -> Any:
-    if type(value) is str:
-        return without_secrets(value) if "://" in value else value
-    return tuple(map(_without_users, value)) if type(value) is tuple else value
-
-
 class Rebuilder:
     """Rebuilds log records from lines.
 
@@ -334,6 +318,15 @@ class Rebuilder:
         self._later = self._rebuild_later
         self._encoder = LogEncoder(events=policy.events, max_record_bytes=self._max_record_bytes)
         self._origins = Origins()
+        self._compiled: Callable[..., list[ReadWriteLogRecord]] | None = None
+        if native is not None:
+            self._compiled = native.RecordPreparer(
+                self._encoder.compiled,
+                max(0, self._encoder.longest),
+                LaterEntry,
+                LineLogRecord,
+                PreparedRecord,
+            ).prepare
         # Cache of the last scope, whether it is Wakelog's own, and whether its semantic conventions
         # are older.
         self._scope: tuple[InstrumentationScope | None, bool, bool] = (None, False, False)
@@ -357,11 +350,7 @@ class Rebuilder:
             return self.rebuild(entry, replayed=replayed)
         if self._rebuilds_first:
             return self.rebuild(entry, replayed=replayed)
-        scope, (known, own, older) = self._origins.scope_on(line), self._scope
-        if scope is not known:
-            own = scope is not None and scope.name == s.SCOPE_NAME
-            older = own and scope is not None and scope.schema_url != s.SCHEMA_URL
-            self._scope = (scope, own, older)
+        scope, own, older = self._scope_on(line)
         if older:
             return self.rebuild(entry, replayed=replayed)
         encoded = None
@@ -372,6 +361,45 @@ class Rebuilder:
         log_record = LineLogRecord(self._later, entry, replayed, encoded)
         resource = self._origins.resource(entry.resource)
         return PreparedRecord(log_record, resource, scope)
+
+    def prepare_some(
+        self,
+        entries: Sequence[Entry],
+        start: int,
+        most: int,
+        replayed: bool,  # noqa: FBT001 - one of two
+    ) -> Sequence[ReadWriteLogRecord]:
+        """Prepare ordinary entries in compiled code, with ``prepare`` for the others.
+
+        Args:
+            entries: The entries.
+            start: The number of the first to prepare, from 0.
+            most: The maximum number to prepare.
+            replayed: As in ``rebuild``.
+
+        Returns:
+            The records of the first entries that are ordinary and have the same scope and resource;
+            none if the first entry is not ordinary, or if there is no compiled code.
+        """
+        entry, compiled = entries[start], self._compiled
+        if compiled is None or type(entry) is not LaterEntry or self._rebuilds_first:
+            return ()
+        scope, own, older = self._scope_on(entry.line)
+        if older:
+            return ()
+        ending, resource = self._origins.ending, self._origins.resource(entry.resource)
+        return compiled(
+            entries, start, most, replayed, self.encodes, own, ending, scope, resource, self._later
+        )
+
+    def _scope_on(self, line: bytes) -> tuple[InstrumentationScope | None, bool, bool]:
+        """Return a line's scope, whether it is Wakelog's own, and whether that is an older one."""
+        scope = self._origins.scope_on(line)
+        if scope is not self._scope[0]:
+            own = scope is not None and scope.name == s.SCOPE_NAME
+            older = own and scope is not None and scope.schema_url != s.SCHEMA_URL
+            self._scope = (scope, own, older)
+        return self._scope
 
     def _rebuild_later(self, entry: Entry, replayed: bool) -> ReadWriteLogRecord:  # noqa: FBT001 - one of two
         try:

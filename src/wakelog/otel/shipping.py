@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 1.0
 _SCHEDULE_SECONDS = 0.2
-_BATCHES = Batching(_SCHEDULE_SECONDS * 1000, batch=512, timeout=30_000, queue=2048)
+# Twice the SDK's defaults: a journal's backlog fills larger requests, which cost less for each record.
+_BATCHES = Batching(_SCHEDULE_SECONDS * 1000, batch=1024, timeout=30_000, queue=4096)
 
 
 class _Writers:
