@@ -1,7 +1,7 @@
 //! Writing Python values as JSON, as the codec of Wakelog (orjson) writes them.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 /// Limits of a value that is written here: larger ones are checked and written in Python.
 const MOST_LEVELS: usize = 32;
@@ -79,6 +79,14 @@ pub fn put_text(out: &mut Vec<u8>, text: &str) {
 /// so that no code of a user's class runs.
 pub fn put_value(out: &mut Vec<u8>, value: &Bound<'_, PyAny>, longest: usize) -> Option<()> {
     Writer { items: MOST_ITEMS, longest }.put(out, value, MOST_LEVELS)
+}
+
+/// Return a value as JSON, of at most `longest` bytes; `None` if its type or size is not ordinary.
+#[pyfunction]
+pub fn dumps<'py>(value: &Bound<'py, PyAny>, longest: usize) -> Option<Bound<'py, PyBytes>> {
+    let mut out = Vec::with_capacity(1024);
+    put_value(&mut out, value, longest)?;
+    Some(PyBytes::new(value.py(), &out))
 }
 
 struct Writer {

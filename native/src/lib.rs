@@ -28,7 +28,7 @@ mod writer_fields;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 13;
+const INTERFACE: u32 = 14;
 
 /// Forget what a forked child must not share with its parent.
 #[pyfunction]
@@ -52,6 +52,7 @@ fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cursor::take_lines, module)?)?;
     module.add_function(wrap_pyfunction!(copies::copy_untouched, module)?)?;
     module.add_function(wrap_pyfunction!(ids::new_id, module)?)?;
+    module.add_function(wrap_pyfunction!(json::dumps, module)?)?;
     module.add_function(wrap_pyfunction!(ordinary::is_ordinary, module)?)?;
     module.add_function(wrap_pyfunction!(line::seal, module)?)?;
     module.add_function(wrap_pyfunction!(sealing::leaves_of, module)?)?;

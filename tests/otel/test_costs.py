@@ -8,6 +8,7 @@ place of two of the SDK's in Python counts as one call more, and costs less.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import statistics
 import sys
@@ -25,6 +26,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import wakelog
 from wakelog import AgentLogger, JSONLSink, OTelSink
 from wakelog._native import native
+from wakelog.gateway import EventSessionLogger
 from wakelog.journal import Cursor, Mark
 from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor
 from wakelog.otel._content import ContentPolicy
@@ -52,6 +54,7 @@ NOTED = {
     "tool_call in a run": (101, 34),
     "with log.tool": (237, 103),
     "a record on its way": (85, 5),
+    "an event of the gateway": (167, 71),
     "a span": (55, 12),
     "a span with two events": (102, 12),
     "a span on its way": (86, 12),
@@ -224,6 +227,19 @@ def test_a_span_makes_as_many_calls_on_its_way_as_are_noted(name: str, tmp_path:
     check(name, statistics.median(calls_in(deliver) for _ in range(2)) / BATCH)
     queue.shutdown()
     processor.shutdown()
+
+
+def test_an_event_of_the_gateway_makes_as_many_calls_as_are_noted(tmp_path: Path) -> None:
+    log = EventSessionLogger(tmp_path)
+    result = {"hits": 3, "titles": ["Lisbon in May", "Two seats left", "A morning flight"]}
+    event = {"event_type": "tool_result", "agent_name": "a", "session_id": "s", "result": result}
+
+    def record() -> None:
+        with pytest.raises(StopIteration):  # it waits for nothing
+            log(event).__await__().send(None)
+
+    check("an event of the gateway", usual(record))
+    asyncio.run(log.close())
 
 
 def readable(record: Any) -> ReadableLogRecord:

@@ -1,28 +1,39 @@
-"""Removing from an event what must not be written: secrets, and system prompts if configured."""
+"""What is written of an event: a copy without secrets, and without system prompts if configured."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from wakelog.events import SESSION_KEYS
-from wakelog.gateway._events import without_system_prompts
-from wakelog.gateway._settings import Settings
-from wakelog.redaction import redact
+from wakelog.events import SESSION_KEYS, session_of
+from wakelog.gateway._events import plain_event, without_system_prompts
+from wakelog.record import kept
 
 
-def cleaned(plain: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return an event without what must not be written.
+def content_of(
+    event: object,
+    redacted: Callable[[Any], Any] | None,
+    *,
+    with_system_prompts: bool,
+) -> tuple[dict[str, Any], str | None]:
+    """Return a copy of an event without what must not be written, and the id of its session.
 
     Args:
-        plain: The event.
-        settings: The settings of redaction and system prompts.
+        event: As for ``plain_event``.
+        redacted: Returns a redacted copy; None if nothing is redacted.
+        with_system_prompts: Whether system prompts are written.
     """
-    if not settings.include_system_prompt:
+    # Redaction copies a dict itself.
+    copies = redacted is None or not with_system_prompts or type(event) is not dict
+    plain: dict[str, Any] = plain_event(event) if copies else event  # type: ignore[assignment] # a dict
+    session = session_of(plain)
+    if not with_system_prompts:
         plain = without_system_prompts(plain)
-    if settings.redact_payloads:
+    if redacted is not None:
         # The session's id is in the directory's name anyway, and must stay the same in the event.
-        ids: dict[str, Any] = {key: plain[key] for key in SESSION_KEYS if key in plain}
-        plain = redact(plain, settings.redaction_config)
-        if any(plain.get(key) != value for key, value in ids.items()):
-            plain = {**plain, **ids}
-    return plain
+        ids = {key: kept(plain[key]) for key in SESSION_KEYS if key in plain}
+        plain = redacted(plain)
+        for key, value in ids.items():
+            if plain.get(key) != value:
+                plain[key] = value
+    return plain, session

@@ -139,6 +139,8 @@ def plain_event(event: object) -> dict[str, Any]:
     kind = type(event)
     if issubclass(kind, AgentEvent):
         return event.to_dict()  # type: ignore[attr-defined, no-any-return] # an AgentEvent
+    if kind is dict:
+        return kept(event)  # type: ignore[no-any-return] # a dict
     held = opened(event) if issubclass(kind, str | bytes | bytearray) else None
     if type(held) is str or type(held) is bytes:
         return _of_text(held)

@@ -22,18 +22,17 @@ from wakelog.errors import (
     LocalLoggingError,
     SerializationError,
 )
-from wakelog.events import AgentEvent, plain_fields, session_of
+from wakelog.events import AgentEvent, plain_fields
 from wakelog.events import semconv as s
 from wakelog.gateway._arguments import Arguments, noting_what_is_given
 from wakelog.gateway._books import State
-from wakelog.gateway._content import cleaned
+from wakelog.gateway._content import content_of
 from wakelog.gateway._dead_letters import DeadLetters
 from wakelog.gateway._downstream import Downstream
 from wakelog.gateway._events import (
     ForwardedEvent,
     as_read_back,
     encoded_line,
-    plain_event,
 )
 from wakelog.gateway._exit import settle
 from wakelog.gateway._files import SessionFiles
@@ -48,6 +47,7 @@ from wakelog.gateway._stats import GatewayStats, counters_on, state_of, stats_of
 from wakelog.gateway.transports import Callback, CallbackTransport, TransportInterface
 from wakelog.journal import DeadLetter, Durability, Service
 from wakelog.record import Content, type_name, uuid7
+from wakelog.redaction import prepare
 from wakelog.runtime import ForkOrder, absolute, notice_fork, reset_in_child, resolved
 from wakelog.storage import FilesCommitter
 
@@ -148,6 +148,7 @@ class EventSessionLogger(Arguments):
         self._max_event_bytes = a.max_event_bytes_of(settings.max_event_bytes)
         self.log_base_dir = settings.base()
         self._base = resolved(absolute(self.log_base_dir))
+        self._redacted = prepare(settings.redaction_config) if settings.redact_payloads else None
         self._unknown = unknown_session(settings.unknown_session_pattern)
         self._files = SessionFiles(
             self._base,
@@ -229,9 +230,10 @@ class EventSessionLogger(Arguments):
         settings = self.settings
         forwarder = self._forwarder if self._forwards else None
         try:
-            plain = plain_event(event)
-            session = session_of(plain) or self._unknown
-            plain = cleaned(plain, settings)
+            plain, named = content_of(
+                event, self._redacted, with_system_prompts=settings.include_system_prompt
+            )
+            session = named or self._unknown
             name, attributes = plain_fields(plain)
             kind = type(event)
             if name is None and not issubclass(kind, dict | str | bytes | bytearray):
@@ -244,7 +246,6 @@ class EventSessionLogger(Arguments):
             made: Callable[[], ForwardedEvent] = functools.partial(
                 as_read_back, plain, record_id, session, now, name
             )
-            folder: Path | None = None
             if settings.enable_local_logging:
                 limits = settings.max_line_bytes, self._max_event_bytes
                 too_large: EventTooLargeError | None = None
@@ -268,7 +269,6 @@ class EventSessionLogger(Arguments):
                 self._counters.logged += 1
                 if too_large is not None:
                     raise SerializationError(str(too_large)) from too_large  # noqa: TRY301 - one way out
-                folder = self._base / logged.file.directory
         except Exception as error:
             raise LocalLoggingError(f"the event was not logged: {error}") from error
         if forwarder is None:
@@ -277,6 +277,7 @@ class EventSessionLogger(Arguments):
             for path in logged.paths:  # an event that was written again is in two files
                 forwarder.note(logged.file.directory, path)
             return True
+        folder = self._base / logged.file.directory if settings.enable_local_logging else None
         taken = await forwarder.offer(session, made(), folder)
         return taken or settings.enable_local_logging
 

@@ -84,8 +84,10 @@ def encode(
     """
     if not fields:
         return ending
-    text = b""
-    if _is_plain(fields) or is_json(fields):
+    text: bytes = b""
+    if _dumps is not None:
+        text = _dumps(fields, max_line_bytes) or b""
+    if not text and (_is_plain(fields) or is_json(fields)):
         with suppress(TypeError):  # lone surrogates and integers beyond 64 bit
             text = orjson.dumps(fields)
     if not text:
@@ -133,6 +135,8 @@ def _is_plain(fields: dict[str, object]) -> bool:
 
 
 _seal = None if native is None else native.seal
+# Writes ordinary values as the JSON codec does, after the checks of `is_json`.
+_dumps = None if native is None else native.dumps
 
 
 @cache

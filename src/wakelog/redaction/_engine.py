@@ -44,6 +44,7 @@ _TINY: Final = 10  # the same for texts in lists, which may occur in other lists
 _SEVERAL: Final = 2  # the key is the plural of a sensitive one
 _PAIR: Final = 2
 _TEXT: Final = frozenset({str})
+_FLAT: Final = PLAIN | _TEXT
 _VALUE_KEYS: Final = frozenset(VALUE_KEYS)
 _FEW, _SHALLOW = 32, 3  # the items and the levels of a dict that is copied at once
 _copy_untouched = None if native is None else native.copy_untouched
@@ -103,8 +104,8 @@ class Engine:
     def copy_of(self, value: Any) -> Any:
         """Return a redacted copy of a value, the same as ``redacted(kept(value))``.
 
-        Few dicts of known names with texts and numbers, the usual payload, are copied and redacted
-        in one pass.
+        Few dicts of known names with texts, numbers and lists of them, the usual payload, are copied
+        and redacted in one pass.
         """
         if type(value) is not dict or len(value) > _FEW:
             if type(value) is str and len(value) <= LONG and self.suspect(value) is None:
@@ -140,6 +141,11 @@ class Engine:
                         item[key] = item = child.copy()
                         pairs = iter(item.items())
                         break
+                    elif kind is list and len(child) <= _FEW:
+                        inner = child.copy()
+                        if not _FLAT.issuperset(map(type, inner)):
+                            return self.redacted(kept(value))
+                        item[key] = self._items(inner, (), allowance)
                     elif kind not in PLAIN:
                         return self.redacted(kept(value))
                 else:
