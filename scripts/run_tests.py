@@ -34,6 +34,7 @@ ONLY_COMPILED = (
     "tests/journal/test_compiled_writer.py",
     "tests/otel/test_compiled_records.py",
     "tests/otel/test_compiled_span_events.py",
+    "tests/sinks/test_compiled_events.py",
 )
 COMPILED = (
     *ONLY_COMPILED,
@@ -47,6 +48,7 @@ COMPILED = (
     "tests/journal/test_interruptions.py::test_signals_of_the_system_may_come_at_any_time",
     "tests/journal/test_journal.py",
     "tests/journal/test_reading.py",
+    "tests/sinks/test_sinks.py",
     "tests/spans/test_ordinary_spans.py",
     "tests/spans/test_span_lines.py",
     "tests/spans/test_span_processor.py",

@@ -1,8 +1,9 @@
-//! Copies of payloads in which nothing has to be redacted, as `wakelog.redaction` makes them.
+//! Copies of payloads: as they are, as `wakelog.record.kept` makes them, or with nothing to redact in
+//! them, as `wakelog.redaction` does.
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 /// Limits of a dict that is copied here, and of the containers in it.
 const MOST_ITEMS: usize = 32;
@@ -15,6 +16,64 @@ const MOST: usize = 1 << 16;
 const LONGEST_NAME: usize = 64;
 /// What is known of a name in the plural, under which a number is no secret.
 const SEVERAL: u8 = 2;
+
+/// Limits of a container that is copied as it is, with the containers in it.
+const SMALL_ITEMS: usize = 32;
+const SMALL_LEVELS: usize = 3;
+
+/// Return a copy of a dict with names as keys; `None` if it is larger, or has other values than plain
+/// ones, dicts and lists.
+#[pyfunction]
+pub fn copy_small<'py>(value: &Bound<'py, PyDict>) -> Option<Bound<'py, PyDict>> {
+    copy_map(value, SMALL_LEVELS)
+}
+
+fn copy_map<'py>(value: &Bound<'py, PyDict>, levels: usize) -> Option<Bound<'py, PyDict>> {
+    let levels = levels.checked_sub(1)?;
+    if value.len() > SMALL_ITEMS {
+        return None;
+    }
+    // Nobody else has the copy, so that it does not change meanwhile.
+    let copy = value.copy().ok()?;
+    let mut inner = Vec::new();
+    for (key, child) in copy.iter() {
+        if !key.is_exact_instance_of::<PyString>() {
+            return None;
+        }
+        if !is_kept(&child) {
+            inner.push((key, copy_inside(&child, levels)?));
+        }
+    }
+    for (key, child) in inner {
+        copy.set_item(key, child).ok()?;
+    }
+    Some(copy)
+}
+
+fn copy_inside<'py>(value: &Bound<'py, PyAny>, levels: usize) -> Option<Bound<'py, PyAny>> {
+    if let Ok(map) = value.cast_exact::<PyDict>() {
+        return copy_map(map, levels).map(Bound::into_any);
+    }
+    let list = value.cast_exact::<PyList>().ok()?;
+    let levels = levels.checked_sub(1)?;
+    if list.len() > SMALL_ITEMS {
+        return None;
+    }
+    let copy = list.get_slice(0, SMALL_ITEMS);
+    for (at, child) in copy.iter().enumerate() {
+        if !is_kept(&child) {
+            copy.set_item(at, copy_inside(&child, levels)?).ok()?;
+        }
+    }
+    Some(copy.into_any())
+}
+
+/// Return whether a value is kept as it is.
+fn is_kept(value: &Bound<'_, PyAny>) -> bool {
+    value.is_exact_instance_of::<PyString>()
+        || is_plain(value)
+        || value.is_exact_instance_of::<PyBytes>()
+}
 
 /// Return a copy of a dict of known names with texts, numbers and lists, if nothing in it is redacted.
 ///

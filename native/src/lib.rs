@@ -6,6 +6,7 @@
 
 mod copies;
 mod cursor;
+mod event_line;
 mod ids;
 mod json;
 mod line;
@@ -17,6 +18,7 @@ mod reading;
 mod recorder;
 mod salts;
 mod sealing;
+mod shared_file;
 mod span_body;
 mod span_encoder;
 mod span_event;
@@ -48,9 +50,13 @@ fn wakelog_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<writer_fields::WriterFields>()?;
     module.add_class::<recorder::LogRecorder>()?;
     module.add_class::<span_event::SpanEvents>()?;
+    module.add_class::<event_line::EventEncoder>()?;
+    module.add_class::<writer_fields::SharedFileFields>()?;
+    module.add_class::<shared_file::SharedFileWriter>()?;
     module.add_function(wrap_pyfunction!(span_encoder::encode_span, module)?)?;
     module.add_function(wrap_pyfunction!(cursor::take_lines, module)?)?;
     module.add_function(wrap_pyfunction!(copies::copy_untouched, module)?)?;
+    module.add_function(wrap_pyfunction!(copies::copy_small, module)?)?;
     module.add_function(wrap_pyfunction!(ids::new_id, module)?)?;
     module.add_function(wrap_pyfunction!(json::dumps, module)?)?;
     module.add_function(wrap_pyfunction!(ordinary::is_ordinary, module)?)?;

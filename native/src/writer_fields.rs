@@ -26,6 +26,23 @@ pub struct WriterFields {
     pub sync_alone: Flag,
 }
 
+/// The base class of `wakelog.journal.SharedFile`, likewise.
+#[pyclass(subclass, frozen)]
+#[derive(Default)]
+pub struct SharedFileFields {
+    pub epoch: Number,
+    pub seq: Number,
+    pub crc: Number,
+    pub fd: Number,
+    pub size: Number,
+    pub check_at: Time,
+    pub due_at: Time,
+    pub closed: Flag,
+    pub saving: Flag,
+    pub torn: Flag,
+    pub is_regular: Flag,
+}
+
 #[derive(Default)]
 pub struct Number(AtomicI64);
 
@@ -66,9 +83,9 @@ impl Flag {
 }
 
 macro_rules! attributes {
-    ($($attribute:ident, $get:ident, $set:ident, $field:ident, $kind:ty;)*) => {
+    ($class:ident; $($attribute:ident, $get:ident, $set:ident, $field:ident, $kind:ty;)*) => {
         #[pymethods]
-        impl WriterFields {
+        impl $class {
             #[new]
             #[pyo3(signature = (*_arguments, **_named))]
             fn new(
@@ -94,6 +111,7 @@ macro_rules! attributes {
 }
 
 attributes! {
+    WriterFields;
     _epoch, get_epoch, set_epoch, epoch, i64;
     _seq, get_seq, set_seq, seq, i64;
     _crc, get_crc, set_crc, crc, i64;
@@ -107,4 +125,19 @@ attributes! {
     _saving, get_saving, set_saving, saving, bool;
     _sync_wanted, get_sync_wanted, set_sync_wanted, sync_wanted, bool;
     _sync_alone, get_sync_alone, set_sync_alone, sync_alone, bool;
+}
+
+attributes! {
+    SharedFileFields;
+    _epoch, get_epoch, set_epoch, epoch, i64;
+    _seq, get_seq, set_seq, seq, i64;
+    _crc, get_crc, set_crc, crc, i64;
+    _fd, get_fd, set_fd, fd, i64;
+    _size, get_size, set_size, size, i64;
+    _check_at, get_check_at, set_check_at, check_at, f64;
+    _due_at, get_due_at, set_due_at, due_at, f64;
+    _closed, get_closed, set_closed, closed, bool;
+    _saving, get_saving, set_saving, saving, bool;
+    _torn, get_torn, set_torn, torn, bool;
+    _is_regular, get_is_regular, set_is_regular, is_regular, bool;
 }

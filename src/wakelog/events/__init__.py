@@ -21,7 +21,7 @@ from wakelog.events._mapping import (
 from wakelog.events._older_lines import renewed
 
 if TYPE_CHECKING:
-    from wakelog.events._event_lines import plain_content_of
+    from wakelog.events._event_lines import event_encoder, plain_content_of
     from wakelog.events._plain import SESSION_KEYS, described, plain_fields, session_of
     from wakelog.events._usage import usage_of
 
@@ -35,6 +35,7 @@ __all__ = [
     "EventType",
     "attributes_of",
     "described",
+    "event_encoder",
     "event_name_of",
     "event_type_of",
     "fields_of",
@@ -53,7 +54,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "wakelog.events._event_lines": ["plain_content_of"],
+        "wakelog.events._event_lines": ["event_encoder", "plain_content_of"],
         "wakelog.events._plain": ["SESSION_KEYS", "described", "plain_fields", "session_of"],
         "wakelog.events._usage": ["usage_of"],
     },

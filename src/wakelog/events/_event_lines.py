@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import Any, Final
 
 import orjson
 
+from wakelog._native import native
 from wakelog.events import semconv as s
-from wakelog.events._mapping import attributes_of, event_name_of, severity_of
+from wakelog.events._event import AgentEvent
+from wakelog.events._mapping import attributes_of, event_name_of, severity_of, type_of
 from wakelog.record import is_json, rfc3339
-
-if TYPE_CHECKING:
-    from wakelog.events._event import AgentEvent
 
 _SCOPE = b"," + orjson.dumps({"scope": {"name": s.SCOPE_NAME, "schema_url": s.SCHEMA_URL}})[1:-1]
 _MOST_HEADS = 256
 # A cache of the encoded name and severity of each event type.
 _heads: dict[str, bytes] = {}
+
+
+# The fields that are attributes, in the order of `attributes_of`.
+_FIELDS: Final = (
+    ("tool_name", s.TOOL_NAME),
+    ("call_id", s.TOOL_CALL_ID),
+    ("provider", s.PROVIDER_NAME),
+    ("model", s.REQUEST_MODEL),
+    ("session_id", s.CONVERSATION_ID),
+    ("agent_name", s.AGENT_NAME),
+    ("workflow_name", s.WORKFLOW_NAME),
+    ("parent_event_id", s.PARENT_ID),
+    ("tenant_id", s.TENANT_ID),
+    ("status", s.STATUS),
+)
+_NAMES: Final = SimpleNamespace(
+    run_id=s.RUN_ID,
+    event_key=s.EVENT_KEY,
+    payload=s.PAYLOAD,
+    risk=s.RISK,
+    metadata=s.METADATA,
+)
+# A cache of what the compiled encoder needs of each event type.
+_kinds: dict[str, tuple[bytes, tuple[str, ...], dict[str, tuple[str, Any]]]] = {}
 
 
 def plain_content_of(event: AgentEvent, longest: int) -> bytes | None:
@@ -29,6 +53,9 @@ def plain_content_of(event: AgentEvent, longest: int) -> bytes | None:
     Returns:
         The part; None if it is longer or has values that JSON lacks.
     """
+    if event_encoder is not None and (compiled := event_encoder.encode(event, longest)) is not None:
+        content: bytes = compiled
+        return content
     attributes = attributes_of(event)
     if not is_json(attributes, longest):
         return None
@@ -60,3 +87,23 @@ def _write_head(event: AgentEvent) -> bytes:
         _heads.clear()
     _heads[event.event_type] = head
     return head
+
+
+def _kind_of(event: AgentEvent) -> tuple[bytes, tuple[str, ...], dict[str, tuple[str, Any]]]:
+    kind = type_of(event)
+    constant = orjson.dumps(dict(kind.constant))[:-1]
+    head = b'%b,"attributes":%b' % (_heads.get(event.event_type) or _write_head(event), constant)
+    payload = {key: (name, kind.wrap.get(key)) for key, name in kind.payload.items()}
+    made = (head, tuple(kind.constant), payload)
+    if len(_kinds) >= _MOST_HEADS:
+        _kinds.clear()
+    _kinds[event.event_type] = made
+    return made
+
+
+event_encoder: Final[Any] = (
+    None
+    if native is None
+    else native.EventEncoder(AgentEvent, _kinds, _kind_of, _FIELDS, _NAMES, _SCOPE)
+)
+"""Encodes ordinary events as ``plain_content_of`` does; None without the compiled encoders."""

@@ -322,9 +322,14 @@ def repeats(record: Record) -> bool:
     )
 
 
+def type_of(event: AgentEvent) -> EventType:
+    """Return the mapping of an event's type; that of ``custom`` for a registered one."""
+    return EVENT_TYPES.get(event.event_type, _OTHER)
+
+
 def severity_of(event: AgentEvent) -> tuple[int, str]:
     """Return OpenTelemetry's severity number and text for an event."""
-    return EVENT_TYPES.get(event.event_type, _OTHER).severity
+    return type_of(event).severity
 
 
 # Long: every event takes this path, and each call costs time.

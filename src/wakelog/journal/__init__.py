@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from wakelog.journal._reading import read
     from wakelog.journal._repair import faults, repair
     from wakelog.journal._shared_file import SharedFile
+    from wakelog.journal._shared_lines import compiled_writer
     from wakelog.journal._verify import Misfit, first_misfit
 
 __all__ = [
@@ -115,6 +116,7 @@ __all__ = [
     "are_ended",
     "are_inherited",
     "books",
+    "compiled_writer",
     "dead_letter_line",
     "dead_letters",
     "default_root",
@@ -177,6 +179,7 @@ __getattr__ = lazy_names(
         "wakelog.journal._reading": ["read"],
         "wakelog.journal._repair": ["faults", "repair"],
         "wakelog.journal._shared_file": ["SharedFile"],
+        "wakelog.journal._shared_lines": ["compiled_writer"],
         "wakelog.journal._verify": ["Misfit", "first_misfit"],
     },
 )

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 from wakelog.errors import JournalError
 from wakelog.journal._durability import Durability, Receipt
@@ -25,6 +24,7 @@ from wakelog.journal._file_rotation import (
     share,
 )
 from wakelog.journal._folder import one_at_a_time
+from wakelog.journal._shared_lines import SharedFileFields, ShortWriteError, is_torn
 from wakelog.record import Content, seal, sha256, uuid7
 from wakelog.runtime import (
     SYSTEM,
@@ -44,14 +44,12 @@ from wakelog.storage import (
     File,
     Unsynced,
     Written,
-    ends_with_a_line,
     put_blobs,
     sync_made,
 )
 
 _log = logging.getLogger("wakelog")
 
-_LOOKS, _LOOK_SECONDS = 5, 0.002
 _FOLLOW_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
 _OPENS = 100
@@ -61,15 +59,7 @@ _DEVICES = Path("/dev")
 _SYNCED = frozenset({Durability.PERIODIC, Durability.FSYNC})
 
 
-class _ShortWriteError(JournalError):
-    """Only the first ``written`` bytes were written."""
-
-    def __init__(self, written: int, *rest: Any) -> None:
-        super().__init__(*rest)
-        self.written = written
-
-
-class SharedFile(AppendFile):
+class SharedFile(AppendFile, SharedFileFields):
     """Appends whole lines to exactly one file.
 
     Every line is one ``write`` to a descriptor opened for appending, which the kernel does not
@@ -234,7 +224,7 @@ class SharedFile(AppendFile):
                 taken = len(lines)
                 if durability is Durability.FSYNC:
                     self._keep(record_id, first + taken, whole, b"")
-        except _ShortWriteError as short:
+        except ShortWriteError as short:
             left = short.written
             while taken < len(lines) and left >= len(lines[taken][0]):
                 left -= len(lines[taken][0])
@@ -385,13 +375,7 @@ class SharedFile(AppendFile):
                     break
                 os.close(fd)  # it is being deleted
                 fd = -1
-            # A torn line would swallow the first line of this process. A line that another process
-            # is writing looks torn for a moment.
-            for _ in range(_LOOKS):
-                torn = not ends_with_a_line(fd)
-                if not torn:
-                    break
-                time.sleep(_LOOK_SECONDS)
+            torn = is_torn(fd)
         except OSError as error:
             if fd >= 0:
                 os.close(fd)
@@ -441,7 +425,7 @@ class SharedFile(AppendFile):
         Returns:
             Whether it was still that epoch; if not, nothing was written.
         """
-        torn, before = self._torn, (self._seq, self._crc)
+        before = torn, _, _ = self._torn, self._seq, self._crc
         whole = b"\n" + lines if torn else lines
         if epoch != self._epoch:
             return False
@@ -451,20 +435,31 @@ class SharedFile(AppendFile):
         try:
             written = self._fs.write(self._fd, whole)
         except OSError as error:
-            if not is_refusal(error):
-                raise
-            self._torn = torn
-            self._seq, self._crc = before
-            raise self._refused("write to", error) from error
-        if written != len(whole):
-            # A second write of the rest could follow another process's line.
-            self._torn = True
-            self._seq, self._crc = before
-            cause, hint = "the disk took only a part of the line", "The event was not recorded"
-            raise _ShortWriteError(written - torn, "write to", self.path, cause, hint)
+            self._take_back(0, before, error)
+        else:
+            if written != len(whole):
+                self._take_back(written, before)
         if self._rotation is not None:
             self._size = os.lseek(self._fd, 0, os.SEEK_CUR)
         return True
+
+    def _take_back(
+        self, written: int, before: tuple[bool, int, int], failure: OSError | None = None
+    ) -> None:
+        """Take back lines of which only ``written`` bytes were written, and raise an error.
+
+        ``before`` says whether the line before them is torn, and has its number and checksum.
+        """
+        if failure is not None and not is_refusal(failure):
+            raise failure
+        torn, self._seq, self._crc = before
+        if failure is not None:
+            self._torn = torn
+            raise self._refused("write to", failure) from failure
+        # A second write of the rest could follow another process's line.
+        self._torn = True
+        cause, hint = "the disk took only a part of the line", "The event was not recorded"
+        raise ShortWriteError(written - torn, "write to", self.path, cause, hint)
 
     def _put_with_blobs(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
@@ -21,6 +20,7 @@ from wakelog.logger._decorators import Function, decorated, name_of
 from wakelog.logger._event_methods import EventMethods, Recorded
 from wakelog.logger._keys import full_key, keys_of
 from wakelog.logger._model_block import ModelBlock
+from wakelog.logger._refusing import unknown_field
 from wakelog.otel import current_context, span_context_of
 from wakelog.record import kept, text_of, type_name, uuid8
 from wakelog.redaction import RedactionConfig, redact
@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from wakelog.otel import DeliveryResult
     from wakelog.sinks import JSONLSink
 
-_FIELDS = frozenset(inspect.signature(AgentEvent).parameters) - {"event_type", "payload"}
+# Names for what each event calls, because looking them up takes as long as the calls.
+_run_id, _agent, _workflow = context.run_id.get, context.agent.get, context.workflow.get
+_session_id, _parent_id = context.session_id.get, context.parent_id.get
+_tenant_id = context.tenant_id.get
+_new, _initialize = AgentEvent.__new__, AgentEvent.__init__
 
 
 class BaseLogger(Copying, EventMethods[Recorded]):
@@ -281,9 +285,20 @@ class BaseLogger(Copying, EventMethods[Recorded]):
             SinkError: If the event was not accepted.
             RedactionError: If a detector or strategy of the user failed.
         """
-        return self._finish(self.made(event_type, payload, **fields))
+        return self._recorded_with(event_type, payload, fields)
 
     recorded = emit
+
+    def _recorded_with(
+        self,
+        event_type: str,
+        payload: dict[str, Any] | None,
+        fields: dict[str, Any],
+        tool_name: str | None = None,
+    ) -> Recorded:
+        if tool_name is not None:
+            fields["tool_name"] = tool_name
+        return self._finish(self.made(event_type, payload, **fields))
 
     @abc.abstractmethod
     async def look_for_earlier(self, run_id: str) -> None:
@@ -353,7 +368,7 @@ class BaseLogger(Copying, EventMethods[Recorded]):
             RedactionError: If a detector or strategy of the user failed.
         """
         copied = self.copied
-        run_id = run_id or context.run_id.get()
+        run_id = run_id or _run_id()
         if event_key is not None:
             full_event_key = full_key(event_key, run_id)
         if type(payload) is not dict and payload is not None:
@@ -369,15 +384,17 @@ class BaseLogger(Copying, EventMethods[Recorded]):
         # Copies, so that later changes to the objects do not change the event.
         payload = copied(payload) if payload else None
         attributes = copied(attributes) if attributes else None
-        agent_name = agent_name or context.agent.get() or self.agent_name
-        workflow_name = workflow_name or context.workflow.get() or self.workflow_name
-        parent_event_id = parent_event_id or context.parent_id.get()
-        session_id = session_id or context.session_id.get()
-        tenant_id = tenant_id or context.tenant_id.get()
+        agent_name = agent_name or _agent() or self.agent_name
+        workflow_name = workflow_name or _workflow() or self.workflow_name
+        parent_event_id = parent_event_id or _parent_id()
+        session_id = session_id or _session_id()
+        tenant_id = tenant_id or _tenant_id()
         try:
-            if not fields:  # by position, which takes less time
-                event = AgentEvent(
-                    event_type, AgentEvent.CURRENT_SCHEMA_VERSION, run_id, None, None,
+            if not fields:
+                # By position, and without the class, which packs the arguments once more.
+                event = _new(AgentEvent)
+                _initialize(
+                    event, event_type, AgentEvent.CURRENT_SCHEMA_VERSION, run_id, None, None,
                     agent_name, workflow_name, parent_event_id, provider, model, tool_name, status,
                     payload, risk, metadata,
                     session_id=session_id, tenant_id=tenant_id, call_id=call_id,
@@ -385,32 +402,15 @@ class BaseLogger(Copying, EventMethods[Recorded]):
                 )  # fmt: skip
             else:
                 event = AgentEvent(
-                    event_type,
-                    run_id=run_id,
-                    agent_name=agent_name,
-                    workflow_name=workflow_name,
-                    parent_event_id=parent_event_id,
-                    provider=provider,
-                    model=model,
-                    tool_name=tool_name,
-                    status=status,
-                    payload=payload,
-                    risk=risk,
-                    metadata=metadata,
-                    session_id=session_id,
-                    tenant_id=tenant_id,
-                    call_id=call_id,
-                    attributes=attributes,
-                    event_key=full_event_key,
-                    **fields,
-                )
+                    event_type, run_id=run_id, agent_name=agent_name, workflow_name=workflow_name,
+                    parent_event_id=parent_event_id, provider=provider, model=model,
+                    tool_name=tool_name, status=status, payload=payload, risk=risk,
+                    metadata=metadata, session_id=session_id, tenant_id=tenant_id, call_id=call_id,
+                    attributes=attributes, event_key=full_event_key, **fields,
+                )  # fmt: skip
         except TypeError as error:
-            if not (unknown := sorted(fields.keys() - _FIELDS)):
+            if (message := unknown_field(event_type, fields)) is None:
                 raise
-            message = (
-                f"{event_type} takes no {unknown[0]!r}: put it into attributes={{...}} or "
-                f"metadata={{...}}. The fields of every event are {', '.join(sorted(_FIELDS))}"
-            )
             raise TypeError(message) from error
         if current := current_context():  # there is no span in an empty context
             event.span_context = span_context_of(current)

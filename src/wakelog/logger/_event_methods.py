@@ -36,16 +36,29 @@ class EventMethods(Refusing, Generic[Recorded]):
         """Do what ``emit`` does, under a name that subclasses of users do not override."""
 
     @abc.abstractmethod
+    def _recorded_with(
+        self,
+        event_type: str,
+        payload: dict[str, Any] | None,
+        fields: dict[str, Any],
+        tool_name: str | None = None,
+    ) -> Recorded:
+        """Do what ``recorded`` does, with the fields in a dict of the caller's own.
+
+        Passing them on by keyword, twice, takes as long as creating the event.
+        """
+
+    @abc.abstractmethod
     def _finish(self, event: AgentEvent) -> Recorded:
         """Record an event, and return it or an awaitable of it."""
 
     def user_message(self, message: str, **fields: Any) -> Recorded:
         """Record a user's message."""
-        return self.recorded("user_message", {"message": message}, **fields)
+        return self._recorded_with("user_message", {"message": message}, fields)
 
     def system_instruction(self, instruction: str, **fields: Any) -> Recorded:
         """Record the agent's system instruction."""
-        return self.recorded("system_instruction", {"instruction": instruction}, **fields)
+        return self._recorded_with("system_instruction", {"instruction": instruction}, fields)
 
     def model_call(
         self,
@@ -59,7 +72,9 @@ class EventMethods(Refusing, Generic[Recorded]):
         """Record a request to a model."""
         counts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
         data = {**(payload or {}), **_given(counts)}
-        return self.recorded("model_call", data, provider=provider, model=model, **fields)
+        fields["provider"] = provider
+        fields["model"] = model
+        return self._recorded_with("model_call", data, fields)
 
     def model_response(
         self,
@@ -84,38 +99,41 @@ class EventMethods(Refusing, Generic[Recorded]):
             from wakelog.logger._prices import add_cost  # loaded with the prices
 
             add_cost(data, model, provider, self.prices)
-        return self.recorded("model_response", data, provider=provider, model=model, **fields)
+        fields["provider"] = provider
+        fields["model"] = model
+        return self._recorded_with("model_response", data, fields)
 
     def tool_call(
         self, tool_name: str, args: dict[str, Any] | None = None, **fields: Any
     ) -> Recorded:
         """Record the call of a tool."""
         data = {"args": {} if args is None else args}
-        return self.recorded("tool_call", data, tool_name=tool_name, **fields)
+        return self._recorded_with("tool_call", data, fields, tool_name)
 
     def tool_result(self, tool_name: str, result: Any = None, **fields: Any) -> Recorded:
         """Record the result of a tool."""
-        return self.recorded("tool_result", {"result": result}, tool_name=tool_name, **fields)
+        return self._recorded_with("tool_result", {"result": result}, fields, tool_name)
 
     def retrieval_query(
         self, query: str, source: str | None = None, *, top_k: int | None = None, **fields: Any
     ) -> Recorded:
         """Record a search in a data source, with its maximum number of results."""
         data = {"query": query, "source": source, **_given({"top_k": top_k})}
-        return self.recorded("retrieval_query", data, **fields)
+        return self._recorded_with("retrieval_query", data, fields)
 
     def retrieval_result(
         self, source: str | None = None, result: Any = None, **fields: Any
     ) -> Recorded:
         """Record the result of a search."""
-        return self.recorded("retrieval_result", {"source": source, "result": result}, **fields)
+        return self._recorded_with("retrieval_result", {"source": source, "result": result}, fields)
 
     def policy_check(
         self, policy_name: str, status: str, payload: dict[str, Any] | None = None, **fields: Any
     ) -> Recorded:
         """Record the result of a policy check."""
         data = {"policy_name": policy_name, **(payload or {})}
-        return self.recorded("policy_check", data, status=status, **fields)
+        fields["status"] = status
+        return self._recorded_with("policy_check", data, fields)
 
     def human_approval(
         self,
@@ -126,7 +144,8 @@ class EventMethods(Refusing, Generic[Recorded]):
     ) -> Recorded:
         """Record a request for a person's approval, or the response."""
         data = {"approver": approver, **(payload or {})}
-        return self.recorded("human_approval", data, status=status, **fields)
+        fields["status"] = status
+        return self._recorded_with("human_approval", data, fields)
 
     def decision(
         self,
@@ -136,7 +155,7 @@ class EventMethods(Refusing, Generic[Recorded]):
     ) -> Recorded:
         """Record a decision of the agent."""
         data = {"decision": decision, "requires_human_review": requires_human_review}
-        return self.recorded("decision", data, **fields)
+        return self._recorded_with("decision", data, fields)
 
     def error(self, error: BaseException | str, **fields: Any) -> Recorded:
         """Record a failure.
@@ -145,7 +164,7 @@ class EventMethods(Refusing, Generic[Recorded]):
             error: The exception, or a description in words.
             fields: As for every event.
         """
-        return self.recorded("error", payload_of(error), **{"status": "error", **fields})
+        return self._recorded_with("error", payload_of(error), {"status": "error", **fields})
 
     def evaluation(
         self,
@@ -200,15 +219,15 @@ class EventMethods(Refusing, Generic[Recorded]):
     ) -> Recorded:
         """Record that another agent was called."""
         data = {"agent_id": agent_id, "sub_thread_id": sub_thread_id}
-        return self.recorded("sub_agent_invoked", data, **fields)
+        return self._recorded_with("sub_agent_invoked", data, fields)
 
     def agent_handoff(self, from_: str | None, to: str, **fields: Any) -> Recorded:
         """Record that the conversation is handed over to another agent."""
-        return self.recorded("agent_handoff", {"from": from_, "to": to}, **fields)
+        return self._recorded_with("agent_handoff", {"from": from_, "to": to}, fields)
 
     def resumed(self, from_checkpoint: str, **fields: Any) -> Recorded:
         """Record that a run resumes from a checkpoint, or from a new state if it is empty."""
-        return self.recorded("resumed", {"from_checkpoint": from_checkpoint}, **fields)
+        return self._recorded_with("resumed", {"from_checkpoint": from_checkpoint}, fields)
 
     def memory_recall(
         self,
@@ -234,7 +253,7 @@ class EventMethods(Refusing, Generic[Recorded]):
         """
         data = {"tier": tier, "namespace_key": namespace_key, "hits": hits}
         more = _given({"query": query, "store": store, "records": records})
-        return self.recorded("memory_recall", {**data, **more}, **fields)
+        return self._recorded_with("memory_recall", {**data, **more}, fields)
 
     def memory_write(
         self,
@@ -260,19 +279,20 @@ class EventMethods(Refusing, Generic[Recorded]):
         """
         data = {"count": count, "store": store, "record_id": record_id, "records": records}
         named = {OPERATION_NAME: f"{operation}_memory", **(attributes or {})}
-        return self.recorded("memory_write", _given(data), attributes=named, **fields)
+        fields["attributes"] = named
+        return self._recorded_with("memory_write", _given(data), fields)
 
     def usage_limit_exceeded(
         self, kind: str, limit: float, observed: float, **fields: Any
     ) -> Recorded:
         """Record that a budget was exceeded."""
         data = {"kind": kind, "limit": limit, "observed": observed}
-        return self.recorded("usage_limit_exceeded", data, **fields)
+        return self._recorded_with("usage_limit_exceeded", data, fields)
 
     def context_compacted(self, dropped_chars: int, retained_chars: int, **fields: Any) -> Recorded:
         """Record that the conversation was shortened."""
         data = {"dropped_chars": dropped_chars, "retained_chars": retained_chars}
-        return self.recorded("context_compacted", data, **fields)
+        return self._recorded_with("context_compacted", data, fields)
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -91,6 +91,31 @@ class AgentLogger(BaseLogger[AgentEvent]):
 
     recorded = emit
 
+    def _recorded_with(
+        self,
+        event_type: str,
+        payload: dict[str, Any] | None,
+        fields: dict[str, Any],
+        tool_name: str | None = None,
+    ) -> AgentEvent:
+        # As `emit`, from which it is not called, because each call costs time.
+        try:
+            if not fields:
+                event = self.event(event_type, payload, tool_name=tool_name)
+            else:
+                if tool_name is not None:
+                    fields["tool_name"] = tool_name
+                event = self.event(event_type, payload, **fields)
+        except Exception as error:  # noqa: BLE001 - raised again if on_error is "raise"
+            return self._finish(self.refused_event(error, event_type, fields))
+        if event.event_key is not None or self.own_put or context.spending.get() is not None:
+            return self._finish(event)
+        try:
+            self.sink.write(event)
+        except Exception as error:  # noqa: BLE001 - raised again if on_error is "raise"
+            self.refuse_any(event, error)
+        return event
+
     def _finish(self, event: AgentEvent) -> AgentEvent:
         self.record(event)
         if (spending := context.spending.get()) is not None:

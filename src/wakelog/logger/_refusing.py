@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -21,6 +22,7 @@ _HINT = (
     ". The program goes on; on_error='raise' or WAKELOG_ON_ERROR=raise raises in the call instead"
 )
 _ENFORCED = "its budget is enforced, and what was used is recorded"
+_FIELDS = frozenset(inspect.signature(AgentEvent).parameters) - {"event_type", "payload"}
 _not_recorded = Refusals("events that were not recorded")
 
 
@@ -228,3 +230,13 @@ class Refusing(abc.ABC):
 def not_accepted(sink: object, event: AgentEvent, error: Exception) -> str:
     """Return what to say of a sink that raised an exception."""
     return f"{type(sink).__name__} did not accept {event!r}: {type(error).__name__}: {error}"
+
+
+def unknown_field(event_type: str, fields: dict[str, Any]) -> str | None:
+    """Return what to say of the first field that events do not have, None if they have all."""
+    if not (unknown := sorted(fields.keys() - _FIELDS)):
+        return None
+    return (
+        f"{event_type} takes no {unknown[0]!r}: put it into attributes={{...}} or "
+        f"metadata={{...}}. The fields of every event are {', '.join(sorted(_FIELDS))}"
+    )

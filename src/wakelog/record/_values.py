@@ -20,19 +20,18 @@ from __future__ import annotations
 
 import base64
 import enum
-import json
 import math
-import re
 from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
-from functools import cache
 from itertools import islice
 from pathlib import PosixPath, PurePosixPath, PureWindowsPath
 from typing import Any
 from uuid import UUID
 
+from wakelog._native import native
 from wakelog.record._objects import LEFT_OUT, left_out, loaded_numbers, nothing_of, opened, text_of
+from wakelog.record._texts import encodable
 from wakelog.runtime import let_through
 
 TAG = "$wakelog"
@@ -53,18 +52,6 @@ _MOST_ITEMS = 4_000_000
 # Maximum number of objects whose content is cached, so that a shared object is read once.
 _MOST_REMEMBERED = 1_000
 NO_STACK = "[wakelog: nested too deeply for the stack that is left]"
-
-
-@cache
-def _surrogates() -> re.Pattern[str]:
-    return re.compile("[\ud800-\udfff]+")
-
-
-@cache
-def _pair() -> re.Pattern[str]:
-    return re.compile("[\ud800-\udbff][\udc00-\udfff]")
-
-
 # Longer texts are cached, so that a shared text is checked once.
 _SHORT = 64
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
@@ -77,6 +64,7 @@ _TEXT = frozenset({str})
 # A container with at most this many items, at this many levels, is copied without counting.
 _SMALL_LENGTH, _SMALL_DEPTH = 32, 3
 _NOT_SMALL = object()
+_copy_small = None if native is None else native.copy_small
 # Those of `loaded_numbers` are added when a value is copied that has an unknown type.
 _IMMUTABLE: set[type] = (
     {str, bool, int, float, complex, bytes, type(None)}
@@ -109,6 +97,10 @@ def kept(value: Any) -> Any:
         Python's own immutable types unchanged; other objects in the form of ``to_line``.
     """
     try:
+        if _copy_small is not None and type(value) is dict:
+            copy = _copy_small(value)
+            if copy is not None:
+                return copy
         if type(value) in _IMMUTABLE:
             return value
         copy = _small_copy(value, _SMALL_DEPTH)
@@ -295,7 +287,7 @@ class _Walk:
         """
         known = self._texts.get(value)
         if known is None:
-            text = _text(value)
+            text = encodable(value)
             known = text, len(text.encode()) - len(value)
             if len(value) > _SHORT:
                 self._texts[value] = known
@@ -311,7 +303,7 @@ class _Walk:
         if size and not room:
             return left_out(size)
         for key, item in _first_pairs(value, room):
-            name = unique = _text(key if type(key) is str else _key(key))
+            name = unique = encodable(key if type(key) is str else _key(key))
             while unique in result:  # 1 and "1" are two keys in Python
                 counts[name] = count = counts.get(name, 1) + 1
                 unique = f"{name}#{count}"
@@ -436,22 +428,6 @@ def _are_immutable(values: Iterable[object]) -> bool:
 
 def _key(key: object) -> str:
     return str.__str__(key) if issubclass(type(key), str) else text_of(key)
-
-
-def _text(value: str) -> str:
-    """Join surrogate pairs and replace lone ones, which UTF-8 cannot encode.
-
-    An error handler of the codecs could do this, but takes a microsecond for each.
-    """
-    if value.isascii() or _surrogates().search(value) is None:
-        return value
-    if _pair().search(value):
-        value = json.loads(json.dumps(value))
-    return _surrogates().sub(_replacement, value)
-
-
-def _replacement(lone: re.Match[str]) -> str:
-    return "\ufffd" * (lone.end() - lone.start())
 
 
 def _decimal(number: int) -> str:

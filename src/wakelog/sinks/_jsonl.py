@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 from wakelog import _arguments as a
 from wakelog.errors import EventTooLargeError
-from wakelog.events import AgentEvent, fields_of, plain_content_of
+from wakelog.events import AgentEvent, event_encoder, fields_of, plain_content_of
 from wakelog.events.semconv import IDENTITY
-from wakelog.journal import Durability, FileRotation, SharedFile
+from wakelog.journal import Durability, FileRotation, Receipt, SharedFile, compiled_writer
 from wakelog.record import SEAL_BYTES, encode
-from wakelog.runtime import is_cancellation
+from wakelog.runtime import is_cancellation, notice_fork, noticed
 
 MAX_LINE_BYTES = 1024 * 1024
 
@@ -75,10 +75,16 @@ class JSONLSink:
             keep_age=(keep_age, *a.NUMBER),
             max_event_bytes=(max_event_bytes, *a.COUNT),
         )
-        self._max_event_bytes = a.max_event_bytes_of(max_event_bytes)
+        self._max_event_bytes = most = a.max_event_bytes_of(max_event_bytes)
+        # The largest middle part of a line, in a file that can have blobs and in any other.
+        self._longest = min(MAX_LINE_BYTES - SEAL_BYTES, most), min(sys.maxsize - SEAL_BYTES, most)
         self.durability = Durability(durability)
         rotation = FileRotation(max_bytes, max_age, at_midnight, keep_files, keep_bytes, keep_age)
         self._file = SharedFile(path, rotation=rotation)
+        compiled = compiled_writer(self._file, event_encoder, *self._longest)
+        self._write: Callable[[AgentEvent, Durability], Receipt | None] | None = (
+            None if compiled is None else compiled.write_event
+        )
         self.path = self._file.path
         self.paths = [self.path]
 
@@ -92,7 +98,16 @@ class JSONLSink:
             EventTooLargeError: If it is larger than ``max_event_bytes``; a stub was written.
             SinkError: If it was not written.
         """
-        durability = self.durability.at_least(event.durability)
+        durability = self.durability
+        if event.durability is not None:
+            durability = durability.at_least(event.durability)
+        if self._write is not None:
+            if not noticed[0]:
+                notice_fork()
+            receipt = self._write(event, durability)
+            if receipt is not None:
+                event.receipt = receipt
+                return
         try:
             content = self._encoded(event)
         except EventTooLargeError as error:
@@ -144,10 +159,12 @@ class JSONLSink:
         return failed
 
     def _encoded(self, event: AgentEvent) -> bytes:
-        most = MAX_LINE_BYTES if self._file.takes_blobs else sys.maxsize
-        plain = plain_content_of(event, min(most - SEAL_BYTES, self._max_event_bytes))
+        longest, longest_without_blobs = self._longest
+        takes_blobs = self._file.takes_blobs
+        plain = plain_content_of(event, longest if takes_blobs else longest_without_blobs)
         if plain is not None:
             return plain
+        most = MAX_LINE_BYTES if takes_blobs else sys.maxsize
         return encode(
             fields_of(event), most, max_event_bytes=self._max_event_bytes, staying=IDENTITY
         )
