@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, LogRecordExportResult
 
 from tests.conftest import ROOT
 from tests.support.delivering import DOWN, TAKEN, Bench, Hop, refuses, rejects
@@ -19,6 +23,7 @@ from wakelog.delivery import ExportOutcome, Outcome
 from wakelog.events import semconv as s
 from wakelog.journal import books, dead_letters
 from wakelog.journal._dead_letters import DEAD_LETTERS
+from wakelog.otel import DurableLogRecordProcessor
 from wakelog.otel._records import Rebuilder
 
 STAND_IN = s.DEAD_LETTER_EVENT
@@ -86,6 +91,32 @@ def test_a_dead_letter_says_what_why_and_when_and_a_stand_in_names_it(
     assert stand_in[s.SEQ] == 2
     assert stand_in[s.DEAD_LETTER_REASON] == letter.reason
     assert stand_in[s.DEAD_LETTER_SIZE] == letter.size
+
+
+class Pickling(InMemoryLogRecordExporter):
+    """Pickles what it exports, as exporters to another process do, and refuses one record."""
+
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        for one in batch:
+            if one.log_record.body == "bad":
+                raise TypeError
+            pickle.loads(pickle.dumps(one.log_record))
+        return super().export(batch)
+
+
+def test_an_exporter_can_pickle_a_stand_in_as_it_can_every_record(tmp_path: Path) -> None:
+    hop = Pickling()
+    processor = DurableLogRecordProcessor(hop, directory=tmp_path)
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor)
+    for body in ("good", "bad", "better"):
+        provider.get_logger("shop").emit(LogRecord(body=body))
+    processor.force_flush()
+    processor.shutdown()
+
+    bodies = [one.log_record.body for one in hop.get_finished_logs()]
+    assert bodies == ["good", None, "better"]
+    assert figures(tmp_path) == (3, 2, 0, 1)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.TOO_LARGE])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordLimits, ReadableLogRecord
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -48,6 +49,9 @@ def stand_in(
     )
     made.trace_id, made.span_id = original.trace_id, original.span_id
     made.trace_flags = original.trace_flags
+    # As for every record of a batch: the current context suppresses recording, and exporters that
+    # pickle records could not pickle it.
+    made.context = Context()
     return ReadableLogRecord(
         log_record=made,
         resource=readable.resource,
