@@ -30,6 +30,7 @@ from wakelog import (
     AgentEvent,
     AgentLogger,
     AsyncAgentLogger,
+    AsyncJSONLSink,
     Durability,
     EventSink,
     JournalError,
@@ -46,6 +47,7 @@ from wakelog import (
 from wakelog.errors import ConfigurationError
 from wakelog.journal import Journal, read
 from wakelog.journal._shared_file import SharedFile
+from wakelog.otel import DurableLogRecordProcessor
 from wakelog.record import Resource, encode, uuid7
 from wakelog.runtime._filesystem import FileSystem
 
@@ -1003,6 +1005,31 @@ def test_a_tool_block_may_ask_for_the_disk(tmp_path: Path) -> None:
         pass
 
     assert [e.receipt and e.receipt.durability for e in seen] == [Durability.FSYNC] * 2
+
+
+@pytest.mark.parametrize("kind", ["journal", "file", "async file"])
+def test_fsync_is_kept_under_an_event_loop_other_than_asyncios(tmp_path: Path, kind: str) -> None:
+    if kind == "journal":
+        processor = DurableLogRecordProcessor(None, directory=tmp_path / "journal")
+        provider = LoggerProvider()
+        provider.add_log_record_processor(processor)
+        sink: Any = OTelSink(provider)
+    else:
+        sink = (JSONLSink if kind == "file" else AsyncJSONLSink)(tmp_path / "events.jsonl")
+    log = AsyncAgentLogger(sink=sink, on_error="raise")
+
+    async def record() -> list[AgentEvent]:
+        return [
+            await log.tool_call("pay", durability=Durability.FSYNC),
+            await log.tool_call("pay", durability=Durability.FSYNC, event_key="a", run_id="r"),
+            await log.tool_result("pay", "x" * 1_000_000, durability=Durability.FSYNC),
+        ]
+
+    with pytest.raises(StopIteration) as ended:  # as trio runs it, without anything to wait for
+        record().send(None)
+
+    levels = [event.receipt and event.receipt.durability for event in ended.value.value]
+    assert levels == [Durability.FSYNC] * 3
 
 
 def test_a_torn_last_line_does_not_swallow_the_next_event(tmp_path: Path) -> None:

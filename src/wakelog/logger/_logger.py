@@ -12,6 +12,7 @@ from wakelog.events import AgentEvent
 from wakelog.logger._base_logger import BaseLogger
 from wakelog.logger._keys import keys_of
 from wakelog.logger._refusing import RefusedEvent, not_accepted
+from wakelog.runtime import in_asyncio
 
 _SIZED = frozenset({str, bytes})
 # A smaller value is written faster than another thread starts.
@@ -150,7 +151,8 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
     It takes the arguments of ``AgentLogger``, and its methods have to be awaited. An event is
     created when the method is called, and written when it is awaited. The await lasts until the
     durability is reached: with ``FSYNC``, tasks that wait at the same moment share one sync. If a
-    task is cancelled while it waits, its event is written, but may not yet be synced.
+    task is cancelled while it waits, its event is written, but may not yet be synced. Under another
+    event loop, such as trio's, an event is recorded as ``AgentLogger`` does it, which blocks.
 
     Blocks are for ``async with``. A sink whose ``write`` is a coroutine is awaited; any other is
     called in the event loop's thread, so it should not block for long.
@@ -183,7 +185,7 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
     async def _finish(self, event: AgentEvent) -> AgentEvent:
         if event.event_key is not None and type(event) is not RefusedEvent:
             await self.look_for_earlier(event.run_id)
-        if is_large(event) and event.event_key is None and self._takes_threads:
+        if is_large(event) and event.event_key is None and self._takes_threads and in_asyncio():
             # Encoding, writing and syncing a large event would block the event loop.
             from asyncio import to_thread
 
@@ -207,7 +209,7 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
     async def look_for_earlier(self, run_id: str) -> None:
         """Read a run's lines in another thread, for events that were recorded before a replay."""
         keys = keys_of(self.sink)
-        if not keys.knows(run_id):
+        if not keys.knows(run_id) and in_asyncio():
             from asyncio import to_thread  # imported late: only keyed events need it
 
             await to_thread(keys.earlier, run_id, "")
@@ -224,7 +226,7 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
         Raises:
             SinkError: If it was not accepted, whatever ``on_error`` says.
         """
-        event.deferred = True
+        event.deferred = in_asyncio()
         try:
             answer: object = self.sink.write(event)
         except WakelogError:

@@ -9,7 +9,7 @@ from wakelog.runtime._burst import Burst
 from wakelog.runtime._contained import contained, is_cancellation
 from wakelog.runtime._filesystem import SYSTEM, UNFINISHED, FileSystem
 from wakelog.runtime._fork import ForkOrder, notice_fork, noticed, reset_in_child
-from wakelog.runtime._futures import complete, complete_soon
+from wakelog.runtime._futures import complete, complete_soon, in_asyncio
 from wakelog.runtime._handlers import is_refusal, let_through
 from wakelog.runtime._locks import FileLock, is_locked
 from wakelog.runtime._opening import (
@@ -57,6 +57,7 @@ __all__ = [
     "complete_soon",
     "contained",
     "fcntl",
+    "in_asyncio",
     "is_anothers",
     "is_cancellation",
     "is_directory",

@@ -1,7 +1,8 @@
-"""Completing asyncio's futures, also from other threads, without the slow import of asyncio."""
+"""Event loops and futures of asyncio, without the slow import of asyncio."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,18 @@ def complete_soon(future: asyncio.Future[None]) -> bool:
     """Complete a future from any thread; return False if its event loop is closed."""
     try:
         future.get_loop().call_soon_threadsafe(complete, future)
+    except RuntimeError:
+        return False
+    return True
+
+
+def in_asyncio() -> bool:
+    """Return whether an event loop of asyncio, and not one of trio, runs in this thread."""
+    asyncio = sys.modules.get("asyncio")  # a slow import, which whoever runs such a loop has done
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
     except RuntimeError:
         return False
     return True

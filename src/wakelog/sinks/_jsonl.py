@@ -14,7 +14,7 @@ from wakelog.events import AgentEvent, event_encoder, fields_of, plain_content_o
 from wakelog.events.semconv import IDENTITY
 from wakelog.journal import Durability, FileRotation, Receipt, SharedFile, compiled_writer
 from wakelog.record import SEAL_BYTES, encode
-from wakelog.runtime import is_cancellation, notice_fork, noticed
+from wakelog.runtime import in_asyncio, is_cancellation, notice_fork, noticed
 
 MAX_LINE_BYTES = 1024 * 1024
 
@@ -250,7 +250,7 @@ class AsyncJSONLSink:
         Raises:
             SinkError: If it was not written.
         """
-        event.deferred = True
+        event.deferred = in_asyncio()
         self.sink.write(event)
         settling, event.settling = event.settling, None
         if settling is None:
