@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, cast
@@ -44,6 +45,7 @@ _WORDS: Final[dict[type, str]] = {
 
 MAX_EVENT_BYTES: Final = "WAKELOG_MAX_EVENT_BYTES"
 _MAX_EVENT_BYTES: Final = 64 * 1024 * 1024
+_LONGEST_WAIT: Final = 365.0 * 24 * 3600
 
 
 def max_event_bytes_of(given: int | None) -> int:
@@ -82,6 +84,23 @@ def check(**arguments: tuple[object, *tuple[Kind, ...]]) -> None:
             raise ConfigurationError(message)
         if os.PathLike in kinds and isinstance(value, str | os.PathLike):
             _check_path(name, value)
+
+
+def wait_of(timeout: float, name: str = "timeout") -> float:
+    """Return the longest wait in seconds; more than a year counts as a year.
+
+    Args:
+        timeout: In seconds. ``math.inf`` is more than threads, sockets and the SDK can wait for.
+        name: The argument's name.
+
+    Raises:
+        ConfigurationError: If it is not a number.
+    """
+    check(**{name: (timeout, int, float)})
+    if math.isnan(timeout):
+        message = f"{name} is not a number (NaN); give the longest wait"
+        raise ConfigurationError(message)
+    return min(timeout, _LONGEST_WAIT)
 
 
 def _check_path(name: str, value: str | os.PathLike[str]) -> None:

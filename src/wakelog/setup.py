@@ -306,8 +306,11 @@ def shutdown(timeout: float = 5.0) -> DeliveryResult:
 
     Returns:
         The result: true if all events were delivered and all spans accepted, or nothing was set up.
+
+    Raises:
+        ConfigurationError: If the time-out is not a number.
     """
-    return made.shutdown(timeout)
+    return made.shutdown(a.wait_of(timeout))
 
 
 def _logger(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, LogRecordExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import wakelog
 from tests.support.programs import environment
 from wakelog import AgentLogger, Buffer, DeliveryResult, DurableLogRecordProcessor, OTelSink
-from wakelog.sinks import MemorySink
+from wakelog.errors import ConfigurationError
+from wakelog.otel import DurableSpanProcessor
+from wakelog.sinks import BufferedSink, FanOutSink, MemorySink
 
 from opentelemetry.sdk._logs import LoggerProvider  # isort: skip
 
@@ -152,3 +157,42 @@ print(json.dumps([bool(again), again.delivered]))
     assert first[3].startswith("2 delivered, 1 pending: ")
     assert second == [True, 0], "nothing was set up any more"
     assert wakelog.DeliveryResult is DeliveryResult
+
+
+def test_a_flush_without_a_limit_waits_until_everything_is_delivered(tmp_path: Path) -> None:
+    log, processor = logger_to(NextHop(), tmp_path / "one")
+    log.decision("d0")
+    assert log.flush(math.inf) == DeliveryResult(complete=True, delivered=1)
+    log.decision("d1")
+    endless: Any = math.inf
+    assert processor.force_flush(endless)
+    processor.shutdown(endless)
+
+    spans = DurableSpanProcessor(InMemorySpanExporter(), directory=tmp_path / "two")
+    assert spans.force_flush(endless)
+    spans.shutdown(endless)
+    buffered = BufferedSink(MemorySink())
+    assert AgentLogger(sink=buffered).flush(math.inf)
+    assert buffered.close(math.inf)
+    log = wakelog.configure("a", service_name="s", directory=tmp_path, exporter=NextHop())
+    log.decision("d2")
+    assert wakelog.shutdown(math.inf) == DeliveryResult(complete=True, delivered=1)
+
+
+@pytest.mark.parametrize("wrong", ["5", None, math.nan, True])
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda wrong: AgentLogger(sink=MemorySink()).flush(wrong),
+        lambda wrong: OTelSink(LoggerProvider(shutdown_on_exit=False)).flush(wrong),
+        lambda wrong: BufferedSink(MemorySink()).close(wrong or math.nan),
+        lambda wrong: BufferedSink(MemorySink()).flush(wrong or math.nan),
+        lambda wrong: FanOutSink(MemorySink()).flush(wrong or math.nan),
+        wakelog.shutdown,
+    ],
+)
+def test_a_timeout_that_is_no_number_is_refused_by_its_name(
+    wait: Callable[[Any], object], wrong: object
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"^timeout is "):
+        wait(wrong)

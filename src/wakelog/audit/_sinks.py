@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
 
+from wakelog import _arguments as a
 from wakelog import context
 from wakelog.audit._breach import UsageLimitBreach
 from wakelog.audit._channel import AuditCounts, Channel, channel_over
@@ -198,8 +199,11 @@ class SessionAuditSink(_EventAuditSink):
 
         Returns:
             Whether everything has been passed to the log.
+
+        Raises:
+            ConfigurationError: If the time-out is not a number.
         """
-        return self._channel.flush(timeout)
+        return self._channel.flush(a.wait_of(timeout))
 
     def _key(self) -> ThreadKey:
         return self.key

@@ -296,8 +296,12 @@ class EventSessionLogger(Arguments):
 
         Returns:
             Whether all of them have been; True without a callback and transport.
+
+        Raises:
+            ConfigurationError: If the time-out is not a number.
         """
         notice_fork()
+        timeout = a.wait_of(timeout)
         if self._forwarder is None:
             return True
         return await self._forwarder.flush(timeout)

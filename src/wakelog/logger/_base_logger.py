@@ -430,7 +430,9 @@ class BaseLogger(Copying, EventMethods[Recorded]):
 
         Raises:
             SinkError: If events that a buffer had accepted could not be written.
+            ConfigurationError: If the time-out is not a number.
         """
+        timeout = a.wait_of(timeout)
         from wakelog.otel import DeliveryResult  # imported late: it loads the journal's books
 
         if (deliver := getattr(self.sink, "deliver", None)) is not None:

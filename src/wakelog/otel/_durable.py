@@ -309,7 +309,7 @@ class DurablePipeline(Generic[Metrics]):
         Args:
             timeout_millis: The longest wait. If the next hop is failing, there is no wait.
         """
-        self.close(timeout_millis / 1000)
+        self.close(a.wait_of(timeout_millis / 1000, "timeout_millis"))
 
     def close(self, timeout: float) -> bool:
         """Do what ``shutdown`` does, and return the result.

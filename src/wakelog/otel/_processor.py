@@ -296,7 +296,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
             Whether everything was accepted. Without an exporter: whether nothing was recorded.
         """
         notice_fork()
-        timeout = timeout_millis / 1000
+        timeout = a.wait_of(timeout_millis / 1000, "timeout_millis")
         deadline = time.monotonic() + timeout
         buffer = self._buffer
         if buffer is not None and not buffer.queue.settle(timeout):

@@ -243,7 +243,11 @@ class OTelSink:
 
         Args:
             timeout: The longest wait, in seconds.
+
+        Raises:
+            ConfigurationError: If the time-out is not a number.
         """
+        timeout = a.wait_of(timeout)
         deadline = time.monotonic() + timeout
         force_flush = getattr(self._provider, "force_flush", None)
         delivered = True

@@ -282,4 +282,5 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
             Whether everything was accepted. Without an exporter: whether nothing was recorded.
         """
         notice_fork()
-        return self._flush(30.0 if timeout_millis is None else timeout_millis / 1000)
+        seconds = 30.0 if timeout_millis is None else timeout_millis / 1000
+        return self._flush(a.wait_of(seconds, "timeout_millis"))

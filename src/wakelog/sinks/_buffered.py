@@ -134,7 +134,9 @@ class BufferedSink:
 
         Raises:
             SinkError: If events could not be written since the last flush. They are lost.
+            ConfigurationError: If the time-out is not a number.
         """
+        timeout = None if timeout is None else a.wait_of(timeout)
         began = time.monotonic()
         done = self.queue.settle(timeout)
         self.queue.raise_failures()
@@ -153,7 +155,9 @@ class BufferedSink:
 
         Raises:
             SinkError: If events could not be written since the last flush. They are lost.
+            ConfigurationError: If the time-out is not a number.
         """
+        timeout = None if timeout is None else a.wait_of(timeout)
         began = time.monotonic()
         done = self.queue.close(timeout)
         self.queue.raise_failures()

@@ -71,7 +71,9 @@ class FanOutSink:
 
         Raises:
             SinkError: If at least one could not be flushed.
+            ConfigurationError: If the time-out is not a number.
         """
+        timeout = None if timeout is None else a.wait_of(timeout)
         began = time.monotonic()
         failures: list[tuple[EventSink, Exception]] = []
         done = True
