@@ -1254,6 +1254,29 @@ def test_a_call_with_an_unknown_durability_raises(wrong: Any) -> None:
     assert recorded.events == []
 
 
+@pytest.mark.parametrize(
+    "wrong", ["yesterday", "2026-11-30", 5, 1.5, datetime(2026, 11, 30, tzinfo=UTC)]
+)
+def test_a_timestamp_that_is_no_rfc_3339_text_is_refused_with_what_to_give(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"^timestamp=.* cannot be used: give an RFC 3339 time"):
+        Recorded(on_error="raise").log.user_message("hello", timestamp=wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"event_key": 5}, {"event_key": b"k"}, {"run_id": 5}])
+def test_an_event_key_that_is_no_text_is_named_and_costs_no_event_silently(wrong: Any) -> None:
+    log = Recorded(on_error="log").log
+    keyed = {"event_key": "k", "run_id": "r", **wrong}
+
+    with pytest.raises(
+        TypeError, match=r"^(event_key|run_id)=.* is of type (int|bytes); give text"
+    ):
+        log.user_message("hello", **keyed)
+    with log.run(run_id=keyed["run_id"]):
+        block = log.tool("pay", event_key=keyed["event_key"])
+        with pytest.raises(TypeError, match="give text"), block:
+            raise AssertionError
+
+
 def test_an_event_with_a_durability_as_text_has_the_level() -> None:
     event = Recorded().log.user_message("hello", durability="fsync")
     assert event.durability is Durability.FSYNC

@@ -141,7 +141,7 @@ class AgentEvent:
         self.event_id = event_id = event_id or uuid7()
         self.run_id = run_id or event_id
         if time_unix_nano is None:
-            time_unix_nano = parse_rfc3339(timestamp) if timestamp else time.time_ns()
+            time_unix_nano = _time_of(timestamp) if timestamp else time.time_ns()
         self.time_unix_nano = time_unix_nano
         self.agent_name = agent_name
         self.workflow_name = workflow_name
@@ -238,6 +238,22 @@ class AgentEvent:
     def __repr__(self) -> str:
         """Return the type and the id; the payload may be private and long."""
         return f"AgentEvent({self.event_type!r}, event_id={self.event_id!r})"
+
+
+def _time_of(timestamp: str) -> int:
+    """Return the time of RFC 3339 text in nanoseconds since 1970.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    try:
+        return parse_rfc3339(timestamp)
+    except (TypeError, ValueError):
+        message = (
+            f"timestamp={timestamp!r} cannot be used: give an RFC 3339 time as text, such as "
+            "'2026-11-30T17:00:00Z', or time_unix_nano="
+        )
+        raise ValueError(message) from None
 
 
 def _unknown(event_type: str) -> str:

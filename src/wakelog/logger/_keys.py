@@ -184,7 +184,7 @@ def full_key(event_key: str, run_id: str | None) -> str:
     """Return an event's key with the bound prefix.
 
     Raises:
-        TypeError: If there is no run, which is a part of the key.
+        TypeError: If there is no run, which is a part of the key, or one of both is no text.
     """
     if run_id is None:
         message = (
@@ -192,6 +192,10 @@ def full_key(event_key: str, run_id: str | None) -> str:
             "the id that the engine has for the workflow"
         )
         raise TypeError(message)
+    for name, value in (("event_key", event_key), ("run_id", run_id)):
+        if not isinstance(value, str):
+            message = f"{name}={value!r} is of type {type(value).__name__}; give text"
+            raise TypeError(message)
     prefix = context.event_key.get()
     return event_key if prefix is None else f"{prefix}/{event_key}"
 
