@@ -403,6 +403,7 @@ def _tracer_provider(service_name: str | None, settings: Mapping[str, Any]) -> t
     current = trace.get_tracer_provider()
     if not isinstance(current, trace.ProxyTracerProvider):
         return current
+    of_spans = for_spans()  # checked before a program has an exporter, too
     exporters = span_exporters()
     consoles = [one for one in exporters if isinstance(one, ConsoleSpanExporter)]
     durable = [one for one in exporters if one not in consoles]
@@ -421,7 +422,7 @@ def _tracer_provider(service_name: str | None, settings: Mapping[str, Any]) -> t
             pipeline=pipeline,
             resource=resource,
             **{setting: settings[setting] for setting in _JOURNAL},
-            **for_spans(),
+            **of_spans,
         )
         for exporter in durable
     ]

@@ -466,6 +466,28 @@ def test_every_bad_value_is_refused_by_the_name_of_its_variable(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    "name, bad",
+    [
+        ("WAKELOG_SPAN_IDLE", "0"),
+        ("WAKELOG_SPAN_STARTS", "maybe"),
+        ("WAKELOG_UNKNOWN_OUTCOME", "bad"),
+    ],
+)
+def test_a_variable_for_spans_is_checked_before_there_is_an_exporter(
+    tmp_path: Path, name: str, bad: str
+) -> None:
+    assert name in VARIABLES
+    code = "import sys, wakelog; wakelog.configure('a', directory=sys.argv[1])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=environment(**{name: bad}), capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+
+    assert f"ConfigurationError: {name}={bad!r} is not known" in done.stderr
+
+
+@pytest.mark.parametrize(
     "misspelt, meant",
     [
         ("WAKELOG_DIRECTORY", "did you mean WAKELOG_DIR?"),
