@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Final, NamedTuple, cast
 
 from wakelog.errors import ConfigurationError
@@ -22,7 +23,19 @@ class With(NamedTuple):
     example: str
 
 
-Kind = type | With | None
+class Of(NamedTuple):
+    """The kind of objects of a class whose module is loaded only if an object has to be checked.
+
+    Attributes:
+        package: The package that has the class.
+        name: The name of the class.
+    """
+
+    package: str
+    name: str
+
+
+Kind = type | With | Of | None
 
 PATH: Final = (str, os.PathLike)
 TEXT: Final = (str, None)
@@ -31,6 +44,9 @@ COUNT: Final = (int, None)
 NUMBER: Final = (int, float, None)
 MAPPING: Final = (Mapping, None)
 FUNCTION: Final = (cast("type", Callable), None)
+BUFFER: Final = (Of("wakelog.buffer", "Buffer"), None)
+REDACTION: Final = (Of("wakelog.redaction", "RedactionConfig"), None)
+SEALING: Final = (Of("wakelog.evidence", "Sealing"), None)
 
 _WORDS: Final[dict[type, str]] = {
     str: "text",
@@ -120,12 +136,18 @@ def _is(value: object, kind: Kind) -> bool:
         return value is None
     if isinstance(kind, With):
         return not isinstance(value, type) and callable(getattr(type(value), kind.method, None))
+    if isinstance(kind, Of):
+        if value is None:
+            return False
+        kind = cast("type", getattr(import_module(kind.package), kind.name))
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, kind) or (kind is float and isinstance(value, int))
 
 
-def _word(kind: type | With) -> str:
+def _word(kind: type | With | Of) -> str:
     if isinstance(kind, With):
         return kind.example
+    if isinstance(kind, Of):
+        return f"a {kind.name}"
     return _WORDS.get(kind) or f"a {kind.__name__}"

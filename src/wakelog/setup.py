@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from opentelemetry import trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
@@ -22,11 +22,9 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProces
 
 from wakelog import _arguments as a
 from wakelog._arguments import MAX_EVENT_BYTES
-from wakelog.buffer import Buffer
 from wakelog.context import CARRIER
 from wakelog.errors import ConfigurationError
 from wakelog.events import semconv as s
-from wakelog.evidence import Sealing
 from wakelog.journal import Durability, Space
 from wakelog.logger import AgentLogger, set_current
 from wakelog.otel import (
@@ -57,10 +55,14 @@ from wakelog.otel import (
     span_exporters,
 )
 from wakelog.record import DEFAULT_PIPELINE
-from wakelog.redaction import RedactionConfig
 from wakelog.runtime import absolute, notice_fork
 from wakelog.sinks import NullSink
 from wakelog.telemetry.instruments import is_unset, use
+
+if TYPE_CHECKING:
+    from wakelog.buffer import Buffer
+    from wakelog.evidence import Sealing
+    from wakelog.redaction import RedactionConfig
 
 _log = logging.getLogger("wakelog")
 
@@ -103,9 +105,9 @@ _KINDS: Final[Mapping[str, tuple[a.Kind, ...]]] = {
     **dict.fromkeys(("rotate_at_midnight", "span_events", "redact_payloads"), a.FLAG),
     **dict.fromkeys(("genai_events", "genai_metrics", "costs"), a.FLAG),
     "space": (Space, None),
-    "buffer": (Buffer, None),
-    "sealing": (Sealing, None),
-    "redaction_config": (RedactionConfig, None),
+    "buffer": a.BUFFER,
+    "sealing": a.SEALING,
+    "redaction_config": a.REDACTION,
     **dict.fromkeys(("default_risk", "metadata"), a.MAPPING),
     "exporter": (a.With("export", "a LogRecordExporter"), None),
     "logger_provider": (a.With("get_logger", "a LoggerProvider"), None),

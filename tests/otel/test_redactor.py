@@ -25,7 +25,7 @@ from tests.support.waiting import until
 from wakelog import ConfigurationError, HashStrategy, RedactionConfig, RegexDetector
 from wakelog.journal import read
 from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor, Redactor
-from wakelog.otel._redactor import DROP_ATTRIBUTES, REDACT_FOREIGN
+from wakelog.otel._settings import DROP_ATTRIBUTES, REDACT_FOREIGN
 
 SECRET = "sk-ant-api03-Zq81hTbN5rWmXcVy0PdLsKfJ"
 SAID = "my knee hurts since Tuesday"

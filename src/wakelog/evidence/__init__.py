@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from wakelog.evidence._sealer import Signing as Signing
     from wakelog.evidence._sealing import declare_deletion as declare_deletion
     from wakelog.evidence._sealing import seal_folder as seal_folder
-    from wakelog.evidence._settings import SEALING_VARIABLES as SEALING_VARIABLES
     from wakelog.evidence._settings import Anchor as Anchor
     from wakelog.evidence._settings import Sealing as Sealing
+    from wakelog.evidence._variables import SEALING_VARIABLES as SEALING_VARIABLES
 
 _HOMES = {
     "wakelog.evidence._anchors": [
@@ -65,7 +65,8 @@ _HOMES = {
     "wakelog.evidence._seal_file": ["last_seal"],
     "wakelog.evidence._sealer": ["KEEP_SECONDS", "OutsideSealer", "Sealer", "Signing"],
     "wakelog.evidence._sealing": ["declare_deletion", "seal_folder"],
-    "wakelog.evidence._settings": ["Anchor", "SEALING_VARIABLES", "Sealing"],
+    "wakelog.evidence._settings": ["Anchor", "Sealing"],
+    "wakelog.evidence._variables": ["SEALING_VARIABLES"],
 }
 
 __all__ = sorted(name for names in _HOMES.values() for name in names)  # noqa: PLE0605 - each name once

@@ -5,18 +5,13 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from wakelog.errors import ConfigurationError
+from wakelog.evidence import _variables as v
 
 if TYPE_CHECKING:
     from wakelog.evidence._keys import Signer
-
-_KEY, _SEALING = "WAKELOG_SEAL_KEY", "WAKELOG_SEALING"
-_INTERVAL, _CHECKPOINTS = "WAKELOG_SEAL_INTERVAL", "WAKELOG_CHECKPOINTS"
-_TIMESTAMP_URL, _ERASABLE = "WAKELOG_TIMESTAMP_URL", "WAKELOG_ERASABLE"
-SEALING_VARIABLES: Final = (_KEY, _SEALING, _INTERVAL, _CHECKPOINTS, _TIMESTAMP_URL, _ERASABLE)
-"""The environment variables for ``Sealing``."""
 
 
 class Anchor(Protocol):
@@ -78,19 +73,19 @@ class Sealing:
         Raises:
             ConfigurationError: If a variable cannot be used; the message names it.
         """
-        key, checkpoints = (os.path.expanduser(_said(name)) for name in (_KEY, _CHECKPOINTS))
-        on, erasable = _flag(_SEALING, default=bool(key)), _flag(_ERASABLE, default=True)
-        anchors = _anchors(checkpoints, _said(_TIMESTAMP_URL))
+        key, checkpoints = (os.path.expanduser(_said(name)) for name in (v.KEY, v.CHECKPOINTS))
+        on, erasable = _flag(v.SEALING, default=bool(key)), _flag(v.ERASABLE, default=True)
+        anchors = _anchors(checkpoints, _said(v.TIMESTAMP_URL))
         try:
-            interval = float(_said(_INTERVAL) or cls.interval)
+            interval = float(_said(v.INTERVAL) or cls.interval)
             said = cls(key or None if on else None, interval, anchors, erasable=erasable)
         except ConfigurationError as error:
-            message = str(error).replace("interval=", f"{_INTERVAL}=", 1)
+            message = str(error).replace("interval=", f"{v.INTERVAL}=", 1)
             if key and key in message:
-                message = f"{_KEY}: {message}"
+                message = f"{v.KEY}: {message}"
             raise ConfigurationError(message) from error
         except ValueError:
-            message = f"{_INTERVAL}={_said(_INTERVAL)!r} cannot be used: give a number of seconds"
+            message = f"{v.INTERVAL}={_said(v.INTERVAL)!r} cannot be used: give a number of seconds"
             raise ConfigurationError(message) from None
         return said if on else None
 
@@ -111,7 +106,7 @@ def _anchors(checkpoints: str, url: str) -> tuple[Anchor, ...]:
     """Return the anchors for a checkpoint file and a time-stamp authority; either may be empty."""
     if url and not checkpoints:
         raise ConfigurationError(
-            f"{_TIMESTAMP_URL} needs {_CHECKPOINTS}: the file that the time stamps go to"
+            f"{v.TIMESTAMP_URL} needs {v.CHECKPOINTS}: the file that the time stamps go to"
         )
     if not checkpoints:
         return ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 from opentelemetry import trace
 
 from wakelog import _arguments as a
-from wakelog import context, otel
+from wakelog import context, otel, redaction
 from wakelog.errors import RedactionError
 from wakelog.events import AgentEvent
 from wakelog.events.semconv import CHAT, REPLAYED, SCHEMA_URL, SCOPE_NAME
@@ -23,13 +23,13 @@ from wakelog.logger._model_block import ModelBlock
 from wakelog.logger._refusing import unknown_field
 from wakelog.otel import current_context, span_context_of
 from wakelog.record import kept, text_of, type_name, uuid8
-from wakelog.redaction import RedactionConfig, redact
 from wakelog.sinks import EventSink, NullSink
 
 if TYPE_CHECKING:
     from wakelog.logger._budget import Budget
     from wakelog.logger._prices import Prices
     from wakelog.otel import DeliveryResult
+    from wakelog.redaction import RedactionConfig
     from wakelog.sinks import JSONLSink
 
 # Names for what each event calls, because looking them up takes as long as the calls.
@@ -69,7 +69,7 @@ class BaseLogger(Copying, EventMethods[Recorded]):
             workflow_name=(workflow_name, *a.TEXT),
             sink=(sink, *a.PATH, a.With("write", "a sink, which has a method write"), None),
             redact_payloads=(redact_payloads, bool),
-            redaction_config=(redaction_config, RedactionConfig, None),
+            redaction_config=(redaction_config, *a.REDACTION),
             default_risk=(default_risk, *a.MAPPING),
             metadata=(metadata, *a.MAPPING),
             tracer_provider=(tracer_provider, a.With("get_tracer", "a TracerProvider"), None),
@@ -489,7 +489,7 @@ class BaseLogger(Copying, EventMethods[Recorded]):
         if not self.redact_payloads:
             return text
         try:
-            return str(redact(text, self.redaction_config))
+            return str(redaction.redact(text, self.redaction_config))
         except RedactionError:
             return type_name(type(error))
 

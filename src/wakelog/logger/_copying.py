@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from wakelog import redaction
 from wakelog.logger._keys import prepare_keys
 from wakelog.record import kept
-from wakelog.redaction import RedactionConfig, prepare
+
+if TYPE_CHECKING:
+    from wakelog.redaction import RedactionConfig
 
 
 class Copying:
@@ -53,7 +56,7 @@ class Copying:
         """
         prepare_keys()
         self._redact_payloads, self._redaction_config = redact_payloads, redaction_config
-        self.copied = prepare(redaction_config) if redact_payloads else kept
+        self.copied = redaction.prepare(redaction_config) if redact_payloads else kept
 
 
 def as_dict(given: Any, name: str) -> dict[str, Any]:

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from wakelog.otel._pipeline import named_pipeline as named_pipeline
     from wakelog.otel._processor import MAX_RECORD_BYTES as MAX_RECORD_BYTES
     from wakelog.otel._processor import DurableLogRecordProcessor
-    from wakelog.otel._redactor import FOREIGN_VARIABLES as FOREIGN_VARIABLES
     from wakelog.otel._redactor import Redactor
     from wakelog.otel._refusals import Refusals as Refusals
     from wakelog.otel._result import DeliveryResult
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from wakelog.otel._settings import ATTRIBUTE_LIMITS as ATTRIBUTE_LIMITS
     from wakelog.otel._settings import DIRECTORY_VARIABLE as DIRECTORY_VARIABLE
     from wakelog.otel._settings import EXIT_TIMEOUT as EXIT_TIMEOUT
+    from wakelog.otel._settings import FOREIGN_VARIABLES as FOREIGN_VARIABLES
     from wakelog.otel._settings import disabled as disabled
     from wakelog.otel._settings import flag as flag
     from wakelog.otel._settings import for_journal as for_journal
@@ -106,7 +106,7 @@ __getattr__ = lazy_names(
         "wakelog.otel._durable": ["REPLAY_RATE"],
         "wakelog.otel._processor": ["DurableLogRecordProcessor", "MAX_RECORD_BYTES"],
         "wakelog.otel._periodic_export": ["PeriodicMetrics", "let_exporters_log"],
-        "wakelog.otel._redactor": ["FOREIGN_VARIABLES", "Redactor"],
+        "wakelog.otel._redactor": ["Redactor"],
         "wakelog.otel._refusals": ["Refusals"],
         "wakelog.otel._result": ["DeliveryResult"],
         "wakelog.otel._settings": [
@@ -114,6 +114,7 @@ __getattr__ = lazy_names(
             "ANSWER_TIMEOUT",
             "DIRECTORY_VARIABLE",
             "EXIT_TIMEOUT",
+            "FOREIGN_VARIABLES",
             "disabled",
             "flag",
             "for_journal",

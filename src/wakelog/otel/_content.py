@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from opentelemetry.sdk._logs import ReadWriteLogRecord
 
@@ -12,7 +12,9 @@ from wakelog.errors import ConfigurationError
 from wakelog.events import event_type_of
 from wakelog.events import semconv as s
 from wakelog.otel._bridge import EventToSpanEventBridge
-from wakelog.otel._redactor import Redactor
+
+if TYPE_CHECKING:
+    from wakelog.otel._redactor import Redactor
 
 NAMES = (s.TOOL_NAME, s.REQUEST_MODEL, s.AGENT_NAME)
 """The attributes that may name an event's subject in its body, in order of preference."""

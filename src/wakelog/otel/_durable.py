@@ -19,7 +19,6 @@ from wakelog import _arguments as a
 from wakelog._native import VARIABLE as NATIVE
 from wakelog.delivery import Delivery, Destination, Sources, suppress_recording
 from wakelog.errors import ConfigurationError
-from wakelog.evidence import Sealing
 from wakelog.journal import (
     UNNAMED_SERVICE,
     AwaitingSigner,
@@ -35,13 +34,11 @@ from wakelog.otel._export_pipeline import ExportPipeline, Signal
 from wakelog.otel._exporters import endpoint_of
 from wakelog.otel._fields import resource_of
 from wakelog.otel._leftovers import OwnJournal
-from wakelog.otel._metric_table import REFUSED
-from wakelog.otel._metrics import SignalMetrics
 from wakelog.otel._pipeline import LOCAL, NAMES, destination_of, named_pipeline
-from wakelog.otel._redactor import Redactor, redactor_of
 from wakelog.otel._result import UNWRITTEN, DeliveryResult, result_of
 from wakelog.otel._settings import (
     DIRECTORY_VARIABLE,
+    FOREIGN_VARIABLES,
     ExitTimeouts,
     batching,
     durability_of,
@@ -49,16 +46,17 @@ from wakelog.otel._settings import (
     say_misspelt,
 )
 from wakelog.record import LOGS, SPANS, Resource
-from wakelog.redaction import RedactionConfig
 from wakelog.runtime import Burst, ForkOrder, let_through, notice_fork, reset_in_child
 from wakelog.storage import LONGEST_LINE
-from wakelog.telemetry import reason_of
 
 if TYPE_CHECKING:
-    from wakelog.evidence import Sealer
+    from wakelog.evidence import Sealer, Sealing
+    from wakelog.otel._metrics import SignalMetrics
+    from wakelog.otel._redactor import Redactor
+    from wakelog.redaction import RedactionConfig
 
 REPLAY_RATE: Final = "WAKELOG_REPLAY_RATE"
-Metrics = TypeVar("Metrics", bound=SignalMetrics)
+Metrics = TypeVar("Metrics", bound="SignalMetrics")
 _log = logging.getLogger("wakelog")
 
 
@@ -148,7 +146,7 @@ class DurablePipeline(Generic[Metrics]):
             replay_rate=(replay_rate, *a.NUMBER),
             pipeline=(pipeline, *a.TEXT),
             resource=(resource, SDKResource, None),
-            sealing=(sealing, Sealing, None),
+            sealing=(sealing, *a.SEALING),
         )
         say_misspelt()
         _check_sizes(
@@ -164,7 +162,7 @@ class DurablePipeline(Generic[Metrics]):
                 max_queue_size,
                 spans=self.signal == SPANS,
             )
-        self._redactor = redactor_of(redact)
+        self._redactor = _redactor_of(redact)
         self._max_line_bytes = max_line_bytes
         self._max_event_bytes = a.max_event_bytes_of(max_event_bytes)
         self._erasable = sealing is not None and sealing.erasable
@@ -358,7 +356,7 @@ class DurablePipeline(Generic[Metrics]):
         let_through(error)
         self.refused[type(error).__name__] += 1
         if self._source is not None:
-            self._source.refused[reason_of(error, REFUSED)] += 1
+            self._source.refuse(error)
         if self._burst.is_due():
             with suppress_recording():
                 _log.error(
@@ -381,6 +379,15 @@ def _check_sizes(*, max_line_bytes: int, **sizes: float | None) -> None:
             f"{LONGEST_LINE} bytes. Longer content is kept whole beside its line, see max_event_bytes"
         )
         raise ConfigurationError(message)
+
+
+def _redactor_of(given: bool | RedactionConfig | Redactor | None) -> Redactor | None:  # noqa: FBT001 - it is the value
+    """Return the redactor for records of other loggers, None if they are not redacted."""
+    if given is None and not any(map(os.environ.get, FOREIGN_VARIABLES)):
+        return None
+    from wakelog.otel._redactor import redactor_of  # imported when needed: few programs have one
+
+    return redactor_of(given)
 
 
 def _sealer_of(sealing: Sealing | None, *, export: bool) -> Sealer | None:

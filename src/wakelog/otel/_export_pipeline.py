@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs.export import (
@@ -18,7 +18,6 @@ from wakelog._native import native
 from wakelog.delivery import BatchBisection, ExportOutcome, ExportRound, Outcome, suppress_recording
 from wakelog.errors import WakelogError
 from wakelog.journal import Entry, dead_letter_line, write_dead_letter
-from wakelog.otel._delivery_counters import DeliveryCounters
 from wakelog.otel._export_attempt import attempt_through, encode_for
 from wakelog.otel._others import asked
 from wakelog.otel._records import Rebuilder
@@ -26,6 +25,9 @@ from wakelog.otel._response_capture import ExportAttempt
 from wakelog.otel._settings import Batching
 from wakelog.otel._stand_in import stand_in
 from wakelog.runtime import contained
+
+if TYPE_CHECKING:
+    from wakelog.otel._delivery_counters import DeliveryCounters
 
 _log = logging.getLogger("wakelog")
 

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.metrics import MeterProvider
 
-from wakelog.buffer import OverflowPolicy
 from wakelog.events import semconv as s
 from wakelog.journal import Journal, Observer
 from wakelog.otel import _metric_table as t
 from wakelog.otel._delivery_counters import DeliveryCounters
 from wakelog.otel._process_books import ProcessBooks, WriterBooks
 from wakelog.runtime import ForkOrder, reset_in_child
-from wakelog.telemetry import ADOPTED, ORIGIN, OTHER, OWN, Metric, samples
+from wakelog.telemetry import ADOPTED, ORIGIN, OTHER, OWN, Metric, reason_of, samples
 from wakelog.telemetry.instruments import Instruments, Observations, PerProvider
 
 if TYPE_CHECKING:
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
     from wakelog.buffer import Queue
     from wakelog.delivery import Delivery
 
-_DROPPING = (OverflowPolicy.DROP_NEWEST, OverflowPolicy.DROP_OLDEST)
+# The members of `OverflowPolicy` that drop; the class is loaded with the first buffer.
+_DROPPING = ("drop_newest", "drop_oldest")
 
 
 class ObservedProcessor:
@@ -47,6 +47,10 @@ class ObservedProcessor:
         """The journal that it writes; None if it only delivers the records of others."""
         self.queue: Queue[Any] | None = None
         self.delivery: weakref.ref[Delivery] | None = None
+
+    def refuse(self, error: BaseException) -> None:
+        """Count a record that was not accepted."""
+        self.refused[reason_of(error, t.REFUSED)] += 1
 
     def reset(self) -> None:
         """Set everything to zero, in a forked child."""
@@ -169,7 +173,7 @@ class ProcessorMetrics(SignalMetrics):
             if source.queue is not None:
                 dropped[source.queue.settings.overflow] += source.queue.dropped
         for policy in _DROPPING:
-            say("wakelog.buffer.dropped", dropped[policy], policy=policy.value)
+            say("wakelog.buffer.dropped", dropped[policy], policy=policy)
 
     @staticmethod
     def _observe_deliveries(sources: list[ObservedProcessor], say: Callable[..., None]) -> None:

@@ -15,27 +15,25 @@ from opentelemetry.sdk._logs.export import LogRecordExporter
 from opentelemetry.sdk.resources import Resource as SDKResource
 
 from wakelog import _arguments as a
-from wakelog.buffer import Buffer
 from wakelog.delivery import is_suppressed, suppressing
 from wakelog.errors import EventTooLargeError, JournalError, SinkError
 from wakelog.events import semconv as s
-from wakelog.evidence import Sealing
 from wakelog.journal import Durability, Receipt, Space
 from wakelog.otel._content import ContentAwareBridge, ContentPolicy
 from wakelog.otel._durable import DurablePipeline, positive_setting
 from wakelog.otel._export_pipeline import log_records
-from wakelog.otel._metric_table import REFUSED
-from wakelog.otel._metrics import ProcessorMetrics, metrics_on
 from wakelog.otel._records import EventLogRecord, Rebuilder, compiled_record, content_of
-from wakelog.otel._redactor import Redactor
 from wakelog.record import SEAL_BYTES
-from wakelog.redaction import RedactionConfig
 from wakelog.runtime import notice_fork, noticed
-from wakelog.telemetry import reason_of
+from wakelog.telemetry.instruments import collects
 
 if TYPE_CHECKING:
-    from wakelog.buffer import Queue
+    from wakelog.buffer import Buffer, Queue
+    from wakelog.evidence import Sealing
     from wakelog.otel._buffer import Encoded, JournalBuffer
+    from wakelog.otel._metrics import ProcessorMetrics
+    from wakelog.otel._redactor import Redactor
+    from wakelog.redaction import RedactionConfig
 
 MAX_RECORD_BYTES: Final = "WAKELOG_MAX_RECORD_BYTES"
 _DEFAULT_SPACE = Space()
@@ -45,7 +43,7 @@ _FSYNC = Durability.FSYNC
 _receipt: Callable[[tuple[str, str, int, Durability]], Receipt] = partial(tuple.__new__, Receipt)
 
 
-class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProcessor):
+class DurableLogRecordProcessor(DurablePipeline["ProcessorMetrics"], LogRecordProcessor):
     """Writes each log record to a local journal before it returns, and delivers from there.
 
     It takes the arguments of ``opentelemetry.sdk._logs.export.BatchLogRecordProcessor`` in the same
@@ -139,7 +137,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
         a.check(
             exporter=(exporter, a.With("export", "a LogRecordExporter"), None),
             span_events=(span_events, bool),
-            buffer=(buffer, Buffer, None),
+            buffer=(buffer, *a.BUFFER),
             max_record_bytes=(max_record_bytes, *a.COUNT),
         )
         longest = positive_setting(max_record_bytes, MAX_RECORD_BYTES, "max_record_bytes")
@@ -151,7 +149,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
         super().__init__(
             exporter,
             log_records(Rebuilder(policy, max_record_bytes=longest)),
-            metrics_on,
+            _metrics_on,
             schedule_delay_millis=schedule_delay_millis,
             max_export_batch_size=max_export_batch_size,
             export_timeout_millis=export_timeout_millis,
@@ -254,7 +252,7 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
                 self._refuse(error)
                 return
             if self._source is not None:
-                self._source.refused[reason_of(error, REFUSED)] += 1
+                self._source.refuse(error)
             if isinstance(error, SinkError):
                 raise
             message = f"the event could not be written: {type(error).__name__}: {error}"
@@ -317,3 +315,12 @@ class DurableLogRecordProcessor(DurablePipeline[ProcessorMetrics], LogRecordProc
         buffer, self._buffer = self._buffer, None
         written = buffer is None or buffer.queue.close(timeout)
         return super().close(max(0.0, deadline - time.monotonic())) and written
+
+
+def _metrics_on(provider: MeterProvider | None) -> ProcessorMetrics | None:
+    """Return the metrics of log records on a MeterProvider, None if nothing collects them."""
+    if not collects(provider):
+        return None
+    from wakelog.otel._metrics import metrics_on  # imported when needed
+
+    return metrics_on(provider)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -35,7 +35,6 @@ from wakelog.otel._origins import Origins
 from wakelog.otel._others import current_context
 from wakelog.otel._plain_lines import LONGEST_ID, compiled_content, compiled_lines, plain_content
 from wakelog.otel._previews import previewed, size_of
-from wakelog.otel._redactor import Redactor
 from wakelog.otel._scopes import encoded_scopes, scope_of
 from wakelog.record import (
     SEAL_BYTES,
@@ -45,6 +44,9 @@ from wakelog.record import (
     to_line,
     uuid7,
 )
+
+if TYPE_CHECKING:
+    from wakelog.otel._redactor import Redactor
 
 _SEVERITIES = {severity.value: severity for severity in SeverityNumber} | {None: None}
 # The encoder of the official exporters silently omits values nested more than 32 maps deep.

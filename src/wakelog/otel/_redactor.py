@@ -11,13 +11,11 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from wakelog import _arguments as a
 from wakelog.errors import ConfigurationError
 from wakelog.events import semconv as s
+from wakelog.otel._settings import DROP_ATTRIBUTES, REDACT_FOREIGN
 from wakelog.redaction import RedactionConfig, hidden, prepare, redact
 
 Action = Literal["redact", "hide", "drop", "keep"]
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
-REDACT_FOREIGN: Final = "WAKELOG_REDACT_FOREIGN"
-DROP_ATTRIBUTES: Final = "WAKELOG_DROP_ATTRIBUTES"
-FOREIGN_VARIABLES: Final = (REDACT_FOREIGN, DROP_ATTRIBUTES)
 BODY: Final = "body"
 # Names with numbers in them, such as those of prompts, are unlimited.
 _MOST_NAMES: Final = 4096

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Literal, NamedTuple, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeVar, get_args
 
 from opentelemetry.sdk.environment_variables import (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
@@ -27,18 +27,20 @@ from opentelemetry.sdk.environment_variables import (
 
 from wakelog._arguments import MAX_EVENT_BYTES
 from wakelog._native import VARIABLE as NATIVE
-from wakelog.buffer import Buffer
 from wakelog.delivery import ANSWER_SECONDS
 from wakelog.errors import ConfigurationError
-from wakelog.evidence import SEALING_VARIABLES, Sealing
+from wakelog.evidence import SEALING_VARIABLES
 from wakelog.journal import DEFAULT_SEGMENT_BYTES, Durability, Space
-from wakelog.otel._redactor import FOREIGN_VARIABLES
 from wakelog.otel._requests import DIRECT_ENCODING
 from wakelog.runtime import TRUST_VARIABLE
 
+if TYPE_CHECKING:
+    from wakelog.buffer import Buffer
+    from wakelog.evidence import Sealing
+
 _log = logging.getLogger("wakelog")
 
-Settings = TypeVar("Settings", Space, Buffer)
+Settings = TypeVar("Settings")
 OnError = Literal["log", "raise"]
 UnknownOutcome = Literal["error", "unset", "drop"]
 _UNKNOWN_OUTCOMES: Final[tuple[UnknownOutcome, ...]] = get_args(UnknownOutcome)
@@ -53,6 +55,9 @@ ATTRIBUTE_LIMITS: Final = (
 DIRECTORY_VARIABLE: Final = "WAKELOG_DIR"
 ON_ERROR_VARIABLE: Final = "WAKELOG_ON_ERROR"
 UNKNOWN_OUTCOME_VARIABLE: Final = "WAKELOG_UNKNOWN_OUTCOME"
+REDACT_FOREIGN: Final = "WAKELOG_REDACT_FOREIGN"
+DROP_ATTRIBUTES: Final = "WAKELOG_DROP_ATTRIBUTES"
+FOREIGN_VARIABLES: Final = (REDACT_FOREIGN, DROP_ATTRIBUTES)
 EXIT_TIMEOUT: Final = "WAKELOG_EXIT_TIMEOUT"
 ANSWER_TIMEOUT: Final = "WAKELOG_EXIT_ANSWER_TIMEOUT"
 
@@ -349,7 +354,18 @@ def buffer_of(given: Buffer | None) -> Buffer | None:
     """Return an argument, else the buffer that the variables define, None if none is set."""
     if given is not None or not (said := _from_environment(_BUFFER)):
         return given
+    from wakelog.buffer import Buffer  # imported when needed: few programs have a buffer
+
     return _made(Buffer, said, _BUFFER)
+
+
+def sealing_of(given: Sealing | None) -> Sealing | None:
+    """Return an argument, else the sealing that the variables define, None if it is off."""
+    if given is not None or not any(map(os.environ.get, SEALING_VARIABLES)):
+        return given
+    from wakelog.evidence import Sealing  # imported when needed: few journals are sealed
+
+    return Sealing.from_environment()
 
 
 def for_journal(
@@ -377,7 +393,7 @@ def for_journal(
         "rotate_at_midnight": flag(rotate_at_midnight, "WAKELOG_ROTATE_AT_MIDNIGHT", default=False),
         "space": space_of(space),
         "buffer": buffer_of(buffer),
-        "sealing": sealing or Sealing.from_environment(),
+        "sealing": sealing_of(sealing),
     }
 
 
@@ -414,7 +430,9 @@ def _from_environment(names: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name in names if (text := os.environ.get(name, "").strip())}
 
 
-def _made(kind: type[Settings], said: Mapping[str, str], names: Mapping[str, str]) -> Settings:
+def _made(
+    kind: Callable[..., Settings], said: Mapping[str, str], names: Mapping[str, str]
+) -> Settings:
     """Create settings; an error names the variable and its text."""
     given: dict[str, Any] = {}
     for variable, text in said.items():

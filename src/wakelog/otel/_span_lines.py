@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 from opentelemetry.attributes import BoundedAttributes
@@ -15,7 +15,6 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from wakelog._native import native
 from wakelog.events import semconv as s
-from wakelog.otel._redactor import Redactor
 from wakelog.otel._scopes import encoded_scopes, scope_of
 from wakelog.otel._span_fields import (
     KINDS,
@@ -26,6 +25,9 @@ from wakelog.otel._span_fields import (
 )
 from wakelog.otel._span_storage import SDKClasses, span_storage
 from wakelog.record import SEAL_BYTES, TAG, encode, is_json, rfc3339
+
+if TYPE_CHECKING:
+    from wakelog.otel._redactor import Redactor
 
 Encoded: TypeAlias = tuple[int, str, bytes, SDKResource]
 """A span's id, the id of its lines, the middle part of a line, and the span's resource.

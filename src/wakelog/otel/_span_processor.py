@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
@@ -14,30 +15,33 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from wakelog import _arguments as a
 from wakelog.delivery import is_suppressed, suppressing
 from wakelog.errors import ConfigurationError, EventTooLargeError
-from wakelog.evidence import Sealing
 from wakelog.journal import Durability, Journal, Service, Space
 from wakelog.otel._content import ContentPolicy
 from wakelog.otel._durable import DurablePipeline
 from wakelog.otel._idle_spans import IdleSpans
 from wakelog.otel._open_spans import SpanTracker
 from wakelog.otel._others import asked
-from wakelog.otel._redactor import Redactor
 from wakelog.otel._settings import (
     UnknownOutcome,
     unknown_outcome_of,
 )
 from wakelog.otel._span_lines import Encoded, SpanLines, line_id
-from wakelog.otel._span_metrics import SpanMetrics, span_metrics_on
 from wakelog.otel._span_records import SpanRebuilder, spans
 from wakelog.otel._unfinished import IDLE, MissingEnds, SpanSources, say_unknown
 from wakelog.record import SPANS
-from wakelog.redaction import RedactionConfig
 from wakelog.runtime import notice_fork, noticed
+from wakelog.telemetry.instruments import collects
+
+if TYPE_CHECKING:
+    from wakelog.evidence import Sealing
+    from wakelog.otel._redactor import Redactor
+    from wakelog.otel._span_metrics import SpanMetrics
+    from wakelog.redaction import RedactionConfig
 
 _DEFAULT_SPACE = Space()
 
 
-class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
+class DurableSpanProcessor(DurablePipeline["SpanMetrics"], SpanProcessor):
     """Writes each span to a local journal when it starts and when it ends, and delivers from there.
 
     It takes the arguments of ``opentelemetry.sdk.trace.export.BatchSpanProcessor`` in the same
@@ -140,7 +144,7 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
         super().__init__(
             span_exporter,
             spans(SpanRebuilder()),
-            span_metrics_on,
+            _metrics_on,
             self._span_sources,
             self.open_spans.repeat,
             schedule_delay_millis=schedule_delay_millis,
@@ -284,3 +288,12 @@ class DurableSpanProcessor(DurablePipeline[SpanMetrics], SpanProcessor):
         notice_fork()
         seconds = 30.0 if timeout_millis is None else timeout_millis / 1000
         return self._flush(a.wait_of(seconds, "timeout_millis"))
+
+
+def _metrics_on(provider: MeterProvider | None) -> SpanMetrics | None:
+    """Return the metrics of spans on a MeterProvider, None if nothing collects them."""
+    if not collects(provider):
+        return None
+    from wakelog.otel._span_metrics import span_metrics_on  # imported when needed
+
+    return span_metrics_on(provider)

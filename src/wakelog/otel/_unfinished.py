@@ -7,7 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wakelog.errors import JournalError
 from wakelog.events import renewed
@@ -32,9 +32,11 @@ from wakelog.journal import (
 from wakelog.otel._content import ContentPolicy, without_content
 from wakelog.otel._fields import scope_fields
 from wakelog.otel._leftovers import OwnJournal
-from wakelog.otel._redactor import Redactor
 from wakelog.otel._settings import UnknownOutcome
 from wakelog.record import LOGS, SPAN, SPANS, encode, rfc3339
+
+if TYPE_CHECKING:
+    from wakelog.otel._redactor import Redactor
 
 _log = logging.getLogger("wakelog")
 

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 from wakelog._lazy import lazy_names
-from wakelog.buffer import Buffer, OverflowPolicy
 from wakelog.sinks._memory import MemorySink, NullSink
 from wakelog.sinks._protocol import AsyncEventSink, EventSink
 
 if TYPE_CHECKING:
+    from wakelog.buffer import Buffer, OverflowPolicy
     from wakelog.sinks._buffered import AsyncBufferedSink, BufferedSink
     from wakelog.sinks._fan_out import FanOutSink
     from wakelog.sinks._jsonl import AsyncJSONLSink, JSONLSink
@@ -32,6 +32,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "wakelog.buffer": ["Buffer", "OverflowPolicy"],
         "wakelog.sinks._buffered": ["AsyncBufferedSink", "BufferedSink"],
         "wakelog.sinks._fan_out": ["FanOutSink"],
         "wakelog.sinks._jsonl": ["AsyncJSONLSink", "JSONLSink"],

@@ -4,19 +4,24 @@ The instruments are in ``wakelog.telemetry.instruments``, which imports OpenTele
 module does not.
 """
 
-from wakelog.telemetry._metric import (
-    ADOPTED,
-    KIND,
-    ORIGIN,
-    OTHER,
-    OWN,
-    POLICY,
-    REASON,
-    Attributes,
-    Metric,
-    reason_of,
-)
-from wakelog.telemetry._samples import MOST_SAMPLES, samples
+from typing import TYPE_CHECKING
+
+from wakelog._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from wakelog.telemetry._metric import (
+        ADOPTED,
+        KIND,
+        ORIGIN,
+        OTHER,
+        OWN,
+        POLICY,
+        REASON,
+        Attributes,
+        Metric,
+        reason_of,
+    )
+    from wakelog.telemetry._samples import MOST_SAMPLES, samples
 
 __all__ = [
     "ADOPTED",
@@ -32,3 +37,23 @@ __all__ = [
     "reason_of",
     "samples",
 ]
+
+# Without a MeterProvider, nothing is counted.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "wakelog.telemetry._metric": [
+            "ADOPTED",
+            "KIND",
+            "ORIGIN",
+            "OTHER",
+            "OWN",
+            "POLICY",
+            "REASON",
+            "Attributes",
+            "Metric",
+            "reason_of",
+        ],
+        "wakelog.telemetry._samples": ["MOST_SAMPLES", "samples"],
+    },
+)

@@ -12,7 +12,7 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from opentelemetry import metrics
 from opentelemetry.metrics import (
@@ -25,7 +25,9 @@ from opentelemetry.util.types import AttributeValue
 
 from wakelog.events import semconv as s
 from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
-from wakelog.telemetry._metric import Metric
+
+if TYPE_CHECKING:
+    from wakelog.telemetry._metric import Metric
 
 T = TypeVar("T")
 Finish = Callable[[], None]
@@ -185,6 +187,18 @@ def use(provider: MeterProvider) -> None:
     _given[:] = [provider]
     for made in _observed:
         made.on(provider)
+
+
+def collects(provider: MeterProvider | None) -> bool:
+    """Return whether metrics are collected from a MeterProvider.
+
+    Args:
+        provider: The MeterProvider; None for the one given to ``configure``, else for the global
+            one, which collects if it is the SDK's.
+    """
+    if provider is not None:
+        return True
+    return _is_of_sdk(_given[-1] if _given else metrics.get_meter_provider())
 
 
 def is_unset() -> bool:
