@@ -10,14 +10,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.appending import in_place_of_the_system
-from tests.support.faults import with_fault
+from tests.support.faults import with_calls, with_fault
 from wakelog import AgentEvent, JournalError
 from wakelog.audit import JournalSessionLog, Logged, ThreadKey
 from wakelog.audit import _archive as archive
@@ -253,7 +252,7 @@ class Failing:
             fd, data = arguments
             return call(fd, data[: len(data) // 2])
 
-        self._stack.enter_context(in_place_of_the_system(replace(SYSTEM, **{name: failing})))
+        self._stack.enter_context(in_place_of_the_system(with_calls(SYSTEM, **{name: failing})))
 
 
 @pytest.fixture
@@ -324,7 +323,7 @@ def test_after_a_failed_sync_events_of_other_processes_are_written_again_in_thei
             append(other, 3)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with in_place_of_the_system(replace(SYSTEM, fdatasync=fdatasync)):
+    with in_place_of_the_system(with_calls(SYSTEM, fdatasync=fdatasync)):
         append(log, 2)
     append(other, 4)
     append(log, 5)
@@ -371,7 +370,7 @@ def test_no_task_is_told_that_the_disk_has_what_a_failed_sync_left_out(tmp_path:
         rounds = [await asyncio.gather(*(one(f"{n}/{m}") for m in range(8))) for n in range(12)]
         return [text for texts in rounds for text in texts]
 
-    with in_place_of_the_system(replace(SYSTEM, fdatasync=fdatasync)):
+    with in_place_of_the_system(with_calls(SYSTEM, fdatasync=fdatasync)):
         told_yes = {text for text in asyncio.run(scenario()) if text is not None}
 
     on_disk = set()
@@ -383,14 +382,14 @@ def test_no_task_is_told_that_the_disk_has_what_a_failed_sync_left_out(tmp_path:
 
 
 def test_periodic_syncs_soon_and_close_syncs_what_is_due(tmp_path: Path) -> None:
-    real = replace(SYSTEM)
+    real = with_calls(SYSTEM)
     synced = threading.Event()
 
     def fdatasync(fd: int) -> None:
         real.fdatasync(fd)
         synced.set()
 
-    with in_place_of_the_system(replace(real, fdatasync=fdatasync)):
+    with in_place_of_the_system(with_calls(real, fdatasync=fdatasync)):
         periodic(tmp_path, synced)
 
 

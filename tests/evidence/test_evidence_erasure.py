@@ -10,7 +10,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tests.support.appending import in_place_of_the_system
-from tests.support.faults import with_fault
+from tests.support.faults import with_calls, with_fault
 from tests.support.guarantees import ERASING, ERASING_POWER, PROPERTY, Row
 from tests.support.power import Power, put
 from tests.support.sealed import Sealed, altered, key_files, verify
@@ -196,7 +195,7 @@ def killed_inside(root: Path, keys: Path, number: int, size: int) -> bool:
             return os.write(fd, data)
 
         try:
-            with in_place_of_the_system(replace(UNSYNCED, write=write)):
+            with in_place_of_the_system(with_calls(UNSYNCED, write=write)):
                 erase_ann(root, keys)
         finally:
             os._exit(0)
@@ -253,7 +252,7 @@ def half_erased(folder: Path, number: int, size: int) -> tuple[Path, Overwriting
 def say_that_it_is_erased(path: Path, new: Overwriting) -> None:
     """Write the file that says what is being overwritten, and nothing else."""
     with suppress(OSError):
-        overwrite(path, [new], replace(UNSYNCED, unlink=_refuse, open=_only_new))
+        overwrite(path, [new], with_calls(UNSYNCED, unlink=_refuse, open=_only_new))
 
 
 def _only_new(path: Any, flags: int, mode: int = 0o777) -> int:

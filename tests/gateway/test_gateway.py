@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +17,7 @@ import pydantic
 import pytest
 
 from tests.support.appending import in_place_of_the_system
+from tests.support.faults import with_calls
 from wakelog import (
     AgentEvent,
     RedactionConfig,
@@ -470,7 +470,7 @@ def failing_syncs(count: int) -> FileSystem:
             raise OSError(left.pop(), "Input/output error")
         real(descriptor)
 
-    return replace(SYSTEM, fdatasync=fdatasync)
+    return with_calls(SYSTEM, fdatasync=fdatasync)
 
 
 def numbers_in(path: Path) -> list[int]:
@@ -508,7 +508,7 @@ def test_a_write_that_the_disk_takes_in_part_never_joins_two_events(
         await logger.close()
         return told
 
-    with in_place_of_the_system(replace(SYSTEM, write=short)):
+    with in_place_of_the_system(with_calls(SYSTEM, write=short)):
         assert asyncio.run(run()) == [True, True, False, True, True]
     files = list((tmp_path / "s").glob(f"*.{log_format}"))
     assert len(files) == 2
@@ -523,6 +523,7 @@ import asyncio, os, signal, sys
 from wakelog.gateway import EventSessionLogger
 from wakelog.runtime import FileSystem
 from wakelog.runtime._filesystem import SYSTEM
+from tests.support.faults import with_calls
 async def run():
     logger = EventSessionLogger(sys.argv[1], log_format=sys.argv[2])
     for n in range(20):

@@ -8,14 +8,13 @@ import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.appending import APPENDERS, Appender, in_place_of_the_system
-from tests.support.faults import with_fault
+from tests.support.faults import with_calls, with_fault
 from tests.support.guarantees import APPENDING, PROPERTY, Row
 from tests.support.power import Power, put
 from wakelog.errors import WakelogError
@@ -140,7 +139,7 @@ def test_an_error_of_any_system_call_is_raised_or_answered_and_nothing_accepted_
             root.mkdir(mode=0o700)
             fs = with_fault(UNSYNCED, f"error:{operation}:{number}:{code}")
             calls: list[object] = []
-            fs = replace(fs, **{operation: counted(getattr(fs, operation), calls)})
+            fs = with_calls(fs, **{operation: counted(getattr(fs, operation), calls)})
             acknowledged, tried = accepted(kind, root, fs)
             if len(calls) < number:
                 break
@@ -180,7 +179,7 @@ def test_of_a_disk_that_takes_a_part_of_a_write_and_then_is_full_nothing_accepte
 
         root = tmp_path / str(number)
         root.mkdir(mode=0o700)
-        acknowledged, tried = accepted(kind, root, replace(UNSYNCED, write=write))
+        acknowledged, tried = accepted(kind, root, with_calls(UNSYNCED, write=write))
         if next(calls) <= number:
             assert number > COUNT
             return

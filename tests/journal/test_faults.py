@@ -12,7 +12,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support import journal_program
-from tests.support.faults import VARIABLE, with_fault
+from tests.support.faults import VARIABLE, with_calls, with_fault
 from tests.support.guarantees import ERROR, PROPERTY, SIGKILL, Row
 from wakelog.journal import books, read
 from wakelog.runtime._filesystem import FileSystem
@@ -187,7 +186,7 @@ def test_an_error_of_any_system_call_is_raised_or_answered_and_never_an_acknowle
         directory = tmp_path / str(count)
         fs = with_fault(FileSystem(), f"error:{operation}:{count}:{code}")
         calls: list[object] = []
-        fs = replace(fs, **{operation: counted(getattr(fs, operation), calls)})
+        fs = with_calls(fs, **{operation: counted(getattr(fs, operation), calls)})
         acknowledged: list[str] = []
         failures = 0
         said: list[str] = []

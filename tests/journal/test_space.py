@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.faults import with_calls
 from tests.support.guarantees import FULL_DISK, PROPERTY, Row
 from tests.support.waiting import until
 from wakelog.errors import ConfigurationError, JournalError, QuotaExceededError
@@ -548,7 +548,7 @@ class FullDisk:
 
     def __init__(self, root: Path, size: int) -> None:
         self.root, self.size = root, size
-        self.fs = replace(UNSYNCED, write=self.write)
+        self.fs = with_calls(UNSYNCED, write=self.write)
         self.refused = 0
 
     def write(self, fd: int, data: bytes) -> int:
@@ -600,6 +600,7 @@ mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k,nr_inodes=200
 if mounted.returncode:
     sys.exit(77)
 from tests.journal.test_space import check_on_a_small_disk
+from tests.support.faults import with_calls
 print(check_on_a_small_disk(Path(sys.argv[1]) / "journal"))
 """
 

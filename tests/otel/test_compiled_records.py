@@ -7,7 +7,6 @@ import math
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.resources import Resource
 
+from tests.support.faults import with_calls
 from wakelog import AgentLogger, Durability, OTelSink, SinkError
 from wakelog._native import native
 from wakelog.buffer import Buffer
@@ -160,7 +160,7 @@ def test_a_refused_write_is_tried_again_when_there_is_room(
     failing: list[bool] = []
     writer = processor.journal.writer
     assert writer is not None
-    writer._fs = replace(writer._fs, write=full_when(failing))
+    writer._fs = with_calls(writer._fs, write=full_when(failing))
 
     failing.append(True)
     logger.emit(body="the second one")

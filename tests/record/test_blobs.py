@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 import wakelog
 from tests.support.attack import times
 from tests.support.delivering import Bench, Hop
+from tests.support.faults import with_calls
 from wakelog import (
     AgentEvent,
     AsyncAgentLogger,
@@ -575,6 +575,7 @@ APPENDS = """
 import sys
 from wakelog.journal import Durability, Journal
 from wakelog.record import Resource, encode, uuid7
+from tests.support.faults import with_calls
 journal = Journal(sys.argv[1], durability=Durability.FSYNC)
 resource = Resource({"service.name": "s"})
 for number in range(3):
@@ -635,6 +636,6 @@ def test_a_blob_whose_sync_has_failed_is_written_anew_when_it_is_wanted_again(
             raise OSError(5, "Input/output error")
         synced.append(os.fstat(fd).st_ino)
 
-    put_blobs(path, [blob], replace(SYSTEM, fdatasync=fdatasync), synced=True)
+    put_blobs(path, [blob], with_calls(SYSTEM, fdatasync=fdatasync), synced=True)
 
     assert [one.stat().st_ino for one in blob_folder(path).iterdir()] == synced

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.attack import times
+from tests.support.faults import with_calls
 from wakelog.cli import main
 from wakelog.errors import CorruptLineError
 from wakelog.evidence import verify_proof
@@ -363,7 +363,7 @@ def test_an_event_with_content_is_one_write_and_one_sync(tmp_path: Path) -> None
     def fdatasync(fd: int) -> None:
         calls.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
 
-    fs = replace(SYSTEM, write=write, fdatasync=fdatasync)
+    fs = with_calls(SYSTEM, write=write, fdatasync=fdatasync)
     journal = Journal(tmp_path, durability=Durability.FSYNC, fs=fs)
     journal.append(uuid7(), content_of("first"), RESOURCE)
     calls.clear()

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 import pytest
 
 import wakelog.sinks
+from tests.support.faults import with_calls
 from wakelog import (
     AgentEvent,
     AgentLogger,
@@ -279,7 +279,9 @@ def test_an_event_does_not_pay_for_a_file_that_cannot_be_rotated(
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    file = SharedFile(path, rotation=FileRotation(max_bytes=300), fs=replace(SYSTEM, rename=refuse))
+    file = SharedFile(
+        path, rotation=FileRotation(max_bytes=300), fs=with_calls(SYSTEM, rename=refuse)
+    )
     for number in range(5):
         file.append(str(number), b"", Durability.OS_BUFFERED)
     file.append_many([(str(n), b"") for n in range(5)], Durability.OS_BUFFERED)
@@ -300,7 +302,7 @@ def test_a_sync_reaches_the_lines_of_a_file_that_was_rotated_before_it(tmp_path:
         SYSTEM.fdatasync(fd)
 
     file = SharedFile(
-        path, rotation=FileRotation(max_bytes=200), fs=replace(SYSTEM, fdatasync=fdatasync)
+        path, rotation=FileRotation(max_bytes=200), fs=with_calls(SYSTEM, fdatasync=fdatasync)
     )
     for number in range(4):  # as asyncio tasks do, whose waiting begins later
         file.write(str(number), b',"x":"' + b"x" * 60 + b'"', Durability.FSYNC)
@@ -319,7 +321,7 @@ def test_a_sync_reaches_the_lines_of_a_file_that_was_renamed_by_others(tmp_path:
     def fdatasync(fd: int) -> None:
         synced.append(os.fstat(fd).st_ino)
 
-    file = SharedFile(path, fs=replace(SYSTEM, fdatasync=fdatasync))
+    file = SharedFile(path, fs=with_calls(SYSTEM, fdatasync=fdatasync))
     file.write("1", b"", Durability.FSYNC)
     path.rename(tmp_path / "renamed")
     file._check_at = 0.0
@@ -343,7 +345,7 @@ def test_of_a_batch_that_a_full_disk_cuts_short_the_whole_lines_are_accepted(
             raise OSError(28, "No space left on device")
         return os.write(fd, data[:room])
 
-    file = SharedFile(path, fs=replace(SYSTEM, write=write))
+    file = SharedFile(path, fs=with_calls(SYSTEM, write=write))
 
     receipts, refusal = file.append_many([(str(n), b"") for n in range(4)], Durability.OS_BUFFERED)
     later = file.append("later", b"", Durability.OS_BUFFERED)
@@ -359,7 +361,7 @@ def test_of_a_batch_whose_sync_fails_nothing_is_accepted(tmp_path: Path) -> None
     def fail(_: int) -> None:
         raise OSError(5, "Input/output error")
 
-    file = SharedFile(tmp_path / "events.jsonl", fs=replace(SYSTEM, fdatasync=fail))
+    file = SharedFile(tmp_path / "events.jsonl", fs=with_calls(SYSTEM, fdatasync=fail))
 
     receipts, refusal = file.append_many([("1", b""), ("2", b"")], Durability.FSYNC)
 
@@ -377,7 +379,7 @@ def test_a_batch_is_few_system_calls(tmp_path: Path) -> None:
 
         return call
 
-    fs = replace(SYSTEM, write=counted("write"), fdatasync=counted("fdatasync"))
+    fs = with_calls(SYSTEM, write=counted("write"), fdatasync=counted("fdatasync"))
     sink = JSONLSink(tmp_path / "events.jsonl", Durability.FSYNC)
     sink._file._fs = fs
 
@@ -484,7 +486,7 @@ def test_while_a_file_is_renamed_nobody_else_renames_beside_it(tmp_path: Path) -
 
     with path.open() as file:
         _file_rotation.rotate(
-            path, _file_rotation.identity(file.fileno()), replace(SYSTEM, rename=rename)
+            path, _file_rotation.identity(file.fileno()), with_calls(SYSTEM, rename=rename)
         )
 
     assert len(renamed) == 1
@@ -505,7 +507,7 @@ def test_a_file_that_is_just_being_deleted_is_not_written_to(tmp_path: Path) -> 
             path.unlink()
         return os.open(*arguments)
 
-    file = SharedFile(path, fs=replace(SYSTEM, open=open_))
+    file = SharedFile(path, fs=with_calls(SYSTEM, open=open_))
     file.append("1", b"", Durability.OS_BUFFERED)
     os.close(deleting)
 
@@ -566,7 +568,7 @@ def test_an_async_logger_waits_for_every_disk(tmp_path: Path) -> None:
         synced.append(os.fstat(fd).st_ino)
 
     for file in files:
-        file._file._fs = replace(SYSTEM, fdatasync=fdatasync)
+        file._file._fs = with_calls(SYSTEM, fdatasync=fdatasync)
 
     event = asyncio.run(_say(AsyncAgentLogger(sink=FanOutSink(*files))))
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from tests.conftest import ROOT
 from tests.support import span_program
 from tests.support.attack import ATTACKING, SEED, times
 from tests.support.collector import Collector
-from tests.support.faults import with_fault
+from tests.support.faults import with_calls, with_fault
 from tests.support.guarantees import (
     CODES,
     PROPERTY,
@@ -182,7 +181,7 @@ def test_an_error_of_any_system_call_is_counted_and_never_an_acknowledgement(
             directory = tmp_path / f"{code}-{count}"
             calls: list[object] = []
             fs = with_fault(FileSystem(), f"error:{operation}:{count}:{code}")
-            fs = replace(fs, **{operation: counted(getattr(fs, operation), calls)})
+            fs = with_calls(fs, **{operation: counted(getattr(fs, operation), calls)})
             monkeypatch.setattr(_durable, "Journal", partial(Journal, fs=fs))
             accepted = refused_and_accepted(directory)
             if accepted is None:

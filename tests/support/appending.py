@@ -6,7 +6,6 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 
 from wakelog.audit import JournalSessionLog, ThreadKey
@@ -27,14 +26,14 @@ LONG = "x" * 300
 @contextmanager
 def in_place_of_the_system(fs: FileSystem) -> Iterator[None]:
     """Have everything in this process that changes files use another file system."""
-    before = {field.name: getattr(SYSTEM, field.name) for field in fields(FileSystem)}
+    before = {name: getattr(SYSTEM, name) for name in FileSystem.__annotations__}
     try:
         for name in before:
-            object.__setattr__(SYSTEM, name, getattr(fs, name))
+            setattr(SYSTEM, name, getattr(fs, name))
         yield
     finally:
         for name, call in before.items():
-            object.__setattr__(SYSTEM, name, call)
+            setattr(SYSTEM, name, call)
 
 
 class Appender(ABC):

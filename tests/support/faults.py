@@ -11,7 +11,7 @@ import itertools
 import os
 import signal
 import sys
-from dataclasses import fields, replace
+from collections.abc import Callable
 from typing import Any
 
 from wakelog.runtime import _filesystem
@@ -19,6 +19,11 @@ from wakelog.runtime._filesystem import FileSystem
 
 VARIABLE = "WAKELOG_TEST_FAULT"
 """What ``install`` reads in a process of its own."""
+
+
+def with_calls(fs: FileSystem, **calls: Callable[..., Any]) -> FileSystem:
+    """Return a copy of a file system in which some calls are others."""
+    return FileSystem(**{**vars(fs), **calls})
 
 
 def with_fault(real: FileSystem, fault: str) -> FileSystem:
@@ -30,7 +35,7 @@ def with_fault(real: FileSystem, fault: str) -> FileSystem:
     when, _, rest = fault.partition(":")
     operation, _, rest = rest.partition(":")
     count, _, code = rest.partition(":")
-    known = {field.name for field in fields(FileSystem)}
+    known = FileSystem.__annotations__
     number = getattr(errno, code, None)
     if operation not in known or not count.isdecimal() or (when == "error") == (number is None):
         message = f"{fault!r} is no fault: write it as in before:write:3"
@@ -49,7 +54,7 @@ def with_fault(real: FileSystem, fault: str) -> FileSystem:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    return replace(real, **{operation: failing})
+    return with_calls(real, **{operation: failing})
 
 
 def install() -> None:

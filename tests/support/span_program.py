@@ -105,7 +105,7 @@ def serve() -> None:
                     # It is the default of many functions, so it is changed and not replaced.
                     operation = fault.split(":")[1]
                     faulty = with_fault(SYSTEM, fault)
-                    object.__setattr__(SYSTEM, operation, getattr(faulty, operation))
+                    setattr(SYSTEM, operation, getattr(faulty, operation))
                 if role == "recover":
                     recover(directory)
                 else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +26,6 @@ _TRIES = 20
 _SMALL = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Books(RecordCounts):
     """Counts of where the records of one writer, or of several writers together, are now.
 
@@ -40,8 +39,10 @@ class Books(RecordCounts):
         live: Whether a process owns the writer's folder now; None if that is unknown.
     """
 
-    writer: str
-    live: bool | None
+    def __init__(self, *, writer: str, live: bool | None, **counts: int) -> None:
+        super().__init__(**counts)
+        self.writer = writer
+        self.live = live
 
 
 def books(root: Path, *, exact: bool = False) -> list[Books]:

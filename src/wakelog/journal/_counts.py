@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 _COUNTED: Final = ("accepted", "delivered", "dead_lettered", "evicted", "corrupt")
@@ -10,7 +9,6 @@ FIGURES: Final = ("accepted", "delivered", "pending", "dead_lettered", "evicted"
 """The names of the figures: the first is the sum of the others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RecordCounts:
     """The number of accepted records and where they are now; ``pending`` is the rest.
 
@@ -22,11 +20,31 @@ class RecordCounts:
         corrupt: Accepted records that cannot be read any more.
     """
 
-    accepted: int = 0
-    delivered: int = 0
-    dead_lettered: int = 0
-    evicted: int = 0
-    corrupt: int = 0
+    def __init__(
+        self,
+        *,
+        accepted: int = 0,
+        delivered: int = 0,
+        dead_lettered: int = 0,
+        evicted: int = 0,
+        corrupt: int = 0,
+    ) -> None:
+        self.accepted = accepted
+        self.delivered = delivered
+        self.dead_lettered = dead_lettered
+        self.evicted = evicted
+        self.corrupt = corrupt
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether both have the same figures, and are of the same kind."""
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({figures})"
 
     @property
     def pending(self) -> int:

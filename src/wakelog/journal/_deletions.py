@@ -4,9 +4,7 @@ It is synced to disk before anything is deleted. A reader that comes to a delete
 where to go on and what to count.
 """
 
-from __future__ import annotations
-
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -22,8 +20,7 @@ _MOST_TOMBSTONES = 32
 _BEGINNING = Mark()
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+class Tombstone(NamedTuple):
     """A range of records that were deleted before they were delivered.
 
     Attributes:
@@ -35,7 +32,7 @@ class Tombstone:
 
     first_seq: int
     last_seq: int
-    count: int
+    count: int  # type: ignore[assignment] # as in the file, in place of the tuple's method
     reason: str
 
     def within(self, after: int, up_to: int) -> tuple[int, int]:
@@ -87,7 +84,7 @@ class Deletion(NamedTuple):
             corrupt=mark.corrupt + corrupt,
         )
 
-    def with_evicted(self, count: int) -> Deletion:
+    def with_evicted(self, count: int) -> "Deletion":
         """Return a copy whose tombstones add up to ``count`` records.
 
         The excess was delivered after all; it is removed from the beginning of the newest ones.
@@ -97,12 +94,12 @@ class Deletion(NamedTuple):
         for stone in reversed(self.tombstones):
             if (twice := min(stone.count, max(0, excess))) < stone.count:
                 first, records = stone.first_seq + twice, stone.count - twice
-                left = replace(stone, first_seq=first, count=records)
+                left = stone._replace(first_seq=first, count=records)
                 stones.insert(0, left)
             excess -= twice
         return self._replace(tombstones=tuple(stones))
 
-    def with_tombstone(self, stone: Tombstone) -> Deletion:
+    def with_tombstone(self, stone: Tombstone) -> "Deletion":
         """Return a copy with one more tombstone, joined with the last one if it continues that."""
         stones = [*self.tombstones]
         last = stones[-1] if stones else None
@@ -116,9 +113,9 @@ class Deletion(NamedTuple):
 
     def to_bytes(self, writer: str) -> bytes:
         """Return the content: a line of figures, a line for each tombstone, and a checksum."""
-        mark = {name: getattr(self.mark, name) for name in Mark.__slots__}
+        mark = asdict(self.mark)
         figures = {"writer": writer, "segment": self.segment, "seq": self.seq, "mark": mark}
-        lines = [figures, *({"tombstone": asdict(stone)} for stone in self.tombstones)]
+        lines = [figures, *({"tombstone": stone._asdict()} for stone in self.tombstones)]
         text = b"".join(orjson.dumps(line) + b"\n" for line in lines)
         return text + b'{"crc":"%08x"}\n' % crc32(text)
 

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import Any
 
 from wakelog.runtime import _opening
 
@@ -18,18 +18,24 @@ UNFINISHED = ".new"
 """The suffix of an incomplete file's name, which begins with a dot and has a random part."""
 
 
-@dataclass(frozen=True, slots=True)
 class FileSystem:
-    """The calls that change files. Each is like its namesake in ``os``, without following links."""
+    """The calls that change files. Each is like its namesake in ``os``, without following links.
 
-    open: Callable[..., int] = _opening.open_file
-    write: Callable[[int, bytes], int] = os.write
-    fdatasync: Callable[[int], None] = _fdatasync
-    fsync: Callable[[int], None] = os.fsync
-    mkdir: Callable[..., None] = _opening.make_directory
-    rename: Callable[..., None] = _opening.rename
-    unlink: Callable[..., None] = _opening.unlink
-    rmdir: Callable[..., None] = _opening.rmdir
+    Args:
+        instead: Other functions for some of the calls, by name.
+    """
+
+    open: Callable[..., int] = staticmethod(_opening.open_file)
+    write: Callable[[int, bytes], int] = staticmethod(os.write)
+    fdatasync: Callable[[int], None] = staticmethod(_fdatasync)
+    fsync: Callable[[int], None] = staticmethod(os.fsync)
+    mkdir: Callable[..., None] = staticmethod(_opening.make_directory)
+    rename: Callable[..., None] = staticmethod(_opening.rename)
+    unlink: Callable[..., None] = staticmethod(_opening.unlink)
+    rmdir: Callable[..., None] = staticmethod(_opening.rmdir)
+
+    def __init__(self, **instead: Callable[..., Any]) -> None:
+        vars(self).update(instead)
 
     def write_whole(
         self, path: str | os.PathLike[str], data: bytes, *, synced: bool = False
