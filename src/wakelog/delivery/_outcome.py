@@ -1,7 +1,5 @@
 """The outcome of an export attempt."""
 
-from __future__ import annotations
-
 import enum
 from typing import NamedTuple
 

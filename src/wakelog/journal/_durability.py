@@ -1,7 +1,5 @@
 """Levels of durability, and receipts."""
 
-from __future__ import annotations
-
 import enum
 from typing import NamedTuple, Never
 
@@ -25,7 +23,7 @@ class Durability(enum.StrEnum):
         known = ", ".join(level.value for level in cls)
         raise ConfigurationError(f"durability={value!r:.80} is not known: use one of {known}")
 
-    def at_least(self, other: Durability | None) -> Durability:
+    def at_least(self, other: "Durability | None") -> "Durability":
         """Return the stronger of two levels; None is the weakest."""
         if other is None:
             return self

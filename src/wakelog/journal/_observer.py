@@ -1,7 +1,5 @@
 """Callbacks for measurements of a journal."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Final, NamedTuple
 

@@ -6,8 +6,6 @@ another one. The headers of segments repeat the fields that delivery needs, in c
 lost or damaged.
 """
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from pathlib import Path

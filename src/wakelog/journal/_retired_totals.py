@@ -1,7 +1,5 @@
 """The retired totals: the sum of the books of writers whose folders have been deleted."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -25,7 +23,7 @@ class RetiredTotals(NamedTuple):
     counts: RecordCounts = RecordCounts()
     going: tuple[str, ...] = ()
 
-    def plus(self, writer: str, counts: RecordCounts) -> RetiredTotals:
+    def plus(self, writer: str, counts: RecordCounts) -> "RetiredTotals":
         """Return the sum with the books of another writer, whose folder still exists."""
         return RetiredTotals(self.writers + 1, self.counts + counts, (*self.going, writer))
 

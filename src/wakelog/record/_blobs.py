@@ -17,8 +17,6 @@ A blob with content that must be erasable begins with a random salt, so that no 
 same blob and its content cannot be guessed from its name. The reference says how long the salt is.
 """
 
-from __future__ import annotations
-
 import os
 from base64 import b64decode
 from collections.abc import Callable, Mapping

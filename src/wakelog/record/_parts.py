@@ -1,7 +1,5 @@
 """What lines contain: records, their resource and scope, and the headers of segments."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 

@@ -6,8 +6,6 @@ and synced there. Subclasses define the names of files and how the next one begi
 segments, one named file, a conversation's folder, a session of the gateway.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import threading
@@ -78,7 +76,7 @@ class AppendFile(ABC):
         lock: The lock, if several append files share one.
     """
 
-    def __init__(self, fs: FileSystem, lock: threading.RLock | None = None) -> None:
+    def __init__(self, fs: FileSystem, lock: "threading.RLock | None" = None) -> None:
         self._fs = fs
         self._lock = threading.RLock() if lock is None else lock
         self._epoch = 0
