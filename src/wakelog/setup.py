@@ -56,7 +56,6 @@ from wakelog.otel import (
 )
 from wakelog.record import DEFAULT_PIPELINE
 from wakelog.runtime import absolute, notice_fork
-from wakelog.sinks import NullSink
 from wakelog.telemetry.instruments import is_unset, use
 
 if TYPE_CHECKING:
@@ -336,6 +335,8 @@ def _set_up(settings: Mapping[str, Any]) -> SetUp:
     """Create the pipelines of events, spans and metrics."""
     logging = {name: settings[name] for name in _OF_LOGGERS}
     if disabled():
+        from wakelog.sinks import NullSink  # imported when needed
+
         return SetUp(settings, NullSink(), logging)
     service_name: str | None = settings["service_name"]
     logger_provider: LoggerProvider | None = settings["logger_provider"]

@@ -990,7 +990,7 @@ def test_configure_hands_every_setting_on(
     assert setup.made.processor is not None
     journal = setup.made.processor.journal
 
-    assert journal._rotation == Rotation(5000, 60, at_midnight=True)
+    assert vars(journal._rotation) == vars(Rotation(5000, 60, at_midnight=True))
     space = journal._quota._space
     assert (space.retention_age, space.retention_bytes, space.policy) == (None, 7, BLOCK)
     assert journal.disk_limit == 10**6

@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,7 +32,6 @@ _STAMP = r"\d{8}T\d{6}\.\d{6}Z"
 _LONGEST_FIRST_LINE = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
 class FileRotation(Rotation):
     """When a file is rotated, and which rotated files are kept.
 
@@ -53,15 +51,19 @@ class FileRotation(Rotation):
             ``keep_…`` argument while the file is never rotated.
     """
 
-    keep_files: int | None = None
-    keep_bytes: int | None = None
-    keep_age: float | None = None
-
-    def __post_init__(self) -> None:
-        """Raise an error for invalid limits."""
-        Rotation.__post_init__(self)
-        kept = ("keep_files", "keep_bytes", "keep_age")
-        given = {name: value for name in kept if (value := getattr(self, name)) is not None}
+    def __init__(
+        self,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+        at_midnight: bool = False,  # noqa: FBT001, FBT002 - it is the value
+        keep_files: int | None = None,
+        keep_bytes: int | None = None,
+        keep_age: float | None = None,
+    ) -> None:
+        super().__init__(max_bytes, max_age, at_midnight)
+        self.keep_files, self.keep_bytes, self.keep_age = keep_files, keep_bytes, keep_age
+        kept = {"keep_files": keep_files, "keep_bytes": keep_bytes, "keep_age": keep_age}
+        given = {name: value for name, value in kept.items() if value is not None}
         for name, value in given.items():
             if value < 0 or (value == 0 and name != "keep_files"):
                 message = f"{name}={value} is not allowed: use a number above 0 (keep_files: at least 0), or None"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from wakelog.errors import ConfigurationError
 
 _HOUR = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
 class Rotation:
     """When a file that lines are appended to is ended.
 
@@ -25,14 +23,14 @@ class Rotation:
         ConfigurationError: For a size or age that is not positive.
     """
 
-    max_bytes: int | None = None
-    max_age: float | None = None
-    at_midnight: bool = False
-
-    def __post_init__(self) -> None:
-        """Raise an error for a limit that is not positive."""
-        for name in ("max_bytes", "max_age"):
-            value = getattr(self, name)
+    def __init__(
+        self,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+        at_midnight: bool = False,  # noqa: FBT001, FBT002 - it is the value
+    ) -> None:
+        self.max_bytes, self.max_age, self.at_midnight = max_bytes, max_age, at_midnight
+        for name, value in (("max_bytes", max_bytes), ("max_age", max_age)):
             if value is not None and not value > 0:
                 message = f"{name}={value!r} is not positive: leave it out for no limit"
                 raise ConfigurationError(message)

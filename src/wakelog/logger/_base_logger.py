@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast, overload
 from opentelemetry import trace
 
 from wakelog import _arguments as a
-from wakelog import context, otel, redaction
+from wakelog import context, otel, redaction, sinks
 from wakelog.errors import RedactionError
 from wakelog.events import AgentEvent
 from wakelog.events.semconv import CHAT, REPLAYED, SCHEMA_URL, SCOPE_NAME
@@ -23,14 +23,13 @@ from wakelog.logger._model_block import ModelBlock
 from wakelog.logger._refusing import unknown_field
 from wakelog.otel import current_context, span_context_of
 from wakelog.record import kept, text_of, type_name, uuid8
-from wakelog.sinks import EventSink, NullSink
 
 if TYPE_CHECKING:
     from wakelog.logger._budget import Budget
     from wakelog.logger._prices import Prices
     from wakelog.otel import DeliveryResult
     from wakelog.redaction import RedactionConfig
-    from wakelog.sinks import JSONLSink
+    from wakelog.sinks import EventSink, JSONLSink
 
 # Names for what each event calls, because looking them up takes as long as the calls.
 _run_id, _agent, _workflow = context.run_id.get, context.agent.get, context.workflow.get
@@ -83,10 +82,8 @@ class BaseLogger(Copying, EventMethods[Recorded]):
         self.workflow_name = workflow_name
         self._own_sink: JSONLSink | None = None
         if isinstance(sink, str | os.PathLike):
-            from wakelog.sinks import JSONLSink  # `configure` needs none
-
-            sink = self._own_sink = JSONLSink(sink)
-        self.sink: EventSink = NullSink() if sink is None else sink
+            sink = self._own_sink = sinks.JSONLSink(sink)
+        self.sink: EventSink = sinks.NullSink() if sink is None else sink
         self.choose_copy(redact_payloads, redaction_config)
         self.default_risk: dict[str, Any] = kept(dict(default_risk or {}))
         self.metadata: dict[str, Any] = kept(dict(metadata or {}))

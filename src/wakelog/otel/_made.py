@@ -21,12 +21,12 @@ from wakelog.otel._processor import DurableLogRecordProcessor
 from wakelog.otel._result import NO_SPANS, DeliveryResult
 from wakelog.otel._settings import ExitTimeouts
 from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
-from wakelog.sinks import EventSink
 from wakelog.telemetry.instruments import finish
 
 if TYPE_CHECKING:
     from wakelog.otel._periodic_export import PeriodicMetrics
     from wakelog.otel._span_processor import DurableSpanProcessor
+    from wakelog.sinks import EventSink
 
 _UNREACHABLE_SECONDS = 0.05
 _NOT_FLUSHED: Final = DeliveryResult(

@@ -3,8 +3,6 @@
 from typing import TYPE_CHECKING
 
 from wakelog._lazy import lazy_names
-from wakelog.sinks._memory import MemorySink, NullSink
-from wakelog.sinks._protocol import AsyncEventSink, EventSink
 
 if TYPE_CHECKING:
     from wakelog.buffer import Buffer, OverflowPolicy
@@ -12,6 +10,8 @@ if TYPE_CHECKING:
     from wakelog.sinks._fan_out import FanOutSink
     from wakelog.sinks._jsonl import AsyncJSONLSink, JSONLSink
     from wakelog.sinks._logging import StructuredLoggingSink
+    from wakelog.sinks._memory import MemorySink, NullSink
+    from wakelog.sinks._protocol import AsyncEventSink, EventSink
 
 __all__ = [
     "AsyncBufferedSink",
@@ -28,7 +28,7 @@ __all__ = [
     "StructuredLoggingSink",
 ]
 
-# Only the sinks that `configure` needs are loaded with it.
+# `configure` needs none of them.
 __getattr__ = lazy_names(
     __name__,
     {
@@ -37,5 +37,7 @@ __getattr__ = lazy_names(
         "wakelog.sinks._fan_out": ["FanOutSink"],
         "wakelog.sinks._jsonl": ["AsyncJSONLSink", "JSONLSink"],
         "wakelog.sinks._logging": ["StructuredLoggingSink"],
+        "wakelog.sinks._memory": ["MemorySink", "NullSink"],
+        "wakelog.sinks._protocol": ["AsyncEventSink", "EventSink"],
     },
 )
