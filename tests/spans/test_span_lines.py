@@ -28,8 +28,7 @@ from opentelemetry.trace import (
 
 from tests.support.attack import times
 from wakelog.journal import Entry, Mark
-from wakelog.otel._fields import resource_of
-from wakelog.otel._scopes import scope_of
+from wakelog.otel._fields import resource_of, scope_of
 from wakelog.otel._span_fields import fields_of_span
 from wakelog.otel._span_lines import SpanLines
 from wakelog.otel._span_records import SpanRebuilder

@@ -20,7 +20,7 @@ from opentelemetry.trace import (
     TraceState,
 )
 
-from wakelog.otel._scopes import scope_of
+from wakelog.otel._fields import scope_of
 from wakelog.otel._span_fields import fields_of_span
 from wakelog.otel._span_lines import Encoded, line_id
 from wakelog.record import encode

@@ -16,12 +16,11 @@ from wakelog.delivery._circuit import (
     backoff,
 )
 from wakelog.delivery._core import DeliveryCore, Lane, Send, Slot
-from wakelog.delivery._destination import Destination, ExportRound
+from wakelog.delivery._destination import Address, Destination, ExportOutcome, ExportRound, Outcome
 from wakelog.delivery._journal_lanes import WriterLanes
 from wakelog.delivery._listening import address_of, is_listening
 from wakelog.delivery._observer import DeliveryObserver, LanesOf
 from wakelog.delivery._outage import Outage
-from wakelog.delivery._outcome import Address, ExportOutcome, Outcome
 from wakelog.delivery._suppression import is_suppressed, suppress_recording, suppressing
 from wakelog.delivery._thread import ANSWER_SECONDS, Delivery
 from wakelog.delivery._writers import Sources

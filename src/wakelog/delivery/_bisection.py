@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from wakelog.delivery._outcome import ExportOutcome, Outcome
+from wakelog.delivery._destination import ExportOutcome, Outcome
 
 Record = TypeVar("Record")
 Record_co = TypeVar("Record_co", covariant=True)

@@ -6,7 +6,7 @@ import enum
 import random
 from collections.abc import Callable
 
-from wakelog.delivery._outcome import Address
+from wakelog.delivery._destination import Address
 
 Clock = Callable[[], float]
 """Returns monotonic time in seconds."""

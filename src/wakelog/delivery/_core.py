@@ -8,8 +8,7 @@ from collections import deque
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from wakelog.delivery._circuit import FIRST_DELAY, Choose, Circuit, Clock, Throttle, backoff
-from wakelog.delivery._destination import ExportRound
-from wakelog.delivery._outcome import ExportOutcome
+from wakelog.delivery._destination import ExportOutcome, ExportRound
 
 PROBE_ENTRIES = 8
 # The live lane waits for one round of the replay lane, so such rounds are kept short.

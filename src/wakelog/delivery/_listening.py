@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from urllib.parse import urlsplit
 
-from wakelog.delivery._outcome import Address
+from wakelog.delivery._destination import Address
 
 _CONNECT_SECONDS = 0.5
 _PORTS = {"http": 80, "https": 443}

@@ -15,12 +15,11 @@ from typing import Final
 
 from wakelog.delivery._circuit import Circuit, CircuitState, Clock, Throttle
 from wakelog.delivery._core import ROUND_SECONDS, DeliveryCore, Send, Sleep
-from wakelog.delivery._destination import Destination, ExportRound
+from wakelog.delivery._destination import Destination, ExportOutcome, ExportRound, Outcome
 from wakelog.delivery._journal_lanes import JournalLane, WriterLanes
 from wakelog.delivery._listening import is_listening
 from wakelog.delivery._observer import DeliveryObserver
 from wakelog.delivery._outage import Outage
-from wakelog.delivery._outcome import ExportOutcome, Outcome
 from wakelog.delivery._suppression import suppress_recording
 from wakelog.delivery._writers import Sources, Writers
 from wakelog.errors import JournalError, WakelogError

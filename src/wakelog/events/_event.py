@@ -10,7 +10,6 @@ import orjson
 
 from wakelog.errors import InvalidEventTypeError
 from wakelog.events._mapping import EVENT_TYPES
-from wakelog.events._schema import ALWAYS, WHEN_SET, json_schema
 from wakelog.journal import Durability, Receipt
 from wakelog.record import from_line, kept, parse_rfc3339, rfc3339, to_line, uuid7, uuid8
 
@@ -265,3 +264,50 @@ def _unknown(event_type: str) -> str:
         f"unknown event type {event_type!r}.{guess} Use one of Wakelog's event types, 'custom', or "
         "allow it first: wakelog.register_event_type(...)"
     )
+
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_MAYBE: dict[str, Any] = {"type": ["string", "null"]}
+_NAME: dict[str, Any] = {"type": "string", "minLength": 1}
+_OBJECT: dict[str, Any] = {"type": "object"}
+
+# The schemas of the fields that ``to_dict`` always has, in the same order.
+ALWAYS: dict[str, dict[str, Any]] = {
+    "event_type": _NAME,
+    "schema_version": {"const": "1.0"},
+    "run_id": _NAME,
+    "event_id": _NAME,
+    "timestamp": {"type": "string", "format": "date-time"},
+    "agent_name": _MAYBE,
+    "workflow_name": _MAYBE,
+    "parent_event_id": _MAYBE,
+    "provider": _MAYBE,
+    "model": _MAYBE,
+    "tool_name": _MAYBE,
+    "status": _MAYBE,
+    "payload": _OBJECT,
+    "risk": _OBJECT,
+    "metadata": _OBJECT,
+}
+# The schemas of the fields that it has if they are set.
+WHEN_SET: dict[str, dict[str, Any]] = {
+    "session_id": _TEXT,
+    "tenant_id": _TEXT,
+    "call_id": _TEXT,
+    "attributes": _OBJECT,
+    "event_key": _TEXT,
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema, by JSON Schema's draft 2020-12, as a new dict."""
+    properties = {name: dict(says) for name, says in {**ALWAYS, **WHEN_SET}.items()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Wakelog AgentEvent",
+        "description": "One thing that an AI agent did.",
+        "type": "object",
+        "properties": properties,
+        "required": list(ALWAYS),
+        "additionalProperties": False,
+    }

@@ -27,7 +27,7 @@ from wakelog.journal._dead_letters import (
 )
 from wakelog.journal._deletions import Deletion
 from wakelog.journal._deletions import load as load_deletions
-from wakelog.journal._delivery_lock import DeliveryLock
+from wakelog.journal._delivery_lock import DeliveryLock, is_kept_here
 from wakelog.journal._durability import Durability, Receipt
 from wakelog.journal._ends import end_of
 from wakelog.journal._entry import Entry, EntryBatch, LaterEntry
@@ -40,16 +40,12 @@ from wakelog.journal._folder import (
     may_end_spans,
 )
 from wakelog.journal._generation import next_generation
-from wakelog.journal._holding import holding
 from wakelog.journal._inventory import usage
 from wakelog.journal._journal import DEFAULT_SEGMENT_BYTES, Journal
-from wakelog.journal._kept_here import is_kept_here
 from wakelog.journal._ledger import load as load_ledger
 from wakelog.journal._ledger import load_with_ranges as load_ledger_with_ranges
 from wakelog.journal._ledger import save as save_ledger
-from wakelog.journal._listener import SegmentListener
 from wakelog.journal._mark import Mark, MarkRange
-from wakelog.journal._observer import Observer
 from wakelog.journal._owner import UNNAMED_SERVICE, Owner, Service, owner_of, signal_of
 from wakelog.journal._quota import quota_of
 from wakelog.journal._retired_totals import load as load_retired_totals
@@ -62,6 +58,9 @@ from wakelog.journal._writer import Writer, line_writer
 if TYPE_CHECKING:
     from wakelog.journal._books import Books, books
     from wakelog.journal._file_rotation import FileRotation
+    from wakelog.journal._holding import holding
+    from wakelog.journal._listener import SegmentListener
+    from wakelog.journal._observer import Observer
     from wakelog.journal._open_spans import (
         Start,
         are_ended,
@@ -165,6 +164,9 @@ __getattr__ = lazy_names(
     {
         "wakelog.journal._books": ["Books", "books"],
         "wakelog.journal._file_rotation": ["FileRotation"],
+        "wakelog.journal._holding": ["holding"],
+        "wakelog.journal._listener": ["SegmentListener"],
+        "wakelog.journal._observer": ["Observer"],
         "wakelog.journal._open_spans": [
             "Start",
             "are_ended",

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wakelog.errors import JournalError
 from wakelog.journal import _deletions as deletions
@@ -19,10 +20,12 @@ from wakelog.journal._ends import last_mark
 from wakelog.journal._folder import Folder, are_inherited
 from wakelog.journal._inventory import FolderContents, Inventory, Segment, take_inventory
 from wakelog.journal._ledger import load
-from wakelog.journal._listener import SegmentListener
 from wakelog.journal._space import Space
 from wakelog.journal._writer import Writer
 from wakelog.runtime import UNFINISHED, FileSystem, is_directory, list_directory, regular_file
+
+if TYPE_CHECKING:
+    from wakelog.journal._listener import SegmentListener
 
 # A hidden entry that is older was left by a start that crashed.
 _LEFT_BEHIND_SECONDS = 60.0

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wakelog.errors import CorruptLineError, JournalError
 from wakelog.journal import _deletions as deletions
@@ -17,7 +18,6 @@ from wakelog.journal import _reserve as reserve
 from wakelog.journal._cursor import Cursor, header_of, save_torn_tail
 from wakelog.journal._folder import LOCK
 from wakelog.journal._ledger import load
-from wakelog.journal._listener import SegmentListener
 from wakelog.journal._mark import Mark
 from wakelog.record import stated_crc, verify
 from wakelog.runtime import (
@@ -37,6 +37,9 @@ from wakelog.storage import (
     segment_name,
     segments,
 )
+
+if TYPE_CHECKING:
+    from wakelog.journal._listener import SegmentListener
 
 _RETENTION = "retention"
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wakelog.errors import JournalError
 from wakelog.journal._durability import Durability, Receipt
@@ -16,8 +16,6 @@ from wakelog.journal._folder import Folder, folders
 from wakelog.journal._generation import next_generation, process_id
 from wakelog.journal._inventory import contents_of
 from wakelog.journal._ledger import load
-from wakelog.journal._listener import SegmentListener
-from wakelog.journal._observer import Observer
 from wakelog.journal._owner import Owner, Service
 from wakelog.journal._quota import Quota, is_full
 from wakelog.journal._root import prepare
@@ -38,6 +36,10 @@ from wakelog.runtime import (
     resolved,
 )
 from wakelog.storage import Committer
+
+if TYPE_CHECKING:
+    from wakelog.journal._listener import SegmentListener
+    from wakelog.journal._observer import Observer
 
 DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 _DEFAULT_SPACE = Space()

@@ -1,10 +1,7 @@
 """Callbacks for measurements of a journal."""
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
-
-# One in this many writes is measured.
-MEASURED: Final = 16
+from typing import NamedTuple
 
 
 class Observer(NamedTuple):

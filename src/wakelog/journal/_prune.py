@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wakelog.journal._awaiting import AwaitingSigner, is_sealed
 from wakelog.journal._deleting import delete_segments
@@ -12,9 +12,11 @@ from wakelog.journal._folder import Folder, is_owned, lock_root
 from wakelog.journal._inventory import FolderContents, take_inventory
 from wakelog.journal._journal import Journal
 from wakelog.journal._ledger import load
-from wakelog.journal._listener import SegmentListener
 from wakelog.journal._space import Space
 from wakelog.runtime import SYSTEM
+
+if TYPE_CHECKING:
+    from wakelog.journal._listener import SegmentListener
 
 _LOCK_SECONDS = 10.0
 _REASON = "retention"

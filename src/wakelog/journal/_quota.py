@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -15,14 +16,16 @@ from wakelog.errors import JournalError, QuotaExceededError
 from wakelog.journal import _reserve as reserve
 from wakelog.journal._awaiting import AwaitingSigner
 from wakelog.journal._cleaning import Cleaned, Cleaner
+from wakelog.journal._delivery_lock import is_kept_here
 from wakelog.journal._folder import lock_root
 from wakelog.journal._inventory import take_inventory
-from wakelog.journal._kept_here import is_kept_here
 from wakelog.journal._ledger import load
-from wakelog.journal._listener import SegmentListener
 from wakelog.journal._space import LARGEST_DEFAULT_QUOTA, QuotaPolicy, Space
 from wakelog.journal._writer import Writer
 from wakelog.runtime import Background, FileSystem, read_small, regular_file
+
+if TYPE_CHECKING:
+    from wakelog.journal._listener import SegmentListener
 
 _log = logging.getLogger("wakelog")
 

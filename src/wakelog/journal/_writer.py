@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from wakelog._native import native
 from wakelog.journal._durability import Durability
 from wakelog.journal._folder import Folder
-from wakelog.journal._listener import SegmentListener
 from wakelog.journal._mark import Mark
-from wakelog.journal._observer import MEASURED, Observer
 from wakelog.journal._owner import Owner
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._segments import BY_SIZE_ALONE, NO_LIMIT, Segments
@@ -22,7 +20,13 @@ from wakelog.record import Blob, Resource, blobs_of, seal, seal_own
 from wakelog.runtime import SYSTEM, FileSystem, is_refusal
 from wakelog.storage import BETWEEN, Unsynced, put_blobs, segment_name
 
+if TYPE_CHECKING:
+    from wakelog.journal._listener import SegmentListener
+    from wakelog.journal._observer import Observer
+
 _TICK_SECONDS = 1.0
+# One in this many writes is measured.
+_MEASURED = 16
 # Maximum number of bytes by which a line is longer than its content, including a segment's header.
 _LINE_BYTES = 1024
 # A cache: access to an enumeration's member takes four times as long as to a module's name.
@@ -167,7 +171,7 @@ class Writer(Segments, _Fields):
                 line, crc = seal_own(record_id, seq, content, self._crc)
                 if durability is _FSYNC or durability is _PERIODIC:
                     self._sync_wanted = True
-                measured = self._observer is not None and not seq % MEASURED
+                measured = self._observer is not None and not seq % _MEASURED
                 began = time.perf_counter() if measured else 0.0
                 size, offset, crc_before = len(line), self._offset, self._crc
                 if epoch == self._epoch:
@@ -394,7 +398,7 @@ class Writer(Segments, _Fields):
 line_writer: Any = (
     None
     if native is None
-    else native.LineWriter(Writer.write, _FSYNC, _PERIODIC, MEASURED, time.monotonic)
+    else native.LineWriter(Writer.write, _FSYNC, _PERIODIC, _MEASURED, time.monotonic)
 )
 write_line: Callable[[Writer, str, bytes, Resource, Durability, bool], int] = (
     Writer.write if line_writer is None else line_writer.write

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from wakelog.otel._made import Spans as Spans
     from wakelog.otel._made import in_time as in_time
     from wakelog.otel._made import made as made
+    from wakelog.otel._others import Refusals as Refusals
     from wakelog.otel._others import asked as asked
     from wakelog.otel._others import context_with as context_with
     from wakelog.otel._others import current_context as current_context
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from wakelog.otel._processor import MAX_RECORD_BYTES as MAX_RECORD_BYTES
     from wakelog.otel._processor import DurableLogRecordProcessor
     from wakelog.otel._redactor import Redactor
-    from wakelog.otel._refusals import Refusals as Refusals
     from wakelog.otel._result import DeliveryResult
     from wakelog.otel._settings import ANSWER_TIMEOUT as ANSWER_TIMEOUT
     from wakelog.otel._settings import ATTRIBUTE_LIMITS as ATTRIBUTE_LIMITS
@@ -96,6 +96,7 @@ __getattr__ = lazy_names(
         "wakelog.otel._genai_metrics": ["GenAIMetrics", "genai_metrics"],
         "wakelog.otel._made": ["SetUp", "Spans", "in_time", "made"],
         "wakelog.otel._others": [
+            "Refusals",
             "asked",
             "context_with",
             "current_context",
@@ -107,7 +108,6 @@ __getattr__ = lazy_names(
         "wakelog.otel._processor": ["DurableLogRecordProcessor", "MAX_RECORD_BYTES"],
         "wakelog.otel._periodic_export": ["PeriodicMetrics", "let_exporters_log"],
         "wakelog.otel._redactor": ["Redactor"],
-        "wakelog.otel._refusals": ["Refusals"],
         "wakelog.otel._result": ["DeliveryResult"],
         "wakelog.otel._settings": [
             "ATTRIBUTE_LIMITS",

@@ -23,7 +23,7 @@ from wakelog.otel._others import asked
 from wakelog.otel._records import Rebuilder
 from wakelog.otel._response_capture import ExportAttempt
 from wakelog.otel._settings import Batching
-from wakelog.otel._stand_in import stand_in
+from wakelog.otel._substitutes import stand_in
 from wakelog.runtime import contained
 
 if TYPE_CHECKING:

@@ -8,21 +8,27 @@ no given value is lost.
 from __future__ import annotations
 
 import math
+import sys
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
 from opentelemetry._logs import LogRecord
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk._logs import ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource as SDKResource
+from opentelemetry.sdk.trace import ReadableSpan
 
 from wakelog._endpoints import without_secrets
 from wakelog.events import semconv as s
-from wakelog.record import Resource, kept, opened, parse_rfc3339, rfc3339, text_of
+from wakelog.record import Resource, encode, kept, opened, parse_rfc3339, rfc3339, text_of
 
 _MOST_SEVERE: Final = 24
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_MOST_SCOPES: Final = 1000
+encoded_scopes: Final[dict[int, tuple[object, bytes]]] = {}
+"""A cache of what ``scope_of`` returns, by the scope's id; it holds the scopes, so no id is reused."""
 
 
 def fields_of_record(record: LogRecord) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -165,3 +171,15 @@ def _without_users(value: Any) -> Any:
     if type(value) is str:
         return without_secrets(value) if "://" in value else value
     return tuple(map(_without_users, value)) if type(value) is tuple else value
+
+
+def scope_of(given: ReadableSpan | ReadWriteLogRecord) -> bytes:
+    """Return the last field of the line of a span or a log record."""
+    scope = given.instrumentation_scope
+    known = encoded_scopes.get(id(scope))
+    if known is None:
+        text = encode({"scope": scope_fields(scope)}, sys.maxsize) if scope else b""
+        if len(encoded_scopes) >= _MOST_SCOPES:
+            encoded_scopes.clear()
+        known = encoded_scopes[id(scope)] = (scope, text)
+    return known[1]

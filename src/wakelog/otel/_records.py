@@ -28,14 +28,13 @@ from wakelog.events import renewed
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Entry, LaterEntry, Receipt, Writer, line_writer
 from wakelog.otel._content import ContentPolicy, body_of, without_content
-from wakelog.otel._fields import fields_of_record
+from wakelog.otel._fields import encoded_scopes, fields_of_record, scope_of
 from wakelog.otel._line_records import LineLogRecord, PreparedRecord
 from wakelog.otel._log_encoder import LogEncoder, is_ordinary
 from wakelog.otel._origins import Origins
 from wakelog.otel._others import current_context
 from wakelog.otel._plain_lines import LONGEST_ID, compiled_content, compiled_lines, plain_content
-from wakelog.otel._previews import previewed, size_of
-from wakelog.otel._scopes import encoded_scopes, scope_of
+from wakelog.otel._substitutes import previewed, size_of
 from wakelog.record import (
     SEAL_BYTES,
     Record,

@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from wakelog._native import native
 from wakelog.events import semconv as s
-from wakelog.otel._scopes import encoded_scopes, scope_of
+from wakelog.otel._fields import encoded_scopes, scope_of
 from wakelog.otel._span_fields import (
     KINDS,
     body_of,

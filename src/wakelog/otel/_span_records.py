@@ -18,11 +18,11 @@ from wakelog.journal import Entry, LaterEntry
 from wakelog.otel._export_attempt import encode_for
 from wakelog.otel._export_pipeline import Signal
 from wakelog.otel._origins import Origins
-from wakelog.otel._previews import previewed
 from wakelog.otel._records import as_the_sdk_has_it
 from wakelog.otel._response_capture import ExportAttempt
 from wakelog.otel._span_encoder import LineSpan, SpanEncoder
 from wakelog.otel._span_fields import KINDS
+from wakelog.otel._substitutes import previewed
 from wakelog.record import Record, UnreadRecord, parse_rfc3339
 
 _KINDS: Final = {name: kind for kind, name in KINDS.items()}

@@ -6,11 +6,17 @@ the registry of state that a forked child resets.
 
 from wakelog.runtime._background import Alarm, Background
 from wakelog.runtime._burst import Burst
-from wakelog.runtime._contained import contained, is_cancellation
+from wakelog.runtime._exceptions import (
+    JournalErrors,
+    UnlessMissing,
+    contained,
+    is_cancellation,
+    is_refusal,
+    let_through,
+)
 from wakelog.runtime._filesystem import SYSTEM, UNFINISHED, FileSystem
 from wakelog.runtime._fork import ForkOrder, notice_fork, noticed, reset_in_child
 from wakelog.runtime._futures import complete, complete_soon, in_asyncio
-from wakelog.runtime._handlers import is_refusal, let_through
 from wakelog.runtime._locks import FileLock, is_locked
 from wakelog.runtime._opening import (
     TRUST_VARIABLE,
@@ -33,7 +39,6 @@ from wakelog.runtime._opening import (
 from wakelog.runtime._paths import absolute, resolved
 from wakelog.runtime._per_thread import PerThread
 from wakelog.runtime._posix import fcntl
-from wakelog.runtime._refusals import JournalErrors, UnlessMissing
 from wakelog.runtime._trust import check_directory, is_anothers, open_root
 
 __all__ = [
