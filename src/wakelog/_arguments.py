@@ -6,33 +6,33 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 from wakelog.errors import ConfigurationError
 
 
-class With(NamedTuple):
+class With:
     """The kind of objects whose type has a given method.
 
-    Attributes:
+    Args:
         method: The method's name. Classes that have it do not match, only their instances.
         example: An object that has it, in words.
     """
 
-    method: str
-    example: str
+    def __init__(self, method: str, example: str) -> None:
+        self.method, self.example = method, example
 
 
-class Of(NamedTuple):
+class Of:
     """The kind of objects of a class whose module is loaded only if an object has to be checked.
 
-    Attributes:
+    Args:
         package: The package that has the class.
         name: The name of the class.
     """
 
-    package: str
-    name: str
+    def __init__(self, package: str, name: str) -> None:
+        self.package, self.name = package, name
 
 
 Kind = type | With | Of | None

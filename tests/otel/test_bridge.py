@@ -22,7 +22,8 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 
 from wakelog import ConfigurationError, EventToSpanEventBridge
-from wakelog.otel._content import ContentAwareBridge, ContentPolicy
+from wakelog.otel._bridge import ContentAwareBridge
+from wakelog.otel._content import ContentPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

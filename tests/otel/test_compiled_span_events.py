@@ -22,7 +22,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from wakelog._native import native
 from wakelog.events import semconv as s
 from wakelog.otel import _others
-from wakelog.otel._content import ContentAwareBridge, ContentPolicy
+from wakelog.otel._bridge import ContentAwareBridge
+from wakelog.otel._content import ContentPolicy
 from wakelog.otel._event_storage import compiled, event_storage
 from wakelog.otel._line_records import PreparedRecord
 from wakelog.otel._records import EventLogRecord

@@ -11,8 +11,8 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import Final
 
+from wakelog.delivery import ANSWER_SECONDS
 from wakelog.delivery._circuit import Circuit, CircuitState, Clock, Throttle
 from wakelog.delivery._core import ROUND_SECONDS, DeliveryCore, Send, Sleep
 from wakelog.delivery._destination import Destination, ExportOutcome, ExportRound, Outcome
@@ -30,8 +30,6 @@ _log = logging.getLogger("wakelog")
 
 # A batch stays below the default limits of servers; that of gRPC is 4 MiB.
 _CHUNK_BYTES = 3 * 1024 * 1024
-ANSWER_SECONDS: Final = 0.45
-"""Time limit for an answer of the next hop at an exit, in seconds."""
 # Time limit at an exit for the records of ended processes, in seconds.
 _LEFTOVERS_SECONDS = 1.0
 _LOOK_SECONDS = 0.05

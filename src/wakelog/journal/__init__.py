@@ -15,16 +15,6 @@ from wakelog.journal._awaiting import (
 )
 from wakelog.journal._counts import FIGURES, RecordCounts
 from wakelog.journal._cursor import Cursor, save_torn_tail
-from wakelog.journal._dead_letters import (
-    DeadLetter,
-    add_dead_letter,
-    dead_letters,
-    note_replayed,
-    write_dead_letter,
-)
-from wakelog.journal._dead_letters import (
-    line_of as dead_letter_line,
-)
 from wakelog.journal._deletions import Deletion
 from wakelog.journal._deletions import load as load_deletions
 from wakelog.journal._delivery_lock import DeliveryLock, is_kept_here
@@ -52,11 +42,18 @@ from wakelog.journal._retired_totals import load as load_retired_totals
 from wakelog.journal._root import default_root, make_parent_of
 from wakelog.journal._rotation import Rotation
 from wakelog.journal._space import QuotaPolicy, Space
-from wakelog.journal._unserved import note_unserved, unserved_answer
 from wakelog.journal._writer import Writer, line_writer
 
 if TYPE_CHECKING:
     from wakelog.journal._books import Books, books
+    from wakelog.journal._dead_letters import (
+        DeadLetter,
+        add_dead_letter,
+        dead_letter_line,
+        dead_letters,
+        note_replayed,
+        write_dead_letter,
+    )
     from wakelog.journal._file_rotation import FileRotation
     from wakelog.journal._holding import holding
     from wakelog.journal._listener import SegmentListener
@@ -76,6 +73,7 @@ if TYPE_CHECKING:
     from wakelog.journal._repair import faults, repair
     from wakelog.journal._shared_file import SharedFile
     from wakelog.journal._shared_lines import compiled_writer
+    from wakelog.journal._unserved import note_unserved, unserved_answer
     from wakelog.journal._verify import Misfit, first_misfit
 
 __all__ = [
@@ -163,6 +161,14 @@ __getattr__ = lazy_names(
     __name__,
     {
         "wakelog.journal._books": ["Books", "books"],
+        "wakelog.journal._dead_letters": [
+            "DeadLetter",
+            "add_dead_letter",
+            "dead_letter_line",
+            "dead_letters",
+            "note_replayed",
+            "write_dead_letter",
+        ],
         "wakelog.journal._file_rotation": ["FileRotation"],
         "wakelog.journal._holding": ["holding"],
         "wakelog.journal._listener": ["SegmentListener"],
@@ -182,6 +188,7 @@ __getattr__ = lazy_names(
         "wakelog.journal._repair": ["faults", "repair"],
         "wakelog.journal._shared_file": ["SharedFile"],
         "wakelog.journal._shared_lines": ["compiled_writer"],
+        "wakelog.journal._unserved": ["note_unserved", "unserved_answer"],
         "wakelog.journal._verify": ["Misfit", "first_misfit"],
     },
 )

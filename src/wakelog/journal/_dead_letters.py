@@ -120,7 +120,7 @@ def write_dead_letter(
         JournalError: When a file operation fails. Then the record stays pending.
     """
     record, mark = entry.record, entry.mark
-    line = _whole(folder / segment_name(mark.segment), line_of(folder, entry))
+    line = _whole(folder / segment_name(mark.segment), dead_letter_line(folder, entry))
     letter = DeadLetter(
         id=record.id,
         writer=entry.writer,
@@ -166,7 +166,7 @@ def add_dead_letter(folder: Path, letter: DeadLetter, fs: FileSystem = SYSTEM) -
     _append(folder, plain, fs)
 
 
-def line_of(folder: Path, entry: Entry) -> bytes:
+def dead_letter_line(folder: Path, entry: Entry) -> bytes:
     """Return the line of a record, without its newline.
 
     Raises:

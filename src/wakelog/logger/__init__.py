@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING
 
 from wakelog._lazy import lazy_names
 from wakelog.logger._blocks import Block as Block
-from wakelog.logger._current import current, set_current
 from wakelog.logger._failures import ReportedError as ReportedError
-from wakelog.logger._logger import AgentLogger, AsyncAgentLogger
+from wakelog.logger._logger import AgentLogger, AsyncAgentLogger, current, set_current
 
 if TYPE_CHECKING:
     from wakelog.logger._budget import Budget, LimitExceeded

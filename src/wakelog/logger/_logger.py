@@ -258,3 +258,26 @@ def is_large(event: AgentEvent) -> bool:
         for top in event.payload.values()
         for value in (top.values() if type(top) is dict else (top,))
     )
+
+
+# The logger of the last ``configure``, for integrations without a logger of their own.
+_current: AgentLogger | None = None
+
+
+def current() -> AgentLogger | None:
+    """Return the logger of the last ``configure``, or None if there has been none."""
+    return _current
+
+
+def set_current(log: AgentLogger | None) -> AgentLogger | None:
+    """Make a logger the one that ``current`` returns.
+
+    Args:
+        log: The logger, or None for none.
+
+    Returns:
+        The previous one.
+    """
+    global _current
+    before, _current = _current, log
+    return before

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from wakelog._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from wakelog.otel._bridge import ContentAwareBridge as ContentAwareBridge
     from wakelog.otel._bridge import EventToSpanEventBridge
-    from wakelog.otel._content import ContentAwareBridge as ContentAwareBridge
     from wakelog.otel._content import ContentPolicy as ContentPolicy
     from wakelog.otel._durable import REPLAY_RATE as REPLAY_RATE
     from wakelog.otel._export_attempt import attempt_through as attempt_through
@@ -77,8 +77,8 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "wakelog.otel._bridge": ["EventToSpanEventBridge"],
-        "wakelog.otel._content": ["ContentAwareBridge", "ContentPolicy"],
+        "wakelog.otel._bridge": ["ContentAwareBridge", "EventToSpanEventBridge"],
+        "wakelog.otel._content": ["ContentPolicy"],
         "wakelog.otel._export_attempt": ["attempt_through"],
         "wakelog.otel._exporters": [
             "LOGS_SELECTOR",

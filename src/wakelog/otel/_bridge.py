@@ -1,16 +1,24 @@
-"""``EventToSpanEventBridge``: adds events to the current span as span events."""
+"""``EventToSpanEventBridge``: adds events to the current span as span events.
+
+``ContentAwareBridge`` does so with content only where a policy allows it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.trace import Event, Span
 from opentelemetry.trace import Span as APISpan
 
+from wakelog.events import semconv as s
+from wakelog.otel._content import ContentPolicy, without_content
 from wakelog.otel._others import failures, span_of
+
+if TYPE_CHECKING:
+    from wakelog.otel._redactor import Redactor
 
 _FLAT = frozenset({str, int, bool, float, bytes, type(None)})
 _TEXT = frozenset({str})
@@ -103,3 +111,26 @@ def add_event(
             _add_made(span, Event(name, valid, timestamp))
             return
     span.add_event(name, attributes=attributes, timestamp=timestamp)
+
+
+class ContentAwareBridge(EventToSpanEventBridge):
+    """The bridge that copies content of Wakelog's own events to spans only if the policy allows it.
+
+    Args:
+        policy: Where content may go.
+        redactor: Redacts the records that other libraries emit.
+    """
+
+    def __init__(self, policy: ContentPolicy, redactor: Redactor | None = None) -> None:
+        self._policy, self._redactor = policy, redactor
+
+    def attributes_of(self, log_record: ReadWriteLogRecord) -> Mapping[str, Any]:
+        """Return the record's attributes, without content of own events unless allowed."""
+        attributes = log_record.log_record.attributes or {}
+        scope = log_record.instrumentation_scope
+        if scope is None or scope.name != s.SCOPE_NAME:
+            return attributes if self._redactor is None else self._redactor.attributes(attributes)
+        if not self._policy.spans:
+            return attributes if s.CONTENT.isdisjoint(attributes) else without_content(attributes)
+        content = getattr(log_record.log_record, "content", None)
+        return {**attributes, **content} if content else attributes

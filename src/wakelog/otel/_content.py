@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
-
-from opentelemetry.sdk._logs import ReadWriteLogRecord
+from typing import Any, NamedTuple, Self
 
 from wakelog.errors import ConfigurationError
 from wakelog.events import event_type_of
 from wakelog.events import semconv as s
-from wakelog.otel._bridge import EventToSpanEventBridge
-
-if TYPE_CHECKING:
-    from wakelog.otel._redactor import Redactor
 
 NAMES = (s.TOOL_NAME, s.REQUEST_MODEL, s.AGENT_NAME)
 """The attributes that may name an event's subject in its body, in order of preference."""
@@ -78,26 +72,3 @@ def body_of(event_name: str, attributes: Mapping[str, Any]) -> str:
 def without_content(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of an event's attributes without its content."""
     return {name: value for name, value in attributes.items() if name not in s.CONTENT}
-
-
-class ContentAwareBridge(EventToSpanEventBridge):
-    """The bridge that copies content of Wakelog's own events to spans only if the policy allows it.
-
-    Args:
-        policy: Where content may go.
-        redactor: Redacts the records that other libraries emit.
-    """
-
-    def __init__(self, policy: ContentPolicy, redactor: Redactor | None = None) -> None:
-        self._policy, self._redactor = policy, redactor
-
-    def attributes_of(self, log_record: ReadWriteLogRecord) -> Mapping[str, Any]:
-        """Return the record's attributes, without content of own events unless allowed."""
-        attributes = log_record.log_record.attributes or {}
-        scope = log_record.instrumentation_scope
-        if scope is None or scope.name != s.SCOPE_NAME:
-            return attributes if self._redactor is None else self._redactor.attributes(attributes)
-        if not self._policy.spans:
-            return attributes if s.CONTENT.isdisjoint(attributes) else without_content(attributes)
-        content = getattr(log_record.log_record, "content", None)
-        return {**attributes, **content} if content else attributes

@@ -17,7 +17,7 @@ from opentelemetry.sdk.resources import Resource as SDKResource
 
 from wakelog import _arguments as a
 from wakelog._native import VARIABLE as NATIVE
-from wakelog.delivery import Delivery, Destination, Sources, suppress_recording
+from wakelog.delivery import suppress_recording
 from wakelog.errors import ConfigurationError
 from wakelog.journal import (
     UNNAMED_SERVICE,
@@ -30,8 +30,6 @@ from wakelog.journal import (
     default_root,
     make_parent_of,
 )
-from wakelog.otel._export_pipeline import ExportPipeline, Signal
-from wakelog.otel._exporters import endpoint_of
 from wakelog.otel._fields import resource_of
 from wakelog.otel._leftovers import OwnJournal
 from wakelog.otel._pipeline import LOCAL, NAMES, destination_of, named_pipeline
@@ -50,7 +48,9 @@ from wakelog.runtime import Burst, ForkOrder, let_through, notice_fork, reset_in
 from wakelog.storage import LONGEST_LINE
 
 if TYPE_CHECKING:
+    from wakelog.delivery import Delivery, Destination, Sources
     from wakelog.evidence import Sealer, Sealing
+    from wakelog.otel._export_pipeline import Signal
     from wakelog.otel._metrics import SignalMetrics
     from wakelog.otel._redactor import Redactor
     from wakelog.redaction import RedactionConfig
@@ -104,7 +104,7 @@ class DurablePipeline(Generic[Metrics]):
     def __init__(
         self,
         exporter: Any,
-        exported: Signal,
+        exported: Callable[[], Signal],
         metrics_on: Callable[[MeterProvider | None], Metrics | None],
         sources: Callable[[Journal, Service | None], Sources] = OwnJournal,
         on_segment: Callable[[], None] | None = None,
@@ -201,7 +201,13 @@ class DurablePipeline(Generic[Metrics]):
         counters = self._source.counters if self._source is not None else None
         self._destination: Destination[Entry] | None = None
         if batches is not None:
-            self._destination = ExportPipeline(exporter, exported, batches, counters=counters)
+            # Loaded only if there is an exporter, and now: an import during delivery may coincide
+            # with a fork.
+            from wakelog.delivery import Delivery
+            from wakelog.otel._export_pipeline import ExportPipeline
+            from wakelog.otel._exporters import endpoint_of
+
+            self._destination = ExportPipeline(exporter, exported(), batches, counters=counters)
             self._make_delivery = partial(
                 Delivery,
                 destination=self._destination,

@@ -20,7 +20,6 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
 )
 
-from wakelog._bodies import LONGEST_BODY
 from wakelog._endpoints import endpoint_name
 from wakelog.errors import ConfigurationError
 from wakelog.otel._settings import above_0, naming_variables
@@ -79,8 +78,6 @@ _CLASSES: Mapping[tuple[Signal, str], tuple[str, str]] = {
 _BY_NAME = {"otlp_proto_grpc": _GRPC, "otlp_proto_http": _HTTP}
 _GRPC_NAMES = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:")
 _HTTP_PORT = 4318
-# The longest response, after decompression; decompressing a longer one is stopped.
-_CHANNEL: Any = (("grpc.max_receive_message_length", LONGEST_BODY),)
 # Ports already warned about, because logs, spans and metrics read the same variable.
 _hinted: set[tuple[str, str]] = set()
 
@@ -181,7 +178,11 @@ def _made(signal: Signal, kind: str) -> Any:
         module, name = _CLASSES.get((signal, kind), ("", ""))
         make = getattr(import_module(module), name) if module else _load(signal, kind)
         if kind == _GRPC:
-            return make(channel_options=_CHANNEL)
+            from wakelog._bodies import LONGEST_BODY  # with the modules of gRPC
+
+            # The longest response, after decompression; decompressing a longer one is stopped.
+            longest: Any = (("grpc.max_receive_message_length", LONGEST_BODY),)
+            return make(channel_options=longest)
         if kind != _HTTP:
             return make()
         if signal == "metrics":

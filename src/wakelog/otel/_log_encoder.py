@@ -23,8 +23,16 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from wakelog._native import native
 from wakelog.events import semconv as s
 from wakelog.otel._content import NAMES, body_of, without_content
-from wakelog.otel._protobuf import FLAT, Attributes, any_value, field, sized, text_field, varint
-from wakelog.otel._request import resource_message
+from wakelog.otel._protobuf import (
+    FLAT,
+    Attributes,
+    any_value,
+    field,
+    resource_message,
+    sized,
+    text_field,
+    varint,
+)
 from wakelog.record import (
     SALTED,
     attributes_on,

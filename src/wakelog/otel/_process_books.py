@@ -15,9 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from wakelog.delivery import WriterLanes
 from wakelog.errors import JournalError
 from wakelog.journal import (
     Cursor,
@@ -34,8 +33,11 @@ from wakelog.journal import load_ledger_with_ranges as load_with_ranges
 from wakelog.runtime import is_directory, list_regular, regular_file, size_of
 from wakelog.storage import segment_index
 
+if TYPE_CHECKING:
+    from wakelog.delivery import WriterLanes
+
 Marks = tuple[Mark, tuple[MarkRange, ...]]
-Held = Callable[[Path], WriterLanes | None]
+Held = Callable[[Path], "WriterLanes | None"]
 DELETED = "deleted"
 """Why records are evicted that another program has deleted."""
 _ENDLESS = 1 << 62

@@ -19,9 +19,8 @@ from wakelog.delivery import is_suppressed, suppressing
 from wakelog.errors import EventTooLargeError, JournalError, SinkError
 from wakelog.events import semconv as s
 from wakelog.journal import Durability, Receipt, Space
-from wakelog.otel._content import ContentAwareBridge, ContentPolicy
+from wakelog.otel._content import ContentPolicy
 from wakelog.otel._durable import DurablePipeline, positive_setting
-from wakelog.otel._export_pipeline import log_records
 from wakelog.otel._records import EventLogRecord, Rebuilder, compiled_record, content_of
 from wakelog.record import SEAL_BYTES
 from wakelog.runtime import notice_fork, noticed
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from wakelog.buffer import Buffer, Queue
     from wakelog.evidence import Sealing
     from wakelog.otel._buffer import Encoded, JournalBuffer
+    from wakelog.otel._export_pipeline import Signal
     from wakelog.otel._metrics import ProcessorMetrics
     from wakelog.otel._redactor import Redactor
     from wakelog.redaction import RedactionConfig
@@ -148,7 +148,7 @@ class DurableLogRecordProcessor(DurablePipeline["ProcessorMetrics"], LogRecordPr
         ``refused``, ``waits``, ``wait_seconds`` and ``on_wait``."""
         super().__init__(
             exporter,
-            log_records(Rebuilder(policy, max_record_bytes=longest)),
+            partial(_exported, Rebuilder(policy, max_record_bytes=longest)),
             _metrics_on,
             schedule_delay_millis=schedule_delay_millis,
             max_export_batch_size=max_export_batch_size,
@@ -171,7 +171,8 @@ class DurableLogRecordProcessor(DurablePipeline["ProcessorMetrics"], LogRecordPr
         )
         self._bridge, self._compiled = None, None
         if span_events:
-            from wakelog.otel._event_storage import compiled  # not loaded without it
+            from wakelog.otel._bridge import ContentAwareBridge  # not loaded without it
+            from wakelog.otel._event_storage import compiled
 
             self._bridge, self._compiled = ContentAwareBridge(policy, self._redactor), compiled
         self._shows_content = policy.spans
@@ -315,6 +316,13 @@ class DurableLogRecordProcessor(DurablePipeline["ProcessorMetrics"], LogRecordPr
         buffer, self._buffer = self._buffer, None
         written = buffer is None or buffer.queue.close(timeout)
         return super().close(max(0.0, deadline - time.monotonic())) and written
+
+
+def _exported(rebuilder: Rebuilder) -> Signal:
+    """Return how log records are exported."""
+    from wakelog.otel._export_pipeline import log_records  # imported when needed
+
+    return log_records(rebuilder)
 
 
 def _metrics_on(provider: MeterProvider | None) -> ProcessorMetrics | None:

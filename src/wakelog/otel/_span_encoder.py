@@ -21,8 +21,7 @@ from opentelemetry.trace import SpanContext, StatusCode, TraceFlags
 
 from wakelog._native import native
 from wakelog.journal import Entry
-from wakelog.otel._protobuf import Attributes, field, text_field, varint
-from wakelog.otel._request import resource_message
+from wakelog.otel._protobuf import Attributes, field, resource_message, text_field, varint
 from wakelog.otel._span_fields import KINDS
 from wakelog.record import SALTED, parse_rfc3339, put_content_back
 

@@ -143,7 +143,7 @@ class DurableSpanProcessor(DurablePipeline["SpanMetrics"], SpanProcessor):
         """The spans that have started and not ended; ``len`` returns their number."""
         super().__init__(
             span_exporter,
-            spans(SpanRebuilder()),
+            partial(spans, SpanRebuilder()),
             _metrics_on,
             self._span_sources,
             self.open_spans.repeat,
