@@ -118,8 +118,8 @@ def test_recording_loads_neither_seals_nor_metrics_nor_an_http_client(
 @pytest.mark.parametrize(
     "code, modules, sources",
     [
-        ("from wakelog.otel import DurableLogRecordProcessor", 136, 213),
-        ("import wakelog; wakelog.configure", 158, 222),
+        ("from wakelog.otel import DurableLogRecordProcessor", 96, 76),
+        ("import wakelog; wakelog.configure", 117, 85),
     ],
 )
 def test_little_is_loaded_and_compiled_above_the_sdk(
@@ -127,7 +127,8 @@ def test_little_is_loaded_and_compiled_above_the_sdk(
 ) -> None:
     """Their number is what importing takes; `benchmarks/bench_imports.py` has the time.
 
-    A source is compiled for each named tuple and its fields, and for the methods of data classes.
+    A source is compiled for each named tuple, for each of its fields whose annotation is a string, as
+    all are under ``from __future__ import annotations``, and for the methods of data classes.
     """
     sdk = (
         "import opentelemetry.sdk._logs.export, opentelemetry.sdk.trace.export\n"
@@ -153,23 +154,31 @@ def test_little_is_loaded_and_compiled_above_the_sdk(
         "hashlib",
         "multiprocessing",
         "shlex",
+        "wakelog.buffer._policy",
         "wakelog.buffer._queue",
+        "wakelog.delivery._thread",
         "wakelog.evidence._keys",
+        "wakelog.evidence._settings",
         "wakelog.events._event_lines",
         "wakelog.events._plain",
         "wakelog.journal._books",
+        "wakelog.journal._dead_letters",
         "wakelog.journal._file_rotation",
         "wakelog.journal._open_spans",
         "wakelog.journal._prune",
         "wakelog.journal._reading",
         "wakelog.journal._repair",
         "wakelog.journal._verify",
+        "wakelog.redaction._config",
         "wakelog.redaction._engine",
         "wakelog.redaction._forms",
         "wakelog.redaction._strategies",
         "wakelog.logger._budget",
         "wakelog.logger._prices",
         "wakelog.otel._buffer",
+        "wakelog.otel._export_pipeline",
+        "wakelog.otel._metrics",
+        "wakelog.otel._redactor",
         "wakelog.otel._span_processor",
         "wakelog.otel._trace_ids",
         "wakelog.sinks._buffered",
@@ -178,6 +187,57 @@ def test_little_is_loaded_and_compiled_above_the_sdk(
     assert [name for name in loaded if name in unused] == []
     assert len(loaded) <= modules, loaded
     assert compiled <= sources
+
+
+def test_a_program_that_keeps_its_records_loads_no_delivery_and_no_metrics(
+    program: Program,
+) -> None:
+    unused = (
+        "wakelog.delivery._thread",
+        "wakelog.journal._dead_letters",
+        "wakelog.otel._export_pipeline",
+        "wakelog.otel._metrics",
+        "wakelog.otel._response_capture",
+    )
+
+    loaded = program.run(
+        "import json, sys, wakelog\n"
+        "wakelog.configure('agent').user_message('hi')\n"
+        "print(json.dumps(list(sys.modules)))",
+        OTEL_EXPORTER_OTLP_ENDPOINT="",
+    )
+
+    assert [name for name in loaded if name in unused] == []
+
+
+def test_delivery_imports_nothing_once_a_processor_has_an_exporter(program: Program) -> None:
+    """An import of its thread at a fork would be locked in the child for ever."""
+    loaded = program.run("""
+import json, sys
+from opentelemetry._logs import LogRecord
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, LogRecordExportResult
+from wakelog.otel import DurableLogRecordProcessor
+
+class Refusing(InMemoryLogRecordExporter):
+    def export(self, batch):
+        if any(one.log_record.body == "bad" for one in batch):
+            raise TypeError("bad")
+        return super().export(batch)
+
+processor = DurableLogRecordProcessor(Refusing(), directory="journal")
+before = set(sys.modules)
+provider = LoggerProvider(shutdown_on_exit=False)
+provider.add_log_record_processor(processor)
+for body in ("good", "bad", "good"):
+    provider.get_logger("a").emit(LogRecord(body=body, event_name="e"))
+processor.force_flush(5000)
+processor.shutdown()
+dead = processor.result(complete=False).dead_lettered
+print(json.dumps([dead, [name for name in set(sys.modules) - before if "wakelog" in name]]))
+""")
+
+    assert loaded == [1, []]
 
 
 def test_neither_recording_nor_a_fork_nor_the_exit_imports_anything(
