@@ -13,7 +13,7 @@ use crate::writer_fields::SharedFileFields;
 /// What all shared files have in common.
 #[derive(FromPyObject)]
 struct Common {
-    /// The durabilities for which lines are synced.
+    /// The durabilities for which lines are synced, now or soon.
     fsync: Py<PyAny>,
     periodic: Py<PyAny>,
     /// Returns monotonic time in seconds, and the time since 1970.
@@ -95,14 +95,16 @@ impl SharedFileWriter {
         let Ok(id) = record_id.to_str() else {
             return Ok(None);
         };
-        if durability.is(&self.common.fsync) || durability.is(&self.common.periodic) {
-            return Ok(None);
-        }
+        let waits = durability.is(&self.common.fsync);
+        let syncs = waits || durability.is(&self.common.periodic);
         let lock = file.getattr(intern!(py, "_lock"))?;
         lock.call_method0(intern!(py, "acquire"))?;
         let written = self
             .find_place(file, id, content)
-            .and_then(|place| place.map(|place| self.append(file, place)).transpose());
+            .and_then(|place| place.map(|place| self.append(file, place, syncs)).transpose())
+            .and_then(|written| {
+                written.map(|written| keep(file, record_id, written, waits)).transpose()
+            });
         lock.call_method0(intern!(py, "release"))?;
         let Some((writer, seq)) = written? else {
             return Ok(None);
@@ -156,15 +158,19 @@ impl SharedFileWriter {
         Ok(due_at.is_finite() && self.common.time.bind(py).call0()?.extract::<f64>()? >= due_at)
     }
 
-    /// Append a line; return the writer and the line's number. The caller holds the lock.
+    /// Append a line, which has to be synced if it `syncs`. The caller holds the lock.
     fn append<'py>(
         &self,
         file: &Bound<'py, SharedFileFields>,
         place: Place<'py>,
-    ) -> PyResult<(Bound<'py, PyString>, i64)> {
+        syncs: bool,
+    ) -> PyResult<Written<'py>> {
         let py = file.py();
         let fields = file.get();
         let seq = place.before.0 + 1;
+        if syncs {
+            fields.sync_wanted.set(true);
+        }
         fields.epoch.set(fields.epoch.get() + 1);
         fields.seq.set(seq);
         fields.crc.set(place.crc.into());
@@ -182,8 +188,23 @@ impl SharedFileWriter {
             let end = self.common.lseek.bind(py).call1((fields.fd.get(), 0, SEEK_CUR))?;
             fields.size.set(end.extract()?);
         }
-        Ok((place.writer, seq))
+        Ok(Written { writer: place.writer, seq, line: place.line })
     }
+}
+
+/// Keep a line until it is synced if its caller `waits` for that; return its writer and its number.
+fn keep<'py>(
+    file: &Bound<'py, SharedFileFields>,
+    record_id: &Bound<'py, PyString>,
+    written: Written<'py>,
+    waits: bool,
+) -> PyResult<(Bound<'py, PyString>, i64)> {
+    if waits {
+        let nothing_beside = PyBytes::new(file.py(), b"");
+        let arguments = (record_id, written.seq, written.line, nothing_beside);
+        file.call_method1(intern!(file.py(), "_keep"), arguments)?;
+    }
+    Ok((written.writer, written.seq))
 }
 
 const SEEK_CUR: i32 = 1;
@@ -196,6 +217,13 @@ struct Place<'py> {
     write: Bound<'py, PyAny>,
     line: Bound<'py, PyBytes>,
     rotated: bool,
+}
+
+/// A line that was written, its writer and its number.
+struct Written<'py> {
+    writer: Bound<'py, PyString>,
+    seq: i64,
+    line: Bound<'py, PyBytes>,
 }
 
 /// Return a line with its newline, and its checksum.

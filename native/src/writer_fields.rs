@@ -41,6 +41,7 @@ pub struct SharedFileFields {
     pub saving: Flag,
     pub torn: Flag,
     pub is_regular: Flag,
+    pub sync_wanted: Flag,
 }
 
 #[derive(Default)]
@@ -140,4 +141,5 @@ attributes! {
     _saving, get_saving, set_saving, saving, bool;
     _torn, get_torn, set_torn, torn, bool;
     _is_regular, get_is_regular, set_is_regular, is_regular, bool;
+    _sync_wanted, get_sync_wanted, set_sync_wanted, sync_wanted, bool;
 }

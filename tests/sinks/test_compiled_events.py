@@ -338,7 +338,11 @@ def in_compiled_code(
 ) -> Receipt:
     writer = compiled_writer(file, event_encoder, LONGEST, LONGEST)
     receipt: Receipt | None = writer.write(record_id, content, level)
-    return file.write(record_id, content, level) if receipt is None else receipt
+    if receipt is None:
+        return file.write(record_id, content, level)
+    if level is Durability.PERIODIC:
+        file.sync_soon()
+    return receipt
 
 
 def played(write: Write, root: Path, name: str, most: int | None, level: Durability) -> list[Any]:
@@ -350,6 +354,7 @@ def played(write: Write, root: Path, name: str, most: int | None, level: Durabil
         rotation=FileRotation(max_bytes=most),
         fs=FileSystem(write=disk.write),
         new_id=lambda: "writer",
+        sync_interval=3600.0,
     )
     file._check_at = math.inf  # so that it is not due in one of the two alone
 
@@ -369,6 +374,7 @@ def played(write: Write, root: Path, name: str, most: int | None, level: Durabil
         one(number)
         names = ("_epoch", "_seq", "_crc", "_torn", "_size", "_sync_wanted", "_segment")
         said.append([getattr(file, name) for name in names])
+        said.append(list(file._unsynced))
     file.close()
     with pytest.raises(JournalError):
         write(file, "id", b"", level)
@@ -387,6 +393,29 @@ def test_both_writers_end_in_the_same_state_with_the_same_files(
     assert compiled == python
 
 
+@pytest.mark.parametrize("write", [SharedFile.write, in_compiled_code], ids=["python", "compiled"])
+def test_lines_whose_sync_has_failed_are_written_again(tmp_path: Path, write: Write) -> None:
+    failures = [errno.EIO]
+
+    def fdatasync(fd: int) -> None:
+        if failures:
+            raise OSError(failures.pop(), "a failed sync")
+        os.fsync(fd)
+
+    path = tmp_path / "events.jsonl"
+    file = SharedFile(path, fs=FileSystem(fdatasync=fdatasync))
+    write(file, "a", b"", Durability.OS_BUFFERED)
+    receipt = write(file, "b", b',"event_name":"b"', Durability.FSYNC)
+    file.wait(receipt.seq)
+    write(file, "c", b"", Durability.FSYNC)
+    file.close()
+
+    [old] = set(tmp_path.glob("*.jsonl")) - {path}
+    assert [entry.record.id for entry in read(old)] == ["a", "b"]
+    assert [entry.record.id for entry in read(path)] == ["b", "c"]
+    assert old.read_bytes().splitlines()[1] == path.read_bytes().splitlines()[0]
+
+
 def test_ordinary_events_are_written_without_code_of_python(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -396,7 +425,7 @@ def test_ordinary_events_are_written_without_code_of_python(
         with monkeypatch.context() as patch:
             patch.setattr(SharedFile, "write", None)
             patch.setattr(SharedFile, "append", None)
-            for level in (None, Durability.OS_BUFFERED, Durability.FLUSH):
+            for level in (None, *Durability):
                 event = AgentEvent("tool_call", tool_name="search", durability=level)
                 sink.write(event)
                 assert event.receipt is not None

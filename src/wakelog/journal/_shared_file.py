@@ -252,6 +252,10 @@ class SharedFile(AppendFile, SharedFileFields):
         notice_fork()
         await self._committer.synced()
 
+    def sync_soon(self) -> None:
+        """Schedule a sync of the lines written so far, as ``PERIODIC`` requires."""
+        self._committer.sync_soon()
+
     def commit_written(self) -> None:
         """Sync all lines that this process has written so far.
 
