@@ -32,6 +32,7 @@ from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor
 from wakelog.otel._content import ContentPolicy
 from wakelog.otel._records import Rebuilder
 from wakelog.otel._span_records import SpanRebuilder
+from wakelog.streams import SessionStreams
 
 OURS = os.path.dirname(wakelog.__file__) + os.sep
 WARM, TIMES, BATCH = 20, 31, 256
@@ -56,6 +57,8 @@ NOTED = {
     "with log.tool": (237, 103),
     "a record on its way": (85, 5),
     "an event of the gateway": (167, 71),
+    "a chunk of a stream": (48, 46),
+    "a chunk to a reader that waits": (80, 78),
     "a span": (55, 12),
     "a span with two events": (102, 12),
     "a span on its way": (86, 12),
@@ -249,6 +252,20 @@ def test_an_event_of_the_gateway_makes_as_many_calls_as_are_noted(tmp_path: Path
 
     check("an event of the gateway", usual(record))
     asyncio.run(log.close())
+
+
+def test_a_chunk_of_a_stream_makes_as_many_calls_as_are_noted(tmp_path: Path) -> None:
+    async def write_one() -> None:
+        following = asyncio.ensure_future(reader.next())
+        await asyncio.sleep(0)  # it waits
+        stream.write("a word ")
+        await following
+
+    with SessionStreams(tmp_path, watch_interval=None) as streams, asyncio.Runner() as runner:
+        stream = streams.stream("s")
+        check("a chunk of a stream", usual(lambda: stream.write("a word ")))
+        reader = streams.read("s")
+        check("a chunk to a reader that waits", usual(lambda: runner.run(write_one())))
 
 
 def readable(record: Any) -> ReadableLogRecord:

@@ -26,7 +26,7 @@ from wakelog.journal import Journal, books, read
 from wakelog.logger import AgentLogger
 from wakelog.runtime._filesystem import FileSystem
 from wakelog.sinks import MemorySink
-from wakelog.streams import Chunk, Reader, SessionStreams, _streams
+from wakelog.streams import Chunk, Reader, SessionStreams, _lines, _streams
 from wakelog.streams import _lane as lane_module
 
 PROGRAM = ROOT / "tests" / "support" / "stream_program.py"
@@ -1092,3 +1092,43 @@ def test_what_a_killed_services_streams_have_said_leaves_by_its_own_log_alone(
 
     assert ends("webshop") == ["what webshop has said"]
     assert ends("payroll") == ["what payroll has said"]
+
+
+@pytest.mark.parametrize("session_id", ["s", 'ü "\\" \n'])
+@pytest.mark.parametrize(
+    "text", ["", "a word ", 'ü "\\" \n\0 \x7f', "\ud83d", "x" * _lines.LONGEST_TEXT]
+)
+def test_a_chunk_whose_stream_is_encoded_already_has_the_same_line(
+    session_id: str, text: str
+) -> None:
+    chunk = Chunk(session_id, text, "chunk", 1_800_000_000_000_000_007, "01a1fc74")
+
+    line = _lines.text_line(chunk, _lines.identity_of(session_id, "01a1fc74"))
+
+    assert line == _lines.text_line(chunk)
+
+
+def test_a_chunk_with_a_long_session_id_has_the_same_line() -> None:
+    session_id = "s" * _lines.MAX_LINE_BYTES
+    chunk = Chunk(session_id, "a word", "chunk", 1, "01a1fc74")
+
+    line = _lines.text_line(chunk, _lines.identity_of(session_id, "01a1fc74"))
+
+    assert line == _lines.text_line(chunk)
+
+
+def test_a_subclass_of_text_is_not_what_readers_in_this_process_get(
+    streams: SessionStreams,
+) -> None:
+    class Word(str):
+        __slots__ = ()
+
+    async def session() -> None:
+        reader = streams.read("s")
+        streams.write("s", Word("a word"))
+        with streams.stream("s") as stream:
+            stream.write(Word("another"))
+        for chunk in await take(reader, 3):
+            assert type(chunk.text) is str
+
+    run(session())

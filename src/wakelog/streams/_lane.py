@@ -175,7 +175,8 @@ class WriterLines:
         Returns:
             The keys of its beginning and its end.
         """
-        size = os.fstat(self._fd).st_size if self._fd >= 0 else 0
+        # Cheaper than fstat; this descriptor is read by position only.
+        size = os.lseek(self._fd, 0, os.SEEK_END) if self._fd >= 0 else 0
         begin = split_key(self.end)[1]
         if self._fd < 0 or size == begin:  # the line is in a new segment
             self.close()

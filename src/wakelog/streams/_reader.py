@@ -11,7 +11,7 @@ from wakelog.runtime import complete
 from wakelog.streams._lane import WriterLines
 from wakelog.streams._lanes import Lanes, in_order, newest_of
 from wakelog.streams._lines import Chunk
-from wakelog.streams._places import Place, Position, write_position
+from wakelog.streams._places import BEGINNING, Place, Position, write_position
 
 if TYPE_CHECKING:
     from wakelog.streams._streams import SessionStreams
@@ -23,24 +23,26 @@ BATCH = 16
 class LaneReader:
     """One reader's chunks of one writer that it has not returned yet: at most a batch."""
 
-    __slots__ = ("finished", "lane", "mark", "pending", "reached")
+    __slots__ = ("_scan_to", "finished", "lane", "mark", "pending", "reached")
 
     def __init__(self, lane: WriterLines, place: Place) -> None:
         self.lane = lane
         self.mark = self.reached = place
         self.pending: deque[Chunk] = deque()
         self.finished = False
+        self._scan_to = BEGINNING
 
     @property
     def place(self) -> Place:
         """The place after the last returned chunk."""
         return self.mark if self.pending else self.reached
 
-    async def fill(self, lanes: Lanes, session_id: str) -> bool:
-        """Read the next chunks, or find that there are none.
+    def fill(self, lanes: Lanes, session_id: str) -> bool | None:
+        """Read the next chunks, or find that there are none, unless files have to be searched.
 
         Returns:
-            Whether everything that exists at present has been read.
+            Whether everything that exists at present has been read; None if ``scan`` has to be
+            called before this is called again.
         """
         lane = self.lane
         while not self.pending and not self.finished:
@@ -56,16 +58,21 @@ class LaneReader:
                 self._add(lane.load(found.begins))
                 self._pass(found.begins[-1] + 1)
             elif found.scan_to:
-                chunks, reached = await lanes.scans.find(
-                    lane, session_id, self.reached.key, found.scan_to
-                )
-                self._add(chunks)
-                self._pass(reached)
+                self._scan_to = found.scan_to
+                return None
             else:
                 self._pass(found.reached)
                 self.finished = complete
                 return True
         return False
+
+    async def scan(self, lanes: Lanes, session_id: str) -> None:
+        """Search files, from the reached place on, as ``fill`` found to be necessary."""
+        chunks, reached = await lanes.scans.find(
+            self.lane, session_id, self.reached.key, self._scan_to
+        )
+        self._add(chunks)
+        self._pass(reached)
 
     def _pass(self, key: int) -> None:
         # Characters that were read before they were in the journal are after this place, too.
@@ -131,7 +138,8 @@ class Reader:
         # The start of the first writer that was not read, because pending chunks are older than it.
         self._horizon: int | None = None
         self._hasty = 0
-        self._before_last: dict[str, Place] = {}
+        # The writer of the last returned chunk, and the place before it.
+        self._before_last: tuple[str, Place] | None = None
         self._add_lanes(after)
 
     @property
@@ -143,7 +151,8 @@ class Reader:
     def position_before_last(self) -> str:
         """The position before the last returned chunk."""
         now = self._position()
-        return write_position(now._replace(marks={**now.marks, **self._before_last}))
+        before = {} if self._before_last is None else dict([self._before_last])
+        return write_position(now._replace(marks={**now.marks, **before}))
 
     def _position(self) -> Position:
         marks = {}
@@ -185,15 +194,18 @@ class Reader:
             JournalError: If the journal cannot be read.
         """
         until = None if timeout is None else time.monotonic() + timeout
+        is_limited = until is not None or self._deadline is not None
+        watch, now = self._watch, 0.0
         while self.ended is None:
-            if self._watch.closed:
+            if watch.closed:
                 self.ended = "closed"
                 break
-            now = time.monotonic()
-            if self._deadline is not None and now >= self._deadline:
-                self.ended = "timeout"
-                break
-            version = self._watch.version
+            if is_limited:
+                now = time.monotonic()
+                if self._deadline is not None and now >= self._deadline:
+                    self.ended = "timeout"
+                    break
+            version = watch.version
             if self._hasty >= BATCH:
                 # Without this, a reader that never has to wait would never let other tasks run.
                 self._hasty = 0
@@ -210,7 +222,7 @@ class Reader:
             if until is not None and now >= until:
                 break
             waits = [limit - now for limit in (until, self._deadline) if limit is not None]
-            await self._wait(version, min(waits, default=None))
+            await self._wait(version, min(waits) if waits else None)
         return None
 
     def close(self) -> None:
@@ -235,8 +247,9 @@ class Reader:
         finally:
             if timer is not None:
                 timer.cancel()
-            with self._lanes.lock:
-                watch.waiting.discard(future)
+            if future in watch.waiting:  # it was not woken
+                with self._lanes.lock:
+                    watch.waiting.discard(future)
 
     def _add_lanes(self, after: Position | None) -> None:
         """Add the present lanes, without a position at their present ends."""
@@ -270,7 +283,9 @@ class Reader:
                     is_all = False
                     self._horizon = source.lane.created
                     break
-                is_all &= await source.fill(self._lanes, self.session_id)
+                while (at_end := source.fill(self._lanes, self.session_id)) is None:
+                    await source.scan(self._lanes, self.session_id)
+                is_all &= at_end
                 if source.finished and not source.pending:
                     del self._sources[source.lane.writer]
             else:
@@ -291,7 +306,7 @@ class Reader:
         if best is None:
             return None
         chunk = best.pending.popleft()
-        self._before_last = {best.lane.writer: best.mark}
+        self._before_last = (best.lane.writer, best.mark)
         best.mark = chunk.place
         self._settled = bool(best.pending) and (
             self._horizon is None or best.pending[0].timestamp < self._horizon

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from wakelog.errors import SinkError, WakelogError
-from wakelog.streams._lines import MAX_LINE_BYTES
+from wakelog.streams._lines import MAX_LINE_BYTES, identity_of
 
 if TYPE_CHECKING:
     from wakelog.streams._streams import SessionStreams
@@ -20,11 +20,13 @@ class Stream:
     Attributes:
         session_id: The session.
         stream_id: The stream's id.
+        identity: What its lines of text have in common, for ``text_line``.
     """
 
     def __init__(self, streams: SessionStreams, session_id: str, stream_id: str) -> None:
         self.session_id = session_id
         self.stream_id = stream_id
+        self.identity = identity_of(session_id, stream_id)
         self._streams = streams
         self._chunks = 0
         self._parts: list[str] = []

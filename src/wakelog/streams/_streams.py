@@ -161,7 +161,6 @@ class SessionStreams:
         Raises:
             SinkError: If it was not recorded.
         """
-        notice_fork()
         self._write_text(normal(session_id), text, None)
 
     # Reading
@@ -294,29 +293,39 @@ class SessionStreams:
     def _write_text(self, session_id: str, text: str, stream: Stream | None) -> None:
         if not isinstance(text, str):
             raise ConfigurationError(f"text={text!r:.80} is not text: pass a str")
-        notice_fork()
-        stream_id = None if stream is None else stream.stream_id
+        stream_id, identity = (
+            (None, None) if stream is None else (stream.stream_id, stream.identity)
+        )
         chunk = Chunk(session_id, text, "chunk", self._clock(), stream_id)
+        if not self._join and type(text) is str and len(text) <= LONGEST_TEXT:  # the usual case
+            self._commit(self._append(uuid7(), text_line(chunk, identity), chunk))
+        else:
+            self._write_parts(chunk, joins=self._join and stream is not None)
+        if self._export_chunks:
+            fields: dict[str, object] = {"stream_id": stream_id, "message": text}
+            self._export("stream_chunk", fields, session_id, None)
+
+    def _write_parts(self, chunk: Chunk, *, joins: bool) -> None:
+        """Write a text that may be too long for one line, or keep it until it is joined."""
+        notice_fork()
+        text = chunk.text
         starts = range(0, len(text) or 1, LONGEST_TEXT)
         pieces = [chunk._replace(text=text[at : at + LONGEST_TEXT]) for at in starts]
         # A forked child has no writer of its own yet, so its text for the parent's stream is not
         # joined.
-        if self._join and stream is not None and self.lanes.own is not None:
+        if joins and self.lanes.own is not None:
             for piece in pieces:
                 self._keep_loose(piece)
-        else:
-            parts = [
-                piece._replace(part=part, parts=len(pieces)) for part, piece in enumerate(pieces, 1)
-            ]
-            lines = [(uuid7(), text_line(part), part) for part in parts]
-            with self.lanes.lock:  # so that the parts are consecutive
-                self._flush(session_id)
-                for line in lines:
-                    receipt = self._append(*line)
-            self._commit(receipt)
-        if self._export_chunks:
-            fields: dict[str, object] = {"stream_id": stream_id, "message": text}
-            self._export("stream_chunk", fields, session_id, None)
+            return
+        parts = [
+            piece._replace(part=part, parts=len(pieces)) for part, piece in enumerate(pieces, 1)
+        ]
+        lines = [(uuid7(), text_line(part), part) for part in parts]
+        with self.lanes.lock:  # so that the parts are consecutive
+            self._flush(chunk.session_id)
+            for line in lines:
+                receipt = self._append(*line)
+        self._commit(receipt)
 
     def _write_event(
         self,
@@ -354,7 +363,7 @@ class SessionStreams:
         notice_fork()
         lanes = self.lanes
         with lanes.lock:
-            journal = self._begin()
+            journal = self._begin() if self._journal is None else self._journal
             own = lanes.own
             try:
                 receipt = journal.write(record_id, line, self.resource)
@@ -371,7 +380,7 @@ class SessionStreams:
             begin, end = own.wrote()
             if rotated and rotated != own.segment:
                 self._acknowledge(own, own.segment, receipt.seq - 1)
-            chunk = chunk._replace(writer=own.writer, place=Place(end, receipt.seq))
+            chunk = chunk.at(own.writer, Place(end, receipt.seq))
             own.recent(chunk.session_id).note(begin, chunk)
             if len(own.sessions) > 2 * self._max_idle:
                 self._forget_idle(own)
@@ -386,9 +395,9 @@ class SessionStreams:
             # process searches for open streams in vain.
             return
 
-    def _commit(self, receipt: Receipt | None) -> None:
+    def _commit(self, receipt: Receipt) -> None:
         """Wait for the sync, if the durability is ``FSYNC``."""
-        if receipt is None or receipt.durability is not Durability.FSYNC:
+        if receipt.durability is not Durability.FSYNC:
             return
         writer = None if self._journal is None else self._journal.writer
         if writer is not None and writer.id == receipt.writer:
@@ -408,26 +417,24 @@ class SessionStreams:
             loose.append(chunk._replace(writer=own.writer, place=place))
             self.lanes.wake(chunk.session_id)
 
-    def _flush(self, session_id: str) -> Receipt | None:
+    def _flush(self, session_id: str) -> None:
         """Write the chunks in memory, joined; the caller writes more, and commits."""
         own = self.lanes.own
         if not self._join or own is None:
-            return None
-        receipt = None
+            return
         with self.lanes.lock:
             recent = own.sessions.get(session_id)
             if recent is None or not recent.loose:
-                return None
+                return
             loose, recent.loose = recent.loose, []
             first, text = loose[0], "".join(chunk.text for chunk in loose)
             for at in range(0, len(text), LONGEST_TEXT):
                 piece = first._replace(text=text[at : at + LONGEST_TEXT])
                 try:
-                    receipt = self._append(uuid7(), text_line(piece), piece)
+                    self._append(uuid7(), text_line(piece), piece)
                 except JournalError:
                     recent.loose = loose if at == 0 else []
                     raise
-        return receipt
 
     def _begin(self) -> Journal:
         notice_fork()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from wakelog.runtime import complete, complete_soon
+from wakelog.runtime import complete_soon
 
 
 class Watch:
@@ -31,7 +31,8 @@ class Watch:
             here = None
         for future in self.waiting:
             if future.get_loop() is here:
-                complete(future)
+                if not future.done():
+                    future.set_result(None)
             else:
                 complete_soon(future)
         self.waiting.clear()
