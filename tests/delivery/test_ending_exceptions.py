@@ -22,7 +22,13 @@ from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor, _perio
 from wakelog.otel._made import Spans
 from wakelog.otel._periodic_export import PeriodicMetrics
 
+
+class Panic(BaseException):
+    """As a library in Rust raises it, or ``gevent.Timeout``."""
+
+
 ENDING = [SystemExit, KeyboardInterrupt, asyncio.CancelledError, ValueError]
+IN_OURS = [*ENDING[:-1], Panic]
 SECONDS = 60
 
 
@@ -86,7 +92,7 @@ def own_filters() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_filters")
-@pytest.mark.parametrize("error", ENDING[:-1])  # an Exception is the SDK's to catch
+@pytest.mark.parametrize("error", IN_OURS)  # an Exception is the SDK's to catch
 def test_metrics_go_on_after_an_exporter_has_raised_what_ends_threads(
     error: type[BaseException],
 ) -> None:
@@ -100,7 +106,7 @@ def test_metrics_go_on_after_an_exporter_has_raised_what_ends_threads(
     assert (answers, ended) == ([False, True], True)
 
 
-@pytest.mark.parametrize("error", ENDING)
+@pytest.mark.parametrize("error", [*IN_OURS, ValueError])
 def test_spans_go_on_after_an_exporter_has_raised_what_ends_threads(
     tmp_path: Path, error: type[BaseException]
 ) -> None:

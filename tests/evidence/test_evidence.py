@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
 import os
@@ -229,6 +230,53 @@ def test_a_signer_that_fails_costs_no_event_and_is_asked_again(
     works = True
     assert signing.seal(folder, "process") is not None
     journal.close()
+
+
+class Panic(BaseException):
+    """As a library in Rust raises it."""
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, Panic])
+@pytest.mark.parametrize("who", ["signer", "anchor"])
+def test_sealing_goes_on_after_what_ends_threads(
+    tmp_path: Path, error: type[BaseException], who: str
+) -> None:
+    key, _ = key_files(tmp_path)
+    good = Signer.from_file(key)
+    errors = [error("gone")]
+
+    def once(who_asks: str) -> None:
+        if who_asks == who and errors:
+            raise errors.pop()
+
+    def sign(text: bytes) -> bytes:
+        once("signer")
+        return good.sign(text)
+
+    def anchor(seal: bytes) -> None:
+        once("anchor")
+
+    sealing = Sealing(Signer(sign, good.public_key), 0.01, (anchor,))
+    processor = DurableLogRecordProcessor(None, directory=tmp_path / "j", sealing=sealing)
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(processor)
+    provider.get_logger("tests").emit(LogRecord(body="one"))
+    until(lambda: not errors)
+    provider.get_logger("tests").emit(LogRecord(body="two"))
+    [folder] = folders(tmp_path / "j")
+
+    def is_sealed() -> bool:
+        seal = last_seal(folder)
+        return seal is not None and seal.last_seq == 2
+
+    until(is_sealed)
+    provider.shutdown()
+
+
+@pytest.mark.parametrize("wrong", ["text", b"short", object()])
+def test_a_signer_whose_public_key_cannot_be_one_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="32 bytes of an Ed25519 key"):
+        Sealing(Signer(lambda text: text, wrong))
 
 
 def test_a_seal_that_a_crash_cut_off_is_made_again(tmp_path: Path, capsys: Any) -> None:

@@ -40,6 +40,20 @@ class Signer(NamedTuple):
         """The key's id in seals."""
         return key_id(self.public_key)
 
+    def check(self) -> None:
+        """Check the public key, which otherwise fails only when the first seal is made.
+
+        Raises:
+            ConfigurationError: If it is not 32 bytes.
+        """
+        key: object = self.public_key
+        if not isinstance(key, bytes) or len(key) != _KEY_BYTES:
+            message = (
+                f"public_key={key!r} cannot be used: give the {_KEY_BYTES} bytes of an Ed25519 key, "
+                "as its public_bytes_raw() returns them"
+            )
+            raise ConfigurationError(message)
+
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Signer:
         """Read a private key from a PEM file, as ``openssl genpkey -algorithm ed25519`` writes it.

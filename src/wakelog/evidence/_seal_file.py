@@ -14,7 +14,7 @@ from wakelog.errors import JournalError
 from wakelog.evidence._keys import Signer
 from wakelog.evidence._seal import FIRST, Seal, make_seal, parse_seal
 from wakelog.record import rfc3339
-from wakelog.runtime import SYSTEM, FileLock, FileSystem, open_to_read, regular_file
+from wakelog.runtime import SYSTEM, FileLock, FileSystem, contained, open_to_read, regular_file
 from wakelog.storage import SEALS, end_of_lines, ends_with_a_line, line_before, lines
 
 _LOCK_SECONDS = 10.0
@@ -107,11 +107,10 @@ class SealFile:
             "time": rfc3339(time.time_ns()),
             "by": by,
         }
-        try:
-            seal = make_seal({**head, **fields}, signer.id, signer.sign, marks)
-        except Exception as error:  # a user's signer may raise anything
-            cause = f"the signer failed: {type(error).__name__}: {error}"
-            raise JournalError("seal", self.path, cause) from error
+        seal = contained(lambda: make_seal({**head, **fields}, signer.id, signer.sign, marks))
+        if isinstance(seal, BaseException):
+            cause = f"the signer failed: {type(seal).__name__}: {seal}"
+            raise JournalError("seal", self.path, cause) from seal
         line = seal.line()
         fd = self._lock.descriptor
         try:

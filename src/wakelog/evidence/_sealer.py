@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from wakelog.errors import WakelogError
@@ -15,7 +16,15 @@ from wakelog.evidence._seal_file import last_seal
 from wakelog.evidence._sealing import declare_deletion, grant_deletion, seal_folder
 from wakelog.evidence._settings import Sealing
 from wakelog.journal import Journal, folders, is_owned, owner_of
-from wakelog.runtime import Alarm, Background, Burst, ForkOrder, notice_fork, reset_in_child
+from wakelog.runtime import (
+    Alarm,
+    Background,
+    Burst,
+    ForkOrder,
+    contained,
+    notice_fork,
+    reset_in_child,
+)
 
 _log = logging.getLogger("wakelog")
 KEEP_SECONDS = 86_400.0
@@ -61,13 +70,12 @@ class Signing:
         if seal is not None:
             self.remember(folder, seal)
         for anchor in self.settings.anchors if seal is not None else ():
-            try:
-                anchor(seal.text)  # type: ignore[union-attr] # the loop is empty without a seal
-            except Exception as error:  # noqa: BLE001 - a user's; the next seal covers this
-                self.note("an anchor did not store a seal", error)
+            raised = contained(partial(anchor, seal.text))  # type: ignore[union-attr] # the loop is empty without a seal
+            if isinstance(raised, BaseException):  # the next seal covers this one
+                self.note("an anchor did not store a seal", raised)
         return seal
 
-    def note(self, what: str, error: Exception) -> None:
+    def note(self, what: str, error: BaseException) -> None:
         """Count a failure, and log failures once a minute."""
         self.failed += 1
         if self._burst.is_due():

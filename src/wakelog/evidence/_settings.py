@@ -62,7 +62,8 @@ class Sealing:
         if isinstance(self.interval, bool) or not 0 < self.interval < math.inf:
             message = f"interval={self.interval!r} cannot be used: give a number of seconds above 0"
             raise ConfigurationError(message)
-        self.signer()
+        if (signer := self.signer()) is not None:
+            signer.check()
 
     @classmethod
     def from_environment(cls) -> Self | None:

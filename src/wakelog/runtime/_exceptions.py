@@ -17,6 +17,11 @@ from wakelog.runtime._opening import ForeignFileError
 _T = TypeVar("_T")
 
 _NOT_FOR_US = (GeneratorExit, SystemExit, KeyboardInterrupt)
+# How the names of Wakelog's threads begin, and of those of its batch processors. There, everything
+# comes from the call, such as the panic of a library in Rust; except for the exception by which
+# gevent and eventlet end a thread.
+_OURS = ("wakelog-", "OtelBatch")
+_ENDS_A_GREENLET = "GreenletExit"
 
 
 def raised_by_handler(error: BaseException) -> bool:
@@ -84,15 +89,19 @@ def contained(call: Callable[[], _T]) -> _T | BaseException:
 
     In a thread of Wakelog, exceptions such as ``CancelledError`` and ``SystemExit`` come from
     foreign code and are not meant for the thread, which they would end. In the main thread a signal
-    handler may raise them to end the program, so only an ``Exception`` is returned there.
+    handler may raise them to end the program, so only an ``Exception`` is returned there. In another
+    thread of the program, a ``gevent.Timeout`` may be meant for the code around this call.
     """
     try:
         return call()
     except Exception as error:  # noqa: BLE001 - foreign code may raise anything
         return error
     except BaseException as error:
-        if threading.current_thread() is threading.main_thread() or not (
-            isinstance(error, _NOT_FOR_US) or is_cancellation(error)
+        thread = threading.current_thread()
+        if thread is threading.main_thread() or not (
+            (thread.name.startswith(_OURS) and type(error).__name__ != _ENDS_A_GREENLET)
+            or isinstance(error, _NOT_FOR_US)
+            or is_cancellation(error)
         ):
             raise
         return error
