@@ -45,6 +45,7 @@ COMPILED = (
     "tests/journal/test_damage_at_the_end.py",
     "tests/journal/test_faults.py",
     "tests/journal/test_interruptions.py::test_the_journal_keeps_what_it_acknowledged_whatever_comes_between",
+    "tests/journal/test_interruptions.py::test_a_sink_of_lines_keeps_what_it_acknowledged_whatever_comes_between",
     "tests/journal/test_interruptions.py::test_signals_of_the_system_may_come_at_any_time",
     "tests/journal/test_journal.py",
     "tests/journal/test_reading.py",

@@ -212,6 +212,26 @@ def written_to(sink: EventSink) -> str:
 
 
 @pytest.mark.parametrize("durability", LEVELS)
+@pytest.mark.parametrize("max_bytes", [500, None], ids=["rotating", "whole"])
+@either
+def test_a_sink_of_lines_keeps_what_it_acknowledged_whatever_comes_between(
+    tmp_path: Path, durability: Durability, max_bytes: int | None, nested: bool
+) -> None:
+    def write_to(moment: int) -> Way:
+        path = tmp_path / str(moment) / "events.jsonl"
+        sink = JSONLSink(path, durability, max_bytes=max_bytes)
+        sink._file._fs = FAST
+        log = AgentLogger(sink=sink, redact_payloads=False)
+        return lambda: log.tool_call("search", {"query": "x"}).event_id, sink.close
+
+    for moment, where, recorder in interruptions(write_to, nested=nested, before=1):
+        written = (tmp_path / str(moment)).iterdir()
+        found = [entry.record.id for file in written for entry in read(file)]
+        assert recorder.acknowledged <= set(found), where
+        assert len(found) == len(set(found)), where
+
+
+@pytest.mark.parametrize("durability", LEVELS)
 @pytest.mark.parametrize("max_bytes", [300, None], ids=["rotating", "whole"])
 @either
 def test_a_file_of_lines_keeps_what_it_acknowledged_whatever_comes_between(
