@@ -47,7 +47,7 @@ from wakelog.journal import Folder, Journal, books, read  # noqa: E402
 from wakelog.journal._ledger import load  # noqa: E402
 from wakelog.otel import DurableLogRecordProcessor  # noqa: E402
 from wakelog.otel._content import ContentPolicy  # noqa: E402
-from wakelog.otel._records import Rebuilder  # noqa: E402
+from wakelog.otel._rebuilder import Rebuilder  # noqa: E402
 from wakelog.record import DEFAULT_PIPELINE, Resource, encode, seal, seal_header, uuid7  # noqa: E402
 
 MEGABYTE = 10**6

@@ -24,7 +24,7 @@ from wakelog.logger import AgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.otel._content import ContentPolicy
 from wakelog.otel._export_pipeline import ExportPipeline, log_records
-from wakelog.otel._records import Rebuilder
+from wakelog.otel._rebuilder import Rebuilder
 from wakelog.otel._settings import Batching
 
 RECORDS = 512

@@ -28,7 +28,7 @@ from wakelog.journal import Cursor, Journal, Mark, books, dead_letters
 from wakelog.otel import DurableSpanProcessor
 from wakelog.otel._content import ContentPolicy
 from wakelog.otel._export_pipeline import ExportPipeline, Signal, log_records
-from wakelog.otel._records import Rebuilder
+from wakelog.otel._rebuilder import Rebuilder
 from wakelog.otel._settings import Batching
 from wakelog.otel._span_records import SpanRebuilder, spans
 from wakelog.record import Resource, encode, uuid7

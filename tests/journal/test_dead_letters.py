@@ -24,7 +24,7 @@ from wakelog.events import semconv as s
 from wakelog.journal import books, dead_letters
 from wakelog.journal._dead_letters import DEAD_LETTERS
 from wakelog.otel import DurableLogRecordProcessor
-from wakelog.otel._records import Rebuilder
+from wakelog.otel._rebuilder import Rebuilder
 
 STAND_IN = s.DEAD_LETTER_EVENT
 Make = Callable[..., Bench]

@@ -18,7 +18,7 @@ from wakelog.journal import Entry, LaterEntry, Mark
 from wakelog.journal._entry import later_entry
 from wakelog.otel._content import NAMES, ContentPolicy, body_of
 from wakelog.otel._line_records import LineLogRecord, PreparedRecord
-from wakelog.otel._records import Rebuilder
+from wakelog.otel._rebuilder import Rebuilder
 from wakelog.record import Resource, encode, seal
 
 if importlib.util.find_spec("wakelog_native") is None:

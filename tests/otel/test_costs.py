@@ -30,7 +30,7 @@ from wakelog.gateway import EventSessionLogger
 from wakelog.journal import Cursor, Mark
 from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor
 from wakelog.otel._content import ContentPolicy
-from wakelog.otel._records import Rebuilder
+from wakelog.otel._rebuilder import Rebuilder
 from wakelog.otel._span_records import SpanRebuilder
 from wakelog.streams import SessionStreams
 

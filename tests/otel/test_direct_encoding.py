@@ -43,7 +43,7 @@ from wakelog.otel._exporters import log_exporter
 from wakelog.otel._line_records import FIELDS as FIELDS_OF_RECORDS
 from wakelog.otel._line_records import LineLogRecord
 from wakelog.otel._protobuf import Attributes, any_value, varint
-from wakelog.otel._records import Rebuilder
+from wakelog.otel._rebuilder import Rebuilder
 from wakelog.otel._requests import compressed_like
 from wakelog.record import (
     Resource,

@@ -118,8 +118,8 @@ def test_recording_loads_neither_seals_nor_metrics_nor_an_http_client(
 @pytest.mark.parametrize(
     "code, modules, sources",
     [
-        ("from wakelog.otel import DurableLogRecordProcessor", 96, 76),
-        ("import wakelog; wakelog.configure", 117, 85),
+        ("from wakelog.otel import DurableLogRecordProcessor", 90, 76),
+        ("import wakelog; wakelog.configure", 112, 85),
     ],
 )
 def test_little_is_loaded_and_compiled_above_the_sdk(

@@ -12,7 +12,7 @@ from wakelog.journal import Journal, Service
 from wakelog.otel._content import ContentPolicy
 from wakelog.otel._export_pipeline import ExportPipeline, log_records
 from wakelog.otel._leftovers import OwnJournal
-from wakelog.otel._records import Rebuilder
+from wakelog.otel._rebuilder import Rebuilder
 from wakelog.otel._settings import Batching
 from wakelog.record import Resource, encode, uuid7
 

@@ -31,7 +31,6 @@ from wakelog.journal import (
     make_parent_of,
 )
 from wakelog.otel._fields import resource_of
-from wakelog.otel._leftovers import OwnJournal
 from wakelog.otel._pipeline import LOCAL, NAMES, destination_of, named_pipeline
 from wakelog.otel._result import UNWRITTEN, DeliveryResult, result_of
 from wakelog.otel._settings import (
@@ -106,7 +105,7 @@ class DurablePipeline(Generic[Metrics]):
         exporter: Any,
         exported: Callable[[], Signal],
         metrics_on: Callable[[MeterProvider | None], Metrics | None],
-        sources: Callable[[Journal, Service | None], Sources] = OwnJournal,
+        sources: Callable[[Journal, Service | None], Sources] | None = None,
         on_segment: Callable[[], None] | None = None,
         *,
         schedule_delay_millis: float | None,
@@ -180,7 +179,6 @@ class DurablePipeline(Generic[Metrics]):
         # If the program names no service, the service has no name, as in the SDK. Under a pipeline
         # name that may also be in use for another destination, only a record tells the service.
         self._presumed = Service() if given is None else None
-        self._make_sources = sources
         self._sealer = _sealer_of(sealing, export=exporter is not None and self.signal == LOGS)
         # A process that seals without a key lets another process sign, and leaves deletions to it.
         awaits = sealing is not None and self._sealer is None
@@ -206,8 +204,10 @@ class DurablePipeline(Generic[Metrics]):
             from wakelog.delivery import Delivery
             from wakelog.otel._export_pipeline import ExportPipeline
             from wakelog.otel._exporters import endpoint_of
+            from wakelog.otel._leftovers import OwnJournal
 
             self._destination = ExportPipeline(exporter, exported(), batches, counters=counters)
+            self._make_sources = sources or OwnJournal
             self._make_delivery = partial(
                 Delivery,
                 destination=self._destination,

@@ -20,7 +20,7 @@ from wakelog.errors import WakelogError
 from wakelog.journal import Entry, dead_letter_line, write_dead_letter
 from wakelog.otel._export_attempt import attempt_through, encode_for
 from wakelog.otel._others import asked
-from wakelog.otel._records import Rebuilder
+from wakelog.otel._rebuilder import Rebuilder
 from wakelog.otel._response_capture import ExportAttempt
 from wakelog.otel._settings import Batching
 from wakelog.otel._substitutes import stand_in

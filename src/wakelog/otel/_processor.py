@@ -21,7 +21,7 @@ from wakelog.events import semconv as s
 from wakelog.journal import Durability, Receipt, Space
 from wakelog.otel._content import ContentPolicy
 from wakelog.otel._durable import DurablePipeline, positive_setting
-from wakelog.otel._records import EventLogRecord, Rebuilder, compiled_record, content_of
+from wakelog.otel._records import EventLogRecord, compiled_record, content_of
 from wakelog.record import SEAL_BYTES
 from wakelog.runtime import notice_fork, noticed
 from wakelog.telemetry.instruments import collects
@@ -148,7 +148,7 @@ class DurableLogRecordProcessor(DurablePipeline["ProcessorMetrics"], LogRecordPr
         ``refused``, ``waits``, ``wait_seconds`` and ``on_wait``."""
         super().__init__(
             exporter,
-            partial(_exported, Rebuilder(policy, max_record_bytes=longest)),
+            partial(_exported, policy, longest),
             _metrics_on,
             schedule_delay_millis=schedule_delay_millis,
             max_export_batch_size=max_export_batch_size,
@@ -318,11 +318,13 @@ class DurableLogRecordProcessor(DurablePipeline["ProcessorMetrics"], LogRecordPr
         return super().close(max(0.0, deadline - time.monotonic())) and written
 
 
-def _exported(rebuilder: Rebuilder) -> Signal:
+def _exported(policy: ContentPolicy, longest: float | None) -> Signal:
     """Return how log records are exported."""
-    from wakelog.otel._export_pipeline import log_records  # imported when needed
+    # Loaded only if there is an exporter.
+    from wakelog.otel._export_pipeline import log_records
+    from wakelog.otel._rebuilder import Rebuilder
 
-    return log_records(rebuilder)
+    return log_records(Rebuilder(policy, max_record_bytes=longest))
 
 
 def _metrics_on(provider: MeterProvider | None) -> ProcessorMetrics | None:

@@ -18,7 +18,7 @@ from wakelog.journal import Entry, LaterEntry
 from wakelog.otel._export_attempt import encode_for
 from wakelog.otel._export_pipeline import Signal
 from wakelog.otel._origins import Origins
-from wakelog.otel._records import as_the_sdk_has_it
+from wakelog.otel._rebuilder import as_the_sdk_has_it
 from wakelog.otel._response_capture import ExportAttempt
 from wakelog.otel._span_encoder import LineSpan, SpanEncoder
 from wakelog.otel._span_fields import KINDS

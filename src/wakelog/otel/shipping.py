@@ -35,7 +35,7 @@ from wakelog.otel._export_pipeline import ExportPipeline, log_records
 from wakelog.otel._exporters import endpoint_of
 from wakelog.otel._metrics import metrics_on
 from wakelog.otel._processor import MAX_RECORD_BYTES
-from wakelog.otel._records import Rebuilder
+from wakelog.otel._rebuilder import Rebuilder
 from wakelog.otel._redactor import redactor_of
 from wakelog.otel._response_capture import ExportAttempt
 from wakelog.otel._settings import Batching, for_spans
