@@ -29,7 +29,9 @@ from wakelog.audit import (
     SessionLog,
     SQLiteSessionLog,
     ThreadKey,
+    _codec,
 )
+from wakelog.record import to_line
 from wakelog.runtime import check_for_sqlite
 
 KEY = ThreadKey("acme", "t-1")
@@ -716,3 +718,52 @@ def test_processes_that_open_a_new_sqlite_file_at_once_all_get_in(tmp_path: Path
     for number in range(files):
         found = asyncio.run(SQLiteSessionLog(tmp_path / f"{number}.db").load_since(KEY))
         assert [one.ordinal for one in found] == list(range(1, processes + 1))
+
+
+class _RaisingHash(type):
+    def __hash__(cls) -> int:
+        raise RuntimeError("no hash")
+
+
+class _Unhashed(metaclass=_RaisingHash):
+    pass
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"payload": {"text": 'ü "', "n": 3, "list": [1, None, {"deep": True}]}},
+        {"payload": {"lone": "\ud83d", "large": 2**70, "nan": math.nan, "bytes": b"x"}},
+        {"payload": {"$wakelog": "float", "value": "NaN"}},
+        {
+            "payload": {3: "three"},
+            "risk": {"level": math.inf},
+            "metadata": {"at": datetime.now(UTC)},
+        },
+        {"attributes": {"$wakelog": "x", 1: 2}, "status": "\ud83d"},
+        {"model": 2**70},
+        {"schema_version": math.nan, "run_id": "r"},
+        {"agent_name": object, "tool_name": _Unhashed()},
+    ],
+)
+def test_an_event_that_is_checked_part_by_part_has_the_same_content(
+    fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = AgentEvent("memory_recall", event_id="e", time_unix_nano=1, **fields)
+    monkeypatch.setattr(_codec, "native", None)
+
+    content = _codec.content_of(event)
+
+    monkeypatch.setattr(_codec, "_are_plain", lambda *_: False)
+    assert content == _codec.content_of(event)
+
+
+@pytest.mark.parametrize("event_id", ["e-1", "ü", "\ud83d", "", 7, type("Id", (str,), {})("e")])
+def test_the_id_of_an_event_is_as_on_any_line(event_id: Any) -> None:
+    event = AgentEvent("memory_recall")
+    event.event_id = event_id
+
+    found = _codec.id_of(event)
+
+    assert (found, type(found)) == (str(to_line(event_id)), str)

@@ -26,6 +26,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 import wakelog
 from wakelog import AgentLogger, JSONLSink, OTelSink, context
 from wakelog._native import native
+from wakelog.audit import (
+    InMemorySessionLog,
+    JournalSessionLog,
+    SessionAuditSink,
+    SessionLog,
+    SQLiteSessionLog,
+    ThreadKey,
+)
 from wakelog.gateway import EventSessionLogger
 from wakelog.journal import Cursor, Mark
 from wakelog.otel import DurableLogRecordProcessor, DurableSpanProcessor
@@ -57,6 +65,9 @@ NOTED = {
     "with log.tool": (237, 103),
     "a record on its way": (85, 5),
     "an event of the gateway": (167, 71),
+    "an audit record in the journal": (77, 72),
+    "an audit record in memory": (59, 55),
+    "an audit record into the queue": (30, 25),
     "a chunk of a stream": (48, 46),
     "a chunk to a reader that waits": (80, 78),
     "a span": (55, 12),
@@ -252,6 +263,23 @@ def test_an_event_of_the_gateway_makes_as_many_calls_as_are_noted(tmp_path: Path
 
     check("an event of the gateway", usual(record))
     asyncio.run(log.close())
+
+
+@pytest.mark.parametrize("where", ["in the journal", "in memory", "into the queue"])
+def test_an_audit_record_makes_as_many_calls_as_are_noted(where: str, tmp_path: Path) -> None:
+    if where == "in memory":
+        log: SessionLog = InMemorySessionLog()
+    elif where == "in the journal":
+        log = JournalSessionLog(tmp_path / "log")
+    else:
+        log = SQLiteSessionLog(tmp_path / "log.db")
+    sink = SessionAuditSink(log, ThreadKey("acme", "t-1"))
+
+    check(
+        f"an audit record {where}",
+        usual(lambda: sink.record_memory_recall("semantic", "user/17", 3)),
+    )
+    assert sink.flush()
 
 
 def test_a_chunk_of_a_stream_makes_as_many_calls_as_are_noted(tmp_path: Path) -> None:

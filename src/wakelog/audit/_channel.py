@@ -104,7 +104,7 @@ class AuditQueue:
         self._reset()
 
     def _reset(self) -> None:
-        self._behind: dict[ThreadKey, int] = {}
+        self._behind: dict[ThreadKey, list[int]] = {}
         self._appended = self._failed = 0
         self._failures = Failures(f"{type(self._log).__name__} does not accept audit records")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -125,7 +125,7 @@ class AuditQueue:
         """Append an event now or later. The result is counted; nothing is raised."""
         queue = self._queue
         queue.prepare()
-        if self._direct is not None and key not in self._behind:
+        if self._direct is not None and not (self._behind and key in self._behind):
             began = 0.0 if self._appended % MEASURE_EACH else time.perf_counter()
             try:
                 self._direct.append_now(key, (event,), _TURN_SECONDS)
@@ -139,19 +139,24 @@ class AuditQueue:
                     self.metrics.durations.append(time.perf_counter() - began)
                 self._note_appended(1, key)
                 return
-        self.notice_loop()
+        if self._home is not None:
+            self._home.notice_loop()
         event.detach()  # later changes to its values must not be recorded
         with queue.lock:
             is_taken = queue.offer((key, event), None) is TAKEN
             if is_taken:
-                self._behind[key] = self._behind.get(key, 0) + 1
+                behind = self._behind.get(key)  # hashing a key takes a quarter of a microsecond
+                if behind is None:
+                    self._behind[key] = [1]
+                else:
+                    behind[0] += 1
         if not is_taken:
             self.metrics.note_dropped()
             self._failures.failed(1, f"{self.max_pending} records are waiting already", key)
             return
         if queue.direct:
             queue.empty()
-        if self._direct is not None and self._behind.get(key, 0) > _BATCH:
+        if self._direct is not None and behind is not None and behind[0] > _BATCH:
             # Back-pressure: without this, a busy caller would keep the key in the queue forever.
             time.sleep(_GIVE_WAY_SECONDS)
 
@@ -290,9 +295,9 @@ class AuditQueue:
     def _leave(self, key: ThreadKey, count: int) -> None:
         """Note that records of a thread have left the queue."""
         with self._queue.lock:
-            left = self._behind.get(key, 0) - count
-            if left > 0:
-                self._behind[key] = left
+            behind = self._behind.get(key)
+            if behind is not None and behind[0] > count:
+                behind[0] -= count
             else:
                 self._behind.pop(key, None)
 

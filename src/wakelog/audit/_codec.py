@@ -9,12 +9,17 @@ a conversation with gaps cannot be replayed.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from operator import attrgetter
 
 import orjson
 
+from wakelog._native import native
 from wakelog.errors import CorruptLineError, EventTooLargeError
 from wakelog.events import EVENT_TYPES, AgentEvent, attributes_of, event_name_of
-from wakelog.record import Record, decode, encode, rfc3339, to_line
+from wakelog.record import Record, decode, encode, is_json, rfc3339, to_line
+from wakelog.runtime import let_through
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 _OTHER = EVENT_TYPES["custom"]
@@ -34,7 +39,8 @@ _FIELDS = (
     "attributes",
     "event_key",
 )
-_DICTS = ("payload", "risk", "metadata")
+_values_of = attrgetter(*_FIELDS)  # one call for all
+_PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def content_of(event: AgentEvent) -> bytes:
@@ -44,18 +50,28 @@ def content_of(event: AgentEvent) -> bytes:
         EventTooLargeError: If it is larger than 16 MiB.
     """
     number, text = EVENT_TYPES.get(event.event_type, _OTHER).severity
-    body = {name: value for name in _FIELDS if (value := getattr(event, name)) is not None}
-    body.update({name: value for name in _DICTS if (value := getattr(event, name))})
+    values = _values_of(event)
+    payload, risk, metadata = event.payload, event.risk, event.metadata
+    body: dict[str, object] = {
+        name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None
+    }
+    if payload:
+        body["payload"] = payload
+    if risk:
+        body["risk"] = risk
+    if metadata:
+        body["metadata"] = metadata
     if event.run_id != event.event_id:
         body["run_id"] = event.run_id
     if event.schema_version != AgentEvent.CURRENT_SCHEMA_VERSION:
         body["schema_version"] = event.schema_version
+    attributes = attributes_of(event, {})
     fields: dict[str, object] = {
         "timestamp": rfc3339(event.time_unix_nano),
         "event_name": event_name_of(event.event_type),
         "severity_number": number,
         "severity_text": text,
-        "attributes": attributes_of(event, {}),
+        "attributes": attributes,
         "body": body,
     }
     if event.span_context is not None:
@@ -64,7 +80,16 @@ def content_of(event: AgentEvent) -> bytes:
         fields["span_id"] = f"{span_id:016x}"
         if trace_flags:
             fields["trace_flags"] = int(trace_flags)
-    content = encode(fields, sys.maxsize)
+    content = b""
+    # `encode` would check all fields; the others are from here.
+    if (
+        native is None
+        and _are_plain(values, attributes.values(), (event.schema_version,))
+        and is_json(payload)
+    ):
+        with suppress(TypeError):  # lone surrogates and integers beyond 64 bit
+            content = b",%b" % orjson.dumps(fields)[1:-1]
+    content = content or encode(fields, sys.maxsize)
     if len(content) > MAX_EVENT_BYTES:
         raise EventTooLargeError(
             f"{event!r} has {len(content)} bytes, and a session log accepts {MAX_EVENT_BYTES}. Store "
@@ -73,9 +98,21 @@ def content_of(event: AgentEvent) -> bytes:
     return content
 
 
+def _are_plain(*values: Iterable[object]) -> bool:
+    """Return whether all values are texts, integers, booleans and None."""
+    try:
+        return all(_PLAIN.issuperset(map(type, some)) for some in values)
+    except Exception as error:  # noqa: BLE001 - a metaclass may raise when its class is hashed
+        let_through(error)
+        return False
+
+
 def id_of(event: AgentEvent) -> str:
     """Return an event's id in the form that a line can hold."""
-    return str(to_line(event.event_id))
+    event_id = event.event_id
+    if type(event_id) is str and event_id.isascii():  # the usual case
+        return event_id
+    return str(to_line(event_id))
 
 
 def document_of(event: AgentEvent) -> str:

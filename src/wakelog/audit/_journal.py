@@ -22,7 +22,7 @@ from wakelog.audit._thread_folder import Sealable, ThreadFolder
 from wakelog.errors import SessionLogBusyError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability
-from wakelog.runtime import ForkOrder, absolute, notice_fork, reset_in_child, resolved
+from wakelog.runtime import ForkOrder, absolute, notice_fork, noticed, reset_in_child, resolved
 from wakelog.storage import FilesCommitter
 
 _log = logging.getLogger("wakelog")
@@ -103,7 +103,6 @@ class JournalSessionLog:
             SessionLogBusyError: If other appends took longer.
             SinkError: If the events were not accepted.
         """
-        notice_fork()
         folder = self._folder(checked(key))
         records = [Sealable(id_of(event), content_of(event)) for event in events]
         reached = folder.append(records, timeout)
@@ -174,7 +173,8 @@ class JournalSessionLog:
                 folder.close()
 
     def _folder(self, key: ThreadKey) -> ThreadFolder:
-        notice_fork()
+        if not noticed[0]:
+            notice_fork()
         folder = self._folders.get(key)
         if folder is not None:
             return folder

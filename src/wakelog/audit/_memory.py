@@ -10,7 +10,7 @@ from wakelog.audit._codec import document_of, event_in
 from wakelog.audit._keys import ThreadKey, checked
 from wakelog.audit._log import Logged
 from wakelog.events import AgentEvent
-from wakelog.runtime import ForkOrder, notice_fork, reset_in_child
+from wakelog.runtime import ForkOrder, notice_fork, noticed, reset_in_child
 
 
 @dataclass(slots=True)
@@ -42,10 +42,13 @@ class InMemorySessionLog:
         timeout: float,  # noqa: ARG002 - the lock is never held for long
     ) -> int:
         """Append events in the calling thread; see ``SessionLog.append``."""
-        notice_fork()
+        if not noticed[0]:
+            notice_fork()
         documents = [document_of(event) for event in events]
         with self._lock:
-            thread = self._threads.setdefault(checked(key), _Thread())
+            thread = self._threads.get(checked(key))
+            if thread is None:
+                thread = self._threads[key] = _Thread()
             thread.documents += documents
             return len(thread.documents)
 

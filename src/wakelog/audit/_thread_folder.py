@@ -110,7 +110,9 @@ class ThreadFolder(AppendFile):
             SessionLogBusyError: If the locks were not available in time.
             JournalError: If writing failed.
         """
-        with self.exclusive(timeout):
+        self._begin_turn(timeout)  # without `exclusive`, whose context manager takes longer
+        try:
+            self._catch_up()
             if self._size >= self._segment_bytes:
                 self.begin_segment()
             before = self._seq
@@ -133,6 +135,8 @@ class ThreadFolder(AppendFile):
                     for seq, record in enumerate(records, before + 1)
                 ]
             return seq
+        finally:
+            self._end_turn()
 
     def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
         """Write events to a new segment, including those of other processes."""
@@ -186,6 +190,15 @@ class ThreadFolder(AppendFile):
             SessionLogBusyError: If the locks were not available in time.
             JournalError: If locking or reading failed.
         """
+        self._begin_turn(timeout)
+        try:
+            self._catch_up()
+            yield
+        finally:
+            self._end_turn()
+
+    def _begin_turn(self, timeout: float | None) -> None:
+        """Take the locks; ``_end_turn`` has to follow, unless this raises."""
         until = None if timeout is None else time.monotonic() + timeout
         if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
             raise self._busy()
@@ -195,17 +208,19 @@ class ThreadFolder(AppendFile):
             raise self._busy()
         self._is_held = True
         try:
-            try:
-                self._take_file_lock(until)
-            except OSError as error:
+            self._take_file_lock(until)
+        except BaseException as error:
+            self._is_held = False
+            self._lock.release()
+            if isinstance(error, OSError):
                 raise self._refused("lock", error) from error
-            try:
-                self._catch_up()
-                yield
-            finally:
-                # close() may have released the lock already.
-                if self._lock_fd >= 0:
-                    fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+            raise
+
+    def _end_turn(self) -> None:
+        try:
+            # close() may have released the lock already.
+            if self._lock_fd >= 0:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         finally:
             self._is_held = False
             self._lock.release()

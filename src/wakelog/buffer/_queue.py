@@ -17,7 +17,7 @@ from wakelog.buffer._policy import Buffer, OverflowPolicy
 from wakelog.buffer._room import DROPPED, TAKEN, WAIT, Room, Waker, shut
 from wakelog.buffer._ticket import Ticket, raise_for
 from wakelog.errors import BufferFullError, SinkError
-from wakelog.runtime import Background, ForkOrder, notice_fork, reset_in_child
+from wakelog.runtime import Background, ForkOrder, notice_fork, noticed, reset_in_child
 
 _log = logging.getLogger("wakelog")
 _EXIT_SECONDS = 5.0
@@ -118,7 +118,8 @@ class Queue(Generic[Item]):
         gevent and eventlet may replace threads and locks at any time. For an earlier lock all their
         greenlets are the same thread, so it does not exclude any of them.
         """
-        notice_fork()
+        if not noticed[0]:
+            notice_fork()
         if self._made_beside is not threading.Lock and not self._thread.running:
             self._make_locks()
             self.room.lock = self.lock

@@ -179,8 +179,12 @@ class AgentEvent:
 
         Later changes of the original objects no longer affect it.
         """
-        self.payload, self.risk = kept(self.payload), kept(self.risk)
-        self.metadata, self.attributes = kept(self.metadata), kept(self.attributes)
+        self.payload, risk, metadata = kept(self.payload), self.risk, self.metadata
+        # Most events have only a payload.
+        self.risk = {} if type(risk) is dict and not risk else kept(risk)
+        self.metadata = {} if type(metadata) is dict and not metadata else kept(metadata)
+        if self.attributes is not None:
+            self.attributes = kept(self.attributes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the event as plain data, ready for any JSON encoder.
