@@ -22,19 +22,23 @@ pub struct LineWriter {
     measured: i64,
     /// Returns monotonic time in seconds.
     monotonic: Py<PyAny>,
+    /// `time.time`, the usual clock of writers, which runs no code of Python.
+    time: Py<PyAny>,
 }
 
 #[pymethods]
 impl LineWriter {
     #[new]
     fn new(
+        py: Python<'_>,
         other: Py<PyAny>,
         fsync: Py<PyAny>,
         periodic: Py<PyAny>,
         measured: i64,
         monotonic: Py<PyAny>,
-    ) -> Self {
-        Self { other, fsync, periodic, measured, monotonic }
+    ) -> PyResult<Self> {
+        let time = py.import("time")?.getattr("time")?.unbind();
+        Ok(Self { other, fsync, periodic, measured, monotonic, time })
     }
 
     /// Do what `Writer.write` does.
@@ -98,13 +102,29 @@ impl LineWriter {
         written
     }
 
+    /// Return whether the open segment has not reached its last moment, if it has one.
+    fn is_within_segment(&self, line: &Line<'_, '_>) -> PyResult<bool> {
+        let py = line.py;
+        let ends = line.get(intern!(py, "_ends"))?;
+        if ends.is_none() {
+            return Ok(true);
+        }
+        let clock = line.get(intern!(py, "_clock"))?;
+        if !clock.is(self.time.bind(py)) {
+            return Ok(false); // a clock of a test may run code of Python
+        }
+        let began: f64 = line.get(intern!(py, "_began"))?.extract()?;
+        let now: f64 = clock.call0()?.extract()?;
+        Ok(began <= now && now < ends.extract()?)
+    }
+
     /// Return where an ordinary line goes. The caller holds the lock.
     fn find_place<'py>(&self, line: &Line<'_, 'py>) -> PyResult<Option<Place<'py>>> {
         let py = line.py;
         if !line.resource.is(&line.get(intern!(py, "_resource"))?)
             || line.fields.closed.get()
             || line.fields.saving.get()
-            || !line.get(intern!(py, "_ends"))?.is_none()
+            || !self.is_within_segment(line)?
             || !line.get(intern!(py, "_tick_due"))?.is_none()
         {
             return Ok(None);

@@ -755,7 +755,7 @@ def test_an_event_that_is_checked_part_by_part_has_the_same_content(
 
     content = _codec.content_of(event)
 
-    monkeypatch.setattr(_codec, "_are_plain", lambda *_: False)
+    monkeypatch.setattr(_codec, "_is_json", lambda *_: False)
     assert content == _codec.content_of(event)
 
 

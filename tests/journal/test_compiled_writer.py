@@ -172,6 +172,27 @@ def test_ordinary_lines_are_written_without_code_of_python(tmp_path: Path) -> No
         other.write(writer, "a", content(1), RESOURCE, Durability.OS_BUFFERED, True)
 
 
+def test_lines_of_a_segment_with_a_last_moment_are_ordinary_until_then(tmp_path: Path) -> None:
+    def never(*_: object) -> int:
+        raise AssertionError
+
+    rotation = Rotation(1 << 20, at_midnight=True)
+    writer = Writer(Folder.create(tmp_path, ID), segment_bytes=1 << 20, rotation=rotation)
+    assert write_line(writer, "a", content(1), RESOURCE, Durability.OS_BUFFERED, True) == 1
+    other = type(line_writer)(never, Durability.FSYNC, Durability.PERIODIC, 16, time.monotonic)
+    now = time.time()
+    writer._began, writer._ends = now - 3600, now + 3600  # not in the minute before midnight
+    assert other.write(writer, "a", content(2), RESOURCE, Durability.OS_BUFFERED, True) == 2
+    for began, ends in ((now - 7200, now - 3600), (now + 3600, now + 7200)):  # a clock set back
+        writer._began, writer._ends = began, ends
+        with pytest.raises(AssertionError):
+            other.write(writer, "a", content(3), RESOURCE, Durability.OS_BUFFERED, True)
+    writer._began, writer._ends, writer._clock = now - 3600, now + 3600, lambda: now
+    with pytest.raises(AssertionError):  # such a clock may run code of Python
+        other.write(writer, "a", content(3), RESOURCE, Durability.OS_BUFFERED, True)
+    writer.close()
+
+
 @pytest.mark.parametrize("age", [None, 60.0])
 @both
 def test_limits_observers_and_ticks_hold(tmp_path: Path, write: Write, age: float | None) -> None:

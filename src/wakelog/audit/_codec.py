@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from operator import attrgetter
+from typing import Any
 
 import orjson
 
@@ -39,7 +40,7 @@ _FIELDS = (
     "attributes",
     "event_key",
 )
-_values_of = attrgetter(*_FIELDS)  # one call for all
+_values_of = attrgetter(*_FIELDS, "schema_version")  # one call for all
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
@@ -53,7 +54,7 @@ def content_of(event: AgentEvent) -> bytes:
     values = _values_of(event)
     payload, risk, metadata = event.payload, event.risk, event.metadata
     body: dict[str, object] = {
-        name: value for name, value in zip(_FIELDS, values, strict=True) if value is not None
+        name: value for name, value in zip(_FIELDS, values, strict=False) if value is not None
     }
     if payload:
         body["payload"] = payload
@@ -82,11 +83,7 @@ def content_of(event: AgentEvent) -> bytes:
             fields["trace_flags"] = int(trace_flags)
     content = b""
     # `encode` would check all fields; the others are from here.
-    if (
-        native is None
-        and _are_plain(values, attributes.values(), (event.schema_version,))
-        and is_json(payload)
-    ):
+    if native is None and _is_json(values, attributes, payload):
         with suppress(TypeError):  # lone surrogates and integers beyond 64 bit
             content = b",%b" % orjson.dumps(fields)[1:-1]
     content = content or encode(fields, sys.maxsize)
@@ -98,10 +95,14 @@ def content_of(event: AgentEvent) -> bytes:
     return content
 
 
-def _are_plain(*values: Iterable[object]) -> bool:
-    """Return whether all values are texts, integers, booleans and None."""
+def _is_json(values: Iterable[object], attributes: dict[str, Any], payload: object) -> bool:
+    """Return whether an event's values are JSON, if all except the payload's are plain."""
     try:
-        return all(_PLAIN.issuperset(map(type, some)) for some in values)
+        return (
+            _PLAIN.issuperset(map(type, values))
+            and _PLAIN.issuperset(map(type, attributes.values()))
+            and is_json(payload)
+        )
     except Exception as error:  # noqa: BLE001 - a metaclass may raise when its class is hashed
         let_through(error)
         return False

@@ -177,8 +177,8 @@ class WriterLines:
         """
         # Cheaper than fstat; this descriptor is read by position only.
         size = os.lseek(self._fd, 0, os.SEEK_END) if self._fd >= 0 else 0
-        begin = split_key(self.end)[1]
-        if self._fd < 0 or size == begin:  # the line is in a new segment
+        begin, end = self.end, key_of(self.segment, size)
+        if self._fd < 0 or end == begin:  # the line is in a new segment
             self.close()
             found = segment_paths(self.folder)
             if not found:
@@ -187,9 +187,10 @@ class WriterLines:
             self._fd = self._open(self.segment)
             size = os.fstat(self._fd).st_size
             tail = os.pread(self._fd, _BLOCK, max(0, size - _BLOCK))
-            begin = size - len(tail) + tail.rfind(b"\n", 0, -1) + 1
-        self.end = key_of(self.segment, size)
-        return key_of(self.segment, begin), self.end
+            begin = key_of(self.segment, size - len(tail) + tail.rfind(b"\n", 0, -1) + 1)
+            end = key_of(self.segment, size)
+        self.end = end
+        return begin, end
 
     def failed(self) -> None:
         """Note that an append failed, which may have left a part of a line."""
