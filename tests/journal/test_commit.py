@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 
+from tests.support.waiting import SECONDS as WAIT
+from tests.support.waiting import until
 from wakelog.errors import JournalError, SinkError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability, Journal, Space, read
@@ -23,6 +25,7 @@ from wakelog.otel import DurableLogRecordProcessor, OTelSink
 from wakelog.record import Resource, encode, uuid7
 from wakelog.runtime._filesystem import FileSystem
 from wakelog.sinks import JSONLSink
+from wakelog.storage import _group
 from wakelog.storage._committer import Committer
 
 RESOURCE = Resource({})
@@ -499,3 +502,69 @@ def test_a_file_that_is_begun_during_a_sync_gets_its_name_synced_by_the_next(
 
     assert len(synced) == 2
     assert [entry.record.id for entry in read(path)] == ["r-2", "r-3"]
+
+
+class InterruptedLock:
+    """A waiter's lock whose wait is interrupted: at a moment of the test's, or as it is woken."""
+
+    def __init__(self) -> None:
+        self.interrupt = threading.Event()
+
+    def acquire(self, **_: Any) -> bool:
+        assert self.interrupt.wait(WAIT)
+        raise KeyboardInterrupt
+
+    def release(self) -> None:
+        self.interrupt.set()
+
+
+@pytest.mark.parametrize("as_it_is_woken", [False, True])
+def test_a_thread_that_is_interrupted_does_not_hold_up_those_behind_it(
+    as_it_is_woken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = InterruptedLock()
+
+    class Waiter(_group._Waiter):
+        __slots__ = ()
+
+        def __init__(self, seq: int, thread: int) -> None:
+            super().__init__(seq, thread)
+            if seq == 3:
+                self.answered = lock  # type: ignore[assignment]
+
+    monkeypatch.setattr(_group, "_Waiter", Waiter)
+    monkeypatch.setattr(_group, "_LOOK_SECONDS", 10 * WAIT)  # looking around must not help
+    written, syncs, ends = [0], [0], [threading.Event(), threading.Event()]
+
+    def sync() -> int:
+        reached = written[0]
+        syncs[0] += 1
+        assert ends[syncs[0] - 1].wait(WAIT)
+        return reached
+
+    group = _group.GroupCommit(sync, lambda: None, lambda: written[0])
+    interrupted: list[int] = []
+
+    def wait(seq: int) -> None:
+        try:
+            group.wait(seq)
+        except KeyboardInterrupt:
+            interrupted.append(seq)
+
+    threads = [threading.Thread(target=wait, args=(seq,), daemon=True) for seq in range(1, 7)]
+    for seq, thread in enumerate(threads, 1):
+        written[0] = seq
+        thread.start()
+        until(lambda seq=seq: syncs[0] == 1 and len(group._waiters) == seq - 1)  # type: ignore[misc]
+    ends[0].set()  # the first line is synced, and the second thread leads
+    until(lambda: syncs[0] == 2)
+    if not as_it_is_woken:
+        lock.interrupt.set()
+        threads[2].join(WAIT)
+    ends[1].set()
+
+    for thread in threads:
+        thread.join(WAIT)
+        assert not thread.is_alive()
+    assert interrupted == [3]
+    assert group.synced == 6

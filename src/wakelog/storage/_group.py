@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 
 from wakelog.errors import JournalError
 
@@ -14,7 +15,7 @@ _LOOK_SECONDS = 1.0
 class _Waiter:
     """A thread that waits for another thread's sync."""
 
-    __slots__ = ("answered", "batch", "error", "seq", "thread")
+    __slots__ = ("answered", "batch", "error", "gone", "next", "seq", "thread")
 
     def __init__(self, seq: int, thread: int) -> None:
         self.seq, self.thread = seq, thread
@@ -23,15 +24,19 @@ class _Waiter:
         # The next leader's batch: the waiters for which it syncs.
         self.batch: list[_Waiter] | None = None
         self.error: JournalError | None = None
+        # The waiter that this one wakes when it is woken itself, and whether it has been interrupted.
+        self.next: _Waiter | None = None
+        self.gone = False
 
 
 class GroupCommit:
     """Lets one thread, the leader, sync for all threads that have called during the last sync.
 
     Without a leader, a calling thread syncs directly. Otherwise it joins the queue. When a sync
-    ends, the first thread of the queue becomes the leader, syncs for the whole queue and wakes all
-    of it. A thread that calls again from a signal handler or a finalizer never waits, because it
-    might wait for itself.
+    ends, the first thread of the queue becomes the leader, and syncs for the whole queue. Then it
+    wakes the first thread for which it has synced, and each wakes the next: if all were awake at
+    once, they would pass the interpreter lock on to one another at each system call. A thread that
+    calls again from a signal handler or a finalizer never waits, because it might wait for itself.
 
     ``_lock`` guards the leader and the queue; nothing is synced under it.
 
@@ -103,24 +108,35 @@ class GroupCommit:
 
     def _follow(self, waiter: _Waiter) -> None:
         try:
+            if self._await_answer(waiter):
+                return
+        finally:
+            if waiter.next is not None:
+                waiter.next.answered.release()
+        if waiter.batch is not None:
+            self._lead(waiter.batch)
+        elif waiter.error is not None:
+            raise waiter.error
+
+    def _await_answer(self, waiter: _Waiter) -> bool:
+        """Wait for another thread's sync; return whether the line is known to be synced."""
+        try:
             while not waiter.answered.acquire(timeout=_LOOK_SECONDS):
                 if self._need_not_wait(waiter):
-                    return
+                    return True
                 if self._leader == waiter.thread:
                     waiter.batch = waiter.batch or []
                     break
         except BaseException:
             with self._lock:
+                waiter.gone = True
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
                     raise
             if waiter.batch is not None:
                 self._lead(waiter.batch)  # the batch relies on it, even if it was interrupted
             raise
-        if waiter.batch is not None:
-            self._lead(waiter.batch)
-        elif waiter.error is not None:
-            raise waiter.error
+        return False
 
     def _need_not_wait(self, waiter: _Waiter) -> bool:
         """Return whether the line is synced by now; if not, replace a leader that has left."""
@@ -143,6 +159,7 @@ class GroupCommit:
             error, interrupted, reached = failure, False, 0
         finally:
             with self._lock:
+                batch = [waiter for waiter in batch if not waiter.gone]
                 if interrupted:
                     self._waiters[:0] = batch
                     batch = []
@@ -161,9 +178,12 @@ class GroupCommit:
                 self._leader = left[0].thread if left else None
                 if left:
                     left[0].batch = left[1:]
-            for waiter in batch:
-                waiter.error = error
-            for waiter in (*batch, *covered, *left[:1]):
+                for waiter in batch:
+                    waiter.error = error
+                done = [*batch, *covered]
+                for waiter, following in pairwise(done):
+                    waiter.next = following
+            for waiter in (*left[:1], *done[:1]):
                 waiter.answered.release()
         if error is not None:
             raise error
