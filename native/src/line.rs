@@ -308,13 +308,19 @@ pub fn seal_line<'py>(
     json::put_text(&mut line, id);
     line.extend_from_slice(b",\"seq\":");
     json::put_integer(&mut line, seq);
+    let crc = complete(&mut line, content, previous_crc);
+    Ok((PyBytes::new(py, &line), crc))
+}
+
+/// Complete a line of which the beginning is written, and return its checksum.
+pub fn complete(line: &mut Vec<u8>, content: &[u8], previous_crc: u32) -> u32 {
     line.extend_from_slice(content);
     let mut hasher = crc32fast::Hasher::new_with_initial(previous_crc);
-    hasher.update(&line);
+    hasher.update(line);
     let crc = hasher.finalize();
-    put_id(&mut line, b",\"crc\":\"", &crc.to_be_bytes());
+    put_id(line, b",\"crc\":\"", &crc.to_be_bytes());
     line.extend_from_slice(b"}\n");
-    Ok((PyBytes::new(py, &line), crc))
+    crc
 }
 
 /// Return a record's id, a new one if it has none.

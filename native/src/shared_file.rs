@@ -7,7 +7,7 @@ use pyo3::types::{PyBytes, PyString, PyType};
 
 use crate::event_line::EventEncoder;
 use crate::json;
-use crate::line::put_id;
+use crate::line::complete;
 use crate::writer_fields::SharedFileFields;
 
 /// What all shared files have in common.
@@ -235,11 +235,6 @@ fn sealed(id: &str, seq: i64, writer: &str, content: &[u8], previous_crc: u32) -
     json::put_integer(&mut line, seq);
     line.extend_from_slice(b",\"writer\":");
     json::put_text(&mut line, writer);
-    line.extend_from_slice(content);
-    let mut hasher = crc32fast::Hasher::new_with_initial(previous_crc);
-    hasher.update(&line);
-    let crc = hasher.finalize();
-    put_id(&mut line, b",\"crc\":\"", &crc.to_be_bytes());
-    line.extend_from_slice(b"}\n");
+    let crc = complete(&mut line, content, previous_crc);
     (line, crc)
 }

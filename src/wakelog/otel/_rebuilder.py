@@ -168,7 +168,7 @@ class Rebuilder:
         most: int,
         replayed: bool,  # noqa: FBT001 - one of two
     ) -> Sequence[ReadWriteLogRecord]:
-        """Prepare ordinary entries in compiled code, with ``prepare`` for the others.
+        """Prepare ordinary entries in compiled code; ``prepare`` serves for each of the others.
 
         Args:
             entries: The entries.
