@@ -30,7 +30,7 @@ mod writer_fields;
 use pyo3::prelude::*;
 
 /// The version of this module's interface; Wakelog ignores a module with another one.
-const INTERFACE: u32 = 15;
+const INTERFACE: u32 = 16;
 
 /// Forget what a forked child must not share with its parent.
 #[pyfunction]

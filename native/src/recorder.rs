@@ -84,7 +84,7 @@ impl LogRecorder {
         let id = line::id_or_new(py, id)?;
         let writer = opened.get_item(0)?;
         let line = Line::new(&writer, &id, &out, &resource, true)?;
-        let seq = writes.try_write(&line, false)?;
+        let seq = writes.try_write(&line)?;
         drop(line);
         Ok(seq.map(|seq| (id, writer, seq)))
     }

@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyAttributeError, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
 use crate::line::seal_line;
 use crate::writer_fields::WriterFields;
@@ -24,6 +24,9 @@ pub struct LineWriter {
     monotonic: Py<PyAny>,
     /// `time.time`, the usual clock of writers, which runs no code of Python.
     time: Py<PyAny>,
+    /// The class of lines that wait for a sync, and `tuple.__new__`, which creates them.
+    unsynced: Py<PyType>,
+    new_tuple: Py<PyAny>,
 }
 
 #[pymethods]
@@ -36,9 +39,11 @@ impl LineWriter {
         periodic: Py<PyAny>,
         measured: i64,
         monotonic: Py<PyAny>,
+        unsynced: Py<PyType>,
     ) -> PyResult<Self> {
         let time = py.import("time")?.getattr("time")?.unbind();
-        Ok(Self { other, fsync, periodic, measured, monotonic, time })
+        let new_tuple = py.get_type::<PyTuple>().getattr("__new__")?.unbind();
+        Ok(Self { other, fsync, periodic, measured, monotonic, time, unsynced, new_tuple })
     }
 
     /// Do what `Writer.write` does.
@@ -54,11 +59,11 @@ impl LineWriter {
         counted: bool,
     ) -> PyResult<i64> {
         if let Ok(content) = content.cast_exact::<PyBytes>() {
-            if !durability.is(self.fsync.bind(py)) {
-                let line = Line::new(writer, record_id, content.as_bytes(), resource, counted)?;
-                if let Some(seq) = self.try_write(&line, durability.is(self.periodic.bind(py)))? {
-                    return Ok(if seq == 0 { -1 } else { seq });
-                }
+            let mut line = Line::new(writer, record_id, content.as_bytes(), resource, counted)?;
+            line.syncs = self.syncs(py, durability);
+            line.kept = (counted && durability.is(self.fsync.bind(py))).then_some(content);
+            if let Some(seq) = self.try_write(&line)? {
+                return Ok(if seq == 0 { -1 } else { seq });
             }
         }
         self.other
@@ -76,6 +81,9 @@ pub struct Line<'a, 'py> {
     content: &'a [u8],
     resource: &'a Bound<'py, PyAny>,
     counted: bool,
+    /// Whether the line has to be synced, and its content, if a caller waits for that.
+    syncs: bool,
+    kept: Option<&'a Bound<'py, PyBytes>>,
     fields: &'a WriterFields,
     state: Bound<'py, PyDict>,
 }
@@ -87,7 +95,7 @@ impl LineWriter {
     }
 
     /// Write a line and return its number; `None`, with nothing changed, if it is not ordinary.
-    pub fn try_write(&self, line: &Line<'_, '_>, periodic: bool) -> PyResult<Option<i64>> {
+    pub fn try_write(&self, line: &Line<'_, '_>) -> PyResult<Option<i64>> {
         let py = line.py;
         let size = line.content.len() as i64;
         if line.fields.written.get() + size > line.fields.granted.get() {
@@ -97,9 +105,21 @@ impl LineWriter {
         lock.call_method0(intern!(py, "acquire"))?;
         let written = self
             .find_place(line)
-            .and_then(|place| place.map(|place| place.append(line, periodic)).transpose());
+            .and_then(|place| place.map(|place| place.append(line)).transpose())
+            .and_then(|seq| seq.map(|seq| self.keep(line, seq)).transpose());
         lock.call_method0(intern!(py, "release"))?;
         written
+    }
+
+    /// Keep a line whose caller waits for its sync, to write it again if the sync fails.
+    fn keep(&self, line: &Line<'_, '_>, seq: i64) -> PyResult<i64> {
+        let py = line.py;
+        if let Some(content) = line.kept {
+            let items = (line.record_id, seq, content, line.resource);
+            let unsynced = self.new_tuple.bind(py).call1((&self.unsynced, items))?;
+            line.get(intern!(py, "_unsynced"))?.cast_into::<PyList>()?.append(unsynced)?;
+        }
+        Ok(seq)
     }
 
     /// Return whether the open segment has not reached its last moment, if it has one.
@@ -159,12 +179,12 @@ struct Place<'py> {
 
 impl Place<'_> {
     /// Append a line and return its number. The caller holds the lock.
-    fn append(self, line: &Line<'_, '_>, periodic: bool) -> PyResult<i64> {
+    fn append(self, line: &Line<'_, '_>) -> PyResult<i64> {
         let py = line.py;
         let seq = self.seq + i64::from(line.counted);
         let (sealed, crc) = seal_line(py, line.record_id, seq, line.content, self.crc)?;
         let size = sealed.as_bytes().len() as i64;
-        if periodic {
+        if line.syncs {
             line.fields.sync_wanted.set(true);
         }
         line.fields.epoch.set(self.epoch + 1);
@@ -202,7 +222,8 @@ impl<'a, 'py> Line<'a, 'py> {
         let py = writer.py();
         let state = writer.getattr(intern!(py, "__dict__"))?.cast_into()?;
         let fields = writer.cast::<WriterFields>()?.get();
-        Ok(Self { py, writer, record_id, content, resource, counted, fields, state })
+        let (syncs, kept) = (false, None);
+        Ok(Self { py, writer, record_id, content, resource, counted, syncs, kept, fields, state })
     }
 
     fn get(&self, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, Final
 
 VARIABLE: Final = "WAKELOG_NATIVE"
-_INTERFACE: Final = 15  # as in ``native/src/lib.rs``
+_INTERFACE: Final = 16  # as in ``native/src/lib.rs``
 
 
 def _load() -> Any:

@@ -22,6 +22,7 @@ from wakelog.integrations.logging import WakelogHandler
 from wakelog.integrations.structlog import WakelogProcessor, development_chain, production_chain
 from wakelog.journal import Durability
 from wakelog.logger import set_current
+from wakelog.runtime import SYSTEM
 
 
 @pytest.fixture
@@ -556,21 +557,29 @@ def test_async_loggers_record_before_they_return(journaled: Journaled) -> None:
     asyncio.run(main())
 
 
-def test_an_event_may_ask_for_more_durability(journaled: Journaled) -> None:
-    levels = []
-    put = journaled.processor.journal.put
+def test_an_event_may_ask_for_more_durability(
+    journaled: Journaled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs: list[int] = []
+    fdatasync = SYSTEM.fdatasync
 
-    def noting(*args: Any, **options: Any) -> Any:
-        levels.append(args[3])
-        return put(*args, **options)
+    def noting(descriptor: int) -> None:
+        syncs.append(descriptor)
+        fdatasync(descriptor)
 
-    journaled.processor.journal.put = noting  # type: ignore[method-assign]
+    monkeypatch.setattr(SYSTEM, "fdatasync", noting)
     log = chain(WakelogProcessor(journaled.log, last=True))
-    log.info("x", durability=Durability.FSYNC)
-    log.info("x", durability="solid")
-    log.info("x", event_type="decision", durability=Durability.FSYNC)
+    numbers = []
+    events: list[dict[str, Any]] = [
+        {"durability": Durability.FSYNC},
+        {"durability": "solid"},
+        {"event_type": "decision", "durability": Durability.FSYNC},
+    ]
+    for event in events:
+        log.info("x", **event)
+        numbers.append(len(syncs))
 
-    assert levels == [Durability.FSYNC, Durability.OS_BUFFERED, Durability.FSYNC]
+    assert numbers == [1, 1, 2]
     assert [record.attributes.get("durability") for record in journaled.records()] == [
         None,
         "solid",

@@ -18,6 +18,7 @@ from wakelog.journal import Durability, Folder, Journal, Observer, Rotation, Wri
 from wakelog.journal._writer import line_writer, write_line
 from wakelog.record import Resource, encode
 from wakelog.runtime import FileSystem
+from wakelog.storage import Unsynced
 
 pytestmark = pytest.mark.skipif(native is None, reason="wakelog-native is not used")
 RESOURCE, ID = Resource({"service.name": "tests"}), "01a1fc74-cf13-7f51-9dc4-fd6f11066fc1"
@@ -103,11 +104,18 @@ OUTCOMES: dict[str, list[Outcome]] = {
 
 
 def state_of(writer: Writer) -> dict[str, Any]:
-    return {name: getattr(writer, name) for name in (*COUNTS, *FLAGS)}
+    waiting = [(type(line), *line) for line in writer._unsynced]
+    return {name: getattr(writer, name) for name in (*COUNTS, *FLAGS)} | {"_unsynced": waiting}
 
 
 def content(number: int, size: int = 20) -> bytes:
     return encode({"body": f"{number}:" + "x" * size}, 1 << 20)
+
+
+def compiled_with(other: Write) -> Any:
+    """Return a compiled writer that leaves all but ordinary lines to a function."""
+    durabilities = Durability.FSYNC, Durability.PERIODIC
+    return type(line_writer)(other, *durabilities, 16, time.monotonic, Unsynced)
 
 
 def played(write: Write, root: Path, outcomes: list[Outcome], counted: bool, level: Durability) -> tuple[Any, ...]:  # fmt: skip
@@ -158,13 +166,11 @@ def test_ordinary_lines_are_written_without_code_of_python(tmp_path: Path) -> No
 
     writer = Writer(Folder.create(tmp_path, ID), segment_bytes=1 << 20)
     assert write_line(writer, "a", content(1), RESOURCE, Durability.PERIODIC, True) == 1
-    other = type(line_writer)(never, Durability.FSYNC, Durability.PERIODIC, 16, time.monotonic)
-    for number in range(2, 40):
-        for level in (Durability.OS_BUFFERED, Durability.PERIODIC):
-            assert other.write(writer, "a", content(number), RESOURCE, level, False) == number - 1
-        assert other.write(writer, "a", content(number), RESOURCE, level, True) == number
-    with pytest.raises(AssertionError):
-        other.write(writer, "a", content(1), RESOURCE, Durability.FSYNC, True)
+    other = compiled_with(never)
+    for seq in range(1, 40):
+        level = list(Durability)[seq % 4]
+        assert other.write(writer, "a", content(seq), RESOURCE, level, False) == seq
+        assert other.write(writer, "a", content(seq), RESOURCE, level, True) == seq + 1
     with pytest.raises(AssertionError):
         other.write(writer, "a", content(1), Resource({"b": 1}), Durability.OS_BUFFERED, True)
     writer.close()
@@ -179,7 +185,7 @@ def test_lines_of_a_segment_with_a_last_moment_are_ordinary_until_then(tmp_path:
     rotation = Rotation(1 << 20, at_midnight=True)
     writer = Writer(Folder.create(tmp_path, ID), segment_bytes=1 << 20, rotation=rotation)
     assert write_line(writer, "a", content(1), RESOURCE, Durability.OS_BUFFERED, True) == 1
-    other = type(line_writer)(never, Durability.FSYNC, Durability.PERIODIC, 16, time.monotonic)
+    other = compiled_with(never)
     now = time.time()
     writer._began, writer._ends = now - 3600, now + 3600  # not in the minute before midnight
     assert other.write(writer, "a", content(2), RESOURCE, Durability.OS_BUFFERED, True) == 2

@@ -398,7 +398,7 @@ class Writer(Segments, _Fields):
 line_writer: Any = (
     None
     if native is None
-    else native.LineWriter(Writer.write, _FSYNC, _PERIODIC, _MEASURED, time.monotonic)
+    else native.LineWriter(Writer.write, _FSYNC, _PERIODIC, _MEASURED, time.monotonic, Unsynced)
 )
 write_line: Callable[[Writer, str, bytes, Resource, Durability, bool], int] = (
     Writer.write if line_writer is None else line_writer.write
