@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyType};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
 
 use crate::event_line::EventEncoder;
 use crate::json;
@@ -24,6 +24,8 @@ struct Common {
     /// `tuple.__new__`, and the class of receipts.
     new_tuple: Py<PyAny>,
     receipt: Py<PyType>,
+    /// The class of lines that wait for a sync.
+    unsynced: Py<PyType>,
 }
 
 /// Writes ordinary lines to a shared file: while it is open, its last line is whole and nothing else is
@@ -103,7 +105,7 @@ impl SharedFileWriter {
             .find_place(file, id, content)
             .and_then(|place| place.map(|place| self.append(file, place, syncs)).transpose())
             .and_then(|written| {
-                written.map(|written| keep(file, record_id, written, waits)).transpose()
+                written.map(|written| self.keep(file, record_id, written, waits)).transpose()
             });
         lock.call_method0(intern!(py, "release"))?;
         let Some((writer, seq)) = written? else {
@@ -190,21 +192,23 @@ impl SharedFileWriter {
         }
         Ok(Written { writer: place.writer, seq, line: place.line })
     }
-}
 
-/// Keep a line until it is synced if its caller `waits` for that; return its writer and its number.
-fn keep<'py>(
-    file: &Bound<'py, SharedFileFields>,
-    record_id: &Bound<'py, PyString>,
-    written: Written<'py>,
-    waits: bool,
-) -> PyResult<(Bound<'py, PyString>, i64)> {
-    if waits {
-        let nothing_beside = PyBytes::new(file.py(), b"");
-        let arguments = (record_id, written.seq, written.line, nothing_beside);
-        file.call_method1(intern!(file.py(), "_keep"), arguments)?;
+    /// Keep a line until it is synced if its caller `waits` for that; return its writer and its number.
+    fn keep<'py>(
+        &self,
+        file: &Bound<'py, SharedFileFields>,
+        record_id: &Bound<'py, PyString>,
+        written: Written<'py>,
+        waits: bool,
+    ) -> PyResult<(Bound<'py, PyString>, i64)> {
+        let py = file.py();
+        if waits {
+            let items = (record_id, written.seq, written.line, PyTuple::empty(py)); // no blobs
+            let unsynced = self.common.new_tuple.bind(py).call1((&self.common.unsynced, items))?;
+            file.getattr(intern!(py, "_unsynced"))?.cast_into::<PyList>()?.append(unsynced)?;
+        }
+        Ok((written.writer, written.seq))
     }
-    Ok((written.writer, written.seq))
 }
 
 const SEEK_CUR: i32 = 1;

@@ -172,14 +172,44 @@ def test_tasks_that_record_in_the_same_round_of_the_event_loop_share_a_sync(
     assert asyncio.run(main()) == 1
 
 
+async def synced(committer: Committer) -> None:
+    await committer.synced()
+
+
+def test_a_sync_begins_when_half_of_the_tasks_that_the_last_one_served_wait_again() -> None:
+    asked = 0
+    asked_before: list[int] = []
+    committer = Committer(lambda: asked_before.append(asked), 60)
+
+    def ask() -> asyncio.Future[None]:
+        nonlocal asked
+        asked += 1
+        time.sleep(0.0005)  # lets the thread that syncs run
+        return committer.synced()
+
+    async def work() -> None:
+        await ask()
+        await ask()
+
+    async def main() -> None:
+        await asyncio.gather(*(work() for _ in range(64)))
+
+    asyncio.run(main())
+    committer.stop()
+
+    assert asked_before[0] == 64
+    assert asked_before[1] >= 64 + 32
+    assert asked_before[-1] == 2 * 64
+
+
 def test_a_loop_at_rest_does_not_hold_up_the_tasks_of_another() -> None:
     committer = Committer(lambda: None, 60)
     resting = asyncio.new_event_loop()
-    first = resting.create_task(committer.synced())
+    first = resting.create_task(synced(committer))
     resting.call_soon(resting.stop)
     resting.run_forever()  # the task waits now, and nothing runs this loop
 
-    asyncio.run(asyncio.wait_for(committer.synced(), 60))
+    asyncio.run(asyncio.wait_for(synced(committer), 60))
 
     resting.run_until_complete(asyncio.wait_for(first, 60))
     resting.close()
@@ -332,7 +362,7 @@ def test_a_loop_that_closes_while_its_tasks_are_woken_does_not_hold_up_another(
 
     committer = Committer(sync, 60)
     closing = asyncio.new_event_loop()
-    first = closing.create_task(committer.synced())
+    first = closing.create_task(synced(committer))
     closing.run_until_complete(asyncio.sleep(0))
 
     async def another() -> None:
@@ -502,6 +532,56 @@ def test_a_file_that_is_begun_during_a_sync_gets_its_name_synced_by_the_next(
 
     assert len(synced) == 2
     assert [entry.record.id for entry in read(path)] == ["r-2", "r-3"]
+
+
+class NotedLock:
+    """A waiter's lock that notes when its thread is woken."""
+
+    def __init__(self, note: Callable[[], None]) -> None:
+        self._lock, self._note = threading.Lock(), note
+        self._lock.acquire()
+
+    def acquire(self, timeout: float) -> bool:
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        self._note()
+        self._lock.release()
+
+
+def test_the_next_thread_that_syncs_is_woken_after_half_of_those_that_were_synced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    woken: list[int] = []
+
+    class Waiter(_group._Waiter):
+        __slots__ = ()
+
+        def __init__(self, seq: int, thread: int) -> None:
+            super().__init__(seq, thread)
+            self.answered = NotedLock(lambda: woken.append(seq))  # type: ignore[assignment]
+
+    monkeypatch.setattr(_group, "_Waiter", Waiter)
+    monkeypatch.setattr(_group, "_LOOK_SECONDS", 10 * WAIT)  # looking around must not help
+    reaches, began, ends = iter([5, 9]), threading.Event(), threading.Event()
+
+    def sync() -> int:
+        began.set()
+        assert ends.wait(WAIT)
+        return next(reaches)
+
+    group = _group.GroupCommit(sync, lambda: None, lambda: 9)
+    threads = [threading.Thread(target=group.wait, args=(seq,)) for seq in range(1, 10)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        assert began.wait(WAIT)
+        until(lambda number=number: len(group._waiters) == number)  # type: ignore[misc]
+    ends.set()
+    for thread in threads:
+        thread.join(WAIT)
+
+    assert woken[:3] == [2, 3, 6]  # the first syncs for four others, the sixth for the last three
+    assert sorted(woken) == list(range(2, 10))
 
 
 class InterruptedLock:

@@ -374,7 +374,7 @@ def played(write: Write, root: Path, name: str, most: int | None, level: Durabil
         one(number)
         names = ("_epoch", "_seq", "_crc", "_torn", "_size", "_sync_wanted", "_segment")
         said.append([getattr(file, name) for name in names])
-        said.append(list(file._unsynced))
+        said.append([(type(line), *line) for line in file._unsynced])
     file.close()
     with pytest.raises(JournalError):
         write(file, "id", b"", level)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wakelog.errors import JournalError
 from wakelog.journal._durability import Durability, Receipt
@@ -47,6 +48,9 @@ from wakelog.storage import (
     put_blobs,
     sync_made,
 )
+
+if TYPE_CHECKING:
+    import asyncio  # a slow import, which a waiting task has already done
 
 _log = logging.getLogger("wakelog")
 
@@ -243,14 +247,13 @@ class SharedFile(AppendFile, SharedFileFields):
         blobs = content.blobs if type(content) is Content else ()
         self._unsynced.append(Unsynced(record_id, seq, lines, blobs))
 
-    async def settle(self) -> None:
-        """Wait, without blocking the event loop, until the lines written so far are synced.
+    def settle(self) -> asyncio.Future[None]:
+        """Return a future that is done when the lines written so far are synced.
 
-        Raises:
-            JournalError: When the sync fails.
+        If the sync fails, it raises a ``JournalError``.
         """
         notice_fork()
-        await self._committer.synced()
+        return self._committer.synced()
 
     def sync_soon(self) -> None:
         """Schedule a sync of the lines written so far, as ``PERIODIC`` requires."""

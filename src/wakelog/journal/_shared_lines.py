@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wakelog._native import native
 from wakelog.errors import JournalError
 from wakelog.journal._durability import Durability, Receipt
-from wakelog.storage import ends_with_a_line
+from wakelog.storage import Unsynced, ends_with_a_line
 
 _LOOKS, _LOOK_SECONDS = 5, 0.002
 
@@ -31,6 +31,7 @@ _COMMON: Final = SimpleNamespace(
     lseek=os.lseek,
     new_tuple=tuple.__new__,
     receipt=Receipt,
+    unsynced=Unsynced,
 )
 
 

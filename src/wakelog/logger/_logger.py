@@ -253,11 +253,16 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
 
 def is_large(event: AgentEvent) -> bool:
     """Return whether a text or bytes in the two top levels of an event's payload are large."""
-    return type(event) is not RefusedEvent and any(
-        type(value) in _SIZED and len(value) > _LARGE
-        for top in event.payload.values()
-        for value in (top.values() if type(top) is dict else (top,))
-    )
+    if type(event) is RefusedEvent:
+        return False
+    for top in event.payload.values():  # loops, because generators would take twice as long
+        if type(top) is dict:
+            for value in top.values():
+                if type(value) in _SIZED and len(value) > _LARGE:
+                    return True
+        elif type(top) in _SIZED and len(top) > _LARGE:
+            return True
+    return False
 
 
 # The logger of the last ``configure``, for integrations without a logger of their own.

@@ -16,7 +16,7 @@ from wakelog.runtime._exceptions import (
 )
 from wakelog.runtime._filesystem import SYSTEM, UNFINISHED, FileSystem
 from wakelog.runtime._fork import ForkOrder, notice_fork, noticed, reset_in_child
-from wakelog.runtime._futures import complete, complete_soon, in_asyncio
+from wakelog.runtime._futures import complete, complete_soon, in_asyncio, running_loop
 from wakelog.runtime._locks import FileLock, is_locked
 from wakelog.runtime._opening import (
     TRUST_VARIABLE,
@@ -84,6 +84,7 @@ __all__ = [
     "regular_file",
     "reset_in_child",
     "resolved",
+    "running_loop",
     "size_of",
     "touch",
 ]

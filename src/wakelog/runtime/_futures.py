@@ -30,6 +30,17 @@ def complete_soon(future: asyncio.Future[None]) -> bool:
     return True
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of asyncio that runs in this thread.
+
+    Raises:
+        RuntimeError: If there is none.
+    """
+    # An import statement would take as long as the rest of a caller.
+    loop: asyncio.AbstractEventLoop = sys.modules["asyncio"].get_running_loop()
+    return loop
+
+
 def in_asyncio() -> bool:
     """Return whether an event loop of asyncio, and not one of trio, runs in this thread."""
     asyncio = sys.modules.get("asyncio")  # a slow import, which whoever runs such a loop has done

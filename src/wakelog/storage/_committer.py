@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wakelog.errors import JournalError
-from wakelog.runtime import Background, complete
+from wakelog.runtime import Background, complete, running_loop
 from wakelog.storage._append_file import AppendFile
 
 if TYPE_CHECKING:
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("wakelog")
 
-_WOKEN_AT_ONCE = 3
+_WOKEN_AT_ONCE = 4
 
 
 class Committer:
     """Syncs for ``PERIODIC`` appends and for asyncio tasks.
 
     One sync serves all tasks that wait at that moment. It begins when the sync before it has ended,
-    and the event loop has run the tasks that were ready. Without tasks, a sync follows ``interval``
-    seconds after the first ``PERIODIC`` append. The thread is started when it is first needed. If
-    no thread can be started, because the interpreter is exiting, the caller syncs.
+    the event loop has run the tasks that were ready, and at least half of the tasks wait that are
+    not woken yet or wait again: a sync for each few of them would cost more than it saves. Without
+    tasks, a sync follows ``interval`` seconds after the first ``PERIODIC`` append. The thread is
+    started when it is first needed. If no thread can be started, because the interpreter is
+    exiting, the caller syncs.
 
     ``_lock`` guards the tasks and the due time; nothing is synced under it. It is reentrant
     for signal handlers and finalizers.
@@ -69,15 +71,12 @@ class Committer:
         if not started:
             self._try_sync()
 
-    async def synced(self) -> None:
-        """Wait, without blocking the event loop, until everything written so far is synced.
+    def synced(self) -> asyncio.Future[None]:
+        """Return a future that is done when everything written so far is synced.
 
-        Raises:
-            JournalError: When the sync fails.
+        If the sync fails, it raises a ``JournalError``.
         """
-        from asyncio import get_running_loop
-
-        loop = get_running_loop()
+        loop = running_loop()
         future: asyncio.Future[None] = loop.create_future()
         started = self._start()
         with self._lock:
@@ -85,18 +84,20 @@ class Committer:
             if started:
                 # The sync begins when the other tasks of this round have written, too. That must not
                 # depend on another loop, which may have been stopped.
-                if not self._waiters or self._waiters[-1][0] is not loop:
-                    loop.call_soon(self._begin)
+                first = not self._waiters or self._waiters[-1][0] is not loop
+                if first and loop not in self._answered:
+                    loop.call_soon(self._begin, loop)
                 self._waiters.append((loop, future))
         if not started:
             self._answer([(loop, future)], self._try_sync())
-        await future
+        return future
 
-    def _begin(self) -> None:
-        """Wake the thread to sync for the tasks that wait."""
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake the thread to sync, unless most tasks of a loop are still to be woken themselves."""
         with self._lock:
-            self._begun = bool(self._waiters)
-            self._changed.notify()
+            if self._waiters and len(self._waiters) >= len(self._answered.get(loop, ())):
+                self._begun = True
+                self._changed.notify()
 
     def stop(self) -> None:
         """Sync a last time if a sync is due, and end the thread."""
@@ -159,12 +160,15 @@ class Committer:
         with self._lock:
             futures = self._answered[loop]
             woken = [futures.popleft() for _ in range(min(_WOKEN_AT_ONCE, len(futures)))]
-            if futures:
-                loop.call_soon(self._wake, loop)
-            else:
+            if not futures:
                 del self._answered[loop]
+            begins = len(self._waiters) >= len(futures)
         for future, error in woken:
             complete(future, None, error)
+        if begins:
+            loop.call_soon(self._begin, loop)
+        if futures:
+            loop.call_soon(self._wake, loop)
 
 
 class FilesCommitter(Committer):

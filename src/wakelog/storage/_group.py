@@ -33,10 +33,11 @@ class GroupCommit:
     """Lets one thread, the leader, sync for all threads that have called during the last sync.
 
     Without a leader, a calling thread syncs directly. Otherwise it joins the queue. When a sync
-    ends, the first thread of the queue becomes the leader, and syncs for the whole queue. Then it
-    wakes the first thread for which it has synced, and each wakes the next: if all were awake at
-    once, they would pass the interpreter lock on to one another at each system call. A thread that
-    calls again from a signal handler or a finalizer never waits, because it might wait for itself.
+    ends, the first thread of the queue becomes the leader, and syncs for the whole queue. The old
+    one wakes the first thread for which it has synced, and each wakes the next, with the leader in
+    their middle: if all were awake at once, they would pass the interpreter lock on to one another
+    at each system call. A thread that calls again from a signal handler or a finalizer never waits,
+    because it might wait for itself.
 
     ``_lock`` guards the leader and the queue; nothing is synced under it.
 
@@ -180,10 +181,13 @@ class GroupCommit:
                     left[0].batch = left[1:]
                 for waiter in batch:
                     waiter.error = error
-                done = [*batch, *covered]
-                for waiter, following in pairwise(done):
+                woken = [*batch, *covered]
+                # The next leader syncs for more threads if it comes after half of them, and the
+                # other half go on while it syncs.
+                woken[len(woken) // 2 : len(woken) // 2] = left[:1]
+                for waiter, following in pairwise(woken):
                     waiter.next = following
-            for waiter in (*left[:1], *done[:1]):
-                waiter.answered.release()
+            if woken:
+                woken[0].answered.release()
         if error is not None:
             raise error
