@@ -369,8 +369,9 @@ def test_lives_too_short_to_judge_an_event_judge_it_together(tmp_path: Path) -> 
         asked = len(hop.asked)
         asyncio.run(life(n))
 
-    assert hop.of("s")[:3] == [1, 2, 3]
-    assert len(hop.of("s")) >= 6
+    taken = list(dict.fromkeys(hop.of("s")))  # where a call took longer than it may, it came twice
+    assert taken[:3] == [1, 2, 3]
+    assert len(taken) >= 6
 
 
 PROGRAM = """
