@@ -74,7 +74,7 @@ check-docs: $(STAMP) ## Checks every link, anchor, example, command and figure o
 
 guarantees: $(STAMP) ## Tries to break every guarantee, and writes docs/guarantees.md
 	$(BIN)/python -m pytest -p tests.support.guarantees tests/journal/test_faults.py tests/journal/test_power_loss.py tests/journal/test_guarantees.py \
-	  tests/journal/test_append_files.py tests/journal/test_space_faults.py tests/journal/test_space.py tests/delivery/test_answers.py tests/journal/test_interruptions.py tests/journal/test_owners.py \
+	  tests/journal/test_append_files.py tests/journal/test_space_faults.py tests/journal/test_space.py tests/journal/test_quota.py tests/delivery/test_answers.py tests/journal/test_interruptions.py tests/journal/test_owners.py \
 	  tests/spans/test_span_faults.py \
 	  tests/processes/test_forks.py tests/journal/test_working_directory.py tests/journal/test_damage_at_the_end.py \
 	  tests/evidence/test_evidence_table.py tests/evidence/test_evidence_erasure.py \

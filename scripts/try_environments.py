@@ -22,11 +22,17 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 SMALL_SET = (
     "tests/events/test_events.py",
     "tests/events/test_logger.py",
+    "tests/events/test_logger_events.py",
+    "tests/events/test_logger_sinks.py",
     "tests/otel/test_processor.py",
+    "tests/otel/test_importing.py",
     "tests/otel/test_setup.py",
+    "tests/otel/test_setup_settings.py",
     "tests/view/test_index.py",
     "tests/spans/test_span_lines.py",
     "tests/delivery/test_export_outcomes.py",
+    "tests/delivery/test_export_without_answer.py",
+    "tests/delivery/test_exporters.py",
     "tests/integrations/test_structlog.py",
     "tests/project/test_optional_packages.py",
 )
