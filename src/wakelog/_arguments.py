@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Final, cast
 
@@ -95,8 +95,7 @@ def check(**arguments: tuple[object, *tuple[Kind, ...]]) -> None:
     """
     for name, (value, *kinds) in arguments.items():
         if not any(_is(value, kind) for kind in kinds):
-            words = " or ".join(dict.fromkeys(_word(kind) for kind in kinds if kind is not None))
-            message = f"{name} is of type {type(value).__name__}; give {words}"
+            message = f"{name} is of type {type(value).__name__}; give {_words(kinds)}"
             raise ConfigurationError(message)
         if os.PathLike in kinds and isinstance(value, str | os.PathLike):
             _check_path(name, value)
@@ -143,6 +142,12 @@ def _is(value: object, kind: Kind) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, kind) or (kind is float and isinstance(value, int))
+
+
+def _words(kinds: Sequence[Kind]) -> str:
+    """Return what to give; a number includes whole numbers."""
+    words = [_word(kind) for kind in kinds if kind and not (kind is int and float in kinds)]
+    return " or ".join(dict.fromkeys(words))
 
 
 def _word(kind: type | With | Of) -> str:

@@ -221,6 +221,14 @@ def test_flush_is_true_where_nothing_is_delivered(sink: EventSink | None) -> Non
     assert log.flush()
 
 
+@pytest.mark.parametrize("timeout", ["5", None, True])
+def test_a_time_out_that_is_no_number_is_refused_in_one_word(timeout: Any) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        AgentLogger().flush(timeout)
+
+    assert str(refused.value) == f"timeout is of type {type(timeout).__name__}; give a number"
+
+
 # --- JSONLSink ----------------------------------------------------------------------------------
 
 

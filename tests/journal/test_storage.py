@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from wakelog.errors import JournalError
 from wakelog.runtime import JournalErrors, UnlessMissing, open_to_read
+from wakelog.runtime._filesystem import FileSystem
 from wakelog.storage import (
     COMPRESSED,
     _lines,
@@ -148,3 +149,9 @@ def test_a_folder_that_is_missing_is_an_error_unless_that_may_be(tmp_path):
     assert segments(tmp_path / "gone", missing_ok=True) == []
     with pytest.raises(JournalError, match=f"cannot list .*gone: {os.strerror(2)}"):
         segments(tmp_path / "gone")
+
+
+def test_a_call_that_a_file_system_does_not_have_is_named_with_those_that_it_has():
+    known = "fdatasync, fsync, mkdir, open, rename, rmdir, unlink, write"
+    with pytest.raises(TypeError, match=f"takes no 'fdatasynk'; it takes {known}$"):
+        FileSystem(fdatasynk=lambda _: None)

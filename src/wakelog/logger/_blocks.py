@@ -52,6 +52,8 @@ class Block(abc.ABC, Generic[Given]):
     _opens: ClassVar[str]
     """The type of the block's opening event."""
     _event_key: str | None = None
+    _run_of_keys: str | None = None
+    """The run of the block's keys, for a block that opens one."""
     _status: str | None = None
 
     # What differs between the blocks.
@@ -229,8 +231,6 @@ class Block(abc.ABC, Generic[Given]):
                 await self._settle()
                 raise
 
-    _run_of_keys: str | None = None
-
     def _prepare(self) -> None:
         """Bind the context that the block's own events need."""
 
@@ -355,7 +355,8 @@ class RunBlock(Block[str]):
             )
         if self._log.genai_metrics is not None:
             attributes = self._describe()[2]
-            attributes.update({s.ERROR_TYPE: payload["error_type"]} if error is not None else {})
+            if error is not None:
+                attributes[s.ERROR_TYPE] = payload["error_type"]
             self._log.genai_metrics.run(attributes, time.perf_counter() - self._began)
         return ended
 
@@ -443,7 +444,8 @@ class ToolBlock(Block["ToolBlock"]):
             payload["error_type"] = kind_of(error)
         if self._log.genai_metrics is not None:
             attributes = self._describe()[2]
-            attributes.update({s.ERROR_TYPE: payload["error_type"]} if error is not None else {})
+            if error is not None:
+                attributes[s.ERROR_TYPE] = payload["error_type"]
             self._log.genai_metrics.tool(attributes, time.perf_counter() - self._began)
         try:
             if error is not None and status == "error" and self._log.genai_events:

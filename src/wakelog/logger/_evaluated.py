@@ -56,10 +56,9 @@ def evaluated_by(of: object, run_id: str | None) -> Evaluated:
         return Evaluated(
             _apart(fields), of.span_context, answered if type(answered) is str else None
         )
-    if isinstance(of, str) and (match := _traceparent().fullmatch(of)) is None:
-        return Evaluated(_apart({"run_id": run_id, "parent_event_id": of}))
     if isinstance(of, str):
-        assert match is not None  # noqa: S101 - else it is an event's id
+        if (match := _traceparent().fullmatch(of)) is None:  # an event's id
+            return Evaluated(_apart({"run_id": run_id, "parent_event_id": of}))
         trace_id, span_id, flags = (int(part, 16) for part in match.groups())
         return Evaluated(_apart({"run_id": run_id}), (trace_id, span_id, flags))
     if isinstance(of, trace.Span):

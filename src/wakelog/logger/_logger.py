@@ -185,7 +185,12 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
     async def _finish(self, event: AgentEvent) -> AgentEvent:
         if event.event_key is not None and type(event) is not RefusedEvent:
             await self.look_for_earlier(event.run_id)
-        if is_large(event) and event.event_key is None and self._takes_threads and in_asyncio():
+        if (
+            is_large(event)
+            and event.event_key is None
+            and getattr(self.sink, "takes_threads", False)
+            and in_asyncio()
+        ):
             # Encoding, writing and syncing a large event would block the event loop.
             from asyncio import to_thread
 
@@ -201,10 +206,6 @@ class AsyncAgentLogger(BaseLogger[Coroutine[Any, Any, AgentEvent]]):
             if why:
                 raise UsageLimitError(why)
         return event
-
-    @property
-    def _takes_threads(self) -> bool:
-        return getattr(self.sink, "takes_threads", False)
 
     async def look_for_earlier(self, run_id: str) -> None:
         """Read a run's lines in another thread, for events that were recorded before a replay."""

@@ -33,7 +33,7 @@ _CONTENT: Final = ("tool_definitions", "system_instructions")
 _ELSEWHERE: Final = frozenset({"model", "messages", "input", "prompt", "contents", "system"})
 
 
-def payload_of_request(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+def payload_of_request(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return a request's parameters in the form of an event's payload.
 
     Args:
@@ -45,7 +45,7 @@ def payload_of_request(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """
     payload: dict[str, Any] = {}
     others: dict[str, Any] = {}
-    for name, value in (parameters or {}).items():
+    for name, value in parameters.items():
         known = _CALLED.get(name, name)
         if value is None or name in _ELSEWHERE:
             continue

@@ -23,6 +23,9 @@ class FileSystem:
 
     Args:
         instead: Other functions for some of the calls, by name.
+
+    Raises:
+        TypeError: If there is no call of that name; the message lists the names.
     """
 
     open: Callable[..., int] = staticmethod(_opening.open_file)
@@ -35,6 +38,10 @@ class FileSystem:
     rmdir: Callable[..., None] = staticmethod(_opening.rmdir)
 
     def __init__(self, **instead: Callable[..., Any]) -> None:
+        if unknown := sorted(instead.keys() - _CALLS):
+            known = ", ".join(sorted(_CALLS))
+            message = f"FileSystem takes no {unknown[0]!r}; it takes {known}"
+            raise TypeError(message)
         vars(self).update(instead)
 
     def write_whole(
@@ -76,4 +83,5 @@ class FileSystem:
             os.close(fd)
 
 
+_CALLS = frozenset(FileSystem.__annotations__)
 SYSTEM = FileSystem()
