@@ -469,13 +469,7 @@ class SharedFile(AppendFile, SharedFileFields):
         raise ShortWriteError(written - torn, "write to", self.path, cause, hint)
 
     def _put_with_blobs(
-        self,
-        line: bytes,
-        content: Content,
-        epoch: int,
-        seq: int,
-        crc: int,
-        durability: Durability,
+        self, line: bytes, content: Content, epoch: int, seq: int, crc: int, durability: Durability
     ) -> bool:
         """Write a line's blobs beside the file, and then the line.
 
