@@ -19,6 +19,7 @@ from tests.support.waiting import until
 from wakelog.errors import JournalError, SinkError
 from wakelog.events import AgentEvent
 from wakelog.journal import Durability, Journal, Space, read
+from wakelog.journal._file_rotation import FileRotation
 from wakelog.journal._shared_file import SharedFile
 from wakelog.logger import AgentLogger, AsyncAgentLogger
 from wakelog.otel import DurableLogRecordProcessor, OTelSink
@@ -416,6 +417,34 @@ def test_when_a_named_file_cannot_be_saved_nobody_is_told_that_all_is_well(
     sink.write(AgentEvent("custom"))
     assert [entry.record.seq for entry in read(tmp_path / "events.jsonl")] == [2]
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_that_is_rotated_during_an_interrupted_sync_is_synced_for_those_who_wait(
+    tmp_path: Path,
+) -> None:
+    synced: list[int] = []
+    interrupted = False
+
+    def sync(fd: int) -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            while len(list(tmp_path.iterdir())) == 1:
+                file.write(uuid7(), content(1), Durability.OS_BUFFERED)
+            raise KeyboardInterrupt
+        synced.append(os.fstat(fd).st_ino)
+
+    rotation = FileRotation(max_bytes=500)
+    file = SharedFile(tmp_path / "events.jsonl", rotation=rotation, fs=FileSystem(fdatasync=sync))
+    number = os.stat(file.path).st_ino
+    waiting = file.write(uuid7(), content(0), Durability.FSYNC)
+    with pytest.raises(KeyboardInterrupt):
+        file.append(uuid7(), content(0), Durability.FSYNC)
+
+    file.wait(waiting.seq)
+
+    assert number in synced
+    file.close()
 
 
 def test_a_sink_of_the_callers_own_may_be_a_coroutine(tmp_path: Path) -> None:

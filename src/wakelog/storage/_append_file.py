@@ -177,21 +177,20 @@ class AppendFile(ABC):
         """
         with self._lock:
             written = self._get_written()
-            self._sync_wanted = False
+            epoch = self._epoch
         began = time.perf_counter()
         reached, segment = written.seq, written.segment
         try:
             self._sync(written)
         except BaseException as error:
             if not is_refusal(error):
-                self._sync_wanted = True
                 raise
             # A later sync of the file would report success for pages that the kernel has dropped,
             # so the file is never used again and the lines go to a new one.
             self._distrusted = True
             reached, segment = self._save(error)
         else:
-            self._let_go(written)
+            self._let_go(written, epoch)
         self._named_segment = segment
         if written.files:
             self._note_synced(time.perf_counter() - began, reached)
@@ -249,10 +248,14 @@ class AppendFile(ABC):
         finally:
             close(written.files)
 
-    def _let_go(self, written: Written) -> None:
+    def _let_go(self, written: Written, epoch: int) -> None:
         """Close synced ended files, and forget synced lines."""
         with self._lock:
             ended = self._unsynced_files[: written.ended]
+            if epoch == self._epoch:
+                # Not before the sync has ended: it may be interrupted, and a file that ends
+                # meanwhile would be closed although nobody has synced it.
+                self._sync_wanted = False
             self._epoch += 1
             self._unsynced_files = self._unsynced_files[written.ended :]
             del self._unsynced[: written.lines]
@@ -276,7 +279,7 @@ class AppendFile(ABC):
             finally:
                 self._seq = max(reached, self._seq)
                 self._saving = False
-            written = self._get_written()
+            written, epoch = self._get_written(), self._epoch
             self._distrusted = False
         try:
             self._sync(written)
@@ -286,7 +289,7 @@ class AppendFile(ABC):
             with self._lock:
                 self._give_up()
             raise self._refused("sync", second) from second
-        self._let_go(written)
+        self._let_go(written, epoch)
         return reached, written.segment
 
     def _give_up(self) -> None:
