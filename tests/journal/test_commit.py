@@ -8,12 +8,15 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 
+from tests.support.interruptions import Interrupted, Interruption, raise_interrupted
 from tests.support.waiting import SECONDS as WAIT
 from tests.support.waiting import until
 from wakelog.errors import JournalError, SinkError
@@ -445,6 +448,46 @@ def test_a_file_that_is_rotated_during_an_interrupted_sync_is_synced_for_those_w
 
     assert number in synced
     file.close()
+
+
+class CtrlC(KeyboardInterrupt):
+    """What a handler raises that ends the event loop, which may run again."""
+
+
+def ctrl_c() -> None:
+    """Do what the handler of Ctrl-C does."""
+    raise CtrlC
+
+
+@pytest.mark.parametrize("happens", [ctrl_c, raise_interrupted])
+def test_a_loop_whose_callbacks_are_interrupted_wakes_its_tasks_all_the_same(
+    happens: Callable[[], None],
+) -> None:
+    async def work(committer: Committer) -> None:
+        with suppress(CtrlC, Interrupted):
+            await synced(committer)
+        await synced(committer)
+
+    async def main(committer: Committer) -> None:
+        tasks = [asyncio.create_task(work(committer)) for _ in range(3)]
+        await asyncio.wait(tasks, timeout=WAIT)
+        assert all(task.done() for task in tasks)
+
+    for moment in count():
+        committer, loop = Committer(lambda: None, 60), asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)  # it logs what is raised in a callback
+        first = loop.create_task(main(committer))
+        interruption = Interruption(happens, moment)
+        with suppress(CtrlC):
+            interruption.of(lambda: loop.run_until_complete(first))  # noqa: B023
+        loop.run_until_complete(asyncio.wait([first], timeout=WAIT))
+        loop.run_until_complete(main(committer))
+        assert first.done()
+        assert first.exception() is None
+        committer.stop()
+        loop.close()
+        if not interruption.came:
+            break
 
 
 def test_a_sink_of_the_callers_own_may_be_a_coroutine(tmp_path: Path) -> None:

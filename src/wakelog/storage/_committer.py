@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("wakelog")
 
-_WOKEN_AT_ONCE = 4
+# How many tasks one call of `_wake` wakes. Two calls take turns, see `Committer`.
+_WOKEN_AT_ONCE = 2
 
 
 class Committer:
@@ -36,7 +37,9 @@ class Committer:
     exiting, the caller syncs.
 
     ``_lock`` guards the tasks and the due time; nothing is synced under it. It is reentrant
-    for signal handlers and finalizers.
+    for signal handlers and finalizers. A handler that raises, as Ctrl-C does, may end a callback of
+    the event loop at any moment, even before its first line. So each callback is scheduled twice,
+    and either of the two does what the other has left undone.
 
     Args:
         sync: Syncs everything written so far.
@@ -86,6 +89,7 @@ class Committer:
                 # depend on another loop, which may have been stopped.
                 first = not self._waiters or self._waiters[-1][0] is not loop
                 if first and loop not in self._answered:
+                    loop.call_soon(self._begin, loop)
                     loop.call_soon(self._begin, loop)
                 self._waiters.append((loop, future))
         if not started:
@@ -142,7 +146,7 @@ class Committer:
         All tasks that are woken run in the loop's next round, and most of them record another
         event. All at once would hold up everything else that the loop does.
         """
-        begun: list[asyncio.AbstractEventLoop] = []
+        begun: list[tuple[asyncio.AbstractEventLoop, deque[_Answer]]] = []
         with self._lock:
             self._answered = {
                 loop: futures for loop, futures in self._answered.items() if not loop.is_closed()
@@ -150,25 +154,26 @@ class Committer:
             for loop, future in waiters:
                 if loop not in self._answered:
                     self._answered[loop] = deque()
-                    begun.append(loop)
+                    begun.append((loop, self._answered[loop]))
                 self._answered[loop].append((future, error))
-        for loop in begun:
+        for loop, futures in begun:
             with suppress(RuntimeError):  # the loop is closed, and so nobody waits
-                loop.call_soon_threadsafe(self._wake, loop)
+                loop.call_soon_threadsafe(self._wake, loop, futures)
+                loop.call_soon_threadsafe(self._wake, loop, futures)
 
-    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _wake(self, loop: asyncio.AbstractEventLoop, futures: deque[_Answer]) -> None:
         with self._lock:
-            futures = self._answered[loop]
-            woken = [futures.popleft() for _ in range(min(_WOKEN_AT_ONCE, len(futures)))]
-            if not futures:
+            for _ in range(min(_WOKEN_AT_ONCE, len(futures))):
+                future, error = futures[0]
+                complete(future, None, error)
+                futures.popleft()  # only now, so that an interruption leaves it to the other call
+            if not futures and self._answered.get(loop) is futures:
                 del self._answered[loop]
             begins = len(self._waiters) >= len(futures)
-        for future, error in woken:
-            complete(future, None, error)
         if begins:
             loop.call_soon(self._begin, loop)
         if futures:
-            loop.call_soon(self._wake, loop)
+            loop.call_soon(self._wake, loop, futures)
 
 
 class FilesCommitter(Committer):
