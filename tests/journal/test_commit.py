@@ -422,6 +422,31 @@ def test_when_a_named_file_cannot_be_saved_nobody_is_told_that_all_is_well(
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_task_whose_line_was_lost_is_not_answered_by_the_sync_of_a_later_line(
+    tmp_path: Path,
+) -> None:
+    disk = Disk()
+    sink = JSONLSink(tmp_path / "events.jsonl", Durability.FSYNC)
+    sink._file._fs = disk.fs
+    lost, later = AgentEvent("custom"), AgentEvent("custom")
+
+    async def main() -> None:
+        lost.deferred = later.deferred = True
+        sink.write(lost)
+        disk.errors = [errno.EIO, errno.EIO]
+        with pytest.raises(JournalError, match="Input/output error"):
+            sink.write(AgentEvent("custom"))  # as another thread does
+        sink.write(later)
+        assert lost.settling is not None
+        assert later.settling is not None
+        await later.settling()
+        with pytest.raises(JournalError, match="Input/output error"):
+            await lost.settling()
+
+    asyncio.run(main())
+    sink.close()
+
+
 def test_a_file_that_is_rotated_during_an_interrupted_sync_is_synced_for_those_who_wait(
     tmp_path: Path,
 ) -> None:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wakelog.errors import JournalError
 from wakelog.journal._durability import Durability, Receipt
@@ -48,9 +47,6 @@ from wakelog.storage import (
     put_blobs,
     sync_made,
 )
-
-if TYPE_CHECKING:
-    import asyncio  # a slow import, which a waiting task has already done
 
 _log = logging.getLogger("wakelog")
 
@@ -247,13 +243,15 @@ class SharedFile(AppendFile, SharedFileFields):
         blobs = content.blobs if type(content) is Content else ()
         self._unsynced.append(Unsynced(record_id, seq, lines, blobs))
 
-    def settle(self) -> asyncio.Future[None]:
-        """Return a future that is done when the lines written so far are synced.
+    async def settle(self, seq: int) -> None:
+        """Wait, without blocking the event loop, until the line ``seq`` of ``write`` is synced.
 
-        If the sync fails, it raises a ``JournalError``.
+        Raises:
+            JournalError: When the sync fails.
         """
         notice_fork()
-        return self._committer.synced()
+        await self._committer.synced()
+        self.wait(seq)  # returns at once, or raises the error of an earlier sync
 
     def sync_soon(self) -> None:
         """Schedule a sync of the lines written so far, as ``PERIODIC`` requires."""

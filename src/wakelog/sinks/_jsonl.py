@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -119,8 +120,8 @@ class JSONLSink:
                 error.receipt = self._file.append(event.event_id, error.stub, durability)
             raise
         if event.deferred and durability is _FSYNC:
-            event.receipt = self._file.write(event.event_id, content, durability)
-            event.settling = self._file.settle
+            receipt = self._file.write(event.event_id, content, durability)
+            event.receipt, event.settling = receipt, partial(self._file.settle, receipt.seq)
         else:
             event.receipt = self._file.append(event.event_id, content, durability)
 
@@ -128,7 +129,7 @@ class JSONLSink:
         """Do for a written event what ``SharedFile.append`` and ``write`` do after writing it."""
         if receipt.durability is _FSYNC:
             if event.deferred:
-                event.settling = self._file.settle
+                event.settling = partial(self._file.settle, receipt.seq)
             else:
                 self._file.wait(receipt.seq)
         elif receipt.durability is _PERIODIC:
