@@ -681,6 +681,30 @@ def test_the_next_thread_that_syncs_is_woken_after_half_of_those_that_were_synce
     assert sorted(woken) == list(range(2, 10))
 
 
+def test_a_thread_that_was_interrupted_before_it_could_sync_does_so_in_its_next_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_group, "_LOOK_SECONDS", 10 * WAIT)  # looking around must not help
+    syncs: list[None] = []
+
+    def sync() -> int:
+        syncs.append(None)
+        return 1
+
+    group = _group.GroupCommit(sync, lambda: None, lambda: 1)
+    group._leader = threading.get_ident()
+
+    thread = threading.Thread(target=group.wait, args=(1,), daemon=True)
+    thread.start()
+    thread.join(WAIT)
+    assert not thread.is_alive()  # another thread does not wait for it
+    group._leader = threading.get_ident()
+    group._synced = 0
+    group.wait(1)
+
+    assert len(syncs) == 2
+
+
 class InterruptedLock:
     """A waiter's lock whose wait is interrupted: at a moment of the test's, or as it is woken."""
 

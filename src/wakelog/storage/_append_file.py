@@ -176,8 +176,8 @@ class AppendFile(ABC):
             JournalError: When the sync fails and the lines cannot be written again.
         """
         with self._lock:
+            epoch = self._epoch  # before the files, so that a handler's line in between counts
             written = self._get_written()
-            epoch = self._epoch
         began = time.perf_counter()
         reached, segment = written.seq, written.segment
         try:
@@ -279,7 +279,7 @@ class AppendFile(ABC):
             finally:
                 self._seq = max(reached, self._seq)
                 self._saving = False
-            written, epoch = self._get_written(), self._epoch
+            epoch, written = self._epoch, self._get_written()
             self._distrusted = False
         try:
             self._sync(written)

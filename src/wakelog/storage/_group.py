@@ -90,7 +90,8 @@ class GroupCommit:
             if self._is_synced(seq):
                 return
             waiter = _Waiter(seq, me)
-            if leads := self._leader not in self._inside:
+            # A thread that is the leader already was interrupted before it could sync.
+            if leads := self._leader == me or self._leader not in self._inside:
                 self._leader = me
             else:
                 self._waiters.append(waiter)
