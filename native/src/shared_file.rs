@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
 
 use crate::event_line::EventEncoder;
 use crate::json;
@@ -141,7 +141,8 @@ impl SharedFileWriter {
         }
         let write = file.getattr(intern!(py, "_fs"))?.getattr(intern!(py, "write"))?;
         let line = PyBytes::new(py, &line);
-        Ok(Some(Place { before, crc, writer, write, line, rotated }))
+        let saves = file.getattr(intern!(py, "_saves"))?;
+        Ok(Some(Place { before, crc, saves, writer, write, line, rotated }))
     }
 
     /// Do what `SharedFile._is_due` does.
@@ -190,7 +191,7 @@ impl SharedFileWriter {
             let end = self.common.lseek.bind(py).call1((fields.fd.get(), 0, SEEK_CUR))?;
             fields.size.set(end.extract()?);
         }
-        Ok(Written { writer: place.writer, seq, line: place.line })
+        Ok(Written { writer: place.writer, seq, saves: place.saves, line: place.line })
     }
 
     /// Keep a line until it is synced if its caller `waits` for that; return its writer and its number.
@@ -205,7 +206,8 @@ impl SharedFileWriter {
         if waits {
             let items = (record_id, written.seq, written.line, PyTuple::empty(py)); // no blobs
             let unsynced = self.common.new_tuple.bind(py).call1((&self.common.unsynced, items))?;
-            file.getattr(intern!(py, "_unsynced"))?.cast_into::<PyList>()?.append(unsynced)?;
+            let name = intern!(py, "_keep_until_synced");
+            file.call_method1(name, (unsynced, written.saves))?;
         }
         Ok((written.writer, written.seq))
     }
@@ -213,20 +215,23 @@ impl SharedFileWriter {
 
 const SEEK_CUR: i32 = 1;
 
-/// The end of a file: the number and the checksum of the line before, and the line with its checksum.
+/// The end of a file: the number and the checksum of the line before, how often lines were written
+/// again, and the line with its checksum.
 struct Place<'py> {
     before: (i64, u32),
     crc: u32,
+    saves: Bound<'py, PyAny>,
     writer: Bound<'py, PyString>,
     write: Bound<'py, PyAny>,
     line: Bound<'py, PyBytes>,
     rotated: bool,
 }
 
-/// A line that was written, its writer and its number.
+/// A line that was written, its writer, its number, and how often lines had been written again before.
 struct Written<'py> {
     writer: Bound<'py, PyString>,
     seq: i64,
+    saves: Bound<'py, PyAny>,
     line: Bound<'py, PyBytes>,
 }
 

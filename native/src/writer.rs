@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyAttributeError, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple, PyType};
 
 use crate::line::seal_line;
 use crate::writer_fields::WriterFields;
@@ -106,18 +106,19 @@ impl LineWriter {
         let written = self
             .find_place(line)
             .and_then(|place| place.map(|place| place.append(line)).transpose())
-            .and_then(|seq| seq.map(|seq| self.keep(line, seq)).transpose());
+            .and_then(|written| written.map(|written| self.keep(line, written)).transpose());
         lock.call_method0(intern!(py, "release"))?;
         written
     }
 
-    /// Keep a line whose caller waits for its sync, to write it again if the sync fails.
-    fn keep(&self, line: &Line<'_, '_>, seq: i64) -> PyResult<i64> {
-        let py = line.py;
-        if let Some(content) = line.kept {
+    /// Keep a line whose caller waits for its sync, to write it again if that fails; return its number.
+    fn keep(&self, line: &Line<'_, '_>, written: (i64, Saves<'_>)) -> PyResult<i64> {
+        let (py, (seq, saves)) = (line.py, written);
+        if let (Some(content), Some(saves)) = (line.kept, saves) {
             let items = (line.record_id, seq, content, line.resource);
             let unsynced = self.new_tuple.bind(py).call1((&self.unsynced, items))?;
-            line.get(intern!(py, "_unsynced"))?.cast_into::<PyList>()?.append(unsynced)?;
+            let name = intern!(py, "_keep_until_synced");
+            line.writer.call_method1(name, (unsynced, saves))?;
         }
         Ok(seq)
     }
@@ -155,6 +156,7 @@ impl LineWriter {
             seq: line.fields.seq.get(),
             crc: line.fields.crc.get() as u32,
             offset: line.fields.offset.get(),
+            saves: line.kept.map(|_| line.get(intern!(py, "_saves"))).transpose()?,
             file: line.get(intern!(py, "_fd"))?,
             write: line.get(intern!(py, "_fs"))?.getattr(intern!(py, "write"))?,
         };
@@ -167,19 +169,24 @@ impl LineWriter {
     }
 }
 
+/// How many times lines were written again before a line that is kept.
+type Saves<'py> = Option<Bound<'py, PyAny>>;
+
 /// The end of a segment: the state of its writer before a line.
 struct Place<'py> {
     epoch: i64,
     seq: i64,
     crc: u32,
     offset: i64,
+    saves: Saves<'py>,
     file: Bound<'py, PyAny>,
     write: Bound<'py, PyAny>,
 }
 
-impl Place<'_> {
-    /// Append a line and return its number. The caller holds the lock.
-    fn append(self, line: &Line<'_, '_>) -> PyResult<i64> {
+impl<'py> Place<'py> {
+    /// Append a line; return its number, and how often lines had been written again. The caller holds
+    /// the lock.
+    fn append(self, line: &Line<'_, '_>) -> PyResult<(i64, Saves<'py>)> {
         let py = line.py;
         let seq = self.seq + i64::from(line.counted);
         let (sealed, crc) = seal_line(py, line.record_id, seq, line.content, self.crc)?;
@@ -207,7 +214,7 @@ impl Place<'_> {
         if !line.counted {
             line.fields.sync_alone.set(true);
         }
-        Ok(seq)
+        Ok((seq, self.saves))
     }
 }
 

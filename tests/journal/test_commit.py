@@ -21,7 +21,7 @@ from tests.support.waiting import SECONDS as WAIT
 from tests.support.waiting import until
 from wakelog.errors import JournalError, SinkError
 from wakelog.events import AgentEvent
-from wakelog.journal import Durability, Journal, Space, read
+from wakelog.journal import Durability, Journal, Receipt, Space, read
 from wakelog.journal._file_rotation import FileRotation
 from wakelog.journal._shared_file import SharedFile
 from wakelog.logger import AgentLogger, AsyncAgentLogger
@@ -769,3 +769,44 @@ def test_a_thread_that_is_interrupted_does_not_hold_up_those_behind_it(
         assert not thread.is_alive()
     assert interrupted == [3]
     assert group.synced == 6
+
+
+@pytest.mark.parametrize("kind", ["journal", "named file"])
+def test_a_line_is_not_acknowledged_if_the_sync_of_a_handlers_line_has_failed_meanwhile(
+    tmp_path: Path, kind: str
+) -> None:
+    handler: list[Callable[[], object]] = []
+    failures: list[int] = []
+
+    def write(fd: int, data: bytes) -> int:
+        size = os.write(fd, data)
+        if handler:  # like a signal handler, once the line is written
+            handler.pop()()
+        return size
+
+    def fdatasync(fd: int) -> None:
+        if failures:
+            raise OSError(failures.pop(), "a failed sync")
+        os.fdatasync(fd)
+
+    fs = FileSystem(write=write, fdatasync=fdatasync)
+    path = tmp_path / "events.jsonl"
+    journal, file = Journal(tmp_path / "journal", fs=fs), SharedFile(path, fs=fs)
+
+    def append(number: int) -> Receipt:
+        record_id, line = f"r-{number}", content(number)
+        if kind == "journal":
+            return journal.append(record_id, line, RESOURCE, Durability.FSYNC)
+        return file.append(record_id, line, Durability.FSYNC)
+
+    append(1)
+    failures.append(errno.EIO)
+    handler.append(lambda: append(3))
+    with pytest.raises(JournalError, match="signal handler"):
+        append(2)
+    append(4)
+    journal.close()
+    file.close()
+
+    kept = read(journal.root if kind == "journal" else path)
+    assert {"r-3", "r-4"} <= {entry.record.id for entry in kept}

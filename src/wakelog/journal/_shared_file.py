@@ -145,7 +145,7 @@ class SharedFile(AppendFile, SharedFileFields):
         with self._lock:
             while True:
                 self._be_ready()
-                epoch, seq = self._epoch, self._seq + 1
+                epoch, seq, saves = self._epoch, self._seq + 1, self._saves
                 line, crc = seal(record_id, seq, content, self._crc, self._writer)
                 if self._rotation is not None:
                     self._rotate_if_due(len(line))
@@ -158,7 +158,7 @@ class SharedFile(AppendFile, SharedFileFields):
                     break
             writer = self._writer
             if durability is Durability.FSYNC:
-                self._keep(record_id, seq, line, content)
+                self._keep(record_id, seq, line, content, saves)
         if durability is Durability.PERIODIC:
             self._committer.sync_soon()
         return Receipt(record_id, writer, seq, durability)
@@ -203,7 +203,7 @@ class SharedFile(AppendFile, SharedFileFields):
         if type(content) is Content:
             receipts.append(self.write(record_id, content, durability))
             return
-        epoch, first, crc = self._epoch, self._seq, self._crc
+        epoch, first, crc, saves = self._epoch, self._seq, self._crc, self._saves
         lines: list[tuple[bytes, int]] = []
         size = 0
         for record_id, content in records[len(receipts) :]:
@@ -223,7 +223,7 @@ class SharedFile(AppendFile, SharedFileFields):
             if self._put(whole, epoch, first + len(lines), crc):
                 taken = len(lines)
                 if durability is Durability.FSYNC:
-                    self._keep(record_id, first + taken, whole, b"")
+                    self._keep(record_id, first + taken, whole, b"", saves)
         except ShortWriteError as short:
             left = short.written
             while taken < len(lines) and left >= len(lines[taken][0]):
@@ -238,10 +238,10 @@ class SharedFile(AppendFile, SharedFileFields):
                 record_id = records[len(receipts)][0]
                 receipts.append(Receipt(record_id, self._writer, seq, durability))
 
-    def _keep(self, record_id: str, seq: int, lines: bytes, content: bytes) -> None:
+    def _keep(self, record_id: str, seq: int, lines: bytes, content: bytes, saves: int) -> None:
         """Keep lines until they are synced, to write them again if the sync fails."""
         blobs = content.blobs if type(content) is Content else ()
-        self._unsynced.append(Unsynced(record_id, seq, lines, blobs))
+        self._keep_until_synced(Unsynced(record_id, seq, lines, blobs), saves)
 
     async def settle(self, seq: int) -> None:
         """Wait, without blocking the event loop, until the line ``seq`` of ``write`` is synced.

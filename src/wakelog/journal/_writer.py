@@ -174,6 +174,7 @@ class Writer(Segments, _Fields):
                 measured = self._observer is not None and not seq % _MEASURED
                 began = time.perf_counter() if measured else 0.0
                 size, offset, crc_before = len(line), self._offset, self._crc
+                saves = self._saves
                 if epoch == self._epoch:
                     break
             self._epoch = epoch + 1
@@ -190,7 +191,7 @@ class Writer(Segments, _Fields):
                     self._complete(line, written, (epoch, seq - counted, crc_before, offset))
             took = time.perf_counter() - began if measured else 0.0
             if durability is _FSYNC and counted:
-                self._unsynced.append(Unsynced(record_id, seq, content, resource))
+                self._keep_until_synced(Unsynced(record_id, seq, content, resource), saves)
             if not counted:
                 self._sync_alone = True
         if self._tick_due is not None:

@@ -20,6 +20,7 @@ from wakelog.runtime import FileSystem, is_refusal
 from wakelog.storage._group import GroupCommit
 
 BETWEEN = "a signal handler recorded an event while lines of a failed file were being written again"
+LEFT_BEHIND = "the sync of an event that a signal handler recorded meanwhile has failed"
 
 
 class File(NamedTuple):
@@ -93,8 +94,9 @@ class AppendFile(ABC):
         self._unsynced: list[Unsynced] = []
         # Whether a concurrent sync has failed, after which the success of others proves nothing.
         self._distrusted = False
-        # Whether lines are being written again, to a new file.
+        # Whether lines are being written again, to a new file, and how many times they were.
         self._saving = False
+        self._saves = 0
         # The number of the file whose directory is synced.
         self._named_segment = 0
         # Created by the first call that waits for a sync.
@@ -123,6 +125,21 @@ class AppendFile(ABC):
                     )
                 group = self._group
         group.wait(seq)
+
+    def _keep_until_synced(self, line: Unsynced, saves: int) -> None:
+        """Keep a line that was written, to write it again if its sync fails. The caller holds the lock.
+
+        Args:
+            line: The line.
+            saves: ``_saves`` before it was written.
+
+        Raises:
+            JournalError: When a signal handler or a finalizer recorded in between, and its sync
+                failed: the lines that were kept then are in a new file, and this one is not.
+        """
+        if saves != self._saves:
+            raise self._refused("sync", LEFT_BEHIND)
+        self._unsynced.append(line)
 
     @abstractmethod
     def _write_again(self, lines: list[Unsynced], error: OSError) -> None:
@@ -266,6 +283,7 @@ class AppendFile(ABC):
         with self._lock:
             # Lines that were written since the sync began are in the same file.
             lines, reached = self._unsynced, self._seq
+            self._saves += 1
             self._distrust()
             self._sync_wanted = False
             try:
