@@ -269,9 +269,9 @@ class AppendFile(ABC):
         """Close synced ended files, and forget synced lines."""
         with self._lock:
             ended = self._unsynced_files[: written.ended]
-            if epoch == self._epoch:
-                # Not before the sync has ended: it may be interrupted, and a file that ends
-                # meanwhile would be closed although nobody has synced it.
+            if epoch == self._epoch and written.seq == self._seq:
+                # Only when nothing was written meanwhile, and not before the sync has ended: it may
+                # be interrupted, and a file that ends meanwhile would be closed unsynced.
                 self._sync_wanted = False
             self._epoch += 1
             self._unsynced_files = self._unsynced_files[written.ended :]
