@@ -21,8 +21,10 @@ from wakelog import AgentEvent, JournalError
 from wakelog.audit import JournalSessionLog, Logged, ThreadKey
 from wakelog.audit import _archive as archive
 from wakelog.audit import _thread_reading as reading
-from wakelog.journal import read
-from wakelog.runtime._filesystem import SYSTEM
+from wakelog.audit._thread_folder import Sealable, ThreadFolder
+from wakelog.journal import Durability, read
+from wakelog.record import encode
+from wakelog.runtime._filesystem import SYSTEM, FileSystem
 
 KEY = ThreadKey("acme", "t-1")
 
@@ -379,6 +381,32 @@ def test_no_task_is_told_that_the_disk_has_what_a_failed_sync_left_out(tmp_path:
         on_disk |= {text for text in told_yes if f'"message":"{text}"'.encode() in covered}
     assert told_yes == on_disk
     assert 0 < len(told_yes) < 96
+
+
+def test_what_is_appended_during_a_sync_is_still_to_be_synced(tmp_path: Path) -> None:
+    """Else a file that ends then is closed unsynced, and the next sync answers for it."""
+    during = [record(3), record(2)]
+
+    def fdatasync(fd: int) -> None:
+        os.fdatasync(fd)
+        if during:
+            folder.append([during.pop()], None)
+
+    folder = ThreadFolder(
+        tmp_path / "thread",
+        KEY,
+        segment_bytes=1 << 20,
+        durability=Durability.FSYNC,
+        fs=FileSystem(fdatasync=fdatasync),
+    )
+    for number in (1, 2, 3):
+        folder.wait(number if number > 1 else folder.append([record(1)], None))
+        assert folder.sync_is_due is (number < 3)
+    folder.close()
+
+
+def record(number: int) -> Sealable:
+    return Sealable(f"r-{number}", encode({"body": number}, 1 << 20))
 
 
 def test_periodic_syncs_soon_and_close_syncs_what_is_due(tmp_path: Path) -> None:
